@@ -1,0 +1,1 @@
+//! Condition operators, keys and values, three-valued.

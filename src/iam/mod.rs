@@ -1,0 +1,22 @@
+//! The trust policy language: role ARNs, policy documents, and whether a web identity may assume a role.
+//!
+//! Everything here is a total function over plain values: no I/O, no async, no clock, no environment. It cannot fail, only
+//! answer. The rules are IAM's; each is stated beside the code that keeps it.
+
+pub mod arn;
+pub mod condition;
+pub mod evaluate;
+pub mod explain;
+pub mod lint;
+pub mod policy;
+pub mod verdict;
+pub mod web_identity;
+pub mod write;
+
+pub use arn::{AccountId, Partition, RoleArn, RoleArnError};
+pub use evaluate::{Context, Judgement, SessionName, judge};
+pub use explain::Explanation;
+pub use lint::{Lint, lint};
+pub use policy::{Policy, PolicyError};
+pub use verdict::{Cause, Verdict};
+pub use web_identity::{Audience, Issuer, IssuerError, Subject, WebIdentity};

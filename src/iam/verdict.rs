@@ -1,0 +1,124 @@
+//! The words in which a judgement is told: verdicts and causes, closed lists that metrics, audit log, command line and
+//! documentation share.
+
+use std::fmt;
+
+/// What is known about whether a role trusts a web identity. Ordered from best to worst.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Verdict {
+    /// The trust policy does not stand in the way.
+    Trusted,
+    /// It depends on something that only STS can know.
+    Undecided,
+    /// The policy could not be read, or is malformed. The evaluator itself never answers this.
+    Unknown,
+    /// The trust policy would not let it.
+    NotTrusted,
+}
+
+/// Why a pod is not served. The first thirteen are causes of [`Verdict::NotTrusted`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Cause {
+    /// No role of that ARN exists.
+    RoleNotFound,
+    /// The account has no OIDC provider for the issuer.
+    ProviderNotFound,
+    /// The provider does not list the audience among its client IDs.
+    AudienceNotRegistered,
+    /// A `Deny` statement matches.
+    ExplicitDeny,
+    /// Trusts a service or an AWS principal only.
+    WrongPrincipalType,
+    /// Trusts another OIDC provider.
+    WrongProvider,
+    /// Allows another action.
+    WrongAction,
+    /// A condition key holds the provider's ARN instead of the issuer.
+    ProviderArnInConditionKey,
+    /// The subject is written under `:aud`.
+    AudienceKeyForSubject,
+    /// `*` or `?` under an operator that takes them literally.
+    WildcardInStringEquals,
+    /// Another namespace, name or case, or no `system:serviceaccount:`.
+    WrongSubject,
+    /// Another audience.
+    WrongAudience,
+    /// Another condition is false.
+    OtherCondition,
+    /// The ServiceAccount has no role, and one is required.
+    NoRole,
+    /// The annotation is no role ARN.
+    MalformedAnnotation,
+    /// The pod already holds something else where the token belongs.
+    Conflict,
+}
+
+impl Verdict {
+    /// The word that stands in metrics, logs and answers.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Trusted => "trusted",
+            Self::Undecided => "undecided",
+            Self::Unknown => "unknown",
+            Self::NotTrusted => "not-trusted",
+        }
+    }
+}
+
+impl Cause {
+    /// Every cause, in the order in which they are documented.
+    pub const ALL: [Self; 16] = [
+        Self::RoleNotFound,
+        Self::ProviderNotFound,
+        Self::AudienceNotRegistered,
+        Self::ExplicitDeny,
+        Self::WrongPrincipalType,
+        Self::WrongProvider,
+        Self::WrongAction,
+        Self::ProviderArnInConditionKey,
+        Self::AudienceKeyForSubject,
+        Self::WildcardInStringEquals,
+        Self::WrongSubject,
+        Self::WrongAudience,
+        Self::OtherCondition,
+        Self::NoRole,
+        Self::MalformedAnnotation,
+        Self::Conflict,
+    ];
+
+    /// The word that stands in metrics, logs and answers.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::RoleNotFound => "role-not-found",
+            Self::ProviderNotFound => "provider-not-found",
+            Self::AudienceNotRegistered => "audience-not-registered",
+            Self::ExplicitDeny => "explicit-deny",
+            Self::WrongPrincipalType => "wrong-principal-type",
+            Self::WrongProvider => "wrong-provider",
+            Self::WrongAction => "wrong-action",
+            Self::ProviderArnInConditionKey => "provider-arn-in-condition-key",
+            Self::AudienceKeyForSubject => "audience-key-for-subject",
+            Self::WildcardInStringEquals => "wildcard-in-string-equals",
+            Self::WrongSubject => "wrong-subject",
+            Self::WrongAudience => "wrong-audience",
+            Self::OtherCondition => "other-condition",
+            Self::NoRole => "no-role",
+            Self::MalformedAnnotation => "malformed-annotation",
+            Self::Conflict => "conflict",
+        }
+    }
+}
+
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl fmt::Display for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}

@@ -1,0 +1,1 @@
+//! Trust policies from a directory of JSON files.

@@ -1,0 +1,1 @@
+//! The HTTP faces: AdmissionReview in and out, the handlers, the server, TLS.

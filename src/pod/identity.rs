@@ -114,13 +114,24 @@ pub fn resolve(
     todo!()
 }
 
-/// The lifetime of a Pod Identity token: the pod's or ServiceAccount's annotation, else the given (jittered) default.
+/// What a pod is given by EKS Pod Identity.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PodIdentityRequest {
+    /// Lifetime of the token, seconds.
+    pub expiration_seconds: u32,
+    /// `AWS_STS_REGIONAL_ENDPOINTS=regional`.
+    pub regional_sts: bool,
+}
+
+/// Resolves what EKS Pod Identity gives a pod: the pod's annotation wins over the ServiceAccount's, that over the
+/// default; `default_seconds` is the default lifetime, jittered by the caller (chance is not for this floor).
 #[must_use]
-pub fn pod_identity_expiration(
+pub fn resolve_pod_identity(
     _rules: &AnnotationRules,
     _account: Option<&ServiceAccountIdentity>,
     _pod: &PodView<'_>,
+    _defaults: &Defaults,
     _default_seconds: u32,
-) -> (u32, Vec<Warning>) {
+) -> (PodIdentityRequest, Vec<Warning>) {
     todo!()
 }

@@ -5,7 +5,7 @@
 use serde::Serialize;
 
 use super::Warning;
-use super::identity::{AnnotationRules, WebIdentityRequest};
+use super::identity::{AnnotationRules, PodIdentityRequest, WebIdentityRequest};
 use super::view::PodView;
 
 /// What flags say about the injection of a web identity.
@@ -150,7 +150,7 @@ pub enum SetSessionName {
 pub fn pod_identity(
     _rules: &AnnotationRules,
     _pod: &PodView<'_>,
-    _expiration_seconds: u32,
+    _request: &PodIdentityRequest,
     _settings: &PodIdentitySettings,
 ) -> Result<Injection, Box<Conflict>> {
     todo!()
@@ -175,6 +175,7 @@ pub fn ephemeral_pod_identity(
     _rules: &AnnotationRules,
     _old: &PodView<'_>,
     _new: &PodView<'_>,
+    _request: &PodIdentityRequest,
     _settings: &PodIdentitySettings,
 ) -> Injection {
     todo!()

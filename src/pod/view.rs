@@ -56,4 +56,10 @@ impl PodView<'_> {
     pub fn own_session_name(&self) -> Option<&str> {
         todo!()
     }
+    /// The audience of a token volume that the pod brings itself (a `serviceAccountToken` at path `token` in the projected
+    /// volume `aws-iam-token`), none when it brings none. What the author set wins, so this is the audience to judge.
+    #[must_use]
+    pub fn token_audience(&self) -> Option<&str> {
+        todo!()
+    }
 }

@@ -1,9 +1,177 @@
 //! The command line: one file a command, flags to settings in one step.
+//!
+//! What is common to all commands is here: the list of commands, the environment variable of every flag, the words of an
+//! error, the exit code.
 
+pub(crate) mod duration;
+pub mod serve;
+pub(crate) mod values;
+
+use std::ffi::OsString;
 use std::process::ExitCode;
+
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::{Arg, Command, CommandFactory, FromArgMatches, Parser, Subcommand};
+
+/// What precedes the name of a flag in its environment variable.
+const ENVIRONMENT_PREFIX: &str = "ROLEGATE_";
+
+const AFTER_HELP: &str = "\
+Exit codes:
+  0  yes
+  1  no: not trusted, or findings
+  2  could not tell, or bad use
+
+Every flag can be set by an environment variable: `--some-flag` is ROLEGATE_SOME_FLAG, lists are separated by commas, and \
+the flag wins.
+
+`rolegate COMMAND --help` explains a command, with examples.";
+
+/// Gives pods their AWS identity and refuses pods whose IAM role does not trust them
+///
+/// A Kubernetes mutating admission webhook for IAM Roles for Service Accounts. It injects what the AWS SDKs need to assume
+/// the role that a pod's ServiceAccount is annotated with, and refuses the pod when the role's trust policy would not let
+/// it, saying which line is wrong and how to mend it.
+#[derive(Debug, Parser)]
+#[command(name = "rolegate", version, after_long_help = AFTER_HELP, subcommand_required = true, arg_required_else_help = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Subcommands,
+}
+
+#[derive(Debug, Subcommand)]
+enum Subcommands {
+    /// Run the webhook
+    Serve(Box<serve::ServeArgs>),
+}
+
+/// How a command ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Exit {
+    /// 0.
+    Yes,
+    /// 2: could not tell, or bad use.
+    Unclear,
+    /// 1: not trusted, findings.
+    No,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        match exit {
+            Exit::Yes => Self::from(0),
+            Exit::No => Self::from(1),
+            Exit::Unclear => Self::from(2),
+        }
+    }
+}
 
 /// Runs the command that the process was started with.
 #[must_use]
 pub fn run() -> ExitCode {
-    todo!()
+    let arguments: Vec<OsString> = std::env::args_os().collect();
+    let cli = match parse(&arguments) {
+        Ok(cli) => cli,
+        Err(error) => {
+            // A closed pipe is the only way this fails, and then nobody reads.
+            let _ = error.print();
+            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
+        }
+    };
+    match cli.command {
+        Subcommands::Serve(args) => serve::run(*args).into(),
+    }
+}
+
+fn parse(arguments: &[OsString]) -> Result<Cli, clap::Error> {
+    let mut command = command();
+    let matches = command
+        .try_get_matches_from_mut(arguments)
+        .map_err(|error| name_the_variable(error, &command, arguments))?;
+    let cli = Cli::from_arg_matches(&matches).map_err(|error| error.format(&mut command))?;
+    let contradictions = match &cli.command {
+        Subcommands::Serve(args) => args.contradictions(),
+    };
+    match contradictions {
+        Ok(()) => Ok(cli),
+        Err((kind, message)) => {
+            // From the subcommand, so that the error shows its usage.
+            let subcommand = matches
+                .subcommand_name()
+                .and_then(|name| command.find_subcommand(name))
+                .cloned();
+            Err(subcommand.unwrap_or(command).error(kind, message))
+        }
+    }
+}
+
+/// The whole command line, every flag with its environment variable.
+pub(crate) fn command() -> Command {
+    Cli::command().mut_subcommands(|subcommand| subcommand.mut_args(with_variable))
+}
+
+fn with_variable(argument: Arg) -> Arg {
+    match argument.get_long().map(variable) {
+        Some(name) if argument.get_action().takes_values() => argument.env(name).hide_env_values(true),
+        _ => argument,
+    }
+}
+
+/// `--some-flag` is `ROLEGATE_SOME_FLAG`.
+fn variable(flag: &str) -> String {
+    let mut name = String::from(ENVIRONMENT_PREFIX);
+    name.extend(
+        flag.chars()
+            .map(|c| if c == '-' { '_' } else { c.to_ascii_uppercase() }),
+    );
+    name
+}
+
+/// clap names the flag whose value is wrong; whoever set the environment variable should see its name, too.
+fn name_the_variable(mut error: clap::Error, command: &Command, arguments: &[OsString]) -> clap::Error {
+    if !matches!(
+        error.kind(),
+        ErrorKind::ValueValidation | ErrorKind::InvalidValue | ErrorKind::ArgumentConflict
+    ) {
+        return error;
+    }
+    for kind in [ContextKind::InvalidArg, ContextKind::PriorArg] {
+        let Some(ContextValue::String(shown)) = error.get(kind) else {
+            continue;
+        };
+        let Some(flag) = shown
+            .split([' ', '=', '['])
+            .next()
+            .and_then(|word| word.strip_prefix("--"))
+        else {
+            continue;
+        };
+        if is_from_environment(flag, command, arguments) {
+            let told = format!("{} (environment variable of {shown})", variable(flag));
+            error.insert(kind, ContextValue::String(told));
+        }
+    }
+    error
+}
+
+fn is_from_environment(flag: &str, command: &Command, arguments: &[OsString]) -> bool {
+    let short = command
+        .get_subcommands()
+        .flat_map(Command::get_arguments)
+        .find(|argument| argument.get_long() == Some(flag))
+        .and_then(Arg::get_short);
+    let typed = arguments
+        .iter()
+        .filter_map(|argument| argument.to_str())
+        .any(|argument| {
+            let long = argument
+                .strip_prefix("--")
+                .map(|rest| rest.split_once('=').map_or(rest, |(name, _)| name));
+            let letter = argument
+                .strip_prefix('-')
+                .filter(|rest| !rest.starts_with('-'))
+                .and_then(|rest| rest.chars().next());
+            long == Some(flag) || (short.is_some() && letter == short)
+        });
+    !typed && std::env::var_os(variable(flag)).is_some()
 }

@@ -9,9 +9,36 @@ use super::web_identity::Issuer;
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Partition(Arc<str>);
 
+impl Partition {
+    /// Parses a partition: one or more of `a-z`, `0-9` and `-`.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let fits = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+        (!text.is_empty() && text.bytes().all(fits)).then(|| Self(text.into()))
+    }
+    /// The text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
 /// An AWS account: exactly twelve digits.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct AccountId(Arc<str>);
+
+impl AccountId {
+    /// Parses an account: twelve ASCII digits.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        (text.len() == 12 && text.bytes().all(|byte| byte.is_ascii_digit())).then(|| Self(text.into()))
+    }
+    /// The twelve digits.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
 
 /// The ARN of an IAM role, `arn:PARTITION:iam::ACCOUNT:role[/PATH]/NAME`, parsed once; cheap to clone.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -32,8 +32,13 @@ pub enum Trust {
         tags: Option<Arc<[(String, String)]>>,
     },
     /// It does not exist.
-    NoSuchRole,
-    /// It could not be read, is too old, or its document is malformed: one line that says why.
+    NoSuchRole {
+        /// What may have been meant: one line, e.g. that a role of that name exists under another path.
+        hint: Option<Arc<str>>,
+    },
+    /// It was read, and its document breaks IAM's grammar: one line that says how. At admission as good as unknown.
+    Malformed(Arc<str>),
+    /// It could not be read, or is too old: one line that says why.
     Unknown(Arc<str>),
 }
 

@@ -7,4 +7,4 @@ pub mod files;
 pub mod source;
 
 pub use book::{Book, BookSettings, Entry, Trust};
-pub use source::{Answer, RoleDocument, RoleSource};
+pub use source::{Answer, Listing, Pace, RoleDocument, RoleSource};

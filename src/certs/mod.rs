@@ -1,1 +1,3 @@
 //! Certificates: issuing them, and serving those from files.
+
+pub mod issue;

@@ -10,6 +10,7 @@ use clap::error::ErrorKind;
 use clap::{ArgAction, Args, ValueEnum};
 
 use super::{duration, values};
+use crate::certs::issue::SubjectName;
 use crate::gate::Mode;
 use crate::iam::{AccountId, Audience, Issuer, Partition};
 use crate::pod::identity::EXPIRATION_SECONDS;
@@ -90,8 +91,8 @@ pub struct ServeArgs {
     /// DNS names and IP addresses of the self-signed certificate
     ///
     /// Beside localhost, 127.0.0.1 and ::1. May be repeated or separated by commas.
-    #[arg(long, value_name = "NAME", value_delimiter = ',', conflicts_with = "tls_cert", help_heading = CERTIFICATES)]
-    pub tls_names: Vec<String>,
+    #[arg(long, value_name = "NAME", value_delimiter = ',', value_parser = SubjectName::parse, conflicts_with = "tls_cert", help_heading = CERTIFICATES)]
+    pub tls_names: Vec<SubjectName>,
 
     /// CA certificates, PEM, that a client must be certified by
     ///

@@ -1,0 +1,366 @@
+//! Issues a CA and serving certificates, ECDSA P-256. The time is passed in; nothing is read or written here.
+
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::time::{Duration, SystemTime};
+
+use rcgen::string::Ia5String;
+use rcgen::{
+    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
+    KeyUsagePurpose, SanType, date_time_ymd,
+};
+
+/// How long before now a certificate begins: clocks of API servers and nodes differ by minutes.
+pub const BACKDATED: Duration = Duration::from_secs(10 * 60);
+
+/// A name that a serving certificate is good for.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum SubjectName {
+    /// A DNS name; its first label may be `*`.
+    Dns(String),
+    /// An address.
+    Ip(IpAddr),
+}
+
+impl SubjectName {
+    /// What every development certificate is good for: `localhost`, `127.0.0.1` and `::1`.
+    #[must_use]
+    pub fn loopback() -> Vec<Self> {
+        vec![
+            Self::Dns("localhost".to_owned()),
+            Self::Ip(IpAddr::V4(Ipv4Addr::LOCALHOST)),
+            Self::Ip(IpAddr::V6(Ipv6Addr::LOCALHOST)),
+        ]
+    }
+
+    /// Parses a DNS name (RFC 1123, a leading `*.` allowed) or an IP address.
+    ///
+    /// # Errors
+    /// What is taken.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        if let Ok(address) = text.parse() {
+            return Ok(Self::Ip(address));
+        }
+        let label = |label: &str| {
+            (1..=63).contains(&label.len())
+                && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+                && !label.starts_with('-')
+                && !label.ends_with('-')
+        };
+        let name = text.strip_prefix("*.").unwrap_or(text);
+        if text.len() <= 253 && name.split('.').all(label) {
+            return Ok(Self::Dns(text.to_owned()));
+        }
+        Err("expected a DNS name, such as rolegate.example.com, or an IP address".to_owned())
+    }
+}
+
+impl fmt::Display for SubjectName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Dns(name) => f.write_str(name),
+            Self::Ip(address) => address.fmt(f),
+        }
+    }
+}
+
+/// A CA that signs serving certificates.
+pub struct Authority {
+    certificate: String,
+    key: String,
+    issuer: Issuer<'static, KeyPair>,
+}
+
+impl Authority {
+    /// A new CA with a key of its own, good from [`BACKDATED`] before `now` until `validity` after it.
+    ///
+    /// # Errors
+    /// When the system gives no randomness, or the time is beyond what a certificate can hold.
+    pub fn generate(common_name: &str, now: SystemTime, validity: Duration) -> Result<Self, IssueError> {
+        let key = KeyPair::generate()?;
+        let mut params = parameters(common_name, now, validity)?;
+        params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+        let certificate = params.self_signed(&key)?.pem();
+        Ok(Self {
+            certificate,
+            key: key.serialize_pem(),
+            issuer: Issuer::new(params, key),
+        })
+    }
+
+    /// The CA's certificate, PEM: what clients must trust.
+    #[must_use]
+    pub fn certificate_pem(&self) -> &str {
+        &self.certificate
+    }
+
+    /// The CA's private key, PKCS#8 PEM. A secret.
+    #[must_use]
+    pub fn key_pem(&self) -> &str {
+        &self.key
+    }
+
+    /// A serving certificate for these names, with a key of its own, good from [`BACKDATED`] before `now` until
+    /// `validity` after it.
+    ///
+    /// # Errors
+    /// As [`Authority::generate`].
+    pub fn issue(&self, names: &[SubjectName], now: SystemTime, validity: Duration) -> Result<Leaf, IssueError> {
+        let key = KeyPair::generate()?;
+        let mut params = parameters("rolegate", now, validity)?;
+        params.subject_alt_names = names.iter().map(alternative_name).collect::<Result<_, _>>()?;
+        params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+        params.use_authority_key_identifier_extension = true;
+        let certificate = params.signed_by(&key, &self.issuer)?.pem();
+        Ok(Leaf {
+            certificate,
+            key: key.serialize_pem(),
+        })
+    }
+}
+
+/// Without the key.
+impl fmt::Debug for Authority {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Authority")
+            .field("certificate", &self.certificate)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A serving certificate and its key.
+#[derive(Clone)]
+pub struct Leaf {
+    certificate: String,
+    key: String,
+}
+
+impl Leaf {
+    /// The certificate, PEM.
+    #[must_use]
+    pub fn certificate_pem(&self) -> &str {
+        &self.certificate
+    }
+
+    /// The private key, PKCS#8 PEM. A secret.
+    #[must_use]
+    pub fn key_pem(&self) -> &str {
+        &self.key
+    }
+}
+
+/// Without the key.
+impl fmt::Debug for Leaf {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Leaf")
+            .field("certificate", &self.certificate)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Why a certificate could not be issued.
+#[derive(Debug)]
+pub enum IssueError {
+    /// The time is before 1970 or beyond the year 9999.
+    Time,
+    /// The library's own word: no randomness, or a name that a certificate cannot hold.
+    Generation(rcgen::Error),
+}
+
+impl From<rcgen::Error> for IssueError {
+    fn from(error: rcgen::Error) -> Self {
+        Self::Generation(error)
+    }
+}
+
+impl fmt::Display for IssueError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Time => f.write_str("a certificate cannot hold these times: check the clock and the validity"),
+            Self::Generation(error) => write!(f, "the certificate could not be made: {error}"),
+        }
+    }
+}
+
+impl std::error::Error for IssueError {}
+
+fn parameters(common_name: &str, now: SystemTime, validity: Duration) -> Result<CertificateParams, IssueError> {
+    let now = now
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .map_err(|_| IssueError::Time)?;
+    let end = now.checked_add(validity).ok_or(IssueError::Time)?;
+    let epoch = date_time_ymd(1970, 1, 1);
+    let at = |since_epoch: Duration| {
+        // Whole seconds: a certificate holds no fraction, and rounding must not differ between the two ends.
+        let offset = Duration::from_secs(since_epoch.as_secs())
+            .try_into()
+            .map_err(|_| IssueError::Time)?;
+        epoch
+            .checked_add(offset)
+            .filter(|time| time.year() <= 9999)
+            .ok_or(IssueError::Time)
+    };
+    let mut params = CertificateParams::default();
+    params.not_before = at(now.saturating_sub(BACKDATED))?;
+    params.not_after = at(end)?;
+    params.distinguished_name = DistinguishedName::new();
+    params.distinguished_name.push(DnType::CommonName, common_name);
+    Ok(params)
+}
+
+fn alternative_name(name: &SubjectName) -> Result<SanType, IssueError> {
+    Ok(match name {
+        SubjectName::Dns(name) => SanType::DnsName(Ia5String::try_from(name.as_str())?),
+        SubjectName::Ip(address) => SanType::IpAddress(*address),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use rustls::client::WebPkiServerVerifier;
+    use rustls::client::danger::ServerCertVerifier;
+    use rustls::pki_types::pem::PemObject;
+    use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+
+    use super::*;
+
+    const DAY: Duration = Duration::from_secs(86_400);
+    const NOW: Duration = Duration::from_secs(1_800_000_000);
+
+    fn now() -> SystemTime {
+        SystemTime::UNIX_EPOCH + NOW
+    }
+
+    /// Whether a client that trusts the CA takes the leaf for this name at this time, as rustls judges.
+    fn verify(authority: &Authority, leaf: &Leaf, name: &str, at: Duration) -> Result<(), rustls::Error> {
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let mut roots = rustls::RootCertStore::empty();
+        roots
+            .add(CertificateDer::from_pem_slice(authority.certificate_pem().as_bytes()).unwrap())
+            .unwrap();
+        let verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider)
+            .build()
+            .unwrap();
+        let certificate = CertificateDer::from_pem_slice(leaf.certificate_pem().as_bytes()).unwrap();
+        let name = ServerName::try_from(name.to_owned()).unwrap();
+        verifier
+            .verify_server_cert(&certificate, &[], &name, &[], UnixTime::since_unix_epoch(at))
+            .map(|_| ())
+    }
+
+    #[test]
+    fn a_leaf_is_trusted_for_its_names_and_no_others() {
+        let authority = Authority::generate("test CA", now(), 10 * DAY).unwrap();
+        let mut names = SubjectName::loopback();
+        names.push(SubjectName::parse("rolegate.example.com").unwrap());
+        names.push(SubjectName::parse("10.1.2.3").unwrap());
+        let leaf = authority.issue(&names, now(), DAY).unwrap();
+        for name in ["localhost", "127.0.0.1", "::1", "rolegate.example.com", "10.1.2.3"] {
+            assert_eq!(verify(&authority, &leaf, name, NOW), Ok(()), "{name}");
+        }
+        for name in ["example.com", "10.1.2.4", "a.rolegate.example.com"] {
+            assert!(verify(&authority, &leaf, name, NOW).is_err(), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_leaf_is_good_from_ten_minutes_ago_to_the_end_of_its_validity() {
+        let authority = Authority::generate("test CA", now(), 10 * DAY).unwrap();
+        let leaf = authority.issue(&SubjectName::loopback(), now(), DAY).unwrap();
+        let second = Duration::from_secs(1);
+        for (at, good) in [
+            (NOW - BACKDATED - second, false),
+            (NOW - BACKDATED, true),
+            (NOW, true),
+            (NOW + DAY, true),
+            (NOW + DAY + second, false),
+        ] {
+            assert_eq!(verify(&authority, &leaf, "localhost", at).is_ok(), good, "{at:?}");
+        }
+    }
+
+    #[test]
+    fn another_authority_of_the_same_name_does_not_vouch() {
+        let authority = Authority::generate("test CA", now(), DAY).unwrap();
+        let other = Authority::generate("test CA", now(), DAY).unwrap();
+        let leaf = authority.issue(&SubjectName::loopback(), now(), DAY).unwrap();
+        assert!(verify(&other, &leaf, "localhost", NOW).is_err());
+    }
+
+    #[test]
+    fn a_server_can_use_certificate_and_key() {
+        let authority = Authority::generate("test CA", now(), DAY).unwrap();
+        let leaf = authority.issue(&SubjectName::loopback(), now(), DAY).unwrap();
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let chain = vec![CertificateDer::from_pem_slice(leaf.certificate_pem().as_bytes()).unwrap()];
+        let key = PrivateKeyDer::from_pem_slice(leaf.key_pem().as_bytes()).unwrap();
+        rustls::ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(chain, key)
+            .unwrap();
+    }
+
+    #[test]
+    fn keys_are_not_printed() {
+        let authority = Authority::generate("test CA", now(), DAY).unwrap();
+        let leaf = authority.issue(&SubjectName::loopback(), now(), DAY).unwrap();
+        assert!(!format!("{leaf:?} {authority:?}").contains("PRIVATE"));
+    }
+
+    #[test]
+    fn names_are_dns_names_or_addresses() {
+        for good in [
+            "a",
+            "a.b-c.example",
+            "*.example.com",
+            "10.0.0.1",
+            "::1",
+            "fe80::1",
+            "XN--NXASMQ.example",
+        ] {
+            assert_eq!(
+                SubjectName::parse(good).map(|name| name.to_string()),
+                Ok(good.to_owned())
+            );
+        }
+        for bad in [
+            "",
+            "*",
+            "a..b",
+            "-a",
+            "a-",
+            "a b",
+            "https://a",
+            "a_b",
+            "a.*.b",
+            "é.example",
+            "a:443",
+        ] {
+            assert!(SubjectName::parse(bad).is_err(), "{bad}");
+        }
+        assert!(SubjectName::parse(&"a.".repeat(127)).is_err());
+    }
+
+    #[test]
+    fn times_that_no_certificate_can_hold_are_errors() {
+        let before_epoch = SystemTime::UNIX_EPOCH - DAY;
+        assert!(matches!(
+            Authority::generate("test CA", before_epoch, DAY),
+            Err(IssueError::Time)
+        ));
+        assert!(matches!(
+            Authority::generate("test CA", now(), Duration::MAX),
+            Err(IssueError::Time)
+        ));
+        assert!(matches!(
+            Authority::generate("test CA", now(), 10_000 * 366 * DAY),
+            Err(IssueError::Time)
+        ));
+    }
+}

@@ -1,7 +1,180 @@
 //! The decision: identity, verdict and mode in, answer out. The one place where a verdict becomes an action.
+//!
+//! The default is refusal on evidence, not on doubt: STS has the last word, and what cannot be known is admitted with a
+//! warning. Everything here is synchronous and total; the words that a pod's author reads are made here too.
+
+mod words;
 
 use std::fmt;
 use std::str::FromStr;
+
+use crate::iam::{Cause, Issuer, RoleArn, Verdict, WebIdentity};
+use crate::pod::Warning;
+use crate::pod::identity::MalformedRole;
+use crate::pod::inject::Conflict;
+
+/// What the flags say about deciding.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct GateSettings {
+    /// `--on-unknown`.
+    pub on_unknown: OnUnknown,
+    /// `--require-role`.
+    pub require_role: RequireRole,
+}
+
+/// What happens in `enforce` when a policy could not be read or is malformed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OnUnknown {
+    /// Inject and warn: an outage of IAM must not stop pods.
+    #[default]
+    Inject,
+    /// Refuse.
+    Deny,
+}
+
+/// What happens to a pod whose ServiceAccount has no role.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum RequireRole {
+    /// Nothing.
+    #[default]
+    Off,
+    /// A warning.
+    Warn,
+    /// A refusal, in a namespace that enforces.
+    Enforce,
+}
+
+/// Whose pod is decided on; what the words of an answer name.
+#[derive(Clone, Copy, Debug)]
+pub struct Who<'a> {
+    /// The namespace of the pod and of its ServiceAccount.
+    pub namespace: &'a str,
+    /// The ServiceAccount's name.
+    pub service_account: &'a str,
+    /// The cluster's issuer.
+    pub issuer: &'a Issuer,
+    /// Annotation prefix, with its slash.
+    pub prefix: &'a str,
+    /// What to restart after mending, for pods whose controller backs off for minutes.
+    pub restart: Option<Restart<'a>>,
+}
+
+/// The workload that `kubectl rollout restart` takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Restart<'a> {
+    /// `deployment`, `statefulset` or `daemonset`.
+    pub kind: &'static str,
+    /// Its name.
+    pub name: &'a str,
+}
+
+/// What was found out about a pod.
+#[derive(Clone, Copy, Debug)]
+pub enum Finding<'a> {
+    /// Nothing asks for a role.
+    NoRole,
+    /// What should be a role ARN is none.
+    Malformed(&'a MalformedRole),
+    /// Something else stands in the pod where the token belongs.
+    Conflict(&'a Conflict),
+    /// The role's trust was judged for this web identity.
+    Judged(&'a Judged, &'a WebIdentity),
+}
+
+/// A verdict on one role, with its reasons.
+#[derive(Clone, Debug)]
+pub struct Judged {
+    /// The role.
+    pub role: RoleArn,
+    /// What is known.
+    pub verdict: Verdict,
+    /// Why not, when not trusted.
+    pub cause: Option<Cause>,
+    /// One line: what was wanted and what was got, or why nothing is known. Empty when trusted.
+    pub reason: String,
+    /// What would mend it.
+    pub hint: Option<String>,
+    /// The condition keys that an undecided verdict depends on.
+    pub undecided_keys: Vec<String>,
+}
+
+/// What is done with the pod.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// The identity is injected.
+    Inject,
+    /// The pod is admitted as it came.
+    AdmitUntouched,
+    /// The pod is refused.
+    Deny,
+}
+
+/// The answer.
+#[derive(Debug)]
+pub struct Decision {
+    /// What is done.
+    pub effect: Effect,
+    /// What was known, where trust was judged.
+    pub verdict: Option<Verdict>,
+    /// Why the pod is not served, where it is not (or would not be under `enforce`).
+    pub cause: Option<Cause>,
+    /// For the author.
+    pub warnings: Vec<Warning>,
+    /// What the author reads of a refusal: line 1 stands alone, line 2 tells how to mend it.
+    pub refusal: Option<String>,
+}
+
+/// Decides. The table of verdicts and modes:
+///
+/// | finding | `enforce` | `warn` | `audit` |
+/// | --- | --- | --- | --- |
+/// | trusted | inject | inject | inject |
+/// | not trusted | deny | inject, warn | inject |
+/// | undecided | inject, warn | inject, warn | inject |
+/// | unknown | inject, warn; or deny ([`OnUnknown::Deny`]) | inject, warn | inject |
+/// | malformed role ARN, conflict | deny | admit untouched, warn | admit untouched |
+#[must_use]
+pub fn decide(settings: GateSettings, mode: Mode, finding: &Finding<'_>, who: &Who<'_>) -> Decision {
+    let (verdict, cause) = match finding {
+        Finding::NoRole => (
+            None,
+            (settings.require_role != RequireRole::Off).then_some(Cause::NoRole),
+        ),
+        Finding::Malformed(_) => (None, Some(Cause::MalformedAnnotation)),
+        Finding::Conflict(_) => (None, Some(Cause::Conflict)),
+        Finding::Judged(judged, _) => (Some(judged.verdict), judged.cause),
+    };
+    let effect = effect(settings, mode, finding);
+    let warns = match effect {
+        Effect::Deny => false,
+        Effect::Inject | Effect::AdmitUntouched => mode != Mode::Audit,
+    };
+    Decision {
+        effect,
+        verdict,
+        cause,
+        warnings: if warns {
+            words::warnings(settings, finding, who)
+        } else {
+            Vec::new()
+        },
+        refusal: (effect == Effect::Deny).then(|| words::refusal(finding, who)),
+    }
+}
+
+fn effect(settings: GateSettings, mode: Mode, finding: &Finding<'_>) -> Effect {
+    match (finding, mode) {
+        (Finding::NoRole, Mode::Enforce) if settings.require_role == RequireRole::Enforce => Effect::Deny,
+        (Finding::Malformed(_) | Finding::Conflict(_), Mode::Enforce) => Effect::Deny,
+        (Finding::NoRole | Finding::Malformed(_) | Finding::Conflict(_), _) => Effect::AdmitUntouched,
+        (Finding::Judged(judged, _), Mode::Enforce) => match judged.verdict {
+            Verdict::NotTrusted => Effect::Deny,
+            Verdict::Unknown if settings.on_unknown == OnUnknown::Deny => Effect::Deny,
+            Verdict::Trusted | Verdict::Undecided | Verdict::Unknown => Effect::Inject,
+        },
+        (Finding::Judged(..), Mode::Warn | Mode::Audit) => Effect::Inject,
+    }
+}
 
 /// What a namespace asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -1,0 +1,485 @@
+//! AdmissionReview, `admission.k8s.io/v1`, in and out: the one place that knows its wire form.
+//!
+//! The types are our own: the request borrows from the body and reads the object straight into the view that the caller
+//! wants, and the response writes `patch` as the base64 text that the API documents.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde::de::{Deserializer, IgnoredAny, Visitor};
+use serde::{Deserialize, Serialize};
+
+use crate::pod::inject::Patch;
+use crate::pod::{Warning, escape_control};
+
+const API_VERSION: &str = "admission.k8s.io/v1";
+const KIND: &str = "AdmissionReview";
+
+/// The API server drops what exceeds this many characters of warnings in all.
+const WARNINGS_CHARACTERS: usize = 4096;
+
+/// What is asked: the `request` of an AdmissionReview, its object as `O`.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase", bound(deserialize = "O: Deserialize<'de>"))]
+pub struct AdmissionRequest<'a, O> {
+    #[serde(borrow, default)]
+    uid: Text<'a>,
+    #[serde(borrow, default)]
+    kind: Option<GroupKind<'a>>,
+    #[serde(borrow, default)]
+    sub_resource: Text<'a>,
+    #[serde(borrow, default)]
+    name: Text<'a>,
+    #[serde(borrow, default)]
+    namespace: Text<'a>,
+    #[serde(borrow, default)]
+    operation: Text<'a>,
+    #[serde(default)]
+    dry_run: Option<bool>,
+    #[serde(default = "none")]
+    object: Option<O>,
+    #[serde(default = "none")]
+    old_object: Option<O>,
+}
+
+/// The type of an object.
+#[derive(Clone, Debug, Default, Deserialize)]
+pub struct GroupKind<'a> {
+    #[serde(borrow, default)]
+    group: Text<'a>,
+    #[serde(borrow, default)]
+    kind: Text<'a>,
+}
+
+/// What happens to an object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Operation {
+    /// It is created.
+    Create,
+    /// It is changed.
+    Update,
+    /// Deleted or connected to.
+    Other,
+}
+
+impl<O> AdmissionRequest<'_, O> {
+    /// To be echoed.
+    pub fn uid(&self) -> &str {
+        self.uid.as_str()
+    }
+    /// The object's kind, and its API group (empty for the core group).
+    pub fn group_and_kind(&self) -> (&str, &str) {
+        self.kind
+            .as_ref()
+            .map_or(("", ""), |kind| (kind.group.as_str(), kind.kind.as_str()))
+    }
+    /// Empty, or `ephemeralcontainers`, `status` …
+    pub fn sub_resource(&self) -> &str {
+        self.sub_resource.as_str()
+    }
+    /// The object's name; empty when the API server is yet to make it.
+    pub fn name(&self) -> &str {
+        self.name.as_str()
+    }
+    /// The object's namespace; empty for what has none.
+    pub fn namespace(&self) -> &str {
+        self.namespace.as_str()
+    }
+    /// What happens to it.
+    pub fn operation(&self) -> Operation {
+        match self.operation.as_str() {
+            "CREATE" => Operation::Create,
+            "UPDATE" => Operation::Update,
+            _ => Operation::Other,
+        }
+    }
+    /// Whether nothing will come of it, so that nothing may be caused by it.
+    pub fn is_dry_run(&self) -> bool {
+        self.dry_run == Some(true)
+    }
+    /// What is created, or what it will be.
+    pub fn object(&self) -> Option<&O> {
+        self.object.as_ref()
+    }
+    /// What it was.
+    pub fn old_object(&self) -> Option<&O> {
+        self.old_object.as_ref()
+    }
+}
+
+/// Why a body is no review that can be answered. `Display` is one line for whoever configured the caller.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ReviewError {
+    /// No body at all.
+    Empty,
+    /// Not UTF-8, as JSON must be.
+    NotUtf8,
+    /// No JSON, or not of the expected shape.
+    Malformed(String),
+    /// Another kind or version than `admission.k8s.io/v1 AdmissionReview`.
+    WrongReview {
+        /// `apiVersion`.
+        api_version: String,
+        /// `kind`.
+        kind: String,
+    },
+    /// A part is missing.
+    Missing(&'static str),
+    /// The object is of a kind that this path does not judge.
+    WrongObject {
+        /// What came.
+        got: String,
+        /// What belongs here.
+        expected: &'static str,
+    },
+}
+
+impl fmt::Display for ReviewError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Empty => write!(f, "the body is empty: expected an {KIND} of {API_VERSION}"),
+            Self::NotUtf8 => f.write_str("the body is not UTF-8, as JSON must be"),
+            Self::Malformed(error) => write!(f, "the body is no {KIND} of {API_VERSION}: {}", escape_control(error)),
+            Self::WrongReview { api_version, kind } => write!(
+                f,
+                "the body is \"{}\" of \"{}\": only {KIND} of {API_VERSION} is served; set admissionReviewVersions: [v1]",
+                escape_control(kind),
+                escape_control(api_version)
+            ),
+            Self::Missing(part) => write!(f, "the {KIND} has no {part}"),
+            Self::WrongObject { got, expected } => {
+                write!(
+                    f,
+                    "the object is \"{}\": this path judges {expected}",
+                    escape_control(got)
+                )
+            }
+        }
+    }
+}
+
+impl std::error::Error for ReviewError {}
+
+/// Reads a review whose object is an `O`.
+///
+/// # Errors
+/// [`ReviewError`]; to be answered with 400.
+pub fn parse<'a, O: Deserialize<'a>>(body: &'a [u8]) -> Result<AdmissionRequest<'a, O>, ReviewError> {
+    if body.is_empty() {
+        return Err(ReviewError::Empty);
+    }
+    let text = std::str::from_utf8(body).map_err(|_| ReviewError::NotUtf8)?;
+    let review: Review<'a, O> = serde_json::from_str(text)
+        .map_err(|error| wrong_review(text).unwrap_or(ReviewError::Malformed(error.to_string())))?;
+    if review.api_version.as_str() != API_VERSION || review.kind.as_str() != KIND {
+        return Err(ReviewError::WrongReview {
+            api_version: review.api_version.as_str().to_owned(),
+            kind: review.kind.as_str().to_owned(),
+        });
+    }
+    let request = review.request.ok_or(ReviewError::Missing("request"))?;
+    if request.uid.as_str().is_empty() {
+        return Err(ReviewError::Missing("request.uid"));
+    }
+    Ok(request)
+}
+
+/// When the object does not fit its view, the reason may be that it is of another kind, which tells more than the field
+/// that did not fit.
+fn wrong_review(text: &str) -> Option<ReviewError> {
+    let review: Review<'_, IgnoredAny> = serde_json::from_str(text).ok()?;
+    if review.api_version.as_str() == API_VERSION && review.kind.as_str() == KIND {
+        return None;
+    }
+    Some(ReviewError::WrongReview {
+        api_version: review.api_version.as_str().to_owned(),
+        kind: review.kind.as_str().to_owned(),
+    })
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", bound(deserialize = "O: Deserialize<'de>"))]
+struct Review<'a, O> {
+    #[serde(borrow, default)]
+    api_version: Text<'a>,
+    #[serde(borrow, default)]
+    kind: Text<'a>,
+    #[serde(borrow, default = "none")]
+    request: Option<AdmissionRequest<'a, O>>,
+}
+
+/// `Option::default` without the bound that deriving it would put on `O`.
+fn none<T>() -> Option<T> {
+    None
+}
+
+/// The answer to a review.
+#[derive(Debug, Default)]
+pub struct AdmissionResponse<'a> {
+    /// Of the request.
+    pub uid: &'a str,
+    /// Why it is refused (403); none: it is admitted.
+    pub refusal: Option<&'a str>,
+    /// What is added to the object.
+    pub patch: Option<&'a Patch>,
+    /// For whoever created the object.
+    pub warnings: &'a [Warning],
+    /// For the API server's audit log; the server puts the webhook's name before each key.
+    pub audit: AuditAnnotations<'a>,
+}
+
+/// Audit annotations. They hold the same values when the webhook is called again for the same pod.
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+pub struct AuditAnnotations<'a> {
+    /// ARN of the role.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub role: Option<&'a str>,
+    /// The verdict's word.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub verdict: Option<&'a str>,
+    /// The cause's word.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cause: Option<&'a str>,
+    /// The mode's word.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mode: Option<&'a str>,
+}
+
+impl AdmissionResponse<'_> {
+    /// The AdmissionReview to send back.
+    #[must_use]
+    pub fn to_json(&self) -> Vec<u8> {
+        let patch = self.patch.filter(|patch| !patch.is_empty()).map(encoded);
+        let review = ReviewOut {
+            api_version: API_VERSION,
+            kind: KIND,
+            response: ResponseOut {
+                uid: self.uid,
+                allowed: self.refusal.is_none(),
+                status: self.refusal.map(|message| StatusOut {
+                    status: "Failure",
+                    message,
+                    reason: "Forbidden",
+                    code: 403,
+                }),
+                // `patchType` without a patch, or the reverse, fails the call.
+                patch_type: patch.as_ref().map(|_| "JSONPatch"),
+                patch,
+                warnings: within_limit(self.warnings),
+                audit_annotations: self.audit,
+            },
+        };
+        // INVARIANT: strings and maps with string keys always serialise; an empty body would fail the call, not admit it.
+        let mut json = Vec::with_capacity(2048);
+        if serde_json::to_writer(&mut json, &review).is_err() {
+            json.clear();
+        }
+        json
+    }
+}
+
+fn encoded(patch: &Patch) -> String {
+    STANDARD.encode(serde_json::to_vec(patch).unwrap_or_default())
+}
+
+/// The longest run of first warnings that the API server takes whole.
+fn within_limit(warnings: &[Warning]) -> Vec<&str> {
+    let mut left = WARNINGS_CHARACTERS;
+    warnings
+        .iter()
+        .map(Warning::as_str)
+        .take_while(|text| {
+            let length = text.chars().count();
+            let fits = length <= left;
+            left = left.saturating_sub(length);
+            fits
+        })
+        .collect()
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct ReviewOut<'a> {
+    api_version: &'static str,
+    kind: &'static str,
+    response: ResponseOut<'a>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct ResponseOut<'a> {
+    uid: &'a str,
+    allowed: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    status: Option<StatusOut<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    patch_type: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    patch: Option<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    warnings: Vec<&'a str>,
+    #[serde(skip_serializing_if = "AuditAnnotations::is_empty")]
+    audit_annotations: AuditAnnotations<'a>,
+}
+
+impl AuditAnnotations<'_> {
+    fn is_empty(&self) -> bool {
+        self.role.is_none() && self.verdict.is_none() && self.cause.is_none() && self.mode.is_none()
+    }
+}
+
+#[derive(Serialize)]
+struct StatusOut<'a> {
+    status: &'static str,
+    message: &'a str,
+    reason: &'static str,
+    code: u16,
+}
+
+/// A string that borrows from the body where it holds no escape; null reads as absent, that is empty.
+#[derive(Clone, Debug, Default)]
+struct Text<'a>(Cow<'a, str>);
+
+impl Text<'_> {
+    fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for Text<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct TextVisitor;
+        impl<'de> Visitor<'de> for TextVisitor {
+            type Value = Text<'de>;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a string")
+            }
+            fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Self::Value, E> {
+                Ok(Text(Cow::Borrowed(text)))
+            }
+            fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
+                Ok(Text(Cow::Owned(text.to_owned())))
+            }
+            fn visit_unit<E>(self) -> Result<Self::Value, E> {
+                Ok(Text(Cow::Borrowed("")))
+            }
+        }
+        deserializer.deserialize_any(TextVisitor)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn error_of(body: &[u8]) -> String {
+        parse::<IgnoredAny>(body).map(|_| ()).unwrap_err().to_string()
+    }
+
+    fn review(request: Value) -> Vec<u8> {
+        serde_json::to_vec(&json!({"apiVersion": API_VERSION, "kind": KIND, "request": request})).unwrap()
+    }
+
+    #[test]
+    fn a_request_is_read_with_absent_and_null_parts_alike() {
+        let body = review(
+            json!({"uid": "u", "kind": {"group": "", "version": "v1", "kind": "Pod"}, "operation": "CREATE",
+            "namespace": "jobs", "name": null, "dryRun": true, "object": {"a": 1}, "oldObject": null}),
+        );
+        let request = parse::<Value>(&body).unwrap();
+        assert_eq!(
+            (
+                request.uid(),
+                request.group_and_kind(),
+                request.namespace(),
+                request.name()
+            ),
+            ("u", ("", "Pod"), "jobs", "")
+        );
+        assert_eq!(request.operation(), Operation::Create);
+        assert!(request.is_dry_run());
+        assert_eq!(request.object(), Some(&json!({"a": 1})));
+        assert_eq!(request.old_object(), None);
+    }
+
+    #[test]
+    fn what_is_no_review_is_told_as_such() {
+        for (body, words) in [
+            (&b""[..], "the body is empty"),
+            (b"\xff\xfe{}", "not UTF-8"),
+            (b"{", "EOF while parsing"),
+            (b"[]", "invalid type"),
+            (
+                b"{\"apiVersion\":\"admission.k8s.io/v1beta1\",\"kind\":\"AdmissionReview\"}",
+                "admissionReviewVersions: [v1]",
+            ),
+            (b"{\"apiVersion\":\"v1\",\"kind\":\"Pod\"}", "\"Pod\" of \"v1\""),
+            (
+                b"{\"apiVersion\":\"admission.k8s.io/v1\",\"kind\":\"AdmissionReview\"}",
+                "has no request",
+            ),
+            (
+                b"{\"apiVersion\":\"admission.k8s.io/v1\",\"kind\":\"AdmissionReview\",\"request\":{}}",
+                "has no request.uid",
+            ),
+        ] {
+            assert!(error_of(body).contains(words), "{} lacks {words}", error_of(body));
+        }
+    }
+
+    #[test]
+    fn another_version_is_told_even_when_its_object_does_not_fit() {
+        let body =
+            br#"{"apiVersion":"admission.k8s.io/v1beta1","kind":"AdmissionReview","request":{"uid":"u","object":7}}"#;
+        let error = parse::<String>(body).unwrap_err();
+        assert!(matches!(error, ReviewError::WrongReview { .. }), "{error}");
+    }
+
+    #[test]
+    fn brackets_without_end_are_an_error_and_no_overflow() {
+        let body = [review(json!({"uid": "u"})), b"[".repeat(100_000)].concat();
+        assert!(parse::<IgnoredAny>(&body).is_err());
+        let open = format!(
+            r#"{{"apiVersion":"{API_VERSION}","kind":"{KIND}","request":{{"uid":"u","object":{}"#,
+            "[".repeat(100_000)
+        );
+        assert!(parse::<IgnoredAny>(open.as_bytes()).is_err());
+    }
+
+    #[test]
+    fn an_admission_without_patch_names_neither_patch_nor_its_type() {
+        let response = AdmissionResponse {
+            uid: "u",
+            ..AdmissionResponse::default()
+        };
+        let json: Value = serde_json::from_slice(&response.to_json()).unwrap();
+        assert_eq!(
+            json,
+            json!({"apiVersion": API_VERSION, "kind": KIND, "response": {"uid": "u", "allowed": true}})
+        );
+    }
+
+    #[test]
+    fn a_refusal_is_a_403_with_its_message() {
+        let audit = AuditAnnotations {
+            mode: Some("enforce"),
+            ..AuditAnnotations::default()
+        };
+        let response = AdmissionResponse {
+            uid: "u",
+            refusal: Some("no"),
+            audit,
+            ..AdmissionResponse::default()
+        };
+        let json: Value = serde_json::from_slice(&response.to_json()).unwrap();
+        assert_eq!(
+            json["response"],
+            json!({"uid": "u", "allowed": false, "auditAnnotations": {"mode": "enforce"},
+                "status": {"status": "Failure", "message": "no", "reason": "Forbidden", "code": 403}})
+        );
+    }
+}

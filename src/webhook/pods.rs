@@ -16,7 +16,8 @@ use crate::gate::{self, Action, Decision, Effect, Finding, GateSettings, Judged,
 use crate::iam::{self, Audience, Cause, Context, Issuer, RoleArn, SessionName, Subject, Verdict, WebIdentity};
 use crate::pod::Warning;
 use crate::pod::identity::{
-    self, AnnotationRules, Defaults, MalformedRole, Requested, ServiceAccountIdentity, WebIdentityRequest,
+    self, AnnotationRules, Defaults, MalformedRole, PodIdentityRequest, Requested, ServiceAccountIdentity,
+    WebIdentityRequest,
 };
 use crate::pod::inject::{
     self, Injection, PodIdentitySettings, PodSessionName, RolesUsed, SetSessionName, WebIdentitySettings,
@@ -275,17 +276,8 @@ impl Admission {
     }
 
     fn container_credentials(&self, case: &Case<'_>) -> Assessment {
-        let stored = match self.knowledge.accounts.stored(case.namespace, case.service_account) {
-            Stored::Identity(identity) => Some(identity),
-            Stored::Plain | Stored::Missing => None,
-        };
-        let (seconds, warnings) = identity::pod_identity_expiration(
-            &self.settings.rules,
-            stored.as_deref(),
-            case.pod,
-            fastrand::u32(POD_IDENTITY_EXPIRATION_SECONDS),
-        );
-        match inject::pod_identity(&self.settings.rules, case.pod, seconds, &self.settings.pod_identity) {
+        let (request, warnings) = self.pod_identity_request(case);
+        match inject::pod_identity(&self.settings.rules, case.pod, &request, &self.settings.pod_identity) {
             Ok(injection) => Assessment {
                 warnings,
                 injection: Some(injection),
@@ -296,6 +288,21 @@ impl Admission {
                 ..self.decided(case, &Finding::Conflict(&conflict))
             },
         }
+    }
+
+    /// The ServiceAccount's annotations count as far as memory holds them: here they set a token's lifetime, no more.
+    fn pod_identity_request(&self, case: &Case<'_>) -> (PodIdentityRequest, Vec<Warning>) {
+        let stored = match self.knowledge.accounts.stored(case.namespace, case.service_account) {
+            Stored::Identity(identity) => Some(identity),
+            Stored::Plain | Stored::Missing => None,
+        };
+        identity::resolve_pod_identity(
+            &self.settings.rules,
+            stored.as_deref(),
+            case.pod,
+            &self.settings.defaults,
+            fastrand::u32(POD_IDENTITY_EXPIRATION_SECONDS),
+        )
     }
 
     /// Judges with what memory holds, or (`Freshness::Asked`) with what the sources say now.
@@ -470,9 +477,11 @@ impl Admission {
         };
         let (rules, settings) = (&self.settings.rules, &self.settings);
         if self.has_container_credentials(case) {
-            let injection = inject::ephemeral_pod_identity(rules, old, case.pod, &settings.pod_identity);
+            let (request, warnings) = self.pod_identity_request(case);
+            let injection = inject::ephemeral_pod_identity(rules, old, case.pod, &request, &settings.pod_identity);
             return Assessment {
                 injection: Some(injection),
+                warnings,
                 ..Assessment::untouched(Action::PodIdentity)
             };
         }
@@ -707,12 +716,13 @@ fn trial(role: RoleArn, entry: Entry, identity: &WebIdentity, session_name: Sess
                 judged.undecided_keys = explanation.undecided_keys;
             }
         }
-        Trust::NoSuchRole => {
+        Trust::NoSuchRole { hint } => {
+            judged.hint = hint.as_deref().map(str::to_owned);
             judged.verdict = Verdict::NotTrusted;
             judged.cause = Some(Cause::RoleNotFound);
             judged.reason = "no role of that ARN exists; check account, path and name".to_owned();
         }
-        Trust::Unknown(reason) => judged.reason = reason.to_string(),
+        Trust::Malformed(reason) | Trust::Unknown(reason) => judged.reason = reason.to_string(),
     }
     Trial {
         judged,

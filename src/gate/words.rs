@@ -174,12 +174,12 @@ pub(super) fn warnings(settings: GateSettings, finding: &Finding<'_>, who: &Who<
             "rolegate: no-role: ServiceAccount {namespace}/{service_account} has no IAM role"
         ))],
         Finding::Malformed(malformed) => vec![Warning::new(&format!(
-            "rolegate: {}: {}; no identity was given",
+            "rolegate: {}: {}; the pod gets no identity",
             Cause::MalformedAnnotation,
             malformed_reason(malformed)
         ))],
         Finding::Conflict(conflict) => vec![Warning::new(&format!(
-            "rolegate: {}: {}; no identity was given",
+            "rolegate: {}: {}; the pod gets no identity",
             Cause::Conflict,
             conflict.message
         ))],

@@ -2,3 +2,4 @@
 
 pub mod pods;
 pub mod review;
+pub mod workloads;

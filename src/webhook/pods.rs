@@ -194,12 +194,50 @@ impl Admission {
         }
     }
 
-    async fn created(&self, case: &Case<'_>) -> Result<Assessment, Unavailable> {
-        if case.pod.is_mirror() {
-            return Ok(Assessment::untouched(Action::None));
+    /// What an author should know of pods to come, at the time when a workload or a ServiceAccount is applied. `identity`:
+    /// of a ServiceAccount that is being applied; none: it is looked up. What cannot be looked up is no news.
+    pub(super) async fn advise(
+        &self,
+        namespace: &str,
+        service_account: &str,
+        pod: &PodView<'_>,
+        identity: Option<Option<Arc<ServiceAccountIdentity>>>,
+        deadline: Instant,
+    ) -> Vec<Warning> {
+        let case = Case {
+            pod,
+            namespace,
+            service_account,
+            mode: Mode::Warn,
+            asked: AskedMode::Mode(Mode::Warn),
+            deadline,
+        };
+        if self.is_left_alone(&case).is_some() || self.has_container_credentials(&case) {
+            return Vec::new();
         }
-        if self.settings.skip_label == SkipLabel::Honoured && case.pod.label(SKIP_LABEL).is_some() {
-            return Ok(Assessment::untouched(Action::Skipped));
+        let account = match identity {
+            Some(identity) => Account {
+                identity,
+                freshness: Freshness::Asked,
+            },
+            None => match self.account(&case).await {
+                Ok(account) => account,
+                Err(Unavailable(_)) => return Vec::new(),
+            },
+        };
+        let mut assessment = self.assess(&case, &account, Freshness::Kept).await;
+        if assessment.decision.verdict == Some(Verdict::NotTrusted) {
+            // The policy may have been mended a moment ago, in the same `kubectl apply`.
+            assessment = self.assess(&case, &account, Freshness::Asked).await;
+        }
+        let mut warnings = assessment.warnings;
+        warnings.append(&mut assessment.decision.warnings);
+        warnings
+    }
+
+    async fn created(&self, case: &Case<'_>) -> Result<Assessment, Unavailable> {
+        if let Some(action) = self.is_left_alone(case) {
+            return Ok(Assessment::untouched(action));
         }
         if self.has_container_credentials(case) {
             return Ok(self.container_credentials(case));
@@ -214,6 +252,15 @@ impl Admission {
             Freshness::Kept => self.fetched(case, None).await?,
         };
         Ok(self.assess(case, &account, Freshness::Asked).await)
+    }
+
+    /// Why a pod is none of our business.
+    fn is_left_alone(&self, case: &Case<'_>) -> Option<Action> {
+        if case.pod.is_mirror() {
+            return Some(Action::None);
+        }
+        let skips = self.settings.skip_label == SkipLabel::Honoured && case.pod.label(SKIP_LABEL).is_some();
+        skips.then_some(Action::Skipped)
     }
 
     /// The ServiceAccount from memory when its copy has a role, else from the API server.
@@ -792,7 +839,7 @@ fn restart<'a>(pod: &'a PodView<'a>) -> Option<Restart<'a>> {
 
 fn pod_of<'a>(request: &'a AdmissionRequest<'a, PodView<'a>>) -> Result<&'a PodView<'a>, ReviewError> {
     if request.group_and_kind() != ("", "Pod") {
-        return Err(wrong_object(request.group_and_kind()));
+        return Err(review::wrong_object(request.group_and_kind(), "pods"));
     }
     if request.namespace().is_empty() {
         return Err(ReviewError::Missing("request.namespace"));
@@ -815,16 +862,7 @@ fn pod_of<'a>(request: &'a AdmissionRequest<'a, PodView<'a>>) -> Result<&'a PodV
 /// An object that does not fit a pod's view may be no pod at all, which tells more than the field that did not fit.
 fn wrong_kind(body: &[u8]) -> Option<ReviewError> {
     let request = review::parse::<serde::de::IgnoredAny>(body).ok()?;
-    (request.group_and_kind() != ("", "Pod")).then(|| wrong_object(request.group_and_kind()))
-}
-
-fn wrong_object((group, kind): (&str, &str)) -> ReviewError {
-    let got = if group.is_empty() {
-        kind.to_owned()
-    } else {
-        format!("{kind}.{group}")
-    };
-    ReviewError::WrongObject { got, expected: "pods" }
+    (request.group_and_kind() != ("", "Pod")).then(|| review::wrong_object(request.group_and_kind(), "pods"))
 }
 
 const fn bad_request(error: ReviewError) -> Answer {

@@ -162,6 +162,17 @@ impl fmt::Display for ReviewError {
 
 impl std::error::Error for ReviewError {}
 
+/// The error for an object that a path does not judge.
+#[must_use]
+pub fn wrong_object((group, kind): (&str, &str), expected: &'static str) -> ReviewError {
+    let got = if group.is_empty() {
+        kind.to_owned()
+    } else {
+        format!("{kind}.{group}")
+    };
+    ReviewError::WrongObject { got, expected }
+}
+
 /// Reads a review whose object is an `O`.
 ///
 /// # Errors

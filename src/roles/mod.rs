@@ -2,9 +2,15 @@
 //!
 //! A source never decides; the book never evaluates.
 
+pub mod age;
 pub mod book;
 pub mod files;
+mod keeper;
+pub mod observe;
+mod pacer;
+mod shelf;
 pub mod source;
 
 pub use book::{Book, BookSettings, Entry, Trust};
+pub use observe::{ReadObserver, ReadResult, RoleState, RoleSummary};
 pub use source::{Answer, Listing, Pace, RoleDocument, RoleSource};

@@ -1,0 +1,165 @@
+//! How often a source over the network is asked.
+
+use std::collections::VecDeque;
+use std::num::NonZeroU32;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep_until};
+
+use super::age::backoff;
+
+/// The window in which reads are counted.
+const WINDOW: Duration = Duration::from_secs(1);
+
+/// Who waits for a read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Lane {
+    /// An admission: may use every read of the window.
+    Admission,
+    /// Read-ahead and refresh: leave two fifths of the window to admissions.
+    Background,
+}
+
+/// Lets through at most so many reads in any second, and none while the source asked to be left alone.
+///
+/// It remembers when the last reads were let through instead of counting tokens: a bucket that refills would allow twice the
+/// rate in the second after a pause, and the limit is one that AWS enforces.
+#[derive(Debug)]
+pub(super) struct Pacer {
+    per_second: usize,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// When the reads of the last second were let through, oldest first.
+    recent: VecDeque<Instant>,
+    /// Nothing goes before this.
+    resume: Option<Instant>,
+    /// How often in a row the source asked to be left alone.
+    throttled: u32,
+}
+
+impl Pacer {
+    pub(super) fn new(per_second: NonZeroU32) -> Self {
+        Self {
+            per_second: usize::try_from(per_second.get()).unwrap_or(usize::MAX),
+            state: Mutex::default(),
+        }
+    }
+
+    /// Waits for its turn. Cancel-safe: one that is dropped while it waits has used nothing.
+    pub(super) async fn turn(&self, lane: Lane) {
+        while let Err(when) = self.take(lane, Instant::now()) {
+            sleep_until(when).await;
+        }
+    }
+
+    /// The source asked to be left alone.
+    pub(super) fn throttled(&self, now: Instant) {
+        let mut state = self.state();
+        state.throttled = state.throttled.saturating_add(1);
+        state.resume = Some(now + backoff(state.throttled, fastrand::f64()));
+    }
+
+    /// The source answered.
+    pub(super) fn answered(&self) {
+        self.state().throttled = 0;
+    }
+
+    /// Takes a turn now, or says when to try again.
+    fn take(&self, lane: Lane, now: Instant) -> Result<(), Instant> {
+        let mut state = self.state();
+        if let Some(resume) = state.resume.filter(|resume| *resume > now) {
+            return Err(resume);
+        }
+        while state.recent.front().is_some_and(|oldest| *oldest + WINDOW <= now) {
+            state.recent.pop_front();
+        }
+        let limit = match lane {
+            Lane::Admission => self.per_second,
+            Lane::Background => self.per_second.saturating_sub(self.per_second / 5 * 2).max(1),
+        };
+        // With `limit` or more in the window, this is the one whose leaving makes room.
+        match state
+            .recent
+            .len()
+            .checked_sub(limit)
+            .and_then(|index| state.recent.get(index))
+        {
+            Some(leaves) => Err(*leaves + WINDOW),
+            None => {
+                state.recent.push_back(now);
+                Ok(())
+            }
+        }
+    }
+
+    fn state(&self) -> std::sync::MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn five_a_second() -> Pacer {
+        Pacer::new(NonZeroU32::new(5).unwrap())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn no_second_sees_more_reads_than_allowed() {
+        let pacer = five_a_second();
+        let mut turns = Vec::new();
+        for _ in 0..23 {
+            pacer.turn(Lane::Admission).await;
+            turns.push(Instant::now());
+        }
+        for (index, start) in turns.iter().enumerate() {
+            let within = turns.iter().skip(index).filter(|turn| **turn < *start + WINDOW).count();
+            assert!(within <= 5, "{within} reads in the second after read {index}");
+        }
+        assert_eq!(*turns.last().unwrap() - turns[0], Duration::from_secs(4));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn background_reads_leave_room_for_admissions() {
+        let pacer = five_a_second();
+        let start = Instant::now();
+        for _ in 0..3 {
+            pacer.turn(Lane::Background).await;
+        }
+        assert!(pacer.take(Lane::Background, start).is_err());
+        assert!(pacer.take(Lane::Admission, start).is_ok());
+        assert!(pacer.take(Lane::Admission, start).is_ok());
+        assert_eq!(pacer.take(Lane::Admission, start), Err(start + WINDOW));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_read_a_second_is_enough_for_background_reads_too() {
+        let pacer = Pacer::new(NonZeroU32::MIN);
+        let start = Instant::now();
+        assert!(pacer.take(Lane::Background, start).is_ok());
+        assert_eq!(pacer.take(Lane::Background, start), Err(start + WINDOW));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_throttled_source_is_left_alone_longer_each_time() {
+        let pacer = five_a_second();
+        let start = Instant::now();
+        for (failures, longest) in [(1, 400), (2, 800), (3, 1600)] {
+            pacer.throttled(start);
+            let resume = pacer.take(Lane::Admission, start).unwrap_err();
+            let pause = (resume - start).as_millis();
+            assert!(
+                pause >= longest / 2 && pause <= longest,
+                "failure {failures}: {pause} ms"
+            );
+        }
+        pacer.answered();
+        pacer.throttled(start);
+        assert!(pacer.take(Lane::Admission, start).unwrap_err() <= start + Duration::from_millis(400));
+    }
+}

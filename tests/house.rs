@@ -1,0 +1,171 @@
+//! The house keeps its shape: arrows point downwards only, and the two floors that decide touch nothing of the outside.
+
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests say what they expect by panicking")]
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Each room with the rooms it may know. `ARCHITECTURE.md` draws the same.
+const ARROWS: [(&str, &[&str]); 9] = [
+    ("iam", &[]),
+    ("pod", &["iam"]),
+    ("gate", &["iam", "pod"]),
+    ("roles", &["iam"]),
+    ("cluster", &["iam", "pod"]),
+    ("certs", &[]),
+    ("telemetry", &["certs", "cluster", "gate", "iam", "roles"]),
+    ("webhook", &["certs", "cluster", "gate", "iam", "pod", "roles", "telemetry"]),
+    ("cli", &["certs", "cluster", "gate", "iam", "pod", "roles", "telemetry", "webhook"]),
+];
+
+/// What the pure rooms may use beside the language: formats, never the world.
+const PURE_CRATES: [&str; 4] = ["base64", "percent_encoding", "serde", "serde_json"];
+
+/// Parts of the standard library that reach the world or a clock.
+const IMPURE_STD: [&str; 10] = [
+    "std::env", "std::fs", "std::io", "std::net::Tcp", "std::net::Udp", "std::process", "std::thread", "std::time::Instant",
+    "std::time::SystemTime", "Instant::now",
+];
+
+#[test]
+fn arrows_point_downwards_only() {
+    for (room, known) in ARROWS {
+        for file in files_of(room) {
+            let code = code_of(&file);
+            for reached in rooms_named(&code) {
+                assert!(
+                    reached == room || known.contains(&reached.as_str()),
+                    "{} reaches into `{reached}`, which `{room}` must not know",
+                    file.display()
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn every_room_is_drawn() {
+    let drawn: BTreeSet<String> = ARROWS.iter().map(|(room, _)| (*room).to_owned()).collect();
+    let lib = fs::read_to_string(source().join("lib.rs")).unwrap();
+    let built: BTreeSet<String> =
+        lib.lines().filter_map(|line| line.strip_prefix("pub mod ")?.strip_suffix(';').map(str::to_owned)).collect();
+    assert_eq!(drawn, built);
+}
+
+#[test]
+fn the_deciding_rooms_know_no_async_no_client_no_clock_and_no_environment() {
+    let manifest = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml")).unwrap();
+    let foreign = dependencies(&manifest);
+    assert!(foreign.contains("tokio") && foreign.contains("kube"), "the manifest was not read: {foreign:?}");
+    for room in ["iam", "pod", "gate"] {
+        for file in files_of(room) {
+            let code = code_of(&file);
+            for name in foreign.iter().filter(|name| !PURE_CRATES.contains(&name.as_str())) {
+                assert!(!mentions_path(&code, name), "{} uses the crate `{name}`", file.display());
+            }
+            for word in IMPURE_STD {
+                assert!(!code.contains(word), "{} uses {word}", file.display());
+            }
+            for word in ["async ", ".await"] {
+                assert!(!code.contains(word), "{} holds `{}`", file.display(), word.trim());
+            }
+        }
+    }
+}
+
+#[test]
+fn only_the_injection_makes_json_pointers_and_only_the_review_knows_its_wire_form() {
+    for (room, _) in ARROWS {
+        for file in files_of(room) {
+            let code = code_of(&file);
+            if !file.ends_with("webhook/review.rs") {
+                for word in ["\"JSONPatch\"", "patchType", "\"AdmissionReview\"", "auditAnnotations"] {
+                    // The demonstration and the health of the house speak to a webhook as an API server does.
+                    let speaks_for_the_api_server = file.starts_with(source().join("cli")) && !code.contains("AdmissionResponse");
+                    assert!(speaks_for_the_api_server || !code.contains(word), "{} knows {word}", file.display());
+                }
+            }
+            if !file.starts_with(source().join("pod")) {
+                assert!(!code.contains("\"/spec/"), "{} makes a JSON pointer", file.display());
+            }
+        }
+    }
+}
+
+fn source() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("src")
+}
+
+/// The Rust files of a room: its folder and the file beside it.
+fn files_of(room: &str) -> Vec<PathBuf> {
+    let mut files = Vec::new();
+    let beside = source().join(format!("{room}.rs"));
+    if beside.exists() {
+        files.push(beside);
+    }
+    collect(&source().join(room), &mut files);
+    assert!(!files.is_empty(), "room `{room}` has no files");
+    files
+}
+
+fn collect(folder: &Path, files: &mut Vec<PathBuf>) {
+    let Ok(entries) = fs::read_dir(folder) else { return };
+    for entry in entries {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            collect(&path, files);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            files.push(path);
+        }
+    }
+}
+
+/// A file's code without comments and without its tests, which may use what they like.
+fn code_of(file: &Path) -> String {
+    let text = fs::read_to_string(file).unwrap();
+    let code = text.split("#[cfg(test)]").next().unwrap_or_default();
+    code.lines().map(|line| line.split("//").next().unwrap_or_default()).collect::<Vec<_>>().join("\n")
+}
+
+fn rooms_named(code: &str) -> BTreeSet<String> {
+    let mut named = BTreeSet::new();
+    for part in code.split("crate::").skip(1) {
+        if let Some(list) = part.strip_prefix('{') {
+            let list = list.split(';').next().unwrap_or_default();
+            for (room, _) in ARROWS {
+                if mentions_word(list, room) {
+                    named.insert(room.to_owned());
+                }
+            }
+        } else {
+            let name: String = part.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
+            if ARROWS.iter().any(|(room, _)| *room == name) {
+                named.insert(name);
+            }
+        }
+    }
+    named
+}
+
+fn mentions_word(text: &str, word: &str) -> bool {
+    text.split(|c: char| !(c.is_alphanumeric() || c == '_')).any(|part| part == word)
+}
+
+fn mentions_path(code: &str, name: &str) -> bool {
+    let path = format!("{name}::");
+    code.match_indices(&path).any(|(at, _)| {
+        !code[..at].ends_with(|c: char| c.is_alphanumeric() || c == '_' || c == ':')
+    }) || code.contains(&format!("use {name};"))
+}
+
+/// The names of `[dependencies]`, as code writes them.
+fn dependencies(manifest: &str) -> BTreeSet<String> {
+    let section = manifest.split("[dependencies]").nth(1).unwrap_or_default();
+    let section = section.split("\n[").next().unwrap_or_default();
+    section
+        .lines()
+        .filter(|line| !line.starts_with('#'))
+        .filter_map(|line| line.split_once(" = ").map(|(name, _)| name.trim().replace('-', "_")))
+        .collect()
+}

@@ -1,11 +1,18 @@
 //! From annotations to the identity that is asked for: keys, precedence, bounds, warnings.
 
-use super::Warning;
+use std::num::IntErrorKind;
+
 use super::view::PodView;
+use super::{Quoted, Warning};
 use crate::iam::{AccountId, Audience, Partition, RoleArn, RoleArnError};
 
 /// Token lifetimes that Kubernetes and STS take, in seconds.
 pub const EXPIRATION_SECONDS: std::ops::RangeInclusive<u32> = 600..=86_400;
+
+const ROLE_ARN: &str = "role-arn";
+const AUDIENCE: &str = "audience";
+const STS_REGIONAL_ENDPOINTS: &str = "sts-regional-endpoints";
+const TOKEN_EXPIRATION: &str = "token-expiration";
 
 /// How annotations are read.
 #[derive(Clone, Debug)]
@@ -14,6 +21,12 @@ pub struct AnnotationRules {
     pub prefix: String,
     /// Where a bare `path/name` belongs (`--compose-role-arn`); none: a bare name is a mistake.
     pub compose: Option<(Partition, AccountId)>,
+}
+
+impl AnnotationRules {
+    fn key(&self, name: &str) -> String {
+        format!("{}{name}", self.prefix)
+    }
 }
 
 /// What an identity is made of where no annotation says otherwise.
@@ -28,49 +41,140 @@ pub struct Defaults {
 }
 
 /// What one ServiceAccount's annotations (or its entry in the identity ConfigMap) say, parsed once when read. Lean: a
-/// cluster has 100,000 of them.
+/// cluster has 100,000 of them, nearly all with a good role ARN and nothing else.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServiceAccountIdentity {
-    // The room's author decides; the common case (a good role ARN and nothing else) must cost no more than the ARN's text
-    // and a few words. Everything rare behind one Option<Box<..>>.
+    role: Option<RoleArn>,
+    rare: Option<Box<Rare>>,
+}
+
+/// What few ServiceAccounts say.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Rare {
+    malformed: Option<MalformedRole>,
+    audience: Option<Audience>,
+    regional_sts: Option<Setting<bool>>,
+    expiration_seconds: Option<Setting<u32>>,
+    /// A key that was probably meant to be the role's; only kept while no role is asked for.
+    look_alike: Option<Box<str>>,
+}
+
+/// A setting as it was read: what it comes to, and the mistake to tell the author.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Setting<T> {
+    /// None: unreadable, the next in precedence decides.
+    value: Option<T>,
+    mistake: Option<Box<Mistake>>,
+}
+
+impl<T> Setting<T> {
+    const fn good(value: T) -> Self {
+        Self {
+            value: Some(value),
+            mistake: None,
+        }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Mistake {
+    key: String,
+    written: String,
 }
 
 impl ServiceAccountIdentity {
     /// Reads annotations; none when no key concerns rolegate (neither ours nor a look-alike).
+    ///
+    /// An empty value of `role-arn` or `audience` asks for nothing, as if the key were absent: that is what templates leave
+    /// behind when a value is not given, and the reference webhook does not act on such a role either.
     #[must_use]
     pub fn from_annotations<'a>(
-        _rules: &AnnotationRules,
-        _annotations: impl IntoIterator<Item = (&'a str, &'a str)>,
+        rules: &AnnotationRules,
+        annotations: impl IntoIterator<Item = (&'a str, &'a str)>,
     ) -> Option<Self> {
-        todo!()
+        let mut role = None;
+        let mut rare = Rare::default();
+        for (key, value) in annotations {
+            match key.strip_prefix(rules.prefix.as_str()) {
+                Some(ROLE_ARN) => match read_role(rules, key, value) {
+                    Some(Ok(read)) => role = Some(read),
+                    Some(Err(malformed)) => rare.malformed = Some(malformed),
+                    None => {}
+                },
+                Some(AUDIENCE) => rare.audience = read_audience(value),
+                Some(STS_REGIONAL_ENDPOINTS) => rare.regional_sts = Some(read_switch(key, value)),
+                Some(TOKEN_EXPIRATION) => rare.expiration_seconds = Some(read_seconds(key, value)),
+                _ if rare.look_alike.is_none() && looks_like_role_arn(rules, key) => rare.look_alike = Some(key.into()),
+                _ => {}
+            }
+        }
+        Self::lean(role, rare)
     }
-    /// An entry of the identity ConfigMap: `{"RoleARN":…,"Audience":…,"UseRegionalSTS":…,"TokenExpiration":…}`.
+
+    /// An entry of the identity ConfigMap: `{"RoleARN":…,"Audience":…,"UseRegionalSTS":…,"TokenExpiration":…}`. What is
+    /// empty or zero is absent: the format comes from a Go struct, which has no other word for it.
     #[must_use]
     pub fn from_config_map_entry(
-        _rules: &AnnotationRules,
-        _role_arn: &str,
-        _audience: Option<&str>,
-        _regional_sts: Option<bool>,
-        _token_expiration: Option<i64>,
+        rules: &AnnotationRules,
+        role_arn: &str,
+        audience: Option<&str>,
+        regional_sts: Option<bool>,
+        token_expiration: Option<i64>,
     ) -> Option<Self> {
-        todo!()
+        let (role, malformed) = match read_role(rules, "RoleARN", role_arn) {
+            Some(Ok(role)) => (Some(role), None),
+            Some(Err(malformed)) => (None, Some(malformed)),
+            None => (None, None),
+        };
+        let rare = Rare {
+            malformed,
+            audience: audience.and_then(read_audience),
+            regional_sts: regional_sts.map(Setting::good),
+            expiration_seconds: token_expiration
+                .filter(|seconds| *seconds != 0)
+                .map(|seconds| within_bounds(seconds, "TokenExpiration", || seconds.to_string())),
+            look_alike: None,
+        };
+        Self::lean(role, rare)
     }
+
+    fn lean(role: Option<RoleArn>, mut rare: Rare) -> Option<Self> {
+        if role.is_some() || rare.malformed.is_some() {
+            rare.look_alike = None;
+        }
+        let rare = (rare != Rare::default()).then(|| Box::new(rare));
+        (role.is_some() || rare.is_some()).then_some(Self { role, rare })
+    }
+
     /// Whether a role is asked for, well-formed or not.
     #[must_use]
     pub fn asks_for_role(&self) -> bool {
-        todo!()
+        self.role.is_some() || self.malformed().is_some()
     }
+
     /// The role, when one is asked for and well-formed.
     #[must_use]
     pub fn role(&self) -> Option<&RoleArn> {
-        todo!()
+        self.role.as_ref()
+    }
+
+    /// The role annotation, when it is no role ARN.
+    #[must_use]
+    pub fn malformed(&self) -> Option<&MalformedRole> {
+        self.rare.as_ref()?.malformed.as_ref()
+    }
+
+    /// The audience, when the ServiceAccount names its own.
+    #[must_use]
+    pub fn audience(&self) -> Option<&Audience> {
+        self.rare.as_ref()?.audience.as_ref()
     }
 }
 
 /// A role annotation that is no role ARN.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MalformedRole {
-    /// The annotation's key, prefix included.
+    /// The annotation's key, prefix included; `RoleARN` for an entry of the identity ConfigMap.
     pub key: String,
     /// Its value, as written.
     pub value: String,
@@ -106,12 +210,29 @@ pub enum Requested {
 /// of bounds or unreadable is clamped or defaulted, with a warning.
 #[must_use]
 pub fn resolve(
-    _rules: &AnnotationRules,
-    _account: Option<&ServiceAccountIdentity>,
-    _pod: &PodView<'_>,
-    _defaults: &Defaults,
+    rules: &AnnotationRules,
+    account: Option<&ServiceAccountIdentity>,
+    pod: &PodView<'_>,
+    defaults: &Defaults,
 ) -> (Requested, Vec<Warning>) {
-    todo!()
+    let mut warnings = Vec::new();
+    let Some(account) = account else {
+        return (Requested::Nothing, warnings);
+    };
+    if let Some(malformed) = account.malformed() {
+        return (Requested::Malformed(Box::new(malformed.clone())), warnings);
+    }
+    let Some(role) = &account.role else {
+        warnings.extend(did_you_mean(rules, account));
+        return (Requested::Nothing, warnings);
+    };
+    let request = WebIdentityRequest {
+        role: role.clone(),
+        audience: account.audience().unwrap_or(&defaults.audience).clone(),
+        expiration_seconds: expiration(rules, Some(account), pod, defaults.expiration_seconds, &mut warnings),
+        regional_sts: regional_sts(Some(account), defaults, &mut warnings),
+    };
+    (Requested::WebIdentity(request), warnings)
 }
 
 /// What a pod is given by EKS Pod Identity.
@@ -127,11 +248,174 @@ pub struct PodIdentityRequest {
 /// default; `default_seconds` is the default lifetime, jittered by the caller (chance is not for this floor).
 #[must_use]
 pub fn resolve_pod_identity(
-    _rules: &AnnotationRules,
-    _account: Option<&ServiceAccountIdentity>,
-    _pod: &PodView<'_>,
-    _defaults: &Defaults,
-    _default_seconds: u32,
+    rules: &AnnotationRules,
+    account: Option<&ServiceAccountIdentity>,
+    pod: &PodView<'_>,
+    defaults: &Defaults,
+    default_seconds: u32,
 ) -> (PodIdentityRequest, Vec<Warning>) {
-    todo!()
+    let mut warnings = Vec::new();
+    let request = PodIdentityRequest {
+        expiration_seconds: expiration(rules, account, pod, default_seconds, &mut warnings),
+        regional_sts: regional_sts(account, defaults, &mut warnings),
+    };
+    (request, warnings)
+}
+
+/// None for an empty value: no role is asked for.
+fn read_role(rules: &AnnotationRules, key: &str, value: &str) -> Option<Result<RoleArn, MalformedRole>> {
+    if value.is_empty() {
+        return None;
+    }
+    let role = match &rules.compose {
+        Some((partition, account)) if !value.contains("arn:") => RoleArn::compose(partition, account, value),
+        _ => RoleArn::parse(value),
+    };
+    Some(role.map_err(|error| MalformedRole {
+        key: key.to_owned(),
+        value: value.to_owned(),
+        error,
+    }))
+}
+
+fn read_audience(value: &str) -> Option<Audience> {
+    (!value.is_empty()).then(|| Audience::new(value))
+}
+
+/// The words of Go's `strconv.ParseBool`, which the reference webhook reads this with.
+fn read_switch(key: &str, value: &str) -> Setting<bool> {
+    match value {
+        "1" | "t" | "T" | "TRUE" | "true" | "True" => Setting::good(true),
+        "0" | "f" | "F" | "FALSE" | "false" | "False" => Setting::good(false),
+        _ => Setting {
+            value: None,
+            mistake: Some(Box::new(Mistake {
+                key: key.to_owned(),
+                written: value.to_owned(),
+            })),
+        },
+    }
+}
+
+/// The numbers of Go's `strconv.ParseInt` to base 10: a sign is taken, blanks and underscores are not. A number that fits
+/// no integer is out of bounds like any other, not unreadable.
+fn read_seconds(key: &str, value: &str) -> Setting<u32> {
+    let seconds = value.parse::<i64>().or_else(|error| match error.kind() {
+        IntErrorKind::PosOverflow => Ok(i64::MAX),
+        IntErrorKind::NegOverflow => Ok(i64::MIN),
+        _ => Err(()),
+    });
+    match seconds {
+        Ok(seconds) => within_bounds(seconds, key, || value.to_owned()),
+        Err(()) => Setting {
+            value: None,
+            mistake: Some(Box::new(Mistake {
+                key: key.to_owned(),
+                written: value.to_owned(),
+            })),
+        },
+    }
+}
+
+fn within_bounds(seconds: i64, key: &str, written: impl FnOnce() -> String) -> Setting<u32> {
+    let (least, most) = (*EXPIRATION_SECONDS.start(), *EXPIRATION_SECONDS.end());
+    match u32::try_from(seconds) {
+        Ok(seconds) if EXPIRATION_SECONDS.contains(&seconds) => Setting::good(seconds),
+        _ => Setting {
+            value: Some(if seconds < i64::from(least) { least } else { most }),
+            mistake: Some(Box::new(Mistake {
+                key: key.to_owned(),
+                written: written(),
+            })),
+        },
+    }
+}
+
+fn expiration(
+    rules: &AnnotationRules,
+    account: Option<&ServiceAccountIdentity>,
+    pod: &PodView<'_>,
+    default: u32,
+    warnings: &mut Vec<Warning>,
+) -> u32 {
+    let of_pod = pod.annotation(&rules.prefix, TOKEN_EXPIRATION);
+    let of_pod = of_pod.map(|value| read_seconds(&rules.key(TOKEN_EXPIRATION), value));
+    let of_account = account.and_then(|account| account.rare.as_ref()?.expiration_seconds.as_ref());
+    // The first that can be read decides; what was found wrong on the way there is told with the number that is used.
+    let consulted = [
+        of_pod.as_ref(),
+        of_account.filter(|_| of_pod.as_ref().is_none_or(|own| own.value.is_none())),
+    ];
+    let used = consulted
+        .into_iter()
+        .flatten()
+        .find_map(|setting| setting.value)
+        .unwrap_or(default);
+    for setting in consulted.into_iter().flatten() {
+        let Some(mistake) = &setting.mistake else { continue };
+        let what = match setting.value {
+            Some(_) => format!(
+                "is outside {} to {} seconds",
+                EXPIRATION_SECONDS.start(),
+                EXPIRATION_SECONDS.end()
+            ),
+            None => "is not a number of seconds".to_owned(),
+        };
+        warnings.push(Warning::new(&format!(
+            "{} {} {what}: {used} is used",
+            mistake.key,
+            Quoted(&mistake.written)
+        )));
+    }
+    used
+}
+
+fn regional_sts(account: Option<&ServiceAccountIdentity>, defaults: &Defaults, warnings: &mut Vec<Warning>) -> bool {
+    let Some(setting) = account.and_then(|account| account.rare.as_ref()?.regional_sts.as_ref()) else {
+        return defaults.regional_sts;
+    };
+    let used = setting.value.unwrap_or(defaults.regional_sts);
+    if let Some(mistake) = &setting.mistake {
+        let written = Quoted(&mistake.written);
+        warnings.push(Warning::new(&format!(
+            "{} {written} is neither true nor false: {used} is used",
+            mistake.key
+        )));
+    }
+    used
+}
+
+fn did_you_mean(rules: &AnnotationRules, account: &ServiceAccountIdentity) -> Option<Warning> {
+    let look_alike = account.rare.as_ref()?.look_alike.as_ref()?;
+    Some(Warning::new(&format!(
+        "annotation {look_alike} is not read: did you mean {}{ROLE_ARN}?",
+        rules.prefix
+    )))
+}
+
+/// Whether a key was probably meant to be the role's: a role's name in one of the usual spellings, under our own prefix or
+/// under a domain that people take for it. With a prefix of our own, the key that the rest of the world uses is one too.
+fn looks_like_role_arn(rules: &AnnotationRules, key: &str) -> bool {
+    const DOMAINS: [&str; 5] = [
+        "eks.amazonaws.com",
+        "eks.amazon.com",
+        "iam.amazonaws.com",
+        "iam.amazon.com",
+        "sts.amazonaws.com",
+    ];
+    const NAMES: [&str; 4] = ["rolearn", "role", "iamrole", "iamrolearn"];
+    let Some((domain, name)) = key.split_once('/') else {
+        return false;
+    };
+    let own_domain = rules.prefix.trim_end_matches('/');
+    let known = DOMAINS
+        .iter()
+        .copied()
+        .chain([own_domain])
+        .any(|known| known.eq_ignore_ascii_case(domain));
+    known
+        && NAMES.iter().any(|known| {
+            let letters = name.bytes().filter(|byte| !matches!(byte, b'-' | b'_' | b'.'));
+            letters.map(|byte| byte.to_ascii_lowercase()).eq(known.bytes())
+        })
 }

@@ -1,65 +1,549 @@
 //! The slim view of a pod: what is read, borrowed from the review's bytes; a field that is not named here is never touched.
 //!
-//! A JSON null reads as absent everywhere.
+//! One pass over the text fills the view. A JSON null reads as absent everywhere, a field that is given twice or with the
+//! wrong type is an error, and what is not listed is skipped without being looked into. The visitors are written by a macro
+//! and not derived: serde's derive also takes a JSON array for a struct, field by field, so that `"spec": []` would read
+//! as an empty spec.
+//!
+//! Skipped strings are not checked for UTF-8 when the bytes are read with `serde_json::from_slice`; callers check the
+//! whole text first and use `from_str`, which is faster too.
 
 use std::borrow::Cow;
+use std::fmt;
 
-use serde::Deserialize;
+use serde::de::{Deserialize, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
-/// What rolegate reads of a pod.
-#[derive(Debug, Default, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct PodView<'a> {
-    // The room's author decides the fields; all of them private to `pod/`, with accessors for what others need.
-    #[serde(borrow, default)]
-    name: Option<Cow<'a, str>>,
+/// The ServiceAccount of a pod that names none.
+const DEFAULT_SERVICE_ACCOUNT: &str = "default";
+/// The kubelet sets it on the mirror of a static pod; its value is of no interest.
+const MIRROR_ANNOTATION: &str = "kubernetes.io/config.mirror";
+/// What is kept of a pod's annotations: names that end so, whatever the prefix, which only the caller knows. The rest may
+/// be large (`last-applied-configuration`) and is not copied.
+const KEPT_ANNOTATION_SUFFIXES: [&str; 3] = ["token-expiration", "skip-containers", "include-containers"];
+/// What is kept of a container's environment: names that start so.
+const KEPT_VARIABLE_PREFIX: &str = "AWS_";
+
+/// Writes a struct whose fields are all optional, and the visitor that reads it from a JSON object.
+macro_rules! json_object {
+    (
+        $(#[$meta:meta])*
+        $vis:vis struct $name:ident<'a>, $what:literal {
+            $( $(#[$field_meta:meta])* $key:literal => $field:ident: $type:ty, )*
+        }
+    ) => {
+        $(#[$meta])*
+        #[derive(Debug, Default)]
+        $vis struct $name<'a> {
+            $( $(#[$field_meta])* pub(super) $field: Option<$type>, )*
+        }
+
+        impl<'de: 'a, 'a> Deserialize<'de> for $name<'a> {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                #[allow(non_camel_case_types)]
+                enum Key { $( $field, )* Unknown }
+
+                impl<'de> Deserialize<'de> for Key {
+                    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                        struct KeyVisitor;
+                        impl Visitor<'_> for KeyVisitor {
+                            type Value = Key;
+                            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                                f.write_str("a field's name")
+                            }
+                            fn visit_str<E: Error>(self, key: &str) -> Result<Key, E> {
+                                Ok(match key {
+                                    $( $key => Key::$field, )*
+                                    _ => Key::Unknown,
+                                })
+                            }
+                        }
+                        deserializer.deserialize_identifier(KeyVisitor)
+                    }
+                }
+
+                struct ObjectVisitor<'a>(std::marker::PhantomData<$name<'a>>);
+                impl<'de: 'a, 'a> Visitor<'de> for ObjectVisitor<'a> {
+                    type Value = $name<'a>;
+                    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                        f.write_str(concat!($what, " (an object)"))
+                    }
+                    fn visit_map<M: MapAccess<'de>>(self, mut map: M) -> Result<$name<'a>, M::Error> {
+                        $( let mut $field: Option<Option<$type>> = None; )*
+                        while let Some(key) = map.next_key::<Key>()? {
+                            match key {
+                                $( Key::$field => {
+                                    if $field.is_some() {
+                                        return Err(M::Error::duplicate_field($key));
+                                    }
+                                    $field = Some(map.next_value()?);
+                                } )*
+                                Key::Unknown => { map.next_value::<IgnoredAny>()?; }
+                            }
+                        }
+                        Ok($name { $( $field: $field.flatten(), )* })
+                    }
+                }
+
+                deserializer.deserialize_map(ObjectVisitor(std::marker::PhantomData))
+            }
+        }
+    };
+}
+
+json_object! {
+    /// What rolegate reads of a pod.
+    pub struct PodView<'a>, "a pod" {
+        "metadata" => metadata: Metadata<'a>,
+        "spec" => spec: Spec<'a>,
+    }
 }
 
 impl PodView<'_> {
     /// `metadata.name`, when not empty.
     #[must_use]
     pub fn name(&self) -> Option<&str> {
-        self.name.as_deref()
+        not_empty(self.metadata.as_ref()?.name.as_ref())
     }
+
     /// `metadata.generateName`, when not empty.
     #[must_use]
     pub fn generate_name(&self) -> Option<&str> {
-        todo!()
+        not_empty(self.metadata.as_ref()?.generate_name.as_ref())
     }
+
     /// Whether the object has a `spec`. One without is refused as a bad request.
     #[must_use]
     pub fn has_spec(&self) -> bool {
-        todo!()
+        self.spec.is_some()
     }
+
     /// `spec.serviceAccountName`; `default` when empty or absent.
     #[must_use]
     pub fn service_account_name(&self) -> &str {
-        todo!()
+        self.spec
+            .as_ref()
+            .and_then(|spec| not_empty(spec.service_account_name.as_ref()))
+            .unwrap_or(DEFAULT_SERVICE_ACCOUNT)
     }
+
     /// A label's value.
     #[must_use]
-    pub fn label(&self, _key: &str) -> Option<&str> {
-        todo!()
+    pub fn label(&self, key: &str) -> Option<&str> {
+        self.metadata.as_ref()?.labels.as_ref()?.get(key)
     }
+
     /// Whether it mirrors a static pod (annotation `kubernetes.io/config.mirror`).
     #[must_use]
     pub fn is_mirror(&self) -> bool {
-        todo!()
+        self.annotation("", MIRROR_ANNOTATION).is_some()
     }
+
     /// Kind and name of the controlling owner (`metadata.ownerReferences[].controller`).
     #[must_use]
     pub fn controller(&self) -> Option<(&str, &str)> {
-        todo!()
+        let owners = self.metadata.as_ref()?.owner_references.as_ref()?;
+        let owner = owners.iter().flatten().find(|owner| owner.controller == Some(true))?;
+        Some((owner.kind.as_ref()?.as_str(), owner.name.as_ref()?.as_str()))
     }
+
     /// The literal value of the first `AWS_ROLE_SESSION_NAME` in a container.
     #[must_use]
     pub fn own_session_name(&self) -> Option<&str> {
-        todo!()
+        self.containers()
+            .find_map(|(_, _, container)| container.literal("AWS_ROLE_SESSION_NAME"))
     }
+
     /// The audience of a token volume that the pod brings itself (a `serviceAccountToken` at path `token` in the projected
     /// volume `aws-iam-token`), none when it brings none. What the author set wins, so this is the audience to judge.
     #[must_use]
     pub fn token_audience(&self) -> Option<&str> {
-        todo!()
+        self.volume(super::inject::TOKEN_VOLUME)?
+            .token_audience(super::inject::TOKEN_PATH)
+    }
+
+    /// The value of the annotation `prefix` + `name`; of the names in [`KEPT_ANNOTATION_SUFFIXES`] only.
+    pub(super) fn annotation(&self, prefix: &str, name: &str) -> Option<&str> {
+        let annotations = self.metadata.as_ref()?.annotations.as_ref()?;
+        annotations
+            .0
+            .iter()
+            .find(|(key, _)| key.as_str().strip_prefix(prefix) == Some(name))
+            .map(|(_, value)| value.as_str())
+    }
+
+    /// Init containers, then containers, with their place in their list. A null in a list is not a container.
+    pub(super) fn containers(&self) -> impl Iterator<Item = (ContainerList, usize, &Container<'_>)> {
+        let spec = self.spec.as_ref();
+        let init = places(spec.and_then(|spec| spec.init_containers.as_ref()));
+        let main = places(spec.and_then(|spec| spec.containers.as_ref()));
+        let init = init.map(|(index, container)| (ContainerList::Init, index, container));
+        init.chain(main.map(|(index, container)| (ContainerList::Main, index, container)))
+    }
+
+    /// Ephemeral containers with their place in their list.
+    pub(super) fn ephemeral_containers(&self) -> impl Iterator<Item = (usize, &Container<'_>)> {
+        places(self.spec.as_ref().and_then(|spec| spec.ephemeral_containers.as_ref()))
+    }
+
+    /// The volume of a name.
+    pub(super) fn volume(&self, name: &str) -> Option<&Volume<'_>> {
+        let volumes = self.spec.as_ref()?.volumes.as_ref()?;
+        volumes
+            .iter()
+            .flatten()
+            .find(|volume| volume.name.as_ref().is_some_and(|own| own.as_str() == name))
+    }
+
+    /// Whether the pod is for Windows nodes, by what it says of its operating system or of its node's.
+    pub(super) fn is_windows(&self) -> bool {
+        let Some(spec) = &self.spec else { return false };
+        let selector = spec.node_selector.as_ref();
+        [
+            spec.os.as_ref().and_then(|os| os.name.as_ref()),
+            selector.and_then(|selector| selector.os.as_ref()),
+            selector.and_then(|selector| selector.beta_os.as_ref()),
+        ]
+        .into_iter()
+        .flatten()
+        .any(|os| os.as_str() == "windows")
+    }
+}
+
+/// Which list of a pod's spec a container stands in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum ContainerList {
+    Init,
+    Main,
+    Ephemeral,
+}
+
+type Containers<'a> = Vec<Option<Container<'a>>>;
+
+fn places<'v>(containers: Option<&'v Containers<'v>>) -> impl Iterator<Item = (usize, &'v Container<'v>)> {
+    containers
+        .into_iter()
+        .flatten()
+        .enumerate()
+        .filter_map(|(index, container)| Some((index, container.as_ref()?)))
+}
+
+fn not_empty<'v>(text: Option<&'v Text<'_>>) -> Option<&'v str> {
+    text.map(Text::as_str).filter(|text| !text.is_empty())
+}
+
+json_object! {
+    pub(super) struct Metadata<'a>, "metadata" {
+        "name" => name: Text<'a>,
+        "generateName" => generate_name: Text<'a>,
+        "labels" => labels: TextMap<'a>,
+        "annotations" => annotations: KeptAnnotations<'a>,
+        "ownerReferences" => owner_references: Vec<Option<OwnerReference<'a>>>,
+    }
+}
+
+json_object! {
+    pub(super) struct OwnerReference<'a>, "an owner reference" {
+        "kind" => kind: Text<'a>,
+        "name" => name: Text<'a>,
+        "controller" => controller: bool,
+    }
+}
+
+json_object! {
+    pub(super) struct Spec<'a>, "a pod's spec" {
+        "serviceAccountName" => service_account_name: Text<'a>,
+        "containers" => containers: Containers<'a>,
+        "initContainers" => init_containers: Containers<'a>,
+        "ephemeralContainers" => ephemeral_containers: Containers<'a>,
+        "volumes" => volumes: Vec<Option<Volume<'a>>>,
+        "os" => os: Os<'a>,
+        "nodeSelector" => node_selector: NodeSelector<'a>,
+    }
+}
+
+json_object! {
+    pub(super) struct Os<'a>, "spec.os" {
+        "name" => name: Text<'a>,
+    }
+}
+
+json_object! {
+    pub(super) struct NodeSelector<'a>, "a node selector" {
+        "kubernetes.io/os" => os: Text<'a>,
+        "beta.kubernetes.io/os" => beta_os: Text<'a>,
+    }
+}
+
+json_object! {
+    pub(super) struct Container<'a>, "a container" {
+        "name" => name: Text<'a>,
+        /// Present even when empty: it is then appended to instead of made.
+        "env" => env: KeptVariables<'a>,
+        "volumeMounts" => volume_mounts: Vec<Option<VolumeMount<'a>>>,
+    }
+}
+
+impl Container<'_> {
+    pub(super) fn name(&self) -> &str {
+        self.name.as_ref().map_or("", Text::as_str)
+    }
+
+    /// Whether the environment sets a variable (`AWS_…` only), in whatever way.
+    pub(super) fn sets(&self, name: &str) -> bool {
+        self.variables().any(|variable| variable.is(name))
+    }
+
+    /// The literal value of a variable (`AWS_…` only): not one that `valueFrom` gives, nor one with a `$(REFERENCE)`, whose
+    /// value is known only in the running container. Of several the last counts, as in the container.
+    pub(super) fn literal(&self, name: &str) -> Option<&str> {
+        let variable = self.variables().filter(|variable| variable.is(name)).last()?;
+        not_empty(variable.value.as_ref()).filter(|value| !value.contains("$("))
+    }
+
+    fn variables(&self) -> impl Iterator<Item = &EnvVar<'_>> {
+        self.env.iter().flat_map(|env| &env.0)
+    }
+
+    pub(super) fn mounts(&self) -> impl Iterator<Item = &VolumeMount<'_>> {
+        self.volume_mounts.iter().flatten().flatten()
+    }
+}
+
+json_object! {
+    pub(super) struct EnvVar<'a>, "an environment variable" {
+        "name" => name: Text<'a>,
+        "value" => value: Text<'a>,
+    }
+}
+
+impl EnvVar<'_> {
+    fn is(&self, name: &str) -> bool {
+        self.name.as_ref().is_some_and(|own| own.as_str() == name)
+    }
+}
+
+json_object! {
+    pub(super) struct VolumeMount<'a>, "a volume mount" {
+        "name" => name: Text<'a>,
+        "mountPath" => mount_path: Text<'a>,
+    }
+}
+
+impl VolumeMount<'_> {
+    pub(super) fn name(&self) -> &str {
+        self.name.as_ref().map_or("", Text::as_str)
+    }
+
+    pub(super) fn path(&self) -> &str {
+        self.mount_path.as_ref().map_or("", Text::as_str)
+    }
+}
+
+json_object! {
+    pub(super) struct Projected<'a>, "a projected volume" {
+        "sources" => sources: Vec<Option<ProjectedSource<'a>>>,
+    }
+}
+
+json_object! {
+    pub(super) struct ProjectedSource<'a>, "a source of a projected volume" {
+        "serviceAccountToken" => service_account_token: TokenSource<'a>,
+    }
+}
+
+json_object! {
+    pub(super) struct TokenSource<'a>, "a serviceAccountToken" {
+        "audience" => audience: Text<'a>,
+        "path" => path: Text<'a>,
+    }
+}
+
+/// A volume: its name and what it is made of.
+#[derive(Debug, Default)]
+pub(super) struct Volume<'a> {
+    name: Option<Text<'a>>,
+    projected: Option<Projected<'a>>,
+    /// The key of a source that is not `projected`: `hostPath`, `secret` …
+    other_kind: Option<Text<'a>>,
+}
+
+impl Volume<'_> {
+    /// The key of its source, for messages.
+    pub(super) fn kind(&self) -> &str {
+        match (&self.projected, &self.other_kind) {
+            (Some(_), _) => "projected",
+            (None, Some(kind)) => kind.as_str(),
+            (None, None) => "emptyDir",
+        }
+    }
+
+    /// The audience of the projected ServiceAccount token at a path. One without an audience is for the API server itself
+    /// and no web identity: none.
+    pub(super) fn token_audience(&self, path: &str) -> Option<&str> {
+        let sources = self.projected.as_ref()?.sources.as_ref()?;
+        sources
+            .iter()
+            .flatten()
+            .filter_map(|source| source.service_account_token.as_ref())
+            .filter(|token| token.path.as_ref().is_some_and(|own| own.as_str() == path))
+            .find_map(|token| not_empty(token.audience.as_ref()))
+    }
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for Volume<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct VolumeVisitor<'a>(std::marker::PhantomData<Volume<'a>>);
+        impl<'de: 'a, 'a> Visitor<'de> for VolumeVisitor<'a> {
+            type Value = Volume<'a>;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a volume (an object)")
+            }
+            fn visit_map<M: MapAccess<'de>>(self, mut map: M) -> Result<Volume<'a>, M::Error> {
+                let mut name: Option<Option<Text<'a>>> = None;
+                let mut projected: Option<Option<Projected<'a>>> = None;
+                let mut other_kind = None;
+                while let Some(key) = map.next_key::<Text<'a>>()? {
+                    match key.as_str() {
+                        "name" if name.is_some() => return Err(M::Error::duplicate_field("name")),
+                        "name" => name = Some(map.next_value()?),
+                        "projected" if projected.is_some() => return Err(M::Error::duplicate_field("projected")),
+                        "projected" => projected = Some(map.next_value()?),
+                        _ => {
+                            if map.next_value::<Option<IgnoredAny>>()?.is_some() {
+                                other_kind = Some(key);
+                            }
+                        }
+                    }
+                }
+                Ok(Volume {
+                    name: name.flatten(),
+                    projected: projected.flatten(),
+                    other_kind,
+                })
+            }
+        }
+        deserializer.deserialize_map(VolumeVisitor(std::marker::PhantomData))
+    }
+}
+
+/// The text of a JSON string: borrowed, unless it is written with escapes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Text<'a>(Cow<'a, str>);
+
+impl Text<'_> {
+    pub(super) fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for Text<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        // Not `Cow`'s own: without `#[serde(borrow)]` on a field, which no `Option` or `Vec` passes on, it always copies.
+        struct TextVisitor;
+        impl<'de> Visitor<'de> for TextVisitor {
+            type Value = Text<'de>;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a string")
+            }
+            fn visit_borrowed_str<E: Error>(self, text: &'de str) -> Result<Text<'de>, E> {
+                Ok(Text(Cow::Borrowed(text)))
+            }
+            fn visit_str<E: Error>(self, text: &str) -> Result<Text<'de>, E> {
+                Ok(Text(Cow::Owned(text.to_owned())))
+            }
+            fn visit_string<E: Error>(self, text: String) -> Result<Text<'de>, E> {
+                Ok(Text(Cow::Owned(text)))
+            }
+        }
+        deserializer.deserialize_str(TextVisitor)
+    }
+}
+
+/// A map of texts, such as labels. A key with a null is absent; of a repeated key the last counts, as for the API server.
+#[derive(Debug, Default)]
+pub(super) struct TextMap<'a>(Vec<(Text<'a>, Text<'a>)>);
+
+impl TextMap<'_> {
+    fn get(&self, key: &str) -> Option<&str> {
+        self.0
+            .iter()
+            .rfind(|(own, _)| own.as_str() == key)
+            .map(|(_, value)| value.as_str())
+    }
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for TextMap<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer
+            .deserialize_map(TextMapVisitor {
+                keep: |_| true,
+                kept: Vec::new(),
+            })
+            .map(Self)
+    }
+}
+
+/// The annotations of a pod that rolegate reads.
+#[derive(Debug, Default)]
+pub(super) struct KeptAnnotations<'a>(Vec<(Text<'a>, Text<'a>)>);
+
+impl<'de: 'a, 'a> Deserialize<'de> for KeptAnnotations<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let keep =
+            |key: &str| key == MIRROR_ANNOTATION || KEPT_ANNOTATION_SUFFIXES.iter().any(|suffix| key.ends_with(suffix));
+        deserializer
+            .deserialize_map(TextMapVisitor { keep, kept: Vec::new() })
+            .map(Self)
+    }
+}
+
+struct TextMapVisitor<'a> {
+    keep: fn(&str) -> bool,
+    kept: Vec<(Text<'a>, Text<'a>)>,
+}
+
+impl<'de: 'a, 'a> Visitor<'de> for TextMapVisitor<'a> {
+    type Value = Vec<(Text<'a>, Text<'a>)>;
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a map of strings (an object)")
+    }
+    fn visit_map<M: MapAccess<'de>>(mut self, mut map: M) -> Result<Self::Value, M::Error> {
+        while let Some(key) = map.next_key::<Text<'a>>()? {
+            if !(self.keep)(key.as_str()) {
+                map.next_value::<IgnoredAny>()?;
+            } else if let Some(value) = map.next_value::<Option<Text<'a>>>()? {
+                self.kept.push((key, value));
+            }
+        }
+        Ok(self.kept)
+    }
+}
+
+/// The variables of a container that rolegate reads.
+#[derive(Debug, Default)]
+pub(super) struct KeptVariables<'a>(Vec<EnvVar<'a>>);
+
+impl<'de: 'a, 'a> Deserialize<'de> for KeptVariables<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct VariablesVisitor<'a>(std::marker::PhantomData<KeptVariables<'a>>);
+        impl<'de: 'a, 'a> Visitor<'de> for VariablesVisitor<'a> {
+            type Value = KeptVariables<'a>;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a list of environment variables")
+            }
+            fn visit_seq<S: SeqAccess<'de>>(self, mut seq: S) -> Result<KeptVariables<'a>, S::Error> {
+                let mut kept = Vec::new();
+                while let Some(variable) = seq.next_element::<Option<EnvVar<'a>>>()? {
+                    kept.extend(variable.filter(|variable| {
+                        variable
+                            .name
+                            .as_ref()
+                            .is_some_and(|name| name.as_str().starts_with(KEPT_VARIABLE_PREFIX))
+                    }));
+                }
+                Ok(KeptVariables(kept))
+            }
+        }
+        deserializer.deserialize_seq(VariablesVisitor(std::marker::PhantomData))
     }
 }

@@ -1,0 +1,260 @@
+//! YAML documents as a tree that knows its lines, so that an error can name the one that is wrong.
+
+use std::fmt;
+
+use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
+use serde_saphyr::{MessageFormatter, Spanned, UserMessageFormatter};
+
+/// A value and the line where it begins, from 1.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Node {
+    pub(crate) line: u64,
+    pub(crate) value: Value,
+}
+
+/// A value of YAML.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Value {
+    Null,
+    /// A number or a boolean, as read.
+    Scalar(String),
+    Text(String),
+    Sequence(Vec<Node>),
+    Mapping(Vec<(String, Node)>),
+}
+
+/// What is wrong, and where.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Wrong {
+    /// From 1; none when the whole text is meant.
+    pub(crate) line: Option<u64>,
+    pub(crate) message: String,
+}
+
+/// The documents of a text.
+pub(crate) fn documents(text: &str) -> Result<Vec<Node>, Wrong> {
+    let options = serde_saphyr::options! {
+        // The text is a file of the operator's: `kubectl get serviceaccounts -A -o yaml` of a large cluster is a legitimate
+        // one. What a small text could blow up by aliases, and the depth, stay bounded.
+        budget: serde_saphyr::budget! {
+            max_events: usize::MAX,
+            max_nodes: usize::MAX,
+            max_documents: usize::MAX,
+            max_total_scalar_bytes: usize::MAX,
+        },
+    };
+    let documents: Vec<Spanned<Value>> =
+        serde_saphyr::from_multiple_with_options(text, options).map_err(|error| Wrong {
+            line: error.location().map(|location| location.line()),
+            message: format!(
+                "expected YAML: {}",
+                UserMessageFormatter.format_message(error.without_snippet())
+            ),
+        })?;
+    Ok(documents.into_iter().map(Node::from).collect())
+}
+
+impl From<Spanned<Value>> for Node {
+    fn from(spanned: Spanned<Value>) -> Self {
+        Self {
+            line: spanned.referenced.line(),
+            value: spanned.value,
+        }
+    }
+}
+
+impl Node {
+    /// A field of a mapping; one that is null counts as absent.
+    pub(crate) fn field(&self, name: &str) -> Option<&Self> {
+        let Value::Mapping(fields) = &self.value else {
+            return None;
+        };
+        fields
+            .iter()
+            .find(|(key, node)| key == name && node.value != Value::Null)
+            .map(|(_, node)| node)
+    }
+
+    /// The text of a string; `what` names it in the error.
+    pub(crate) fn text(&self, what: &str) -> Result<&str, Wrong> {
+        match &self.value {
+            Value::Text(text) => Ok(text),
+            Value::Scalar(scalar) => {
+                Err(self.wrong(format!("expected {what} to be a string; write \"{scalar}\" in quotes")))
+            }
+            other => Err(self.wrong(format!("expected {what} to be a string, not {}", other.kind()))),
+        }
+    }
+
+    /// The fields of a mapping.
+    pub(crate) fn mapping(&self, what: &str) -> Result<&[(String, Self)], Wrong> {
+        match &self.value {
+            Value::Mapping(fields) => Ok(fields),
+            other => Err(self.wrong(format!("expected {what} to be a mapping, not {}", other.kind()))),
+        }
+    }
+
+    /// The items of a sequence.
+    pub(crate) fn sequence(&self, what: &str) -> Result<&[Self], Wrong> {
+        match &self.value {
+            Value::Sequence(items) => Ok(items),
+            other => Err(self.wrong(format!("expected {what} to be a list, not {}", other.kind()))),
+        }
+    }
+
+    /// Something is wrong here.
+    pub(crate) fn wrong(&self, message: String) -> Wrong {
+        Wrong {
+            line: Some(self.line),
+            message,
+        }
+    }
+}
+
+impl Value {
+    fn kind(&self) -> &'static str {
+        match self {
+            Self::Null => "null",
+            Self::Scalar(_) => "a number or boolean",
+            Self::Text(_) => "a string",
+            Self::Sequence(_) => "a list",
+            Self::Mapping(_) => "a mapping",
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Value {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(AnyValue)
+    }
+}
+
+struct AnyValue;
+
+impl<'de> Visitor<'de> for AnyValue {
+    type Value = Value;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a value")
+    }
+
+    fn visit_unit<E>(self) -> Result<Value, E> {
+        Ok(Value::Null)
+    }
+
+    fn visit_none<E>(self) -> Result<Value, E> {
+        Ok(Value::Null)
+    }
+
+    fn visit_some<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
+        deserializer.deserialize_any(self)
+    }
+
+    fn visit_bool<E>(self, value: bool) -> Result<Value, E> {
+        Ok(Value::Scalar(value.to_string()))
+    }
+
+    fn visit_i64<E>(self, value: i64) -> Result<Value, E> {
+        Ok(Value::Scalar(value.to_string()))
+    }
+
+    fn visit_u64<E>(self, value: u64) -> Result<Value, E> {
+        Ok(Value::Scalar(value.to_string()))
+    }
+
+    fn visit_i128<E>(self, value: i128) -> Result<Value, E> {
+        Ok(Value::Scalar(value.to_string()))
+    }
+
+    fn visit_u128<E>(self, value: u128) -> Result<Value, E> {
+        Ok(Value::Scalar(value.to_string()))
+    }
+
+    fn visit_f64<E>(self, value: f64) -> Result<Value, E> {
+        Ok(Value::Scalar(value.to_string()))
+    }
+
+    fn visit_str<E>(self, value: &str) -> Result<Value, E> {
+        Ok(Value::Text(value.to_owned()))
+    }
+
+    fn visit_string<E>(self, value: String) -> Result<Value, E> {
+        Ok(Value::Text(value))
+    }
+
+    fn visit_bytes<E>(self, _value: &[u8]) -> Result<Value, E> {
+        // `!!binary`: no field that is read here is one.
+        Ok(Value::Scalar("!!binary".to_owned()))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Value, A::Error> {
+        let mut sequence = Vec::new();
+        while let Some(item) = items.next_element::<Spanned<Value>>()? {
+            sequence.push(item.into());
+        }
+        Ok(Value::Sequence(sequence))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Value, A::Error> {
+        let mut mapping = Vec::new();
+        while let Some((key, value)) = entries.next_entry::<Value, Spanned<Value>>()? {
+            let key = match key {
+                Value::Text(text) | Value::Scalar(text) => text,
+                other => format!("({})", other.kind()),
+            };
+            mapping.push((key, value.into()));
+        }
+        Ok(Value::Mapping(mapping))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_value_knows_its_line() {
+        let documents = documents("a: 1\nb:\n  - x\n  - y: true\n---\nc: \"2\"\n").unwrap();
+        let [first, second] = documents.as_slice() else {
+            panic!("{documents:?}")
+        };
+        assert_eq!(first.field("a").unwrap().line, 1);
+        let items = first.field("b").unwrap().sequence("b").unwrap();
+        assert_eq!(
+            items[0],
+            Node {
+                line: 3,
+                value: Value::Text("x".into())
+            }
+        );
+        assert_eq!(
+            items[1].field("y").unwrap(),
+            &Node {
+                line: 4,
+                value: Value::Scalar("true".into())
+            }
+        );
+        assert_eq!(
+            second.field("c").unwrap(),
+            &Node {
+                line: 6,
+                value: Value::Text("2".into())
+            }
+        );
+    }
+
+    #[test]
+    fn a_syntax_error_names_its_line() {
+        for (text, line) in [("a: 1\nb: [1,\nc: 2\n", 3), ("a: 1\na: 2\n", 2), ("a: *nobody\n", 1)] {
+            let wrong = documents(text).unwrap_err();
+            assert_eq!(wrong.line, Some(line), "{text:?}: {wrong:?}");
+            assert!(!wrong.message.contains('\n'), "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn a_hundred_thousand_brackets_are_an_error_and_not_a_crash() {
+        assert!(documents(&"[".repeat(100_000)).is_err());
+        assert!(documents(&"- ".repeat(100_000)).is_err());
+    }
+}

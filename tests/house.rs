@@ -1,6 +1,11 @@
 //! The house keeps its shape: arrows point downwards only, and the two floors that decide touch nothing of the outside.
 
-#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests say what they expect by panicking")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "tests say what they expect by panicking"
+)]
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -15,8 +20,23 @@ const ARROWS: [(&str, &[&str]); 9] = [
     ("cluster", &["iam", "pod"]),
     ("certs", &[]),
     ("telemetry", &["certs", "cluster", "gate", "iam", "roles"]),
-    ("webhook", &["certs", "cluster", "gate", "iam", "pod", "roles", "telemetry"]),
-    ("cli", &["certs", "cluster", "gate", "iam", "pod", "roles", "telemetry", "webhook"]),
+    (
+        "webhook",
+        &["certs", "cluster", "gate", "iam", "pod", "roles", "telemetry"],
+    ),
+    (
+        "cli",
+        &[
+            "certs",
+            "cluster",
+            "gate",
+            "iam",
+            "pod",
+            "roles",
+            "telemetry",
+            "webhook",
+        ],
+    ),
 ];
 
 /// What the pure rooms may use beside the language: formats, never the world.
@@ -24,8 +44,16 @@ const PURE_CRATES: [&str; 4] = ["base64", "percent_encoding", "serde", "serde_js
 
 /// Parts of the standard library that reach the world or a clock.
 const IMPURE_STD: [&str; 10] = [
-    "std::env", "std::fs", "std::io", "std::net::Tcp", "std::net::Udp", "std::process", "std::thread", "std::time::Instant",
-    "std::time::SystemTime", "Instant::now",
+    "std::env",
+    "std::fs",
+    "std::io",
+    "std::net::Tcp",
+    "std::net::Udp",
+    "std::process",
+    "std::thread",
+    "std::time::Instant",
+    "std::time::SystemTime",
+    "Instant::now",
 ];
 
 #[test]
@@ -48,8 +76,10 @@ fn arrows_point_downwards_only() {
 fn every_room_is_drawn() {
     let drawn: BTreeSet<String> = ARROWS.iter().map(|(room, _)| (*room).to_owned()).collect();
     let lib = fs::read_to_string(source().join("lib.rs")).unwrap();
-    let built: BTreeSet<String> =
-        lib.lines().filter_map(|line| line.strip_prefix("pub mod ")?.strip_suffix(';').map(str::to_owned)).collect();
+    let built: BTreeSet<String> = lib
+        .lines()
+        .filter_map(|line| line.strip_prefix("pub mod ")?.strip_suffix(';').map(str::to_owned))
+        .collect();
     assert_eq!(drawn, built);
 }
 
@@ -57,12 +87,19 @@ fn every_room_is_drawn() {
 fn the_deciding_rooms_know_no_async_no_client_no_clock_and_no_environment() {
     let manifest = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml")).unwrap();
     let foreign = dependencies(&manifest);
-    assert!(foreign.contains("tokio") && foreign.contains("kube"), "the manifest was not read: {foreign:?}");
+    assert!(
+        foreign.contains("tokio") && foreign.contains("kube"),
+        "the manifest was not read: {foreign:?}"
+    );
     for room in ["iam", "pod", "gate"] {
         for file in files_of(room) {
             let code = code_of(&file);
             for name in foreign.iter().filter(|name| !PURE_CRATES.contains(&name.as_str())) {
-                assert!(!mentions_path(&code, name), "{} uses the crate `{name}`", file.display());
+                assert!(
+                    !mentions_path(&code, name),
+                    "{} uses the crate `{name}`",
+                    file.display()
+                );
             }
             for word in IMPURE_STD {
                 assert!(!code.contains(word), "{} uses {word}", file.display());
@@ -82,8 +119,13 @@ fn only_the_injection_makes_json_pointers_and_only_the_review_knows_its_wire_for
             if !file.ends_with("webhook/review.rs") {
                 for word in ["\"JSONPatch\"", "patchType", "\"AdmissionReview\"", "auditAnnotations"] {
                     // The demonstration and the health of the house speak to a webhook as an API server does.
-                    let speaks_for_the_api_server = file.starts_with(source().join("cli")) && !code.contains("AdmissionResponse");
-                    assert!(speaks_for_the_api_server || !code.contains(word), "{} knows {word}", file.display());
+                    let speaks_for_the_api_server =
+                        file.starts_with(source().join("cli")) && !code.contains("AdmissionResponse");
+                    assert!(
+                        speaks_for_the_api_server || !code.contains(word),
+                        "{} knows {word}",
+                        file.display()
+                    );
                 }
             }
             if !file.starts_with(source().join("pod")) {
@@ -125,7 +167,10 @@ fn collect(folder: &Path, files: &mut Vec<PathBuf>) {
 fn code_of(file: &Path) -> String {
     let text = fs::read_to_string(file).unwrap();
     let code = text.split("#[cfg(test)]").next().unwrap_or_default();
-    code.lines().map(|line| line.split("//").next().unwrap_or_default()).collect::<Vec<_>>().join("\n")
+    code.lines()
+        .map(|line| line.split("//").next().unwrap_or_default())
+        .collect::<Vec<_>>()
+        .join("\n")
 }
 
 fn rooms_named(code: &str) -> BTreeSet<String> {
@@ -149,14 +194,15 @@ fn rooms_named(code: &str) -> BTreeSet<String> {
 }
 
 fn mentions_word(text: &str, word: &str) -> bool {
-    text.split(|c: char| !(c.is_alphanumeric() || c == '_')).any(|part| part == word)
+    text.split(|c: char| !(c.is_alphanumeric() || c == '_'))
+        .any(|part| part == word)
 }
 
 fn mentions_path(code: &str, name: &str) -> bool {
     let path = format!("{name}::");
-    code.match_indices(&path).any(|(at, _)| {
-        !code[..at].ends_with(|c: char| c.is_alphanumeric() || c == '_' || c == ':')
-    }) || code.contains(&format!("use {name};"))
+    code.match_indices(&path)
+        .any(|(at, _)| !code[..at].ends_with(|c: char| c.is_alphanumeric() || c == '_' || c == ':'))
+        || code.contains(&format!("use {name};"))
 }
 
 /// The names of `[dependencies]`, as code writes them.

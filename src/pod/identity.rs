@@ -419,3 +419,6 @@ fn looks_like_role_arn(rules: &AnnotationRules, key: &str) -> bool {
             letters.map(|byte| byte.to_ascii_lowercase()).eq(known.bytes())
         })
 }
+
+#[cfg(test)]
+mod tests;

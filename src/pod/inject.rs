@@ -158,7 +158,7 @@ pub enum RolesUsed<'a> {
     /// bring an identity of their own): the pod is given a token for this role all the same.
     Annotated,
     /// The annotated role, when `annotated`, and these others: literal `AWS_ROLE_ARN` of containers whose token file is
-    /// ours, each once, as written; at least one.
+    /// ours, each once, as written (a `$(REFERENCE)` is still in it); at least one.
     Several {
         /// Whether a container uses the annotated role.
         annotated: bool,
@@ -723,3 +723,6 @@ impl PathStyle {
             .filter(|part| !part.is_empty() && *part != ".")
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -146,11 +146,13 @@ impl PodView<'_> {
         Some((owner.kind.as_ref()?.as_str(), owner.name.as_ref()?.as_str()))
     }
 
-    /// The literal value of the first `AWS_ROLE_SESSION_NAME` in a container.
+    /// The literal value of the first `AWS_ROLE_SESSION_NAME` in a container. One with a `$(REFERENCE)` is not literal: its
+    /// value is known only in the running container.
     #[must_use]
     pub fn own_session_name(&self) -> Option<&str> {
         self.containers()
-            .find_map(|(_, _, container)| container.literal("AWS_ROLE_SESSION_NAME"))
+            .filter_map(|(_, _, container)| container.literal("AWS_ROLE_SESSION_NAME"))
+            .find(|name| !name.contains("$("))
     }
 
     /// The audience of a token volume that the pod brings itself (a `serviceAccountToken` at path `token` in the projected
@@ -293,11 +295,11 @@ impl Container<'_> {
         self.variables().any(|variable| variable.is(name))
     }
 
-    /// The literal value of a variable (`AWS_…` only): not one that `valueFrom` gives, nor one with a `$(REFERENCE)`, whose
-    /// value is known only in the running container. Of several the last counts, as in the container.
+    /// The literal value of a variable (`AWS_…` only), as written: not one that `valueFrom` gives. Of several the last
+    /// counts, as in the container.
     pub(super) fn literal(&self, name: &str) -> Option<&str> {
         let variable = self.variables().filter(|variable| variable.is(name)).last()?;
-        not_empty(variable.value.as_ref()).filter(|value| !value.contains("$("))
+        not_empty(variable.value.as_ref())
     }
 
     fn variables(&self) -> impl Iterator<Item = &EnvVar<'_>> {
@@ -547,3 +549,6 @@ impl<'de: 'a, 'a> Deserialize<'de> for KeptVariables<'a> {
         deserializer.deserialize_seq(VariablesVisitor(std::marker::PhantomData))
     }
 }
+
+#[cfg(test)]
+mod tests;

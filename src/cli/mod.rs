@@ -3,8 +3,15 @@
 //! What is common to all commands is here: the list of commands, the environment variable of every flag, the words of an
 //! error, the exit code.
 
+mod certs;
+mod check;
+mod completions;
 pub(crate) mod duration;
+pub(crate) mod input;
+pub(crate) mod output;
 pub mod serve;
+pub(crate) mod sources;
+mod trust_policy;
 pub(crate) mod values;
 
 use std::ffi::OsString;
@@ -43,6 +50,14 @@ struct Cli {
 enum Subcommands {
     /// Run the webhook
     Serve(Box<serve::ServeArgs>),
+    /// Judge whether a role's trust policy lets a ServiceAccount in
+    Check(Box<check::CheckArgs>),
+    /// Print the trust policy that is right, or merge it into one that exists
+    TrustPolicy(trust_policy::TrustPolicyArgs),
+    /// Issue a CA and a serving certificate for development
+    Certs(certs::CertsArgs),
+    /// Print a shell's completion script
+    Completions(completions::CompletionsArgs),
 }
 
 /// How a command ended.
@@ -78,9 +93,14 @@ pub fn run() -> ExitCode {
             return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
         }
     };
-    match cli.command {
-        Subcommands::Serve(args) => serve::run(*args).into(),
-    }
+    let exit = match cli.command {
+        Subcommands::Serve(args) => serve::run(*args),
+        Subcommands::Check(args) => check::run(*args),
+        Subcommands::TrustPolicy(args) => trust_policy::run(args),
+        Subcommands::Certs(args) => certs::run(args),
+        Subcommands::Completions(args) => completions::run(&args),
+    };
+    exit.into()
 }
 
 fn parse(arguments: &[OsString]) -> Result<Cli, clap::Error> {
@@ -91,6 +111,7 @@ fn parse(arguments: &[OsString]) -> Result<Cli, clap::Error> {
     let cli = Cli::from_arg_matches(&matches).map_err(|error| error.format(&mut command))?;
     let contradictions = match &cli.command {
         Subcommands::Serve(args) => args.contradictions(),
+        _ => Ok(()),
     };
     match contradictions {
         Ok(()) => Ok(cli),

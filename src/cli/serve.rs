@@ -154,7 +154,7 @@ pub struct ServeArgs {
     pub annotation_prefix: AnnotationPrefix,
 
     /// Audience of tokens that no annotation sets
-    #[arg(long, value_name = "AUDIENCE", default_value = "sts.amazonaws.com", value_parser = audience, help_heading = IDENTITY)]
+    #[arg(long, value_name = "AUDIENCE", default_value = values::DEFAULT_AUDIENCE, value_parser = values::audience, help_heading = IDENTITY)]
     pub token_audience: Audience,
 
     /// Lifetime of tokens that no annotation sets
@@ -479,10 +479,6 @@ fn annotation_prefix(text: &str) -> Result<AnnotationPrefix, String> {
     } else {
         Err("expected the DNS name that annotation keys begin with, such as eks.amazonaws.com".to_owned())
     }
-}
-
-fn audience(text: &str) -> Result<Audience, String> {
-    values::not_empty(text).map(|text| Audience::new(&text))
 }
 
 fn token_expiration(text: &str) -> Result<u32, String> {

@@ -1,6 +1,6 @@
 //! Parsers of values that several commands take.
 
-use crate::iam::{AccountId, Partition};
+use crate::iam::{AccountId, Audience, Partition};
 
 /// A switch: Go's ParseBool words, which Kubernetes users know from annotations and from the peers' flags.
 pub(crate) fn switch(text: &str) -> Result<bool, String> {
@@ -60,4 +60,12 @@ pub(crate) fn service_account(text: &str) -> Result<String, String> {
     } else {
         Err("expected the name of a ServiceAccount: up to 253 of a-z, 0-9, - and .".to_owned())
     }
+}
+
+/// What tokens are issued for unless somebody says otherwise.
+pub(crate) const DEFAULT_AUDIENCE: &str = "sts.amazonaws.com";
+
+/// An audience.
+pub(crate) fn audience(text: &str) -> Result<Audience, String> {
+    not_empty(text).map(|text| Audience::new(&text))
 }

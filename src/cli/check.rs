@@ -1,0 +1,202 @@
+//! `rolegate check`: judges one web identity, or a stream of them.
+
+mod batch;
+mod report;
+
+use std::path::PathBuf;
+use std::time::SystemTime;
+
+use clap::Args;
+
+use self::report::{LintReport, Report};
+use super::output::{self, Format, OutputArgs};
+use super::serve::RoleSourceSpec;
+use super::sources::{self, Found};
+use super::{Exit, input, values};
+use crate::iam::{Audience, Context, Issuer, Policy, RoleArn, Subject, WebIdentity, judge, lint};
+
+/// What `--help` says below the flags.
+const AFTER_HELP: &str = r#"Exit codes:
+  0  trusted
+  1  not trusted
+  2  could not tell (undecided, unknown, a malformed policy), or bad use
+
+With --batch the exit code is that of the worst line; from best to worst: trusted, undecided, malformed, not-trusted.
+
+A line of --batch:
+  {"policy": {…}, "roleArn": "arn:aws:iam::111122223333:role/NAME", "issuer": "https://…", "subject": "system:serviceaccount:NAMESPACE:NAME", "audience": "sts.amazonaws.com"}
+and its answer, in the same order, one line each:
+  {"verdict": "trusted|not-trusted|undecided|malformed", "cause": …, "reason": …}
+`cause` is null unless the verdict is not-trusted. `policy` is an object, or a text that holds one as GetRole hands it out,
+percent-encoded. A line that cannot be read is malformed too, and the next one is read.
+
+Examples:
+  May the ServiceAccount `default` of namespace `jobs` assume this role?
+    aws iam get-role --role-name job --query Role.AssumeRolePolicyDocument > policy.json
+    rolegate check --policy policy.json --role-arn arn:aws:iam::111122223333:role/job \
+      --issuer oidc.eks.us-west-2.amazonaws.com/id/EXAMPLE --namespace jobs --service-account default
+
+  The same, the role looked up in a directory that `aws iam list-roles` or `terraform show -json` wrote to
+    rolegate check --role-source files=./roles --role-arn …
+
+  In the CI of a Terraform repository
+    make-lines | rolegate check --batch -"#;
+
+/// The flags of `rolegate check`.
+#[derive(Args, Clone, Debug)]
+#[command(after_long_help = AFTER_HELP)]
+pub(crate) struct CheckArgs {
+    /// The role to assume, arn:PARTITION:iam::ACCOUNT:role/NAME
+    #[arg(long, value_name = "ARN", value_parser = RoleArn::parse, required_unless_present = "batch", help_heading = "Who asks for what")]
+    role_arn: Option<RoleArn>,
+
+    /// The cluster's OIDC issuer, with or without https://
+    #[arg(long, value_name = "URL", value_parser = Issuer::parse, required_unless_present = "batch", help_heading = "Who asks for what")]
+    issuer: Option<Issuer>,
+
+    /// Namespace of the ServiceAccount
+    #[arg(short, long, value_name = "NAMESPACE", value_parser = values::namespace, required_unless_present = "batch", help_heading = "Who asks for what")]
+    namespace: Option<String>,
+
+    /// Name of the ServiceAccount
+    #[arg(long, value_name = "NAME", value_parser = values::service_account, required_unless_present = "batch", help_heading = "Who asks for what")]
+    service_account: Option<String>,
+
+    /// What the token is issued for
+    #[arg(long, value_name = "AUDIENCE", default_value = values::DEFAULT_AUDIENCE, value_parser = values::audience, help_heading = "Who asks for what")]
+    audience: Audience,
+
+    /// The role's trust policy, JSON, plain or percent-encoded; - is standard input
+    ///
+    /// Without it the role is looked up in the sources.
+    #[arg(
+        long,
+        value_name = "FILE|-",
+        conflicts_with = "role_source",
+        help_heading = "Where the policy comes from"
+    )]
+    policy: Option<PathBuf>,
+
+    /// Where to look the role up, asked in this order: iam, ack, crossplane, files=DIR
+    ///
+    /// May be repeated or separated by commas. A source that does not know the role passes on to the next.
+    #[arg(
+        long,
+        value_name = "SOURCE",
+        value_delimiter = ',',
+        help_heading = "Where the policy comes from"
+    )]
+    role_source: Vec<RoleSourceSpec>,
+
+    /// Judge JSON lines, one answer a line; - is standard input
+    #[arg(
+        long,
+        value_name = "FILE|-",
+        conflicts_with_all = ["role_arn", "issuer", "namespace", "service_account", "policy", "role_source", "output"],
+        help_heading = "Many at once"
+    )]
+    batch: Option<PathBuf>,
+
+    #[command(flatten)]
+    output: OutputArgs,
+}
+
+/// Runs the command.
+pub(crate) fn run(args: CheckArgs) -> Exit {
+    let CheckArgs {
+        role_arn,
+        issuer,
+        namespace,
+        service_account,
+        audience,
+        policy,
+        role_source,
+        batch,
+        output,
+    } = args;
+    if let Some(file) = batch {
+        return batch::run(&file);
+    }
+    // clap asks for all four unless --batch is there.
+    let (Some(role), Some(issuer), Some(namespace), Some(service_account)) =
+        (role_arn, issuer, namespace, service_account)
+    else {
+        output::error("--role-arn, --issuer, --namespace and --service-account are needed, or --batch");
+        return Exit::Unclear;
+    };
+    let subject = Subject::service_account(&namespace, &service_account);
+    let identity = WebIdentity {
+        issuer,
+        subject,
+        audience,
+    };
+    let found = match &policy {
+        Some(file) => from_file(file),
+        None => from_sources(&role_source, &role),
+    };
+    match found {
+        Ok(found) => tell(&judge_found(&found, &role, &identity), output.output),
+        Err(message) => {
+            output::error(message);
+            Exit::Unclear
+        }
+    }
+}
+
+fn from_file(file: &std::path::Path) -> Result<Found, String> {
+    let text = input::read(file)?;
+    let origin = if file.as_os_str() == "-" {
+        "standard input".to_owned()
+    } else {
+        file.display().to_string()
+    };
+    Ok(Found::Document {
+        text,
+        tags: None,
+        origin,
+    })
+}
+
+fn from_sources(specs: &[RoleSourceSpec], role: &RoleArn) -> Result<Found, String> {
+    if specs.is_empty() {
+        return Err("say where the trust policy is: --policy FILE or --role-source files=DIR".to_owned());
+    }
+    sources::read(specs, role)
+}
+
+fn judge_found(found: &Found, role: &RoleArn, identity: &WebIdentity) -> Report {
+    let report = Report::about(role, identity);
+    match found {
+        Found::Unknown { reason } => report.unknown(reason),
+        Found::NoSuchRole { origin, hint } => report.no_such_role(origin, hint.as_deref()),
+        Found::Document { text, tags, origin } => match Policy::parse_encoded(text) {
+            Err(error) => report.malformed(origin, &error),
+            Ok(policy) => {
+                let context = Context {
+                    now: now(),
+                    role_tags: tags.as_deref(),
+                    ..Context::default()
+                };
+                let lints = lint(&policy, role, identity);
+                let lints = lints.into_iter().map(LintReport::from).collect();
+                report.judged(origin, judge(&policy, role, identity, &context), lints)
+            }
+        },
+    }
+}
+
+/// Seconds since the epoch; none when the clock stands before it.
+fn now() -> Option<i64> {
+    let elapsed = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).ok()?;
+    i64::try_from(elapsed.as_secs()).ok()
+}
+
+fn tell(report: &Report, format: Format) -> Exit {
+    match output::report(format, report, Report::text) {
+        Ok(()) => report.exit(),
+        Err(error) => {
+            output::error(format!("standard output: {error}"));
+            Exit::Unclear
+        }
+    }
+}

@@ -1,0 +1,148 @@
+//! What commands print: text for people, JSON and YAML for programs.
+//!
+//! Colours are written always and taken away where they do not belong: `NO_COLOR`, `CLICOLOR`, `CLICOLOR_FORCE` and pipes
+//! are honoured by anstream. A reader who goes away (`| head`) is no error.
+
+use std::fmt::{self, Write as _};
+use std::io::{self, Write};
+
+use anstyle::{AnsiColor, Style};
+use clap::{Args, ValueEnum};
+use serde::Serialize;
+
+/// Good news.
+pub(crate) const GOOD: Style = AnsiColor::Green.on_default().bold();
+/// Bad news.
+pub(crate) const BAD: Style = AnsiColor::Red.on_default().bold();
+/// Doubt.
+pub(crate) const DOUBT: Style = AnsiColor::Yellow.on_default().bold();
+/// What a reader copies or looks for.
+pub(crate) const STRONG: Style = Style::new().bold();
+/// Labels.
+pub(crate) const DIM: Style = Style::new().dimmed();
+/// Commands to type.
+pub(crate) const COMMAND: Style = AnsiColor::Cyan.on_default();
+
+/// How a command reports.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    /// For people
+    Text,
+    /// For programs: one JSON document
+    Json,
+    /// The same as YAML
+    Yaml,
+}
+
+#[derive(Args, Clone, Copy, Debug)]
+pub(crate) struct OutputArgs {
+    /// Form of the report
+    #[arg(short, long, value_name = "FORMAT", default_value = "text", help_heading = "Output")]
+    pub(crate) output: Format,
+}
+
+/// A text in a style.
+pub(crate) struct Styled<T>(pub(crate) Style, pub(crate) T);
+
+impl<T: fmt::Display> fmt::Display for Styled<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self(style, text) = self;
+        write!(f, "{style}{text}{style:#}")
+    }
+}
+
+/// Prints a report in the format that was asked for; `text` makes the one for people, colours included.
+///
+/// # Errors
+/// When standard output cannot be written; not when its reader went away.
+pub(crate) fn report<T: Serialize>(format: Format, value: &T, text: impl FnOnce(&T) -> String) -> io::Result<()> {
+    match format {
+        Format::Text => print(&text(value)),
+        Format::Json => print(&format!("{}\n", serde_json::to_string_pretty(value)?)),
+        Format::Yaml => print(&serde_saphyr::to_string(value).map_err(io::Error::other)?),
+    }
+}
+
+/// Prints to standard output.
+///
+/// # Errors
+/// As [`report`].
+pub(crate) fn print(text: &str) -> io::Result<()> {
+    let mut out = anstream::stdout().lock();
+    unless_reader_left(out.write_all(text.as_bytes()).and_then(|()| out.flush()))
+}
+
+/// Tells something beside the report, on standard error.
+pub(crate) fn note(text: &str) {
+    // Nowhere is left to tell that telling failed.
+    let _ = writeln!(anstream::stderr().lock(), "{text}");
+}
+
+/// Tells an error on standard error.
+pub(crate) fn error(text: impl fmt::Display) {
+    note(&format!("{} {text}", Styled(BAD, "error:")));
+}
+
+/// A broken pipe is the reader's way to say "enough".
+pub(crate) fn unless_reader_left(result: io::Result<()>) -> io::Result<()> {
+    match result {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        other => other,
+    }
+}
+
+/// Lines of `label  value`, the values aligned, each line indented by two.
+pub(crate) fn fields(rows: &[(&str, String)]) -> String {
+    let width = rows.iter().map(|(label, _)| label.chars().count()).max().unwrap_or(0);
+    let mut lines = String::new();
+    for (label, value) in rows {
+        // Writing to a String cannot fail.
+        let _ = writeln!(lines, "  {DIM}{label:width$}{DIM:#}  {value}");
+    }
+    lines
+}
+
+/// A word as a POSIX shell takes it: quoted only where it must be.
+pub(crate) fn shell_word(word: &str) -> std::borrow::Cow<'_, str> {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=@%+,".contains(c);
+    if !word.is_empty() && word.chars().all(plain) {
+        return word.into();
+    }
+    format!("'{}'", word.replace('\'', r"'\''")).into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_are_aligned() {
+        let text = fields(&[("role", "a".to_owned()), ("subject", "b".to_owned())]);
+        assert_eq!(
+            anstream::adapter::strip_str(&text).to_string(),
+            "  role     a\n  subject  b\n"
+        );
+    }
+
+    #[test]
+    fn words_are_quoted_only_where_a_shell_would_take_them_apart() {
+        for (word, shown) in [
+            (
+                "oidc.eks.us-west-2.amazonaws.com/id/A",
+                "oidc.eks.us-west-2.amazonaws.com/id/A",
+            ),
+            ("", "''"),
+            ("a b", "'a b'"),
+            ("it's", r"'it'\''s'"),
+            ("$(x)", "'$(x)'"),
+        ] {
+            assert_eq!(shell_word(word), shown);
+        }
+    }
+
+    #[test]
+    fn a_reader_who_leaves_is_no_error() {
+        assert!(unless_reader_left(Err(io::ErrorKind::BrokenPipe.into())).is_ok());
+        assert!(unless_reader_left(Err(io::ErrorKind::StorageFull.into())).is_err());
+    }
+}

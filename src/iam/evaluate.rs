@@ -1,7 +1,43 @@
 //! The judgement: may the holder of this web identity assume this role?
 
-use super::explain::Explanation;
+use super::explain::{self, Explanation};
+use super::key::Request;
+use super::policy::{Effect, Statement};
+use super::truth::Truth;
 use super::{Policy, RoleArn, Verdict, WebIdentity};
+
+/// Judges one web identity against a role's trust policy. Pure and total.
+///
+/// With D what any Deny statement says and W what any Allow statement says: D true or W false is not trusted, D false and W
+/// true is trusted, anything else hangs on what only STS can know.
+#[must_use]
+pub fn judge(policy: &Policy, role: &RoleArn, identity: &WebIdentity, context: &Context<'_>) -> Judgement {
+    let request = Request {
+        role,
+        identity,
+        context,
+    };
+    let allows = any(policy, Effect::Allow, &request);
+    let denies = any(policy, Effect::Deny, &request);
+    let verdict = match (denies, allows) {
+        (Truth::True, _) | (_, Truth::False) => Verdict::NotTrusted,
+        (Truth::False, Truth::True) => {
+            return Judgement {
+                verdict: Verdict::Trusted,
+                explanation: None,
+            };
+        }
+        _ => Verdict::Undecided,
+    };
+    let explanation = match verdict {
+        Verdict::Undecided => explain::undecided(policy, &request, allows),
+        _ => explain::not_trusted(policy, &request, denies),
+    };
+    Judgement {
+        verdict,
+        explanation: Some(Box::new(explanation)),
+    }
+}
 
 /// What else is known of the request that the pod will make.
 #[derive(Clone, Copy, Debug, Default)]
@@ -35,8 +71,42 @@ pub struct Judgement {
     pub explanation: Option<Box<Explanation>>,
 }
 
-/// Judges one web identity against a role's trust policy. Pure and total.
-#[must_use]
-pub fn judge(_policy: &Policy, _role: &RoleArn, _identity: &WebIdentity, _context: &Context<'_>) -> Judgement {
-    todo!()
+fn any(policy: &Policy, effect: Effect, request: &Request<'_>) -> Truth {
+    Truth::any(
+        policy
+            .statements
+            .iter()
+            .filter(|statement| statement.effect == effect)
+            .map(|statement| statement.applies(request)),
+    )
+}
+
+impl Statement {
+    /// Whether it applies: its principal, its action and every entry of its condition.
+    pub(crate) fn applies(&self, request: &Request<'_>) -> Truth {
+        let mut applies = self.principal(request).and(self.actions.mean_web_identity.into());
+        for entry in &self.entries {
+            if applies == Truth::False {
+                break;
+            }
+            applies = applies.and(entry.truth(request));
+        }
+        applies
+    }
+
+    /// Whether the principal matches: only the ARN of the token's provider in the role's own account does, byte for byte.
+    pub(crate) fn principal(&self, request: &Request<'_>) -> Truth {
+        let issuer = &request.identity.issuer;
+        if self
+            .principals
+            .federated
+            .iter()
+            .any(|federated| request.role.is_provider_arn(federated, issuer))
+        {
+            return Truth::True;
+        }
+        // `{"AWS": "*"}` lets no web identity in (seen on STS); whether it keeps one out, nobody has seen.
+        let may_deny = self.effect == Effect::Deny && self.principals.aws.iter().any(|aws| &**aws == "*");
+        if may_deny { Truth::Unknown } else { Truth::False }
+    }
 }

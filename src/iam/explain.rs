@@ -1,6 +1,8 @@
 //! Why a role does not (surely) trust a web identity: the nearest statement, its cause, and words for people.
 
-use super::Cause;
+use super::key::Request;
+use super::truth::Truth;
+use super::{Cause, Policy};
 
 /// The reason of a judgement that is not `trusted`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -14,4 +16,22 @@ pub struct Explanation {
     pub hint: Option<String>,
     /// For `undecided`: the condition keys that only STS can know, as written, without repetition.
     pub undecided_keys: Vec<String>,
+}
+
+pub(crate) fn not_trusted(_policy: &Policy, _request: &Request<'_>, _denies: Truth) -> Explanation {
+    Explanation {
+        cause: Some(Cause::OtherCondition),
+        reason: "no statement applies".to_owned(),
+        hint: None,
+        undecided_keys: Vec::new(),
+    }
+}
+
+pub(crate) fn undecided(_policy: &Policy, _request: &Request<'_>, _allows: Truth) -> Explanation {
+    Explanation {
+        cause: None,
+        reason: "it depends on what only STS knows".to_owned(),
+        hint: None,
+        undecided_keys: Vec::new(),
+    }
 }

@@ -4,13 +4,20 @@
 //! answer. The rules are IAM's; each is stated beside the code that keeps it.
 
 pub mod arn;
-pub mod condition;
+mod condition;
 pub mod evaluate;
 pub mod explain;
+mod glob;
+mod json;
+mod key;
 pub mod lint;
+mod literal;
 pub mod policy;
+mod truth;
+mod value;
 pub mod verdict;
 pub mod web_identity;
+mod words;
 pub mod write;
 
 pub use arn::{AccountId, Partition, RoleArn, RoleArnError};

@@ -3,6 +3,17 @@
 use std::fmt;
 use std::sync::Arc;
 
+/// What a token says of its holder.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct WebIdentity {
+    /// Who issued the token.
+    pub issuer: Issuer,
+    /// Whom it is for.
+    pub subject: Subject,
+    /// What it is for.
+    pub audience: Audience,
+}
+
 /// A cluster's OIDC issuer without `https://`. A trailing slash is part of it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Issuer(Arc<str>);
@@ -12,32 +23,103 @@ impl Issuer {
     ///
     /// # Errors
     /// When it is empty, has another scheme, blanks or control characters, or a query or fragment.
-    pub fn parse(_text: &str) -> Result<Self, IssuerError> {
-        todo!()
+    pub fn parse(text: &str) -> Result<Self, IssuerError> {
+        let issuer = match text.split_at_checked("https://".len()) {
+            Some((scheme, rest)) if scheme.eq_ignore_ascii_case("https://") => rest,
+            _ => text,
+        };
+        if issuer.is_empty() {
+            return Err(IssuerError::Empty);
+        }
+        if issuer.chars().any(|c| c.is_whitespace() || c.is_control()) {
+            return Err(IssuerError::Blank);
+        }
+        if issuer.contains("://") {
+            return Err(IssuerError::Scheme);
+        }
+        if issuer.contains(['?', '#']) {
+            return Err(IssuerError::QueryOrFragment);
+        }
+        if issuer.starts_with('/') {
+            return Err(IssuerError::NoHost);
+        }
+        Ok(Self(issuer.into()))
     }
     /// Without the scheme.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
     }
-    /// The Region in an EKS issuer (`oidc.eks.REGION.amazonaws.com…`, `oidc-eks.REGION.api.aws…`), else none.
+    /// The Region in an EKS issuer (`oidc.eks.REGION.amazonaws.com…`, `oidc-eks.REGION.api.aws…`), else none. What
+    /// follows the Region is the partition's own affair.
     #[must_use]
     pub fn region(&self) -> Option<&str> {
-        todo!()
+        let host = self.0.split('/').next()?;
+        let rest = host
+            .strip_prefix("oidc.eks.")
+            .or_else(|| host.strip_prefix("oidc-eks."))?;
+        let (region, domain) = rest.split_once('.')?;
+        (is_region(region) && !domain.is_empty()).then_some(region)
     }
 }
 
-/// Why a text is no issuer.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum IssuerError {}
+impl fmt::Display for Issuer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::str::FromStr for Issuer {
+    type Err = IssuerError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Self::parse(text)
+    }
+}
+
+/// `us-west-2`, `us-iso-east-1`, `eusc-de-east-1`: words of small letters, then a number.
+pub(crate) fn is_region(text: &str) -> bool {
+    let Some((words, number)) = text.rsplit_once('-') else {
+        return false;
+    };
+    let is_number = !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit());
+    let is_word = |word: &str| !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_lowercase());
+    is_number && words.contains('-') && words.split('-').all(is_word)
+}
+
+/// Why a text is no issuer. `Display` is a sentence fragment without the value itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum IssuerError {
+    /// Nothing is there.
+    Empty,
+    /// A scheme other than `https`.
+    Scheme,
+    /// A blank or a control character.
+    Blank,
+    /// A query or a fragment, which OpenID Connect forbids.
+    QueryOrFragment,
+    /// A path without a host.
+    NoHost,
+}
 
 impl fmt::Display for IssuerError {
-    fn fmt(&self, _f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        todo!()
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Empty => {
+                "it is empty; write the cluster's OIDC issuer, e.g. https://oidc.eks.REGION.amazonaws.com/id/ID"
+            }
+            Self::Scheme => "its scheme is not https; an OIDC issuer begins with https://",
+            Self::Blank => "it holds a blank or a control character; remove it",
+            Self::QueryOrFragment => "it has a query or a fragment; an OIDC issuer ends with its path",
+            Self::NoHost => "it has no host; write https://HOST/PATH",
+        })
     }
 }
 
 impl std::error::Error for IssuerError {}
+
+/// What every ServiceAccount's subject begins with.
+pub(crate) const SERVICE_ACCOUNT: &str = "system:serviceaccount:";
 
 /// The `sub` of a token; for a pod `system:serviceaccount:NAMESPACE:NAME`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -46,8 +128,8 @@ pub struct Subject(Arc<str>);
 impl Subject {
     /// The subject of a ServiceAccount's tokens.
     #[must_use]
-    pub fn service_account(_namespace: &str, _name: &str) -> Self {
-        todo!()
+    pub fn service_account(namespace: &str, name: &str) -> Self {
+        Self(format!("{SERVICE_ACCOUNT}{namespace}:{name}").into())
     }
     /// Any subject text (`check --batch`).
     #[must_use]
@@ -62,7 +144,14 @@ impl Subject {
     /// Namespace and name, when it is a ServiceAccount's.
     #[must_use]
     pub fn namespace_and_name(&self) -> Option<(&str, &str)> {
-        todo!()
+        let (namespace, name) = self.0.strip_prefix(SERVICE_ACCOUNT)?.split_once(':')?;
+        (!namespace.is_empty() && !name.is_empty() && !name.contains(':')).then_some((namespace, name))
+    }
+}
+
+impl fmt::Display for Subject {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
     }
 }
 
@@ -83,13 +172,79 @@ impl Audience {
     }
 }
 
-/// What a token says of its holder.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct WebIdentity {
-    /// Who issued the token.
-    pub issuer: Issuer,
-    /// Whom it is for.
-    pub subject: Subject,
-    /// What it is for.
-    pub audience: Audience,
+impl fmt::Display for Audience {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_issuer_is_kept_without_its_scheme_and_with_its_slash() {
+        for (text, kept) in [
+            (
+                "https://oidc.eks.us-west-2.amazonaws.com/id/A",
+                "oidc.eks.us-west-2.amazonaws.com/id/A",
+            ),
+            (
+                "oidc.eks.us-west-2.amazonaws.com/id/A",
+                "oidc.eks.us-west-2.amazonaws.com/id/A",
+            ),
+            ("HTTPS://issuer.example/", "issuer.example/"),
+            ("issuer.example:8443/a", "issuer.example:8443/a"),
+        ] {
+            assert_eq!(Issuer::parse(text).unwrap().as_str(), kept);
+        }
+        for (text, error) in [
+            ("", IssuerError::Empty),
+            ("https://", IssuerError::Empty),
+            ("http://issuer.example", IssuerError::Scheme),
+            ("https://https://issuer.example", IssuerError::Scheme),
+            ("issuer.example ", IssuerError::Blank),
+            ("issuer\u{0}.example", IssuerError::Blank),
+            ("issuer.example/?a", IssuerError::QueryOrFragment),
+            ("issuer.example/#a", IssuerError::QueryOrFragment),
+            ("https:///id/A", IssuerError::NoHost),
+        ] {
+            assert_eq!(Issuer::parse(text), Err(error), "{text}");
+            assert!(error.to_string().starts_with("it"));
+        }
+    }
+
+    #[test]
+    fn an_eks_issuer_tells_its_region() {
+        for (issuer, region) in [
+            ("oidc.eks.us-west-2.amazonaws.com/id/A", Some("us-west-2")),
+            ("oidc.eks.cn-north-1.amazonaws.com.cn/id/A", Some("cn-north-1")),
+            ("oidc.eks.us-iso-east-1.c2s.ic.gov/id/A", Some("us-iso-east-1")),
+            ("oidc-eks.eu-central-1.api.aws/id/A", Some("eu-central-1")),
+            ("oidc.REGION.eks.amazonaws.com/A", None),
+            ("oidc.eks.REGION.amazonaws.com/id/A", None),
+            ("oidc.eks.amazonaws.com/id/A", None),
+            ("issuer.example/oidc.eks.us-west-2.amazonaws.com", None),
+        ] {
+            assert_eq!(Issuer::parse(issuer).unwrap().region(), region, "{issuer}");
+        }
+    }
+
+    #[test]
+    fn a_subject_tells_namespace_and_name() {
+        assert_eq!(
+            Subject::service_account("jobs", "default").as_str(),
+            "system:serviceaccount:jobs:default"
+        );
+        for (text, parts) in [
+            ("system:serviceaccount:jobs:default", Some(("jobs", "default"))),
+            ("system:serviceaccount:jobs", None),
+            ("system:serviceaccount::default", None),
+            ("system:serviceaccount:jobs:", None),
+            ("system:serviceaccount:a:b:c", None),
+            ("repo:a:b", None),
+        ] {
+            assert_eq!(Subject::from_text(text).namespace_and_name(), parts, "{text}");
+        }
+    }
 }

@@ -1,0 +1,373 @@
+//! Condition keys, and what a request of `AssumeRoleWithWebIdentity` carries under each.
+//!
+//! The sources are the IAM reference's pages on global condition keys and on keys for web identity federation, and what
+//! was seen on STS where they are silent. A key that is not named here may hold anything or be absent.
+
+use std::borrow::Cow;
+
+use super::evaluate::{Context, SessionName};
+use super::web_identity::Issuer;
+use super::{RoleArn, WebIdentity};
+
+/// A condition key as written in a policy; its name ignores case.
+#[derive(Debug)]
+pub(crate) struct Key {
+    text: Box<str>,
+    kind: Kind,
+}
+
+/// What a key's name alone tells of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    /// A claim of some issuer's tokens; whose, the request decides.
+    Claim,
+    /// Never there in a request with a web identity.
+    Absent,
+    /// `sts:RoleAuthorizedByIdp`: there, and `false`.
+    AuthorizedByIdp,
+    /// The role's account.
+    Account,
+    /// `aws:PrincipalType`: `User` (seen on STS).
+    PrincipalType,
+    /// `aws:userid`: the provider's ARN (seen on STS).
+    UserId,
+    /// Chosen by the caller of STS, but always there.
+    SessionName,
+    /// A tag of the role; the tag's name follows the first slash.
+    RoleTag,
+    /// STS is served over TLS only.
+    SecureTransport,
+    CurrentTime,
+    EpochTime,
+    /// None of these.
+    Unnamed,
+}
+
+const NAMED: [(&str, Kind); 20] = [
+    ("sts:RoleAuthorizedByIdp", Kind::AuthorizedByIdp),
+    ("sts:RoleSessionName", Kind::SessionName),
+    ("sts:TransitiveTagKeys", Kind::Absent),
+    ("sts:SourceIdentity", Kind::Absent),
+    ("sts:ExternalId", Kind::Absent),
+    ("sts:DurationSeconds", Kind::Absent),
+    ("aws:TagKeys", Kind::Absent),
+    ("aws:PrincipalArn", Kind::Absent),
+    ("aws:TokenIssueTime", Kind::Absent),
+    ("aws:SourceIdentity", Kind::Absent),
+    ("aws:username", Kind::Absent),
+    ("aws:SourceArn", Kind::Absent),
+    ("aws:SourceAccount", Kind::Absent),
+    ("aws:SourceOrgID", Kind::Absent),
+    ("aws:ResourceAccount", Kind::Account),
+    ("aws:PrincipalAccount", Kind::Account),
+    ("aws:PrincipalType", Kind::PrincipalType),
+    ("aws:userid", Kind::UserId),
+    ("aws:SecureTransport", Kind::SecureTransport),
+    ("aws:CurrentTime", Kind::CurrentTime),
+];
+
+/// Families of keys by how their names begin.
+const FAMILIES: [(&str, Kind); 7] = [
+    ("aws:RequestTag/", Kind::Absent),
+    ("aws:PrincipalTag/", Kind::Absent),
+    ("aws:PrincipalOrg", Kind::Absent),
+    ("aws:MultiFactorAuth", Kind::Absent),
+    ("aws:CalledVia", Kind::Absent),
+    ("aws:ResourceTag/", Kind::RoleTag),
+    ("iam:ResourceTag/", Kind::RoleTag),
+];
+
+/// What a request carries under a key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Given<'a> {
+    /// Nothing, for sure.
+    Absent,
+    /// This.
+    Text(Cow<'a, str>),
+    /// A session name: something, of its own alphabet.
+    SessionName,
+    /// The time of the request, as a date.
+    CurrentTime,
+    /// The time of the request, in seconds since the epoch.
+    EpochTime,
+    /// It may be absent or hold anything.
+    Unknown,
+}
+
+/// What a key is to the issuer of a token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Claim<'a> {
+    /// `ISSUER:sub`.
+    Subject,
+    /// `ISSUER:aud`.
+    Audience,
+    /// Another claim of the issuer, none of which STS hands on.
+    Other,
+    /// The issuer without a claim.
+    Bare,
+    /// A claim of another issuer, which is this one.
+    Foreign(&'a str),
+    /// No claim at all.
+    None,
+}
+
+/// Everything that is known of the request.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Request<'a> {
+    pub(crate) role: &'a RoleArn,
+    pub(crate) identity: &'a WebIdentity,
+    pub(crate) context: &'a Context<'a>,
+}
+
+impl Key {
+    pub(crate) fn new(text: &str) -> Self {
+        Self {
+            text: text.into(),
+            kind: kind(text),
+        }
+    }
+
+    /// As written.
+    pub(crate) fn as_str(&self) -> &str {
+        &self.text
+    }
+
+    /// Whether it is `sts:RoleSessionName`.
+    pub(crate) fn is_session_name(&self) -> bool {
+        self.kind == Kind::SessionName
+    }
+
+    /// What it is to the issuer of a token.
+    pub(crate) fn claim(&self, issuer: &Issuer) -> Claim<'_> {
+        if !matches!(self.kind, Kind::Claim | Kind::Unnamed) {
+            return Claim::None;
+        }
+        let issuer = issuer.as_str();
+        if let Some((owner, claim)) = self.text.rsplit_once(':')
+            && owner.eq_ignore_ascii_case(issuer)
+        {
+            return match claim {
+                claim if claim.eq_ignore_ascii_case("sub") => Claim::Subject,
+                claim if claim.eq_ignore_ascii_case("aud") => Claim::Audience,
+                _ => Claim::Other,
+            };
+        }
+        if self.text.eq_ignore_ascii_case(issuer) {
+            // Without a dot it does not look like an issuer's key, but it is this issuer's.
+            return Claim::Bare;
+        }
+        let begins_with_issuer = self
+            .text
+            .split_at_checked(issuer.len())
+            .is_some_and(|(owner, rest)| owner.eq_ignore_ascii_case(issuer) && rest.starts_with(':'));
+        if begins_with_issuer {
+            return Claim::Other;
+        }
+        match self.kind {
+            Kind::Claim => Claim::Foreign(owner(&self.text)),
+            _ => Claim::None,
+        }
+    }
+
+    /// What a request carries under it.
+    pub(crate) fn given<'a>(&self, request: &Request<'a>) -> Given<'a> {
+        match self.kind {
+            Kind::Claim | Kind::Unnamed => match self.claim(&request.identity.issuer) {
+                Claim::Subject => Given::Text(request.identity.subject.as_str().into()),
+                Claim::Audience => Given::Text(request.identity.audience.as_str().into()),
+                Claim::Other | Claim::Foreign(_) => Given::Absent,
+                Claim::Bare if self.kind == Kind::Claim => Given::Absent,
+                Claim::Bare | Claim::None => Given::Unknown,
+            },
+            Kind::Absent => Given::Absent,
+            Kind::AuthorizedByIdp => Given::Text("false".into()),
+            Kind::Account => Given::Text(request.role.account().into()),
+            Kind::PrincipalType => Given::Text("User".into()),
+            Kind::UserId => Given::Text(request.role.provider_arn(&request.identity.issuer).into()),
+            Kind::SessionName => match request.context.session_name {
+                SessionName::Assumed(name) => Given::Text(name.into()),
+                SessionName::Unknown | SessionName::Suggested(_) => Given::SessionName,
+            },
+            Kind::RoleTag => self.role_tag(request),
+            Kind::SecureTransport => Given::Text("true".into()),
+            Kind::CurrentTime => Given::CurrentTime,
+            Kind::EpochTime => Given::EpochTime,
+        }
+    }
+
+    fn role_tag<'a>(&self, request: &Request<'a>) -> Given<'a> {
+        let Some(tags) = request.context.role_tags else {
+            return Given::Unknown;
+        };
+        let Some((_, name)) = self.text.split_once('/') else {
+            return Given::Unknown;
+        };
+        // IAM keeps no two tags whose keys differ in case alone.
+        tags.iter()
+            .find(|(key, _)| key.eq_ignore_ascii_case(name))
+            .map_or(Given::Absent, |(_, value)| Given::Text(value.as_str().into()))
+    }
+}
+
+fn kind(text: &str) -> Kind {
+    if let Some((_, kind)) = NAMED.iter().find(|(name, _)| name.eq_ignore_ascii_case(text)) {
+        return *kind;
+    }
+    if text.eq_ignore_ascii_case("aws:EpochTime") {
+        return Kind::EpochTime;
+    }
+    // Before the look of an issuer: the name of a tag may hold dots and colons.
+    if let Some((_, kind)) = FAMILIES.iter().find(|(beginning, _)| begins_with(text, beginning)) {
+        return *kind;
+    }
+    if looks_like_issuer(owner(text)) {
+        Kind::Claim
+    } else {
+        Kind::Unnamed
+    }
+}
+
+/// The part before the last colon; the whole, when it has none.
+fn owner(text: &str) -> &str {
+    match text.rsplit_once(':') {
+        Some((owner, _)) => owner,
+        None => text,
+    }
+}
+
+fn looks_like_issuer(owner: &str) -> bool {
+    owner.contains('.') || begins_with(owner, "https://") || begins_with(owner, "arn:")
+}
+
+pub(crate) fn begins_with(text: &str, beginning: &str) -> bool {
+    text.split_at_checked(beginning.len())
+        .is_some_and(|(head, _)| head.eq_ignore_ascii_case(beginning))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::iam::{Audience, Subject};
+
+    fn given(key: &str, issuer: &str, tags: Option<&[(String, String)]>) -> String {
+        let role = RoleArn::parse("arn:aws:iam::111122223333:role/app").unwrap();
+        let identity = WebIdentity {
+            issuer: Issuer::parse(issuer).unwrap(),
+            subject: Subject::from_text("SUB"),
+            audience: Audience::new("AUD"),
+        };
+        let context = Context {
+            role_tags: tags,
+            ..Context::default()
+        };
+        let request = Request {
+            role: &role,
+            identity: &identity,
+            context: &context,
+        };
+        match Key::new(key).given(&request) {
+            Given::Text(text) => text.into_owned(),
+            other => format!("{other:?}").to_lowercase(),
+        }
+    }
+
+    #[test]
+    fn every_documented_key_is_known_absent_or_unknowable() {
+        const I: &str = "issuer.example/id/A";
+        for (key, value) in [
+            ("issuer.example/id/A:sub", "SUB"),
+            ("issuer.example/id/A:aud", "AUD"),
+            ("ISSUER.example/id/a:SUB", "SUB"),
+            ("issuer.example/id/A:amr", "absent"),
+            ("issuer.example/id/A:sub:x", "absent"),
+            ("issuer.example/id/A", "absent"),
+            ("issuer.example/id/A/:sub", "absent"),
+            ("https://issuer.example/id/A:sub", "absent"),
+            ("HTTPS://localhost:sub", "absent"),
+            (
+                "arn:aws:iam::111122223333:oidc-provider/issuer.example/id/A:sub",
+                "absent",
+            ),
+            ("arn:x", "unknown"),
+            ("other.example:sub", "absent"),
+            ("other.example", "absent"),
+            ("localhost:sub", "unknown"),
+            ("sts:RoleAuthorizedByIdp", "false"),
+            ("aws:RequestTag/team", "absent"),
+            ("aws:TagKeys", "absent"),
+            ("STS:transitivetagkeys", "absent"),
+            ("aws:PrincipalTag/a.b:c", "absent"),
+            ("sts:SourceIdentity", "absent"),
+            ("sts:ExternalId", "absent"),
+            ("sts:DurationSeconds", "absent"),
+            ("aws:PrincipalArn", "absent"),
+            ("aws:MultiFactorAuthPresent", "absent"),
+            ("aws:MultiFactorAuthAge", "absent"),
+            ("aws:TokenIssueTime", "absent"),
+            ("aws:SourceIdentity", "absent"),
+            ("aws:username", "absent"),
+            ("aws:PrincipalOrgID", "absent"),
+            ("aws:PrincipalOrgPaths", "absent"),
+            ("aws:SourceArn", "absent"),
+            ("aws:SourceAccount", "absent"),
+            ("aws:SourceOrgID", "absent"),
+            ("aws:CalledVia", "absent"),
+            ("aws:CalledViaFirst", "absent"),
+            ("aws:ResourceAccount", "111122223333"),
+            ("aws:PrincipalAccount", "111122223333"),
+            ("aws:PrincipalType", "User"),
+            (
+                "aws:userid",
+                "arn:aws:iam::111122223333:oidc-provider/issuer.example/id/A",
+            ),
+            ("sts:RoleSessionName", "sessionname"),
+            ("aws:ResourceTag/team", "unknown"),
+            ("aws:ResourceTag/a.b:c", "unknown"),
+            ("iam:ResourceTag/team", "unknown"),
+            ("aws:SecureTransport", "true"),
+            ("aws:CurrentTime", "currenttime"),
+            ("aws:EpochTime", "epochtime"),
+            ("aws:SourceIp", "unknown"),
+            ("aws:SourceVpc", "unknown"),
+            ("aws:SourceVpce", "unknown"),
+            ("aws:VpcSourceIp", "unknown"),
+            ("aws:RequestedRegion", "unknown"),
+            ("aws:UserAgent", "unknown"),
+            ("aws:Referer", "unknown"),
+            ("aws:FederatedProvider", "unknown"),
+            ("aws:PrincipalIsAWSService", "unknown"),
+            ("aws:ViaAWSService", "unknown"),
+            ("aws:ResourceOrgID", "unknown"),
+            ("aws:RequestTag", "unknown"),
+            ("anything:else", "unknown"),
+            ("", "unknown"),
+        ] {
+            assert_eq!(given(key, I, None), value, "{key}");
+        }
+    }
+
+    #[test]
+    fn an_issuer_without_a_dot_still_owns_its_keys() {
+        assert_eq!(given("localhost:8443:sub", "localhost:8443", None), "SUB");
+        assert_eq!(given("localhost:8443:amr", "localhost:8443", None), "absent");
+    }
+
+    #[test]
+    fn a_slash_at_an_issuers_end_is_part_of_it() {
+        assert_eq!(given("issuer.example/:sub", "issuer.example/", None), "SUB");
+        assert_eq!(given("issuer.example:sub", "issuer.example/", None), "absent");
+    }
+
+    #[test]
+    fn role_tags_are_known_when_they_were_read() {
+        let tags = [
+            ("Team".to_owned(), "blue".to_owned()),
+            ("a.b:c".to_owned(), "x".to_owned()),
+        ];
+        assert_eq!(given("aws:ResourceTag/team", "issuer.example", Some(&tags)), "blue");
+        assert_eq!(given("IAM:resourcetag/Team", "issuer.example", Some(&tags)), "blue");
+        assert_eq!(given("aws:ResourceTag/a.b:c", "issuer.example", Some(&tags)), "x");
+        assert_eq!(given("aws:ResourceTag/other", "issuer.example", Some(&tags)), "absent");
+        assert_eq!(given("aws:ResourceTag/other", "issuer.example", Some(&[])), "absent");
+    }
+}

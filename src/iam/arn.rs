@@ -126,16 +126,10 @@ impl std::str::FromStr for RoleArn {
 pub struct Partition(Arc<str>);
 
 impl Partition {
-    /// Parses a partition.
-    ///
-    /// # Errors
-    /// [`RoleArnError::Partition`] when it is empty or has other characters.
-    pub fn parse(text: &str) -> Result<Self, RoleArnError> {
-        if is_partition(text) {
-            Ok(Self(text.into()))
-        } else {
-            Err(RoleArnError::Partition)
-        }
+    /// Parses a partition: one or more of `a-z`, `0-9` and `-`.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        is_partition(text).then(|| Self(text.into()))
     }
     /// The text.
     #[must_use]

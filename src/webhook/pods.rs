@@ -249,7 +249,7 @@ impl Admission {
         }
         let account = match account.freshness {
             Freshness::Asked => account,
-            Freshness::Kept => self.fetched(case, None).await?,
+            Freshness::Kept => self.fetched(case, None, case.deadline).await?,
         };
         Ok(self.assess(case, &account, Freshness::Asked).await)
     }
@@ -265,15 +265,25 @@ impl Admission {
 
     /// The ServiceAccount from memory when its copy has a role, else from the API server.
     async fn account(&self, case: &Case<'_>) -> Result<Account, Unavailable> {
-        let stored = self.knowledge.accounts.stored(case.namespace, case.service_account);
-        match stored {
-            Stored::Identity(identity) if identity.asks_for_role() => Ok(Account {
-                identity: Some(identity),
-                freshness: Freshness::Kept,
-            }),
-            Stored::Identity(identity) => self.fetched(case, Some(Some(identity))).await,
-            Stored::Plain => self.fetched(case, Some(None)).await,
-            Stored::Missing => self.fetched(case, None).await,
+        let accounts = &self.knowledge.accounts;
+        match accounts.stored(case.namespace, case.service_account) {
+            Stored::Identity(identity) if identity.asks_for_role() => {
+                let kept = Account {
+                    identity: Some(identity),
+                    freshness: Freshness::Kept,
+                };
+                if accounts.is_current() {
+                    return Ok(kept);
+                }
+                // The watch is broken or silent: the role may be another by now. An answer that does not come in time is
+                // no reason to refuse what memory can serve.
+                let now = Instant::now();
+                let deadline = now + case.deadline.saturating_duration_since(now) / 2;
+                Ok(self.fetched(case, None, deadline).await.unwrap_or(kept))
+            }
+            Stored::Identity(identity) => self.fetched(case, Some(Some(identity)), case.deadline).await,
+            Stored::Plain => self.fetched(case, Some(None), case.deadline).await,
+            Stored::Missing => self.fetched(case, None, case.deadline).await,
         }
     }
 
@@ -282,9 +292,10 @@ impl Admission {
         &self,
         case: &Case<'_>,
         known: Option<Option<Arc<ServiceAccountIdentity>>>,
+        deadline: Instant,
     ) -> Result<Account, Unavailable> {
         let (namespace, name) = (case.namespace, case.service_account);
-        let identity = match self.knowledge.accounts.fetch(namespace, name, case.deadline).await {
+        let identity = match self.knowledge.accounts.fetch(namespace, name, deadline).await {
             Fetched::Found { identity, .. } => identity,
             Fetched::NotFound => None,
             Fetched::Busy => known.ok_or_else(|| {

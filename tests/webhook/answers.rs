@@ -1,0 +1,234 @@
+//! Every row of the table of verdicts and modes, and the words that go with it.
+
+use serde_json::{Value, json};
+
+use crate::program::{Folder, ISSUER, Program, policy_with};
+use crate::reviews::{creation, deployment_pod, job_pod, stateful_set_pod};
+
+const ROLE_ANNOTATION: &str = "eks.amazonaws.com/role-arn";
+
+/// One namespace `jobs`, a ServiceAccount a verdict.
+fn folder() -> Folder {
+    let folder = Folder::new();
+    let roles = [
+        ("trusted", Folder::trusting("jobs", "trusted")),
+        ("not-trusted", Folder::trusting("other", "not-trusted")),
+        ("undecided", policy_with(json!({
+            "StringEquals": {format!("{ISSUER}:sub"): "system:serviceaccount:jobs:undecided"},
+            "IpAddress": {"aws:SourceIp": "203.0.113.0/24"}
+        }))),
+        ("unknown", json!({"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Principal": "*", "Actoin": "*"}]})),
+    ];
+    for (name, policy) in roles {
+        let arn = folder.role(name, &policy);
+        folder.account("jobs", name, &[(ROLE_ANNOTATION, &arn)]);
+    }
+    folder.account("jobs", "absent", &[(ROLE_ANNOTATION, "arn:aws:iam::111122223333:role/absent")]);
+    folder.account("jobs", "malformed", &[(ROLE_ANNOTATION, "arn:aws:iam::11112222333:role/short")]);
+    folder.account("jobs", "plain", &[]);
+    folder
+}
+
+#[derive(Debug, PartialEq)]
+enum Seen {
+    Denied,
+    Injected,
+    InjectedAndWarned,
+    Untouched,
+    UntouchedAndWarned,
+}
+
+fn seen(response: &Value) -> Seen {
+    if response["allowed"] == false {
+        assert_eq!(response["status"]["code"], 403);
+        assert_eq!(response["status"]["reason"], "Forbidden");
+        assert!(response.get("patch").is_none());
+        return Seen::Denied;
+    }
+    assert_eq!(response.get("patch").is_some(), response.get("patchType").is_some());
+    match (response.get("patch").is_some(), response.get("warnings").is_some()) {
+        (true, false) => Seen::Injected,
+        (true, true) => Seen::InjectedAndWarned,
+        (false, false) => Seen::Untouched,
+        (false, true) => Seen::UntouchedAndWarned,
+    }
+}
+
+#[tokio::test]
+async fn every_row_of_the_table() {
+    use Seen::{Denied, Injected, InjectedAndWarned, Untouched, UntouchedAndWarned};
+    let folder = folder();
+    let program = Program::serve(&folder, &[]);
+    for (account, enforce, warn, audit) in [
+        ("trusted", Injected, Injected, Injected),
+        ("not-trusted", Denied, InjectedAndWarned, Injected),
+        ("absent", Denied, InjectedAndWarned, Injected),
+        ("undecided", InjectedAndWarned, InjectedAndWarned, Injected),
+        ("unknown", InjectedAndWarned, InjectedAndWarned, Injected),
+        ("malformed", Denied, UntouchedAndWarned, Untouched),
+        ("plain", Untouched, Untouched, Untouched),
+    ] {
+        for (mode, expected) in [("enforce", enforce), ("warn", warn), ("audit", audit)] {
+            let response = program.review(&format!("/mutate/{mode}?timeout=5s"), &creation(&job_pod("jobs", account))).await;
+            assert_eq!(seen(&response), expected, "{account} in {mode}: {response:#}");
+            assert_eq!(response["auditAnnotations"]["mode"], mode);
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_a_refused_author_reads() {
+    let folder = folder();
+    let program = Program::serve(&folder, &[]);
+    let response = program.review("/mutate", &creation(&job_pod("jobs", "not-trusted"))).await;
+    let message = response["status"]["message"].as_str().unwrap();
+    let (first, second) = message.split_once('\n').unwrap();
+    assert!(first.starts_with("role not-trusted does not trust ServiceAccount jobs/not-trusted (wrong-subject): "), "{first}");
+    assert!(first.contains("system:serviceaccount:other:not-trusted"), "what it wanted: {first}");
+    assert!(first.contains("system:serviceaccount:jobs:not-trusted"), "what it got: {first}");
+    assert!(first.contains("arn:aws:iam::111122223333:role/not-trusted"), "{first}");
+    assert_eq!(
+        second,
+        format!(
+            "fix: rolegate trust-policy --account 111122223333 --issuer {ISSUER} --namespace jobs --service-account not-trusted"
+        )
+    );
+    assert_eq!(
+        response["auditAnnotations"],
+        json!({"role": "arn:aws:iam::111122223333:role/not-trusted", "verdict": "not-trusted", "cause": "wrong-subject", "mode": "enforce"})
+    );
+}
+
+#[tokio::test]
+async fn controllers_that_back_off_for_minutes_are_to_be_restarted() {
+    let folder = folder();
+    let program = Program::serve(&folder, &[]);
+    for (pod, then) in [
+        (deployment_pod("jobs", "not-trusted"), Some("kubectl rollout restart deployment/web --namespace jobs")),
+        (stateful_set_pod("jobs", "not-trusted"), Some("kubectl rollout restart statefulset/db --namespace jobs")),
+        (job_pod("jobs", "not-trusted"), None),
+    ] {
+        let response = program.review("/mutate", &creation(&pod)).await;
+        let message = response["status"]["message"].as_str().unwrap();
+        match then {
+            Some(then) => assert!(message.ends_with(&format!("; then: {then}")), "{message}"),
+            None => assert!(!message.contains("then:"), "{message}"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_bad_annotation_is_quoted_with_its_key() {
+    let folder = folder();
+    folder.account("jobs", "tabbed", &[(ROLE_ANNOTATION, "arn:aws:iam::111122223333:role/a\tb\n")]);
+    let program = Program::serve(&folder, &[]);
+    let response = program.review("/mutate", &creation(&job_pod("jobs", "tabbed"))).await;
+    let message = response["status"]["message"].as_str().unwrap();
+    assert!(message.contains(r#"eks.amazonaws.com/role-arn="arn:aws:iam::111122223333:role/a\tb\n""#), "{message}");
+    assert_eq!(response["auditAnnotations"]["cause"], "malformed-annotation");
+    let response = program.review("/mutate/warn", &creation(&job_pod("jobs", "tabbed"))).await;
+    for warning in response["warnings"].as_array().unwrap() {
+        let warning = warning.as_str().unwrap();
+        assert!(!warning.contains(char::is_control) && warning.chars().count() <= 256, "{warning:?}");
+    }
+}
+
+#[tokio::test]
+async fn an_undecided_verdict_names_its_keys() {
+    let folder = folder();
+    let program = Program::serve(&folder, &[]);
+    let response = program.review("/mutate", &creation(&job_pod("jobs", "undecided"))).await;
+    let warning = response["warnings"][0].as_str().unwrap();
+    assert!(warning.contains("aws:SourceIp") && warning.chars().count() <= 120, "{warning}");
+    assert_eq!(response["auditAnnotations"]["verdict"], "undecided");
+}
+
+#[tokio::test]
+async fn on_unknown_deny_covers_unknown_only() {
+    let folder = folder();
+    let program = Program::serve(&folder, &["--on-unknown=deny"]);
+    for (account, expected) in [("unknown", Seen::Denied), ("undecided", Seen::InjectedAndWarned), ("trusted", Seen::Injected)] {
+        let response = program.review("/mutate/enforce", &creation(&job_pod("jobs", account))).await;
+        assert_eq!(seen(&response), expected, "{account}: {response:#}");
+    }
+    let response = program.review("/mutate/warn", &creation(&job_pod("jobs", "unknown"))).await;
+    assert_eq!(seen(&response), Seen::InjectedAndWarned);
+}
+
+#[tokio::test]
+async fn a_required_role_that_is_missing() {
+    let folder = folder();
+    for (flag, expected) in [
+        ("off", [Seen::Untouched, Seen::Untouched, Seen::Untouched]),
+        ("warn", [Seen::UntouchedAndWarned, Seen::UntouchedAndWarned, Seen::Untouched]),
+        ("enforce", [Seen::Denied, Seen::UntouchedAndWarned, Seen::Untouched]),
+    ] {
+        let program = Program::serve(&folder, &["--require-role", flag]);
+        for (mode, expected) in ["enforce", "warn", "audit"].iter().zip(expected) {
+            let response = program.review(&format!("/mutate/{mode}"), &creation(&job_pod("jobs", "plain"))).await;
+            assert_eq!(seen(&response), expected, "--require-role {flag} in {mode}: {response:#}");
+            let cause = response["auditAnnotations"].get("cause");
+            assert_eq!(cause.is_some(), flag != "off", "{response:#}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_mode_flag_rules_the_bare_path_and_a_misspelt_mode_is_enforce() {
+    let folder = folder();
+    let program = Program::serve(&folder, &["--mode", "audit"]);
+    let refused = creation(&job_pod("jobs", "not-trusted"));
+    assert_eq!(seen(&program.review("/mutate", &refused).await), Seen::Injected);
+    for path in ["/mutate/misspelt", "/mutate/enforced"] {
+        assert_eq!(seen(&program.review(path, &refused).await), Seen::Denied);
+        let response = program.review(path, &creation(&job_pod("jobs", "trusted"))).await;
+        assert_eq!(seen(&response), Seen::InjectedAndWarned);
+        assert!(response["warnings"][0].as_str().unwrap().contains("rolegate.io/gate"), "{response:#}");
+    }
+}
+
+#[tokio::test]
+async fn validating_pods_judges_the_same_and_patches_nothing() {
+    let folder = folder();
+    let program = Program::serve(&folder, &[]);
+    for (account, mode, expected) in [
+        ("trusted", "enforce", Seen::Untouched),
+        ("not-trusted", "enforce", Seen::Denied),
+        ("not-trusted", "warn", Seen::UntouchedAndWarned),
+        ("not-trusted", "audit", Seen::Untouched),
+        ("undecided", "enforce", Seen::UntouchedAndWarned),
+        ("malformed", "enforce", Seen::Denied),
+    ] {
+        let response = program.review(&format!("/validate/pods/{mode}"), &creation(&job_pod("jobs", account))).await;
+        assert_eq!(seen(&response), expected, "{account} in {mode}: {response:#}");
+    }
+}
+
+#[tokio::test]
+async fn the_worst_of_several_roles_decides() {
+    let folder = folder();
+    let program = Program::serve(&folder, &[]);
+    let mut pod = job_pod("jobs", "trusted");
+    let mut second = pod["spec"]["containers"][0].clone();
+    second["name"] = json!("second");
+    second["env"] = json!([
+        {"name": "AWS_ROLE_ARN", "value": "arn:aws:iam::111122223333:role/not-trusted"},
+        {"name": "AWS_WEB_IDENTITY_TOKEN_FILE", "value": "/var/run/secrets/eks.amazonaws.com/serviceaccount/token"}
+    ]);
+    pod["spec"]["containers"].as_array_mut().unwrap().push(second);
+    let response = program.review("/mutate", &creation(&pod)).await;
+    assert_eq!(seen(&response), Seen::Denied, "{response:#}");
+    assert_eq!(response["auditAnnotations"]["role"], "arn:aws:iam::111122223333:role/not-trusted");
+}
+
+#[tokio::test]
+async fn a_dry_run_gets_the_same_answer() {
+    let folder = folder();
+    let program = Program::serve(&folder, &[]);
+    for account in ["trusted", "not-trusted", "plain"] {
+        let mut review = creation(&job_pod("jobs", account));
+        let wet = program.review("/mutate", &review).await;
+        review["request"]["dryRun"] = json!(true);
+        assert_eq!(program.review("/mutate", &review).await, wet);
+    }
+}

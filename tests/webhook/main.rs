@@ -1,0 +1,20 @@
+//! The real program over TLS, with AdmissionReviews as an API server sends them.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    missing_docs,
+    unreachable_pub,
+    reason = "tests say what they expect by panicking"
+)]
+
+mod answers;
+mod bad_input;
+mod injection;
+mod program;
+mod reloading;
+mod reviews;
+mod serving;
+mod workloads;

@@ -1,0 +1,74 @@
+//! What changes on disk is served soon after, and what breaks on disk changes nothing.
+
+use std::time::Duration;
+
+use crate::program::{Folder, Program, eventually};
+use crate::reviews::{creation, job_pod};
+
+const ROLE_ANNOTATION: &str = "eks.amazonaws.com/role-arn";
+
+fn folder() -> Folder {
+    let folder = Folder::new();
+    let arn = folder.role("worker", &Folder::trusting("other", "worker"));
+    folder.account("jobs", "worker", &[(ROLE_ANNOTATION, &arn)]);
+    folder
+}
+
+async fn allowed(program: &Program) -> bool {
+    program.review("/mutate/enforce", &creation(&job_pod("jobs", "worker"))).await["allowed"] == true
+}
+
+#[tokio::test]
+async fn a_mended_policy_is_seen_without_a_restart() {
+    let folder = folder();
+    let program = Program::serve(&folder, &[]);
+    assert!(!allowed(&program).await);
+    folder.role("worker", &Folder::trusting("jobs", "worker"));
+    eventually("the mended policy", || async { allowed(&program).await.then_some(()) }).await;
+}
+
+#[tokio::test]
+async fn a_new_service_account_is_seen_without_a_restart() {
+    let folder = folder();
+    let program = Program::serve(&folder, &[]);
+    folder.role("worker", &Folder::trusting("jobs", "second"));
+    folder.account("jobs", "second", &[(ROLE_ANNOTATION, "arn:aws:iam::111122223333:role/worker")]);
+    eventually("the new ServiceAccount", || async {
+        let response = program.review("/mutate/enforce", &creation(&job_pod("jobs", "second"))).await;
+        response.get("patch").is_some().then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn broken_edits_keep_the_last_good_content_and_say_so() {
+    let folder = folder();
+    folder.role("worker", &Folder::trusting("jobs", "worker"));
+    let program = Program::serve(&folder, &[]);
+    assert!(allowed(&program).await);
+    folder.write("jobs-worker.yaml", "kind: ServiceAccount\nmetadata: [");
+    folder.write("roles/111122223333/worker.json", "{");
+    program.wait_for_log("jobs-worker.yaml");
+    program.wait_for_log("worker.json");
+    assert!(allowed(&program).await);
+    for what in ["manifests", "roles"] {
+        let sample = format!("rolegate_reload_failures_total{{what=\"{what}\"}}");
+        eventually(&sample, || async { program.metric(&sample).await.filter(|count| *count >= 1.0) }).await;
+    }
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    assert_eq!(program.log_lines("jobs-worker.yaml").len(), 1, "said once, not at each look");
+}
+
+#[tokio::test]
+async fn a_renewed_certificate_is_served_and_a_mismatched_pair_is_not() {
+    let folder = folder();
+    let program = Program::serve(&folder, &[]);
+    let key = std::fs::read_to_string(folder.path().join("tls.key")).unwrap();
+    folder.write("tls.key", "no key at all");
+    program.wait_for_log("tls.key");
+    assert!(!allowed(&program).await, "the old pair still serves");
+    folder.write("tls.key", &key);
+    folder.renew_certificate();
+    program.wait_for_log("serving a new certificate");
+    assert!(!allowed(&program).await);
+}

@@ -1,0 +1,107 @@
+//! How the program starts, is observed and ends.
+
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use crate::program::{Folder, Program};
+use crate::reviews::{creation, job_pod};
+
+fn folder() -> Folder {
+    let folder = Folder::new();
+    let arn = folder.role("worker", &Folder::trusting("jobs", "worker"));
+    folder.account("jobs", "worker", &[("eks.amazonaws.com/role-arn", &arn)]);
+    folder.account("other", "worker", &[("eks.amazonaws.com/role-arn", &arn)]);
+    folder
+}
+
+#[tokio::test]
+async fn a_terminated_program_drains_and_ends_with_zero() {
+    let folder = folder();
+    let mut program = Program::serve(&folder, &["--drain", "1s"]);
+    assert_eq!(program.get("/readyz").await.0, 200);
+    program.signal("TERM");
+    let begun = Instant::now();
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    let (status, _) = program.post("/mutate", creation(&job_pod("jobs", "worker")).to_string()).await;
+    assert_eq!(status, 200, "API servers go on using a pod that is ending");
+    assert_eq!(program.get("/readyz").await.0, 503);
+    assert_eq!(program.wait().code(), Some(0));
+    assert!(begun.elapsed() >= Duration::from_secs(1));
+}
+
+#[tokio::test]
+async fn a_second_signal_ends_at_once() {
+    let folder = folder();
+    let mut program = Program::serve(&folder, &["--drain", "1m"]);
+    program.signal("TERM");
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    program.signal("TERM");
+    program.wait();
+}
+
+#[tokio::test]
+async fn a_self_signed_certificate_is_made_where_none_is_given() {
+    let folder = folder();
+    let output = std::process::Command::new(env!("CARGO_BIN_EXE_rolegate"))
+        .args(["serve", "--issuer", "oidc.example.com", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"])
+        .args(["--standalone", folder.path().to_str().unwrap()])
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut child = output;
+    let log = std::io::BufReader::new(child.stderr.take().unwrap());
+    let line = std::io::BufRead::lines(log).map_while(Result::ok).find(|line| line.contains("reviews over HTTPS"));
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert!(line.is_some());
+}
+
+#[tokio::test]
+async fn every_answer_is_counted_and_written_to_the_audit_log() {
+    let folder = folder();
+    let audit = folder.path().join("audit.log");
+    let mut program = Program::serve(&folder, &["--audit-log", audit.to_str().unwrap(), "--drain", "0s"]);
+    program.review("/mutate/enforce", &creation(&job_pod("jobs", "worker"))).await;
+    program.review("/mutate/enforce", &creation(&job_pod("other", "worker"))).await;
+    program.review("/mutate/warn", &creation(&job_pod("other", "worker"))).await;
+    for (labels, expected) in [
+        (r#"action="inject",verdict="trusted",cause="none",mode="enforce""#, 1.0),
+        (r#"action="deny",verdict="not-trusted",cause="wrong-subject",mode="enforce""#, 1.0),
+        (r#"action="inject",verdict="not-trusted",cause="wrong-subject",mode="warn""#, 1.0),
+    ] {
+        let sample = format!("rolegate_decisions_total{{{labels}}}");
+        assert_eq!(program.metric(&sample).await, Some(expected), "{sample}\n{}", program.get("/metrics").await.1);
+    }
+    program.signal("TERM");
+    program.wait();
+    let text = std::fs::read_to_string(&audit).unwrap();
+    let lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(lines.len(), 3, "{text}");
+    assert_eq!(lines[1]["verdict"], "not-trusted");
+    assert_eq!(lines[1]["cause"], "wrong-subject");
+    assert_eq!(lines[1]["namespace"], "other");
+    assert_eq!(lines[1]["action"], "deny");
+}
+
+#[tokio::test]
+async fn a_refusal_is_one_line_of_the_log_and_an_injection_none() {
+    let folder = folder();
+    let program = Program::serve(&folder, &[]);
+    program.review("/mutate/enforce", &creation(&job_pod("jobs", "worker"))).await;
+    program.review("/mutate/enforce", &creation(&job_pod("other", "worker"))).await;
+    program.wait_for_log("wrong-subject");
+    assert_eq!(program.log_lines("wrong-subject").len(), 1);
+    assert!(program.log_lines("\"jobs\"").is_empty());
+}
+
+#[tokio::test]
+async fn the_roles_page_lists_what_the_book_holds() {
+    let folder = folder();
+    let program = Program::serve(&folder, &[]);
+    program.review("/mutate/enforce", &creation(&job_pod("jobs", "worker"))).await;
+    let (status, body) = program.get("/roles").await;
+    assert_eq!(status, 200);
+    let json: Value = serde_json::from_str(&body).unwrap();
+    assert!(json.to_string().contains("arn:aws:iam::111122223333:role/worker"), "{json}");
+}

@@ -1,0 +1,81 @@
+//! Warnings at `kubectl apply`, and never more than that.
+
+use serde_json::{Value, json};
+
+use crate::program::{Folder, Program};
+use crate::reviews::{applied, deployment_pod};
+
+const ROLE: (&str, &str) = ("eks.amazonaws.com/role-arn", "arn:aws:iam::111122223333:role/worker");
+
+fn folder() -> Folder {
+    let folder = Folder::new();
+    folder.role("worker", &Folder::trusting("jobs", "worker"));
+    for name in ["worker", "stranger"] {
+        folder.account("jobs", name, &[ROLE]);
+    }
+    folder
+}
+
+fn template(service_account: &str) -> Value {
+    json!({"metadata": {"labels": {"app": "a"}}, "spec": deployment_pod("jobs", service_account)["spec"]})
+}
+
+fn workloads(service_account: &str) -> Vec<Value> {
+    let templated = json!({"metadata": {"name": "a", "namespace": "jobs"}, "spec": {"template": template(service_account)}});
+    let cron_job = json!({"metadata": {"name": "a", "namespace": "jobs"}, "spec": {"jobTemplate": {"spec": {"template": template(service_account)}}}});
+    vec![
+        applied("batch", "v1", "Job", "jobs", &templated),
+        applied("batch", "v1", "CronJob", "cronjobs", &cron_job),
+        applied("apps", "v1", "Deployment", "deployments", &templated),
+        applied("apps", "v1", "StatefulSet", "statefulsets", &templated),
+        applied("apps", "v1", "DaemonSet", "daemonsets", &templated),
+    ]
+}
+
+#[tokio::test]
+async fn a_workload_whose_role_does_not_trust_it_is_warned_about() {
+    let folder = folder();
+    let program = Program::serve(&folder, &[]);
+    for review in workloads("stranger") {
+        let response = program.review("/validate/workloads", &review).await;
+        assert_eq!(response["allowed"], true);
+        let warning = response["warnings"][0].as_str().unwrap();
+        assert!(warning.contains("role worker does not trust ServiceAccount jobs/stranger (wrong-subject)"), "{warning}");
+    }
+    for review in workloads("worker") {
+        let response = program.review("/validate/workloads", &review).await;
+        assert_eq!((&response["allowed"], response.get("warnings")), (&json!(true), None));
+    }
+}
+
+#[tokio::test]
+async fn a_service_account_is_told_what_its_annotations_come_to() {
+    let folder = folder();
+    let program = Program::serve(&folder, &[]);
+    for (name, annotations, words) in [
+        ("worker", json!({ROLE.0: ROLE.1}), None),
+        ("stranger", json!({ROLE.0: ROLE.1}), Some("wrong-subject")),
+        ("worker", json!({ROLE.0: "role/worker"}), Some("malformed-annotation")),
+        ("worker", json!({"eks.amazonaws.com/role_arn": ROLE.1}), Some("role_arn")),
+        ("worker", json!({ROLE.0: ROLE.1, "eks.amazonaws.com/token-expiration": "5"}), Some("token-expiration")),
+        ("worker", Value::Null, None),
+    ] {
+        let account = json!({"metadata": {"name": name, "namespace": "jobs", "annotations": annotations}});
+        let response = program.review("/validate/workloads", &applied("", "v1", "ServiceAccount", "serviceaccounts", &account)).await;
+        assert_eq!(response["allowed"], true);
+        match words {
+            Some(words) => assert!(response["warnings"].to_string().contains(words), "{annotations}: {response:#}"),
+            None => assert!(response.get("warnings").is_none(), "{annotations}: {response:#}"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_is_no_workload_is_a_bad_request() {
+    let folder = folder();
+    let program = Program::serve(&folder, &[]);
+    let review = applied("", "v1", "Secret", "secrets", &json!({"metadata": {"name": "a", "namespace": "jobs"}}));
+    let (status, json) = program.post("/validate/workloads", review.to_string()).await;
+    assert_eq!(status, 400, "{json}");
+    assert!(json["message"].as_str().unwrap().contains("Secret"), "{json}");
+}

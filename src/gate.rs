@@ -249,3 +249,273 @@ impl Action {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::iam::{Audience, Subject};
+    use crate::pod::identity::MalformedRole;
+
+    fn judged(verdict: Verdict) -> Judged {
+        Judged {
+            role: RoleArn::parse("arn:aws:iam::111122223333:role/jobs/worker").unwrap(),
+            verdict,
+            cause: (verdict == Verdict::NotTrusted).then_some(Cause::WrongSubject),
+            reason: "statement 1 wants this, the token says that".to_owned(),
+            hint: None,
+            undecided_keys: vec!["aws:SourceIp".to_owned()],
+        }
+    }
+
+    fn identity() -> WebIdentity {
+        WebIdentity {
+            issuer: Issuer::parse("oidc.example.com").unwrap(),
+            subject: Subject::service_account("jobs", "worker"),
+            audience: Audience::new("sts.amazonaws.com"),
+        }
+    }
+
+    fn with<T>(finding: Case, then: impl FnOnce(&Finding<'_>, &Who<'_>) -> T) -> T {
+        let identity = identity();
+        let who = Who {
+            namespace: "jobs",
+            service_account: "worker",
+            issuer: &identity.issuer,
+            prefix: "eks.amazonaws.com/",
+            restart: None,
+        };
+        match finding {
+            Case::NoRole => then(&Finding::NoRole, &who),
+            Case::Malformed => {
+                let malformed = MalformedRole {
+                    key: "eks.amazonaws.com/role-arn".to_owned(),
+                    value: "a\tb".to_owned(),
+                    error: RoleArn::parse("a\tb").unwrap_err(),
+                };
+                then(&Finding::Malformed(&malformed), &who)
+            }
+            Case::Conflict => {
+                let conflict = Conflict {
+                    volume: "aws-iam-token".to_owned(),
+                    mount_path: None,
+                    message: "volume aws-iam-token is a hostPath".to_owned(),
+                };
+                then(&Finding::Conflict(&conflict), &who)
+            }
+            Case::Judged(verdict) => then(&Finding::Judged(&judged(verdict), &identity), &who),
+        }
+    }
+
+    #[derive(Clone, Copy, Debug)]
+    enum Case {
+        NoRole,
+        Malformed,
+        Conflict,
+        Judged(Verdict),
+    }
+
+    #[test]
+    fn the_table() {
+        use Effect::{AdmitUntouched, Deny, Inject};
+        let warned = true;
+        let (inject, deny) = (
+            GateSettings::default(),
+            GateSettings {
+                on_unknown: OnUnknown::Deny,
+                ..GateSettings::default()
+            },
+        );
+        let requiring = |require_role| GateSettings {
+            require_role,
+            ..GateSettings::default()
+        };
+        let rows = [
+            (
+                inject,
+                Case::Judged(Verdict::Trusted),
+                (Inject, !warned),
+                (Inject, !warned),
+                Inject,
+            ),
+            (
+                inject,
+                Case::Judged(Verdict::NotTrusted),
+                (Deny, !warned),
+                (Inject, warned),
+                Inject,
+            ),
+            (
+                inject,
+                Case::Judged(Verdict::Undecided),
+                (Inject, warned),
+                (Inject, warned),
+                Inject,
+            ),
+            (
+                inject,
+                Case::Judged(Verdict::Unknown),
+                (Inject, warned),
+                (Inject, warned),
+                Inject,
+            ),
+            (
+                deny,
+                Case::Judged(Verdict::Unknown),
+                (Deny, !warned),
+                (Inject, warned),
+                Inject,
+            ),
+            (
+                deny,
+                Case::Judged(Verdict::Undecided),
+                (Inject, warned),
+                (Inject, warned),
+                Inject,
+            ),
+            (
+                inject,
+                Case::Malformed,
+                (Deny, !warned),
+                (AdmitUntouched, warned),
+                AdmitUntouched,
+            ),
+            (
+                inject,
+                Case::Conflict,
+                (Deny, !warned),
+                (AdmitUntouched, warned),
+                AdmitUntouched,
+            ),
+            (
+                inject,
+                Case::NoRole,
+                (AdmitUntouched, !warned),
+                (AdmitUntouched, !warned),
+                AdmitUntouched,
+            ),
+            (
+                requiring(RequireRole::Warn),
+                Case::NoRole,
+                (AdmitUntouched, warned),
+                (AdmitUntouched, warned),
+                AdmitUntouched,
+            ),
+            (
+                requiring(RequireRole::Enforce),
+                Case::NoRole,
+                (Deny, !warned),
+                (AdmitUntouched, warned),
+                AdmitUntouched,
+            ),
+        ];
+        for (settings, case, enforce, warn, audit) in rows {
+            for (mode, (effect, warns)) in [
+                (Mode::Enforce, enforce),
+                (Mode::Warn, warn),
+                (Mode::Audit, (audit, false)),
+            ] {
+                let decision = with(case, |finding, who| decide(settings, mode, finding, who));
+                assert_eq!(decision.effect, effect, "{case:?} in {mode}");
+                assert_eq!(
+                    !decision.warnings.is_empty(),
+                    warns,
+                    "{case:?} in {mode}: {:?}",
+                    decision.warnings
+                );
+                assert_eq!(decision.refusal.is_some(), effect == Deny, "{case:?} in {mode}");
+            }
+        }
+    }
+
+    #[test]
+    fn causes_are_recorded_whatever_the_mode() {
+        for (case, cause) in [
+            (Case::NoRole, None),
+            (Case::Malformed, Some(Cause::MalformedAnnotation)),
+            (Case::Conflict, Some(Cause::Conflict)),
+            (Case::Judged(Verdict::NotTrusted), Some(Cause::WrongSubject)),
+            (Case::Judged(Verdict::Trusted), None),
+        ] {
+            let decision = with(case, |finding, who| {
+                decide(GateSettings::default(), Mode::Audit, finding, who)
+            });
+            assert_eq!(decision.cause, cause, "{case:?}");
+        }
+    }
+
+    fn refusal(case: Case, change: impl FnOnce(&mut Who<'_>)) -> String {
+        with(case, |finding, who| {
+            let mut who = *who;
+            change(&mut who);
+            words::refusal(finding, &who)
+        })
+    }
+
+    #[test]
+    fn refusals_as_authors_read_them() {
+        let restart = Restart {
+            kind: "deployment",
+            name: "web",
+        };
+        for (refusal, expected) in [
+            (
+                refusal(Case::Judged(Verdict::NotTrusted), |_| ()),
+                "role worker does not trust ServiceAccount jobs/worker (wrong-subject): statement 1 wants this, the token says \
+                 that [role arn:aws:iam::111122223333:role/jobs/worker, subject system:serviceaccount:jobs:worker, audience \
+                 sts.amazonaws.com]\n\
+                 fix: rolegate trust-policy --account 111122223333 --issuer oidc.example.com --namespace jobs \
+                 --service-account worker",
+            ),
+            (
+                refusal(Case::Judged(Verdict::Unknown), |_| ()),
+                "role worker of ServiceAccount jobs/worker cannot be judged (unknown): statement 1 wants this, the token says \
+                 that [role arn:aws:iam::111122223333:role/jobs/worker, subject system:serviceaccount:jobs:worker, audience \
+                 sts.amazonaws.com]\n\
+                 fix: make the role readable for rolegate, or serve the namespace with --on-unknown=inject",
+            ),
+            (
+                refusal(Case::Malformed, |_| ()),
+                "ServiceAccount jobs/worker names no usable IAM role (malformed-annotation): \
+                 eks.amazonaws.com/role-arn=\"a\\tb\" is no role ARN: it holds a blank, a newline or another character that \
+                 does not print; remove it\n\
+                 fix: kubectl annotate serviceaccount worker --namespace jobs --overwrite \
+                 eks.amazonaws.com/role-arn=arn:aws:iam::ACCOUNT:role/NAME",
+            ),
+            (
+                refusal(Case::Conflict, |who| who.restart = Some(restart)),
+                "the pod leaves no place for the identity of ServiceAccount jobs/worker (conflict): volume aws-iam-token is a \
+                 hostPath\n\
+                 fix: rename the volume or move the mount, so that the token can stand there; then: kubectl rollout restart \
+                 deployment/web --namespace jobs",
+            ),
+            (
+                refusal(Case::NoRole, |_| ()),
+                "ServiceAccount jobs/worker has no IAM role (no-role): this namespace requires one\n\
+                 fix: kubectl annotate serviceaccount worker --namespace jobs --overwrite \
+                 eks.amazonaws.com/role-arn=arn:aws:iam::ACCOUNT:role/NAME",
+            ),
+        ] {
+            assert_eq!(refusal, expected);
+        }
+    }
+
+    #[test]
+    fn warnings_as_authors_read_them() {
+        for (case, expected) in [
+            (
+                Case::Judged(Verdict::Undecided),
+                "rolegate: role worker may not trust jobs/worker: depends on aws:SourceIp, which only STS knows",
+            ),
+            (
+                Case::Judged(Verdict::NotTrusted),
+                "rolegate: role worker does not trust ServiceAccount jobs/worker (wrong-subject)",
+            ),
+        ] {
+            let decision = with(case, |finding, who| {
+                decide(GateSettings::default(), Mode::Warn, finding, who)
+            });
+            assert_eq!(decision.warnings[0].as_str(), expected);
+            assert!(expected.chars().count() <= 120);
+        }
+    }
+}

@@ -64,7 +64,7 @@ fn judged_refusal(judged: &Judged, identity: &WebIdentity, who: &Who<'_>) -> Str
         " [role {}, subject {}, audience {}]",
         judged.role,
         escape_control(identity.subject.as_str()),
-        quoted(identity.audience.as_str())
+        escape_control(identity.audience.as_str())
     );
     if judged.verdict == Verdict::Unknown {
         text.push_str("\nfix: make the role readable for rolegate, or serve the namespace with --on-unknown=inject");

@@ -13,18 +13,32 @@ fn folder() -> Folder {
     let roles = [
         ("trusted", Folder::trusting("jobs", "trusted")),
         ("not-trusted", Folder::trusting("other", "not-trusted")),
-        ("undecided", policy_with(json!({
-            "StringEquals": {format!("{ISSUER}:sub"): "system:serviceaccount:jobs:undecided"},
-            "IpAddress": {"aws:SourceIp": "203.0.113.0/24"}
-        }))),
-        ("unknown", json!({"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Principal": "*", "Actoin": "*"}]})),
+        (
+            "undecided",
+            policy_with(json!({
+                "StringEquals": {format!("{ISSUER}:sub"): "system:serviceaccount:jobs:undecided"},
+                "IpAddress": {"aws:SourceIp": "203.0.113.0/24"}
+            })),
+        ),
+        (
+            "unknown",
+            json!({"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Principal": "*", "Actoin": "*"}]}),
+        ),
     ];
     for (name, policy) in roles {
         let arn = folder.role(name, &policy);
         folder.account("jobs", name, &[(ROLE_ANNOTATION, &arn)]);
     }
-    folder.account("jobs", "absent", &[(ROLE_ANNOTATION, "arn:aws:iam::111122223333:role/absent")]);
-    folder.account("jobs", "malformed", &[(ROLE_ANNOTATION, "arn:aws:iam::11112222333:role/short")]);
+    folder.account(
+        "jobs",
+        "absent",
+        &[(ROLE_ANNOTATION, "arn:aws:iam::111122223333:role/absent")],
+    );
+    folder.account(
+        "jobs",
+        "malformed",
+        &[(ROLE_ANNOTATION, "arn:aws:iam::11112222333:role/short")],
+    );
     folder.account("jobs", "plain", &[]);
     folder
 }
@@ -69,7 +83,12 @@ async fn every_row_of_the_table() {
         ("plain", Untouched, Untouched, Untouched),
     ] {
         for (mode, expected) in [("enforce", enforce), ("warn", warn), ("audit", audit)] {
-            let response = program.review(&format!("/mutate/{mode}?timeout=5s"), &creation(&job_pod("jobs", account))).await;
+            let response = program
+                .review(
+                    &format!("/mutate/{mode}?timeout=5s"),
+                    &creation(&job_pod("jobs", account)),
+                )
+                .await;
             assert_eq!(seen(&response), expected, "{account} in {mode}: {response:#}");
             assert_eq!(response["auditAnnotations"]["mode"], mode);
         }
@@ -80,12 +99,23 @@ async fn every_row_of_the_table() {
 async fn what_a_refused_author_reads() {
     let folder = folder();
     let program = Program::serve(&folder, &[]);
-    let response = program.review("/mutate", &creation(&job_pod("jobs", "not-trusted"))).await;
+    let response = program
+        .review("/mutate", &creation(&job_pod("jobs", "not-trusted")))
+        .await;
     let message = response["status"]["message"].as_str().unwrap();
     let (first, second) = message.split_once('\n').unwrap();
-    assert!(first.starts_with("role not-trusted does not trust ServiceAccount jobs/not-trusted (wrong-subject): "), "{first}");
-    assert!(first.contains("system:serviceaccount:other:not-trusted"), "what it wanted: {first}");
-    assert!(first.contains("system:serviceaccount:jobs:not-trusted"), "what it got: {first}");
+    assert!(
+        first.starts_with("role not-trusted does not trust ServiceAccount jobs/not-trusted (wrong-subject): "),
+        "{first}"
+    );
+    assert!(
+        first.contains("system:serviceaccount:other:not-trusted"),
+        "what it wanted: {first}"
+    );
+    assert!(
+        first.contains("system:serviceaccount:jobs:not-trusted"),
+        "what it got: {first}"
+    );
     assert!(first.contains("arn:aws:iam::111122223333:role/not-trusted"), "{first}");
     assert_eq!(
         second,
@@ -104,8 +134,14 @@ async fn controllers_that_back_off_for_minutes_are_to_be_restarted() {
     let folder = folder();
     let program = Program::serve(&folder, &[]);
     for (pod, then) in [
-        (deployment_pod("jobs", "not-trusted"), Some("kubectl rollout restart deployment/web --namespace jobs")),
-        (stateful_set_pod("jobs", "not-trusted"), Some("kubectl rollout restart statefulset/db --namespace jobs")),
+        (
+            deployment_pod("jobs", "not-trusted"),
+            Some("kubectl rollout restart deployment/web --namespace jobs"),
+        ),
+        (
+            stateful_set_pod("jobs", "not-trusted"),
+            Some("kubectl rollout restart statefulset/db --namespace jobs"),
+        ),
         (job_pod("jobs", "not-trusted"), None),
     ] {
         let response = program.review("/mutate", &creation(&pod)).await;
@@ -120,16 +156,28 @@ async fn controllers_that_back_off_for_minutes_are_to_be_restarted() {
 #[tokio::test]
 async fn a_bad_annotation_is_quoted_with_its_key() {
     let folder = folder();
-    folder.account("jobs", "tabbed", &[(ROLE_ANNOTATION, "arn:aws:iam::111122223333:role/a\tb\n")]);
+    folder.account(
+        "jobs",
+        "tabbed",
+        &[(ROLE_ANNOTATION, "arn:aws:iam::111122223333:role/a\tb\n")],
+    );
     let program = Program::serve(&folder, &[]);
     let response = program.review("/mutate", &creation(&job_pod("jobs", "tabbed"))).await;
     let message = response["status"]["message"].as_str().unwrap();
-    assert!(message.contains(r#"eks.amazonaws.com/role-arn="arn:aws:iam::111122223333:role/a\tb\n""#), "{message}");
+    assert!(
+        message.contains(r#"eks.amazonaws.com/role-arn="arn:aws:iam::111122223333:role/a\tb\n""#),
+        "{message}"
+    );
     assert_eq!(response["auditAnnotations"]["cause"], "malformed-annotation");
-    let response = program.review("/mutate/warn", &creation(&job_pod("jobs", "tabbed"))).await;
+    let response = program
+        .review("/mutate/warn", &creation(&job_pod("jobs", "tabbed")))
+        .await;
     for warning in response["warnings"].as_array().unwrap() {
         let warning = warning.as_str().unwrap();
-        assert!(!warning.contains(char::is_control) && warning.chars().count() <= 256, "{warning:?}");
+        assert!(
+            !warning.contains(char::is_control) && warning.chars().count() <= 256,
+            "{warning:?}"
+        );
     }
 }
 
@@ -137,9 +185,14 @@ async fn a_bad_annotation_is_quoted_with_its_key() {
 async fn an_undecided_verdict_names_its_keys() {
     let folder = folder();
     let program = Program::serve(&folder, &[]);
-    let response = program.review("/mutate", &creation(&job_pod("jobs", "undecided"))).await;
+    let response = program
+        .review("/mutate", &creation(&job_pod("jobs", "undecided")))
+        .await;
     let warning = response["warnings"][0].as_str().unwrap();
-    assert!(warning.contains("aws:SourceIp") && warning.chars().count() <= 120, "{warning}");
+    assert!(
+        warning.contains("aws:SourceIp") && warning.chars().count() <= 120,
+        "{warning}"
+    );
     assert_eq!(response["auditAnnotations"]["verdict"], "undecided");
 }
 
@@ -147,11 +200,19 @@ async fn an_undecided_verdict_names_its_keys() {
 async fn on_unknown_deny_covers_unknown_only() {
     let folder = folder();
     let program = Program::serve(&folder, &["--on-unknown=deny"]);
-    for (account, expected) in [("unknown", Seen::Denied), ("undecided", Seen::InjectedAndWarned), ("trusted", Seen::Injected)] {
-        let response = program.review("/mutate/enforce", &creation(&job_pod("jobs", account))).await;
+    for (account, expected) in [
+        ("unknown", Seen::Denied),
+        ("undecided", Seen::InjectedAndWarned),
+        ("trusted", Seen::Injected),
+    ] {
+        let response = program
+            .review("/mutate/enforce", &creation(&job_pod("jobs", account)))
+            .await;
         assert_eq!(seen(&response), expected, "{account}: {response:#}");
     }
-    let response = program.review("/mutate/warn", &creation(&job_pod("jobs", "unknown"))).await;
+    let response = program
+        .review("/mutate/warn", &creation(&job_pod("jobs", "unknown")))
+        .await;
     assert_eq!(seen(&response), Seen::InjectedAndWarned);
 }
 
@@ -160,13 +221,22 @@ async fn a_required_role_that_is_missing() {
     let folder = folder();
     for (flag, expected) in [
         ("off", [Seen::Untouched, Seen::Untouched, Seen::Untouched]),
-        ("warn", [Seen::UntouchedAndWarned, Seen::UntouchedAndWarned, Seen::Untouched]),
+        (
+            "warn",
+            [Seen::UntouchedAndWarned, Seen::UntouchedAndWarned, Seen::Untouched],
+        ),
         ("enforce", [Seen::Denied, Seen::UntouchedAndWarned, Seen::Untouched]),
     ] {
         let program = Program::serve(&folder, &["--require-role", flag]);
         for (mode, expected) in ["enforce", "warn", "audit"].iter().zip(expected) {
-            let response = program.review(&format!("/mutate/{mode}"), &creation(&job_pod("jobs", "plain"))).await;
-            assert_eq!(seen(&response), expected, "--require-role {flag} in {mode}: {response:#}");
+            let response = program
+                .review(&format!("/mutate/{mode}"), &creation(&job_pod("jobs", "plain")))
+                .await;
+            assert_eq!(
+                seen(&response),
+                expected,
+                "--require-role {flag} in {mode}: {response:#}"
+            );
             let cause = response["auditAnnotations"].get("cause");
             assert_eq!(cause.is_some(), flag != "off", "{response:#}");
         }
@@ -183,7 +253,10 @@ async fn the_mode_flag_rules_the_bare_path_and_a_misspelt_mode_is_enforce() {
         assert_eq!(seen(&program.review(path, &refused).await), Seen::Denied);
         let response = program.review(path, &creation(&job_pod("jobs", "trusted"))).await;
         assert_eq!(seen(&response), Seen::InjectedAndWarned);
-        assert!(response["warnings"][0].as_str().unwrap().contains("rolegate.io/gate"), "{response:#}");
+        assert!(
+            response["warnings"][0].as_str().unwrap().contains("rolegate.io/gate"),
+            "{response:#}"
+        );
     }
 }
 
@@ -199,7 +272,9 @@ async fn validating_pods_judges_the_same_and_patches_nothing() {
         ("undecided", "enforce", Seen::UntouchedAndWarned),
         ("malformed", "enforce", Seen::Denied),
     ] {
-        let response = program.review(&format!("/validate/pods/{mode}"), &creation(&job_pod("jobs", account))).await;
+        let response = program
+            .review(&format!("/validate/pods/{mode}"), &creation(&job_pod("jobs", account)))
+            .await;
         assert_eq!(seen(&response), expected, "{account} in {mode}: {response:#}");
     }
 }
@@ -218,7 +293,10 @@ async fn the_worst_of_several_roles_decides() {
     pod["spec"]["containers"].as_array_mut().unwrap().push(second);
     let response = program.review("/mutate", &creation(&pod)).await;
     assert_eq!(seen(&response), Seen::Denied, "{response:#}");
-    assert_eq!(response["auditAnnotations"]["role"], "arn:aws:iam::111122223333:role/not-trusted");
+    assert_eq!(
+        response["auditAnnotations"]["role"],
+        "arn:aws:iam::111122223333:role/not-trusted"
+    );
 }
 
 #[tokio::test]

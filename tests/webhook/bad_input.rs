@@ -15,24 +15,49 @@ async fn bad_bodies_are_4xx_with_a_status_that_says_why() {
     beta["apiVersion"] = json!("admission.k8s.io/v1beta1");
     let mut no_spec = creation(&job_pod("jobs", "default"));
     no_spec["request"]["object"].as_object_mut().unwrap().remove("spec");
-    let mut config_map = creation(&json!({"kind": "ConfigMap", "apiVersion": "v1", "metadata": {"namespace": "jobs"}, "data": {}}));
+    let mut config_map =
+        creation(&json!({"kind": "ConfigMap", "apiVersion": "v1", "metadata": {"namespace": "jobs"}, "data": {}}));
     config_map["request"]["kind"]["kind"] = json!("ConfigMap");
     let mut spec_is_text = creation(&job_pod("jobs", "default"));
     spec_is_text["request"]["object"]["spec"] = json!("none");
-    let nested = whole.replace(r#""securityContext":{}"#, &format!(r#""securityContext":{}"#, "[".repeat(100_000)));
+    let nested = whole.replace(
+        r#""securityContext":{}"#,
+        &format!(r#""securityContext":{}"#, "[".repeat(100_000)),
+    );
     let in_containers = whole.replace(r#""containers":["#, &format!(r#""containers":{}"#, "[".repeat(100_000)));
     for (what, body, words) in [
         ("empty", Vec::new(), "empty"),
         ("truncated", whole.as_bytes()[..whole.len() / 2].to_vec(), "EOF"),
         ("no JSON", b"apiVersion: v1".to_vec(), "admission.k8s.io/v1"),
-        ("wrong kind of review", br#"{"apiVersion":"v1","kind":"Pod"}"#.to_vec(), "Pod"),
+        (
+            "wrong kind of review",
+            br#"{"apiVersion":"v1","kind":"Pod"}"#.to_vec(),
+            "Pod",
+        ),
         ("v1beta1", beta.to_string().into_bytes(), "v1beta1"),
         ("wrong object", config_map.to_string().into_bytes(), "ConfigMap"),
-        ("invalid UTF-8", whole.replace("daily", "\u{1}").into_bytes().into_iter().map(|b| if b == 1 { 0xff } else { b }).collect(), "UTF-8"),
+        (
+            "invalid UTF-8",
+            whole
+                .replace("daily", "\u{1}")
+                .into_bytes()
+                .into_iter()
+                .map(|b| if b == 1 { 0xff } else { b })
+                .collect(),
+            "UTF-8",
+        ),
         ("a pod without spec", no_spec.to_string().into_bytes(), "spec"),
-        ("a spec that is text", spec_is_text.to_string().into_bytes(), "invalid type"),
+        (
+            "a spec that is text",
+            spec_is_text.to_string().into_bytes(),
+            "invalid type",
+        ),
         ("nested without end", nested.into_bytes(), "admission.k8s.io/v1"),
-        ("containers nested without end", in_containers.into_bytes(), "admission.k8s.io/v1"),
+        (
+            "containers nested without end",
+            in_containers.into_bytes(),
+            "admission.k8s.io/v1",
+        ),
         ("brackets only", "[".repeat(100_000).into_bytes(), "admission.k8s.io/v1"),
     ] {
         for route in ["/mutate", "/mutate/audit", "/validate/pods/enforce"] {
@@ -55,7 +80,11 @@ async fn twenty_megabytes_are_too_many_and_the_client_reads_so() {
     let folder = Folder::new();
     let program = Program::serve(&folder, &[]);
     let (status, json) = program.post("/mutate", vec![b' '; 20 << 20]).await;
-    assert_eq!((status, &json["reason"]), (413, &json!("RequestEntityTooLarge")), "{json}");
+    assert_eq!(
+        (status, &json["reason"]),
+        (413, &json!("RequestEntityTooLarge")),
+        "{json}"
+    );
 }
 
 #[tokio::test]
@@ -84,11 +113,17 @@ async fn other_content_types_methods_and_paths() {
         ("POST", "/", "application/json", 404),
         ("POST", "/validate/nothing", "application/json", 404),
     ] {
-        let (status, _, body) = program.send(method, route, &[("content-type", content_type)], review.clone()).await;
+        let (status, _, body) = program
+            .send(method, route, &[("content-type", content_type)], review.clone())
+            .await;
         assert_eq!(status, expected, "{method} {route} {content_type}");
         if expected != 200 {
             let json: Value = serde_json::from_slice(&body).unwrap();
-            assert_eq!((&json["kind"], &json["code"]), (&json!("Status"), &json!(expected)), "{json}");
+            assert_eq!(
+                (&json["kind"], &json["code"]),
+                (&json!("Status"), &json!(expected)),
+                "{json}"
+            );
         }
     }
     let (status, _, _) = program.send("POST", "/mutate", &[], review).await;
@@ -98,14 +133,24 @@ async fn other_content_types_methods_and_paths() {
 #[tokio::test]
 async fn broken_files_stop_the_start_and_name_themselves() {
     for (file, content, words) in [
-        ("broken.yaml", "kind: ServiceAccount\nmetadata: [\n", &["broken.yaml"][..]),
-        ("list.yaml", "kind: ServiceAccount\nmetadata:\n  name: [a]\n", &["list.yaml"]),
+        (
+            "broken.yaml",
+            "kind: ServiceAccount\nmetadata: [\n",
+            &["broken.yaml"][..],
+        ),
+        (
+            "list.yaml",
+            "kind: ServiceAccount\nmetadata:\n  name: [a]\n",
+            &["list.yaml"],
+        ),
         ("roles/broken.json", "{\"Role\": {", &["broken.json", "line 1"]),
         ("roles/other.json", "{\"a\": 1}", &["other.json"]),
     ] {
         let folder = Folder::new();
         folder.write(file, content);
-        let Err((status, log)) = Program::try_serve(&folder, &[]) else { panic!("{file} was taken") };
+        let Err((status, log)) = Program::try_serve(&folder, &[]) else {
+            panic!("{file} was taken")
+        };
         assert_eq!(status.code(), Some(2), "{log}");
         for word in words {
             assert!(log.contains(word), "{file}: {log}");
@@ -116,10 +161,22 @@ async fn broken_files_stop_the_start_and_name_themselves() {
 #[test]
 fn wrong_flags_and_variables_name_themselves_and_what_they_take() {
     for (flags, variables, words) in [
-        (&["--mode", "strict"][..], &[][..], &["--mode", "enforce, warn or audit"][..]),
+        (
+            &["--mode", "strict"][..],
+            &[][..],
+            &["--mode", "enforce, warn or audit"][..],
+        ),
         (&["--drain", "soon"], &[], &["--drain"]),
-        (&[], &[("ROLEGATE_TRUST_TTL", "tomorrow")], &["ROLEGATE_TRUST_TTL", "60s"]),
-        (&[], &[("ROLEGATE_MODE", "strict")], &["ROLEGATE_MODE", "enforce, warn or audit"]),
+        (
+            &[],
+            &[("ROLEGATE_TRUST_TTL", "tomorrow")],
+            &["ROLEGATE_TRUST_TTL", "60s"],
+        ),
+        (
+            &[],
+            &[("ROLEGATE_MODE", "strict")],
+            &["ROLEGATE_MODE", "enforce, warn or audit"],
+        ),
         (&["--token-expiration", "5"], &[], &["--token-expiration", "600"]),
     ] {
         let output = std::process::Command::new(env!("CARGO_BIN_EXE_rolegate"))

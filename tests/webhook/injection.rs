@@ -55,25 +55,44 @@ async fn pods_of_the_usual_controllers_get_volume_variables_and_mount() {
     ] {
         let response = program.review("/mutate/enforce?timeout=5s", &creation(&pod)).await;
         let mut expected = pod.clone();
-        expected["spec"]["volumes"].as_array_mut().unwrap().insert(0, token_volume(86_400));
+        expected["spec"]["volumes"]
+            .as_array_mut()
+            .unwrap()
+            .insert(0, token_volume(86_400));
         let container = &mut expected["spec"]["containers"][0];
         container["env"].as_array_mut().unwrap().extend(identity_env());
-        container["volumeMounts"].as_array_mut().unwrap().push(json!({"name": "aws-iam-token", "readOnly": true, "mountPath": TOKEN}));
+        container["volumeMounts"]
+            .as_array_mut()
+            .unwrap()
+            .push(json!({"name": "aws-iam-token", "readOnly": true, "mountPath": TOKEN}));
         let injected = patched(&pod, &response);
         assert_eq!(injected, expected);
 
         let again = program.review("/mutate/enforce?timeout=5s", &creation(&injected)).await;
-        assert!(again.get("patch").is_none() && again.get("patchType").is_none(), "{again:#}");
+        assert!(
+            again.get("patch").is_none() && again.get("patchType").is_none(),
+            "{again:#}"
+        );
         assert_eq!(again["auditAnnotations"], response["auditAnnotations"]);
     }
 }
 
 #[tokio::test]
 async fn flags_set_regions_mount_path_and_lifetime() {
-    let folder = folder(&[("eks.amazonaws.com/sts-regional-endpoints", "true"), ("eks.amazonaws.com/token-expiration", "3600")]);
+    let folder = folder(&[
+        ("eks.amazonaws.com/sts-regional-endpoints", "true"),
+        ("eks.amazonaws.com/token-expiration", "3600"),
+    ]);
     let program = Program::serve(
         &folder,
-        &["--aws-region", "auto", "--token-mount-path", "/tokens", "--disable-instance-metadata", "--role-session-name"],
+        &[
+            "--aws-region",
+            "auto",
+            "--token-mount-path",
+            "/tokens",
+            "--disable-instance-metadata",
+            "--role-session-name",
+        ],
     );
     let pod = job_pod("jobs", "worker");
     let injected = patched(&pod, &program.review("/mutate", &creation(&pod)).await);
@@ -82,7 +101,12 @@ async fn flags_set_regions_mount_path_and_lifetime() {
         .as_array()
         .unwrap()
         .iter()
-        .map(|variable| (variable["name"].as_str().unwrap(), variable["value"].as_str().unwrap_or("(from a field)")))
+        .map(|variable| {
+            (
+                variable["name"].as_str().unwrap(),
+                variable["value"].as_str().unwrap_or("(from a field)"),
+            )
+        })
         .collect();
     assert_eq!(
         env,
@@ -102,7 +126,11 @@ async fn flags_set_regions_mount_path_and_lifetime() {
 #[tokio::test]
 async fn kubectl_debug_gets_identity_and_is_never_refused() {
     let folder = folder(&[]);
-    folder.account("jobs", "stranger", &[("eks.amazonaws.com/role-arn", "arn:aws:iam::111122223333:role/worker")]);
+    folder.account(
+        "jobs",
+        "stranger",
+        &[("eks.amazonaws.com/role-arn", "arn:aws:iam::111122223333:role/worker")],
+    );
     let program = Program::serve(&folder, &[]);
     let debugger = json!([{"name": "debugger-x", "image": "busybox", "stdin": true, "tty": true}]);
 
@@ -112,7 +140,10 @@ async fn kubectl_debug_gets_identity_and_is_never_refused() {
     new["spec"]["ephemeralContainers"] = debugger.clone();
     let debugged = patched(&new, &program.review("/mutate/enforce", &ephemeral(&old, &new)).await);
     assert_eq!(debugged["spec"]["ephemeralContainers"][0]["env"], json!(identity_env()));
-    assert_eq!(debugged["spec"]["ephemeralContainers"][0]["volumeMounts"][0]["name"], "aws-iam-token");
+    assert_eq!(
+        debugged["spec"]["ephemeralContainers"][0]["volumeMounts"][0]["name"],
+        "aws-iam-token"
+    );
     assert_eq!(debugged["spec"]["containers"], old["spec"]["containers"]);
 
     let old = stateful_set_pod("jobs", "stranger");
@@ -120,7 +151,10 @@ async fn kubectl_debug_gets_identity_and_is_never_refused() {
     new["spec"]["ephemeralContainers"] = debugger;
     let response = program.review("/mutate/enforce", &ephemeral(&old, &new)).await;
     assert_eq!(response["allowed"], true);
-    assert!(response.get("patch").is_none(), "a pod without the volume cannot get it any more");
+    assert!(
+        response.get("patch").is_none(),
+        "a pod without the volume cannot get it any more"
+    );
 }
 
 #[tokio::test]
@@ -137,15 +171,32 @@ async fn the_skip_label_leaves_a_pod_alone() {
 #[tokio::test]
 async fn container_credentials_win_over_web_identity() {
     let folder = folder(&[]);
-    folder.write("credentials.json", r#"{"identities": [{"namespace": "jobs", "serviceAccount": "worker"}]}"#);
+    folder.write(
+        "credentials.json",
+        r#"{"identities": [{"namespace": "jobs", "serviceAccount": "worker"}]}"#,
+    );
     let file = folder.path().join("credentials.json");
     let program = Program::serve(&folder, &["--container-credentials-config", file.to_str().unwrap()]);
     let pod = job_pod("jobs", "worker");
     let injected = patched(&pod, &program.review("/mutate", &creation(&pod)).await);
-    let names: Vec<&str> =
-        injected["spec"]["containers"][0]["env"].as_array().unwrap().iter().map(|v| v["name"].as_str().unwrap()).collect();
-    assert_eq!(names, ["REPORT", "AWS_CONTAINER_CREDENTIALS_FULL_URI", "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE"]);
-    assert_eq!(injected["metadata"]["labels"]["eks.amazonaws.com/pod-identity"], "enabled");
+    let names: Vec<&str> = injected["spec"]["containers"][0]["env"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|v| v["name"].as_str().unwrap())
+        .collect();
+    assert_eq!(
+        names,
+        [
+            "REPORT",
+            "AWS_CONTAINER_CREDENTIALS_FULL_URI",
+            "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE"
+        ]
+    );
+    assert_eq!(
+        injected["metadata"]["labels"]["eks.amazonaws.com/pod-identity"],
+        "enabled"
+    );
     assert_eq!(injected["spec"]["volumes"][0]["name"], "eks-pod-identity-token");
 }
 
@@ -154,11 +205,23 @@ async fn a_volume_in_the_way_is_a_conflict_with_its_name() {
     let folder = folder(&[]);
     let program = Program::serve(&folder, &[]);
     let mut pod = job_pod("jobs", "worker");
-    pod["spec"]["volumes"].as_array_mut().unwrap().push(json!({"name": "aws-iam-token", "hostPath": {"path": "/tmp"}}));
+    pod["spec"]["volumes"]
+        .as_array_mut()
+        .unwrap()
+        .push(json!({"name": "aws-iam-token", "hostPath": {"path": "/tmp"}}));
     let response = program.review("/mutate/enforce", &creation(&pod)).await;
     assert_eq!(response["allowed"], false);
     assert_eq!(response["auditAnnotations"]["cause"], "conflict");
-    assert!(response["status"]["message"].as_str().unwrap().contains("aws-iam-token"), "{response:#}");
+    assert!(
+        response["status"]["message"]
+            .as_str()
+            .unwrap()
+            .contains("aws-iam-token"),
+        "{response:#}"
+    );
     let response = program.review("/mutate/warn", &creation(&pod)).await;
-    assert!(response["allowed"] == true && response.get("patch").is_none() && response.get("warnings").is_some(), "{response:#}");
+    assert!(
+        response["allowed"] == true && response.get("patch").is_none() && response.get("warnings").is_some(),
+        "{response:#}"
+    );
 }

@@ -45,7 +45,10 @@ impl Folder {
 
     /// Writes a new serving certificate of the same CA.
     pub fn renew_certificate(&self) {
-        let leaf = self.authority.issue(&SubjectName::loopback(), SystemTime::now(), Duration::from_secs(3600)).unwrap();
+        let leaf = self
+            .authority
+            .issue(&SubjectName::loopback(), SystemTime::now(), Duration::from_secs(3600))
+            .unwrap();
         self.write("tls.crt", leaf.certificate_pem());
         self.write("tls.key", leaf.key_pem());
     }
@@ -128,8 +131,20 @@ impl Program {
             .arg("serve")
             .args(["--standalone", path(folder.path())])
             .args(["--issuer", &format!("https://{ISSUER}")])
-            .args(["--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0", "--log-format", "json"])
-            .args(["--tls-cert", path(&folder.path().join("tls.crt")), "--tls-key", path(&folder.path().join("tls.key"))])
+            .args([
+                "--listen",
+                "127.0.0.1:0",
+                "--admin-listen",
+                "127.0.0.1:0",
+                "--log-format",
+                "json",
+            ])
+            .args([
+                "--tls-cert",
+                path(&folder.path().join("tls.crt")),
+                "--tls-key",
+                path(&folder.path().join("tls.key")),
+            ])
             .args(flags)
             .stdin(Stdio::null())
             .stderr(Stdio::piped())
@@ -156,7 +171,10 @@ impl Program {
                     return Err((status, log.lock().unwrap().join("\n")));
                 }
             };
-            for (address, words) in addresses.iter_mut().zip(["reviews over HTTPS", "probes and metrics over HTTP"]) {
+            for (address, words) in addresses
+                .iter_mut()
+                .zip(["reviews over HTTPS", "probes and metrics over HTTP"])
+            {
                 if line.contains(words) {
                     *address = Some(address_in(&line));
                 }
@@ -164,12 +182,21 @@ impl Program {
         }
         let [reviews, admin] = addresses.map(Option::unwrap);
         let connector = connector(folder.authority.certificate_pem());
-        Ok(Self { child, log, lines, reviews, admin, connector })
+        Ok(Self {
+            child,
+            log,
+            lines,
+            reviews,
+            admin,
+            connector,
+        })
     }
 
     /// Posts a review and returns the status and the JSON that came back.
     pub async fn post(&self, route: &str, body: impl Into<Bytes>) -> (u16, Value) {
-        let (status, _, body) = self.send("POST", route, &[("content-type", "application/json")], body.into()).await;
+        let (status, _, body) = self
+            .send("POST", route, &[("content-type", "application/json")], body.into())
+            .await;
         let json = serde_json::from_slice(&body).unwrap_or(Value::Null);
         (status, json)
     }
@@ -208,7 +235,11 @@ impl Program {
     /// What the admin face answers.
     pub async fn get(&self, route: &str) -> (u16, String) {
         let stream = TcpStream::connect(self.admin).await.unwrap();
-        let request = hyper::Request::builder().uri(route).header("host", "admin").body(Full::new(Bytes::new())).unwrap();
+        let request = hyper::Request::builder()
+            .uri(route)
+            .header("host", "admin")
+            .body(Full::new(Bytes::new()))
+            .unwrap();
         let (status, _, body) = exchange(stream, request).await;
         (status, String::from_utf8(body.to_vec()).unwrap())
     }
@@ -216,7 +247,8 @@ impl Program {
     /// The value of a metric's sample, by its whole name with labels.
     pub async fn metric(&self, sample: &str) -> Option<f64> {
         let (_, text) = self.get("/metrics").await;
-        text.lines().find_map(|line| line.strip_prefix(sample)?.trim().parse().ok())
+        text.lines()
+            .find_map(|line| line.strip_prefix(sample)?.trim().parse().ok())
     }
 
     /// Waits for a log line that holds these words.
@@ -236,12 +268,21 @@ impl Program {
 
     /// The log lines so far that hold these words.
     pub fn log_lines(&self, words: &str) -> Vec<String> {
-        self.log.lock().unwrap().iter().filter(|line| line.contains(words)).cloned().collect()
+        self.log
+            .lock()
+            .unwrap()
+            .iter()
+            .filter(|line| line.contains(words))
+            .cloned()
+            .collect()
     }
 
     /// Sends a signal by its name (`TERM`).
     pub fn signal(&self, name: &str) {
-        let status = Command::new("kill").args([&format!("-{name}"), &self.child.id().to_string()]).status().unwrap();
+        let status = Command::new("kill")
+            .args([&format!("-{name}"), &self.child.id().to_string()])
+            .status()
+            .unwrap();
         assert!(status.success());
     }
 
@@ -279,8 +320,14 @@ pub async fn eventually<T, F: Future<Output = Option<T>>>(what: &str, mut ask: i
 
 fn address_in(line: &str) -> SocketAddr {
     let value: Value = serde_json::from_str(line).unwrap();
-    let address = value.pointer("/fields/address").or_else(|| value.get("address")).and_then(Value::as_str);
-    address.unwrap_or_else(|| panic!("no address in {line}")).parse().unwrap()
+    let address = value
+        .pointer("/fields/address")
+        .or_else(|| value.get("address"))
+        .and_then(Value::as_str);
+    address
+        .unwrap_or_else(|| panic!("no address in {line}"))
+        .parse()
+        .unwrap()
 }
 
 fn path(path: &Path) -> &str {
@@ -289,7 +336,9 @@ fn path(path: &Path) -> &str {
 
 fn connector(ca: &str) -> TlsConnector {
     let mut roots = rustls::RootCertStore::empty();
-    roots.add(CertificateDer::from_pem_slice(ca.as_bytes()).unwrap()).unwrap();
+    roots
+        .add(CertificateDer::from_pem_slice(ca.as_bytes()).unwrap())
+        .unwrap();
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let config = rustls::ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
@@ -303,7 +352,9 @@ async fn exchange<S>(stream: S, request: hyper::Request<Full<Bytes>>) -> (u16, h
 where
     S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
 {
-    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.unwrap();
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
+        .await
+        .unwrap();
     let driver = tokio::spawn(connection);
     let (head, body) = sender.send_request(request).await.unwrap().into_parts();
     let body = body.collect().await.unwrap().to_bytes();

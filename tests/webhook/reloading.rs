@@ -15,7 +15,10 @@ fn folder() -> Folder {
 }
 
 async fn allowed(program: &Program) -> bool {
-    program.review("/mutate/enforce", &creation(&job_pod("jobs", "worker"))).await["allowed"] == true
+    program
+        .review("/mutate/enforce", &creation(&job_pod("jobs", "worker")))
+        .await["allowed"]
+        == true
 }
 
 #[tokio::test]
@@ -32,9 +35,15 @@ async fn a_new_service_account_is_seen_without_a_restart() {
     let folder = folder();
     let program = Program::serve(&folder, &[]);
     folder.role("worker", &Folder::trusting("jobs", "second"));
-    folder.account("jobs", "second", &[(ROLE_ANNOTATION, "arn:aws:iam::111122223333:role/worker")]);
+    folder.account(
+        "jobs",
+        "second",
+        &[(ROLE_ANNOTATION, "arn:aws:iam::111122223333:role/worker")],
+    );
     eventually("the new ServiceAccount", || async {
-        let response = program.review("/mutate/enforce", &creation(&job_pod("jobs", "second"))).await;
+        let response = program
+            .review("/mutate/enforce", &creation(&job_pod("jobs", "second")))
+            .await;
         response.get("patch").is_some().then_some(())
     })
     .await;
@@ -53,10 +62,17 @@ async fn broken_edits_keep_the_last_good_content_and_say_so() {
     assert!(allowed(&program).await);
     for what in ["manifests", "roles"] {
         let sample = format!("rolegate_reload_failures_total{{what=\"{what}\"}}");
-        eventually(&sample, || async { program.metric(&sample).await.filter(|count| *count >= 1.0) }).await;
+        eventually(&sample, || async {
+            program.metric(&sample).await.filter(|count| *count >= 1.0)
+        })
+        .await;
     }
     tokio::time::sleep(Duration::from_secs(3)).await;
-    assert_eq!(program.log_lines("jobs-worker.yaml").len(), 1, "said once, not at each look");
+    assert_eq!(
+        program.log_lines("jobs-worker.yaml").len(),
+        1,
+        "said once, not at each look"
+    );
 }
 
 #[tokio::test]

@@ -5,18 +5,22 @@ use serde_json::{Value, json};
 
 /// The pod of a Job.
 pub fn job_pod(namespace: &str, service_account: &str) -> Value {
-    pod(namespace, service_account, json!({
-        "generateName": "report-",
-        "labels": {
-            "batch.kubernetes.io/controller-uid": "0d5b1e3f-2a51-4f2c-8a55-2a8a3b0c7a11",
-            "batch.kubernetes.io/job-name": "report",
-            "controller-uid": "0d5b1e3f-2a51-4f2c-8a55-2a8a3b0c7a11",
-            "job-name": "report"
-        },
-        "annotations": {"batch.kubernetes.io/job-tracking": ""},
-        "finalizers": ["batch.kubernetes.io/job-tracking"],
-        "ownerReferences": [owner("batch/v1", "Job", "report")],
-    }))
+    pod(
+        namespace,
+        service_account,
+        json!({
+            "generateName": "report-",
+            "labels": {
+                "batch.kubernetes.io/controller-uid": "0d5b1e3f-2a51-4f2c-8a55-2a8a3b0c7a11",
+                "batch.kubernetes.io/job-name": "report",
+                "controller-uid": "0d5b1e3f-2a51-4f2c-8a55-2a8a3b0c7a11",
+                "job-name": "report"
+            },
+            "annotations": {"batch.kubernetes.io/job-tracking": ""},
+            "finalizers": ["batch.kubernetes.io/job-tracking"],
+            "ownerReferences": [owner("batch/v1", "Job", "report")],
+        }),
+    )
 }
 
 /// The pod of a CronJob's Job.
@@ -29,21 +33,29 @@ pub fn cron_job_pod(namespace: &str, service_account: &str) -> Value {
 
 /// The pod of a Deployment.
 pub fn deployment_pod(namespace: &str, service_account: &str) -> Value {
-    pod(namespace, service_account, json!({
-        "generateName": "web-6d4cf56db6-",
-        "labels": {"app": "web", "pod-template-hash": "6d4cf56db6"},
-        "ownerReferences": [owner("apps/v1", "ReplicaSet", "web-6d4cf56db6")],
-    }))
+    pod(
+        namespace,
+        service_account,
+        json!({
+            "generateName": "web-6d4cf56db6-",
+            "labels": {"app": "web", "pod-template-hash": "6d4cf56db6"},
+            "ownerReferences": [owner("apps/v1", "ReplicaSet", "web-6d4cf56db6")],
+        }),
+    )
 }
 
 /// The pod of a StatefulSet, whose name is known.
 pub fn stateful_set_pod(namespace: &str, service_account: &str) -> Value {
-    pod(namespace, service_account, json!({
-        "name": "db-0",
-        "generateName": "db-",
-        "labels": {"app": "db", "statefulset.kubernetes.io/pod-name": "db-0"},
-        "ownerReferences": [owner("apps/v1", "StatefulSet", "db")],
-    }))
+    pod(
+        namespace,
+        service_account,
+        json!({
+            "name": "db-0",
+            "generateName": "db-",
+            "labels": {"app": "db", "statefulset.kubernetes.io/pod-name": "db-0"},
+            "ownerReferences": [owner("apps/v1", "StatefulSet", "db")],
+        }),
+    )
 }
 
 /// The review of a pod's creation.

@@ -23,7 +23,9 @@ async fn a_terminated_program_drains_and_ends_with_zero() {
     program.signal("TERM");
     let begun = Instant::now();
     tokio::time::sleep(Duration::from_millis(200)).await;
-    let (status, _) = program.post("/mutate", creation(&job_pod("jobs", "worker")).to_string()).await;
+    let (status, _) = program
+        .post("/mutate", creation(&job_pod("jobs", "worker")).to_string())
+        .await;
     assert_eq!(status, 200, "API servers go on using a pod that is ending");
     assert_eq!(program.get("/readyz").await.0, 503);
     assert_eq!(program.wait().code(), Some(0));
@@ -44,14 +46,24 @@ async fn a_second_signal_ends_at_once() {
 async fn a_self_signed_certificate_is_made_where_none_is_given() {
     let folder = folder();
     let output = std::process::Command::new(env!("CARGO_BIN_EXE_rolegate"))
-        .args(["serve", "--issuer", "oidc.example.com", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"])
+        .args([
+            "serve",
+            "--issuer",
+            "oidc.example.com",
+            "--listen",
+            "127.0.0.1:0",
+            "--admin-listen",
+            "127.0.0.1:0",
+        ])
         .args(["--standalone", folder.path().to_str().unwrap()])
         .stderr(std::process::Stdio::piped())
         .spawn()
         .unwrap();
     let mut child = output;
     let log = std::io::BufReader::new(child.stderr.take().unwrap());
-    let line = std::io::BufRead::lines(log).map_while(Result::ok).find(|line| line.contains("reviews over HTTPS"));
+    let line = std::io::BufRead::lines(log)
+        .map_while(Result::ok)
+        .find(|line| line.contains("reviews over HTTPS"));
     child.kill().unwrap();
     child.wait().unwrap();
     assert!(line.is_some());
@@ -62,16 +74,33 @@ async fn every_answer_is_counted_and_written_to_the_audit_log() {
     let folder = folder();
     let audit = folder.path().join("audit.log");
     let mut program = Program::serve(&folder, &["--audit-log", audit.to_str().unwrap(), "--drain", "0s"]);
-    program.review("/mutate/enforce", &creation(&job_pod("jobs", "worker"))).await;
-    program.review("/mutate/enforce", &creation(&job_pod("other", "worker"))).await;
-    program.review("/mutate/warn", &creation(&job_pod("other", "worker"))).await;
+    program
+        .review("/mutate/enforce", &creation(&job_pod("jobs", "worker")))
+        .await;
+    program
+        .review("/mutate/enforce", &creation(&job_pod("other", "worker")))
+        .await;
+    program
+        .review("/mutate/warn", &creation(&job_pod("other", "worker")))
+        .await;
     for (labels, expected) in [
         (r#"action="inject",verdict="trusted",cause="none",mode="enforce""#, 1.0),
-        (r#"action="deny",verdict="not-trusted",cause="wrong-subject",mode="enforce""#, 1.0),
-        (r#"action="inject",verdict="not-trusted",cause="wrong-subject",mode="warn""#, 1.0),
+        (
+            r#"action="deny",verdict="not-trusted",cause="wrong-subject",mode="enforce""#,
+            1.0,
+        ),
+        (
+            r#"action="inject",verdict="not-trusted",cause="wrong-subject",mode="warn""#,
+            1.0,
+        ),
     ] {
         let sample = format!("rolegate_decisions_total{{{labels}}}");
-        assert_eq!(program.metric(&sample).await, Some(expected), "{sample}\n{}", program.get("/metrics").await.1);
+        assert_eq!(
+            program.metric(&sample).await,
+            Some(expected),
+            "{sample}\n{}",
+            program.get("/metrics").await.1
+        );
     }
     program.signal("TERM");
     program.wait();
@@ -88,8 +117,12 @@ async fn every_answer_is_counted_and_written_to_the_audit_log() {
 async fn a_refusal_is_one_line_of_the_log_and_an_injection_none() {
     let folder = folder();
     let program = Program::serve(&folder, &[]);
-    program.review("/mutate/enforce", &creation(&job_pod("jobs", "worker"))).await;
-    program.review("/mutate/enforce", &creation(&job_pod("other", "worker"))).await;
+    program
+        .review("/mutate/enforce", &creation(&job_pod("jobs", "worker")))
+        .await;
+    program
+        .review("/mutate/enforce", &creation(&job_pod("other", "worker")))
+        .await;
     program.wait_for_log("wrong-subject");
     assert_eq!(program.log_lines("wrong-subject").len(), 1);
     assert!(program.log_lines("\"jobs\"").is_empty());
@@ -99,9 +132,14 @@ async fn a_refusal_is_one_line_of_the_log_and_an_injection_none() {
 async fn the_roles_page_lists_what_the_book_holds() {
     let folder = folder();
     let program = Program::serve(&folder, &[]);
-    program.review("/mutate/enforce", &creation(&job_pod("jobs", "worker"))).await;
+    program
+        .review("/mutate/enforce", &creation(&job_pod("jobs", "worker")))
+        .await;
     let (status, body) = program.get("/roles").await;
     assert_eq!(status, 200);
     let json: Value = serde_json::from_str(&body).unwrap();
-    assert!(json.to_string().contains("arn:aws:iam::111122223333:role/worker"), "{json}");
+    assert!(
+        json.to_string().contains("arn:aws:iam::111122223333:role/worker"),
+        "{json}"
+    );
 }

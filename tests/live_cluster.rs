@@ -1,0 +1,641 @@
+//! What is known of a live cluster, against a Kubernetes API served over HTTP.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "tests say what they expect by panicking"
+)]
+
+mod support;
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::future::join_all;
+use rolegate::cluster::identity_map::IdentityMap;
+use rolegate::cluster::live::{LiveServiceAccounts, client};
+use rolegate::cluster::{Counts, Fetched, Stored, WatchTiming, issuer};
+use rolegate::pod::identity::AnnotationRules;
+use support::fake_api::{FakeApi, Fault, Watches};
+use tokio::time::{Instant, sleep, timeout};
+
+const ROLE_ARN: &str = "eks.amazonaws.com/role-arn";
+
+/// How long a test waits for what must happen: long enough for a busy machine, since no test may fail on time alone.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+fn arn(role: &str) -> String {
+    format!("arn:aws:iam::111122223333:role/{role}")
+}
+
+fn rules() -> Arc<AnnotationRules> {
+    Arc::new(AnnotationRules {
+        prefix: "eks.amazonaws.com/".to_owned(),
+        compose: None,
+    })
+}
+
+fn quick() -> WatchTiming {
+    WatchTiming {
+        shortest_pause: Duration::from_millis(5),
+        longest_pause: Duration::from_millis(50),
+        ..WatchTiming::default()
+    }
+}
+
+fn start(api: &FakeApi, timing: WatchTiming) -> LiveServiceAccounts {
+    LiveServiceAccounts::start(client(&api.config()).unwrap(), rules(), timing)
+}
+
+async fn synced(api: &FakeApi, timing: WatchTiming) -> LiveServiceAccounts {
+    let accounts = start(api, timing);
+    timeout(PATIENCE, accounts.synced())
+        .await
+        .expect("the first list is complete");
+    accounts
+}
+
+async fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
+    let waiting = async {
+        while !is_so() {
+            sleep(Duration::from_millis(2)).await;
+        }
+    };
+    assert!(timeout(PATIENCE, waiting).await.is_ok(), "never happened: {what}");
+}
+
+fn soon() -> Instant {
+    Instant::now() + PATIENCE
+}
+
+fn role_of(stored: &Stored) -> Option<String> {
+    match stored {
+        Stored::Identity(identity) => identity.role().map(ToString::to_string),
+        Stored::Missing | Stored::Plain => None,
+    }
+}
+
+fn fetched_role(fetched: &Fetched) -> Option<String> {
+    match fetched {
+        Fetched::Found { identity, .. } => identity.as_ref()?.role().map(ToString::to_string),
+        other => panic!("{other:?}"),
+    }
+}
+
+fn reason(fetched: Fetched) -> String {
+    match fetched {
+        Fetched::Unavailable(reason) => reason,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn a_list_of_several_pages_is_known_when_synced() {
+    let api = FakeApi::start().await;
+    for number in 0..1_234 {
+        let (namespace, name) = (format!("team-{}", number % 7), format!("job-{number}"));
+        match number % 3 {
+            0 => api.put_account(&namespace, &name, &[(ROLE_ARN, &arn(&format!("role-{}", number % 10)))]),
+            1 => api.put_account(&namespace, &name, &[]),
+            _ => api.put_account(&namespace, &name, &[(ROLE_ARN, "no-arn")]),
+        }
+    }
+    let accounts = start(&api, quick());
+    assert!(!accounts.is_synced());
+    assert_eq!(accounts.stored("team-0", "job-0"), Stored::Missing);
+    timeout(PATIENCE, accounts.synced()).await.unwrap();
+
+    assert_eq!(role_of(&accounts.stored("team-3", "job-3")).unwrap(), arn("role-3"));
+    assert_eq!(accounts.stored("team-1", "job-1"), Stored::Plain);
+    assert!(matches!(accounts.stored("team-2", "job-2"), Stored::Identity(identity) if identity.role().is_none()));
+    assert_eq!(accounts.stored("team-3", "job-2"), Stored::Missing);
+    assert_eq!(
+        accounts.counts(),
+        Counts {
+            with_role: 412,
+            malformed: 411,
+            without_role: 411
+        }
+    );
+    let mut roles = Vec::new();
+    accounts.for_each_role(&mut |role| roles.push(role.to_string()));
+    roles.sort();
+    assert_eq!(
+        roles,
+        (0..10).map(|number| arn(&format!("role-{number}"))).collect::<Vec<_>>(),
+        "each role once"
+    );
+    assert_eq!((api.asked().lists, api.asked().pages), (1, 3));
+    assert_eq!(api.asked().whole, 0, "only metadata is asked for");
+    accounts.stop().await;
+}
+
+#[tokio::test]
+async fn the_watch_follows_creation_change_and_deletion() {
+    let api = FakeApi::start().await;
+    let accounts = synced(&api, quick()).await;
+    api.put_account("jobs", "trainer", &[(ROLE_ARN, &arn("first"))]);
+    eventually("created", || {
+        role_of(&accounts.stored("jobs", "trainer")) == Some(arn("first"))
+    })
+    .await;
+    api.put_account("jobs", "trainer", &[(ROLE_ARN, &arn("second"))]);
+    eventually("changed", || {
+        role_of(&accounts.stored("jobs", "trainer")) == Some(arn("second"))
+    })
+    .await;
+    api.put_account("jobs", "trainer", &[]);
+    eventually("annotation removed", || {
+        accounts.stored("jobs", "trainer") == Stored::Plain
+    })
+    .await;
+    assert_eq!(
+        accounts.counts(),
+        Counts {
+            with_role: 0,
+            malformed: 0,
+            without_role: 1
+        }
+    );
+    api.delete_account("jobs", "trainer");
+    eventually("deleted", || accounts.stored("jobs", "trainer") == Stored::Missing).await;
+    assert_eq!(accounts.counts(), Counts::default());
+    assert_eq!(api.asked().lists, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_1000_service_accounts_each_followed_at_once_by_its_lookup_1000_are_found() {
+    let api = FakeApi::start().await;
+    let accounts = synced(&api, quick()).await;
+    let (api, accounts) = (&api, &accounts);
+    let lookups = (0..1_000).map(|number| async move {
+        let (name, role) = (format!("job-{number}"), arn(&format!("role-{number}")));
+        api.put_account("jobs", &name, &[(ROLE_ARN, &role)]);
+        let found = match accounts.stored("jobs", &name) {
+            Stored::Missing => fetched_role(&accounts.fetch("jobs", &name, soon()).await),
+            stored => role_of(&stored),
+        };
+        usize::from(found == Some(role))
+    });
+    assert_eq!(join_all(lookups).await.iter().sum::<usize>(), 1_000);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_1000_roles_changed_right_before_the_lookup_1000_are_the_new_ones() {
+    let api = FakeApi::start().await;
+    for number in 0..1_000 {
+        api.put_account("jobs", &format!("job-{number}"), &[(ROLE_ARN, &arn("old"))]);
+    }
+    let accounts = synced(&api, quick()).await;
+    // The watch lags behind for good: only what a GET finds can be right.
+    api.hold_events();
+    let (api, accounts) = (&api, &accounts);
+    let lookups = (0..1_000).map(|number| async move {
+        let (name, role) = (format!("job-{number}"), arn(&format!("role-{number}")));
+        // Somebody else's read is under way already and must not be shared: it began before the change.
+        let earlier = accounts.fetch("jobs", &name, soon());
+        let later = async {
+            tokio::task::yield_now().await;
+            api.put_account("jobs", &name, &[(ROLE_ARN, &role)]);
+            fetched_role(&accounts.fetch("jobs", &name, soon()).await)
+        };
+        let (_, later) = tokio::join!(earlier, later);
+        usize::from(later == Some(role))
+    });
+    assert_eq!(join_all(lookups).await.iter().sum::<usize>(), 1_000);
+    assert_eq!(
+        role_of(&accounts.stored("jobs", "job-0")),
+        Some(arn("old")),
+        "the map is left to the watch"
+    );
+    api.release_events();
+    eventually("the watch catches up", || {
+        role_of(&accounts.stored("jobs", "job-999")) == Some(arn("role-999"))
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_burst_of_lookups_of_one_account_makes_two_gets() {
+    let api = FakeApi::start().await;
+    let accounts = synced(&api, quick()).await;
+    api.hold_events();
+    api.put_account("jobs", "trainer", &[]);
+    api.fail_gets(Some(Fault::Slow(Duration::from_millis(300))));
+    let first = accounts.fetch("jobs", "trainer", soon());
+    let burst = async {
+        eventually("the first GET is under way", || api.asked().gets == 1).await;
+        join_all((0..100).map(|_| accounts.fetch("jobs", "trainer", soon()))).await
+    };
+    let (first, burst) = tokio::join!(first, burst);
+    let found = Fetched::Found {
+        uid: Some("uid-of-jobs-trainer".into()),
+        identity: None,
+    };
+    assert_eq!(first, found);
+    assert!(burst.iter().all(|fetched| *fetched == found));
+    assert_eq!(api.asked().gets, 2);
+}
+
+#[tokio::test]
+async fn who_gives_up_does_not_take_the_answer_from_the_others() {
+    let api = FakeApi::start().await;
+    let accounts = synced(&api, quick()).await;
+    api.put_account("jobs", "trainer", &[]);
+    api.fail_gets(Some(Fault::Slow(Duration::from_millis(300))));
+    let (hasty, patient) = tokio::join!(
+        accounts.fetch("jobs", "trainer", Instant::now() + Duration::from_millis(50)),
+        accounts.fetch("jobs", "trainer", soon())
+    );
+    assert!(reason(hasty).contains("GET ServiceAccount jobs/trainer: the API server did not answer in time"));
+    assert!(matches!(patient, Fetched::Found { .. }));
+    assert_eq!(api.asked().gets, 1);
+}
+
+#[tokio::test]
+async fn concurrency_is_capped_and_the_rest_wait_their_turn_or_are_told_busy() {
+    let api = FakeApi::start().await;
+    let accounts = synced(&api, quick()).await;
+    api.fail_gets(Some(Fault::Slow(Duration::from_secs(2))));
+    let names: Vec<String> = (0..300).map(|number| format!("job-{number}")).collect();
+    let deadline = Instant::now() + Duration::from_millis(500);
+    let fetched = join_all(names.iter().map(|name| accounts.fetch("jobs", name, deadline))).await;
+    let busy = fetched.iter().filter(|fetched| **fetched == Fetched::Busy).count();
+    let unavailable = fetched
+        .iter()
+        .filter(|fetched| matches!(fetched, Fetched::Unavailable(_)))
+        .count();
+    assert_eq!(
+        (busy + unavailable, api.asked().gets_at_once),
+        (300, 64),
+        "{busy} busy, {unavailable} unavailable"
+    );
+    assert!(busy >= 100, "{busy} busy, {unavailable} unavailable");
+
+    api.fail_gets(None);
+    let fetched = join_all(names.iter().map(|name| accounts.fetch("jobs", name, soon()))).await;
+    assert!(
+        fetched.iter().all(|fetched| *fetched == Fetched::NotFound),
+        "turns were given back"
+    );
+    assert_eq!(api.asked().gets_at_once, 64);
+}
+
+#[tokio::test]
+async fn errors_of_the_api_server_are_unavailable_and_never_not_found() {
+    let api = FakeApi::start().await;
+    let accounts = synced(&api, quick()).await;
+    for (fault, told) in [
+        (
+            Fault::Status(403),
+            "403 Forbidden: serviceaccounts is forbidden: User \"x\" cannot; rolegate needs `get`",
+        ),
+        (Fault::Status(429), "429 TooManyRequests"),
+        (Fault::Status(500), "500 InternalError: something is broken"),
+        (Fault::Status(503), "503 InternalError"),
+        (Fault::Cut, "GET ServiceAccount jobs/trainer: "),
+    ] {
+        api.fail_gets(Some(fault));
+        let before = api.asked().gets;
+        let reason = reason(accounts.fetch("jobs", "trainer", soon()).await);
+        assert!(
+            reason.starts_with("GET ServiceAccount jobs/trainer: ") && reason.contains(told),
+            "{fault:?}: {reason}"
+        );
+        assert_eq!(reason.lines().count(), 1, "{reason}");
+        assert_eq!(api.asked().gets, before + 1, "{fault:?}: not asked again");
+    }
+    api.fail_gets(None);
+    assert_eq!(accounts.fetch("jobs", "trainer", soon()).await, Fetched::NotFound);
+}
+
+#[tokio::test]
+async fn a_lookup_is_over_by_its_deadline() {
+    let api = FakeApi::start().await;
+    let accounts = synced(&api, quick()).await;
+    api.fail_gets(Some(Fault::Slow(Duration::from_secs(3600))));
+    let deadline = Instant::now() + Duration::from_millis(100);
+    let fetched = timeout(PATIENCE, accounts.fetch("jobs", "trainer", deadline))
+        .await
+        .expect("over by its deadline");
+    assert!(reason(fetched).contains("in time"));
+}
+
+#[tokio::test]
+async fn what_cannot_be_a_name_is_not_found_and_not_asked_for() {
+    let api = FakeApi::start().await;
+    let accounts = synced(&api, quick()).await;
+    for (namespace, name) in [
+        ("jobs", "../../secrets/x"),
+        ("jobs", "a/b"),
+        ("jobs", "a?watch=true"),
+        ("a/b", "c"),
+        ("jobs", ""),
+        ("", "a"),
+    ] {
+        assert_eq!(
+            accounts.fetch(namespace, name, soon()).await,
+            Fetched::NotFound,
+            "{namespace} {name}"
+        );
+    }
+    assert_eq!(api.asked().gets, 0);
+}
+
+#[tokio::test]
+async fn without_the_api_server_memory_still_answers_and_lookups_are_unavailable() {
+    let mut api = FakeApi::start().await;
+    api.put_account("jobs", "trainer", &[(ROLE_ARN, &arn("first"))]);
+    let accounts = synced(&api, quick()).await;
+    eventually("the watch is open", || accounts.is_current()).await;
+    api.stop();
+    eventually("the loss is noticed", || !accounts.is_current()).await;
+
+    assert_eq!(role_of(&accounts.stored("jobs", "trainer")), Some(arn("first")));
+    assert!(accounts.is_synced(), "never unready again because a watch broke later");
+    for name in ["trainer", "unknown"] {
+        let reason = reason(accounts.fetch("jobs", name, soon()).await);
+        assert!(
+            reason.starts_with(&format!("GET ServiceAccount jobs/{name}: ")),
+            "{reason}"
+        );
+    }
+
+    api.restart().await;
+    api.put_account("jobs", "trainer", &[(ROLE_ARN, &arn("second"))]);
+    eventually("it recovers on its own", || {
+        role_of(&accounts.stored("jobs", "trainer")) == Some(arn("second"))
+    })
+    .await;
+    assert!(accounts.is_current());
+}
+
+#[tokio::test]
+async fn it_starts_without_an_api_server_and_syncs_when_there_is_one() {
+    let mut api = FakeApi::start().await;
+    api.put_account("jobs", "trainer", &[]);
+    api.stop();
+    let accounts = start(&api, quick());
+    sleep(Duration::from_millis(100)).await;
+    assert!(!accounts.is_synced());
+    api.restart().await;
+    timeout(PATIENCE, accounts.synced()).await.unwrap();
+    assert_eq!(accounts.stored("jobs", "trainer"), Stored::Plain);
+}
+
+#[tokio::test]
+async fn a_watch_that_is_cut_resumes_where_it_was() {
+    let api = FakeApi::start().await;
+    let accounts = synced(&api, quick()).await;
+    api.put_account("jobs", "a", &[]);
+    eventually("a is seen", || accounts.stored("jobs", "a") == Stored::Plain).await;
+    let seen = api.version();
+    api.cut_watches();
+    api.put_account("jobs", "b", &[]);
+    eventually("b is seen", || accounts.stored("jobs", "b") == Stored::Plain).await;
+    assert_eq!(api.asked().lists, 1, "no list is needed");
+    assert!(api.watched_from().contains(&seen), "{seen}: {:?}", api.watched_from());
+}
+
+#[tokio::test]
+async fn a_bookmark_moves_the_version_that_a_watch_resumes_from() {
+    let api = FakeApi::start().await;
+    api.set_watches(Watches::Bookmarked(Duration::from_millis(20)));
+    let accounts = synced(&api, quick()).await;
+    // Versions move on without a word about ServiceAccounts, and the history up to there is forgotten.
+    api.put_config_map("kube-system", "unrelated", &[]);
+    let far = api.version();
+    sleep(Duration::from_millis(200)).await;
+    api.cut_watches();
+    eventually("the watch is opened anew", || api.watched_from().last() == Some(&far)).await;
+    assert_eq!(api.asked().lists, 1);
+    assert!(accounts.is_synced());
+}
+
+#[tokio::test]
+async fn after_410_everything_is_listed_anew_and_swapped_in() {
+    let api = FakeApi::start().await;
+    for number in 0..600 {
+        api.put_account("jobs", &format!("job-{number}"), &[(ROLE_ARN, &arn("old"))]);
+    }
+    let accounts = synced(&api, quick()).await;
+    eventually("the watch is open", || accounts.is_current()).await;
+    // What happens now is not told, and forgotten before it could be.
+    api.hold_events();
+    api.delete_account("jobs", "job-0");
+    api.put_account("jobs", "job-1", &[(ROLE_ARN, &arn("new"))]);
+    api.put_account("jobs", "new", &[]);
+    api.fail_lists(Some(Fault::Slow(Duration::from_millis(100))));
+    api.compact();
+    api.release_events();
+    eventually("a list begins", || api.asked().lists == 2).await;
+    assert!(accounts.is_synced());
+    assert_ne!(
+        accounts.stored("jobs", "job-599"),
+        Stored::Missing,
+        "what was known stays known meanwhile"
+    );
+    eventually("what is gone is gone", || {
+        accounts.stored("jobs", "job-0") == Stored::Missing
+    })
+    .await;
+    assert_eq!(role_of(&accounts.stored("jobs", "job-1")), Some(arn("new")));
+    assert_eq!(accounts.stored("jobs", "new"), Stored::Plain);
+    assert_eq!(
+        accounts.counts(),
+        Counts {
+            with_role: 599,
+            malformed: 0,
+            without_role: 1
+        }
+    );
+
+    api.put_account("jobs", "later", &[]);
+    eventually("the watch goes on", || {
+        accounts.stored("jobs", "later") == Stored::Plain
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_list_whose_continue_token_expires_begins_anew() {
+    let api = FakeApi::start().await;
+    for number in 0..1_100 {
+        api.put_account("jobs", &format!("job-{number}"), &[]);
+    }
+    api.expire_continue_token();
+    let accounts = synced(&api, quick()).await;
+    assert_eq!(accounts.counts().without_role, 1_100);
+    assert_eq!(api.asked().lists, 2);
+}
+
+#[tokio::test]
+async fn a_silent_watch_is_opened_anew_and_lookups_ask_meanwhile() {
+    let api = FakeApi::start().await;
+    let accounts = synced(
+        &api,
+        WatchTiming {
+            silence: Duration::from_millis(300),
+            ..quick()
+        },
+    )
+    .await;
+    eventually("the watch is open", || accounts.is_current()).await;
+    api.set_watches(Watches::Silent);
+    api.put_account("jobs", "trainer", &[(ROLE_ARN, &arn("first"))]);
+    assert_eq!(accounts.stored("jobs", "trainer"), Stored::Missing);
+    let fetched = accounts.fetch("jobs", "trainer", soon()).await;
+    assert_eq!(fetched_role(&fetched), Some(arn("first")));
+
+    let watches = api.asked().watches;
+    eventually("it is opened anew", || api.asked().watches > watches).await;
+    eventually("it is known to lag", || !accounts.is_current()).await;
+    api.set_watches(Watches::Bookmarked(Duration::from_millis(50)));
+    eventually("it catches up", || {
+        role_of(&accounts.stored("jobs", "trainer")) == Some(arn("first"))
+    })
+    .await;
+    eventually("it is known to follow", || accounts.is_current()).await;
+    assert_eq!(api.asked().lists, 1);
+}
+
+#[tokio::test]
+async fn bookmarks_keep_a_watch_in_which_nothing_happens_open() {
+    let api = FakeApi::start().await;
+    api.set_watches(Watches::Bookmarked(Duration::from_millis(50)));
+    let accounts = synced(
+        &api,
+        WatchTiming {
+            silence: Duration::from_secs(20),
+            ..quick()
+        },
+    )
+    .await;
+    eventually("the watch is open", || accounts.is_current()).await;
+    sleep(Duration::from_millis(600)).await;
+    assert_eq!(api.asked().watches, 1);
+}
+
+#[tokio::test]
+async fn a_refused_watch_is_tried_again_with_growing_pauses() {
+    let api = FakeApi::start().await;
+    api.set_watches(Watches::Refused(500));
+    let timing = WatchTiming {
+        shortest_pause: Duration::from_millis(100),
+        longest_pause: Duration::from_secs(10),
+        ..WatchTiming::default()
+    };
+    let accounts = synced(&api, timing).await;
+    sleep(Duration::from_secs(1)).await;
+    assert!(api.asked().watches <= 6, "{:?}", api.asked());
+    assert!(!accounts.is_current());
+    api.set_watches(Watches::Bookmarked(Duration::from_secs(60)));
+    api.put_account("jobs", "trainer", &[]);
+    eventually("it follows again", || {
+        accounts.stored("jobs", "trainer") == Stored::Plain
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn stopping_ends_every_task() {
+    let api = FakeApi::start().await;
+    let accounts = synced(&api, quick()).await;
+    timeout(PATIENCE, accounts.stop()).await.expect("stopped");
+    let before = api.asked();
+    api.cut_watches();
+    sleep(Duration::from_millis(100)).await;
+    assert_eq!(api.asked(), before);
+}
+
+async fn map_of(api: &FakeApi, timing: WatchTiming) -> IdentityMap {
+    let map = IdentityMap::start(
+        client(&api.config()).unwrap(),
+        "kube-system",
+        "pod-identity-webhook",
+        rules(),
+        timing,
+    );
+    timeout(PATIENCE, map.synced()).await.unwrap();
+    map
+}
+
+fn mapped(map: &IdentityMap, namespace: &str, name: &str) -> Option<String> {
+    map.lookup(namespace, name)?.role().map(ToString::to_string)
+}
+
+#[tokio::test]
+async fn the_identity_map_follows_its_config_map_and_keeps_its_last_good_content() {
+    let api = FakeApi::start().await;
+    api.put_config_map("kube-system", "other", &[("config", "{}")]);
+    let map = map_of(&api, quick()).await;
+    assert_eq!(mapped(&map, "jobs", "trainer"), None);
+
+    let put = |config: &str| api.put_config_map("kube-system", "pod-identity-webhook", &[("config", config)]);
+    put(&format!(
+        r#"{{"jobs/trainer": {{"RoleARN": "{}"}}, "*/reader": {{"roleArn": "{}", "Audience": "", "TokenExpiration": 0}},
+            "jobs/reader": {{"RoleARN": "{}", "UseRegionalSTS": true, "TokenExpiration": 3600}}}}"#,
+        arn("trainer"),
+        arn("any-reader"),
+        arn("reader")
+    ));
+    eventually("created", || mapped(&map, "jobs", "trainer") == Some(arn("trainer"))).await;
+    assert_eq!(
+        mapped(&map, "jobs", "reader"),
+        Some(arn("reader")),
+        "the namespace's own wins"
+    );
+    assert_eq!(mapped(&map, "elsewhere", "reader"), Some(arn("any-reader")));
+    assert_eq!(mapped(&map, "elsewhere", "trainer"), None);
+
+    for (bad, failures) in [
+        ("{\"jobs/trainer\": ", 1),
+        (r#"{"trainer": {"RoleARN": "x"}}"#, 2),
+        (r#"{"jobs/trainer": {"RoleARN": 7}}"#, 3),
+        (r#"{"jobs/trainer": {"RoleARN": "x", "TokenExpiration": "1h"}}"#, 4),
+        ("[]", 5),
+        ("", 6),
+    ] {
+        put(bad);
+        eventually(bad, || map.reload_failures() == failures).await;
+        assert_eq!(mapped(&map, "jobs", "trainer"), Some(arn("trainer")), "{bad}");
+    }
+
+    put(&format!(r#"{{"jobs/trainer": {{"RoleARN": "{}"}}}}"#, arn("second")));
+    eventually("mended", || mapped(&map, "jobs", "trainer") == Some(arn("second"))).await;
+    assert_eq!(mapped(&map, "elsewhere", "reader"), None);
+    api.delete_config_map("kube-system", "pod-identity-webhook");
+    eventually("deleted", || mapped(&map, "jobs", "trainer").is_none()).await;
+    assert_eq!(map.reload_failures(), 6);
+    timeout(PATIENCE, map.stop()).await.unwrap();
+}
+
+async fn discovered(api: &FakeApi) -> Result<String, String> {
+    let client = client(&api.config()).unwrap();
+    let issuer: std::pin::Pin<Box<dyn Future<Output = _>>> = Box::pin(issuer::discover(&client, soon()));
+    issuer
+        .await
+        .map(|issuer| issuer.as_str().to_owned())
+        .map_err(|error| error.to_string())
+}
+
+#[tokio::test]
+async fn the_issuer_is_what_the_api_server_says() {
+    let api = FakeApi::start().await;
+    let issuer = "oidc.eks.us-west-2.amazonaws.com/id/EXAMPLED539D4633E53DE1B71EXAMPLE";
+    api.set_discovery(Some(&format!(
+        r#"{{"issuer": "https://{issuer}", "jwks_uri": "https://x/jwks"}}"#
+    )));
+    assert_eq!(discovered(&api).await.unwrap(), issuer);
+    for document in [None, Some("{}"), Some("<html>"), Some(r#"{"issuer": ""}"#)] {
+        api.set_discovery(document);
+        let error = discovered(&api).await.unwrap_err();
+        assert!(
+            error.contains("/.well-known/openid-configuration") && error.contains("--issuer"),
+            "{error}"
+        );
+    }
+}

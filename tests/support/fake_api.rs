@@ -1,0 +1,686 @@
+//! A Kubernetes API served over HTTP on loopback: as much of it as a list, a watch and a GET can tell apart from a real one.
+//!
+//! It keeps objects with resource versions and a history of changes. Lists are paged by `limit` and `continue` over one
+//! snapshot; a watch sends what happened after its `resourceVersion` and bookmarks when asked to, ends after
+//! `timeoutSeconds`, and is told 410 when its version is older than the history. Tests make it slow, silent, broken or
+//! gone.
+
+use std::collections::{BTreeMap, HashMap};
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::{Stream, StreamExt};
+use http_body_util::{BodyExt, Full, StreamBody, combinators::BoxBody};
+use hyper::body::{Frame, Incoming};
+use hyper::service::service_fn;
+use hyper::{Request, Response, StatusCode};
+use hyper_util::rt::TokioIo;
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep, sleep_until};
+use tokio_util::sync::CancellationToken;
+
+/// What goes wrong with a kind of request, until told otherwise.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// Answered with this code and a `metav1.Status`.
+    Status(u16),
+    /// Answered, but only after this long.
+    Slow(Duration),
+    /// The connection is closed without an answer.
+    Cut,
+}
+
+/// How watches behave, until told otherwise.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Watches {
+    /// Each change is sent, and a bookmark at least every so often.
+    Bookmarked(Duration),
+    /// Open, and nothing is sent.
+    Silent,
+    /// Refused with this code.
+    Refused(u16),
+}
+
+/// What was asked of the API so far.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Asked {
+    /// Pages of lists.
+    pub pages: usize,
+    /// Lists from their first page on.
+    pub lists: usize,
+    pub watches: usize,
+    pub gets: usize,
+    /// GETs under way at the same time, at most.
+    pub gets_at_once: usize,
+    /// Requests of any kind, lists and watches included, that asked for whole objects and not metadata.
+    pub whole: usize,
+}
+
+/// A served API. Dropping it ends it.
+pub struct FakeApi {
+    pub address: SocketAddr,
+    shared: Arc<Shared>,
+    alive: CancellationToken,
+}
+
+impl FakeApi {
+    /// Starts on a free port.
+    pub async fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let mut api = Self {
+            address: listener.local_addr().unwrap(),
+            shared: Arc::new(Shared::new()),
+            alive: CancellationToken::new(),
+        };
+        api.serve(listener);
+        api
+    }
+
+    fn serve(&mut self, listener: TcpListener) {
+        self.alive = CancellationToken::new();
+        let (shared, alive) = (Arc::clone(&self.shared), self.alive.clone());
+        tokio::spawn(alive.clone().run_until_cancelled_owned(async move {
+            loop {
+                let (stream, _) = listener.accept().await.unwrap();
+                let shared = Arc::clone(&shared);
+                let service = service_fn(move |request| Arc::clone(&shared).answer(request));
+                let connection =
+                    hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service);
+                tokio::spawn(alive.clone().run_until_cancelled_owned(async move {
+                    // A client that goes away, or one that is cut off on purpose, is no error here.
+                    let _ = connection.await;
+                }));
+            }
+        }));
+    }
+
+    /// A client configuration for it.
+    pub fn config(&self) -> kube::Config {
+        kube::Config::new(format!("http://{}", self.address).parse().unwrap())
+    }
+
+    /// The API server is gone: its port is closed and every connection with it.
+    pub fn stop(&self) {
+        self.alive.cancel();
+    }
+
+    /// It comes back where it was.
+    pub async fn restart(&mut self) {
+        let listener = loop {
+            match TcpListener::bind(self.address).await {
+                Ok(listener) => break listener,
+                Err(_) => sleep(Duration::from_millis(10)).await,
+            }
+        };
+        self.serve(listener);
+    }
+
+    /// Creates or changes a ServiceAccount.
+    pub fn put_account(&self, namespace: &str, name: &str, annotations: &[(&str, &str)]) {
+        let annotations: BTreeMap<_, _> = annotations.iter().copied().collect();
+        let object = json!({
+            "kind": "PartialObjectMetadata",
+            "apiVersion": "meta.k8s.io/v1",
+            "metadata": {
+                "namespace": namespace,
+                "name": name,
+                "uid": format!("uid-of-{namespace}-{name}"),
+                "creationTimestamp": "2026-11-02T08:00:00Z",
+                "labels": {"app.kubernetes.io/name": name, "app.kubernetes.io/managed-by": "Helm"},
+                "annotations": annotations,
+                "managedFields": [{
+                    "manager": "helm", "operation": "Update", "apiVersion": "v1", "time": "2026-11-02T08:00:00Z",
+                    "fieldsType": "FieldsV1",
+                    "fieldsV1": {"f:metadata": {
+                        "f:annotations": {".": {}, "f:eks.amazonaws.com/role-arn": {}},
+                        "f:labels": {".": {}, "f:app.kubernetes.io/name": {}, "f:app.kubernetes.io/managed-by": {}},
+                    }},
+                }],
+            },
+        });
+        self.shared.put("serviceaccounts", namespace, name, object);
+    }
+
+    /// Deletes a ServiceAccount.
+    pub fn delete_account(&self, namespace: &str, name: &str) {
+        self.shared.delete("serviceaccounts", namespace, name);
+    }
+
+    /// Creates or changes a ConfigMap.
+    pub fn put_config_map(&self, namespace: &str, name: &str, data: &[(&str, &str)]) {
+        let data: BTreeMap<_, _> = data.iter().copied().collect();
+        let object = json!({
+            "kind": "ConfigMap",
+            "apiVersion": "v1",
+            "metadata": {"namespace": namespace, "name": name, "uid": "uid-of-the-map"},
+            "data": data,
+        });
+        self.shared.put("configmaps", namespace, name, object);
+    }
+
+    /// Deletes a ConfigMap.
+    pub fn delete_config_map(&self, namespace: &str, name: &str) {
+        self.shared.delete("configmaps", namespace, name);
+    }
+
+    /// What `/.well-known/openid-configuration` says; none is a 404.
+    pub fn set_discovery(&self, document: Option<&str>) {
+        self.shared.lock().discovery = document.map(str::to_owned);
+    }
+
+    pub fn fail_gets(&self, fault: Option<Fault>) {
+        self.shared.lock().get_fault = fault;
+    }
+
+    pub fn fail_lists(&self, fault: Option<Fault>) {
+        self.shared.lock().list_fault = fault;
+    }
+
+    /// The next page that continues a list is refused with 410, as when the snapshot was compacted meanwhile.
+    pub fn expire_continue_token(&self) {
+        self.shared.lock().snapshots.clear();
+        self.shared.lock().expire_next_continue = true;
+    }
+
+    /// How watches behave from now on, those that are open included.
+    pub fn set_watches(&self, watches: Watches) {
+        self.shared.lock().watches = watches;
+        self.shared.stir();
+    }
+
+    /// Changes are kept back from open watches: the API server answers GETs from newer state than it has told.
+    pub fn hold_events(&self) {
+        self.shared.lock().held = true;
+    }
+
+    /// What was kept back is sent.
+    pub fn release_events(&self) {
+        self.shared.lock().held = false;
+        self.shared.stir();
+    }
+
+    /// Forgets the history: a watch that resumes from before is told 410, open ones within the stream.
+    pub fn compact(&self) {
+        let mut state = self.shared.lock();
+        // A version of its own, so that what was just listed counts as too old as well.
+        state.version += 1;
+        state.oldest = state.version;
+        state.history.clear();
+        drop(state);
+        self.shared.stir();
+    }
+
+    /// Cuts the open watches off in the middle.
+    pub fn cut_watches(&self) {
+        self.shared.lock().cuts += 1;
+        self.shared.stir();
+    }
+
+    pub fn asked(&self) -> Asked {
+        self.shared.lock().asked
+    }
+
+    /// The resource versions that watches started from, in order.
+    pub fn watched_from(&self) -> Vec<u64> {
+        self.shared.lock().watched_from.clone()
+    }
+
+    /// The version of the last change.
+    pub fn version(&self) -> u64 {
+        self.shared.lock().version
+    }
+}
+
+impl Drop for FakeApi {
+    fn drop(&mut self) {
+        self.alive.cancel();
+    }
+}
+
+type Answer = Response<BoxBody<Bytes, std::io::Error>>;
+type Id = (String, String);
+
+struct Shared {
+    state: Mutex<State>,
+    /// Moves whenever something changed that a watch may have to look at.
+    stirred: watch::Sender<u64>,
+}
+
+struct State {
+    version: u64,
+    objects: HashMap<&'static str, BTreeMap<Id, Arc<Value>>>,
+    history: Vec<Change>,
+    /// Watches resume from this version or a later one.
+    oldest: u64,
+    snapshots: HashMap<String, Arc<Vec<Arc<Value>>>>,
+    expire_next_continue: bool,
+    discovery: Option<String>,
+    get_fault: Option<Fault>,
+    list_fault: Option<Fault>,
+    watches: Watches,
+    held: bool,
+    cuts: u64,
+    gets_now: usize,
+    asked: Asked,
+    watched_from: Vec<u64>,
+}
+
+#[derive(Clone)]
+struct Change {
+    version: u64,
+    kind: &'static str,
+    what: &'static str,
+    object: Arc<Value>,
+}
+
+impl Shared {
+    fn new() -> Self {
+        let state = State {
+            version: 100,
+            objects: HashMap::new(),
+            history: Vec::new(),
+            oldest: 0,
+            snapshots: HashMap::new(),
+            expire_next_continue: false,
+            discovery: None,
+            get_fault: None,
+            list_fault: None,
+            watches: Watches::Bookmarked(Duration::from_secs(60)),
+            held: false,
+            cuts: 0,
+            gets_now: 0,
+            asked: Asked::default(),
+            watched_from: Vec::new(),
+        };
+        Self {
+            state: Mutex::new(state),
+            stirred: watch::Sender::new(0),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap()
+    }
+
+    fn stir(&self) {
+        self.stirred.send_modify(|count| *count += 1);
+    }
+
+    fn put(&self, kind: &'static str, namespace: &str, name: &str, mut object: Value) {
+        let mut state = self.lock();
+        state.version += 1;
+        let version = state.version;
+        object["metadata"]["resourceVersion"] = json!(version.to_string());
+        let object = Arc::new(object);
+        let id = (namespace.to_owned(), name.to_owned());
+        let old = state.objects.entry(kind).or_default().insert(id, Arc::clone(&object));
+        let what = if old.is_some() { "MODIFIED" } else { "ADDED" };
+        state.history.push(Change {
+            version,
+            kind,
+            what,
+            object,
+        });
+        drop(state);
+        self.stir();
+    }
+
+    fn delete(&self, kind: &'static str, namespace: &str, name: &str) {
+        let mut state = self.lock();
+        state.version += 1;
+        let version = state.version;
+        let id = (namespace.to_owned(), name.to_owned());
+        let mut object = (*state.objects.entry(kind).or_default().remove(&id).unwrap()).clone();
+        object["metadata"]["resourceVersion"] = json!(version.to_string());
+        state.history.push(Change {
+            version,
+            kind,
+            what: "DELETED",
+            object: Arc::new(object),
+        });
+        drop(state);
+        self.stir();
+    }
+
+    async fn answer(self: Arc<Self>, request: Request<Incoming>) -> Result<Answer, std::io::Error> {
+        let query: HashMap<String, String> = request
+            .uri()
+            .query()
+            .unwrap_or_default()
+            .split('&')
+            .filter_map(|pair| pair.split_once('='))
+            .map(|(key, value)| (key.to_owned(), decoded(value)))
+            .collect();
+        let path: Vec<String> = request.uri().path().split('/').skip(1).map(decoded).collect();
+        let path: Vec<&str> = path.iter().map(String::as_str).collect();
+        let accept = request
+            .headers()
+            .get("accept")
+            .map(|value| value.to_str().unwrap())
+            .unwrap_or_default();
+        if path.contains(&"serviceaccounts") && !accept.contains("PartialObjectMetadata") {
+            self.lock().asked.whole += 1;
+        }
+        match path.as_slice() {
+            [".well-known", "openid-configuration"] => {
+                let discovery = self.lock().discovery.clone();
+                Ok(discovery.map_or_else(|| status(404, "NotFound", "not found"), |text| full(200, text)))
+            }
+            ["api", "v1", resource] => self.collection(kind(resource), None, &query).await,
+            ["api", "v1", "namespaces", namespace, resource] => {
+                self.collection(kind(resource), Some(namespace), &query).await
+            }
+            ["api", "v1", "namespaces", namespace, resource, name] => self.get(kind(resource), namespace, name).await,
+            other => panic!("asked for {other:?}"),
+        }
+    }
+
+    async fn get(&self, kind: &'static str, namespace: &str, name: &str) -> Result<Answer, std::io::Error> {
+        let fault = {
+            let mut state = self.lock();
+            state.asked.gets += 1;
+            state.gets_now += 1;
+            state.asked.gets_at_once = state.asked.gets_at_once.max(state.gets_now);
+            state.get_fault
+        };
+        let _under_way = OnDrop(|| self.lock().gets_now -= 1);
+        // What a GET answers is what is true when it arrives.
+        let object = self
+            .lock()
+            .objects
+            .entry(kind)
+            .or_default()
+            .get(&(namespace.to_owned(), name.to_owned()))
+            .cloned();
+        if let Some(answer) = suffer(fault).await? {
+            return Ok(answer);
+        }
+        Ok(match object {
+            Some(object) => full(200, object.to_string()),
+            None => status(404, "NotFound", &format!("{kind} \"{name}\" not found")),
+        })
+    }
+
+    async fn collection(
+        self: &Arc<Self>,
+        kind: &'static str,
+        namespace: Option<&str>,
+        query: &HashMap<String, String>,
+    ) -> Result<Answer, std::io::Error> {
+        let name = query
+            .get("fieldSelector")
+            .map(|selector| selector.strip_prefix("metadata.name=").unwrap().to_owned());
+        let filter = Filter {
+            kind,
+            namespace: namespace.map(str::to_owned),
+            name,
+        };
+        if query.get("watch").is_some_and(|watch| watch == "true") {
+            self.watch(filter, query)
+        } else {
+            self.list(&filter, query).await
+        }
+    }
+
+    async fn list(&self, filter: &Filter, query: &HashMap<String, String>) -> Result<Answer, std::io::Error> {
+        let fault = {
+            let mut state = self.lock();
+            state.asked.pages += 1;
+            state.asked.lists += usize::from(!query.contains_key("continue"));
+            state.list_fault
+        };
+        if let Some(answer) = suffer(fault).await? {
+            return Ok(answer);
+        }
+        let mut state = self.lock();
+        if query.contains_key("continue") && std::mem::take(&mut state.expire_next_continue) {
+            return Ok(status(410, "Expired", "The provided continue parameter is too old"));
+        }
+        let (version, from, snapshot) = match query.get("continue") {
+            Some(token) => {
+                let (version, from) = token.split_once(':').unwrap();
+                let snapshot = state.snapshots.get(version).cloned();
+                let Some(snapshot) = snapshot else {
+                    return Ok(status(410, "Expired", "The provided continue parameter is too old"));
+                };
+                (version.to_owned(), from.parse().unwrap(), snapshot)
+            }
+            None => {
+                let objects = state.objects.entry(filter.kind).or_default();
+                let snapshot: Vec<_> = objects
+                    .values()
+                    .filter(|object| filter.takes(object))
+                    .cloned()
+                    .collect();
+                (state.version.to_string(), 0, Arc::new(snapshot))
+            }
+        };
+        let limit = query.get("limit").map_or(usize::MAX, |limit| limit.parse().unwrap());
+        let to = snapshot.len().min(from + limit);
+        let page: Vec<String> = snapshot[from..to].iter().map(ToString::to_string).collect();
+        let mut metadata = json!({"resourceVersion": version});
+        if to < snapshot.len() {
+            metadata["continue"] = json!(format!("{version}:{to}"));
+            state.snapshots.insert(version, snapshot);
+        }
+        let kind = if filter.kind == "configmaps" {
+            ("ConfigMapList", "v1")
+        } else {
+            ("PartialObjectMetadataList", "meta.k8s.io/v1")
+        };
+        let text = format!(
+            r#"{{"kind":"{}","apiVersion":"{}","metadata":{metadata},"items":[{}]}}"#,
+            kind.0,
+            kind.1,
+            page.join(",")
+        );
+        Ok(full(200, text))
+    }
+
+    fn watch(self: &Arc<Self>, filter: Filter, query: &HashMap<String, String>) -> Result<Answer, std::io::Error> {
+        let from: u64 = query.get("resourceVersion").unwrap().parse().unwrap();
+        let mut state = self.lock();
+        state.asked.watches += 1;
+        state.watched_from.push(from);
+        if let Watches::Refused(code) = state.watches {
+            return Ok(status(code, "Refused", "the watch was refused"));
+        }
+        let cuts = state.cuts;
+        drop(state);
+        let seconds: u64 = query.get("timeoutSeconds").unwrap().parse().unwrap();
+        let cursor = Cursor {
+            shared: Arc::clone(self),
+            stirred: self.stirred.subscribe(),
+            filter,
+            version: from,
+            cuts,
+            bookmarks: query
+                .get("allowWatchBookmarks")
+                .is_some_and(|allowed| allowed == "true"),
+            last: Instant::now(),
+            end: Instant::now() + Duration::from_secs(seconds),
+            over: false,
+        };
+        let body = StreamBody::new(
+            cursor
+                .lines()
+                .map(|line| line.map(|line| Frame::data(Bytes::from(line)))),
+        );
+        Ok(Response::builder()
+            .header("content-type", "application/json")
+            .body(BodyExt::boxed(body))
+            .unwrap())
+    }
+}
+
+/// What a list or a watch is about.
+struct Filter {
+    kind: &'static str,
+    namespace: Option<String>,
+    name: Option<String>,
+}
+
+impl Filter {
+    fn takes(&self, object: &Value) -> bool {
+        let metadata = &object["metadata"];
+        self.namespace
+            .as_ref()
+            .is_none_or(|namespace| metadata["namespace"] == **namespace)
+            && self.name.as_ref().is_none_or(|name| metadata["name"] == **name)
+    }
+}
+
+/// How far one watch has told.
+struct Cursor {
+    shared: Arc<Shared>,
+    stirred: watch::Receiver<u64>,
+    filter: Filter,
+    version: u64,
+    cuts: u64,
+    bookmarks: bool,
+    last: Instant,
+    end: Instant,
+    over: bool,
+}
+
+enum Next {
+    Line(String),
+    Cut,
+    Wait(Instant),
+}
+
+impl Cursor {
+    fn lines(self) -> impl Stream<Item = Result<String, std::io::Error>> + Send + Sync {
+        futures::stream::unfold(self, |mut cursor| async move {
+            if cursor.over {
+                return None;
+            }
+            let mut stirred = cursor.stirred.clone();
+            loop {
+                stirred.borrow_and_update();
+                match cursor.next() {
+                    Next::Line(line) => {
+                        cursor.last = Instant::now();
+                        return Some((Ok(line + "\n"), cursor));
+                    }
+                    Next::Cut => {
+                        cursor.over = true;
+                        return Some((Err(std::io::Error::other("cut")), cursor));
+                    }
+                    Next::Wait(until) => {
+                        tokio::select! {
+                            _ = stirred.changed() => {}
+                            () = sleep_until(until.min(cursor.end)) => {
+                                if Instant::now() >= cursor.end {
+                                    return None;
+                                }
+                            }
+                        }
+                    }
+                }
+            }
+        })
+    }
+
+    fn next(&mut self) -> Next {
+        let state = self.shared.lock();
+        if state.cuts != self.cuts {
+            return Next::Cut;
+        }
+        let Watches::Bookmarked(every) = state.watches else {
+            return Next::Wait(self.end);
+        };
+        if self.version < state.oldest {
+            self.over = true;
+            let gone = json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure", "code": 410,
+                "reason": "Expired", "message": "too old resource version"});
+            return Next::Line(json!({"type": "ERROR", "object": gone}).to_string());
+        }
+        if !state.held {
+            let first = state.history.partition_point(|change| change.version <= self.version);
+            let next = state.history[first..]
+                .iter()
+                .find(|change| change.kind == self.filter.kind && self.filter.takes(&change.object))
+                .cloned();
+            if let Some(change) = next {
+                self.version = change.version;
+                return Next::Line(format!(r#"{{"type":"{}","object":{}}}"#, change.what, change.object));
+            }
+        }
+        let due = self.last + every;
+        if self.bookmarks && Instant::now() >= due {
+            if !state.held {
+                self.version = state.version;
+            }
+            let object = json!({"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1",
+                "metadata": {"resourceVersion": self.version.to_string(), "creationTimestamp": null}});
+            return Next::Line(json!({"type": "BOOKMARK", "object": object}).to_string());
+        }
+        Next::Wait(due)
+    }
+}
+
+struct OnDrop<F: FnMut()>(F);
+
+impl<F: FnMut()> Drop for OnDrop<F> {
+    fn drop(&mut self) {
+        (self.0)();
+    }
+}
+
+async fn suffer(fault: Option<Fault>) -> Result<Option<Answer>, std::io::Error> {
+    match fault {
+        None => Ok(None),
+        Some(Fault::Slow(time)) => {
+            sleep(time).await;
+            Ok(None)
+        }
+        Some(Fault::Cut) => Err(std::io::Error::other("cut")),
+        Some(Fault::Status(403)) => Ok(Some(status(
+            403,
+            "Forbidden",
+            "serviceaccounts is forbidden: User \"x\" cannot",
+        ))),
+        Some(Fault::Status(429)) => Ok(Some(status(
+            429,
+            "TooManyRequests",
+            "the server has received too many requests",
+        ))),
+        Some(Fault::Status(code)) => Ok(Some(status(code, "InternalError", "something is broken"))),
+    }
+}
+
+fn kind(resource: &str) -> &'static str {
+    match resource {
+        "serviceaccounts" => "serviceaccounts",
+        "configmaps" => "configmaps",
+        other => panic!("asked for the resource {other}"),
+    }
+}
+
+fn status(code: u16, reason: &str, message: &str) -> Answer {
+    let status = json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure", "code": code,
+        "reason": reason, "message": message});
+    full(code, status.to_string())
+}
+
+fn full(code: u16, text: String) -> Answer {
+    let body = Full::new(Bytes::from(text)).map_err(|never: Infallible| match never {});
+    Response::builder()
+        .status(StatusCode::from_u16(code).unwrap())
+        .header("content-type", "application/json")
+        .body(body.boxed())
+        .unwrap()
+}
+
+fn decoded(text: &str) -> String {
+    percent_encoding::percent_decode_str(&text.replace('+', " "))
+        .decode_utf8()
+        .unwrap()
+        .into_owned()
+}

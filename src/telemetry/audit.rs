@@ -1,0 +1,354 @@
+//! The audit log: one JSON line for each answer.
+//!
+//! An admission never waits for it. Lines go through a bounded queue to one thread that writes them in batches; when the
+//! disk is slower than the cluster, lines are lost, counted and said to be. `docs/reference/audit-log.md` documents the
+//! fields.
+
+use std::fmt::{self, Display};
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write as _};
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, sync_channel};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use prometheus_client::metrics::counter::Counter;
+use serde::{Serialize, Serializer};
+use tracing::{info, warn};
+
+use crate::gate::{Action, Mode};
+use crate::iam::verdict::{Cause, Verdict};
+
+/// Lines that may wait to be written; some 4 MB.
+const QUEUE_LINES: usize = 8192;
+
+/// How long lines gather after a write, so that a busy webhook does not wake the writer for each.
+const GATHER: Duration = Duration::from_millis(20);
+
+/// The most that is written at once.
+const BATCH_BYTES: usize = 256 * 1024;
+
+/// A line of the audit log. Every field is always there; what is not known or does not apply is `null`.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct AuditRecord<'a> {
+    /// When the review was answered, UTC.
+    #[serde(serialize_with = "word")]
+    pub time: Timestamp,
+    /// The uid of the admission request.
+    pub uid: &'a str,
+    /// The pod's namespace.
+    pub namespace: &'a str,
+    /// The pod's name; its `generateName` where it has no name yet.
+    pub pod: Option<&'a str>,
+    /// The name of its ServiceAccount.
+    pub service_account: Option<&'a str>,
+    /// The role ARN that was judged.
+    pub role: Option<&'a str>,
+    /// The audience of the token.
+    pub audience: Option<&'a str>,
+    /// The verdict.
+    #[serde(serialize_with = "optional_word")]
+    pub verdict: Option<Verdict>,
+    /// Its cause.
+    #[serde(serialize_with = "optional_word")]
+    pub cause: Option<Cause>,
+    /// The mode.
+    #[serde(serialize_with = "optional_word")]
+    pub mode: Option<Mode>,
+    /// What was done.
+    #[serde(serialize_with = "action_word")]
+    pub action: Action,
+    /// How old the policy was that decided, in seconds.
+    #[serde(serialize_with = "seconds")]
+    pub policy_age_seconds: Option<Duration>,
+    /// From the request's head to its answer, in seconds.
+    #[serde(serialize_with = "latency")]
+    pub latency_seconds: Duration,
+    /// Whether nothing was to be created.
+    pub dry_run: bool,
+}
+
+/// `--audit-log`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AuditTarget {
+    /// `-`: standard output.
+    Stdout,
+    /// A file, appended to. One that is moved or removed is opened anew within a second of the next line.
+    File(PathBuf),
+}
+
+impl FromStr for AuditTarget {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "" => Err("expected a file name, or - for standard output".to_owned()),
+            "-" => Ok(Self::Stdout),
+            file => Ok(Self::File(file.into())),
+        }
+    }
+}
+
+/// `--audit-log-rotate`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Rotation {
+    /// One file.
+    #[default]
+    Never,
+    /// A file for each hour of UTC, `NAME.2026-11-22T13`; removing old ones is up to the operator.
+    Hourly,
+}
+
+impl Rotation {
+    /// The word of the flag.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Never => "never",
+            Self::Hourly => "hourly",
+        }
+    }
+}
+
+impl FromStr for Rotation {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "never" => Ok(Self::Never),
+            "hourly" => Ok(Self::Hourly),
+            _ => Err("expected never or hourly".to_owned()),
+        }
+    }
+}
+
+/// The side of the audit log that admissions write to.
+#[derive(Clone, Debug)]
+pub struct AuditLog {
+    queue: SyncSender<Message>,
+    dropped: Counter,
+}
+
+/// The side that writes. It must be finished, or the last lines may be lost.
+#[derive(Debug)]
+pub struct AuditWriter {
+    queue: SyncSender<Message>,
+    thread: JoinHandle<()>,
+}
+
+#[derive(Debug)]
+enum Message {
+    Line(Vec<u8>),
+    Finish,
+}
+
+impl AuditLog {
+    /// Opens the log; `dropped` counts lines that are lost.
+    ///
+    /// # Errors
+    /// The file cannot be opened for appending, or no thread can be started.
+    pub fn open(target: AuditTarget, rotation: Rotation, dropped: Counter) -> io::Result<(Self, AuditWriter)> {
+        let sink = Sink::open(target, rotation)?;
+        let (queue, lines) = sync_channel(QUEUE_LINES);
+        let log = Self {
+            queue: queue.clone(),
+            dropped: dropped.clone(),
+        };
+        let thread = thread::Builder::new()
+            .name("audit-log".to_owned())
+            .spawn(move || write_all(&lines, sink, &dropped))?;
+        Ok((log, AuditWriter { queue, thread }))
+    }
+
+    /// Queues a line; never waits.
+    pub fn record(&self, record: &AuditRecord<'_>) {
+        let mut line = Vec::with_capacity(512);
+        let queued = serde_json::to_writer(&mut line, record).is_ok() && {
+            line.push(b'\n');
+            self.queue.try_send(Message::Line(line)).is_ok()
+        };
+        if !queued {
+            self.dropped.inc();
+        }
+    }
+}
+
+impl AuditWriter {
+    /// Writes what is queued and ends. Blocks: to be called when nothing is served any more.
+    pub fn finish(self) {
+        // Either fails only when the writer is gone already.
+        let _ = self.queue.send(Message::Finish);
+        let _ = self.thread.join();
+    }
+}
+
+fn write_all(lines: &Receiver<Message>, mut sink: Sink, dropped: &Counter) {
+    let mut said = Said::default();
+    let mut batch = Vec::with_capacity(BATCH_BYTES);
+    while let Ok(Message::Line(first)) = lines.recv() {
+        batch.extend_from_slice(&first);
+        let mut count = 1;
+        let last = loop {
+            if batch.len() >= BATCH_BYTES {
+                break None;
+            }
+            match lines.try_recv() {
+                Ok(Message::Line(line)) => {
+                    batch.extend_from_slice(&line);
+                    count += 1;
+                }
+                Err(TryRecvError::Empty) => break None,
+                Ok(Message::Finish) | Err(TryRecvError::Disconnected) => break Some(()),
+            }
+        };
+        let written = sink.write(&batch, Timestamp::now());
+        if written.is_err() {
+            dropped.inc_by(count);
+        }
+        said.heed(written, dropped.get());
+        batch.clear();
+        if last.is_some() {
+            return;
+        }
+        thread::sleep(GATHER);
+    }
+}
+
+/// What the log was told last, so that it is told of changes only.
+#[derive(Debug, Default)]
+struct Said {
+    dropped: u64,
+    losing: bool,
+}
+
+impl Said {
+    fn heed(&mut self, written: io::Result<()>, dropped: u64) {
+        let losing = dropped > self.dropped;
+        match (written, losing, self.losing) {
+            (Err(error), _, false) => warn!(%error, "cannot write the audit log; its lines are lost"),
+            (Ok(()), true, false) => warn!("the audit log cannot keep up; lines are lost"),
+            (Ok(()), false, true) => info!(
+                dropped,
+                "the audit log is written again; so many lines were lost in all"
+            ),
+            _ => {}
+        }
+        self.dropped = dropped;
+        self.losing = losing;
+    }
+}
+
+/// Where lines go.
+#[derive(Debug)]
+enum Sink {
+    Stdout,
+    File {
+        path: PathBuf,
+        rotation: Rotation,
+        open: Option<OpenFile>,
+    },
+}
+
+#[derive(Debug)]
+struct OpenFile {
+    name: PathBuf,
+    file: File,
+}
+
+impl Sink {
+    fn open(target: AuditTarget, rotation: Rotation) -> io::Result<Self> {
+        match target {
+            AuditTarget::Stdout => Ok(Self::Stdout),
+            AuditTarget::File(path) => {
+                let open = Some(OpenFile::append(file_name(&path, rotation, Timestamp::now()))?);
+                Ok(Self::File { path, rotation, open })
+            }
+        }
+    }
+
+    fn write(&mut self, lines: &[u8], now: Timestamp) -> io::Result<()> {
+        match self {
+            Self::Stdout => {
+                let mut stdout = io::stdout().lock();
+                stdout.write_all(lines)?;
+                stdout.flush()
+            }
+            Self::File { path, rotation, open } => {
+                let name = file_name(path, *rotation, now);
+                let mut current = match open.take() {
+                    Some(current) if current.is_still(&name) => current,
+                    _ => OpenFile::append(name)?,
+                };
+                // On an error it stays closed, and the next batch opens it anew.
+                current.file.write_all(lines)?;
+                *open = Some(current);
+                Ok(())
+            }
+        }
+    }
+}
+
+impl OpenFile {
+    fn append(name: PathBuf) -> io::Result<Self> {
+        let file = OpenOptions::new().create(true).append(true).open(&name);
+        let file = file.map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", name.display())))?;
+        Ok(Self { name, file })
+    }
+
+    /// Whether this name still leads to this file: log rotation moves files away.
+    fn is_still(&self, name: &Path) -> bool {
+        let identity = |data: &std::fs::Metadata| (data.dev(), data.ino());
+        self.name == name
+            && match (std::fs::metadata(name), self.file.metadata()) {
+                (Ok(there), Ok(here)) => identity(&there) == identity(&here),
+                _ => false,
+            }
+    }
+}
+
+fn file_name(path: &Path, rotation: Rotation, now: Timestamp) -> PathBuf {
+    match rotation {
+        Rotation::Never => path.to_owned(),
+        Rotation::Hourly => {
+            let mut name = path.as_os_str().to_owned();
+            name.push(now.strftime(".%Y-%m-%dT%H").to_string());
+            name.into()
+        }
+    }
+}
+
+fn word<T: Display, S: Serializer>(value: &T, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(value)
+}
+
+fn optional_word<T: Display, S: Serializer>(value: &Option<T>, serializer: S) -> Result<S::Ok, S::Error> {
+    match value {
+        Some(value) => serializer.collect_str(value),
+        None => serializer.serialize_none(),
+    }
+}
+
+fn action_word<S: Serializer>(action: &Action, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(action.as_str())
+}
+
+fn seconds<S: Serializer>(duration: &Option<Duration>, serializer: S) -> Result<S::Ok, S::Error> {
+    match duration {
+        Some(duration) => latency(duration, serializer),
+        None => serializer.serialize_none(),
+    }
+}
+
+fn latency<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_f64(duration.as_secs_f64())
+}
+
+impl fmt::Display for Rotation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}

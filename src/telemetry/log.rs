@@ -1,0 +1,242 @@
+//! Logs: one line an event, on standard error, as text for people or JSON for programs.
+//!
+//! Much of what is logged was written by users of the cluster. A control character in it would break a line in two, or
+//! colour a terminal; in text it is escaped, in JSON it is by definition.
+
+use std::fmt::{self, Write};
+use std::io;
+use std::str::FromStr;
+
+use tracing::Subscriber;
+use tracing::field::{Field, Visit};
+use tracing::level_filters::LevelFilter;
+use tracing_subscriber::Layer;
+use tracing_subscriber::field::RecordFields;
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::fmt::format::{self, FormatFields};
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::registry::LookupSpan;
+use tracing_subscriber::util::SubscriberInitExt as _;
+
+/// `--log-format`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+impl LogFormat {
+    /// The word of the flag.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Text => "text",
+            Self::Json => "json",
+        }
+    }
+}
+
+impl FromStr for LogFormat {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "text" => Ok(Self::Text),
+            "json" => Ok(Self::Json),
+            _ => Err("expected text or json".to_owned()),
+        }
+    }
+}
+
+/// Whether text may carry colours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Colour {
+    /// For a terminal.
+    Always,
+    /// For a file or a pipe.
+    Never,
+}
+
+/// `--log-level`: which events are logged. A level for all (`info`), or with levels for single modules
+/// (`info,rolegate::webhook=debug`).
+#[derive(Clone, Debug, PartialEq)]
+pub struct LogLevel(Targets);
+
+impl Default for LogLevel {
+    fn default() -> Self {
+        Self(Targets::new().with_default(LevelFilter::INFO))
+    }
+}
+
+impl FromStr for LogLevel {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let expected =
+            "expected error, warn, info, debug, trace or off, or a list such as info,rolegate::webhook=debug";
+        // `Targets` takes a word that is no level for the name of a module, and logs nothing at all.
+        let level = |word: &str| !word.trim().is_empty() && word.trim().parse::<LevelFilter>().is_ok();
+        if text
+            .split(',')
+            .any(|part| !level(part.rsplit('=').next().unwrap_or_default()))
+        {
+            return Err(expected.to_owned());
+        }
+        text.parse().map(Self).map_err(|_| expected.to_owned())
+    }
+}
+
+/// Starts logging to standard error. To be called once; later calls change nothing.
+pub fn init(level: LogLevel, format: LogFormat, colour: Colour) {
+    // An error means that logging has begun already.
+    let _ = tracing_subscriber::registry()
+        .with(layer(level, format, colour, io::stderr))
+        .try_init();
+}
+
+fn layer<S, W>(level: LogLevel, format: LogFormat, colour: Colour, writer: W) -> Box<dyn Layer<S> + Send + Sync>
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
+{
+    let layer = tracing_subscriber::fmt::layer().with_writer(writer);
+    match format {
+        LogFormat::Text => {
+            let ansi = colour == Colour::Always;
+            layer.with_ansi(ansi).fmt_fields(OneLine).with_filter(level.0).boxed()
+        }
+        LogFormat::Json => layer
+            .json()
+            .flatten_event(true)
+            .with_span_list(false)
+            .with_filter(level.0)
+            .boxed(),
+    }
+}
+
+/// Writes the fields of an event so that they stay on its line.
+struct OneLine;
+
+impl<'writer> FormatFields<'writer> for OneLine {
+    fn format_fields<R: RecordFields>(&self, writer: format::Writer<'writer>, fields: R) -> fmt::Result {
+        let mut visitor = Visitor {
+            writer,
+            first: true,
+            result: Ok(()),
+        };
+        fields.record(&mut visitor);
+        visitor.result
+    }
+}
+
+struct Visitor<'writer> {
+    writer: format::Writer<'writer>,
+    first: bool,
+    result: fmt::Result,
+}
+
+impl Visit for Visitor<'_> {
+    fn record_str(&mut self, field: &Field, value: &str) {
+        if field.name() == "message" {
+            self.record_debug(field, &format_args!("{value}"));
+        } else {
+            self.record_debug(field, &value);
+        }
+    }
+
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        if self.result.is_err() {
+            return;
+        }
+        self.result = (|| {
+            if !std::mem::take(&mut self.first) {
+                self.writer.write_char(' ')?;
+            }
+            if field.name() != "message" {
+                write!(self.writer, "{}=", field.name())?;
+            }
+            write!(Escaping(&mut self.writer), "{value:?}")
+        })();
+    }
+}
+
+/// Passes text on with its control characters escaped.
+struct Escaping<W>(W);
+
+impl<W: Write> Write for Escaping<W> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        for part in text.split_inclusive(char::is_control) {
+            let plain = part.strip_suffix(char::is_control).unwrap_or(part);
+            self.0.write_str(plain)?;
+            part.chars()
+                .next_back()
+                .filter(|last| last.is_control())
+                .map_or(Ok(()), |control| write!(self.0, "{}", control.escape_default()))?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::{Arc, Mutex};
+
+    #[derive(Clone, Default)]
+    struct Memory(Arc<Mutex<Vec<u8>>>);
+
+    impl io::Write for Memory {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    fn logged(level: &str, format: LogFormat) -> String {
+        let memory = Memory::default();
+        let writer = memory.clone();
+        let layer = layer(level.parse().unwrap(), format, Colour::Never, move || writer.clone());
+        tracing::subscriber::with_default(tracing_subscriber::registry().with(layer), || {
+            tracing::info!(pod = %"a\nb\u{1b}[31m", name = "c\td", count = 3, "refused: {}", "e\r\nf\u{9b}g");
+            tracing::debug!("details");
+        });
+        String::from_utf8(memory.0.lock().unwrap().clone()).unwrap()
+    }
+
+    #[test]
+    fn text_of_users_stays_on_its_line() {
+        let text = logged("info", LogFormat::Text);
+        let (_, line) = text.split_once(" INFO ").unwrap();
+        assert_eq!(
+            line,
+            "rolegate::telemetry::log::tests: refused: e\\r\\nf\\u{9b}g pod=a\\nb\\u{1b}[31m name=\"c\\td\" count=3\n"
+        );
+    }
+
+    #[test]
+    fn json_is_one_object_a_line() {
+        let text = logged("off,rolegate=debug", LogFormat::Json);
+        let lines: Vec<serde_json::Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        assert_eq!(lines.len(), 2);
+        assert_eq!(lines[0]["level"], "INFO");
+        assert_eq!(lines[0]["pod"], "a\nb\u{1b}[31m");
+        assert_eq!(lines[0]["count"], 3);
+    }
+
+    #[test]
+    fn a_level_is_for_all_or_for_modules() {
+        assert_eq!(logged("warn", LogFormat::Text), "");
+        assert_eq!(logged("debug", LogFormat::Text).lines().count(), 2);
+        assert_eq!(logged("info,hyper=off", LogFormat::Text).lines().count(), 1);
+        for wrong in ["", "loud", "rolegate=loud", "info,", "rolegate"] {
+            assert!(wrong.parse::<LogLevel>().is_err(), "{wrong:?}");
+        }
+    }
+}

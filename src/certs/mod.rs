@@ -1,3 +1,6 @@
 //! Certificates: issuing them, and serving those from files.
 
+pub mod expiry;
+pub mod files;
 pub mod issue;
+pub mod serving;

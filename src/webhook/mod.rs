@@ -1,5 +1,16 @@
 //! The HTTP faces: AdmissionReview in and out, the handlers, the server, TLS.
 
+pub mod admin;
+mod body;
+pub mod budget;
+mod connection;
+pub mod face;
+pub mod lifecycle;
+pub mod limits;
 pub mod pods;
 pub mod review;
+pub mod route;
+pub mod server;
+pub mod status;
+pub mod tls;
 pub mod workloads;

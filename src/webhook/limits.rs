@@ -1,0 +1,59 @@
+//! What a client may ask of the server, in time, bytes and numbers.
+
+use std::time::Duration;
+
+const MIB: usize = 1024 * 1024;
+
+/// The server's limits. [`Limits::default`] is what `rolegate serve` uses; tests shrink them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// The longest TLS handshake, from accept to the last message.
+    pub handshake: Duration,
+    /// The longest wait for a request's head: from its first byte, and on a new connection from the end of the
+    /// handshake. A connection that idles between two requests is not closed by it.
+    pub header: Duration,
+    /// The longest wait for a request's body, from the end of its head.
+    pub body: Duration,
+    /// The largest body in bytes. A pod of 1.2 MB, full of characters that JSON escapes, makes a review of 14.4 MB.
+    pub body_bytes: usize,
+    /// How many bytes beyond [`Limits::body_bytes`] are read and thrown away, so that a client that writes its whole body
+    /// before it reads sees the 413 rather than a reset.
+    pub drained_bytes: usize,
+    /// The bytes of all bodies that are held at the same time.
+    pub held_bytes: usize,
+    /// Open connections, those in their handshake included; more are closed at accept.
+    pub connections: usize,
+    /// Requests between their head and their answer; more are answered with 503.
+    pub in_flight: usize,
+    /// After this a connection is closed with its next answer, so that load moves to replicas that came later.
+    pub age: Duration,
+    /// Each connection's age is up to this much shorter or longer, so that they do not all come back at once.
+    pub age_jitter: Duration,
+    /// How long a connection whose time has come may wait for that next answer before it is closed as it is.
+    pub close_grace: Duration,
+    /// `--drain`: after SIGTERM connections and requests are still accepted for so long, because API servers go on using
+    /// pooled connections to a pod that is terminating.
+    pub drain: Duration,
+    /// After the drain, the longest wait for answers that are under way.
+    pub stop: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            handshake: Duration::from_secs(5),
+            header: Duration::from_secs(5),
+            body: Duration::from_secs(10),
+            body_bytes: 16 * MIB,
+            drained_bytes: 16 * MIB,
+            held_bytes: 64 * MIB,
+            connections: 4096,
+            in_flight: 1024,
+            age: Duration::from_secs(300),
+            age_jitter: Duration::from_secs(30),
+            close_grace: Duration::from_secs(10),
+            drain: Duration::from_secs(5),
+            stop: Duration::from_secs(10),
+        }
+    }
+}

@@ -1,0 +1,167 @@
+//! The body of every answer that is not a 200: Kubernetes' `metav1.Status`, whose message the API server passes on to the
+//! author of the object.
+
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER};
+use hyper::{Response, StatusCode};
+use serde::Serialize;
+
+/// An answer over HTTP: its body is whole, so that head and body leave in one write.
+pub type Reply = Response<Full<Bytes>>;
+
+/// The content type of every JSON answer.
+pub(crate) const JSON: HeaderValue = HeaderValue::from_static("application/json");
+
+/// Seconds after which a client that met a passing shortage may come back.
+const RETRY_SECONDS: u64 = 1;
+
+/// Why a request is not answered with a 200, in the words of `metav1.StatusReason`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Reason {
+    /// 400: the body is not what it should be.
+    BadRequest,
+    /// 403.
+    Forbidden,
+    /// 404: no such path.
+    NotFound,
+    /// 405.
+    MethodNotAllowed,
+    /// 408: the client did not send its body in time.
+    Timeout,
+    /// 413.
+    RequestEntityTooLarge,
+    /// 415.
+    UnsupportedMediaType,
+    /// 422: well-formed, but not something that can be judged.
+    Invalid,
+    /// 500: our own fault.
+    InternalError,
+    /// 503: a passing shortage; the answer carries `Retry-After: 1`, which the API server honours within its timeout.
+    ServiceUnavailable,
+}
+
+impl Reason {
+    /// The HTTP status that goes with it.
+    #[must_use]
+    pub const fn code(self) -> StatusCode {
+        match self {
+            Self::BadRequest => StatusCode::BAD_REQUEST,
+            Self::Forbidden => StatusCode::FORBIDDEN,
+            Self::NotFound => StatusCode::NOT_FOUND,
+            Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
+            Self::Timeout => StatusCode::REQUEST_TIMEOUT,
+            Self::RequestEntityTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Self::Invalid => StatusCode::UNPROCESSABLE_ENTITY,
+            Self::InternalError => StatusCode::INTERNAL_SERVER_ERROR,
+            Self::ServiceUnavailable => StatusCode::SERVICE_UNAVAILABLE,
+        }
+    }
+
+    /// The word of `reason`.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::BadRequest => "BadRequest",
+            Self::Forbidden => "Forbidden",
+            Self::NotFound => "NotFound",
+            Self::MethodNotAllowed => "MethodNotAllowed",
+            Self::Timeout => "Timeout",
+            Self::RequestEntityTooLarge => "RequestEntityTooLarge",
+            Self::UnsupportedMediaType => "UnsupportedMediaType",
+            Self::Invalid => "Invalid",
+            Self::InternalError => "InternalError",
+            Self::ServiceUnavailable => "ServiceUnavailable",
+        }
+    }
+}
+
+/// An answer with a `metav1.Status` as its body. A [`Reason::ServiceUnavailable`] also says when to come back.
+#[must_use]
+pub fn status_response(reason: Reason, message: &str) -> Reply {
+    let retry_after = (reason == Reason::ServiceUnavailable).then_some(RETRY_SECONDS);
+    let status = Status {
+        kind: "Status",
+        api_version: "v1",
+        metadata: Metadata {},
+        status: "Failure",
+        message,
+        reason: reason.as_str(),
+        details: retry_after.map(|retry_after_seconds| Details { retry_after_seconds }),
+        code: reason.code().as_u16(),
+    };
+    // Nothing in `Status` can fail to serialise; an empty body is what is left to say if it did.
+    let body = serde_json::to_vec(&status).unwrap_or_default();
+    let mut reply = json_response(reason.code(), body);
+    if let Some(seconds) = retry_after {
+        reply.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
+    }
+    reply
+}
+
+/// An answer whose body is this JSON text.
+#[must_use]
+pub fn json_response(code: StatusCode, body: Vec<u8>) -> Reply {
+    let mut reply = Response::new(Full::new(Bytes::from(body)));
+    *reply.status_mut() = code;
+    reply.headers_mut().insert(CONTENT_TYPE, JSON);
+    reply
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Status<'a> {
+    kind: &'static str,
+    api_version: &'static str,
+    metadata: Metadata,
+    status: &'static str,
+    message: &'a str,
+    reason: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    details: Option<Details>,
+    code: u16,
+}
+
+#[derive(Serialize)]
+struct Metadata {}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Details {
+    retry_after_seconds: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use futures::FutureExt as _;
+    use http_body_util::BodyExt as _;
+
+    fn body(reply: Reply) -> String {
+        let collected = reply.into_body().collect().now_or_never().unwrap().unwrap();
+        String::from_utf8(collected.to_bytes().to_vec()).unwrap()
+    }
+
+    #[test]
+    fn a_refused_request_gets_a_status_object() {
+        let reply = status_response(Reason::NotFound, "no such path: \"/x\"");
+        assert_eq!(reply.status(), 404);
+        assert_eq!(reply.headers()["content-type"], "application/json");
+        assert!(reply.headers().get("retry-after").is_none());
+        insta::assert_snapshot!(
+            body(reply),
+            @r#"{"kind":"Status","apiVersion":"v1","metadata":{},"status":"Failure","message":"no such path: \"/x\"","reason":"NotFound","code":404}"#
+        );
+    }
+
+    #[test]
+    fn a_shortage_says_when_to_come_back() {
+        let reply = status_response(Reason::ServiceUnavailable, "busy");
+        assert_eq!(reply.headers()["retry-after"], "1");
+        insta::assert_snapshot!(
+            body(reply),
+            @r#"{"kind":"Status","apiVersion":"v1","metadata":{},"status":"Failure","message":"busy","reason":"ServiceUnavailable","details":{"retryAfterSeconds":1},"code":503}"#
+        );
+    }
+}

@@ -45,7 +45,7 @@ impl Book {
             let mut keeper = Keeper::new(core);
             tokio::select! {
                 () = stop.cancelled() => {}
-                () = keeper.keep(&wanted) => {}
+                () = keeper.keep(wanted) => {}
             }
         };
         tokio::join!(sources, keep);
@@ -124,7 +124,7 @@ impl<'a> Keeper<'a> {
         }
     }
 
-    async fn keep(&mut self, wanted: &(impl Fn() -> Vec<RoleArn> + Send)) {
+    async fn keep(&mut self, wanted: impl Fn() -> Vec<RoleArn> + Send) {
         loop {
             self.begin_listing();
             self.begin_reads();
@@ -312,7 +312,7 @@ impl<'a> Keeper<'a> {
                 self.last_listed = Some(Instant::now());
                 self.core.observer.roles_listed(source, Some(roles.len()), took);
                 for (index, (role, document)) in roles.into_iter().enumerate() {
-                    self.fill(order, begun, &role, &document).await;
+                    self.core.fill(order, begun, &role, &document).await;
                     // Thousands of policies are parsed here; admissions on this thread go first.
                     if index % 64 == 63 {
                         yield_now().await;
@@ -322,24 +322,26 @@ impl<'a> Keeper<'a> {
         }
         self.look_soon();
     }
+}
 
+impl Core {
     /// Takes one role of a listing: a role that is kept already or named by a ServiceAccount, any other while there is room.
     async fn fill(&self, order: usize, begun: Instant, role: &RoleArn, document: &RoleDocument) {
-        for earlier in self.core.sources.iter().take(order) {
+        for earlier in self.sources.iter().take(order) {
             if earlier.source.read(role).await != Answer::NotMine {
                 return;
             }
         }
-        let known = self.core.shelf.look(role, |_| ()).is_some();
-        if !known && self.core.shelf.len() >= self.core.shelf.capacity() {
+        let known = self.shelf.look(role, |_| ()).is_some();
+        if !known && self.shelf.len() >= self.shelf.capacity() {
             return;
         }
-        let slot = self.core.shelf.place(role, Standing::Unwanted, self.core.millis(begun));
+        let slot = self.shelf.place(role, Standing::Unwanted, self.millis(begun));
         let newer = slot.held.load().as_deref().is_some_and(|held| held.begun > begun);
         if newer {
             return;
         }
-        let source = self.core.sources.get(order).map(|reader| reader.source.name());
+        let source = self.sources.get(order).map(|reader| reader.source.name());
         let trust = trust_of(role, document);
         slot.keep(Arc::new(Held {
             trust,

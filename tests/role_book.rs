@@ -1,0 +1,881 @@
+//! The role book under a source that is slow, fails, throttles and counts, over paused time.
+
+use std::collections::HashMap;
+use std::num::NonZeroU32;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use futures::FutureExt;
+use futures::future::{BoxFuture, join_all};
+use rolegate::iam::RoleArn;
+use rolegate::roles::{
+    Answer, Book, BookSettings, Entry, Listing, Pace, ReadObserver, ReadResult, RoleDocument, RoleSource, RoleState,
+    Trust,
+};
+use tokio::sync::watch;
+use tokio::time::{Instant, advance, sleep};
+use tokio_util::sync::CancellationToken;
+
+const MILLI: Duration = Duration::from_millis(1);
+const SECOND: Duration = Duration::from_secs(1);
+
+/// A source that answers what the test tells it to, after as long as the test tells it to.
+#[derive(Debug)]
+struct Scripted {
+    name: &'static str,
+    pace: Pace,
+    takes: Mutex<Duration>,
+    answers: Mutex<HashMap<String, Answer>>,
+    otherwise: Mutex<Answer>,
+    listing: Mutex<Listing>,
+    reads: Mutex<Vec<(Instant, String)>>,
+    finished: AtomicUsize,
+    at_once: AtomicUsize,
+    most_at_once: AtomicUsize,
+    listings: AtomicUsize,
+    changes: watch::Sender<u64>,
+}
+
+impl Scripted {
+    fn new(name: &'static str, pace: Pace) -> Arc<Self> {
+        Arc::new(Self {
+            name,
+            pace,
+            takes: Mutex::new(Duration::ZERO),
+            answers: Mutex::default(),
+            otherwise: Mutex::new(trusting("everyone")),
+            listing: Mutex::new(None),
+            reads: Mutex::default(),
+            finished: AtomicUsize::new(0),
+            at_once: AtomicUsize::new(0),
+            most_at_once: AtomicUsize::new(0),
+            listings: AtomicUsize::new(0),
+            changes: watch::Sender::new(0),
+        })
+    }
+
+    fn remote() -> Arc<Self> {
+        Self::new(
+            "iam",
+            Pace::Remote {
+                per_second: NonZeroU32::new(5).unwrap(),
+            },
+        )
+    }
+
+    fn memory() -> Arc<Self> {
+        Self::new("files", Pace::Memory)
+    }
+
+    fn answers(&self, answer: Answer) {
+        *self.otherwise.lock().unwrap() = answer;
+    }
+
+    fn answers_for(&self, role: &RoleArn, answer: Answer) {
+        self.answers.lock().unwrap().insert(role.to_string(), answer);
+    }
+
+    fn takes(&self, duration: Duration) {
+        *self.takes.lock().unwrap() = duration;
+    }
+
+    fn reads(&self) -> usize {
+        self.reads.lock().unwrap().len()
+    }
+
+    fn times(&self) -> Vec<Instant> {
+        self.reads.lock().unwrap().iter().map(|(at, _)| *at).collect()
+    }
+
+    fn reads_of(&self, role: &RoleArn) -> usize {
+        self.reads
+            .lock()
+            .unwrap()
+            .iter()
+            .filter(|(_, read)| read == role.as_str())
+            .count()
+    }
+}
+
+impl RoleSource for Scripted {
+    fn name(&self) -> &'static str {
+        self.name
+    }
+
+    fn read<'a>(&'a self, role: &'a RoleArn) -> BoxFuture<'a, Answer> {
+        struct Leaving<'a>(&'a AtomicUsize);
+        impl Drop for Leaving<'_> {
+            fn drop(&mut self) {
+                self.0.fetch_sub(1, Ordering::SeqCst);
+            }
+        }
+        async move {
+            self.reads.lock().unwrap().push((Instant::now(), role.to_string()));
+            let at_once = self.at_once.fetch_add(1, Ordering::SeqCst) + 1;
+            let _leaving = Leaving(&self.at_once);
+            self.most_at_once.fetch_max(at_once, Ordering::SeqCst);
+            let takes = *self.takes.lock().unwrap();
+            let answer = self.answers.lock().unwrap().get(role.as_str()).cloned();
+            let answer = answer.unwrap_or_else(|| self.otherwise.lock().unwrap().clone());
+            if !takes.is_zero() {
+                sleep(takes).await;
+            }
+            self.finished.fetch_add(1, Ordering::SeqCst);
+            answer
+        }
+        .boxed()
+    }
+
+    fn list(&self) -> BoxFuture<'_, Listing> {
+        let listing = self.listing.lock().unwrap().clone();
+        if listing.is_some() {
+            self.listings.fetch_add(1, Ordering::SeqCst);
+        }
+        std::future::ready(listing).boxed()
+    }
+
+    fn changes(&self) -> Option<watch::Receiver<u64>> {
+        Some(self.changes.subscribe())
+    }
+
+    fn pace(&self) -> Pace {
+        self.pace
+    }
+}
+
+#[derive(Debug, Default)]
+struct Counted(Mutex<Vec<(&'static str, ReadResult)>>);
+
+impl ReadObserver for Counted {
+    fn role_read(&self, source: &'static str, result: ReadResult, _took: Duration) {
+        self.0.lock().unwrap().push((source, result));
+    }
+}
+
+fn role(name: &str) -> RoleArn {
+    RoleArn::parse(&format!("arn:aws:iam::111122223333:role/{name}")).unwrap()
+}
+
+/// A policy that can be told from others by its Sid.
+fn document(sid: &str) -> RoleDocument {
+    let policy = format!(
+        r#"{{"Version":"2012-10-17","Statement":[{{"Sid":"{sid}","Effect":"Allow","Principal":{{"AWS":"*"}},"Action":"sts:AssumeRole"}}]}}"#
+    );
+    RoleDocument {
+        policy: policy.into(),
+        tags: Some(Arc::from([("sid".to_owned(), sid.to_owned())])),
+    }
+}
+
+fn trusting(sid: &str) -> Answer {
+    Answer::Role(document(sid))
+}
+
+fn failing(reason: &str) -> Answer {
+    Answer::Failed(reason.into())
+}
+
+fn settings() -> BookSettings {
+    BookSettings {
+        ttl: 60 * SECOND,
+        max_stale: 3600 * SECOND,
+        read_timeout: 700 * MILLI,
+        capacity: 100,
+    }
+}
+
+fn book(sources: &[&Arc<Scripted>]) -> Arc<Book> {
+    book_with(sources, settings())
+}
+
+fn book_with(sources: &[&Arc<Scripted>], settings: BookSettings) -> Arc<Book> {
+    let sources = sources
+        .iter()
+        .map(|source| Arc::clone(*source) as Arc<dyn RoleSource>)
+        .collect();
+    Book::new(sources, settings)
+}
+
+fn soon() -> Instant {
+    Instant::now() + 2 * SECOND
+}
+
+/// What an entry says, in a word.
+fn said(entry: &Entry) -> String {
+    match &entry.trust {
+        Trust::Policy { tags, .. } => {
+            let sid = tags.as_ref().and_then(|tags| tags.first()).map_or("?", |(_, sid)| sid);
+            format!("policy {sid}")
+        }
+        Trust::NoSuchRole { hint: None } => "no such role".to_owned(),
+        Trust::NoSuchRole { hint: Some(hint) } => format!("no such role; {hint}"),
+        Trust::Malformed(reason) => format!("malformed: {reason}"),
+        Trust::Unknown(reason) => format!("unknown: {reason}"),
+    }
+}
+
+/// A keeper that is stopped and awaited at the end of a test.
+struct Kept {
+    stop: CancellationToken,
+    task: tokio::task::JoinHandle<()>,
+}
+
+impl Kept {
+    fn start(book: &Arc<Book>, wanted: Vec<RoleArn>) -> Self {
+        let stop = CancellationToken::new();
+        let task = tokio::spawn(Arc::clone(book).run(move || wanted.clone(), stop.clone()));
+        Self { stop, task }
+    }
+
+    async fn stop(self) {
+        self.stop.cancel();
+        self.task.await.unwrap();
+    }
+}
+
+/// Lets time pass in steps, so that timers fire in their order.
+async fn pass(duration: Duration) {
+    sleep(duration).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_role_is_read_once_and_then_served_from_memory() {
+    let source = Scripted::remote();
+    let book = book(&[&source]);
+    let loader = role("loader");
+
+    assert!(book.stored(&loader).is_none());
+    let entry = book.entry(&loader, soon()).await;
+    assert_eq!((said(&entry).as_str(), entry.source), ("policy everyone", Some("iam")));
+    assert_eq!(entry.read_at, Some(Instant::now()));
+
+    advance(59 * SECOND).await;
+    assert_eq!(said(&book.entry(&loader, soon()).await), "policy everyone");
+    assert_eq!(said(&book.stored(&loader).unwrap()), "policy everyone");
+    assert_eq!(source.reads(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_thousand_questions_at_once_are_one_read() {
+    let source = Scripted::remote();
+    source.takes(100 * MILLI);
+    let book = book(&[&source]);
+    let loader = role("loader");
+
+    let entries = join_all((0..1000).map(|_| book.entry(&loader, soon()))).await;
+    assert!(entries.iter().all(|entry| said(entry) == "policy everyone"));
+    assert_eq!(source.reads(), 1, "entry");
+
+    advance(30 * SECOND).await;
+    let entries = join_all((0..1000).map(|_| book.fresh(&loader, soon()))).await;
+    assert!(entries.iter().all(|entry| said(entry) == "policy everyone"));
+    assert_eq!(source.reads(), 2, "fresh");
+    assert_eq!(source.most_at_once.load(Ordering::SeqCst), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn before_a_refusal_only_a_copy_under_five_seconds_old_will_do() {
+    let source = Scripted::remote();
+    let book = book(&[&source]);
+    let loader = role("loader");
+    book.entry(&loader, soon()).await;
+    source.answers(trusting("edited"));
+
+    advance(4999 * MILLI).await;
+    assert_eq!(said(&book.fresh(&loader, soon()).await), "policy everyone");
+    advance(MILLI).await;
+    assert_eq!(said(&book.fresh(&loader, soon()).await), "policy edited");
+    assert_eq!(source.reads(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn before_a_refusal_a_read_that_began_long_ago_will_not_do() {
+    let source = Scripted::remote();
+    source.takes(8 * SECOND);
+    let patient = BookSettings {
+        read_timeout: 60 * SECOND,
+        ..settings()
+    };
+    let book = book_with(&[&source], patient);
+    let loader = role("loader");
+
+    let patience = Instant::now() + 60 * SECOND;
+    let first = book.entry(&loader, patience);
+    let second = async {
+        sleep(6 * SECOND).await;
+        source.answers(trusting("edited"));
+        source.takes(SECOND);
+        book.fresh(&loader, patience).await
+    };
+    let (first, second) = tokio::join!(first, second);
+    assert_eq!(
+        (said(&first).as_str(), said(&second).as_str()),
+        ("policy everyone", "policy edited")
+    );
+    assert_eq!(
+        source.most_at_once.load(Ordering::SeqCst),
+        1,
+        "one read of a role at a time"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_failed_read_before_a_refusal_is_unknown_while_the_old_copy_still_serves() {
+    let source = Scripted::remote();
+    let book = book(&[&source]);
+    let loader = role("loader");
+    book.entry(&loader, soon()).await;
+    source.answers(failing("AccessDenied: not allowed to call iam:GetRole"));
+
+    advance(10 * SECOND).await;
+    let entry = book.fresh(&loader, soon()).await;
+    assert_eq!(said(&entry), "unknown: AccessDenied: not allowed to call iam:GetRole");
+    assert_eq!(said(&book.stored(&loader).unwrap()), "policy everyone");
+    assert_eq!(said(&book.entry(&loader, soon()).await), "policy everyone");
+
+    source.answers(trusting("edited"));
+    advance(10 * SECOND).await;
+    assert_eq!(said(&book.fresh(&loader, soon()).await), "policy edited");
+    assert_eq!(
+        book.snapshot()[0].reason,
+        None,
+        "a failure is forgotten when a read succeeds"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stale_copy_serves_and_the_keeper_reads_again() {
+    let source = Scripted::remote();
+    source.takes(300 * MILLI);
+    let book = book(&[&source]);
+    let loader = role("loader");
+    let kept = Kept::start(&book, vec![]);
+    book.entry(&loader, soon()).await;
+    source.answers(trusting("edited"));
+
+    pass(600 * SECOND).await;
+    assert_eq!(source.reads(), 1, "what nobody uses is not read again");
+    let before = Instant::now();
+    assert_eq!(said(&book.entry(&loader, soon()).await), "policy everyone");
+    assert_eq!(Instant::now(), before, "a stale copy is served without waiting");
+
+    pass(SECOND).await;
+    assert_eq!(said(&book.stored(&loader).unwrap()), "policy edited");
+    assert_eq!(source.reads(), 2);
+    kept.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_copy_that_is_too_old_does_not_serve() {
+    let source = Scripted::remote();
+    let book = book(&[&source]);
+    let loader = role("loader");
+    book.entry(&loader, soon()).await;
+    source.answers(failing("no route to host"));
+
+    advance(3600 * SECOND).await;
+    assert!(book.stored(&loader).is_some());
+    assert_eq!(book.snapshot()[0].state, RoleState::Stale);
+    advance(MILLI).await;
+    assert!(book.stored(&loader).is_none());
+    assert_eq!(book.snapshot()[0].state, RoleState::TooOld);
+    let entry = book.entry(&loader, soon()).await;
+    assert_eq!(said(&entry), "unknown: no route to host");
+    assert_eq!(entry.read_at, None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn roles_that_are_named_are_read_ahead_and_refreshed_at_their_time_to_live() {
+    let source = Scripted::remote();
+    let book = book(&[&source]);
+    let wanted = vec![role("loader"), role("team/trainer")];
+    let kept = Kept::start(&book, wanted.clone());
+
+    pass(SECOND).await;
+    assert!(wanted.iter().all(|role| book.stored(role).is_some()));
+    assert_eq!(source.reads(), 2);
+
+    source.answers(trusting("edited"));
+    pass(61 * SECOND).await;
+    assert!(
+        wanted
+            .iter()
+            .all(|role| said(&book.stored(role).unwrap()) == "policy edited")
+    );
+    assert_eq!(source.reads(), 4);
+    kept.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_source_over_the_network_is_read_at_its_pace_and_admissions_go_first() {
+    let source = Scripted::remote();
+    let book = book(&[&source]);
+    let wanted: Vec<_> = (0..15).map(|number| role(&format!("ahead-{number}"))).collect();
+    let start = Instant::now();
+    let kept = Kept::start(&book, wanted.clone());
+    pass(500 * MILLI).await;
+
+    let entry = book.entry(&role("urgent"), soon()).await;
+    assert_eq!(said(&entry), "policy everyone");
+    assert!(
+        Instant::now() < start + 600 * MILLI,
+        "an admission does not queue behind read-ahead"
+    );
+
+    pass(10 * SECOND).await;
+    assert!(wanted.iter().all(|role| book.stored(role).is_some()));
+    let times = source.times();
+    for (index, first) in times.iter().enumerate() {
+        let within = times.iter().skip(index).filter(|time| **time < *first + SECOND).count();
+        assert!(within <= 5, "{within} reads in the second after read {index}");
+    }
+    kept.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_source_in_memory_is_not_limited() {
+    let source = Scripted::memory();
+    let book = book(&[&source]);
+    let start = Instant::now();
+    for number in 0..50 {
+        book.entry(&role(&format!("role-{number}")), soon()).await;
+    }
+    assert_eq!(Instant::now(), start);
+    assert_eq!(source.reads(), 50);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_admission_waits_for_its_read_timeout_or_its_deadline_whichever_is_sooner() {
+    let source = Scripted::remote();
+    source.takes(5 * SECOND);
+    let book = book(&[&source]);
+    for (name, budget, waited) in [
+        ("one", 2 * SECOND, 700 * MILLI),
+        ("two", 300 * MILLI, 300 * MILLI),
+        ("three", Duration::ZERO, Duration::ZERO),
+    ] {
+        for ask in ["entry", "fresh"] {
+            let start = Instant::now();
+            let role = role(&format!("{name}-{ask}"));
+            let entry = match ask {
+                "entry" => book.entry(&role, start + budget).await,
+                _ => book.fresh(&role, start + budget).await,
+            };
+            assert_eq!(
+                said(&entry),
+                format!("unknown: iam did not answer within {} ms", waited.as_millis())
+            );
+            assert_eq!(start.elapsed(), waited, "{ask} with {budget:?}");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_read_that_outlasts_its_admission_still_fills_the_book() {
+    let source = Scripted::remote();
+    source.takes(900 * MILLI);
+    let book = book(&[&source]);
+    let loader = role("loader");
+    let kept = Kept::start(&book, vec![]);
+    pass(MILLI).await;
+
+    assert_eq!(
+        said(&book.entry(&loader, soon()).await),
+        "unknown: iam did not answer within 700 ms"
+    );
+    pass(300 * MILLI).await;
+    assert_eq!(said(&book.stored(&loader).unwrap()), "policy everyone");
+    assert_eq!(source.reads(), 1);
+    kept.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_began_a_read_may_leave_without_spoiling_it_for_others() {
+    let source = Scripted::remote();
+    source.takes(500 * MILLI);
+    let book = book(&[&source]);
+    let loader = role("loader");
+
+    let first = tokio::spawn({
+        let (book, loader) = (Arc::clone(&book), loader.clone());
+        async move { book.entry(&loader, soon()).await }
+    });
+    sleep(100 * MILLI).await;
+    let second = tokio::spawn({
+        let (book, loader) = (Arc::clone(&book), loader.clone());
+        async move { book.entry(&loader, soon()).await }
+    });
+    sleep(100 * MILLI).await;
+    first.abort();
+    assert_eq!(said(&second.await.unwrap()), "policy everyone");
+    assert_eq!(source.reads(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_read_that_everybody_left_can_be_begun_again() {
+    let source = Scripted::remote();
+    source.takes(500 * MILLI);
+    let book = book(&[&source]);
+    let loader = role("loader");
+    assert!(
+        tokio::time::timeout(100 * MILLI, book.entry(&loader, soon()))
+            .await
+            .is_err()
+    );
+    assert_eq!(
+        source.at_once.load(Ordering::SeqCst),
+        0,
+        "nobody waits, nobody keeps the book: the read ends"
+    );
+    assert_eq!(said(&book.entry(&loader, soon()).await), "policy everyone");
+    assert_eq!(source.reads(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn after_failures_a_role_is_left_alone_for_longer_each_time_and_admissions_do_not_wait_for_nothing() {
+    let source = Scripted::remote();
+    source.answers(failing("no route to host"));
+    let book = book(&[&source]);
+    let loader = role("loader");
+    let kept = Kept::start(&book, vec![loader.clone()]);
+
+    pass(60 * SECOND).await;
+    let times = source.times();
+    let pauses: Vec<_> = times.windows(2).map(|pair| pair[1] - pair[0]).collect();
+    assert!(pauses.iter().all(|pause| *pause >= 200 * MILLI), "{pauses:?}");
+    assert!(
+        pauses.iter().all(|pause| *pause <= 5 * SECOND + 300 * MILLI),
+        "{pauses:?}"
+    );
+    assert!(
+        pauses.len() >= 10 && pauses.len() <= 40,
+        "{} reads in a minute",
+        pauses.len()
+    );
+
+    let start = Instant::now();
+    let entry = book.entry(&loader, soon()).await;
+    assert_eq!(said(&entry), "unknown: no route to host");
+    assert!(start.elapsed() <= 700 * MILLI);
+
+    source.answers(trusting("everyone"));
+    pass(6 * SECOND).await;
+    assert_eq!(
+        said(&book.stored(&loader).unwrap()),
+        "policy everyone",
+        "recovery is noticed within five seconds"
+    );
+    kept.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn throttling_of_one_role_slows_the_reads_of_all() {
+    let source = Scripted::remote();
+    source.answers(Answer::Throttled("Throttling: Rate exceeded".into()));
+    let book = book(&[&source]);
+    assert_eq!(
+        said(&book.entry(&role("one"), soon()).await),
+        "unknown: Throttling: Rate exceeded"
+    );
+    source.answers(trusting("everyone"));
+    let start = Instant::now();
+    assert_eq!(said(&book.entry(&role("two"), soon()).await), "policy everyone");
+    assert!(start.elapsed() >= 200 * MILLI, "{:?}", start.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn sources_are_asked_in_order_until_one_does_not_pass_on() {
+    let first = Scripted::new("ack", Pace::Memory);
+    let second = Scripted::new("iam", Pace::Memory);
+    first.answers(Answer::NotMine);
+    first.answers_for(&role("first"), trusting("first"));
+    first.answers_for(&role("broken"), failing("not synchronised yet"));
+    first.answers_for(&role("gone"), Answer::NoSuchRole { hint: None });
+    second.answers(trusting("second"));
+    let book = book(&[&first, &second]);
+    for (name, expected, source) in [
+        ("first", "policy first", Some("ack")),
+        ("second", "policy second", Some("iam")),
+        ("broken", "unknown: not synchronised yet", None),
+        ("gone", "no such role", Some("ack")),
+    ] {
+        let entry = book.entry(&role(name), soon()).await;
+        assert_eq!((said(&entry).as_str(), entry.source), (expected, source), "{name}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_role_that_no_source_knows_is_unknown_and_the_reason_names_them() {
+    let ack = Scripted::new("ack", Pace::Memory);
+    let crossplane = Scripted::new("crossplane", Pace::Memory);
+    ack.answers(Answer::NotMine);
+    crossplane.answers(Answer::NotMine);
+    let entry = book(&[&ack, &crossplane]).entry(&role("loader"), soon()).await;
+    assert_eq!(
+        said(&entry),
+        "unknown: no role source knows this role (asked: ack, crossplane)"
+    );
+    let entry = book(&[]).entry(&role("loader"), soon()).await;
+    assert_eq!(said(&entry), "unknown: there is no role source");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_malformed_policy_is_told_apart_and_named() {
+    let source = Scripted::memory();
+    source.answers(Answer::Role(RoleDocument {
+        policy: r#"{"Statement": 7"#.into(),
+        tags: None,
+    }));
+    let entry = book(&[&source]).entry(&role("loader"), soon()).await;
+    let said = said(&entry);
+    let expected = "malformed: the trust policy of arn:aws:iam::111122223333:role/loader is malformed: ";
+    assert!(said.starts_with(expected), "{said}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_percent_encoded_policy_is_understood() {
+    let source = Scripted::memory();
+    let Answer::Role(plain) = trusting("everyone") else {
+        unreachable!()
+    };
+    let encoded = percent_encoding::utf8_percent_encode(&plain.policy, percent_encoding::NON_ALPHANUMERIC).to_string();
+    source.answers(Answer::Role(RoleDocument {
+        policy: encoded.into(),
+        tags: plain.tags,
+    }));
+    assert_eq!(
+        said(&book(&[&source]).entry(&role("loader"), soon()).await),
+        "policy everyone"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_source_says_has_changed_is_read_again_at_once() {
+    let source = Scripted::memory();
+    let book = book(&[&source]);
+    let (used, gone) = (role("used"), role("gone"));
+    source.answers_for(&gone, Answer::NoSuchRole { hint: None });
+    let kept = Kept::start(&book, vec![used.clone(), gone.clone()]);
+    pass(SECOND).await;
+    assert_eq!(said(&book.stored(&gone).unwrap()), "no such role");
+
+    source.answers(trusting("edited"));
+    source.answers_for(&gone, trusting("created"));
+    source.changes.send_modify(|version| *version += 1);
+    pass(200 * MILLI).await;
+    assert_eq!(said(&book.stored(&used).unwrap()), "policy edited");
+    assert_eq!(said(&book.stored(&gone).unwrap()), "policy created");
+    assert_eq!((source.reads_of(&used), source.reads_of(&gone)), (2, 2));
+    kept.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_listing_fills_the_book_in_one_go() {
+    let source = Scripted::remote();
+    let wanted: Vec<_> = (0..90).map(|number| role(&format!("role-{number}"))).collect();
+    let listed = wanted.iter().map(|role| (role.clone(), document("listed"))).collect();
+    *source.listing.lock().unwrap() = Some(Ok(listed));
+    let book = book(&[&source]);
+    let kept = Kept::start(&book, wanted.clone());
+    pass(SECOND).await;
+    assert!(
+        wanted
+            .iter()
+            .all(|role| said(&book.stored(role).unwrap()) == "policy listed")
+    );
+    assert_eq!(source.reads(), 0);
+
+    // So many are due at once that they are listed again rather than read one by one.
+    pass(61 * SECOND).await;
+    assert_eq!((source.listings.load(Ordering::SeqCst), source.reads()), (2, 0));
+    kept.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_failed_listing_leaves_roles_to_be_read_one_by_one() {
+    let source = Scripted::remote();
+    *source.listing.lock().unwrap() = Some(Err("AccessDenied: iam:ListRoles".to_owned()));
+    let book = book(&[&source]);
+    let loader = role("loader");
+    let kept = Kept::start(&book, vec![loader.clone()]);
+    pass(SECOND).await;
+    assert_eq!(said(&book.stored(&loader).unwrap()), "policy everyone");
+    kept.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_listing_of_a_later_source_does_not_overrule_an_earlier_one() {
+    let first = Scripted::new("ack", Pace::Memory);
+    let second = Scripted::remote();
+    first.answers(Answer::NotMine);
+    first.answers_for(&role("both"), trusting("first"));
+    let listed = vec![(role("both"), document("second")), (role("second"), document("second"))];
+    *second.listing.lock().unwrap() = Some(Ok(listed));
+    let book = book(&[&first, &second]);
+    let kept = Kept::start(&book, vec![role("both"), role("second")]);
+    pass(SECOND).await;
+    assert_eq!(said(&book.stored(&role("both")).unwrap()), "policy first");
+    assert_eq!(said(&book.stored(&role("second")).unwrap()), "policy second");
+    kept.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_book_is_bounded_and_forgets_the_longest_unused_role_that_nobody_names() {
+    let source = Scripted::memory();
+    let book = book_with(
+        &[&source],
+        BookSettings {
+            capacity: 4,
+            ..settings()
+        },
+    );
+    let named = role("named");
+    let kept = Kept::start(&book, vec![named.clone()]);
+    pass(SECOND).await;
+    for name in ["a", "b", "c"] {
+        book.entry(&role(name), soon()).await;
+        pass(10 * MILLI).await;
+    }
+    assert!(book.stored(&role("a")).is_some(), "a is used again, b is not");
+    pass(10 * MILLI).await;
+    book.entry(&role("d"), soon()).await;
+
+    let held: Vec<_> = book.snapshot().into_iter().map(|summary| summary.arn).collect();
+    let expected: Vec<_> = ["a", "c", "d", "named"]
+        .into_iter()
+        .map(|name| role(name).to_string())
+        .collect();
+    assert_eq!(held, expected);
+    kept.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn more_named_roles_than_fit_do_not_push_each_other_out() {
+    let source = Scripted::memory();
+    let book = book_with(
+        &[&source],
+        BookSettings {
+            capacity: 4,
+            ..settings()
+        },
+    );
+    let kept = Kept::start(&book, (0..10).map(|number| role(&format!("role-{number}"))).collect());
+    pass(30 * SECOND).await;
+    assert_eq!((book.snapshot().len(), source.reads()), (4, 4));
+    kept.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn roles_that_nobody_uses_any_more_leave_the_book() {
+    let source = Scripted::memory();
+    let book = book(&[&source]);
+    let kept = Kept::start(&book, vec![role("named")]);
+    book.entry(&role("once"), soon()).await;
+    pass(2 * 3600 * SECOND).await;
+    let held: Vec<_> = book.snapshot().into_iter().map(|summary| summary.arn).collect();
+    assert_eq!(held, [role("named").to_string()]);
+    kept.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_silent_source_is_given_up_after_ten_seconds_and_counted() {
+    let source = Scripted::remote();
+    source.takes(3600 * SECOND);
+    let observer = Arc::new(Counted::default());
+    let sources = vec![Arc::clone(&source) as Arc<dyn RoleSource>];
+    let book = Book::observed(sources, settings(), Arc::clone(&observer) as Arc<dyn ReadObserver>);
+    let kept = Kept::start(&book, vec![role("loader")]);
+    pass(11 * SECOND).await;
+    assert_eq!(*observer.0.lock().unwrap(), [("iam", ReadResult::TimedOut)]);
+    let summary = &book.snapshot()[0];
+    assert_eq!(
+        (summary.state, summary.reason.as_deref()),
+        (RoleState::Failed, Some("iam did not answer within 10 s"))
+    );
+    kept.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_read_is_counted_by_source_and_result() {
+    let (ack, iam) = (Scripted::new("ack", Pace::Memory), Scripted::new("iam", Pace::Memory));
+    ack.answers(Answer::NotMine);
+    iam.answers_for(&role("gone"), Answer::NoSuchRole { hint: None });
+    iam.answers_for(&role("broken"), failing("why"));
+    let observer = Arc::new(Counted::default());
+    let sources = vec![ack as Arc<dyn RoleSource>, iam];
+    let book = Book::observed(sources, settings(), Arc::clone(&observer) as Arc<dyn ReadObserver>);
+    for name in ["here", "gone", "broken"] {
+        book.entry(&role(name), soon()).await;
+    }
+    let counted: Vec<_> = observer
+        .0
+        .lock()
+        .unwrap()
+        .iter()
+        .map(|(source, result)| format!("{source} {}", result.as_str()))
+        .collect();
+    assert_eq!(
+        counted,
+        [
+            "ack not-mine",
+            "iam role",
+            "ack not-mine",
+            "iam no-such-role",
+            "ack not-mine",
+            "iam failed"
+        ]
+    );
+    assert_eq!(
+        book.counts(),
+        [
+            (RoleState::Fresh, 2),
+            (RoleState::Stale, 0),
+            (RoleState::TooOld, 0),
+            (RoleState::Failed, 1)
+        ]
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_page_of_roles_says_what_is_held_and_why_not() {
+    let source = Scripted::memory();
+    source.answers_for(
+        &role("gone"),
+        Answer::NoSuchRole {
+            hint: Some("a role of that name exists as …: the path differs".into()),
+        },
+    );
+    source.answers_for(&role("unread"), failing("known only after apply"));
+    let book = book(&[&source]);
+    for name in ["unread", "here", "gone"] {
+        book.entry(&role(name), soon()).await;
+    }
+    advance(61 * SECOND).await;
+    let page = serde_json::to_value(book.snapshot()).unwrap();
+    let expected = serde_json::json!([
+        {"arn": role("gone").as_str(), "state": "stale", "holds": "no-such-role", "ageSeconds": 61, "source": "files",
+         "reason": "a role of that name exists as …: the path differs"},
+        {"arn": role("here").as_str(), "state": "stale", "holds": "policy", "ageSeconds": 61, "source": "files",
+         "reason": null},
+        {"arn": role("unread").as_str(), "state": "failed", "holds": null, "ageSeconds": null, "source": null,
+         "reason": "known only after apply"},
+    ]);
+    assert_eq!(page, expected);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_keeper_stops_when_told_and_sleeps_when_nothing_is_due() {
+    let source = Scripted::remote();
+    source.takes(3600 * SECOND);
+    let book = book(&[&source]);
+    let kept = Kept::start(&book, vec![role("loader")]);
+    pass(SECOND).await;
+    let start = Instant::now();
+    kept.stop().await;
+    assert_eq!(
+        start.elapsed(),
+        Duration::ZERO,
+        "a read under way does not hold up the stop"
+    );
+}

@@ -8,10 +8,15 @@
 //! Skipped strings are not checked for UTF-8 when the bytes are read with `serde_json::from_slice`; callers check the
 //! whole text first and use `from_str`, which is faster too.
 
-use std::borrow::Cow;
+mod object;
+mod text;
+
 use std::fmt;
 
 use serde::de::{Deserialize, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
+
+use self::object::json_object;
+use self::text::{Text, TextMap, TextMapVisitor};
 
 /// The ServiceAccount of a pod that names none.
 const DEFAULT_SERVICE_ACCOUNT: &str = "default";
@@ -22,73 +27,6 @@ const MIRROR_ANNOTATION: &str = "kubernetes.io/config.mirror";
 const KEPT_ANNOTATION_SUFFIXES: [&str; 3] = ["token-expiration", "skip-containers", "include-containers"];
 /// What is kept of a container's environment: names that start so.
 const KEPT_VARIABLE_PREFIX: &str = "AWS_";
-
-/// Writes a struct whose fields are all optional, and the visitor that reads it from a JSON object.
-macro_rules! json_object {
-    (
-        $(#[$meta:meta])*
-        $vis:vis struct $name:ident<'a>, $what:literal {
-            $( $(#[$field_meta:meta])* $key:literal => $field:ident: $type:ty, )*
-        }
-    ) => {
-        $(#[$meta])*
-        #[derive(Debug, Default)]
-        $vis struct $name<'a> {
-            $( $(#[$field_meta])* pub(super) $field: Option<$type>, )*
-        }
-
-        impl<'de: 'a, 'a> Deserialize<'de> for $name<'a> {
-            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                #[allow(non_camel_case_types)]
-                enum Key { $( $field, )* Unknown }
-
-                impl<'de> Deserialize<'de> for Key {
-                    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                        struct KeyVisitor;
-                        impl Visitor<'_> for KeyVisitor {
-                            type Value = Key;
-                            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                                f.write_str("a field's name")
-                            }
-                            fn visit_str<E: Error>(self, key: &str) -> Result<Key, E> {
-                                Ok(match key {
-                                    $( $key => Key::$field, )*
-                                    _ => Key::Unknown,
-                                })
-                            }
-                        }
-                        deserializer.deserialize_identifier(KeyVisitor)
-                    }
-                }
-
-                struct ObjectVisitor<'a>(std::marker::PhantomData<$name<'a>>);
-                impl<'de: 'a, 'a> Visitor<'de> for ObjectVisitor<'a> {
-                    type Value = $name<'a>;
-                    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                        f.write_str(concat!($what, " (an object)"))
-                    }
-                    fn visit_map<M: MapAccess<'de>>(self, mut map: M) -> Result<$name<'a>, M::Error> {
-                        $( let mut $field: Option<Option<$type>> = None; )*
-                        while let Some(key) = map.next_key::<Key>()? {
-                            match key {
-                                $( Key::$field => {
-                                    if $field.is_some() {
-                                        return Err(M::Error::duplicate_field($key));
-                                    }
-                                    $field = Some(map.next_value()?);
-                                } )*
-                                Key::Unknown => { map.next_value::<IgnoredAny>()?; }
-                            }
-                        }
-                        Ok($name { $( $field: $field.flatten(), )* })
-                    }
-                }
-
-                deserializer.deserialize_map(ObjectVisitor(std::marker::PhantomData))
-            }
-        }
-    };
-}
 
 json_object! {
     /// What rolegate reads of a pod.
@@ -428,63 +366,6 @@ impl<'de: 'a, 'a> Deserialize<'de> for Volume<'a> {
     }
 }
 
-/// The text of a JSON string: borrowed, unless it is written with escapes.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Text<'a>(Cow<'a, str>);
-
-impl Text<'_> {
-    pub(super) fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl<'de: 'a, 'a> Deserialize<'de> for Text<'a> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        // Not `Cow`'s own: without `#[serde(borrow)]` on a field, which no `Option` or `Vec` passes on, it always copies.
-        struct TextVisitor;
-        impl<'de> Visitor<'de> for TextVisitor {
-            type Value = Text<'de>;
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a string")
-            }
-            fn visit_borrowed_str<E: Error>(self, text: &'de str) -> Result<Text<'de>, E> {
-                Ok(Text(Cow::Borrowed(text)))
-            }
-            fn visit_str<E: Error>(self, text: &str) -> Result<Text<'de>, E> {
-                Ok(Text(Cow::Owned(text.to_owned())))
-            }
-            fn visit_string<E: Error>(self, text: String) -> Result<Text<'de>, E> {
-                Ok(Text(Cow::Owned(text)))
-            }
-        }
-        deserializer.deserialize_str(TextVisitor)
-    }
-}
-
-/// A map of texts, such as labels. A key with a null is absent; of a repeated key the last counts, as for the API server.
-#[derive(Debug, Default)]
-pub(super) struct TextMap<'a>(Vec<(Text<'a>, Text<'a>)>);
-
-impl TextMap<'_> {
-    fn get(&self, key: &str) -> Option<&str> {
-        self.0
-            .iter()
-            .rfind(|(own, _)| own.as_str() == key)
-            .map(|(_, value)| value.as_str())
-    }
-}
-
-impl<'de: 'a, 'a> Deserialize<'de> for TextMap<'a> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer
-            .deserialize_map(TextMapVisitor {
-                keep: |_| true,
-                kept: Vec::new(),
-            })
-            .map(Self)
-    }
-}
-
 /// The annotations of a pod that rolegate reads.
 #[derive(Debug, Default)]
 pub(super) struct KeptAnnotations<'a>(Vec<(Text<'a>, Text<'a>)>);
@@ -496,28 +377,6 @@ impl<'de: 'a, 'a> Deserialize<'de> for KeptAnnotations<'a> {
         deserializer
             .deserialize_map(TextMapVisitor { keep, kept: Vec::new() })
             .map(Self)
-    }
-}
-
-struct TextMapVisitor<'a> {
-    keep: fn(&str) -> bool,
-    kept: Vec<(Text<'a>, Text<'a>)>,
-}
-
-impl<'de: 'a, 'a> Visitor<'de> for TextMapVisitor<'a> {
-    type Value = Vec<(Text<'a>, Text<'a>)>;
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a map of strings (an object)")
-    }
-    fn visit_map<M: MapAccess<'de>>(mut self, mut map: M) -> Result<Self::Value, M::Error> {
-        while let Some(key) = map.next_key::<Text<'a>>()? {
-            if !(self.keep)(key.as_str()) {
-                map.next_value::<IgnoredAny>()?;
-            } else if let Some(value) = map.next_value::<Option<Text<'a>>>()? {
-                self.kept.push((key, value));
-            }
-        }
-        Ok(self.kept)
     }
 }
 

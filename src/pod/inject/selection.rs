@@ -1,0 +1,69 @@
+//! Which containers a pod's annotations choose.
+
+use std::collections::BTreeSet;
+
+use super::super::identity::AnnotationRules;
+use super::super::view::PodView;
+use super::super::{Quoted, Warning};
+
+pub(super) const SKIP_CONTAINERS: &str = "skip-containers";
+const INCLUDE_CONTAINERS: &str = "include-containers";
+
+/// Which containers a pod's annotations choose.
+pub(super) struct Selection<'p> {
+    /// Sorted. None: all.
+    include: Option<Vec<&'p str>>,
+    /// Sorted.
+    skip: Vec<&'p str>,
+}
+
+impl<'p> Selection<'p> {
+    pub(super) fn of(rules: &AnnotationRules, pod: &'p PodView<'_>) -> Self {
+        let names = |annotation| sorted_names(pod.annotation(&rules.prefix, annotation).unwrap_or_default());
+        // An include list without a name is what a template leaves behind: it chooses nothing, so all are taken.
+        let include = Some(names(INCLUDE_CONTAINERS)).filter(|include| !include.is_empty());
+        Self {
+            include,
+            skip: names(SKIP_CONTAINERS),
+        }
+    }
+
+    pub(super) fn takes(&self, name: &str) -> bool {
+        self.skip.binary_search(&name).is_err()
+            && self
+                .include
+                .as_ref()
+                .is_none_or(|include| include.binary_search(&name).is_ok())
+    }
+
+    pub(super) fn unknown_names(&self, rules: &AnnotationRules, pod: &PodView<'_>) -> Option<Warning> {
+        let include = self.include.as_ref()?;
+        let known: BTreeSet<&str> = pod
+            .containers()
+            .map(|(_, _, container)| container.name())
+            .chain(pod.ephemeral_containers().map(|(_, container)| container.name()))
+            .collect();
+        let mut unknown = include.iter().filter(|name| !known.contains(*name));
+        let first = Quoted(unknown.next()?);
+        let others = match unknown.count() {
+            0 => String::new(),
+            count => format!(" and {count} more"),
+        };
+        let key = format!("{}{INCLUDE_CONTAINERS}", rules.prefix);
+        Some(Warning::new(&format!(
+            "{key} names {first}{others}, but the pod has no such container"
+        )))
+    }
+}
+
+/// The names of a CSV text. A container's name holds no comma, blank or quote, so quoting needs no more than this.
+fn sorted_names(csv: &str) -> Vec<&str> {
+    let mut names: Vec<&str> = csv
+        .split([',', '\n'])
+        .map(|name| name.trim().trim_matches('"').trim())
+        .filter(|name| !name.is_empty())
+        .collect();
+    names.sort_unstable();
+    names.dedup();
+    names
+}

@@ -1,0 +1,85 @@
+//! Strings and maps of strings, borrowed from the text they are read from.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use serde::de::{Deserialize, Deserializer, Error, IgnoredAny, MapAccess, Visitor};
+
+/// The text of a JSON string: borrowed, unless it is written with escapes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::pod) struct Text<'a>(Cow<'a, str>);
+
+impl Text<'_> {
+    pub(in crate::pod) fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for Text<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        // Not `Cow`'s own: without `#[serde(borrow)]` on a field, which no `Option` or `Vec` passes on, it always copies.
+        struct TextVisitor;
+        impl<'de> Visitor<'de> for TextVisitor {
+            type Value = Text<'de>;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a string")
+            }
+            fn visit_borrowed_str<E: Error>(self, text: &'de str) -> Result<Text<'de>, E> {
+                Ok(Text(Cow::Borrowed(text)))
+            }
+            fn visit_str<E: Error>(self, text: &str) -> Result<Text<'de>, E> {
+                Ok(Text(Cow::Owned(text.to_owned())))
+            }
+            fn visit_string<E: Error>(self, text: String) -> Result<Text<'de>, E> {
+                Ok(Text(Cow::Owned(text)))
+            }
+        }
+        deserializer.deserialize_str(TextVisitor)
+    }
+}
+
+/// A map of texts, such as labels. A key with a null is absent; of a repeated key the last counts, as for the API server.
+#[derive(Debug, Default)]
+pub(in crate::pod) struct TextMap<'a>(Vec<(Text<'a>, Text<'a>)>);
+
+impl TextMap<'_> {
+    pub(super) fn get(&self, key: &str) -> Option<&str> {
+        self.0
+            .iter()
+            .rfind(|(own, _)| own.as_str() == key)
+            .map(|(_, value)| value.as_str())
+    }
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for TextMap<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer
+            .deserialize_map(TextMapVisitor {
+                keep: |_| true,
+                kept: Vec::new(),
+            })
+            .map(Self)
+    }
+}
+
+pub(super) struct TextMapVisitor<'a> {
+    pub(super) keep: fn(&str) -> bool,
+    pub(super) kept: Vec<(Text<'a>, Text<'a>)>,
+}
+
+impl<'de: 'a, 'a> Visitor<'de> for TextMapVisitor<'a> {
+    type Value = Vec<(Text<'a>, Text<'a>)>;
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a map of strings (an object)")
+    }
+    fn visit_map<M: MapAccess<'de>>(mut self, mut map: M) -> Result<Self::Value, M::Error> {
+        while let Some(key) = map.next_key::<Text<'a>>()? {
+            if !(self.keep)(key.as_str()) {
+                map.next_value::<IgnoredAny>()?;
+            } else if let Some(value) = map.next_value::<Option<Text<'a>>>()? {
+                self.kept.push((key, value));
+            }
+        }
+        Ok(self.kept)
+    }
+}

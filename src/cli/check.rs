@@ -3,7 +3,7 @@
 mod batch;
 mod report;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use clap::Args;
@@ -11,9 +11,9 @@ use clap::Args;
 use self::report::{LintReport, Report};
 use super::output::{self, Format, OutputArgs};
 use super::serve::RoleSourceSpec;
-use super::sources::{self, Found};
-use super::{Exit, input, values};
+use super::{Exit, input, sources, values};
 use crate::iam::{Audience, Context, Issuer, Policy, RoleArn, Subject, WebIdentity, judge, lint};
+use crate::roles::{Entry, Trust};
 
 /// What `--help` says below the flags.
 const AFTER_HELP: &str = r#"Exit codes:
@@ -130,12 +130,13 @@ pub(crate) fn run(args: CheckArgs) -> Exit {
         subject,
         audience,
     };
-    let found = match &policy {
-        Some(file) => from_file(file),
-        None => from_sources(&role_source, &role),
+    let report = Report::about(&role, &identity);
+    let report = match policy {
+        Some(file) => from_file(report, &file, &role, &identity),
+        None => from_sources(report, &role_source, &role, &identity),
     };
-    match found {
-        Ok(found) => tell(&judge_found(&found, &role, &identity), output.output),
+    match report {
+        Ok(report) => tell(&report, output.output),
         Err(message) => {
             output::error(message);
             Exit::Unclear
@@ -143,46 +144,52 @@ pub(crate) fn run(args: CheckArgs) -> Exit {
     }
 }
 
-fn from_file(file: &std::path::Path) -> Result<Found, String> {
+fn from_file(report: Report, file: &Path, role: &RoleArn, identity: &WebIdentity) -> Result<Report, String> {
     let text = input::read(file)?;
-    let origin = if file.as_os_str() == "-" {
-        "standard input".to_owned()
-    } else {
-        file.display().to_string()
-    };
-    Ok(Found::Document {
-        text,
-        tags: None,
-        origin,
+    let report = report.with_policy_from(input::name(file));
+    Ok(match Policy::parse_encoded(&text) {
+        Ok(policy) => judged(report, &policy, None, role, identity),
+        Err(error) => report.malformed(&error.to_string()),
     })
 }
 
-fn from_sources(specs: &[RoleSourceSpec], role: &RoleArn) -> Result<Found, String> {
+fn from_sources(
+    report: Report,
+    specs: &[RoleSourceSpec],
+    role: &RoleArn,
+    identity: &WebIdentity,
+) -> Result<Report, String> {
     if specs.is_empty() {
         return Err("say where the trust policy is: --policy FILE or --role-source files=DIR".to_owned());
     }
-    sources::read(specs, role)
+    let Entry { trust, source, .. } = sources::read(specs, role)?;
+    let origin = source.map_or_else(
+        || "any role source".to_owned(),
+        |source| format!("role source {source}"),
+    );
+    let report = report.with_policy_from(origin);
+    Ok(match trust {
+        Trust::Policy { policy, tags } => judged(report, &policy, tags.as_deref(), role, identity),
+        Trust::NoSuchRole { hint } => report.no_such_role(hint.as_deref()),
+        Trust::Malformed(reason) => report.malformed(&reason),
+        Trust::Unknown(reason) => report.unknown(&reason),
+    })
 }
 
-fn judge_found(found: &Found, role: &RoleArn, identity: &WebIdentity) -> Report {
-    let report = Report::about(role, identity);
-    match found {
-        Found::Unknown { reason } => report.unknown(reason),
-        Found::NoSuchRole { origin, hint } => report.no_such_role(origin, hint.as_deref()),
-        Found::Document { text, tags, origin } => match Policy::parse_encoded(text) {
-            Err(error) => report.malformed(origin, &error),
-            Ok(policy) => {
-                let context = Context {
-                    now: now(),
-                    role_tags: tags.as_deref(),
-                    ..Context::default()
-                };
-                let lints = lint(&policy, role, identity);
-                let lints = lints.into_iter().map(LintReport::from).collect();
-                report.judged(origin, judge(&policy, role, identity, &context), lints)
-            }
-        },
-    }
+fn judged(
+    report: Report,
+    policy: &Policy,
+    role_tags: Option<&[(String, String)]>,
+    role: &RoleArn,
+    identity: &WebIdentity,
+) -> Report {
+    let context = Context {
+        now: now(),
+        role_tags,
+        ..Context::default()
+    };
+    let lints = lint(policy, role, identity).into_iter().map(LintReport::from).collect();
+    report.judged(judge(policy, role, identity, &context), lints)
 }
 
 /// Seconds since the epoch; none when the clock stands before it.

@@ -21,6 +21,15 @@ pub(crate) fn open(file: &Path) -> Result<Box<dyn Read>, String> {
     Ok(Box::new(opened))
 }
 
+/// What messages call it.
+pub(crate) fn name(file: &Path) -> String {
+    if file.as_os_str() == "-" {
+        "standard input".to_owned()
+    } else {
+        file.display().to_string()
+    }
+}
+
 /// Reads a whole text.
 ///
 /// # Errors

@@ -1,5 +1,6 @@
 //! `rolegate serve`: the flags of the webhook, parsed into types.
 
+use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -301,6 +302,17 @@ impl FromStr for RoleSourceSpec {
             None if text == "crossplane" => Ok(Self::Crossplane),
             Some(("files", directory)) if !directory.is_empty() => Ok(Self::Files(directory.into())),
             _ => Err("expected iam, ack, crossplane or files=DIR".to_owned()),
+        }
+    }
+}
+
+impl fmt::Display for RoleSourceSpec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Iam => f.write_str("iam"),
+            Self::Ack => f.write_str("ack"),
+            Self::Crossplane => f.write_str("crossplane"),
+            Self::Files(directory) => write!(f, "files={}", directory.display()),
         }
     }
 }

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use crate::cli::Exit;
 use crate::cli::output::{BAD, COMMAND, DOUBT, GOOD, STRONG, Styled, fields, shell_word};
-use crate::iam::{Cause, Judgement, Lint, PolicyError, RoleArn, Verdict, WebIdentity};
+use crate::iam::{Cause, Judgement, Lint, RoleArn, Verdict, WebIdentity};
 
 /// One judgement. Its JSON is documented in `docs/reference/check.md`.
 #[derive(Debug, Serialize)]
@@ -61,6 +61,13 @@ impl Report {
         }
     }
 
+    pub(super) fn with_policy_from(self, origin: String) -> Self {
+        Self {
+            policy_from: Some(origin),
+            ..self
+        }
+    }
+
     pub(super) fn unknown(self, reason: &str) -> Self {
         Self {
             reason: reason.to_owned(),
@@ -69,11 +76,11 @@ impl Report {
         }
     }
 
-    pub(super) fn no_such_role(self, origin: &str, hint: Option<&str>) -> Self {
+    pub(super) fn no_such_role(self, hint: Option<&str>) -> Self {
         Self {
             verdict: Verdict::NotTrusted.as_str(),
             cause: Some(Cause::RoleNotFound.as_str()),
-            reason: format!("no such role in {origin}"),
+            reason: "no role of this ARN exists".to_owned(),
             hint: hint.map(str::to_owned),
             fix: None,
             exit: Exit::No,
@@ -81,17 +88,16 @@ impl Report {
         }
     }
 
-    pub(super) fn malformed(self, origin: &str, error: &PolicyError) -> Self {
+    pub(super) fn malformed(self, error: &str) -> Self {
         let reason = format!("IAM would not store this policy: {error}");
         Self {
             verdict: super::batch::MALFORMED,
             reason,
-            policy_from: Some(origin.to_owned()),
             ..self
         }
     }
 
-    pub(super) fn judged(self, origin: &str, judgement: Judgement, lints: Vec<LintReport>) -> Self {
+    pub(super) fn judged(self, judgement: Judgement, lints: Vec<LintReport>) -> Self {
         let Judgement { verdict, explanation } = judgement;
         let exit = match verdict {
             Verdict::Trusted => Exit::Yes,
@@ -103,7 +109,6 @@ impl Report {
             Some(why) => (why.cause.map(Cause::as_str), why.reason, why.hint, why.undecided_keys),
             None => (None, TRUSTED.to_owned(), None, Vec::new()),
         };
-        let policy_from = Some(origin.to_owned());
         let verdict = verdict.as_str();
         Self {
             verdict,
@@ -112,7 +117,6 @@ impl Report {
             hint,
             undecided_keys,
             lints,
-            policy_from,
             fix,
             exit,
             ..self

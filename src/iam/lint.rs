@@ -1,6 +1,12 @@
 //! What is too wide in a policy, even where it trusts.
 
-use super::{Policy, RoleArn, WebIdentity};
+use super::condition::{Entry, Polarity, Quantifier, Test, TextTest};
+use super::key::{Claim, Given, Request};
+use super::policy::{Effect, Statement};
+use super::truth::Truth;
+use super::web_identity::SERVICE_ACCOUNT;
+use super::words::quote;
+use super::{Context, Policy, RoleArn, WebIdentity};
 
 /// Something in a statement that applies to the identity's provider that lets in more than was probably meant.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -13,6 +19,158 @@ pub struct Lint {
 
 /// The lints of a policy, for the statements that trust the identity's provider.
 #[must_use]
-pub fn lint(_policy: &Policy, _role: &RoleArn, _identity: &WebIdentity) -> Vec<Lint> {
-    todo!()
+pub fn lint(policy: &Policy, role: &RoleArn, identity: &WebIdentity) -> Vec<Lint> {
+    let request = Request {
+        role,
+        identity,
+        context: &Context::default(),
+    };
+    let trusts = |statement: &&Statement| {
+        statement.effect == Effect::Allow
+            && statement.actions.mean_web_identity
+            && statement.principal(&request) == Truth::True
+    };
+    policy
+        .statements
+        .iter()
+        .filter(trusts)
+        .flat_map(|statement| lint_statement(statement, &request))
+        .collect()
+}
+
+fn lint_statement(statement: &Statement, request: &Request<'_>) -> Vec<Lint> {
+    let number = statement.number;
+    let is_about = |entry: &Entry, wanted: Claim<'_>| entry.key.claim(&request.identity.issuer) == wanted;
+    // That a claim is there, which `Null` asks, says nothing of what it holds.
+    let asks_for = |wanted: Claim<'_>| {
+        statement
+            .entries
+            .iter()
+            .any(|entry| is_about(entry, wanted) && entry.operator.test != Test::Null)
+    };
+    let mut lints = Vec::new();
+    let mut add = |code, message| lints.push(Lint { code, message });
+    if !asks_for(Claim::Subject) {
+        let message = format!(
+            "statement {number} has no condition on :sub; any ServiceAccount of the cluster may assume the role"
+        );
+        add("no-subject-condition", message);
+    }
+    if !asks_for(Claim::Audience) {
+        let message =
+            format!("statement {number} has no condition on :aud; a token for any audience of the provider will do");
+        add("no-audience-condition", message);
+    }
+    for entry in &statement.entries {
+        if is_about(entry, Claim::Subject)
+            && let Some(value) = entry
+                .values
+                .iter()
+                .find(|value| takes_every_subject(entry, &value.text))
+        {
+            let message = format!(
+                "statement {number} takes {} as the subject; any ServiceAccount of the cluster may assume the role",
+                quote(&value.text)
+            );
+            add("wildcard-subject", message);
+        }
+        if entry.operator.quantifier == Some(Quantifier::ForAllValues)
+            && matches!(entry.key.given(request), Given::Absent | Given::Unknown)
+        {
+            let message = format!(
+                "statement {number} asks ForAllValues of {}, which may be absent, and then it holds; add a Null condition or drop ForAllValues",
+                quote(entry.key.as_str())
+            );
+            add("for-all-values-absent-key", message);
+        }
+    }
+    lints
+}
+
+/// `*` alone, or with nothing but the prefix that every ServiceAccount has.
+fn takes_every_subject(entry: &Entry, value: &str) -> bool {
+    let Test::Text(TextTest::Like, Polarity::Positive) = entry.operator.test else {
+        return false;
+    };
+    let rest = value.strip_prefix(SERVICE_ACCOUNT).unwrap_or(value);
+    !rest.is_empty() && matches!(rest.trim_matches('*'), "" | ":") && rest.starts_with('*') && rest.ends_with('*')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::iam::{Audience, Issuer, Subject};
+
+    fn codes(condition: &str) -> Vec<&'static str> {
+        let policy = format!(
+            r#"{{"Version": "2012-10-17", "Statement": [
+                {{"Effect": "Allow", "Principal": {{"Service": "ec2.amazonaws.com"}}, "Action": "sts:AssumeRole"}},
+                {{"Effect": "Allow", "Action": "sts:AssumeRoleWithWebIdentity",
+                 "Principal": {{"Federated": "arn:aws:iam::111122223333:oidc-provider/i.example"}}, "Condition": {condition}}}]}}"#
+        );
+        let identity = WebIdentity {
+            issuer: Issuer::parse("i.example").unwrap(),
+            subject: Subject::service_account("jobs", "default"),
+            audience: Audience::new("sts.amazonaws.com"),
+        };
+        let role = RoleArn::parse("arn:aws:iam::111122223333:role/app").unwrap();
+        let lints = lint(&Policy::parse(&policy).unwrap(), &role, &identity);
+        assert!(
+            lints.iter().all(|lint| lint.message.starts_with("statement 2 ")),
+            "{lints:?}"
+        );
+        lints.into_iter().map(|lint| lint.code).collect()
+    }
+
+    #[test]
+    fn what_is_too_wide_is_told_even_where_it_trusts() {
+        let right = r#""i.example:aud": "sts.amazonaws.com""#;
+        for (condition, expected) in [
+            ("{}".to_owned(), vec!["no-subject-condition", "no-audience-condition"]),
+            (
+                format!(r#"{{"StringEquals": {{{right}}}}}"#),
+                vec!["no-subject-condition"],
+            ),
+            (
+                r#"{"StringEquals": {"i.example:sub": "a"}}"#.to_owned(),
+                vec!["no-audience-condition"],
+            ),
+            (
+                format!(r#"{{"StringEquals": {{{right}, "i.example:sub": "*"}}}}"#),
+                vec![],
+            ),
+            (
+                format!(r#"{{"StringLike": {{{right}, "i.example:sub": "*"}}}}"#),
+                vec!["wildcard-subject"],
+            ),
+            (
+                format!(r#"{{"StringLike": {{{right}, "i.example:sub": ["a", "system:serviceaccount:*:*"]}}}}"#),
+                vec!["wildcard-subject"],
+            ),
+            (
+                format!(r#"{{"StringLike": {{{right}, "i.example:sub": "system:serviceaccount:jobs:*"}}}}"#),
+                vec![],
+            ),
+            (
+                format!(r#"{{"StringLike": {{{right}, "i.example:sub": "system:serviceaccount:*:app"}}}}"#),
+                vec![],
+            ),
+            (
+                format!(r#"{{"StringEquals": {{{right}}}, "Null": {{"i.example:sub": "false"}}}}"#),
+                vec!["no-subject-condition"],
+            ),
+            (
+                format!(
+                    r#"{{"StringEquals": {{{right}, "i.example:sub": "a"}}, "ForAllValues:StringEquals": {{"i.example:iss": "x"}}}}"#
+                ),
+                vec!["for-all-values-absent-key"],
+            ),
+            (
+                r#"{"ForAllValues:StringEquals": {"i.example:aud": "x", "i.example:sub": "a"}}"#.to_owned(),
+                vec![],
+            ),
+        ] {
+            assert_eq!(codes(&condition), expected, "{condition}");
+        }
+    }
 }

@@ -215,7 +215,7 @@ fn colon_parts(text: &str) -> Option<Vec<i64>> {
     if text.contains(':') {
         return text.split(':').map(two_digits).collect();
     }
-    if text.len() % 2 != 0 {
+    if !text.len().is_multiple_of(2) {
         return None;
     }
     (0..text.len() / 2)

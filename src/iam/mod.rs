@@ -5,6 +5,7 @@
 
 pub mod arn;
 mod condition;
+mod difference;
 pub mod evaluate;
 pub mod explain;
 mod glob;

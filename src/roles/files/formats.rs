@@ -58,7 +58,13 @@ pub(super) struct Flaw {
 /// Reads the roles of a file at a path below the directory.
 pub(super) fn read(bytes: &[u8], below: &Path) -> Result<Vec<FoundRole>, Flaw> {
     let text = utf8(bytes)?;
-    let keys = serde_json::from_str::<Keys>(text).map_err(|error| flaw(&error, "expected JSON,"))?;
+    if text.trim_ascii().is_empty() {
+        return Err(first_line(format!("is empty; expected {FORMATS}")));
+    }
+    let keys = serde_json::from_str::<Keys>(text).map_err(|error| match error.is_data() {
+        true => flaw(&error, ""),
+        false => flaw(&error, "expected JSON, but: "),
+    })?;
     if keys.has("RoleDetailList") {
         let output = parse::<AuthorizationDetails>(text, "the output of `aws iam get-account-authorization-details`")?;
         Ok(output.roles.into_iter().filter_map(CliRole::found).collect())
@@ -263,7 +269,7 @@ impl<'de> Deserialize<'de> for Keys {
 }
 
 fn parse<'a, T: Deserialize<'a>>(text: &'a str, format: &str) -> Result<T, Flaw> {
-    serde_json::from_str(text).map_err(|error| flaw(&error, &format!("looks like {format}, but:")))
+    serde_json::from_str(text).map_err(|error| flaw(&error, &format!("looks like {format}, but: ")))
 }
 
 fn flaw(error: &serde_json::Error, introduction: &str) -> Flaw {
@@ -275,7 +281,7 @@ fn flaw(error: &serde_json::Error, introduction: &str) -> Flaw {
     let message: String = message.chars().flat_map(one_line).collect();
     Flaw {
         position: Some((line.max(1), column.max(1))),
-        problem: format!("{introduction} {message}"),
+        problem: format!("{introduction}{message}"),
     }
 }
 

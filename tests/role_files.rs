@@ -1,0 +1,775 @@
+//! The role source `files=DIR`: formats, errors with their place, and what happens to files that change.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::FutureExt;
+use rolegate::iam::RoleArn;
+use rolegate::roles::{Answer, Book, BookSettings, FileRoles, RoleSource, Trust, WhenMissing};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+/// A directory of files, and the source over it.
+struct Dir(TempDir);
+
+impl Dir {
+    fn new(files: &[(&str, &str)]) -> Self {
+        let dir = Self(TempDir::new().unwrap());
+        for (path, text) in files {
+            dir.write(path, text);
+        }
+        dir
+    }
+
+    fn path(&self) -> &Path {
+        self.0.path()
+    }
+
+    fn write(&self, path: &str, text: impl AsRef<[u8]>) {
+        let path = self.path().join(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    }
+
+    fn open(&self) -> FileRoles {
+        self.open_as(WhenMissing::NoSuchRole)
+    }
+
+    fn open_as(&self, when_missing: WhenMissing) -> FileRoles {
+        FileRoles::open(self.path(), when_missing, FileRoles::POLL).unwrap()
+    }
+
+    /// The error of the start, with the directory written as DIR.
+    fn error(&self) -> String {
+        let error = FileRoles::open(self.path(), WhenMissing::NoSuchRole, FileRoles::POLL).unwrap_err();
+        error.to_string().replace(&self.path().display().to_string(), "DIR")
+    }
+}
+
+fn policy(sid: &str) -> Value {
+    json!({
+        "Version": "2012-10-17",
+        "Statement": [{
+            "Sid": sid,
+            "Effect": "Allow",
+            "Principal": {"Federated": "arn:aws:iam::111122223333:oidc-provider/oidc.eks.us-west-2.amazonaws.com/id/EXAMPLED539D4633E53DE1B71EXAMPLE"},
+            "Action": "sts:AssumeRoleWithWebIdentity"
+        }]
+    })
+}
+
+fn arn(path_and_name: &str) -> String {
+    format!("arn:aws:iam::111122223333:role/{path_and_name}")
+}
+
+/// A role as the AWS CLI prints it.
+fn cli_role(path_and_name: &str, policy: &Value) -> Value {
+    json!({
+        "Path": "/", "RoleName": path_and_name, "RoleId": "AROAEXAMPLE", "Arn": arn(path_and_name),
+        "CreateDate": "2026-01-01T00:00:00+00:00", "AssumeRolePolicyDocument": policy, "MaxSessionDuration": 3600
+    })
+}
+
+fn get_role(path_and_name: &str, sid: &str) -> String {
+    json!({"Role": cli_role(path_and_name, &policy(sid))}).to_string()
+}
+
+fn ask(source: &FileRoles, arn: &str) -> Answer {
+    source
+        .read(&RoleArn::parse(arn).unwrap())
+        .now_or_never()
+        .expect("files answer from memory")
+}
+
+/// What the source says, in words: the policy's Sid, or why there is none.
+fn said(source: &FileRoles, arn: &str) -> String {
+    match ask(source, arn) {
+        Answer::Role(document) => {
+            let text = percent_encoding::percent_decode_str(&document.policy)
+                .decode_utf8_lossy()
+                .into_owned();
+            let policy: Value = serde_json::from_str(&text).unwrap_or(Value::Null);
+            format!("policy {}", policy["Statement"][0]["Sid"].as_str().unwrap_or("?"))
+        }
+        Answer::NoSuchRole { hint: None } => "no such role".to_owned(),
+        Answer::NoSuchRole { hint: Some(hint) } => format!("no such role: {hint}"),
+        Answer::NotMine => "not mine".to_owned(),
+        Answer::Failed(reason) | Answer::Throttled(reason) => format!("failed: {reason}"),
+    }
+}
+
+#[test]
+fn what_the_aws_cli_prints_is_understood() {
+    let details = json!({
+        "UserDetailList": [], "GroupDetailList": [], "Policies": [],
+        "RoleDetailList": [cli_role("detailed", &policy("details"))]
+    });
+    let list = json!({"Roles": [cli_role("one", &policy("one")), cli_role("team/two", &policy("two"))]});
+    let dir = Dir::new(&[
+        ("get.json", &get_role("single", "single")),
+        ("deep/down/list.json", &list.to_string()),
+        ("details.json", &details.to_string()),
+        ("README.md", "not JSON, not read"),
+        ("notes.json.bak", "{"),
+    ]);
+    let source = dir.open();
+    for (name, sid) in [
+        ("single", "single"),
+        ("one", "one"),
+        ("team/two", "two"),
+        ("detailed", "details"),
+    ] {
+        assert_eq!(said(&source, &arn(name)), format!("policy {sid}"), "{name}");
+    }
+    assert_eq!(source.len(), 4);
+}
+
+#[test]
+fn a_policy_may_be_an_object_json_text_or_percent_encoded() {
+    let text = policy("x").to_string();
+    let encoded = percent_encoding::utf8_percent_encode(&text, percent_encoding::NON_ALPHANUMERIC).to_string();
+    let roles = [
+        ("object", policy("x")),
+        ("text", json!(text)),
+        ("encoded", json!(encoded)),
+    ]
+    .map(|(name, policy)| cli_role(name, &policy));
+    let dir = Dir::new(&[("list.json", &json!({ "Roles": roles }).to_string())]);
+    let source = dir.open();
+    for name in ["object", "text", "encoded"] {
+        assert_eq!(said(&source, &arn(name)), "policy x", "{name}");
+    }
+}
+
+#[test]
+fn a_policy_object_is_kept_byte_for_byte_so_that_a_repeated_key_is_still_seen() {
+    let policy = r#"{ "Version": "2012-10-17",  "Statement": [], "Statement": [] }"#;
+    let file = format!(
+        r#"{{"Role": {{"Arn": "{}", "AssumeRolePolicyDocument": {policy}}}}}"#,
+        arn("odd")
+    );
+    let dir = Dir::new(&[("get.json", &file)]);
+    let Answer::Role(document) = ask(&dir.open(), &arn("odd")) else {
+        panic!("not a role")
+    };
+    assert_eq!(&*document.policy, policy);
+}
+
+#[test]
+fn tags_come_along_when_the_file_has_them() {
+    let mut role = cli_role("tagged", &policy("x"));
+    role["Tags"] = json!([{"Key": "team", "Value": "data"}]);
+    let untagged = cli_role("untagged", &policy("x"));
+    let dir = Dir::new(&[
+        (
+            "a.json",
+            &json!({"Roles": [cli_role("tagged", &policy("x")), untagged]}).to_string(),
+        ),
+        ("b.json", &json!({ "Role": role }).to_string()),
+    ]);
+    let source = dir.open();
+    let tags = |name| match ask(&source, &arn(name)) {
+        Answer::Role(document) => document.tags,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(
+        tags("tagged").as_deref(),
+        Some([("team".to_owned(), "data".to_owned())].as_slice())
+    );
+    assert_eq!(tags("untagged"), None);
+}
+
+#[test]
+fn a_bare_policy_belongs_to_the_role_of_its_path_in_any_partition() {
+    let dir = Dir::new(&[
+        ("111122223333/loader.json", &policy("plain").to_string()),
+        ("111122223333/team/data/loader.json", &policy("with path").to_string()),
+    ]);
+    let source = dir.open();
+    for (arn, expected) in [
+        ("arn:aws:iam::111122223333:role/loader", "policy plain"),
+        ("arn:aws-cn:iam::111122223333:role/loader", "policy plain"),
+        ("arn:aws:iam::111122223333:role/team/data/loader", "policy with path"),
+    ] {
+        assert_eq!(said(&source, arn), expected, "{arn}");
+    }
+    assert_eq!(
+        said(&source, "arn:aws:iam::444455556666:role/loader"),
+        "no such role: a role of that name exists as role/loader in 111122223333: the account differs"
+    );
+}
+
+#[test]
+fn roles_of_aws_services_in_a_listing_do_no_harm() {
+    let mut linked = cli_role(
+        "aws-service-role/eks.amazonaws.com/AWSServiceRoleForAmazonEKS",
+        &policy("x"),
+    );
+    linked["Path"] = json!("/aws-service-role/eks.amazonaws.com/");
+    let sso = cli_role(
+        "aws-reserved/sso.amazonaws.com/AWSReservedSSO_Admin_0123456789abcdef",
+        &policy("x"),
+    );
+    let list = json!({"Roles": [linked, sso, cli_role("mine", &policy("mine"))]});
+    let dir = Dir::new(&[("list.json", &list.to_string())]);
+    assert_eq!(said(&dir.open(), &arn("mine")), "policy mine");
+}
+
+#[test]
+fn a_missing_role_is_told_by_what_is_nearest_to_it() {
+    let list = json!({"Roles": [cli_role("team/loader", &policy("x")), cli_role("Trainer", &policy("x"))]});
+    let dir = Dir::new(&[("list.json", &list.to_string())]);
+    let source = dir.open();
+    for (missing, expected) in [
+        (
+            "arn:aws:iam::111122223333:role/loader",
+            "no such role: a role of that name exists as arn:aws:iam::111122223333:role/team/loader: the path differs",
+        ),
+        (
+            "arn:aws:iam::111122223333:role/trainer",
+            "no such role: a role of that name exists as arn:aws:iam::111122223333:role/Trainer: the case of the name differs",
+        ),
+        (
+            "arn:aws:iam::444455556666:role/team/loader",
+            "no such role: a role of that name exists as arn:aws:iam::111122223333:role/team/loader: the account differs",
+        ),
+        (
+            "arn:aws-cn:iam::111122223333:role/team/loader",
+            "no such role: a role of that name exists as arn:aws:iam::111122223333:role/team/loader: the partition differs",
+        ),
+        ("arn:aws:iam::111122223333:role/other", "no such role"),
+    ] {
+        assert_eq!(said(&source, missing), expected, "{missing}");
+    }
+    assert_eq!(said(&dir.open_as(WhenMissing::NotMine), &arn("loader")), "not mine");
+}
+
+/// A resource of Terraform.
+fn resource(address: &str, values: &Value) -> Value {
+    json!({"address": address, "mode": "managed", "type": "aws_iam_role", "name": "x",
+           "provider_name": "registry.terraform.io/hashicorp/aws", "schema_version": 0, "values": values})
+}
+
+fn terraform_values(path: &str, name: &str, sid: Option<&str>) -> Value {
+    let mut values = json!({"path": path, "name": name, "tags": null, "tags_all": {"team": "data"}});
+    if let Some(sid) = sid {
+        values["assume_role_policy"] = json!(policy(sid).to_string());
+    }
+    values
+}
+
+fn with_arn(mut values: Value) -> Value {
+    let path = values["path"].as_str().unwrap().trim_start_matches('/');
+    values["arn"] = json!(arn(&format!("{path}{}", values["name"].as_str().unwrap())));
+    values
+}
+
+fn module(resources: &[Value]) -> Value {
+    json!({"root_module": {"resources": resources}})
+}
+
+#[test]
+fn a_terraform_state_tells_its_roles_in_child_modules_too() {
+    let other = json!({"address": "aws_s3_bucket.b", "mode": "managed", "type": "aws_s3_bucket", "name": "b",
+                       "values": {"arn": ["odd"], "name": 7, "path": {}, "tags": []}});
+    let inner = json!({"address": "module.a.module.b", "resources": [
+        resource("module.a.module.b.aws_iam_role.x", &with_arn(terraform_values("/team/", "inner", Some("inner"))))]});
+    let state = json!({
+        "format_version": "1.0", "terraform_version": "1.9.0",
+        "values": {"root_module": {
+            "resources": [resource("aws_iam_role.x", &with_arn(terraform_values("/", "outer", Some("outer")))), other],
+            "child_modules": [{"address": "module.a", "child_modules": [inner]}]
+        }}
+    });
+    let dir = Dir::new(&[
+        ("state.json", &state.to_string()),
+        ("empty.json", r#"{"format_version":"1.0"}"#),
+    ]);
+    let source = dir.open();
+    assert_eq!(said(&source, &arn("outer")), "policy outer");
+    assert_eq!(said(&source, &arn("team/inner")), "policy inner");
+    let Answer::Role(document) = ask(&source, &arn("outer")) else {
+        panic!("not a role")
+    };
+    assert_eq!(
+        document.tags.as_deref(),
+        Some([("team".to_owned(), "data".to_owned())].as_slice())
+    );
+}
+
+#[test]
+fn a_terraform_plan_tells_what_will_be() {
+    let changed = "aws_iam_role.changed";
+    let replaced = "aws_iam_role.replaced";
+    let looked_up = json!({"address": "data.aws_iam_role.read", "mode": "data", "type": "aws_iam_role", "name": "read",
+                           "values": with_arn(terraform_values("/", "read", Some("read")))});
+    let plan = json!({
+        "format_version": "1.2", "terraform_version": "1.9.0",
+        "planned_values": module(&[
+            resource(changed, &with_arn(terraform_values("/", "changed", Some("after")))),
+            resource(replaced, &terraform_values("/", "replaced", Some("after"))),
+            resource("aws_iam_role.waiting", &with_arn(terraform_values("/", "waiting", None))),
+            resource("aws_iam_role.new", &terraform_values("/team/", "new", Some("new"))),
+            resource("aws_iam_role.new_waiting", &terraform_values("/", "new-waiting", None)),
+            resource("aws_iam_role.nameless", &json!({"path": "/", "name_prefix": "job-"})),
+        ]),
+        "resource_changes": [], "configuration": {},
+        "prior_state": {"format_version": "1.0", "values": module(&[
+            resource(changed, &with_arn(terraform_values("/", "changed", Some("before")))),
+            resource(replaced, &with_arn(terraform_values("/", "replaced", Some("before")))),
+            resource("aws_iam_role.destroyed", &with_arn(terraform_values("/", "destroyed", Some("before")))),
+            looked_up,
+        ])}
+    });
+    let dir = Dir::new(&[("plan.json", &plan.to_string())]);
+    let source = dir.open();
+    for (name, expected) in [
+        ("changed", "policy after"),
+        ("replaced", "policy after"),
+        (
+            "waiting",
+            "failed: the trust policy of aws_iam_role.waiting is known only after apply (plan.json)",
+        ),
+        ("team/new", "policy new"),
+        (
+            "new-waiting",
+            "failed: the trust policy of aws_iam_role.new_waiting is known only after apply (plan.json)",
+        ),
+        ("destroyed", "no such role"),
+        ("read", "policy read"),
+        ("new", "no such role"),
+    ] {
+        assert_eq!(said(&source, &arn(name)), expected, "{name}");
+    }
+    assert_eq!(
+        said(&source, "arn:aws:iam::444455556666:role/replaced"),
+        "no such role: a role of that name exists as arn:aws:iam::111122223333:role/replaced: the account differs"
+    );
+}
+
+#[test]
+fn a_planned_role_belongs_to_the_account_that_the_configuration_reads() {
+    let identity = json!({"address": "data.aws_caller_identity.current", "mode": "data", "type": "aws_caller_identity",
+                          "name": "current", "values": {"account_id": "111122223333"}});
+    let new = resource("aws_iam_role.new", &terraform_values("/", "new", Some("new")));
+    let plan = |prior: &[Value]| {
+        json!({"format_version": "1.2", "planned_values": module(&[new.clone()]), "prior_state": {"values": module(prior)}})
+            .to_string()
+    };
+    let elsewhere = "arn:aws:iam::444455556666:role/new";
+
+    let known = Dir::new(&[("plan.json", &plan(&[identity]))]).open();
+    assert_eq!(said(&known, &arn("new")), "policy new");
+    assert!(
+        said(&known, elsewhere).starts_with("no such role"),
+        "{}",
+        said(&known, elsewhere)
+    );
+
+    let unknown = Dir::new(&[("plan.json", &plan(&[]))]).open();
+    assert_eq!(said(&unknown, &arn("new")), "policy new");
+    assert_eq!(said(&unknown, elsewhere), "policy new");
+}
+
+#[test]
+fn plans_that_each_make_a_role_of_the_same_name_leave_it_open_which_is_meant() {
+    let plan = |sid| {
+        let new = resource("aws_iam_role.new", &terraform_values("/", "new", Some(sid)));
+        json!({"format_version": "1.2", "planned_values": module(&[new])}).to_string()
+    };
+    let dir = Dir::new(&[("dev.json", &plan("dev")), ("prod.json", &plan("prod"))]);
+    let said_of_both = said(&dir.open(), &arn("new")).replace(&dir.path().display().to_string(), "DIR");
+    assert_eq!(
+        said_of_both,
+        "failed: DIR/dev.json and DIR/prod.json plan different roles of that path and name and do not say in which account"
+    );
+    dir.write("known.json", get_role("new", "known"));
+    assert_eq!(said(&dir.open(), &arn("new")), "policy known");
+}
+
+#[test]
+fn a_file_that_is_not_understood_stops_the_start_and_says_where() {
+    let cases: &[(&str, &str, &str)] = &[
+        (
+            "empty.json",
+            " \n",
+            "DIR/empty.json:1:1: is empty; expected the output of `aws iam get-role`, `aws iam list-roles` or `aws iam \
+             get-account-authorization-details`, `terraform show -json` of a plan or a state, or a trust policy at \
+             ACCOUNT/PATH/NAME.json",
+        ),
+        (
+            "cut.json",
+            "{\n  \"Role\": {\n",
+            "DIR/cut.json:3:1: expected JSON, but: EOF while parsing an object",
+        ),
+        (
+            "comma.json",
+            "{\n  \"Role\": {},\n}",
+            "DIR/comma.json:3:1: expected JSON, but: trailing comma",
+        ),
+        (
+            "no-arn.json",
+            "{\"Role\": {\n  \"AssumeRolePolicyDocument\": {}\n}}",
+            "DIR/no-arn.json:3:1: looks like the output of `aws iam get-role`, but: missing field `Arn`",
+        ),
+        (
+            "no-policy.json",
+            "{\"Roles\": [\n  {\"Arn\": \"arn:aws:iam::111122223333:role/x\"}\n]}",
+            "DIR/no-policy.json:2:45: looks like the output of `aws iam list-roles`, but: missing field \
+             `AssumeRolePolicyDocument`",
+        ),
+        (
+            "twice.json",
+            "{} {}",
+            "DIR/twice.json:1:4: expected JSON, but: trailing characters",
+        ),
+        (
+            "loader.json",
+            r#"{"Version": "2012-10-17", "Statement": []}"#,
+            "DIR/loader.json:1:1: a trust policy without its role must lie at ACCOUNT/PATH/NAME.json, e.g. \
+             111122223333/team/loader.json: it lies in no account's directory",
+        ),
+        (
+            "team/loader.json",
+            r#"{"Version": "2012-10-17", "Statement": []}"#,
+            "DIR/team/loader.json:1:1: a trust policy without its role must lie at ACCOUNT/PATH/NAME.json, e.g. \
+             111122223333/team/loader.json: the first directory is not an account of twelve digits",
+        ),
+        (
+            "terraform.tfstate.json",
+            r#"{"version": 4, "terraform_version": "1.9.0", "serial": 1, "lineage": "x", "resources": []}"#,
+            "DIR/terraform.tfstate.json:1:1: this is Terraform's own state file; write it with `terraform show -json` instead",
+        ),
+    ];
+    for (path, text, expected) in cases {
+        assert_eq!(Dir::new(&[(path, text)]).error(), *expected, "{path}");
+    }
+}
+
+#[test]
+fn json_that_holds_no_role_stops_the_start_and_says_what_is_understood() {
+    for (text, found) in [
+        (r#"{"hello": "world"}"#, "holds no role that can be read; expected "),
+        ("[]", "invalid type: sequence, expected an object: "),
+        ("7", "invalid type: integer `7`, expected an object: "),
+        ("null", "invalid type: null, expected an object: "),
+    ] {
+        let error = Dir::new(&[("x.json", text)]).error();
+        let expected = format!(
+            "{found}the output of `aws iam get-role`, `aws iam list-roles` or `aws iam get-account-authorization-details`, \
+             `terraform show -json` of a plan or a state, or a trust policy at ACCOUNT/PATH/NAME.json"
+        );
+        assert!(error.starts_with("DIR/x.json:1:"), "{error}");
+        assert!(error.ends_with(&expected), "{error}\nshould end with\n{expected}");
+    }
+}
+
+#[test]
+fn an_arn_that_is_none_is_named_with_its_line() {
+    let user = "{\"Role\": {\n\"Arn\": \"arn:aws:iam::111122223333:user/x\",\n\"AssumeRolePolicyDocument\": {}}}";
+    let error = Dir::new(&[("user.json", user)]).error();
+    let expected = "DIR/user.json:2:41: looks like the output of `aws iam get-role`, but: expected a role's ARN, found \
+                    \"arn:aws:iam::111122223333:user/x\": ";
+    assert!(error.starts_with(expected), "{error}");
+
+    let mut values = terraform_values("/", "x", Some("x"));
+    values["arn"] = json!("arn:aws:iam::1:role/x");
+    let state = json!({"format_version": "1.0", "values": module(&[resource("aws_iam_role.x", &values)])});
+    let error = Dir::new(&[("state.json", &serde_json::to_string_pretty(&state).unwrap())]).error();
+    assert!(error.starts_with("DIR/state.json:"), "{error}");
+    assert!(
+        error.contains(": aws_iam_role.x: expected a role's ARN, found \"arn:aws:iam::1:role/x\": "),
+        "{error}"
+    );
+    assert!(!error.contains(":1:1:"), "{error}");
+}
+
+#[test]
+fn bytes_that_are_no_text_and_brackets_without_end_are_errors_like_any_other() {
+    let dir = Dir::new(&[]);
+    dir.write("bytes.json", b"{\n \"Role\": \"\xff\"}");
+    assert_eq!(
+        dir.error(),
+        "DIR/bytes.json:2:11: expected JSON in UTF-8, found a byte that is not"
+    );
+
+    let deep = format!("{{\"Roles\": {}", "[".repeat(100_000));
+    let error = Dir::new(&[("deep.json", &deep)]).error();
+    assert!(error.starts_with("DIR/deep.json:1:"), "{error}");
+    let deep = format!("{{\"Roles\": {}{}}}", "[".repeat(100_000), "]".repeat(100_000));
+    let error = Dir::new(&[("deep.json", &deep)]).error();
+    assert!(error.starts_with("DIR/deep.json:1:"), "{error}");
+}
+
+#[test]
+fn a_byte_order_mark_is_not_part_of_the_json() {
+    let dir = Dir::new(&[("get.json", &format!("\u{feff}{}", get_role("x", "x")))]);
+    assert_eq!(said(&dir.open(), &arn("x")), "policy x");
+}
+
+#[test]
+fn a_directory_that_is_not_there_stops_the_start() {
+    let dir = Dir::new(&[]);
+    let error = FileRoles::open(dir.path().join("nowhere"), WhenMissing::NoSuchRole, FileRoles::POLL).unwrap_err();
+    assert!(
+        error
+            .to_string()
+            .ends_with("/nowhere: cannot be read: No such file or directory (os error 2)"),
+        "{error}"
+    );
+}
+
+#[test]
+fn two_files_that_define_a_role_differently_stop_the_start_and_are_both_named() {
+    let dir = Dir::new(&[("a.json", &get_role("x", "a")), ("b.json", &get_role("x", "b"))]);
+    let expected = format!(
+        "DIR/b.json: defines {} differently from DIR/a.json; keep one of the two",
+        arn("x")
+    );
+    assert_eq!(dir.error(), expected);
+
+    let bare = ("111122223333/x.json", &*policy("bare").to_string());
+    let dir = Dir::new(&[bare, ("z.json", &get_role("x", "z"))]);
+    let error = dir.error();
+    assert!(
+        error.contains("DIR/z.json") && error.contains("DIR/111122223333/x.json"),
+        "{error}"
+    );
+
+    let same_file = json!({"Roles": [cli_role("x", &policy("a")), cli_role("x", &policy("b"))]});
+    let error = Dir::new(&[("list.json", &same_file.to_string())]).error();
+    assert_eq!(
+        error,
+        format!(
+            "DIR/list.json: defines {} differently from this file; keep one of the two",
+            arn("x")
+        )
+    );
+}
+
+#[test]
+fn two_files_that_say_the_same_in_other_words_agree() {
+    let pretty = serde_json::to_string_pretty(&json!({"Role": cli_role("x", &policy("same"))})).unwrap();
+    let as_text = json!({"Role": cli_role("x", &json!(policy("same").to_string()))}).to_string();
+    let dir = Dir::new(&[
+        ("a.json", &get_role("x", "same")),
+        ("b.json", &pretty),
+        ("c.json", &as_text),
+        ("111122223333/x.json", &policy("same").to_string()),
+    ]);
+    assert_eq!(said(&dir.open(), &arn("x")), "policy same");
+}
+
+#[test]
+fn a_malformed_policy_in_a_role_does_not_stop_the_start() {
+    let dir = Dir::new(&[
+        (
+            "get.json",
+            &json!({"Role": cli_role("x", &json!({"Statment": []}))}).to_string(),
+        ),
+        (
+            "text.json",
+            &json!({"Role": cli_role("y", &json!("{not json"))}).to_string(),
+        ),
+    ]);
+    let source = dir.open();
+    assert_eq!(said(&source, &arn("x")), "policy ?");
+    assert_eq!(said(&source, &arn("y")), "policy ?");
+}
+
+#[test]
+fn a_file_that_breaks_later_keeps_what_it_said_and_is_counted_once() {
+    let dir = Dir::new(&[("a.json", &get_role("a", "one")), ("b.json", &get_role("b", "one"))]);
+    let source = dir.open();
+    let changes = source.changes().unwrap();
+
+    dir.write("a.json", "{\"Role\": ");
+    dir.write("b.json", get_role("b", "two"));
+    source.reload();
+    source.reload();
+    assert_eq!(said(&source, &arn("a")), "policy one", "its last good content");
+    assert_eq!(
+        said(&source, &arn("b")),
+        "policy two",
+        "other files change all the same"
+    );
+    assert_eq!(
+        (source.reload_failures(), source.broken_files(), *changes.borrow()),
+        (1, 1, 1)
+    );
+
+    dir.write("a.json", "{\"Role\": {");
+    source.reload();
+    assert_eq!(
+        (source.reload_failures(), *changes.borrow()),
+        (2, 1),
+        "another mistake is another failure"
+    );
+
+    dir.write("a.json", get_role("a", "two"));
+    source.reload();
+    assert_eq!(said(&source, &arn("a")), "policy two");
+    assert_eq!(
+        (source.reload_failures(), source.broken_files(), *changes.borrow()),
+        (2, 0, 2)
+    );
+
+    source.reload();
+    assert_eq!(*changes.borrow(), 2, "nothing changed");
+}
+
+#[test]
+fn a_broken_file_that_comes_back_as_it_was_is_good_again() {
+    let good = get_role("a", "one");
+    let dir = Dir::new(&[("a.json", &good)]);
+    let source = dir.open();
+    dir.write("a.json", "{");
+    source.reload();
+    dir.write("a.json", &good);
+    source.reload();
+    assert_eq!(
+        (said(&source, &arn("a")).as_str(), source.broken_files()),
+        ("policy one", 0)
+    );
+}
+
+#[test]
+fn files_that_come_and_go_take_their_roles_along() {
+    let dir = Dir::new(&[("a.json", &get_role("a", "one"))]);
+    let source = dir.open();
+    dir.write("new/b.json", get_role("b", "one"));
+    fs::remove_file(dir.path().join("a.json")).unwrap();
+    source.reload();
+    assert_eq!(said(&source, &arn("a")), "no such role");
+    assert_eq!(said(&source, &arn("b")), "policy one");
+}
+
+#[test]
+fn files_that_come_to_contradict_each_other_leave_everything_as_it_was() {
+    let dir = Dir::new(&[("a.json", &get_role("a", "one")), ("c.json", &get_role("c", "one"))]);
+    let source = dir.open();
+    dir.write("b.json", get_role("a", "two"));
+    dir.write("c.json", get_role("c", "two"));
+    source.reload();
+    source.reload();
+    assert_eq!(said(&source, &arn("a")), "policy one");
+    assert_eq!(said(&source, &arn("c")), "policy one");
+    assert_eq!((source.reload_failures(), source.broken_files()), (1, 1));
+
+    fs::remove_file(dir.path().join("a.json")).unwrap();
+    source.reload();
+    assert_eq!(said(&source, &arn("a")), "policy two");
+    assert_eq!(said(&source, &arn("c")), "policy two");
+    assert_eq!(source.broken_files(), 0);
+}
+
+#[test]
+fn a_directory_that_disappears_keeps_its_roles_until_it_is_back() {
+    let outer = Dir::new(&[("roles/a.json", &get_role("a", "one"))]);
+    let roles = outer.path().join("roles");
+    let source = FileRoles::open(&roles, WhenMissing::NoSuchRole, FileRoles::POLL).unwrap();
+    fs::rename(&roles, outer.path().join("elsewhere")).unwrap();
+    source.reload();
+    source.reload();
+    assert_eq!(said(&source, &arn("a")), "policy one");
+    assert_eq!((source.reload_failures(), source.broken_files()), (1, 1));
+
+    fs::rename(outer.path().join("elsewhere"), &roles).unwrap();
+    source.reload();
+    assert_eq!(
+        (said(&source, &arn("a")).as_str(), source.broken_files()),
+        ("policy one", 0)
+    );
+}
+
+/// A ConfigMap as the kubelet mounts it: generations in hidden directories, one link swapped.
+fn mount(dir: &Dir, generation: &str, files: &[(&str, &str)]) {
+    for (path, text) in files {
+        dir.write(&format!("..{generation}/{path}"), text);
+    }
+    symlink(format!("..{generation}"), dir.path().join("..data_tmp")).unwrap();
+    fs::rename(dir.path().join("..data_tmp"), dir.path().join("..data")).unwrap();
+}
+
+#[test]
+fn the_mount_of_a_config_map_is_read_once_and_again_when_it_is_swapped() {
+    let dir = Dir::new(&[]);
+    let bare = policy("one").to_string();
+    mount(
+        &dir,
+        "2026_11_22_01",
+        &[("a.json", &get_role("a", "one")), ("111122223333/b.json", &bare)],
+    );
+    symlink("..data/a.json", dir.path().join("a.json")).unwrap();
+    symlink("..data/111122223333", dir.path().join("111122223333")).unwrap();
+    let source = dir.open();
+    assert_eq!(source.len(), 2);
+    assert_eq!(said(&source, &arn("b")), "policy one");
+
+    let bare = policy("two").to_string();
+    mount(
+        &dir,
+        "2026_11_22_02",
+        &[("a.json", &get_role("a", "two")), ("111122223333/b.json", &bare)],
+    );
+    fs::remove_dir_all(dir.path().join("..2026_11_22_01")).unwrap();
+    source.reload();
+    assert_eq!(said(&source, &arn("a")), "policy two");
+    assert_eq!(said(&source, &arn("b")), "policy two");
+}
+
+#[test]
+fn a_link_that_goes_round_is_followed_once_and_a_link_to_nothing_is_named() {
+    let dir = Dir::new(&[("deep/a.json", &get_role("a", "one"))]);
+    symlink("..", dir.path().join("deep/round")).unwrap();
+    assert_eq!(said(&dir.open(), &arn("a")), "policy one");
+
+    symlink("nothing", dir.path().join("gone.json")).unwrap();
+    assert_eq!(
+        dir.error(),
+        "DIR/gone.json: cannot be read: No such file or directory (os error 2)"
+    );
+}
+
+#[tokio::test]
+async fn a_change_of_a_file_reaches_the_book_by_itself() {
+    let dir = Dir::new(&[("a.json", &get_role("a", "one"))]);
+    let source = FileRoles::open(dir.path(), WhenMissing::NoSuchRole, Duration::from_millis(10)).unwrap();
+    let settings = BookSettings {
+        ttl: Duration::from_secs(60),
+        max_stale: Duration::from_secs(3600),
+        read_timeout: Duration::from_millis(700),
+        capacity: 100,
+    };
+    let book = Book::new(vec![Arc::new(source)], settings);
+    let (a, b) = (RoleArn::parse(&arn("a")).unwrap(), RoleArn::parse(&arn("b")).unwrap());
+    let stop = CancellationToken::new();
+    let wanted = vec![a.clone(), b.clone()];
+    let keeper = tokio::spawn(Arc::clone(&book).run(move || wanted.clone(), stop.clone()));
+    let deadline = Instant::now() + Duration::from_secs(30);
+    assert!(matches!(book.entry(&b, deadline).await.trust, Trust::NoSuchRole { .. }));
+
+    dir.write("b.json", get_role("b", "created"));
+    dir.write(
+        "a.json",
+        json!({"Role": cli_role("a", &json!({"Statment": []}))}).to_string(),
+    );
+    let arrived = || {
+        let trust = |role| book.stored(role).map(|entry| entry.trust);
+        matches!(
+            (trust(&a), trust(&b)),
+            (Some(Trust::Malformed(_)), Some(Trust::Policy { .. }))
+        )
+    };
+    while !arrived() && Instant::now() < deadline {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    assert!(arrived(), "{:?}", book.snapshot());
+    stop.cancel();
+    keeper.await.unwrap();
+}

@@ -408,7 +408,7 @@ async fn a_bookmark_moves_the_version_that_a_watch_resumes_from() {
     // Versions move on without a word about ServiceAccounts, and the history up to there is forgotten.
     api.put_config_map("kube-system", "unrelated", &[]);
     let far = api.version();
-    sleep(Duration::from_millis(200)).await;
+    eventually("a bookmark says so", || api.asked().bookmarked == far).await;
     api.cut_watches();
     eventually("the watch is opened anew", || api.watched_from().last() == Some(&far)).await;
     assert_eq!(api.asked().lists, 1);

@@ -1,5 +1,7 @@
 //! ServiceAccounts of a live cluster: a watch on their metadata into a map of our own, and the direct GET.
 
+use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -7,7 +9,10 @@ use std::time::Duration;
 
 use k8s_openapi::api::core::v1::ServiceAccount;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use kube::api::{Api, PartialObjectMeta};
+use kube::Resource;
+use kube::api::Api;
+use kube::core::NamespaceResourceScope;
+use serde::{Deserialize, Deserializer};
 use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -26,8 +31,6 @@ const CONCURRENT_GETS: usize = 64;
 
 /// How long it may take to connect. A GET has a second or two in all.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
-
-type Metadata = PartialObjectMeta<ServiceAccount>;
 
 /// A client fit for the admission path: it never tries again on its own, since every request there has a deadline, and
 /// the watch has pauses of its own.
@@ -73,7 +76,7 @@ impl LiveServiceAccounts {
             list: ListNumber::default(),
             say_synced,
         };
-        let api: Api<Metadata> = Api::all(client.clone());
+        let api: Api<Account> = Api::all(client.clone());
         let watch = keep("ServiceAccounts", api, None, timing, Arc::clone(&sound), mirror);
         tasks.spawn(end.clone().run_until_cancelled_owned(watch));
         Self {
@@ -110,7 +113,7 @@ impl LiveServiceAccounts {
             return Fetched::NotFound;
         }
         let question = {
-            let api: Api<Metadata> = Api::namespaced(self.client.clone(), namespace);
+            let api: Api<Account> = Api::namespaced(self.client.clone(), namespace);
             let (rules, namespace, name) = (
                 Arc::clone(&self.rules),
                 Box::<str>::from(namespace),
@@ -171,7 +174,7 @@ impl fmt::Debug for LiveServiceAccounts {
     }
 }
 
-async fn get(api: &Api<Metadata>, rules: &AnnotationRules, namespace: &str, name: &str) -> Fetched {
+async fn get(api: &Api<Account>, rules: &AnnotationRules, namespace: &str, name: &str) -> Fetched {
     match api.get_opt(name).await {
         Ok(None) => Fetched::NotFound,
         Ok(Some(account)) => Fetched::Found {
@@ -199,6 +202,84 @@ fn identity(rules: &AnnotationRules, metadata: &ObjectMeta) -> Option<ServiceAcc
     )
 }
 
+/// What is read of a ServiceAccount: of its metadata what is needed, and of `managedFields`, which is the larger part of
+/// every page of a list, nothing.
+#[derive(Clone, Debug)]
+struct Account {
+    metadata: ObjectMeta,
+}
+
+impl<'de> Deserialize<'de> for Account {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        struct Wire {
+            metadata: Metadata,
+        }
+        #[derive(Deserialize)]
+        #[serde(rename_all = "camelCase")]
+        struct Metadata {
+            namespace: Option<String>,
+            name: Option<String>,
+            uid: Option<String>,
+            resource_version: Option<String>,
+            annotations: Option<BTreeMap<String, String>>,
+        }
+        let Wire {
+            metadata:
+                Metadata {
+                    namespace,
+                    name,
+                    uid,
+                    resource_version,
+                    annotations,
+                },
+        } = Wire::deserialize(deserializer)?;
+        let metadata = ObjectMeta {
+            namespace,
+            name,
+            uid,
+            resource_version,
+            annotations,
+            ..ObjectMeta::default()
+        };
+        Ok(Self { metadata })
+    }
+}
+
+impl Resource for Account {
+    type DynamicType = ();
+    type Scope = NamespaceResourceScope;
+
+    fn kind((): &()) -> Cow<'_, str> {
+        <ServiceAccount as Resource>::kind(&())
+    }
+
+    fn group((): &()) -> Cow<'_, str> {
+        <ServiceAccount as Resource>::group(&())
+    }
+
+    fn version((): &()) -> Cow<'_, str> {
+        <ServiceAccount as Resource>::version(&())
+    }
+
+    fn plural((): &()) -> Cow<'_, str> {
+        <ServiceAccount as Resource>::plural(&())
+    }
+
+    fn meta(&self) -> &ObjectMeta {
+        &self.metadata
+    }
+
+    fn meta_mut(&mut self) -> &mut ObjectMeta {
+        &mut self.metadata
+    }
+
+    /// Requests ask for `PartialObjectMetadata`.
+    fn metadata_api() -> bool {
+        true
+    }
+}
+
 /// Writes what the watch tells into the table.
 struct Mirror {
     rules: Arc<AnnotationRules>,
@@ -208,7 +289,7 @@ struct Mirror {
 }
 
 impl Mirror {
-    fn put(&self, account: &Metadata) {
+    fn put(&self, account: &Account) {
         let metadata = &account.metadata;
         if let (Some(namespace), Some(name)) = (&metadata.namespace, &metadata.name) {
             self.table
@@ -217,12 +298,12 @@ impl Mirror {
     }
 }
 
-impl Observer<Metadata> for Mirror {
+impl Observer<Account> for Mirror {
     fn list_began(&mut self) {
         self.list = self.list.next();
     }
 
-    fn listed(&mut self, account: Metadata) {
+    fn listed(&mut self, account: Account) {
         self.put(&account);
     }
 
@@ -232,11 +313,11 @@ impl Observer<Metadata> for Mirror {
             .send_if_modified(|synced| !std::mem::replace(synced, true));
     }
 
-    fn changed(&mut self, account: Metadata) {
+    fn changed(&mut self, account: Account) {
         self.put(&account);
     }
 
-    fn deleted(&mut self, account: Metadata) {
+    fn deleted(&mut self, account: Account) {
         if let (Some(namespace), Some(name)) = (&account.metadata.namespace, &account.metadata.name) {
             self.table.remove(namespace, name);
         }

@@ -57,6 +57,8 @@ pub struct Asked {
     pub gets: usize,
     /// GETs under way at the same time, at most.
     pub gets_at_once: usize,
+    /// The version that the last bookmark told.
+    pub bookmarked: u64,
     /// Requests of any kind, lists and watches included, that asked for whole objects and not metadata.
     pub whole: usize,
 }
@@ -588,7 +590,7 @@ impl Cursor {
     }
 
     fn next(&mut self) -> Next {
-        let state = self.shared.lock();
+        let mut state = self.shared.lock();
         if state.cuts != self.cuts {
             return Next::Cut;
         }
@@ -617,6 +619,7 @@ impl Cursor {
             if !state.held {
                 self.version = state.version;
             }
+            state.asked.bookmarked = self.version;
             let object = json!({"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1",
                 "metadata": {"resourceVersion": self.version.to_string(), "creationTimestamp": null}});
             return Next::Line(json!({"type": "BOOKMARK", "object": object}).to_string());

@@ -6,7 +6,6 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::FutureExt;
 use rolegate::iam::RoleArn;
 use rolegate::roles::{Answer, Book, BookSettings, FileRoles, RoleSource, Trust, WhenMissing};
 use serde_json::{Value, json};
@@ -80,10 +79,11 @@ fn get_role(path_and_name: &str, sid: &str) -> String {
 }
 
 fn ask(source: &FileRoles, arn: &str) -> Answer {
-    source
-        .read(&RoleArn::parse(arn).unwrap())
-        .now_or_never()
-        .expect("files answer from memory")
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    runtime.block_on(source.read(&RoleArn::parse(arn).unwrap()))
 }
 
 /// What the source says, in words: the policy's Sid, or why there is none.
@@ -734,6 +734,16 @@ fn a_link_that_goes_round_is_followed_once_and_a_link_to_nothing_is_named() {
         dir.error(),
         "DIR/gone.json: cannot be read: No such file or directory (os error 2)"
     );
+}
+
+#[test]
+fn a_role_that_is_asked_for_is_read_from_the_disk_as_it_is_now() {
+    let dir = Dir::new(&[("a.json", &get_role("a", "one"))]);
+    let source = dir.open();
+    dir.write("a.json", get_role("a", "two"));
+    // A look that is younger than this counts as now.
+    std::thread::sleep(Duration::from_millis(250));
+    assert_eq!(said(&source, &arn("a")), "policy two");
 }
 
 #[tokio::test]

@@ -21,7 +21,7 @@ use super::age::{Age, backoff};
 use super::observe::{ReadObserver, ReadResult, RoleState, RoleSummary};
 use super::pacer::{Lane, Pacer};
 use super::shelf::{Shelf, Slot, Standing};
-use super::source::{Answer, Pace, RoleDocument, RoleSource};
+use super::source::{Answer, Pace, RoleDocument, RoleSource, SourceHealth};
 use crate::iam::{Policy, RoleArn};
 
 /// How the book ages.
@@ -173,6 +173,16 @@ impl Book {
             .for_each(|slot| summaries.extend(self.core.summary(slot, now)));
         summaries.sort_unstable_by(|left, right| left.arn.cmp(&right.arn));
         summaries
+    }
+
+    /// How well each source keeps up with what it watches: for metrics.
+    #[must_use]
+    pub fn sources(&self) -> Vec<(&'static str, SourceHealth)> {
+        self.core
+            .sources
+            .iter()
+            .map(|reader| (reader.source.name(), reader.source.health()))
+            .collect()
     }
 
     /// How many roles are in each state: the metric `role_book_roles`.

@@ -1,8 +1,8 @@
 //! Trust policies from a directory of JSON files.
 //!
 //! Every `*.json` below the directory is read; `formats` tells by its content what it is. A file that cannot be understood
-//! stops the start. Later it does not: files are read again every two seconds, by content, because the mount of a ConfigMap
-//! is swapped by a symbolic link that no watch on a file sees; then
+//! stops the start. Later it does not: files are read again every two seconds and when a role is asked for, by content,
+//! because the mount of a ConfigMap is swapped by a symbolic link that no watch on a file sees; then
 //!
 //! - a file that became unreadable keeps what it said last, and every other file's changes count;
 //! - two files that contradict each other keep the whole directory as it was, since neither is known to be the right one;
@@ -20,7 +20,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use futures::FutureExt;
@@ -31,8 +31,11 @@ use tracing::{info, warn};
 
 use self::formats::{Flaw, FoundRole};
 use self::index::Index;
-use super::source::{Answer, Listing, Pace, RoleSource};
+use super::source::{Answer, Listing, Pace, RoleSource, SourceHealth};
 use crate::iam::RoleArn;
+
+/// A look at the files this recent counts as now: many roles asked for at once are one look.
+const RECENT: Duration = Duration::from_millis(200);
 
 /// What the source says of a role that no file holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,7 +55,7 @@ pub struct FileRoles {
 }
 
 impl FileRoles {
-    /// How often files are read again, unless a test is in a hurry.
+    /// How often files are read again when nobody asks, unless a test is in a hurry.
     pub const POLL: Duration = Duration::from_secs(2);
 
     /// Reads a directory.
@@ -66,6 +69,7 @@ impl FileRoles {
         poll: Duration,
     ) -> Result<Self, RoleFilesError> {
         let directory = directory.into();
+        let opened = Instant::now();
         let mut files = BTreeMap::new();
         for path in tree::json_files(&directory).map_err(RoleFilesError::unreadable)? {
             let bytes = std::fs::read(&path).map_err(|error| RoleFilesError::unreadable((path.clone(), error)))?;
@@ -85,6 +89,8 @@ impl FileRoles {
                 directory,
                 index: ArcSwap::from_pointee(index),
                 files: Mutex::new(Files { files, broken: None }),
+                opened,
+                looked: AtomicU64::new(0),
                 failures: AtomicU64::new(0),
                 broken: AtomicUsize::new(0),
                 changes: watch::Sender::new(0),
@@ -120,7 +126,15 @@ impl FileRoles {
 
     /// Reads the directory again now, and takes over what can be understood. Blocks on the file system.
     pub fn reload(&self) {
-        self.shared.reload();
+        self.shared.reload(Duration::ZERO);
+    }
+
+    /// The same where blocking harms nobody, unless somebody looked within `unless_within`.
+    async fn reload_elsewhere(&self, unless_within: Duration) {
+        let shared = Arc::clone(&self.shared);
+        if let Err(error) = tokio::task::spawn_blocking(move || shared.reload(unless_within)).await {
+            warn!(%error, "the role files could not be read again");
+        }
     }
 }
 
@@ -130,12 +144,18 @@ impl RoleSource for FileRoles {
     }
 
     fn read<'a>(&'a self, role: &'a RoleArn) -> BoxFuture<'a, Answer> {
-        let index = self.shared.index.load();
-        let answer = index.answer(role).unwrap_or_else(|| match self.when_missing {
-            WhenMissing::NotMine => Answer::NotMine,
-            WhenMissing::NoSuchRole => Answer::NoSuchRole { hint: index.hint(role) },
-        });
-        ready(answer).boxed()
+        async move {
+            // A role is read when it is new or about to be refused: an edit of a moment ago must count then.
+            if self.shared.looked_ago() >= RECENT {
+                self.reload_elsewhere(RECENT).await;
+            }
+            let index = self.shared.index.load();
+            index.answer(role).unwrap_or_else(|| match self.when_missing {
+                WhenMissing::NotMine => Answer::NotMine,
+                WhenMissing::NoSuchRole => Answer::NoSuchRole { hint: index.hint(role) },
+            })
+        }
+        .boxed()
     }
 
     fn list(&self) -> BoxFuture<'_, Listing> {
@@ -153,13 +173,17 @@ impl RoleSource for FileRoles {
     fn run(&self, stop: CancellationToken) -> BoxFuture<'_, ()> {
         async move {
             while stop.run_until_cancelled(tokio::time::sleep(self.poll)).await.is_some() {
-                let shared = Arc::clone(&self.shared);
-                if let Err(error) = tokio::task::spawn_blocking(move || shared.reload()).await {
-                    warn!(%error, "the role files could not be read again");
-                }
+                self.reload_elsewhere(Duration::ZERO).await;
             }
         }
         .boxed()
+    }
+
+    fn health(&self) -> SourceHealth {
+        SourceHealth {
+            reload_failures: self.reload_failures(),
+            broken: self.broken_files(),
+        }
     }
 }
 
@@ -210,6 +234,9 @@ struct Shared {
     directory: PathBuf,
     index: ArcSwap<Index>,
     files: Mutex<Files>,
+    opened: Instant,
+    /// When the directory was looked at last, in milliseconds after it was opened.
+    looked: AtomicU64,
     failures: AtomicU64,
     broken: AtomicUsize,
     changes: watch::Sender<u64>,
@@ -234,8 +261,20 @@ struct RoleFile {
 }
 
 impl Shared {
-    fn reload(&self) {
+    /// How long ago the directory was looked at.
+    fn looked_ago(&self) -> Duration {
+        let looked = Duration::from_millis(self.looked.load(Ordering::Relaxed));
+        self.opened.elapsed().saturating_sub(looked)
+    }
+
+    fn reload(&self, unless_within: Duration) {
         let mut state = self.files.lock().unwrap_or_else(PoisonError::into_inner);
+        // Those who waited for the lock find the work done.
+        if self.looked_ago() < unless_within {
+            return;
+        }
+        let now = u64::try_from(self.opened.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.looked.store(now, Ordering::Relaxed);
         match tree::json_files(&self.directory) {
             Err(unreadable) => {
                 let error = RoleFilesError::unreadable(unreadable);

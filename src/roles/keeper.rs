@@ -208,7 +208,7 @@ impl<'a> Keeper<'a> {
     fn list_instead(&mut self, due: usize, now: Instant) {
         let recently = self
             .last_listed
-            .is_some_and(|last| last + self.core.settings.ttl / 2 > now);
+            .is_some_and(|last| after(last, self.core.settings.ttl / 2) > now);
         if due <= LIST_ABOVE || recently {
             return;
         }
@@ -236,9 +236,9 @@ impl<'a> Keeper<'a> {
             (Some(failure), _) if failure.retry_at > now => Some(failure.retry_at),
             _ if changed => Some(now),
             // After a failure of a source that answers from memory there is no use in asking before it says that it changed.
-            (Some(failure), _) if failure.retry_at == failure.at => Some(failure.at + ttl),
+            (Some(failure), _) if failure.retry_at == failure.at => Some(after(failure.at, ttl)),
             (Some(failure), _) => Some(failure.retry_at),
-            (None, Some(held)) => Some(held.begun + ttl),
+            (None, Some(held)) => Some(after(held.begun, ttl)),
             (None, None) => Some(now),
         }
     }
@@ -350,6 +350,12 @@ impl Core {
             begun,
         }));
     }
+}
+
+/// A moment later; a time to live may be so long that the clock cannot say when it ends.
+fn after(moment: Instant, duration: Duration) -> Instant {
+    const FAR: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
+    moment.checked_add(duration.min(FAR)).unwrap_or(moment)
 }
 
 /// The listing under way; never, when there is none.

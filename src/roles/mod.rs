@@ -14,4 +14,4 @@ pub mod source;
 pub use book::{Book, BookSettings, Entry, Trust};
 pub use files::{FileRoles, RoleFilesError, WhenMissing};
 pub use observe::{ReadObserver, ReadResult, RoleState, RoleSummary};
-pub use source::{Answer, Listing, Pace, RoleDocument, RoleSource};
+pub use source::{Answer, Listing, Pace, RoleDocument, RoleSource, SourceHealth};

@@ -40,13 +40,22 @@ pub enum Answer {
 /// What a read costs, and so how the book spends reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Pace {
-    /// The source answers from what it holds already: reads are neither limited nor backed off.
+    /// The source answers from what it holds already or from the disk: reads are neither limited nor backed off.
     Memory,
     /// Each read is a call over the network: at most so many a second, and longer pauses after failures.
     Remote {
         /// Reads a second (IAM: 5, a third of what an account may).
         per_second: NonZeroU32,
     },
+}
+
+/// How well a source keeps up with what it watches: for metrics.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SourceHealth {
+    /// How often since the start a change could not be taken over.
+    pub reload_failures: u64,
+    /// How many files or objects are in a state now that could not be taken over.
+    pub broken: usize,
 }
 
 /// What [`RoleSource::list`] gives: nothing for a source that cannot list, else its roles or why it failed.
@@ -72,6 +81,11 @@ pub trait RoleSource: Send + Sync + std::fmt::Debug + 'static {
         Pace::Remote {
             per_second: NonZeroU32::MIN.saturating_add(4),
         }
+    }
+
+    /// How well it keeps up with what it watches.
+    fn health(&self) -> SourceHealth {
+        SourceHealth::default()
     }
 
     /// What the source does by itself while the program serves (watching, reading files again), until `stop`. The book

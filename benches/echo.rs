@@ -34,14 +34,21 @@ fn main() -> Result<(), Anything> {
     let address: SocketAddr = address.parse()?;
     install_crypto_provider();
     let issued = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()])?;
-    let pair = Pair::from_pem(issued.cert.pem().as_bytes(), issued.signing_key.serialize_pem().as_bytes())?;
+    let pair = Pair::from_pem(
+        issued.cert.pem().as_bytes(),
+        issued.signing_key.serialize_pem().as_bytes(),
+    )?;
     let serving = Serving::new();
     serving.swap(pair);
     let tls = acceptor(serving, None)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
         let listener = TcpListener::bind(address).await?;
-        if kind == "bare" { bare(listener, tls).await } else { face(listener, tls).await }
+        if kind == "bare" {
+            bare(listener, tls).await
+        } else {
+            face(listener, tls).await
+        }
     })
 }
 
@@ -53,21 +60,36 @@ async fn bare(listener: TcpListener, tls: TlsAcceptor) -> Result<(), Anything> {
         tokio::spawn(async move {
             if let Ok(stream) = tls.accept(stream).await {
                 // A client that goes away is no news here.
-                let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), service_fn(echo)).await;
+                let _ = http1::Builder::new()
+                    .serve_connection(TokioIo::new(stream), service_fn(echo))
+                    .await;
             }
         });
     }
 }
 
 async fn echo(request: Request<Incoming>) -> Result<Response<Full<bytes::Bytes>>, Infallible> {
-    let body = request.into_body().collect().await.map(|body| body.to_bytes()).unwrap_or_default();
+    let body = request
+        .into_body()
+        .collect()
+        .await
+        .map(|body| body.to_bytes())
+        .unwrap_or_default();
     Ok(Response::new(Full::new(body)))
 }
 
 async fn face(listener: TcpListener, tls: TlsAcceptor) -> Result<(), Anything> {
     let limits = Arc::new(Limits::default());
     let service = Arc::new(Face::new(Parrot, limits.clone()));
-    serve(listener, Transport::Tls(tls), service, limits, Lifecycle::new(), Connections::default()).await;
+    serve(
+        listener,
+        Transport::Tls(tls),
+        service,
+        limits,
+        Lifecycle::new(),
+        Connections::default(),
+    )
+    .await;
     Ok(())
 }
 

@@ -110,12 +110,12 @@ pub(crate) async fn read(
     limits: &Limits,
     expects_continue: ExpectsContinue,
 ) -> Result<Bytes, BodyError> {
-    let announced = body.size_hint().lower();
-    let result = if announced > limits.body_bytes as u64 {
-        // A client that asks first is refused before it sends anything.
-        if expects_continue == ExpectsContinue::Yes {
-            return Err(BodyError::TooLarge);
-        }
+    let too_large = body.size_hint().lower() > limits.body_bytes as u64;
+    // A client that asks first is refused before it sends anything.
+    if too_large && expects_continue == ExpectsContinue::Yes {
+        return Err(BodyError::TooLarge);
+    }
+    let result = if too_large {
         Err(BodyError::TooLarge)
     } else {
         match first_frame(&mut body, holding, limits).now_or_never() {

@@ -1,0 +1,96 @@
+//! How a server ends.
+
+use std::time::Duration;
+
+use rolegate::webhook::lifecycle::{Ending, Lifecycle, run_until_signalled};
+use rolegate::webhook::limits::Limits;
+use tokio::sync::mpsc;
+
+use crate::rig::{LONG, roomy, server, soon};
+
+#[tokio::test]
+async fn while_it_drains_it_serves_and_closes_each_connection_after_its_answer() {
+    let server = server(roomy()).await;
+    let (mut pooled, mut idle) = (server.client().connect().await, server.client().connect().await);
+    assert!(!pooled.post("/mutate", "{}").await.closes());
+    assert!(!idle.post("/mutate", "{}").await.closes());
+
+    server.life.drain();
+    let answer = pooled.post("/mutate", "{}").await;
+    assert_eq!(answer.body, "{}");
+    assert!(answer.closes());
+    pooled.until_closed().await;
+    let answer = server.client().connect().await.post("/mutate", "{}").await;
+    assert_eq!(
+        (answer.code, answer.closes()),
+        (200, true),
+        "new connections are accepted still"
+    );
+    assert!(!server.task.is_finished());
+
+    server.life.stop();
+    idle.until_closed().await;
+    soon(server.task).await.unwrap();
+}
+
+#[tokio::test]
+async fn what_is_under_way_at_the_end_is_answered() {
+    let server = server(roomy()).await;
+    let mut connection = server.client().connect().await;
+    let under_way = tokio::spawn(async move { connection.post("/validate/workloads", "{}").await });
+    server.until_waiting(1).await;
+    server.life.stop();
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    assert!(!server.task.is_finished());
+    server.let_answer(1);
+    let answer = soon(under_way).await.unwrap();
+    assert_eq!((answer.code, answer.closes()), (200, true));
+    soon(server.task).await.unwrap();
+}
+
+#[tokio::test]
+async fn nothing_holds_the_end_up_for_ever() {
+    let server = server(Limits {
+        stop: Duration::from_millis(50),
+        ..roomy()
+    })
+    .await;
+    let mut connection = server.client().connect().await;
+    tokio::spawn(async move { connection.post("/validate/workloads", "{}").await });
+    let _silent = tokio::net::TcpStream::connect(server.address).await.unwrap();
+    server.until_waiting(1).await;
+    server.life.stop();
+    soon(server.task).await.unwrap();
+}
+
+/// Signals that a test sends.
+fn signals() -> (mpsc::UnboundedSender<()>, mpsc::UnboundedReceiver<()>) {
+    mpsc::unbounded_channel()
+}
+
+#[tokio::test]
+async fn a_signal_drains_and_then_stops() {
+    let life = Lifecycle::new();
+    let (send, mut receive) = signals();
+    send.send(()).unwrap();
+    let work = life.stopped();
+    let ending = run_until_signalled(
+        &life,
+        Duration::from_millis(20),
+        async || receive.recv().await.unwrap(),
+        work,
+    );
+    assert_eq!(soon(ending).await, Ending::InOrder);
+    assert!(life.is_draining() && life.is_stopping());
+}
+
+#[tokio::test]
+async fn a_second_signal_waits_for_nothing() {
+    let life = Lifecycle::new();
+    let (send, mut receive) = signals();
+    send.send(()).unwrap();
+    send.send(()).unwrap();
+    let work = std::future::pending();
+    let ending = run_until_signalled(&life, LONG * 2, async || receive.recv().await.unwrap(), work);
+    assert_eq!(soon(ending).await, Ending::AtOnce);
+}

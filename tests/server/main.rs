@@ -1,0 +1,7 @@
+//! The server over real sockets and real TLS: each of its limits, the certificates it serves, and how it ends.
+
+mod certificates;
+mod ending;
+mod limits;
+mod requests;
+mod rig;

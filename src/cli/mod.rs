@@ -11,6 +11,7 @@ pub(crate) mod input;
 pub(crate) mod output;
 pub mod serve;
 pub(crate) mod sources;
+mod start;
 mod trust_policy;
 pub(crate) mod values;
 
@@ -94,7 +95,7 @@ pub fn run() -> ExitCode {
         }
     };
     let exit = match cli.command {
-        Subcommands::Serve(args) => serve::run(*args),
+        Subcommands::Serve(args) => serve::run(&args),
         Subcommands::Check(args) => check::run(*args),
         Subcommands::TrustPolicy(args) => trust_policy::run(args),
         Subcommands::Certs(args) => certs::run(args),

@@ -1,20 +1,25 @@
 //! `rolegate serve`: the flags of the webhook, parsed into types.
 
 use std::fmt;
+use std::io::IsTerminal as _;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
-use clap::builder::PossibleValue;
 use clap::error::ErrorKind;
 use clap::{ArgAction, Args, ValueEnum};
+use tracing::error;
 
-use super::{duration, values};
+use super::{Exit, duration, start, values};
 use crate::certs::issue::SubjectName;
-use crate::gate::Mode;
+use crate::gate::{self, Mode};
 use crate::iam::{AccountId, Audience, Issuer, Partition};
 use crate::pod::identity::EXPIRATION_SECONDS;
+use crate::telemetry::audit::{AuditTarget, Rotation};
+use crate::telemetry::log::{self, Colour, LogFormat, LogLevel};
+use crate::webhook::lifecycle::{Ending, Signals, run_until_signalled};
+use crate::webhook::tls::install_crypto_provider;
 
 const SERVING: &str = "Serving";
 const CERTIFICATES: &str = "Certificates";
@@ -125,10 +130,10 @@ pub struct ServeArgs {
     #[arg(long, value_name = "BOOL", default_value = "true", default_missing_value = "true", num_args = 0..=1, require_equals = true, action = ArgAction::Set, value_parser = values::switch, help_heading = JUDGING)]
     pub honour_skip_label: bool,
 
-    /// Where trust policies come from, asked in this order: iam, ack, crossplane, files=DIR
+    /// Where trust policies come from, asked in this order: files=DIR
     ///
-    /// May be repeated or separated by commas. A source that does not know a role passes on to the next. Default: iam in a
-    /// cluster, files=DIR/roles under --standalone DIR.
+    /// May be repeated or separated by commas. A source that does not know a role passes on to the next. Under --standalone
+    /// DIR the default is files=DIR/roles; in a cluster it must be given.
     #[arg(long, value_name = "SOURCE", value_delimiter = ',', value_parser = RoleSourceSpec::from_str, help_heading = POLICIES)]
     pub role_source: Vec<RoleSourceSpec>,
 
@@ -150,7 +155,7 @@ pub struct ServeArgs {
     #[arg(long, value_name = "DURATION", default_value = "700ms", value_parser = duration::between(MILLISECOND, SECOND.saturating_mul(30)), help_heading = POLICIES)]
     pub trust_read_timeout: Duration,
 
-    /// Prefix of the annotations and of the skip label, with or without its slash
+    /// Prefix of the annotations, with or without its slash
     #[arg(long, value_name = "PREFIX", default_value = "eks.amazonaws.com", value_parser = annotation_prefix, help_heading = IDENTITY)]
     pub annotation_prefix: AnnotationPrefix,
 
@@ -180,7 +185,7 @@ pub struct ServeArgs {
 
     /// Take a bare `path/name` in the role annotation for a role of this account
     ///
-    /// Account and partition are those of --aws-account-id and --aws-partition, else what STS GetCallerIdentity says.
+    /// Needs --aws-account-id; the partition is --aws-partition.
     #[arg(long, value_name = "BOOL", default_value = "false", default_missing_value = "true", num_args = 0..=1, require_equals = true, action = ArgAction::Set, value_parser = values::switch, help_heading = IDENTITY)]
     pub compose_role_arn: bool,
 
@@ -188,7 +193,7 @@ pub struct ServeArgs {
     #[arg(long, value_name = "ACCOUNT", value_parser = values::account, help_heading = IDENTITY)]
     pub aws_account_id: Option<AccountId>,
 
-    /// Partition of composed role ARNs: aws, aws-cn, aws-us-gov …; default with --aws-account-id: aws
+    /// Partition of composed role ARNs: aws, aws-cn, aws-us-gov … (default: aws)
     #[arg(long, value_name = "PARTITION", value_parser = values::partition, help_heading = IDENTITY)]
     pub aws_partition: Option<Partition>,
 
@@ -196,7 +201,7 @@ pub struct ServeArgs {
     ///
     /// Its key `config` holds JSON: {"NAMESPACE/NAME": {"RoleARN": …, "Audience": …, "UseRegionalSTS": …,
     /// "TokenExpiration": …}}; the namespace * stands for any. Annotations win.
-    #[arg(long, value_name = "NAMESPACE/NAME", value_parser = NamespacedName::from_str, conflicts_with = "standalone", help_heading = IDENTITY)]
+    #[arg(long, value_name = "NAMESPACE/NAME", value_parser = NamespacedName::from_str, help_heading = IDENTITY)]
     pub identity_config_map: Option<NamespacedName>,
 
     /// Set AWS_ROLE_SESSION_NAME to the pod's name
@@ -235,23 +240,24 @@ pub struct ServeArgs {
     #[arg(long, value_name = "PATH", default_value = "eks-pod-identity-token", value_parser = token_path, help_heading = POD_IDENTITY)]
     pub container_credentials_token_path: String,
 
-    /// Form of the log on standard error
-    #[arg(long, value_name = "FORMAT", default_value = "text", help_heading = TELEMETRY)]
+    /// Form of the log on standard error: text or json
+    #[arg(long, value_name = "FORMAT", default_value = "text", value_parser = LogFormat::from_str, help_heading = TELEMETRY)]
     pub log_format: LogFormat,
 
     /// The least level that is logged
     ///
-    /// Refusals and warnings are info, other decisions debug.
-    #[arg(long, value_name = "LEVEL", default_value = "info", help_heading = TELEMETRY)]
+    /// error, warn, info, debug, trace or off; also for single modules: `info,rolegate::webhook=debug`. Refusals and
+    /// warnings are info, other decisions debug.
+    #[arg(long, value_name = "LEVEL", default_value = "info", value_parser = LogLevel::from_str, help_heading = TELEMETRY)]
     pub log_level: LogLevel,
 
     /// Write one JSON line for each answer to a file, or to standard output (-)
-    #[arg(long, value_name = "FILE|-", help_heading = TELEMETRY)]
-    pub audit_log: Option<AuditLog>,
+    #[arg(long, value_name = "FILE|-", value_parser = AuditTarget::from_str, help_heading = TELEMETRY)]
+    pub audit_log: Option<AuditTarget>,
 
-    /// Begin a new audit log file every hour: FILE.2026-01-31T13
-    #[arg(long, value_name = "BOOL", default_value = "false", default_missing_value = "true", num_args = 0..=1, require_equals = true, action = ArgAction::Set, value_parser = values::switch, help_heading = TELEMETRY)]
-    pub audit_log_hourly: bool,
+    /// When a new audit log file is begun: never, or hourly as FILE.2026-01-31T13
+    #[arg(long, value_name = "WHEN", default_value = "never", value_parser = Rotation::from_str, help_heading = TELEMETRY)]
+    pub audit_log_rotate: Rotation,
 
     /// Label the metric rolegate_decisions_total with the namespace, too
     #[arg(long, value_name = "BOOL", default_value = "false", default_missing_value = "true", num_args = 0..=1, require_equals = true, action = ArgAction::Set, value_parser = values::switch, help_heading = TELEMETRY)]
@@ -277,6 +283,25 @@ pub enum RequireRole {
     Warn,
     /// Refuse it where the mode is enforce
     Enforce,
+}
+
+impl From<OnUnknown> for gate::OnUnknown {
+    fn from(typed: OnUnknown) -> Self {
+        match typed {
+            OnUnknown::Inject => Self::Inject,
+            OnUnknown::Deny => Self::Deny,
+        }
+    }
+}
+
+impl From<RequireRole> for gate::RequireRole {
+    fn from(typed: RequireRole) -> Self {
+        match typed {
+            RequireRole::Off => Self::Off,
+            RequireRole::Warn => Self::Warn,
+            RequireRole::Enforce => Self::Enforce,
+        }
+    }
 }
 
 /// A value of `--role-source`.
@@ -376,60 +401,6 @@ impl FromStr for NamespacedName {
     }
 }
 
-/// The value of `--log-format`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum LogFormat {
-    /// Lines for people
-    Text,
-    /// One JSON object a line
-    Json,
-}
-
-/// The value of `--log-level`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct LogLevel(pub tracing::Level);
-
-impl ValueEnum for LogLevel {
-    fn value_variants<'a>() -> &'a [Self] {
-        &[
-            Self(tracing::Level::ERROR),
-            Self(tracing::Level::WARN),
-            Self(tracing::Level::INFO),
-            Self(tracing::Level::DEBUG),
-            Self(tracing::Level::TRACE),
-        ]
-    }
-
-    fn to_possible_value(&self) -> Option<PossibleValue> {
-        Some(PossibleValue::new(match self.0 {
-            tracing::Level::ERROR => "error",
-            tracing::Level::WARN => "warn",
-            tracing::Level::INFO => "info",
-            tracing::Level::DEBUG => "debug",
-            tracing::Level::TRACE => "trace",
-        }))
-    }
-}
-
-/// The value of `--audit-log`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum AuditLog {
-    /// `-`.
-    StandardOutput,
-    /// Appended to this file.
-    File(PathBuf),
-}
-
-impl From<std::ffi::OsString> for AuditLog {
-    fn from(text: std::ffi::OsString) -> Self {
-        if text == "-" {
-            Self::StandardOutput
-        } else {
-            Self::File(text.into())
-        }
-    }
-}
-
 impl ServeArgs {
     /// What no flag can see alone.
     ///
@@ -444,8 +415,8 @@ impl ServeArgs {
             );
             return Err((ErrorKind::ArgumentConflict, message));
         }
-        if self.audit_log_hourly && !matches!(self.audit_log, Some(AuditLog::File(_))) {
-            let message = "--audit-log-hourly needs --audit-log FILE".to_owned();
+        if self.audit_log_rotate == Rotation::Hourly && !matches!(self.audit_log, Some(AuditTarget::File(_))) {
+            let message = "--audit-log-rotate=hourly needs --audit-log FILE".to_owned();
             return Err((ErrorKind::MissingRequiredArgument, message));
         }
         if self.listen == self.admin_listen && self.listen.port() != 0 {
@@ -469,8 +440,50 @@ impl ServeArgs {
 }
 
 /// Runs the webhook until a signal stops it.
-pub(crate) fn run(_args: ServeArgs) -> super::Exit {
-    todo!()
+pub(crate) fn run(args: &ServeArgs) -> Exit {
+    let colour = if std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+    {
+        Colour::Always
+    } else {
+        Colour::Never
+    };
+    log::init(args.log_level.clone(), args.log_format, colour);
+    install_crypto_provider();
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            error!("cannot start: no runtime: {error}");
+            return Exit::Unclear;
+        }
+    };
+    runtime.block_on(serve(args))
+}
+
+async fn serve(args: &ServeArgs) -> Exit {
+    let mut signals = match Signals::new() {
+        Ok(signals) => signals,
+        Err(error) => {
+            error!("cannot start: no signals: {error}");
+            return Exit::Unclear;
+        }
+    };
+    let started = tokio::select! {
+        started = start::start(args) => started,
+        () = signals.next() => return Exit::Yes,
+    };
+    let started = match started {
+        Ok(started) => started,
+        Err(why) => {
+            error!("cannot start: {why}");
+            return Exit::Unclear;
+        }
+    };
+    let life = started.life.clone();
+    match run_until_signalled(&life, args.drain, async || signals.next().await, started.serve()).await {
+        Ending::InOrder => Exit::Yes,
+        // As a process ends that does not take the signal over.
+        Ending::AtOnce => std::process::exit(1),
+    }
 }
 
 fn listen_address(text: &str) -> Result<SocketAddr, String> {

@@ -100,12 +100,6 @@ impl FileRoles {
         })
     }
 
-    /// How often a change could not be taken over since the start: for a metric.
-    #[must_use]
-    pub fn reload_failures(&self) -> u64 {
-        self.shared.failures.load(Ordering::Relaxed)
-    }
-
     /// How many files (or the directory as a whole, as one) are in a state now that could not be taken over: for a metric.
     #[must_use]
     pub fn broken_files(&self) -> usize {
@@ -181,7 +175,7 @@ impl RoleSource for FileRoles {
 
     fn health(&self) -> SourceHealth {
         SourceHealth {
-            reload_failures: self.reload_failures(),
+            reload_failures: self.shared.failures.load(Ordering::Relaxed),
             broken: self.broken_files(),
         }
     }

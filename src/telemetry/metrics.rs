@@ -22,6 +22,7 @@ use prometheus_client::registry::Registry;
 use super::histogram::DurationHistogram;
 use crate::gate::{Action, Mode};
 use crate::iam::verdict::{Cause, Verdict};
+use crate::roles::{ReadObserver, ReadResult};
 
 /// The content type of [`Metrics::text`].
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -113,34 +114,6 @@ pub struct Review<'a> {
     pub policy_age: Option<Duration>,
 }
 
-/// How a read of a role ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ReadResult {
-    /// The role was read.
-    Found,
-    /// It does not exist.
-    NoSuchRole,
-    /// It is another source's.
-    NotMine,
-    /// It could not be read.
-    Failed,
-}
-
-impl ReadResult {
-    const ALL: [Self; 4] = [Self::Found, Self::NoSuchRole, Self::NotMine, Self::Failed];
-
-    /// The word of the label `result`.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Found => "found",
-            Self::NoSuchRole => "no-such-role",
-            Self::NotMine => "not-mine",
-            Self::Failed => "failed",
-        }
-    }
-}
-
 /// All metrics of the process.
 #[derive(Debug)]
 pub struct Metrics {
@@ -149,7 +122,6 @@ pub struct Metrics {
     by_namespace: Option<Family<NamespaceLabels, Counter>>,
     role_reads: Family<[(&'static str, &'static str); 2], Counter>,
     role_read_durations: Family<[(&'static str, &'static str); 1], Shared<13>, MakeReadHistogram>,
-    reload_failures: Family<[(&'static str, &'static str); 1], Counter>,
     audit_dropped: Counter,
 }
 
@@ -172,12 +144,6 @@ impl Metrics {
             "How long reads of roles took",
             role_read_durations.clone(),
         );
-        let reload_failures = Family::default();
-        registry.register(
-            "reload_failures",
-            "Files and objects that could not be read again; their last good content serves on",
-            reload_failures.clone(),
-        );
         let audit_dropped = Counter::default();
         registry.register(
             "audit_log_dropped",
@@ -192,7 +158,6 @@ impl Metrics {
             by_namespace,
             role_reads,
             role_read_durations,
-            reload_failures,
             audit_dropped,
         };
         Arc::new(metrics)
@@ -217,25 +182,15 @@ impl Metrics {
         drop(self.role_read_durations.get_or_create(&[("source", source)]));
     }
 
-    /// Counts a read of a role.
-    pub fn role_read(&self, source: &'static str, result: ReadResult, elapsed: Duration) {
-        self.role_reads
-            .get_or_create(&[("source", source), ("result", result.as_str())])
-            .inc();
-        self.role_read_durations
-            .get_or_create(&[("source", source)])
-            .0
-            .observe(elapsed);
-    }
-
-    /// Makes the series of something that is read again while serving, at zero.
-    pub fn announce_reload(&self, what: &'static str) {
-        drop(self.reload_failures.get_or_create(&[("what", what)]));
-    }
-
-    /// Counts that something could not be read again.
-    pub fn reload_failed(&self, what: &'static str) {
-        self.reload_failures.get_or_create(&[("what", what)]).inc();
+    /// Adds the counter of what could not be read again while serving, read at each scrape: each thing that is re-read with
+    /// its count.
+    pub fn reload_failures(&self, read: impl Fn() -> Vec<(&'static str, u64)> + Send + Sync + 'static) {
+        self.registry().register_collector(Box::new(Scraped {
+            name: "reload_failures",
+            help: "Files and objects that could not be read again; their last good content serves on",
+            label: Some("what"),
+            read: Read::Counters(Box::new(read)),
+        }));
     }
 
     /// The counter of lines that the audit log lost.
@@ -246,12 +201,11 @@ impl Metrics {
 
     /// Adds a gauge that is read at each scrape.
     pub fn gauge(&self, name: &'static str, help: &'static str, read: impl Fn() -> f64 + Send + Sync + 'static) {
-        let read = Box::new(move || vec![("", read())]);
-        self.registry().register_collector(Box::new(Gauges {
+        self.registry().register_collector(Box::new(Scraped {
             name,
             help,
             label: None,
-            read,
+            read: Read::Gauges(Box::new(move || vec![("", read())])),
         }));
     }
 
@@ -263,11 +217,11 @@ impl Metrics {
         label: &'static str,
         read: impl Fn() -> Vec<(&'static str, f64)> + Send + Sync + 'static,
     ) {
-        self.registry().register_collector(Box::new(Gauges {
+        self.registry().register_collector(Box::new(Scraped {
             name,
             help,
             label: Some(label),
-            read: Box::new(read),
+            read: Read::Gauges(Box::new(read)),
         }));
     }
 
@@ -283,6 +237,18 @@ impl Metrics {
     /// Held while metrics are added and while one scrape is written, never for a review.
     fn registry(&self) -> MutexGuard<'_, Registry> {
         self.registry.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl ReadObserver for Metrics {
+    fn role_read(&self, source: &'static str, result: ReadResult, elapsed: Duration) {
+        self.role_reads
+            .get_or_create(&[("source", source), ("result", result.as_str())])
+            .inc();
+        self.role_read_durations
+            .get_or_create(&[("source", source)])
+            .0
+            .observe(elapsed);
     }
 }
 
@@ -495,31 +461,50 @@ fn encode_decisions(reviews: &Reviews, mut encoder: MetricEncoder<'_>) -> Result
     Ok(())
 }
 
-/// Gauges that are read when they are scraped.
-struct Gauges {
+/// What is read at each scrape rather than counted as it happens.
+struct Scraped {
     name: &'static str,
     help: &'static str,
     label: Option<&'static str>,
-    read: Box<dyn Fn() -> Vec<(&'static str, f64)> + Send + Sync>,
+    read: Read,
 }
 
-impl fmt::Debug for Gauges {
+enum Read {
+    Gauges(Box<dyn Fn() -> Vec<(&'static str, f64)> + Send + Sync>),
+    Counters(Box<dyn Fn() -> Vec<(&'static str, u64)> + Send + Sync>),
+}
+
+impl fmt::Debug for Scraped {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Gauges")
+        f.debug_struct("Scraped")
             .field("name", &self.name)
             .finish_non_exhaustive()
     }
 }
 
-impl Collector for Gauges {
+impl Collector for Scraped {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
         // Sorted and without doubles: a series that stands twice makes Prometheus refuse the whole scrape.
-        let values: BTreeMap<_, _> = (self.read)().into_iter().collect();
-        let mut encoder = encoder.encode_descriptor(self.name, self.help, None, MetricType::Gauge)?;
-        for (word, value) in values {
-            match self.label {
-                Some(label) => encoder.encode_family(&[(label, word)])?.encode_gauge(&value)?,
-                None => encoder.encode_gauge(&value)?,
+        match &self.read {
+            Read::Gauges(read) => {
+                let values: BTreeMap<_, _> = read().into_iter().collect();
+                let mut encoder = encoder.encode_descriptor(self.name, self.help, None, MetricType::Gauge)?;
+                for (word, value) in values {
+                    match self.label {
+                        Some(label) => encoder.encode_family(&[(label, word)])?.encode_gauge(&value)?,
+                        None => encoder.encode_gauge(&value)?,
+                    }
+                }
+            }
+            Read::Counters(read) => {
+                let values: BTreeMap<_, _> = read().into_iter().collect();
+                let mut encoder = encoder.encode_descriptor(self.name, self.help, None, MetricType::Counter)?;
+                for (word, value) in values {
+                    let labels: Vec<_> = self.label.map(|label| (label, word)).into_iter().collect();
+                    encoder
+                        .encode_family(&labels)?
+                        .encode_counter::<NoLabelSet, _, u64>(&value, None)?;
+                }
             }
         }
         Ok(())

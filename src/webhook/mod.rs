@@ -5,6 +5,7 @@ mod body;
 pub mod budget;
 mod connection;
 pub mod face;
+pub mod handler;
 pub mod lifecycle;
 pub mod limits;
 pub mod pods;

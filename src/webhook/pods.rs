@@ -9,6 +9,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::time::Instant;
 
 use super::review::{self, AdmissionRequest, AdmissionResponse, AuditAnnotations, Operation, ReviewError};
+use super::route::PathMode;
 use crate::cluster::container_credentials::ContainerCredentials;
 use crate::cluster::identity_map::IdentityMap;
 use crate::cluster::{Fetched, ServiceAccounts, Stored};
@@ -74,15 +75,6 @@ pub struct Knowledge {
     pub book: Arc<Book>,
 }
 
-/// The mode that a path asks for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum AskedMode {
-    /// A mode.
-    Mode(Mode),
-    /// A word that is none: served as `enforce`, so that a typing error does not open the gate.
-    Misspelt,
-}
-
 /// Whether the answer may change the pod.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Face {
@@ -92,18 +84,9 @@ pub enum Face {
     Validating,
 }
 
-/// What is sent back, and what is recorded of it.
-#[derive(Debug)]
-pub struct Answer {
-    /// The reply.
-    pub reply: Reply,
-    /// For logs, metrics and the audit log; none where the body could not be read.
-    pub record: Option<Box<Record>>,
-}
-
 /// What is sent back.
 #[derive(Debug)]
-pub enum Reply {
+pub enum Answer {
     /// 200 with an AdmissionReview.
     Review(Vec<u8>),
     /// 400: the body is no review that belongs here.
@@ -113,20 +96,20 @@ pub enum Reply {
 }
 
 /// What happened to one review.
-#[derive(Clone, Debug)]
-pub struct Record {
+#[derive(Clone, Copy, Debug)]
+pub struct Record<'a> {
     /// The request's uid.
-    pub uid: String,
+    pub uid: &'a str,
     /// The pod's namespace.
-    pub namespace: String,
-    /// The pod's name, or its `generateName` followed by `*`.
-    pub pod: String,
+    pub namespace: &'a str,
+    /// The pod's name; its `generateName` where the API server is yet to make the name.
+    pub pod: &'a str,
     /// The ServiceAccount's name.
-    pub service_account: String,
+    pub service_account: &'a str,
     /// The role that decided.
-    pub role: Option<RoleArn>,
+    pub role: Option<&'a RoleArn>,
     /// The audience judged.
-    pub audience: Option<Audience>,
+    pub audience: Option<&'a Audience>,
     /// What was known.
     pub verdict: Option<Verdict>,
     /// Why not.
@@ -139,8 +122,14 @@ pub struct Record {
     pub policy_age: Option<Duration>,
     /// Whether nothing comes of it.
     pub dry_run: bool,
-    /// The refusal or the first warning, for the log.
-    pub message: Option<String>,
+    /// The refusal, the first warning, or why nothing could be said: what deserves a line of the log.
+    pub message: Option<&'a str>,
+}
+
+/// Told of each review of a pod that was answered.
+pub trait Recorder {
+    /// Once a review, before its answer is sent.
+    fn record(&self, record: &Record<'_>);
 }
 
 /// Answers reviews of pods.
@@ -164,17 +153,30 @@ impl Admission {
     }
 
     /// Answers one review by `deadline`.
-    pub async fn review(&self, body: &[u8], asked: Option<AskedMode>, face: Face, deadline: Instant) -> Answer {
+    pub async fn review(
+        &self,
+        body: &[u8],
+        asked: PathMode,
+        face: Face,
+        deadline: Instant,
+        recorder: &(impl Recorder + Sync),
+    ) -> Answer {
         let request = match review::parse::<PodView<'_>>(body) {
             Ok(request) => request,
-            Err(error) => return bad_request(wrong_kind(body).unwrap_or(error)),
+            Err(error) => return Answer::BadRequest(wrong_kind(body).unwrap_or(error)),
         };
         let pod = match pod_of(&request) {
             Ok(pod) => pod,
-            Err(error) => return bad_request(error),
+            Err(error) => return Answer::BadRequest(error),
         };
-        let asked = asked.unwrap_or(AskedMode::Mode(self.settings.mode));
-        let case = Case::new(&request, pod, asked, deadline);
+        let case = Case {
+            pod,
+            namespace: request.namespace(),
+            service_account: pod.service_account_name(),
+            mode: asked.or(self.settings.mode),
+            asked,
+            deadline,
+        };
         let assessed = match (request.sub_resource(), request.operation()) {
             ("", Operation::Create) => self.created(&case).await,
             ("ephemeralcontainers", Operation::Update) => Ok(self.ephemeral(&case, request.old_object()).await),
@@ -182,15 +184,11 @@ impl Admission {
             _ => Ok(Assessment::untouched(Action::None)),
         };
         match assessed {
-            Ok(assessment) => self.answer(&request, &case, face, assessment),
-            Err(Unavailable(reason)) => Answer {
-                record: Some(Box::new(case.record(
-                    &request,
-                    &Assessment::untouched(Action::Error),
-                    Some(reason.clone()),
-                ))),
-                reply: Reply::Unavailable(reason),
-            },
+            Ok(assessment) => self.answer(&request, &case, face, assessment, recorder),
+            Err(Unavailable(reason)) => {
+                recorder.record(&case.record(&request, &Assessment::untouched(Action::Error), Some(&reason)));
+                Answer::Unavailable(reason)
+            }
         }
     }
 
@@ -209,7 +207,7 @@ impl Admission {
             namespace,
             service_account,
             mode: Mode::Warn,
-            asked: AskedMode::Mode(Mode::Warn),
+            asked: PathMode::Configured,
             deadline,
         };
         if self.is_left_alone(&case).is_some() || self.has_container_credentials(&case) {
@@ -579,6 +577,7 @@ impl Admission {
         case: &Case<'_>,
         face: Face,
         mut assessment: Assessment,
+        recorder: &impl Recorder,
     ) -> Answer {
         let mut warnings = case.mode_warning();
         warnings.append(&mut assessment.warnings);
@@ -606,12 +605,10 @@ impl Admission {
         let message = assessment
             .decision
             .refusal
-            .clone()
-            .or_else(|| warnings.first().map(|text| text.as_str().to_owned()));
-        Answer {
-            reply: Reply::Review(json),
-            record: Some(Box::new(case.record(request, &assessment, message))),
-        }
+            .as_deref()
+            .or_else(|| warnings.first().map(Warning::as_str));
+        recorder.record(&case.record(request, &assessment, message));
+        Answer::Review(json)
     }
 }
 
@@ -640,59 +637,34 @@ struct Case<'a> {
     namespace: &'a str,
     service_account: &'a str,
     mode: Mode,
-    asked: AskedMode,
+    asked: PathMode,
     deadline: Instant,
 }
 
-impl<'a> Case<'a> {
-    fn new(
-        request: &'a AdmissionRequest<'a, PodView<'a>>,
-        pod: &'a PodView<'a>,
-        asked: AskedMode,
-        deadline: Instant,
-    ) -> Self {
-        let mode = match asked {
-            AskedMode::Mode(mode) => mode,
-            AskedMode::Misspelt => Mode::Enforce,
-        };
-        Self {
-            pod,
-            namespace: request.namespace(),
-            service_account: pod.service_account_name(),
-            mode,
-            asked,
-            deadline,
-        }
-    }
-
+impl Case<'_> {
     fn mode_warning(&self) -> Vec<Warning> {
         match self.asked {
-            AskedMode::Mode(_) => Vec::new(),
-            AskedMode::Misspelt => vec![Warning::new(&format!(
+            PathMode::Configured | PathMode::Named(_) => Vec::new(),
+            PathMode::Misspelt => vec![Warning::new(&format!(
                 "rolegate: label {GATE_LABEL} of namespace {} holds no mode (enforce, warn, audit): served as enforce",
                 self.namespace
             ))],
         }
     }
 
-    fn record(
-        &self,
-        request: &AdmissionRequest<'_, PodView<'_>>,
-        assessment: &Assessment,
-        message: Option<String>,
-    ) -> Record {
-        let pod = match (self.pod.name(), self.pod.generate_name()) {
-            (Some(name), _) => name.to_owned(),
-            (None, Some(prefix)) => format!("{prefix}*"),
-            (None, None) => request.name().to_owned(),
-        };
+    fn record<'r>(
+        &'r self,
+        request: &'r AdmissionRequest<'_, PodView<'_>>,
+        assessment: &'r Assessment,
+        message: Option<&'r str>,
+    ) -> Record<'r> {
         Record {
-            uid: request.uid().to_owned(),
-            namespace: self.namespace.to_owned(),
-            pod,
-            service_account: self.service_account.to_owned(),
-            role: assessment.role.clone(),
-            audience: assessment.audience.clone(),
+            uid: request.uid(),
+            namespace: self.namespace,
+            pod: self.pod.name().or(self.pod.generate_name()).unwrap_or(request.name()),
+            service_account: self.service_account,
+            role: assessment.role.as_ref(),
+            audience: assessment.audience.as_ref(),
             verdict: assessment.decision.verdict,
             cause: assessment.decision.cause,
             mode: self.mode,
@@ -874,11 +846,4 @@ fn pod_of<'a>(request: &'a AdmissionRequest<'a, PodView<'a>>) -> Result<&'a PodV
 fn wrong_kind(body: &[u8]) -> Option<ReviewError> {
     let request = review::parse::<serde::de::IgnoredAny>(body).ok()?;
     (request.group_and_kind() != ("", "Pod")).then(|| review::wrong_object(request.group_and_kind(), "pods"))
-}
-
-const fn bad_request(error: ReviewError) -> Answer {
-    Answer {
-        reply: Reply::BadRequest(error),
-        record: None,
-    }
 }

@@ -7,7 +7,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use tokio::time::Instant;
 
-use super::pods::{Admission, Answer, Reply};
+use super::pods::{Admission, Answer};
 use super::review::{self, AdmissionRequest, AdmissionResponse, Operation, ReviewError};
 use crate::pod::Warning;
 use crate::pod::identity::ServiceAccountIdentity;
@@ -15,9 +15,9 @@ use crate::pod::view::PodView;
 
 /// Answers one review of a Job, CronJob, Deployment, StatefulSet, DaemonSet or ServiceAccount by `deadline`.
 pub async fn review(admission: &Admission, body: &[u8], deadline: Instant) -> Answer {
-    let reply = match review::parse::<&RawValue>(body) {
+    match review::parse::<&RawValue>(body) {
         Ok(request) => match warnings(admission, &request, deadline).await {
-            Ok(warnings) => Reply::Review(
+            Ok(warnings) => Answer::Review(
                 AdmissionResponse {
                     uid: request.uid(),
                     warnings: &warnings,
@@ -25,11 +25,10 @@ pub async fn review(admission: &Admission, body: &[u8], deadline: Instant) -> An
                 }
                 .to_json(),
             ),
-            Err(error) => Reply::BadRequest(error),
+            Err(error) => Answer::BadRequest(error),
         },
-        Err(error) => Reply::BadRequest(error),
-    };
-    Answer { reply, record: None }
+        Err(error) => Answer::BadRequest(error),
+    }
 }
 
 async fn warnings(

@@ -1,0 +1,558 @@
+//! From the flags of `serve` to a webhook that serves: everything is opened and read first, so that what is wrong is told
+//! before the first request; then one future owns every task.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, SystemTime};
+
+use futures::future::{BoxFuture, FutureExt as _};
+use jiff::Timestamp;
+use tokio::net::TcpListener;
+use tokio::time::Instant;
+use tracing::{info, warn};
+
+use super::serve::{AwsRegion, RoleSourceSpec, ServeArgs};
+use super::sources;
+use crate::certs::files::CertificateFiles;
+use crate::certs::issue::{Authority, SubjectName};
+use crate::certs::serving::{ClientCa, Pair, Serving};
+use crate::cluster::container_credentials::ContainerCredentials;
+use crate::cluster::identity_map::IdentityMap;
+use crate::cluster::live::{self, LiveServiceAccounts};
+use crate::cluster::manifests::ManifestServiceAccounts;
+use crate::cluster::{ServiceAccounts, WatchTiming, issuer};
+use crate::gate::GateSettings;
+use crate::iam::{Issuer, Partition};
+use crate::pod::identity::{AnnotationRules, Defaults};
+use crate::pod::inject::{PodIdentitySettings, WebIdentitySettings};
+use crate::roles::{Book, BookSettings, RoleSource};
+use crate::telemetry::audit::{AuditLog, AuditWriter};
+use crate::telemetry::metrics::{ByNamespace, Metrics};
+use crate::webhook::admin::{Admin, Readiness, RolesFor};
+use crate::webhook::face::Face;
+use crate::webhook::handler::Webhook;
+use crate::webhook::lifecycle::Lifecycle;
+use crate::webhook::limits::Limits;
+use crate::webhook::pods::{Admission, AdmissionSettings, Knowledge, SkipLabel};
+use crate::webhook::server::{self, Connections, Transport};
+use crate::webhook::tls;
+
+/// How often files are looked at again, besides certificates. Shorter than anybody waits for an edit to show.
+const READ_AGAIN: Duration = Duration::from_secs(2);
+
+/// How often certificate files are looked at again: a mounted Secret follows its source within a minute anyway.
+const READ_CERTIFICATES_AGAIN: Duration = Duration::from_secs(10);
+
+/// How long the start waits for an API server that is asked for its issuer. Kubernetes starts the pod anew after that.
+const DISCOVERY: Duration = Duration::from_secs(30);
+
+/// Lifetime of the certificate that a standalone webhook makes for itself. It lives no longer than the process.
+const SELF_SIGNED: Duration = Duration::from_secs(365 * 24 * 3600);
+
+/// How many roles the book keeps: some 2 KB each, so 40 MB at most. An AWS account holds 1,000 roles, 5,000 at most.
+const BOOK_CAPACITY: usize = 20_000;
+
+/// A webhook that listens, and serves once [`Started::serve`] is awaited.
+pub(crate) struct Started {
+    /// Where reviews are posted.
+    pub(crate) reviews: SocketAddr,
+    /// Where probes and metrics are.
+    pub(crate) admin: SocketAddr,
+    /// The certificate of the CA that signed the serving certificate, when the webhook made it itself, PEM.
+    pub(crate) ca: Option<String>,
+    /// Ends it.
+    pub(crate) life: Lifecycle,
+    audit: Option<AuditWriter>,
+    work: BoxFuture<'static, ()>,
+}
+
+impl Started {
+    /// Serves until its life stops, and has ended every task when it returns.
+    pub(crate) async fn serve(self) {
+        self.work.await;
+        if let Some(audit) = self.audit {
+            // Blocks while the last lines are written; nothing else is left to do.
+            audit.finish();
+        }
+    }
+}
+
+/// Opens and reads everything that the flags name.
+///
+/// # Errors
+/// One line that names what could not be used, and why.
+pub(crate) async fn start(args: &ServeArgs) -> Result<Started, String> {
+    let life = Lifecycle::new();
+    let rules = Arc::new(rules(args)?);
+    let metrics = Metrics::new(if args.metrics_namespace {
+        ByNamespace::Yes
+    } else {
+        ByNamespace::No
+    });
+    let cluster = cluster(args, &rules).await?;
+    let sources = open_sources(args)?;
+    let book = Book::observed(sources.clone(), book_settings(args), metrics.clone());
+    for source in &sources {
+        metrics.announce_source(source.name());
+    }
+    let credentials = container_credentials(args)?;
+    let certificates = certificates(args).await?;
+    let (audit, audit_writer) = audit_log(args, &metrics)?;
+    let admission = Admission::new(
+        admission_settings(args, &rules, &cluster.issuer)?,
+        Knowledge {
+            issuer: cluster.issuer.clone(),
+            accounts: cluster.accounts.clone(),
+            identity_map: cluster.identity_map.clone(),
+            container_credentials: credentials.clone(),
+            book: book.clone(),
+        },
+    );
+    let (listener, reviews) = listen("--listen", args.listen).await?;
+    let (admin_listener, admin_address) = listen("--admin-listen", args.admin_listen).await?;
+    let connections = Connections::default();
+    gauges(&metrics, &cluster, &book, &certificates.serving, &connections);
+    count_reload_failures(&metrics, &cluster, &sources, credentials.as_ref(), &certificates);
+    let limits = Arc::new(Limits {
+        drain: args.drain,
+        ..Limits::default()
+    });
+    let acceptor = tls::acceptor(certificates.serving.clone(), certificates.client_ca.clone())
+        .map_err(|error| format!("cannot set up TLS: {error}"))?;
+    let webhook = Face::new(
+        Webhook {
+            admission,
+            metrics: metrics.clone(),
+            audit,
+        },
+        limits.clone(),
+    );
+    let admin = Admin {
+        readiness: readiness(&cluster, &certificates.serving),
+        metrics,
+        roles: {
+            let book = book.clone();
+            Box::new(move || serde_json::to_vec(&book.snapshot()).unwrap_or_default())
+        },
+        roles_for: if args.admin_allow_remote_roles {
+            RolesFor::Everyone
+        } else {
+            RolesFor::Loopback
+        },
+        life: life.clone(),
+    };
+    info!(address = %reviews, issuer = cluster.issuer.as_str(), mode = %args.mode, "serving reviews over HTTPS");
+    info!(address = %admin_address, "serving probes and metrics over HTTP");
+    let servers = {
+        let (life, limits) = (life.clone(), limits);
+        async move {
+            tokio::join!(
+                server::serve(
+                    listener,
+                    Transport::Tls(acceptor),
+                    Arc::new(webhook),
+                    limits.clone(),
+                    life.clone(),
+                    connections
+                ),
+                server::serve(
+                    admin_listener,
+                    Transport::Plain,
+                    Arc::new(admin),
+                    limits,
+                    life,
+                    Connections::default(),
+                ),
+            );
+        }
+    };
+    let keeping = keep(book, &cluster, credentials, certificates.following, life.clone());
+    let work = async move {
+        tokio::join!(servers, keeping);
+    };
+    Ok(Started {
+        reviews,
+        admin: admin_address,
+        ca: certificates.ca,
+        life,
+        audit: audit_writer,
+        work: work.boxed(),
+    })
+}
+
+/// What is watched or read again while the servers serve.
+fn keep(
+    book: Arc<Book>,
+    cluster: &Cluster,
+    credentials: Option<Arc<ContainerCredentials>>,
+    certificates: BoxFuture<'static, ()>,
+    life: Lifecycle,
+) -> impl Future<Output = ()> + use<> {
+    let (accounts, identity_map) = (cluster.accounts.clone(), cluster.identity_map.clone());
+    let stop = tokio_util::sync::CancellationToken::new();
+    async move {
+        let wanted = {
+            let accounts = accounts.clone();
+            move || {
+                let mut roles = Vec::new();
+                accounts.for_each_role(&mut |role| roles.push(role.clone()));
+                roles
+            }
+        };
+        let book = book.run(wanted, stop.clone());
+        let end = async {
+            life.stopped().await;
+            stop.cancel();
+            accounts.stop().await;
+            if let Some(map) = &identity_map {
+                map.stop().await;
+            }
+            if let Some(credentials) = &credentials {
+                credentials.stop().await;
+            }
+        };
+        let certificates = async {
+            tokio::select! {
+                () = certificates => {}
+                () = life.stopped() => {}
+            }
+        };
+        tokio::join!(book, end, certificates);
+    }
+}
+
+fn rules(args: &ServeArgs) -> Result<AnnotationRules, String> {
+    let compose = match (args.compose_role_arn, &args.aws_account_id) {
+        (false, _) => None,
+        (true, None) => {
+            return Err(
+                "--compose-role-arn needs --aws-account-id: the account that bare role names belong to".to_owned(),
+            );
+        }
+        (true, Some(account)) => {
+            let partition = args.aws_partition.clone().or_else(|| Partition::parse("aws"));
+            partition.map(|partition| (partition, account.clone()))
+        }
+    };
+    Ok(AnnotationRules {
+        prefix: args.annotation_prefix.as_str().to_owned(),
+        compose,
+    })
+}
+
+/// What is known of Kubernetes.
+struct Cluster {
+    issuer: Issuer,
+    accounts: Arc<ServiceAccounts>,
+    identity_map: Option<Arc<IdentityMap>>,
+}
+
+async fn cluster(args: &ServeArgs, rules: &Arc<AnnotationRules>) -> Result<Cluster, String> {
+    match &args.standalone {
+        Some(directory) => standalone(args, directory, rules),
+        None => live_cluster(args, rules).await,
+    }
+}
+
+fn standalone(args: &ServeArgs, directory: &Path, rules: &Arc<AnnotationRules>) -> Result<Cluster, String> {
+    let issuer = args
+        .issuer
+        .clone()
+        .ok_or("--standalone needs --issuer: there is no API server to ask")?;
+    let manifests = ManifestServiceAccounts::load(directory, rules.clone()).map_err(|error| error.to_string())?;
+    manifests.keep_reading(READ_AGAIN);
+    let identity_map = match &args.identity_config_map {
+        None => None,
+        Some(object) => Some(
+            IdentityMap::from_manifests(&manifests, &object.namespace, &object.name, rules.clone())
+                .map_err(|error| error.to_string())?,
+        ),
+    };
+    Ok(Cluster {
+        issuer,
+        accounts: Arc::new(ServiceAccounts::Manifests(manifests)),
+        identity_map: identity_map.map(Arc::new),
+    })
+}
+
+async fn live_cluster(args: &ServeArgs, rules: &Arc<AnnotationRules>) -> Result<Cluster, String> {
+    let config = kube::Config::infer().await.map_err(|error| {
+        format!(
+            "no cluster to serve ({error}); set KUBECONFIG, run in a pod, or serve a directory with --standalone DIR"
+        )
+    })?;
+    let client = live::client(&config).map_err(|error| format!("cannot talk to {}: {error}", config.cluster_url))?;
+    let issuer = match &args.issuer {
+        Some(issuer) => issuer.clone(),
+        None => issuer::discover(&client, Instant::now() + DISCOVERY)
+            .await
+            .map_err(|error| error.to_string())?,
+    };
+    let identity_map = args.identity_config_map.as_ref().map(|object| {
+        Arc::new(IdentityMap::start(
+            client.clone(),
+            &object.namespace,
+            &object.name,
+            rules.clone(),
+            WatchTiming::default(),
+        ))
+    });
+    let accounts = LiveServiceAccounts::start(client, rules.clone(), WatchTiming::default());
+    Ok(Cluster {
+        issuer,
+        accounts: Arc::new(ServiceAccounts::Live(accounts)),
+        identity_map,
+    })
+}
+
+fn open_sources(args: &ServeArgs) -> Result<Vec<Arc<dyn RoleSource>>, String> {
+    match (&*args.role_source, &args.standalone) {
+        ([], Some(directory)) => sources::open(&[RoleSourceSpec::Files(directory.join("roles"))]),
+        ([], None) => Err("no source of trust policies: name one with --role-source files=DIR".to_owned()),
+        (specs, _) => sources::open(specs),
+    }
+}
+
+const fn book_settings(args: &ServeArgs) -> BookSettings {
+    BookSettings {
+        ttl: args.trust_ttl,
+        max_stale: args.trust_max_stale,
+        read_timeout: args.trust_read_timeout,
+        capacity: BOOK_CAPACITY,
+    }
+}
+
+fn container_credentials(args: &ServeArgs) -> Result<Option<Arc<ContainerCredentials>>, String> {
+    let Some(file) = &args.container_credentials_config else {
+        return Ok(None);
+    };
+    let credentials = ContainerCredentials::load(file)?;
+    credentials.keep_reading(READ_AGAIN);
+    Ok(Some(Arc::new(credentials)))
+}
+
+/// What is served, and what keeps it up to date.
+struct Certificates {
+    serving: Arc<Serving>,
+    client_ca: Option<Arc<ClientCa>>,
+    ca: Option<String>,
+    failures: Arc<AtomicU64>,
+    following: BoxFuture<'static, ()>,
+}
+
+async fn certificates(args: &ServeArgs) -> Result<Certificates, String> {
+    let serving = Serving::new();
+    let failures = Arc::new(AtomicU64::new(0));
+    if let (Some(certificate), Some(key)) = (&args.tls_cert, &args.tls_key) {
+        let files = CertificateFiles {
+            certificate: certificate.clone(),
+            key: key.clone(),
+            client_ca: args.client_ca.clone(),
+        };
+        let (client_ca, followed) = files.load(serving.clone()).await.map_err(|error| error.to_string())?;
+        let counted = failures.clone();
+        let following = followed.follow(READ_CERTIFICATES_AGAIN, move |_| {
+            counted.fetch_add(1, Ordering::Relaxed);
+        });
+        return Ok(Certificates {
+            serving,
+            client_ca,
+            ca: None,
+            failures,
+            following: following.boxed(),
+        });
+    }
+    if args.standalone.is_none() {
+        return Err("no serving certificate: give --tls-cert FILE and --tls-key FILE".to_owned());
+    }
+    let ca = self_signed(args, &serving)?;
+    warn!("serving with a certificate of a CA made for this run; give --tls-cert and --tls-key to use your own");
+    let client_ca = match &args.client_ca {
+        None => None,
+        Some(path) => {
+            let bundle =
+                std::fs::read(path).map_err(|error| format!("cannot read --client-ca {}: {error}", path.display()))?;
+            Some(ClientCa::from_pem(&bundle).map_err(|error| format!("--client-ca {}: {error}", path.display()))?)
+        }
+    };
+    Ok(Certificates {
+        serving,
+        client_ca,
+        ca: Some(ca),
+        failures,
+        following: std::future::pending().boxed(),
+    })
+}
+
+/// Serves a certificate of a CA that exists for this process only, and returns that CA's certificate.
+fn self_signed(args: &ServeArgs, serving: &Serving) -> Result<String, String> {
+    let cannot = |error: String| format!("cannot make a serving certificate: {error}");
+    let now = SystemTime::now();
+    let authority =
+        Authority::generate("rolegate standalone", now, SELF_SIGNED).map_err(|error| cannot(error.to_string()))?;
+    let mut names = SubjectName::loopback();
+    names.extend(args.tls_names.iter().cloned());
+    let leaf = authority
+        .issue(&names, now, SELF_SIGNED)
+        .map_err(|error| cannot(error.to_string()))?;
+    let pair = Pair::from_pem(leaf.certificate_pem().as_bytes(), leaf.key_pem().as_bytes())
+        .map_err(|error| cannot(error.to_string()))?;
+    serving.swap(pair);
+    Ok(authority.certificate_pem().to_owned())
+}
+
+fn audit_log(args: &ServeArgs, metrics: &Metrics) -> Result<(Option<AuditLog>, Option<AuditWriter>), String> {
+    let Some(target) = &args.audit_log else {
+        return Ok((None, None));
+    };
+    let (log, writer) = AuditLog::open(target.clone(), args.audit_log_rotate, metrics.audit_dropped())
+        .map_err(|error| format!("cannot write the audit log {target:?}: {error}"))?;
+    Ok((Some(log), Some(writer)))
+}
+
+fn admission_settings(args: &ServeArgs, rules: &AnnotationRules, issuer: &Issuer) -> Result<AdmissionSettings, String> {
+    let region = match &args.aws_region {
+        None => None,
+        Some(AwsRegion::Named(region)) => Some(region.clone()),
+        Some(AwsRegion::Auto) => Some(issuer.region().map(str::to_owned).ok_or_else(|| {
+            format!(
+                "--aws-region=auto: the issuer {} names no Region; give it by name",
+                issuer.as_str()
+            )
+        })?),
+    };
+    if args.disable_instance_metadata && region.is_none() {
+        warn!("--disable-instance-metadata without --aws-region: pods that set no Region themselves will have none");
+    }
+    Ok(AdmissionSettings {
+        mode: args.mode,
+        rules: rules.clone(),
+        defaults: Defaults {
+            audience: args.token_audience.clone(),
+            expiration_seconds: args.token_expiration,
+            regional_sts: args.sts_regional_endpoints,
+        },
+        web_identity: WebIdentitySettings {
+            mount_path: args.token_mount_path.clone(),
+            region: region.clone(),
+            disable_instance_metadata: args.disable_instance_metadata,
+            role_session_name: args.role_session_name,
+        },
+        pod_identity: PodIdentitySettings {
+            full_uri: args.container_credentials_full_uri.clone(),
+            audience: args.container_credentials_audience.clone(),
+            mount_path: args.container_credentials_token_mount_path.clone(),
+            volume_name: args.container_credentials_token_volume_name.clone(),
+            token_path: args.container_credentials_token_path.clone(),
+            region,
+            disable_instance_metadata: args.disable_instance_metadata,
+        },
+        gate: GateSettings {
+            on_unknown: args.on_unknown.into(),
+            require_role: args.require_role.into(),
+        },
+        skip_label: if args.honour_skip_label {
+            SkipLabel::Honoured
+        } else {
+            SkipLabel::Ignored
+        },
+    })
+}
+
+async fn listen(flag: &str, address: SocketAddr) -> Result<(TcpListener, SocketAddr), String> {
+    let cannot = |error: std::io::Error| format!("cannot listen on {flag} {address}: {error}");
+    let listener = TcpListener::bind(address).await.map_err(cannot)?;
+    let address = listener.local_addr().map_err(cannot)?;
+    Ok((listener, address))
+}
+
+fn readiness(cluster: &Cluster, serving: &Arc<Serving>) -> Readiness {
+    let (accounts, serving) = (cluster.accounts.clone(), serving.clone());
+    let readiness = Readiness::new()
+        .and("ServiceAccounts are listed", move || accounts.is_synced())
+        .and("a certificate is served", move || serving.is_ready());
+    match cluster.identity_map.clone() {
+        None => readiness,
+        Some(map) => readiness.and("the identity ConfigMap is read", move || map.is_synced()),
+    }
+}
+
+fn gauges(metrics: &Metrics, cluster: &Cluster, book: &Arc<Book>, serving: &Arc<Serving>, connections: &Connections) {
+    let accounts = cluster.accounts.clone();
+    metrics.gauges(
+        "service_accounts",
+        "ServiceAccounts that are known",
+        "state",
+        move || {
+            let counts = accounts.counts();
+            [
+                ("with-role", counts.with_role),
+                ("malformed", counts.malformed),
+                ("without-role", counts.without_role),
+            ]
+            .map(|(state, count)| (state, as_gauge(count)))
+            .to_vec()
+        },
+    );
+    let book = book.clone();
+    metrics.gauges("role_book_roles", "Roles in the book", "state", move || {
+        book.counts()
+            .map(|(state, count)| (state.as_str(), as_gauge(count)))
+            .to_vec()
+    });
+    let connections = connections.clone();
+    metrics.gauge("connections", "Open connections", move || as_gauge(connections.open()));
+    let serving = serving.clone();
+    metrics.gauges(
+        "certificate_expiry_timestamp_seconds",
+        "When a certificate ends",
+        "kind",
+        move || {
+            serving
+                .not_after()
+                .map(|end: Timestamp| ("serving", end.as_millisecond() as f64 / 1000.0))
+                .into_iter()
+                .collect()
+        },
+    );
+}
+
+fn count_reload_failures(
+    metrics: &Metrics,
+    cluster: &Cluster,
+    sources: &[Arc<dyn RoleSource>],
+    credentials: Option<&Arc<ContainerCredentials>>,
+    certificates: &Certificates,
+) {
+    let accounts = cluster.accounts.clone();
+    let identity_map = cluster.identity_map.clone();
+    let sources = sources.to_vec();
+    let credentials = credentials.cloned();
+    let certificates = certificates.failures.clone();
+    metrics.reload_failures(move || {
+        let mut counts = vec![
+            ("certificates", certificates.load(Ordering::Relaxed)),
+            ("manifests", accounts.reload_failures()),
+            ("roles", sources.iter().map(|source| source.health().reload_failures).sum()),
+        ];
+        counts.extend(
+            identity_map
+                .as_ref()
+                .map(|map| ("identity-config-map", map.reload_failures())),
+        );
+        counts.extend(
+            credentials
+                .as_ref()
+                .map(|config| ("container-credentials", config.reload_failures())),
+        );
+        counts
+    });
+}
+
+/// Exact up to 2^53, far beyond what is counted here.
+#[expect(clippy::cast_precision_loss, reason = "counts are far below 2^53")]
+fn as_gauge(count: usize) -> f64 {
+    count as f64
+}

@@ -1,0 +1,147 @@
+//! What the HTTPS face hands whole bodies to: reviews are answered, and each answer is recorded for operators.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::header::CONTENT_TYPE;
+use hyper::{Response, StatusCode};
+use jiff::Timestamp;
+use tokio::time::Instant;
+use tracing::{debug, info, warn};
+
+use super::face::{Call, Handler};
+use super::pods::{Admission, Answer, Face, Record, Recorder};
+use super::route::{PathMode, Route};
+use super::status::{JSON, Reason, Reply, status_response};
+use super::workloads;
+use crate::gate::{Action, Mode};
+use crate::iam::{Audience, Cause, RoleArn, Verdict};
+use crate::telemetry::audit::{AuditLog, AuditRecord};
+use crate::telemetry::metrics::{Metrics, Review};
+
+/// Answers reviews and records the answers.
+#[derive(Debug)]
+pub struct Webhook {
+    /// Answers.
+    pub admission: Admission,
+    /// Counts.
+    pub metrics: Arc<Metrics>,
+    /// Writes down, when asked to.
+    pub audit: Option<AuditLog>,
+}
+
+impl Handler for Webhook {
+    async fn answer(&self, call: Call) -> Reply {
+        let recorder = Recording {
+            webhook: self,
+            arrived: call.arrived,
+        };
+        let pods = |mode: PathMode, face: Face| self.admission.review(&call.body, mode, face, call.deadline, &recorder);
+        let answer = match call.route {
+            Route::MutatePods(mode) => pods(mode, Face::Mutating).await,
+            Route::ValidatePods(mode) => pods(mode, Face::Validating).await,
+            Route::ValidateWorkloads => workloads::review(&self.admission, &call.body, call.deadline).await,
+        };
+        match answer {
+            Answer::Review(json) => review(json),
+            Answer::Unavailable(reason) => status_response(Reason::ServiceUnavailable, &reason),
+            Answer::BadRequest(error) => {
+                let reason = error.to_string();
+                debug!(reason, "refused a request that is no review");
+                self.turned_away(Some(call.route), StatusCode::BAD_REQUEST, call.arrived.elapsed());
+                status_response(Reason::BadRequest, &reason)
+            }
+        }
+    }
+
+    fn turned_away(&self, route: Option<Route>, _status: StatusCode, elapsed: Duration) {
+        let mode = match route {
+            Some(Route::MutatePods(mode) | Route::ValidatePods(mode)) => Some(mode.or(self.admission.settings().mode)),
+            Some(Route::ValidateWorkloads) | None => None,
+        };
+        self.metrics.review(&Review {
+            action: Action::Error,
+            mode,
+            verdict: None,
+            cause: None,
+            namespace: "",
+            elapsed,
+            policy_age: None,
+        });
+    }
+}
+
+fn review(json: Vec<u8>) -> Reply {
+    let mut reply = Response::new(Full::new(Bytes::from(json)));
+    reply.headers_mut().insert(CONTENT_TYPE, JSON);
+    reply
+}
+
+struct Recording<'a> {
+    webhook: &'a Webhook,
+    arrived: Instant,
+}
+
+impl Recorder for Recording<'_> {
+    fn record(&self, record: &Record<'_>) {
+        let elapsed = self.arrived.elapsed();
+        self.webhook.metrics.review(&Review {
+            action: record.action,
+            mode: Some(record.mode),
+            verdict: record.verdict,
+            cause: record.cause,
+            namespace: record.namespace,
+            elapsed,
+            policy_age: record.policy_age,
+        });
+        if let Some(audit) = &self.webhook.audit {
+            audit.record(&AuditRecord {
+                time: Timestamp::now(),
+                uid: record.uid,
+                namespace: record.namespace,
+                pod: Some(record.pod).filter(|name| !name.is_empty()),
+                service_account: Some(record.service_account),
+                role: record.role.map(RoleArn::as_str),
+                audience: record.audience.map(Audience::as_str),
+                verdict: record.verdict,
+                cause: record.cause,
+                mode: Some(record.mode),
+                action: record.action,
+                policy_age_seconds: record.policy_age,
+                latency_seconds: elapsed,
+                dry_run: record.dry_run,
+            });
+        }
+        log(record);
+    }
+}
+
+/// One line a refusal or warning; other decisions are for whoever looks closely.
+fn log(record: &Record<'_>) {
+    macro_rules! decision {
+        ($level:ident, $words:literal) => {
+            $level!(
+                namespace = record.namespace,
+                pod = record.pod,
+                service_account = record.service_account,
+                role = record.role.map_or("", RoleArn::as_str),
+                verdict = record.verdict.map_or("", Verdict::as_str),
+                cause = record.cause.map_or("", Cause::as_str),
+                mode = Mode::as_str(record.mode),
+                action = record.action.as_str(),
+                dry_run = record.dry_run,
+                reason = record.message.unwrap_or_default(),
+                uid = record.uid,
+                $words
+            )
+        };
+    }
+    match (record.action, record.message) {
+        (Action::Error, _) => decision!(warn, "could not answer"),
+        (Action::Deny, _) => decision!(info, "refused a pod"),
+        (_, Some(_)) => decision!(info, "admitted a pod with a warning"),
+        (_, None) => decision!(debug, "admitted a pod"),
+    }
+}

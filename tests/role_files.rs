@@ -599,14 +599,18 @@ fn a_file_that_breaks_later_keeps_what_it_said_and_is_counted_once() {
         "other files change all the same"
     );
     assert_eq!(
-        (source.reload_failures(), source.broken_files(), *changes.borrow()),
+        (
+            source.health().reload_failures,
+            source.broken_files(),
+            *changes.borrow()
+        ),
         (1, 1, 1)
     );
 
     dir.write("a.json", "{\"Role\": {");
     source.reload();
     assert_eq!(
-        (source.reload_failures(), *changes.borrow()),
+        (source.health().reload_failures, *changes.borrow()),
         (2, 1),
         "another mistake is another failure"
     );
@@ -615,7 +619,11 @@ fn a_file_that_breaks_later_keeps_what_it_said_and_is_counted_once() {
     source.reload();
     assert_eq!(said(&source, &arn("a")), "policy two");
     assert_eq!(
-        (source.reload_failures(), source.broken_files(), *changes.borrow()),
+        (
+            source.health().reload_failures,
+            source.broken_files(),
+            *changes.borrow()
+        ),
         (2, 0, 2)
     );
 
@@ -659,7 +667,7 @@ fn files_that_come_to_contradict_each_other_leave_everything_as_it_was() {
     source.reload();
     assert_eq!(said(&source, &arn("a")), "policy one");
     assert_eq!(said(&source, &arn("c")), "policy one");
-    assert_eq!((source.reload_failures(), source.broken_files()), (1, 1));
+    assert_eq!((source.health().reload_failures, source.broken_files()), (1, 1));
 
     fs::remove_file(dir.path().join("a.json")).unwrap();
     source.reload();
@@ -677,7 +685,7 @@ fn a_directory_that_disappears_keeps_its_roles_until_it_is_back() {
     source.reload();
     source.reload();
     assert_eq!(said(&source, &arn("a")), "policy one");
-    assert_eq!((source.reload_failures(), source.broken_files()), (1, 1));
+    assert_eq!((source.health().reload_failures, source.broken_files()), (1, 1));
 
     fs::rename(outer.path().join("elsewhere"), &roles).unwrap();
     source.reload();

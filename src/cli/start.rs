@@ -535,7 +535,10 @@ fn count_reload_failures(
         let mut counts = vec![
             ("certificates", certificates.load(Ordering::Relaxed)),
             ("manifests", accounts.reload_failures()),
-            ("roles", sources.iter().map(|source| source.health().reload_failures).sum()),
+            (
+                "roles",
+                sources.iter().map(|source| source.health().reload_failures).sum(),
+            ),
         ];
         counts.extend(
             identity_map

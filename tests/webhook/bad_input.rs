@@ -143,7 +143,7 @@ async fn broken_files_stop_the_start_and_name_themselves() {
             "kind: ServiceAccount\nmetadata:\n  name: [a]\n",
             &["list.yaml"],
         ),
-        ("roles/broken.json", "{\"Role\": {", &["broken.json", "line 1"]),
+        ("roles/broken.json", "{\"Role\": {", &["broken.json:1:10"]),
         ("roles/other.json", "{\"a\": 1}", &["other.json"]),
     ] {
         let folder = Folder::new();
@@ -170,7 +170,7 @@ fn wrong_flags_and_variables_name_themselves_and_what_they_take() {
         (
             &[],
             &[("ROLEGATE_TRUST_TTL", "tomorrow")],
-            &["ROLEGATE_TRUST_TTL", "60s"],
+            &["ROLEGATE_TRUST_TTL", "5s, 1m or 1h"],
         ),
         (
             &[],

@@ -84,7 +84,7 @@ async fn every_answer_is_counted_and_written_to_the_audit_log() {
         .review("/mutate/warn", &creation(&job_pod("other", "worker")))
         .await;
     for (labels, expected) in [
-        (r#"action="inject",verdict="trusted",cause="none",mode="enforce""#, 1.0),
+        (r#"action="inject",verdict="trusted",cause="",mode="enforce""#, 1.0),
         (
             r#"action="deny",verdict="not-trusted",cause="wrong-subject",mode="enforce""#,
             1.0,

@@ -24,10 +24,13 @@ pub struct ContainerCredentials {
     _end_on_drop: DropGuard,
 }
 
+/// Namespaces and names.
+type Identities = HashSet<(Box<str>, Box<str>)>;
+
 #[derive(Debug)]
 struct File {
     path: PathBuf,
-    identities: LastGood<HashSet<(Box<str>, Box<str>)>, Vec<u8>>,
+    identities: LastGood<Identities, Vec<u8>>,
 }
 
 impl ContainerCredentials {
@@ -62,9 +65,10 @@ impl ContainerCredentials {
                 ticks.tick().await;
                 let file = Arc::clone(&file);
                 // That the task was cancelled means we are stopping.
-                let _ =
-                    tokio::task::spawn_blocking(move || file.identities.refresh(read(&file.path), |text| parse(text)))
-                        .await;
+                let _ = tokio::task::spawn_blocking(move || {
+                    file.identities.refresh_settled(|| read(&file.path), |text| parse(text))
+                })
+                .await;
             }
         };
         self.tasks.spawn(self.end.clone().run_until_cancelled_owned(poll));
@@ -111,7 +115,7 @@ fn read(path: &Path) -> Result<Vec<u8>, String> {
     std::fs::read(path).map_err(|error| format!("{}: cannot be read: {error}", path.display()))
 }
 
-fn parse(content: &[u8]) -> Result<HashSet<(Box<str>, Box<str>)>, String> {
+fn parse(content: &[u8]) -> Result<Identities, String> {
     let Config { identities } = serde_json::from_slice(content).map_err(|error| {
         let expected = r#"expected {"identities": [{"namespace": "…", "serviceAccount": "…"}]}"#;
         format!("{expected}: {}", escape_control(&error.to_string()))

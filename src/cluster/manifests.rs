@@ -252,10 +252,10 @@ async fn reread(folder: &Arc<Folder>) {
 
 impl Folder {
     fn refresh(&self) {
-        let now = read(&self.dir).map_err(|error| error.to_string());
-        let refreshed = self.content.refresh(now, |files| {
-            parse(files, &self.rules).map_err(|error| error.to_string())
-        });
+        let refreshed = self.content.refresh_settled(
+            || read(&self.dir).map_err(|error| error.to_string()),
+            |files| parse(files, &self.rules).map_err(|error| error.to_string()),
+        );
         if refreshed == Refreshed::Changed {
             let content = self.content.value();
             for Listener(call) in self.listeners.lock().unwrap_or_else(PoisonError::into_inner).iter() {
@@ -366,7 +366,7 @@ impl Content {
             .map(|uid| uid.text("metadata.uid"))
             .transpose()?
             .map(Arc::from);
-        let annotations = texts(metadata.field("annotations"), "annotation")?;
+        let annotations = texts(metadata.field("annotations"), "annotations")?;
         let annotations = annotations.iter().map(|(key, value)| (key.as_str(), value.as_str()));
         let identity = ServiceAccountIdentity::from_annotations(rules, annotations).map(Arc::new);
         self.accounts.insert(key(namespace, name), Account { uid, identity });
@@ -392,7 +392,7 @@ fn texts(node: Option<&Node>, what: &str) -> Result<BTreeMap<String, String>, Wr
         let text = if value.value == yaml::Value::Null {
             ""
         } else {
-            value.text(&format!("{what} {key}"))?
+            value.text(&format!("`{key}` in {what}"))?
         };
         texts.insert(key.clone(), text.to_owned());
     }

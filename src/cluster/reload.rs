@@ -10,6 +10,12 @@ use arc_swap::ArcSwap;
 /// two more seconds are nothing, and reading a few small files that often costs nothing either.
 pub const RELOAD_INTERVAL: Duration = Duration::from_secs(2);
 
+/// The time in which a file that is being written is expected to change again.
+const SETTLING: Duration = Duration::from_millis(20);
+
+/// How often a file may change while it is read before it is taken as it is.
+const SETTLE_ATTEMPTS: usize = 5;
+
 /// The value last read well, and what was read last.
 #[derive(Debug)]
 pub(crate) struct LastGood<T, S> {
@@ -55,6 +61,29 @@ impl<T, S: PartialEq> LastGood<T, S> {
     /// How many edits were bad: each counts once, however often it is read.
     pub(crate) fn failures(&self) -> u64 {
         self.failures.load(Ordering::Relaxed)
+    }
+
+    /// As [`LastGood::refresh`], for files, which an editor empties before it writes: what differs is read again until it
+    /// reads the same twice. Blocks; at most [`SETTLING`] as often as [`SETTLE_ATTEMPTS`] says.
+    pub(crate) fn refresh_settled(
+        &self,
+        read: impl Fn() -> Result<S, String>,
+        parse: impl FnOnce(&S) -> Result<T, String>,
+    ) -> Refreshed {
+        let mut now = read();
+        if *self.seen.lock().unwrap_or_else(PoisonError::into_inner) == now {
+            return Refreshed::Unchanged;
+        }
+        for _ in 0..SETTLE_ATTEMPTS {
+            std::thread::sleep(SETTLING);
+            let again = read();
+            let settled = again == now;
+            now = again;
+            if settled {
+                break;
+            }
+        }
+        self.refresh(now, parse)
     }
 
     /// Compares what the source holds now with what it held, and parses it when it differs.

@@ -1,0 +1,70 @@
+//! What one judgement costs, and one parse. A judgement of a policy of ordinary size must stay under 5 µs.
+#![allow(
+    missing_docs,
+    clippy::unwrap_used,
+    reason = "a benchmark is no API, and may stop where its own input is wrong"
+)]
+
+use std::hint::black_box;
+
+use criterion::{Criterion, criterion_group, criterion_main};
+use rolegate::iam::{Audience, Context, Issuer, Policy, RoleArn, Subject, WebIdentity, judge};
+
+const ISSUER: &str = "oidc.eks.us-west-2.amazonaws.com/id/EXAMPLED539D4633E53DE1B71EXAMPLE";
+
+fn statement(subject: &str) -> String {
+    format!(
+        r#"{{"Effect": "Allow",
+            "Principal": {{"Federated": "arn:aws:iam::111122223333:oidc-provider/{ISSUER}"}},
+            "Action": "sts:AssumeRoleWithWebIdentity",
+            "Condition": {{"StringLike": {{"{ISSUER}:sub": "{subject}"}}, "StringEquals": {{"{ISSUER}:aud": "sts.amazonaws.com"}}}}}}"#
+    )
+}
+
+fn policy(subjects: &[&str]) -> String {
+    let statements: Vec<String> = subjects.iter().map(|subject| statement(subject)).collect();
+    format!(
+        r#"{{"Version": "2012-10-17", "Statement": [{}]}}"#,
+        statements.join(",")
+    )
+}
+
+fn judgements(criterion: &mut Criterion) {
+    let role = RoleArn::parse("arn:aws:iam::111122223333:role/prodvana-ecs-access-role").unwrap();
+    let identity = WebIdentity {
+        issuer: Issuer::parse(ISSUER).unwrap(),
+        subject: Subject::service_account("prodvana-jobs", "default"),
+        audience: Audience::new("sts.amazonaws.com"),
+    };
+    let context = Context {
+        now: Some(1_767_225_600),
+        ..Context::default()
+    };
+    let exact = policy(&["system:serviceaccount:prodvana-jobs:default"]);
+    let pattern = policy(&["system:serviceaccount:prodvana-*:def*"]);
+    let five = policy(&[
+        "system:serviceaccount:a:*",
+        "system:serviceaccount:b:*",
+        "system:serviceaccount:c:*",
+        "system:serviceaccount:d:*",
+        "system:serviceaccount:prodvana-jobs:*",
+    ]);
+    let refused = policy(&["system:serviceaccount:prodvana-prod:default"]);
+    for (name, text) in [
+        ("trusted", &exact),
+        ("trusted by pattern", &pattern),
+        ("trusted by the fifth", &five),
+        ("refused", &refused),
+    ] {
+        let parsed = Policy::parse(text).unwrap();
+        criterion.bench_function(&format!("judge/{name}"), |bencher| {
+            bencher.iter(|| judge(black_box(&parsed), black_box(&role), black_box(&identity), &context));
+        });
+    }
+    criterion.bench_function("parse/one statement", |bencher| {
+        bencher.iter(|| Policy::parse(black_box(&exact)))
+    });
+}
+
+criterion_group!(benches, judgements);
+criterion_main!(benches);

@@ -1,0 +1,128 @@
+//! Trust policies as guides print them and as people get them wrong, each with who asks and what is right.
+//!
+//! A case is a file in `tests/trust-cases`: `why` it is there, `role`, `issuer`, `subject` and `audience`, the right
+//! `verdict` and, where not trusted, `cause`, and the `policy` as written (repeated keys and all).
+
+use std::fmt::Write as _;
+use std::path::Path;
+
+use rolegate::iam::{Audience, Context, Issuer, Policy, RoleArn, Subject, WebIdentity, judge};
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Case {
+    why: String,
+    role: String,
+    issuer: String,
+    subject: String,
+    audience: String,
+    verdict: String,
+    cause: Option<String>,
+    /// What an undecided judgement hangs on.
+    #[serde(default)]
+    keys: Vec<String>,
+    policy: Box<RawValue>,
+}
+
+struct Answer {
+    verdict: String,
+    cause: Option<String>,
+    keys: Vec<String>,
+    words: String,
+}
+
+fn cases() -> Vec<(String, Case)> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/trust-cases");
+    let mut cases: Vec<_> = std::fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.extension().is_some_and(|extension| extension == "json"))
+        .map(|path| {
+            let name = path.file_stem().unwrap().to_str().unwrap().to_owned();
+            let case = serde_json::from_str(&std::fs::read_to_string(&path).unwrap());
+            let case: Case = case.unwrap_or_else(|error| panic!("{name}: {error}"));
+            assert!(!case.why.is_empty(), "{name}");
+            (name, case)
+        })
+        .collect();
+    cases.sort_by(|left, right| left.0.cmp(&right.0));
+    cases
+}
+
+fn answer(case: &Case) -> Answer {
+    let role = RoleArn::parse(&case.role).unwrap();
+    let identity = WebIdentity {
+        issuer: Issuer::parse(&case.issuer).unwrap(),
+        subject: Subject::from_text(&case.subject),
+        audience: Audience::new(&case.audience),
+    };
+    let policy = match Policy::parse(case.policy.get()) {
+        Ok(policy) => policy,
+        Err(error) => {
+            return Answer {
+                verdict: "malformed".to_owned(),
+                cause: None,
+                keys: Vec::new(),
+                words: error.to_string(),
+            };
+        }
+    };
+    let judgement = judge(&policy, &role, &identity, &Context::default());
+    let verdict = judgement.verdict.to_string();
+    match judgement.explanation {
+        None => Answer {
+            verdict,
+            cause: None,
+            keys: Vec::new(),
+            words: String::new(),
+        },
+        Some(explanation) => Answer {
+            verdict,
+            cause: explanation.cause.map(|cause| cause.to_string()),
+            keys: explanation.undecided_keys,
+            words: match explanation.hint {
+                Some(hint) => format!("{}\n  {hint}", explanation.reason),
+                None => explanation.reason,
+            },
+        },
+    }
+}
+
+#[test]
+fn every_case_is_judged_right() {
+    let cases = cases();
+    assert!(cases.len() >= 65, "only {} cases were found", cases.len());
+    let mut wrong = String::new();
+    for (name, case) in &cases {
+        let answer = answer(case);
+        if (&answer.verdict, &answer.cause, &answer.keys) != (&case.verdict, &case.cause, &case.keys) {
+            let Answer {
+                verdict,
+                cause,
+                keys,
+                words,
+            } = answer;
+            writeln!(
+                wrong,
+                "{name}: {verdict} {cause:?} {keys:?} instead of {} {:?}: {words}",
+                case.verdict, case.cause
+            )
+            .unwrap();
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong}");
+}
+
+#[test]
+fn what_people_read_of_each_case() {
+    let mut read = String::new();
+    for (name, case) in cases() {
+        let words = answer(&case).words;
+        if !words.is_empty() {
+            writeln!(read, "{name}\n  {words}").unwrap();
+        }
+    }
+    insta::assert_snapshot!(read);
+}

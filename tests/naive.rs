@@ -2,6 +2,15 @@
 //!
 //! `PROPTEST_CASES=20000 cargo test --test naive` draws more.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::string_slice,
+    reason = "a test says what it expects by panicking"
+)]
+
 #[path = "naive/evaluate.rs"]
 mod evaluate;
 #[path = "naive/generate.rs"]

@@ -147,7 +147,7 @@ fn statements(policy: &Json) -> Option<(Version, Vec<Statement>)> {
             _ => return None,
         }
     }
-    let statements: Vec<Statement> = found?.into_iter().map(|it| statement(it)).collect::<Option<_>>()?;
+    let statements: Vec<Statement> = found?.into_iter().map(statement).collect::<Option<_>>()?;
     let mut sids: Vec<&str> = found_sids(policy);
     sids.sort_unstable();
     let unique = sids.windows(2).all(|pair| pair[0] != pair[1]);

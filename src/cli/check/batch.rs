@@ -67,10 +67,8 @@ fn answer_all(mut lines: impl Lines, out: &mut impl Write, now: Option<i64>) -> 
     let mut line = Vec::new();
     loop {
         // Who writes a line and waits for its answer must get it; who pipes a file loses nothing.
-        if lines.may_wait() {
-            if reader_left(out.flush())? {
-                return Ok(worst);
-            }
+        if lines.may_wait() && reader_left(out.flush())? {
+            return Ok(worst);
         }
         line.clear();
         let (exit, written) = match read_line(&mut lines, &mut line)? {

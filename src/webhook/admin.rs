@@ -141,8 +141,7 @@ impl Admin {
     fn roles(&self, peer: SocketAddr) -> Reply {
         // An IPv4 peer of a listener on `[::]` comes as `::ffff:127.0.0.1`.
         if self.roles_for == RolesFor::Loopback && !peer.ip().to_canonical().is_loopback() {
-            let message =
-                "/roles is for this host only; use kubectl port-forward, or allow others with --roles-for=everyone";
+            let message = "/roles is for this host only; use kubectl port-forward, or allow others with --admin-allow-remote-roles";
             return status_response(Reason::Forbidden, message);
         }
         json_response(StatusCode::OK, (self.roles)())

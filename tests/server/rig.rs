@@ -30,12 +30,12 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 /// Longer than anything here takes on a slow machine: only what never comes runs into it.
-pub const LONG: Duration = Duration::from_secs(20);
+pub(crate) const LONG: Duration = Duration::from_secs(20);
 
-pub const NAME: &str = "rolegate.example";
+pub(crate) const NAME: &str = "rolegate.example";
 
 /// Limits that no test meets by accident.
-pub fn roomy() -> Limits {
+pub(crate) fn roomy() -> Limits {
     Limits {
         handshake: LONG,
         header: LONG,
@@ -49,18 +49,18 @@ pub fn roomy() -> Limits {
 }
 
 /// Waits for something that is sure to come.
-pub async fn soon<T>(what: impl Future<Output = T>) -> T {
+pub(crate) async fn soon<T>(what: impl Future<Output = T>) -> T {
     tokio::time::timeout(LONG, what).await.expect("it did not happen")
 }
 
 /// A certificate and its key, PEM.
 #[derive(Clone)]
-pub struct Issued {
-    pub certificate: String,
-    pub key: String,
+pub(crate) struct Issued {
+    pub(crate) certificate: String,
+    pub(crate) key: String,
 }
 
-pub fn self_signed() -> Issued {
+pub(crate) fn self_signed() -> Issued {
     let issued = rcgen::generate_simple_self_signed(vec![NAME.to_owned()]).unwrap();
     Issued {
         certificate: issued.cert.pem(),
@@ -69,35 +69,35 @@ pub fn self_signed() -> Issued {
 }
 
 impl Issued {
-    pub fn pair(&self) -> Pair {
+    pub(crate) fn pair(&self) -> Pair {
         Pair::from_pem(self.certificate.as_bytes(), self.key.as_bytes()).unwrap()
     }
 
-    pub fn der(&self) -> CertificateDer<'static> {
+    pub(crate) fn der(&self) -> CertificateDer<'static> {
         CertificateDer::from_pem_slice(self.certificate.as_bytes()).unwrap()
     }
 
-    pub fn write(&self, certificate: &Path, key: &Path) {
+    pub(crate) fn write(&self, certificate: &Path, key: &Path) {
         std::fs::write(certificate, &self.certificate).unwrap();
         std::fs::write(key, &self.key).unwrap();
     }
 }
 
 /// A CA that signs the certificates of clients.
-pub struct Authority(CertifiedIssuer<'static, KeyPair>);
+pub(crate) struct Authority(CertifiedIssuer<'static, KeyPair>);
 
 impl Authority {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let mut params = CertificateParams::new(Vec::new()).unwrap();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         Self(CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap())
     }
 
-    pub fn pem(&self) -> String {
+    pub(crate) fn pem(&self) -> String {
         self.0.pem()
     }
 
-    pub fn client(&self) -> Issued {
+    pub(crate) fn client(&self) -> Issued {
         let key = KeyPair::generate().unwrap();
         let mut params = CertificateParams::new(vec!["kube-apiserver".to_owned()]).unwrap();
         params.extended_key_usages = vec![rcgen::ExtendedKeyUsagePurpose::ClientAuth];
@@ -110,7 +110,7 @@ impl Authority {
 
 /// Answers with what it got. `/validate/workloads` waits until the test lets it.
 #[derive(Clone)]
-pub struct Parrot {
+pub(crate) struct Parrot {
     waiting: Arc<watch::Sender<usize>>,
     may_answer: Arc<Semaphore>,
 }
@@ -126,21 +126,21 @@ impl Handler for Parrot {
 }
 
 /// A server that runs.
-pub struct Server {
-    pub address: SocketAddr,
-    pub serving: Arc<Serving>,
-    pub certificate: Issued,
-    pub life: Lifecycle,
-    pub connections: Connections,
-    pub task: JoinHandle<()>,
+pub(crate) struct Server {
+    pub(crate) address: SocketAddr,
+    pub(crate) serving: Arc<Serving>,
+    pub(crate) certificate: Issued,
+    pub(crate) life: Lifecycle,
+    pub(crate) connections: Connections,
+    pub(crate) task: JoinHandle<()>,
     parrot: Parrot,
 }
 
-pub async fn server(limits: Limits) -> Server {
+pub(crate) async fn server(limits: Limits) -> Server {
     server_with(limits, Serving::new(), None).await
 }
 
-pub async fn server_with(limits: Limits, serving: Arc<Serving>, client_ca: Option<Arc<ClientCa>>) -> Server {
+pub(crate) async fn server_with(limits: Limits, serving: Arc<Serving>, client_ca: Option<Arc<ClientCa>>) -> Server {
     let certificate = self_signed();
     if !serving.is_ready() {
         serving.swap(certificate.pair());
@@ -176,24 +176,24 @@ pub async fn server_with(limits: Limits, serving: Arc<Serving>, client_ca: Optio
 
 impl Server {
     /// A client that trusts this server's certificate.
-    pub fn client(&self) -> Client {
+    pub(crate) fn client(&self) -> Client {
         Client::trusting(&self.certificate).of(self.address)
     }
 
     /// Waits until so many requests have come to the handler to wait there.
-    pub async fn until_waiting(&self, requests: usize) {
+    pub(crate) async fn until_waiting(&self, requests: usize) {
         soon(self.parrot.waiting.subscribe().wait_for(|waiting| *waiting >= requests))
             .await
             .unwrap();
     }
 
     /// Lets so many of them be answered.
-    pub fn let_answer(&self, requests: usize) {
+    pub(crate) fn let_answer(&self, requests: usize) {
         self.parrot.may_answer.add_permits(requests);
     }
 
     /// Waits until so many connections are open.
-    pub async fn until_open(&self, connections: usize) {
+    pub(crate) async fn until_open(&self, connections: usize) {
         soon(async {
             while self.connections.open() != connections {
                 tokio::time::sleep(Duration::from_millis(2)).await;
@@ -205,7 +205,7 @@ impl Server {
 
 /// How a client connects.
 #[derive(Clone)]
-pub struct Client {
+pub(crate) struct Client {
     trusted: Issued,
     address: Option<SocketAddr>,
     versions: &'static [&'static SupportedProtocolVersion],
@@ -213,7 +213,7 @@ pub struct Client {
 }
 
 impl Client {
-    pub fn trusting(certificate: &Issued) -> Self {
+    pub(crate) fn trusting(certificate: &Issued) -> Self {
         Self {
             trusted: certificate.clone(),
             address: None,
@@ -222,23 +222,23 @@ impl Client {
         }
     }
 
-    pub fn of(mut self, address: SocketAddr) -> Self {
+    pub(crate) fn of(mut self, address: SocketAddr) -> Self {
         self.address = Some(address);
         self
     }
 
-    pub fn speaking(mut self, versions: &'static [&'static SupportedProtocolVersion]) -> Self {
+    pub(crate) fn speaking(mut self, versions: &'static [&'static SupportedProtocolVersion]) -> Self {
         self.versions = versions;
         self
     }
 
-    pub fn showing(mut self, identity: Issued) -> Self {
+    pub(crate) fn showing(mut self, identity: Issued) -> Self {
         self.identity = Some(identity);
         self
     }
 
     /// A TLS connection to do anything with.
-    pub async fn try_stream(&self) -> std::io::Result<TlsStream<TcpStream>> {
+    pub(crate) async fn try_stream(&self) -> std::io::Result<TlsStream<TcpStream>> {
         let mut roots = RootCertStore::empty();
         roots.add(self.trusted.der()).unwrap();
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
@@ -259,12 +259,12 @@ impl Client {
             .await
     }
 
-    pub async fn stream(&self) -> TlsStream<TcpStream> {
+    pub(crate) async fn stream(&self) -> TlsStream<TcpStream> {
         soon(self.try_stream()).await.unwrap()
     }
 
     /// A connection that speaks HTTP/1.1.
-    pub async fn connect(&self) -> Connection {
+    pub(crate) async fn connect(&self) -> Connection {
         let (requests, connection) = handshake(TokioIo::new(self.stream().await)).await.unwrap();
         // Ends with its connection.
         tokio::spawn(connection);
@@ -273,7 +273,7 @@ impl Client {
 
     /// Whether a connection can be made and used at all. With TLS 1.3 a client that shows no certificate learns that only
     /// when it reads.
-    pub async fn is_served(&self) -> bool {
+    pub(crate) async fn is_served(&self) -> bool {
         let exchange = async {
             let (mut requests, connection) = handshake(TokioIo::new(self.try_stream().await.ok()?)).await.ok()?;
             tokio::spawn(connection);
@@ -284,23 +284,23 @@ impl Client {
 }
 
 /// A keep-alive connection.
-pub struct Connection {
+pub(crate) struct Connection {
     requests: SendRequest<Full<Bytes>>,
 }
 
 impl Connection {
-    pub async fn post(&mut self, path: &str, body: impl Into<Bytes>) -> Answer {
+    pub(crate) async fn post(&mut self, path: &str, body: impl Into<Bytes>) -> Answer {
         self.send(post(path, body)).await
     }
 
-    pub async fn send(&mut self, request: Request<Full<Bytes>>) -> Answer {
+    pub(crate) async fn send(&mut self, request: Request<Full<Bytes>>) -> Answer {
         soon(self.requests.ready()).await.unwrap();
         let response = soon(self.requests.send_request(request)).await.unwrap();
         Answer::of(response).await
     }
 
     /// Waits until the server closes it.
-    pub async fn until_closed(&mut self) {
+    pub(crate) async fn until_closed(&mut self) {
         soon(async {
             while !self.requests.is_closed() {
                 tokio::time::sleep(Duration::from_millis(2)).await;
@@ -310,7 +310,7 @@ impl Connection {
     }
 }
 
-pub fn post(path: &str, body: impl Into<Bytes>) -> Request<Full<Bytes>> {
+pub(crate) fn post(path: &str, body: impl Into<Bytes>) -> Request<Full<Bytes>> {
     let request = Request::post(path)
         .header("host", NAME)
         .header("content-type", "application/json");
@@ -319,10 +319,10 @@ pub fn post(path: &str, body: impl Into<Bytes>) -> Request<Full<Bytes>> {
 
 /// What came back.
 #[derive(Debug)]
-pub struct Answer {
-    pub code: u16,
-    pub headers: hyper::HeaderMap,
-    pub body: Bytes,
+pub(crate) struct Answer {
+    pub(crate) code: u16,
+    pub(crate) headers: hyper::HeaderMap,
+    pub(crate) body: Bytes,
 }
 
 impl Answer {
@@ -337,7 +337,7 @@ impl Answer {
     }
 
     /// The `message` of a `metav1.Status` with this code and reason.
-    pub fn status(&self, code: u16, reason: &str) -> String {
+    pub(crate) fn status(&self, code: u16, reason: &str) -> String {
         assert_eq!(self.code, code, "{}", String::from_utf8_lossy(&self.body));
         assert_eq!(self.headers["content-type"], "application/json");
         let status: serde_json::Value = serde_json::from_slice(&self.body).unwrap();
@@ -349,13 +349,13 @@ impl Answer {
         status["message"].as_str().unwrap().to_owned()
     }
 
-    pub fn closes(&self) -> bool {
+    pub(crate) fn closes(&self) -> bool {
         self.headers.get("connection").is_some_and(|value| value == "close")
     }
 }
 
 /// Everything that comes until the other side closes, a reset included.
-pub async fn read_to_end(stream: &mut (impl tokio::io::AsyncRead + Unpin)) -> String {
+pub(crate) async fn read_to_end(stream: &mut (impl tokio::io::AsyncRead + Unpin)) -> String {
     let mut text = Vec::new();
     // How it was closed does not matter; what came before does.
     let _ = soon(stream.read_to_end(&mut text)).await;

@@ -1,0 +1,72 @@
+//! What one pod costs: reading it, asking what it wants, injecting, writing the patch. The pod is a Job's, of 2.4 KB, as an
+//! API server sends it: defaults filled in, managed fields, no name yet.
+
+use std::hint::black_box;
+
+use criterion::{Criterion, criterion_group, criterion_main};
+use rolegate::iam::{Audience, RoleArn};
+use rolegate::pod::identity::{
+    AnnotationRules, Defaults, Requested, ServiceAccountIdentity, WebIdentityRequest, resolve,
+};
+use rolegate::pod::inject::{SetSessionName, WebIdentitySettings, roles_used, web_identity};
+use rolegate::pod::view::PodView;
+
+const JOB_POD: &str = include_str!("data/job-pod.json");
+const ROLE: &str = "arn:aws:iam::111122223333:role/batch/report-writer";
+
+fn pod(criterion: &mut Criterion) {
+    let rules = AnnotationRules {
+        prefix: "eks.amazonaws.com/".to_owned(),
+        compose: None,
+    };
+    let defaults = Defaults {
+        audience: Audience::new("sts.amazonaws.com"),
+        expiration_seconds: 86_400,
+        regional_sts: true,
+    };
+    let settings = WebIdentitySettings {
+        mount_path: "/var/run/secrets/eks.amazonaws.com/serviceaccount".to_owned(),
+        region: Some("us-west-2".to_owned()),
+        disable_instance_metadata: false,
+        role_session_name: false,
+    };
+    let request = WebIdentityRequest {
+        role: RoleArn::parse(ROLE).expect("a role ARN"),
+        audience: defaults.audience.clone(),
+        expiration_seconds: 86_400,
+        regional_sts: true,
+    };
+    let account = ServiceAccountIdentity::from_annotations(&rules, [("eks.amazonaws.com/role-arn", ROLE)]);
+
+    criterion.bench_function("pod/read", |bencher| {
+        bencher.iter(|| serde_json::from_str::<PodView<'_>>(black_box(JOB_POD)).expect("a pod"));
+    });
+    let view: PodView<'_> = serde_json::from_str(JOB_POD).expect("a pod");
+    criterion.bench_function("pod/inject", |bencher| {
+        bencher.iter(|| web_identity(&rules, black_box(&view), &request, &settings, SetSessionName::No));
+    });
+    let injection = web_identity(&rules, &view, &request, &settings, SetSessionName::No).expect("no conflict");
+    criterion.bench_function("pod/write", |bencher| {
+        bencher.iter(|| {
+            let mut json = Vec::new();
+            black_box(&injection.patch).write_json(&mut json).expect("JSON");
+            json
+        });
+    });
+    criterion.bench_function("pod/all", |bencher| {
+        bencher.iter(|| {
+            let view: PodView<'_> = serde_json::from_str(black_box(JOB_POD)).expect("a pod");
+            let (Requested::WebIdentity(request), _) = resolve(&rules, account.as_ref(), &view, &defaults) else {
+                unreachable!("the ServiceAccount has a role");
+            };
+            black_box(roles_used(&rules, &view, &request, &settings));
+            let injection = web_identity(&rules, &view, &request, &settings, SetSessionName::No).expect("no conflict");
+            let mut json = Vec::new();
+            injection.patch.write_json(&mut json).expect("JSON");
+            json
+        });
+    });
+}
+
+criterion_group!(benches, pod);
+criterion_main!(benches);

@@ -507,6 +507,15 @@ fn bytes_that_are_no_text_and_brackets_without_end_are_errors_like_any_other() {
 }
 
 #[test]
+fn an_error_is_one_line_whatever_the_file_is_called() {
+    let error = Dir::new(&[("a\n\u{1b}[31m.json", "{\"Ro\\nle\"")]).error();
+    assert_eq!(
+        error,
+        "DIR/a\\n\\u{1b}[31m.json:1:9: expected JSON, but: EOF while parsing an object"
+    );
+}
+
+#[test]
 fn a_byte_order_mark_is_not_part_of_the_json() {
     let dir = Dir::new(&[("get.json", &format!("\u{feff}{}", get_role("x", "x")))]);
     assert_eq!(said(&dir.open(), &arn("x")), "policy x");

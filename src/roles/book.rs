@@ -8,14 +8,16 @@
 //! A failed read never removes what is known: the old copy serves until it is too old. What an answer means is not the
 //! book's affair.
 
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures::FutureExt;
 use futures::future::{BoxFuture, Shared, WeakShared};
 use tokio::sync::{Notify, mpsc};
+use tokio::time::error::Elapsed;
 use tokio::time::{Instant, sleep_until, timeout, timeout_at};
+use tracing::{debug, info, warn};
 
 use super::age::{Age, backoff};
 use super::observe::{ReadObserver, ReadResult, RoleState, RoleSummary};
@@ -78,6 +80,9 @@ const LONGEST_READ: Duration = Duration::from_secs(10);
 /// How many unfinished reads the keeper takes over at most; more are driven by those who wait for them alone.
 pub(super) const ADOPTED_READS: usize = 1024;
 
+/// This many failed reads in a row are the source's fault rather than that of a role.
+const FAILING: u32 = 3;
+
 /// The role book.
 #[derive(Debug)]
 pub struct Book {
@@ -106,6 +111,7 @@ impl Book {
                     Pace::Remote { per_second } => Some(Pacer::new(per_second)),
                 },
                 source,
+                failures: AtomicU32::new(0),
             })
             .collect();
         let shelf = Shelf::new(settings.capacity);
@@ -230,6 +236,8 @@ pub(super) struct Reader {
     pub(super) source: Arc<dyn RoleSource>,
     /// None for a source that answers from memory.
     pub(super) pacer: Option<Pacer>,
+    /// Failed reads in a row, of whatever roles.
+    failures: AtomicU32,
 }
 
 /// An answer that the book keeps.
@@ -427,6 +435,7 @@ impl Core {
             };
             self.observer.role_read(name, result, asked.elapsed());
             reader.mind(result);
+            reader.log(&slot.role, &answer);
             let reason: Arc<str> = match answer {
                 Ok(Answer::NotMine) => continue,
                 Ok(Answer::Role(document)) => {
@@ -524,6 +533,28 @@ impl Reader {
             (Some(pacer), ReadResult::Throttled) => pacer.throttled(Instant::now()),
             (Some(pacer), ReadResult::Role | ReadResult::NoSuchRole | ReadResult::NotMine) => pacer.answered(),
             _ => {}
+        }
+    }
+}
+
+impl Reader {
+    /// Logs when the source as a whole begins to fail and when it is over, not each read: one role that cannot be read is
+    /// told where it is judged.
+    fn log(&self, role: &RoleArn, answer: &Result<Answer, Elapsed>) {
+        let source = self.source.name();
+        let reason = match answer {
+            Ok(Answer::Failed(reason) | Answer::Throttled(reason)) => reason,
+            Err(_) => "no answer",
+            Ok(_) => {
+                if self.failures.swap(0, Ordering::Relaxed) >= FAILING {
+                    info!(source, "the role source answers again");
+                }
+                return;
+            }
+        };
+        debug!(source, %role, reason, "a role could not be read");
+        if self.pacer.is_some() && self.failures.fetch_add(1, Ordering::Relaxed) + 1 == FAILING {
+            warn!(source, %role, reason, "the role source fails; what was read before serves until it is too old");
         }
     }
 }

@@ -31,6 +31,7 @@ use tracing::{info, warn};
 
 use self::formats::{Flaw, FoundRole};
 use self::index::Index;
+use super::one_line;
 use super::source::{Answer, Listing, Pace, RoleSource, SourceHealth};
 use crate::iam::RoleArn;
 
@@ -204,19 +205,11 @@ impl RoleFilesError {
 
 impl fmt::Display for RoleFilesError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // File names may hold anything; an error is one line all the same.
-        let file = self.file.display().to_string();
-        for character in file.chars() {
-            if character.is_control() {
-                write!(f, "{}", character.escape_default())?;
-            } else {
-                write!(f, "{character}")?;
-            }
-        }
+        f.write_str(&one_line(&self.file.display().to_string()))?;
         if let Some((line, column)) = self.position {
             write!(f, ":{line}:{column}")?;
         }
-        write!(f, ": {}", self.problem)
+        write!(f, ": {}", one_line(&self.problem))
     }
 }
 

@@ -15,3 +15,14 @@ pub use book::{Book, BookSettings, Entry, Trust};
 pub use files::{FileRoles, RoleFilesError, WhenMissing};
 pub use observe::{ReadObserver, ReadResult, RoleState, RoleSummary};
 pub use source::{Answer, Listing, Pace, RoleDocument, RoleSource, SourceHealth};
+
+/// What does not print, escaped: names of files and texts of users end up in logs, warnings and terminals.
+fn one_line(text: &str) -> String {
+    text.chars()
+        .flat_map(|character| {
+            let escaped = character.is_control().then(|| character.escape_default());
+            let plain = escaped.is_none().then_some(character);
+            escaped.into_iter().flatten().chain(plain)
+        })
+        .collect()
+}

@@ -278,19 +278,10 @@ fn flaw(error: &serde_json::Error, introduction: &str) -> Flaw {
     let message = message
         .strip_suffix(&format!(" at line {line} column {column}"))
         .unwrap_or(&message);
-    let message: String = message.chars().flat_map(one_line).collect();
     Flaw {
         position: Some((line.max(1), column.max(1))),
         problem: format!("{introduction}{message}"),
     }
-}
-
-fn one_line(character: char) -> impl Iterator<Item = char> {
-    let (escaped, plain) = match character.is_control() {
-        true => (Some(character.escape_default()), None),
-        false => (None, Some(character)),
-    };
-    escaped.into_iter().flatten().chain(plain)
 }
 
 fn first_line(problem: String) -> Flaw {

@@ -9,6 +9,7 @@ use serde_json::Value;
 use super::RoleFilesError;
 use super::formats::{FoundRole, FoundTrust, Key};
 use crate::iam::RoleArn;
+use crate::roles::one_line;
 use crate::roles::source::{Answer, RoleDocument};
 
 /// Roles by what is known of their ARN.
@@ -106,7 +107,7 @@ impl Index {
                     first.file.display(),
                     second.file.display()
                 );
-                Some(Answer::Failed(why.into()))
+                Some(Answer::Failed(one_line(&why).into()))
             }
             (None, []) => None,
         }

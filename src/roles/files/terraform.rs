@@ -18,6 +18,7 @@ use serde_json::Value;
 
 use super::formats::{FoundRole, FoundTrust, Key, is_of_aws};
 use crate::iam::RoleArn;
+use crate::roles::one_line;
 use crate::roles::source::RoleDocument;
 
 /// The output of `terraform show -json`.
@@ -157,24 +158,21 @@ impl Resource {
         let Some(key) = self.key(&attributes, before, account)? else {
             return Ok(None);
         };
-        let trust = match (text(attributes.assume_role_policy.as_ref()), tense) {
-            (Some(policy), _) => {
+        let trust = match text(attributes.assume_role_policy.as_ref()) {
+            Some(policy) => {
                 let tags = tags(attributes.tags_all.as_ref().or(attributes.tags.as_ref()));
                 FoundTrust::Document(RoleDocument {
                     policy: policy.into(),
                     tags,
                 })
             }
-            (None, Tense::WillBe) => FoundTrust::Unknown(
-                format!(
-                    "the trust policy of {} is known only after apply ({})",
-                    self.address,
-                    file.display()
-                )
-                .into(),
-            ),
-            (None, Tense::Is) => {
-                FoundTrust::Unknown(format!("{} has no assume_role_policy ({})", self.address, file.display()).into())
+            None => {
+                let (address, file) = (&self.address, file.display());
+                let why = match tense {
+                    Tense::WillBe => format!("the trust policy of {address} is known only after apply ({file})"),
+                    Tense::Is => format!("{address} has no assume_role_policy ({file})"),
+                };
+                FoundTrust::Unknown(one_line(&why).into())
             }
         };
         Ok(Some(FoundRole { key, trust }))

@@ -1,5 +1,14 @@
 //! The role source `files=DIR`: formats, errors with their place, and what happens to files that change.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::unreachable,
+    clippy::indexing_slicing,
+    reason = "tests say what they expect by panicking"
+)]
+
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::Path;
@@ -358,7 +367,7 @@ fn a_planned_role_belongs_to_the_account_that_the_configuration_reads() {
                           "name": "current", "values": {"account_id": "111122223333"}});
     let new = resource("aws_iam_role.new", &terraform_values("/", "new", Some("new")));
     let plan = |prior: &[Value]| {
-        json!({"format_version": "1.2", "planned_values": module(&[new.clone()]), "prior_state": {"values": module(prior)}})
+        json!({"format_version": "1.2", "planned_values": module(std::slice::from_ref(&new)), "prior_state": {"values": module(prior)}})
             .to_string()
     };
     let elsewhere = "arn:aws:iam::444455556666:role/new";

@@ -131,7 +131,7 @@ impl Metrics {
     pub fn new(by_namespace: ByNamespace) -> Arc<Self> {
         let mut registry = Registry::with_prefix("rolegate");
         let reviews = Arc::new(Reviews::new());
-        let by_namespace = (by_namespace == ByNamespace::Yes).then(Family::default);
+        let by_namespace = (by_namespace == ByNamespace::Yes).then(decisions_by_namespace);
         registry.register_collector(Box::new(ReviewCollector {
             reviews: reviews.clone(),
             by_namespace: by_namespace.clone(),
@@ -412,6 +412,21 @@ impl NamespaceLabels {
             namespace: review.namespace.to_owned(),
         }
     }
+}
+
+/// With one series from the start, as without namespaces.
+fn decisions_by_namespace() -> Family<NamespaceLabels, Counter> {
+    let family = Family::default();
+    let [action, verdict, cause, mode] = Labels::ALWAYS.words().map(|(_, word)| word);
+    let namespace = String::new();
+    drop(family.get_or_create(&NamespaceLabels {
+        action,
+        verdict,
+        cause,
+        mode,
+        namespace,
+    }));
+    family
 }
 
 #[derive(Debug)]

@@ -13,6 +13,7 @@
 mod answers;
 mod bad_input;
 mod injection;
+mod observing;
 mod program;
 mod reloading;
 mod reviews;

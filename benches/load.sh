@@ -1,0 +1,106 @@
+#!/usr/bin/env bash
+# Drives the release binary and a bare TLS echo (benches/echo.rs) in turns with the same reviews over keep-alive
+# connections, and prints the requests a second of each and their ratio.
+#
+#   benches/load.sh [ROUNDS [SECONDS]]        (7 rounds of 3 s each by default; about three minutes, without the build)
+#
+# Needs wrk and curl (Debian packages). Rounds alternate and medians are compared, because other work on the machine
+# disturbs each round differently. The ratios are the result; requests a second belong to the machine.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+rounds=${1:-7}
+seconds=${2:-3}
+port=${LOAD_PORT:-18443}
+role=arn:aws:iam::111122223333:role/report-writer
+issuer=oidc.eks.us-west-2.amazonaws.com/id/EXAMPLED539D4633E53DE1B71EXAMPLE
+
+for tool in wrk curl; do
+    command -v "$tool" >/dev/null || { echo "load.sh: $tool is missing: apt-get install $tool" >&2; exit 2; }
+done
+
+# The path of what cargo built last under this name.
+executable() {
+    cargo build --release "$@" --message-format=json 2>/dev/null | sed -n 's/.*"executable":"\([^"]*\)".*/\1/p' | tail -1
+}
+cargo build --release --bin rolegate --bench echo
+rolegate=$(executable --bin rolegate)
+echo_program=$(executable --bench echo)
+
+folder=$(mktemp -d)
+servers=()
+cleanup() {
+    for server in "${servers[@]}"; do kill -INT "$server" 2>/dev/null || true; done
+    wait 2>/dev/null || true
+    rm -rf "$folder"
+}
+trap cleanup EXIT
+
+mkdir -p "$folder/cluster/roles/111122223333"
+cat >"$folder/cluster/accounts.yaml" <<YAML
+apiVersion: v1
+kind: ServiceAccount
+metadata:
+  name: report-writer
+  namespace: jobs
+  annotations:
+    eks.amazonaws.com/role-arn: $role
+YAML
+cat >"$folder/cluster/roles/111122223333/report-writer.json" <<JSON
+{"Version": "2012-10-17", "Statement": [{
+  "Effect": "Allow",
+  "Principal": {"Federated": "arn:aws:iam::111122223333:oidc-provider/$issuer"},
+  "Action": "sts:AssumeRoleWithWebIdentity",
+  "Condition": {"StringEquals": {
+    "$issuer:sub": "system:serviceaccount:jobs:report-writer",
+    "$issuer:aud": "sts.amazonaws.com"}}}]}
+JSON
+
+# The review that an API server sends for a pod that a Job makes: benches/data/job-pod.json, with its ServiceAccount set.
+pod=$(tr -d '\n' <benches/data/job-pod.json \
+    | sed -E 's/"serviceAccountName":"[^"]*"/"serviceAccountName":"report-writer"/; s/"serviceAccount":"[^"]*"/"serviceAccount":"report-writer"/')
+cat >"$folder/review.json" <<JSON
+{"kind":"AdmissionReview","apiVersion":"admission.k8s.io/v1","request":{"uid":"705ab4f5-6393-11e8-b7cc-42010a800002","kind":{"group":"","version":"v1","kind":"Pod"},"resource":{"group":"","version":"v1","resource":"pods"},"requestKind":{"group":"","version":"v1","kind":"Pod"},"requestResource":{"group":"","version":"v1","resource":"pods"},"namespace":"jobs","operation":"CREATE","userInfo":{"username":"system:serviceaccount:kube-system:job-controller","uid":"0c6d1bd8-5f0e-4a0e-a3ee-8d6f2b0d5a10","groups":["system:serviceaccounts","system:serviceaccounts:kube-system","system:authenticated"]},"object":$pod,"oldObject":null,"dryRun":false,"options":{"kind":"CreateOptions","apiVersion":"meta.k8s.io/v1"}}}
+JSON
+cat >"$folder/post.lua" <<LUA
+local file = assert(io.open("$folder/review.json"))
+wrk.method, wrk.body = "POST", file:read("*a")
+wrk.headers["Content-Type"] = "application/json"
+wrk.headers["Accept"] = "application/json, */*"
+file:close()
+LUA
+
+"$rolegate" serve --standalone "$folder/cluster" --issuer "$issuer" --drain 0s --log-level warn \
+    --listen "127.0.0.1:$port" --admin-listen "127.0.0.1:$((port + 1))" &
+servers+=($!)
+"$echo_program" bare "127.0.0.1:$((port + 2))" &
+servers+=($!)
+ours="https://127.0.0.1:$port/mutate?timeout=2s"
+bare="https://127.0.0.1:$((port + 2))/mutate?timeout=2s"
+for url in "$ours" "$bare"; do
+    curl --silent --insecure --fail --retry 20 --retry-connrefused --retry-delay 1 --output "$folder/answer" \
+        --header 'Content-Type: application/json' --data-binary "@$folder/review.json" "$url"
+    [ "$url" = "$bare" ] || grep -q '"patch":' "$folder/answer" || { echo "load.sh: no pod was injected:" >&2; cat "$folder/answer" >&2; exit 1; }
+done
+
+# One round: requests a second. Answers other than 200, and errors, void the whole run.
+round() {
+    local output
+    output=$(wrk --threads 1 --connections "$1" --duration "${seconds}s" --script "$folder/post.lua" "$2")
+    if grep -qE 'Non-2xx|Socket errors' <<<"$output"; then echo "$output" >&2; return 1; fi
+    awk '/^Requests\/sec/ {print $2}' <<<"$output"
+}
+median() { sort -n | awk '{v[NR] = $1} END {print NR % 2 ? v[(NR + 1) / 2] : (v[NR / 2] + v[NR / 2 + 1]) / 2}'; }
+
+for connections in 16 1; do
+    : >"$folder/ours" && : >"$folder/bare" && : >"$folder/ratios"
+    for ((i = 0; i < rounds; i++)); do
+        a=$(round "$connections" "$ours")
+        b=$(round "$connections" "$bare")
+        echo "$a" >>"$folder/ours"
+        echo "$b" >>"$folder/bare"
+        awk -v a="$a" -v b="$b" 'BEGIN {print a / b}' >>"$folder/ratios"
+    done
+    awk -v c="$connections" -v a="$(median <"$folder/ours")" -v b="$(median <"$folder/bare")" -v r="$(median <"$folder/ratios")" \
+        'BEGIN {printf "%2d connections: rolegate %8.0f/s   echo %8.0f/s   ratio of medians %.2f   median of ratios %.2f\n", c, a, b, a / b, r}'
+done

@@ -6,6 +6,7 @@
 mod certs;
 mod check;
 mod completions;
+mod demo;
 pub(crate) mod duration;
 pub(crate) mod input;
 pub(crate) mod output;
@@ -57,6 +58,8 @@ enum Subcommands {
     TrustPolicy(trust_policy::TrustPolicyArgs),
     /// Issue a CA and a serving certificate for development
     Certs(certs::CertsArgs),
+    /// Start a webhook on the shipped example, send it pods over TLS and show what came back
+    Demo(demo::DemoArgs),
     /// Print a shell's completion script
     Completions(completions::CompletionsArgs),
 }
@@ -99,6 +102,7 @@ pub fn run() -> ExitCode {
         Subcommands::Check(args) => check::run(*args),
         Subcommands::TrustPolicy(args) => trust_policy::run(args),
         Subcommands::Certs(args) => certs::run(args),
+        Subcommands::Demo(args) => demo::run(args),
         Subcommands::Completions(args) => completions::run(&args),
     };
     exit.into()

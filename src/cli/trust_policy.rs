@@ -116,8 +116,8 @@ pub(crate) fn run(args: TrustPolicyArgs) -> Exit {
 fn told(change: Change) -> String {
     match change {
         Change::Nothing => "unchanged: the policy has this trust already".to_owned(),
-        Change::AddedSubject(index) => format!("added the subject to Statement[{index}]"),
-        Change::AddedStatement(index) => format!("added Statement[{index}]"),
+        Change::AddedSubject(index) => format!("added the subject to statement {}", index.saturating_add(1)),
+        Change::AddedStatement(index) => format!("added statement {}", index.saturating_add(1)),
     }
 }
 

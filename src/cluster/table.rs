@@ -1,14 +1,15 @@
-//! The map of ServiceAccounts: what is kept of each is its key and what its annotations ask for.
+//! The map of ServiceAccounts: what is kept of each is what its annotations ask for.
 //!
-//! Lean, because a cluster may have 100,000: one allocation for `NAMESPACE/NAME`, one for the role's ARN, and 48 bytes in
-//! the table. Cut into shards, so that a table that grows, which for a moment is held twice, is a small one, and so that
-//! a reader waits at most for one entry to be written.
+//! Lean, because a cluster may have 100,000: 48 bytes an entry, and the text of its role's ARN. Names are not kept, only a
+//! hash of 96 bits, keyed at random: nobody asks the map for its names, and that two of 100,000 share a hash is less likely
+//! than one in 10^19. Entries stand sorted in many small vectors instead of one table, because a hash table has half as
+//! many free places as taken ones, and one that grows is for a moment held twice.
 //!
-//! A new list does not build a second table: each entry bears the number of the last list that held it, and when a list
-//! is complete, those that it did not hold go. Readers see each ServiceAccount as it was or as it is, and never a table
-//! that is half filled; and a list costs no memory beyond its page.
+//! A new list does not build a second map: each entry bears the number of the last list that held it, and when a list is
+//! complete, those that it did not hold go. Readers see each ServiceAccount as it was or as it is, and never a map that is
+//! half filled; and a list costs no memory beyond its page.
 
-use std::collections::HashMap;
+use std::collections::HashSet;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
@@ -17,25 +18,36 @@ use super::{Counts, Stored};
 use crate::iam::RoleArn;
 use crate::pod::identity::ServiceAccountIdentity;
 
-/// Enough that with 100,000 entries a shard's table is some 100 KB.
-const SHARDS: usize = 64;
+/// With 100,000 entries a shard holds a hundred: seven steps to find one, 5 KB to move for a new one.
+const SHARDS: usize = 1024;
 
 /// ServiceAccounts by namespace and name.
 #[derive(Debug)]
 pub(crate) struct Table {
     shards: Vec<RwLock<Shard>>,
-    hasher: RandomState,
+    hashers: (RandomState, RandomState),
     with_role: AtomicUsize,
     malformed: AtomicUsize,
     without_role: AtomicUsize,
 }
 
-type Shard = HashMap<Box<str>, Entry, RandomState>;
+/// INVARIANT: sorted by key, each key once.
+type Shard = Vec<Entry>;
 
 #[derive(Debug)]
 struct Entry {
-    identity: Option<ServiceAccountIdentity>,
+    key: u64,
+    more: u32,
     list: ListNumber,
+    identity: Option<ServiceAccountIdentity>,
+}
+
+type Key = (u64, u32);
+
+impl Entry {
+    const fn key(&self) -> Key {
+        (self.key, self.more)
+    }
 }
 
 /// Which list an entry was last held by.
@@ -44,20 +56,16 @@ pub(crate) struct ListNumber(u32);
 
 impl ListNumber {
     /// The next list's.
-    pub(crate) fn next(self) -> Self {
+    pub(crate) const fn next(self) -> Self {
         Self(self.0.wrapping_add(1))
     }
 }
 
 impl Table {
     pub(crate) fn new() -> Self {
-        let hasher = RandomState::new();
-        let shards = (0..SHARDS)
-            .map(|_| RwLock::new(HashMap::with_hasher(hasher.clone())))
-            .collect();
         Self {
-            shards,
-            hasher,
+            shards: (0..SHARDS).map(|_| RwLock::default()).collect(),
+            hashers: (RandomState::new(), RandomState::new()),
             with_role: AtomicUsize::new(0),
             malformed: AtomicUsize::new(0),
             without_role: AtomicUsize::new(0),
@@ -65,11 +73,11 @@ impl Table {
     }
 
     pub(crate) fn stored(&self, namespace: &str, name: &str) -> Stored {
-        let key = key(namespace, name);
-        let Some(shard) = self.read(&key) else {
+        let key = self.key(namespace, name);
+        let Some(shard) = self.shard(key).map(read) else {
             return Stored::Missing;
         };
-        match shard.get(key.as_str()) {
+        match find(&shard, key).ok().and_then(|place| shard.get(place)) {
             None => Stored::Missing,
             Some(Entry { identity: None, .. }) => Stored::Plain,
             Some(Entry {
@@ -80,28 +88,48 @@ impl Table {
     }
 
     pub(crate) fn put(&self, namespace: &str, name: &str, identity: Option<ServiceAccountIdentity>, list: ListNumber) {
-        let key = key(namespace, name);
-        let Some(mut shard) = self.write(&key) else { return };
+        let key = self.key(namespace, name);
+        let Some(mut shard) = self.shard(key).map(write) else {
+            return;
+        };
         self.count_of(identity.as_ref()).fetch_add(1, Ordering::Relaxed);
-        match shard.get_mut(key.as_str()) {
-            Some(entry) => {
-                self.count_of(entry.identity.as_ref()).fetch_sub(1, Ordering::Relaxed);
-                entry.list = list;
-                // What did not change stays where it is: a list that repeats what is known moves no memory.
-                if entry.identity != identity {
-                    entry.identity = identity;
+        let place = match find(&shard, key) {
+            Ok(place) => place,
+            Err(place) => {
+                if shard.len() == shard.capacity() {
+                    // By an eighth, not by doubling: room that is not needed is what a hash table was given up for.
+                    let room = 4.max(shard.len() / 8);
+                    shard.reserve_exact(room);
                 }
+                shard.insert(
+                    place,
+                    Entry {
+                        key: key.0,
+                        more: key.1,
+                        list,
+                        identity,
+                    },
+                );
+                return;
             }
-            None => {
-                shard.insert(key.into_boxed_str(), Entry { identity, list });
+        };
+        if let Some(entry) = shard.get_mut(place) {
+            self.count_of(entry.identity.as_ref()).fetch_sub(1, Ordering::Relaxed);
+            entry.list = list;
+            // What did not change stays where it is: a list that repeats what is known moves no memory.
+            if entry.identity != identity {
+                entry.identity = identity;
             }
         }
     }
 
     pub(crate) fn remove(&self, namespace: &str, name: &str) {
-        let key = key(namespace, name);
-        let Some(mut shard) = self.write(&key) else { return };
-        if let Some(entry) = shard.remove(key.as_str()) {
+        let key = self.key(namespace, name);
+        let Some(mut shard) = self.shard(key).map(write) else {
+            return;
+        };
+        if let Ok(place) = find(&shard, key) {
+            let entry = shard.remove(place);
             self.count_of(entry.identity.as_ref()).fetch_sub(1, Ordering::Relaxed);
         }
     }
@@ -110,7 +138,7 @@ impl Table {
     pub(crate) fn keep_only(&self, list: ListNumber) {
         for shard in &self.shards {
             let mut shard = write(shard);
-            shard.retain(|_, entry| {
+            shard.retain(|entry| {
                 let stays = entry.list == list;
                 if !stays {
                     self.count_of(entry.identity.as_ref()).fetch_sub(1, Ordering::Relaxed);
@@ -118,7 +146,7 @@ impl Table {
                 stays
             });
             // A namespace with 50,000 ServiceAccounts may be gone.
-            if shard.capacity() > 4 * (shard.len() + 16) {
+            if shard.capacity() > 2 * (shard.len() + 4) {
                 shard.shrink_to_fit();
             }
         }
@@ -136,12 +164,12 @@ impl Table {
     pub(crate) fn for_each_role(&self, each: &mut dyn FnMut(&RoleArn)) {
         // Roles are told apart by a 64-bit hash: a set of ARNs would for a moment cost three times as much, and a role that
         // is left out by a collision is one that is not read ahead.
-        let mut seen = std::collections::HashSet::new();
+        let mut seen = HashSet::new();
         for shard in &self.shards {
             let roles: Vec<RoleArn> = read(shard)
-                .values()
+                .iter()
                 .filter_map(|entry| entry.identity.as_ref()?.role())
-                .filter(|role| seen.insert(self.hasher.hash_one(role.as_str())))
+                .filter(|role| seen.insert(self.hashers.0.hash_one(role.as_str())))
                 .cloned()
                 .collect();
             roles.iter().for_each(&mut *each);
@@ -156,23 +184,20 @@ impl Table {
         }
     }
 
-    fn read(&self, key: &str) -> Option<RwLockReadGuard<'_, Shard>> {
-        self.shard(key).map(read)
+    fn key(&self, namespace: &str, name: &str) -> Key {
+        // As a pair, so that where the one ends and the other begins counts as well.
+        let hash = |hasher: &RandomState| hasher.hash_one((namespace, name));
+        (hash(&self.hashers.0), hash(&self.hashers.1) as u32)
     }
 
-    fn write(&self, key: &str) -> Option<RwLockWriteGuard<'_, Shard>> {
-        self.shard(key).map(write)
-    }
-
-    fn shard(&self, key: &str) -> Option<&RwLock<Shard>> {
-        // The upper half: a shard's own table goes by the lowest bits and the seven highest of the same hash.
-        let number = (self.hasher.hash_one(key) >> 32) as usize % SHARDS;
-        self.shards.get(number)
+    fn shard(&self, key: Key) -> Option<&RwLock<Shard>> {
+        self.shards.get(key.0 as usize % SHARDS)
     }
 }
 
-fn key(namespace: &str, name: &str) -> String {
-    [namespace, name].join("/")
+/// Where an entry is, or would have to be put.
+fn find(shard: &Shard, key: Key) -> Result<usize, usize> {
+    shard.binary_search_by_key(&key, Entry::key)
 }
 
 // A panic under one of these locks cannot leave half an entry behind, so a poisoned lock is still good.
@@ -183,4 +208,167 @@ fn read(shard: &RwLock<Shard>) -> RwLockReadGuard<'_, Shard> {
 
 fn write(shard: &RwLock<Shard>) -> RwLockWriteGuard<'_, Shard> {
     shard.write().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pod::identity::AnnotationRules;
+
+    fn identity(role: &str) -> Option<ServiceAccountIdentity> {
+        let rules = AnnotationRules {
+            prefix: "eks.amazonaws.com/".to_owned(),
+            compose: None,
+        };
+        ServiceAccountIdentity::from_annotations(&rules, [("eks.amazonaws.com/role-arn", role)])
+    }
+
+    fn arn(name: &str) -> String {
+        format!("arn:aws:iam::111122223333:role/{name}")
+    }
+
+    #[test]
+    fn an_entry_costs_48_bytes() {
+        assert_eq!(size_of::<Entry>(), 48);
+    }
+
+    #[test]
+    fn each_of_many_is_found_under_its_own_name_and_gone_when_removed() {
+        let (table, list) = (Table::new(), ListNumber::default());
+        let names: Vec<(String, String)> = (0..5_000)
+            .map(|n| (format!("team-{}", n % 9), format!("job-{n}")))
+            .collect();
+        for (namespace, name) in &names {
+            table.put(namespace, name, identity(&arn(name)), list);
+        }
+        assert_eq!(
+            table.counts(),
+            Counts {
+                with_role: 5_000,
+                malformed: 0,
+                without_role: 0
+            }
+        );
+        for (number, (namespace, name)) in names.iter().enumerate() {
+            let stored = table.stored(namespace, name);
+            assert_eq!(
+                stored,
+                Stored::Identity(Arc::new(identity(&arn(name)).unwrap())),
+                "{namespace}/{name}"
+            );
+            if number % 2 == 0 {
+                table.remove(namespace, name);
+            }
+        }
+        for (number, (namespace, name)) in names.iter().enumerate() {
+            assert_eq!(
+                table.stored(namespace, name) == Stored::Missing,
+                number % 2 == 0,
+                "{namespace}/{name}"
+            );
+        }
+        assert_eq!(table.counts().with_role, 2_500);
+        assert!(
+            table
+                .shards
+                .iter()
+                .all(|shard| read(shard).is_sorted_by_key(Entry::key))
+        );
+    }
+
+    #[test]
+    fn where_a_namespace_ends_matters() {
+        let table = Table::new();
+        table.put("a", "bc", None, ListNumber::default());
+        assert_eq!(table.stored("a", "bc"), Stored::Plain);
+        assert_eq!(table.stored("ab", "c"), Stored::Missing);
+    }
+
+    #[test]
+    fn counts_follow_what_an_account_becomes() {
+        let (table, list) = (Table::new(), ListNumber::default());
+        for (now, counts) in [
+            (
+                identity(&arn("a")),
+                Counts {
+                    with_role: 1,
+                    malformed: 0,
+                    without_role: 0,
+                },
+            ),
+            (
+                identity("nonsense"),
+                Counts {
+                    with_role: 0,
+                    malformed: 1,
+                    without_role: 0,
+                },
+            ),
+            (
+                None,
+                Counts {
+                    with_role: 0,
+                    malformed: 0,
+                    without_role: 1,
+                },
+            ),
+            (
+                identity(&arn("b")),
+                Counts {
+                    with_role: 1,
+                    malformed: 0,
+                    without_role: 0,
+                },
+            ),
+        ] {
+            table.put("jobs", "trainer", now, list);
+            assert_eq!(table.counts(), counts);
+        }
+        table.remove("jobs", "trainer");
+        table.remove("jobs", "trainer");
+        assert_eq!(table.counts(), Counts::default());
+    }
+
+    #[test]
+    fn what_a_list_did_not_hold_goes_when_it_is_complete_and_not_before() {
+        let table = Table::new();
+        let first = ListNumber::default();
+        for number in 0..20_000 {
+            table.put("jobs", &format!("job-{number}"), identity(&arn("a")), first);
+        }
+        // Wraps around: only that the numbers differ counts.
+        let second = ListNumber(u32::MAX).next().next();
+        table.put("jobs", "job-7", None, second);
+        assert_ne!(table.stored("jobs", "job-8"), Stored::Missing);
+        table.keep_only(second);
+        assert_eq!(table.stored("jobs", "job-8"), Stored::Missing);
+        assert_eq!(table.stored("jobs", "job-7"), Stored::Plain);
+        assert_eq!(
+            table.counts(),
+            Counts {
+                with_role: 0,
+                malformed: 0,
+                without_role: 1
+            }
+        );
+        let room: usize = table.shards.iter().map(|shard| read(shard).capacity()).sum();
+        assert!(room < 100, "room for {room}");
+    }
+
+    #[test]
+    fn each_distinct_role_is_told_once() {
+        let table = Table::new();
+        for number in 0..100 {
+            table.put(
+                "jobs",
+                &format!("job-{number}"),
+                identity(&arn(&format!("r{}", number % 3))),
+                ListNumber::default(),
+            );
+        }
+        let mut roles = Vec::new();
+        table.for_each_role(&mut |role| roles.push(role.name().to_owned()));
+        roles.sort();
+        assert_eq!(roles, ["r0", "r1", "r2"]);
+    }
 }

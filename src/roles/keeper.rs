@@ -16,8 +16,9 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
 use super::age::Age;
-use super::book::{Book, Core, Flight, Held, trust_of};
+use super::book::{Book, Core, Held};
 use super::pacer::Lane;
+use super::reads::{ADOPTED_READS, Flight, Reader, trust_of};
 use super::shelf::{Slot, Standing};
 use super::source::{Answer, Listing, RoleDocument};
 use crate::iam::RoleArn;
@@ -88,7 +89,7 @@ impl Drop for Keeper<'_> {
 
 impl<'a> Keeper<'a> {
     fn new(core: &'a Arc<Core>) -> Self {
-        let (adopter, adoptions) = mpsc::channel(super::book::ADOPTED_READS);
+        let (adopter, adoptions) = mpsc::channel(ADOPTED_READS);
         *core.adopter.lock().unwrap_or_else(PoisonError::into_inner) = Some(adopter);
         let changes = core.sources.iter().enumerate().filter_map(|(order, reader)| {
             let receiver = reader.source.changes()?;
@@ -99,7 +100,7 @@ impl<'a> Keeper<'a> {
         });
         let now = Instant::now();
         // A listing skips the sources before it, which is right only while they answer from memory and are asked all the same.
-        let answers_from_memory = |reader: &super::book::Reader| reader.pacer.is_none();
+        let answers_from_memory = |reader: &Reader| reader.pacer.is_none();
         let before_first_remote = core
             .sources
             .iter()

@@ -8,6 +8,7 @@ pub mod files;
 mod keeper;
 pub mod observe;
 mod pacer;
+mod reads;
 mod shelf;
 pub mod source;
 

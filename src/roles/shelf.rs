@@ -7,7 +7,8 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use arc_swap::ArcSwapOption;
 
-use super::book::{Held, Upkeep};
+use super::book::Held;
+use super::reads::Upkeep;
 use crate::iam::RoleArn;
 
 /// Enough that writers, who are rare, do not stand in the way of a few dozen readers.

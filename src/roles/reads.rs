@@ -1,0 +1,333 @@
+//! Reading one role: through the sources, at their pace, once for all who wait.
+
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
+
+use futures::FutureExt;
+use futures::future::{BoxFuture, Shared, WeakShared};
+use tokio::time::error::Elapsed;
+use tokio::time::{Instant, sleep_until, timeout, timeout_at};
+use tracing::{debug, info, warn};
+
+use super::age::backoff;
+use super::book::{Core, Entry, Held, Trust};
+use super::observe::ReadResult;
+use super::pacer::{Lane, Pacer};
+use super::shelf::Slot;
+use super::source::{Answer, Pace, RoleDocument, RoleSource};
+use crate::iam::{Policy, RoleArn};
+
+/// The longest that one source may take for one role, whoever still waits for it.
+const LONGEST_READ: Duration = Duration::from_secs(10);
+
+/// How many unfinished reads the keeper takes over at most; more are driven by those who wait for them alone.
+pub(super) const ADOPTED_READS: usize = 1024;
+
+/// This many failed reads in a row are the source's fault rather than that of a role.
+const FAILING: u32 = 3;
+
+/// A source and its pace.
+#[derive(Debug)]
+pub(super) struct Reader {
+    pub(super) source: Arc<dyn RoleSource>,
+    /// None for a source that answers from memory.
+    pub(super) pacer: Option<Pacer>,
+    /// Failed reads in a row, of whatever roles.
+    failures: AtomicU32,
+}
+
+/// The read under way for a role, and what failed since the last answer.
+#[derive(Debug, Default)]
+pub(super) struct Upkeep {
+    flight: Option<WeakShared<BoxFuture<'static, Told>>>,
+    pub(super) failure: Option<Failure>,
+}
+
+/// The last read failed.
+#[derive(Debug)]
+pub(super) struct Failure {
+    pub(super) reason: Arc<str>,
+    /// How often in a row.
+    streak: u32,
+    pub(super) at: Instant,
+    /// Nobody reads before this. In the past for sources that answer from memory.
+    pub(super) retry_at: Instant,
+}
+
+/// One read, shared by all who wait for it.
+pub(super) type Flight = Shared<BoxFuture<'static, Told>>;
+
+/// How a read ended.
+#[derive(Clone, Debug)]
+pub(super) enum Told {
+    Answer(Arc<Held>),
+    Failed { reason: Arc<str>, begun: Instant },
+}
+
+impl Told {
+    pub(super) fn begun(&self) -> Instant {
+        match self {
+            Self::Answer(held) => held.begun,
+            Self::Failed { begun, .. } => *begun,
+        }
+    }
+
+    pub(super) fn entry(&self) -> Entry {
+        match self {
+            Self::Answer(held) => held.entry(),
+            Self::Failed { reason, .. } => Entry::unknown(Arc::clone(reason)),
+        }
+    }
+}
+
+impl Core {
+    /// Reads a role for an admission: joins the read under way or begins one, and waits no longer than `limit`.
+    pub(super) async fn read_by(self: &Arc<Self>, slot: &Arc<Slot>, limit: Instant) -> Result<Told, Arc<str>> {
+        while let Some((retry_at, reason)) = slot.pause(Instant::now()) {
+            if retry_at >= limit {
+                return Err(reason);
+            }
+            sleep_until(retry_at).await;
+        }
+        let asked = Instant::now();
+        let flight = self.read(slot, Lane::Admission);
+        timeout_at(limit, flight).await.map_err(|_elapsed| {
+            let waited = limit.saturating_duration_since(asked);
+            let why = format!(
+                "{} did not answer within {} ms",
+                self.source_names(),
+                waited.as_millis()
+            );
+            Arc::from(why)
+        })
+    }
+
+    /// Joins the read under way, or begins one.
+    pub(super) fn read(self: &Arc<Self>, slot: &Arc<Slot>, lane: Lane) -> Flight {
+        let mut upkeep = slot.upkeep();
+        if let Some(flight) = upkeep.flight.as_ref().and_then(WeakShared::upgrade) {
+            return flight;
+        }
+        let core = Arc::clone(self);
+        let read = Arc::clone(slot);
+        let flight = async move { core.ask_and_keep(&read, lane).await }.boxed().shared();
+        upkeep.flight = flight.downgrade();
+        drop(upkeep);
+        if let Some(adopter) = self.adopter.lock().unwrap_or_else(PoisonError::into_inner).as_ref() {
+            // When the keeper has its hands full, those who wait drive the read by themselves.
+            let _full = adopter.try_send(flight.clone());
+        }
+        flight
+    }
+
+    async fn ask_and_keep(&self, slot: &Slot, lane: Lane) -> Told {
+        let mut begun = None;
+        let asked = self.ask(slot, lane, &mut begun).await;
+        let begun = begun.unwrap_or_else(Instant::now);
+        match asked {
+            Asked::Answered { trust, order } => {
+                let source = self.sources.get(order).map(|reader| reader.source.name());
+                let held = Arc::new(Held {
+                    trust,
+                    source,
+                    order,
+                    begun,
+                });
+                slot.keep(Arc::clone(&held));
+                slot.upkeep().flight = None;
+                Told::Answer(held)
+            }
+            Asked::Failed { reason, pause } => {
+                slot.fail(Arc::clone(&reason), pause);
+                Told::Failed { reason, begun }
+            }
+        }
+    }
+
+    /// Asks the sources in their order, until one neither leaves the role to the next nor stays silent.
+    async fn ask(&self, slot: &Slot, lane: Lane, begun: &mut Option<Instant>) -> Asked {
+        for (order, reader) in self.sources.iter().enumerate() {
+            if let Some(pacer) = &reader.pacer {
+                pacer.turn(lane).await;
+            }
+            let asked = Instant::now();
+            if begun.is_none() {
+                *begun = Some(asked);
+                slot.changed.store(false, Ordering::Release);
+                slot.nudged.store(false, Ordering::Relaxed);
+            }
+            let name = reader.source.name();
+            let answer = timeout(LONGEST_READ, reader.source.read(&slot.role)).await;
+            let result = match &answer {
+                Ok(Answer::Role(_)) => ReadResult::Role,
+                Ok(Answer::NoSuchRole { .. }) => ReadResult::NoSuchRole,
+                Ok(Answer::NotMine) => ReadResult::NotMine,
+                Ok(Answer::Failed(_)) => ReadResult::Failed,
+                Ok(Answer::Throttled(_)) => ReadResult::Throttled,
+                Err(_) => ReadResult::TimedOut,
+            };
+            self.observer.role_read(name, result, asked.elapsed());
+            reader.mind(result);
+            reader.log(&slot.role, &answer);
+            let reason: Arc<str> = match answer {
+                Ok(Answer::NotMine) => continue,
+                Ok(Answer::Role(document)) => {
+                    return Asked::Answered {
+                        trust: trust_of(&slot.role, &document),
+                        order,
+                    };
+                }
+                Ok(Answer::NoSuchRole { hint }) => {
+                    return Asked::Answered {
+                        trust: Trust::NoSuchRole { hint },
+                        order,
+                    };
+                }
+                Ok(Answer::Failed(reason) | Answer::Throttled(reason)) => reason,
+                Err(_) => format!("{name} did not answer within {} s", LONGEST_READ.as_secs()).into(),
+            };
+            let pause = if reader.pacer.is_some() {
+                Pause::BackOff
+            } else {
+                Pause::None
+            };
+            return Asked::Failed { reason, pause };
+        }
+        let why = match self.sources.len() {
+            0 => "there is no role source".to_owned(),
+            _ => format!("no role source knows this role (asked: {})", self.source_names()),
+        };
+        Asked::Answered {
+            trust: Trust::Unknown(why.into()),
+            order: self.sources.len(),
+        }
+    }
+
+    fn source_names(&self) -> String {
+        let names: Vec<_> = self.sources.iter().map(|reader| reader.source.name()).collect();
+        if names.is_empty() {
+            "no role source".to_owned()
+        } else {
+            names.join(", ")
+        }
+    }
+}
+
+/// How the sources answered.
+enum Asked {
+    Answered { trust: Trust, order: usize },
+    Failed { reason: Arc<str>, pause: Pause },
+}
+
+/// Whether a failure is followed by a pause.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Pause {
+    BackOff,
+    None,
+}
+
+impl Reader {
+    pub(super) fn new(source: Arc<dyn RoleSource>) -> Self {
+        let pacer = match source.pace() {
+            Pace::Memory => None,
+            Pace::Remote { per_second } => Some(Pacer::new(per_second)),
+        };
+        Self {
+            source,
+            pacer,
+            failures: AtomicU32::new(0),
+        }
+    }
+
+    /// Lets the pace follow how a read ended.
+    fn mind(&self, result: ReadResult) {
+        match (&self.pacer, result) {
+            (Some(pacer), ReadResult::Throttled) => pacer.throttled(Instant::now()),
+            (Some(pacer), ReadResult::Role | ReadResult::NoSuchRole | ReadResult::NotMine) => pacer.answered(),
+            _ => {}
+        }
+    }
+
+    /// Logs when the source as a whole begins to fail and when it is over, not each read: one role that cannot be read is
+    /// told where it is judged.
+    fn log(&self, role: &RoleArn, answer: &Result<Answer, Elapsed>) {
+        let source = self.source.name();
+        let reason = match answer {
+            Ok(Answer::Failed(reason) | Answer::Throttled(reason)) => reason,
+            Err(_) => "no answer",
+            Ok(_) => {
+                if self.failures.swap(0, Ordering::Relaxed) >= FAILING {
+                    info!(source, "the role source answers again");
+                }
+                return;
+            }
+        };
+        debug!(source, %role, reason, "a role could not be read");
+        if self.pacer.is_some() && self.failures.fetch_add(1, Ordering::Relaxed) + 1 == FAILING {
+            warn!(source, %role, reason, "the role source fails; what was read before serves until it is too old");
+        }
+    }
+}
+
+impl Slot {
+    pub(super) fn upkeep(&self) -> std::sync::MutexGuard<'_, Upkeep> {
+        self.upkeep.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// An answer came. One that began earlier than what is kept changes nothing: a listing and a read may overtake each other.
+    pub(super) fn keep(&self, held: Arc<Held>) {
+        let mut upkeep = self.upkeep();
+        if self.held.load().as_deref().is_some_and(|kept| kept.begun > held.begun) {
+            return;
+        }
+        self.held.store(Some(held));
+        upkeep.failure = None;
+    }
+
+    /// Whether a read is under way.
+    pub(super) fn is_being_read(&self) -> bool {
+        self.upkeep().flight.as_ref().and_then(WeakShared::upgrade).is_some()
+    }
+
+    fn fail(&self, reason: Arc<str>, pause: Pause) {
+        let mut upkeep = self.upkeep();
+        let at = Instant::now();
+        let streak = upkeep
+            .failure
+            .as_ref()
+            .map_or(0, |failure| failure.streak)
+            .saturating_add(1);
+        let retry_at = match pause {
+            Pause::BackOff => at + backoff(streak, fastrand::f64()),
+            Pause::None => at,
+        };
+        *upkeep = Upkeep {
+            flight: None,
+            failure: Some(Failure {
+                reason,
+                streak,
+                at,
+                retry_at,
+            }),
+        };
+    }
+
+    /// Until when nobody reads after a failure, and why it failed.
+    fn pause(&self, now: Instant) -> Option<(Instant, Arc<str>)> {
+        let upkeep = self.upkeep();
+        let failure = upkeep.failure.as_ref().filter(|failure| failure.retry_at > now)?;
+        Some((failure.retry_at, Arc::clone(&failure.reason)))
+    }
+}
+
+/// Parses a role's document.
+pub(super) fn trust_of(role: &RoleArn, document: &RoleDocument) -> Trust {
+    match Policy::parse_encoded(&document.policy) {
+        Ok(policy) => Trust::Policy {
+            policy: Arc::new(policy),
+            tags: document.tags.clone(),
+        },
+        Err(error) => Trust::Malformed(format!("the trust policy of {role} is malformed: {error}").into()),
+    }
+}

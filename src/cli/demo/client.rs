@@ -64,6 +64,8 @@ impl Client {
             .header(header::USER_AGENT, concat!("rolegate-demo/", env!("CARGO_PKG_VERSION")))
             .body(Full::new(Bytes::from(review.to_string())))
             .map_err(|error| told(&error))?;
+        // The connection may still be putting the last answer away.
+        self.sender.ready().await.map_err(|error| told(&error))?;
         let response = self.sender.send_request(request).await.map_err(|error| told(&error))?;
         let status = response.status();
         let body = response

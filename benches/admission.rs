@@ -25,9 +25,7 @@ use rolegate::pod::identity::{AnnotationRules, Defaults};
 use rolegate::pod::inject::{PodIdentitySettings, WebIdentitySettings};
 use rolegate::roles::files::{FileRoles, WhenMissing};
 use rolegate::roles::{Book, BookSettings};
-use rolegate::webhook::pods::{
-    Admission, AdmissionSettings, Answer, Face, Knowledge, Record, Recorder, SkipLabel,
-};
+use rolegate::webhook::pods::{Admission, AdmissionSettings, Answer, Face, Knowledge, Record, Recorder, SkipLabel};
 use rolegate::webhook::route::PathMode;
 use tokio::time::Instant;
 
@@ -58,7 +56,10 @@ fn admission(folder: &std::path::Path, policy_for: &str) -> Admission {
         "{ISSUER}:aud":"sts.amazonaws.com"}}}}}}]}}"#
     );
     fs::write(roles.join("worker.json"), policy).unwrap();
-    let rules = Arc::new(AnnotationRules { prefix: "eks.amazonaws.com/".to_owned(), compose: None });
+    let rules = Arc::new(AnnotationRules {
+        prefix: "eks.amazonaws.com/".to_owned(),
+        compose: None,
+    });
     let files = FileRoles::open(folder.join("roles"), WhenMissing::NoSuchRole, FileRoles::POLL).unwrap();
     let book = Book::new(
         vec![Arc::new(files)],
@@ -71,7 +72,9 @@ fn admission(folder: &std::path::Path, policy_for: &str) -> Admission {
     );
     let knowledge = Knowledge {
         issuer: Issuer::parse(ISSUER).unwrap(),
-        accounts: Arc::new(ServiceAccounts::Manifests(ManifestServiceAccounts::load(folder, rules.clone()).unwrap())),
+        accounts: Arc::new(ServiceAccounts::Manifests(
+            ManifestServiceAccounts::load(folder, rules.clone()).unwrap(),
+        )),
         identity_map: None,
         container_credentials: None,
         book,
@@ -106,7 +109,10 @@ fn admission(folder: &std::path::Path, policy_for: &str) -> Admission {
 }
 
 fn admissions(criterion: &mut Criterion) {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
     let _entered = runtime.enter();
     let folder = tempfile::TempDir::new().unwrap();
     let admission = admission(folder.path(), "jobs:worker");
@@ -119,7 +125,13 @@ fn admissions(criterion: &mut Criterion) {
     group.bench_function("inject", |bencher| {
         bencher.iter(|| {
             let answer = admission
-                .review(black_box(POD.as_bytes()), PathMode::Named(Mode::Enforce), Face::Mutating, far, &Seen)
+                .review(
+                    black_box(POD.as_bytes()),
+                    PathMode::Named(Mode::Enforce),
+                    Face::Mutating,
+                    far,
+                    &Seen,
+                )
                 .now_or_never();
             match answer {
                 Some(Answer::Review(json)) => black_box(json),
@@ -132,10 +144,21 @@ fn admissions(criterion: &mut Criterion) {
 
 async fn admission_entry(admission: &Admission, deadline: Instant) {
     let answer = admission
-        .review(POD.as_bytes(), PathMode::Named(Mode::Enforce), Face::Mutating, deadline, &Seen)
+        .review(
+            POD.as_bytes(),
+            PathMode::Named(Mode::Enforce),
+            Face::Mutating,
+            deadline,
+            &Seen,
+        )
         .await;
-    let Answer::Review(json) = answer else { panic!("no answer: {answer:?}") };
-    assert!(String::from_utf8(json).unwrap().contains("JSONPatch"), "the pod is injected");
+    let Answer::Review(json) = answer else {
+        panic!("no answer: {answer:?}")
+    };
+    assert!(
+        String::from_utf8(json).unwrap().contains("JSONPatch"),
+        "the pod is injected"
+    );
     assert!(RoleArn::parse(ROLE).is_ok());
 }
 

@@ -5,10 +5,12 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::marker::PhantomData;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use serde::de::{Deserializer, IgnoredAny, Visitor};
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde::{Deserialize, Serialize};
 
 use crate::pod::inject::Patch;
@@ -182,7 +184,7 @@ pub fn parse<'a, O: Deserialize<'a>>(body: &'a [u8]) -> Result<AdmissionRequest<
         return Err(ReviewError::Empty);
     }
     let text = std::str::from_utf8(body).map_err(|_| ReviewError::NotUtf8)?;
-    let review: Review<'a, O> = serde_json::from_str(text)
+    let Object(review) = serde_json::from_str::<Object<Review<'a, O>>>(text)
         .map_err(|error| wrong_review(text).unwrap_or(ReviewError::Malformed(error.to_string())))?;
     if review.api_version.as_str() != API_VERSION || review.kind.as_str() != KIND {
         return Err(ReviewError::WrongReview {
@@ -190,7 +192,7 @@ pub fn parse<'a, O: Deserialize<'a>>(body: &'a [u8]) -> Result<AdmissionRequest<
             kind: review.kind.as_str().to_owned(),
         });
     }
-    let request = review.request.ok_or(ReviewError::Missing("request"))?;
+    let Object(request) = review.request.ok_or(ReviewError::Missing("request"))?;
     if request.uid.as_str().is_empty() {
         return Err(ReviewError::Missing("request.uid"));
     }
@@ -200,7 +202,7 @@ pub fn parse<'a, O: Deserialize<'a>>(body: &'a [u8]) -> Result<AdmissionRequest<
 /// When the object does not fit its view, the reason may be that it is of another kind, which tells more than the field
 /// that did not fit.
 fn wrong_review(text: &str) -> Option<ReviewError> {
-    let review: Review<'_, IgnoredAny> = serde_json::from_str(text).ok()?;
+    let Object(review) = serde_json::from_str::<Object<Review<'_, IgnoredAny>>>(text).ok()?;
     if review.api_version.as_str() == API_VERSION && review.kind.as_str() == KIND {
         return None;
     }
@@ -218,7 +220,26 @@ struct Review<'a, O> {
     #[serde(borrow, default)]
     kind: Text<'a>,
     #[serde(borrow, default = "none")]
-    request: Option<AdmissionRequest<'a, O>>,
+    request: Option<Object<AdmissionRequest<'a, O>>>,
+}
+
+/// A JSON object: serde would read an array into a struct, too, its elements in the order of the fields.
+struct Object<T>(T);
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct ObjectVisitor<T>(PhantomData<T>);
+        impl<'de, T: Deserialize<'de>> Visitor<'de> for ObjectVisitor<T> {
+            type Value = Object<T>;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
+                T::deserialize(MapAccessDeserializer::new(map)).map(Object)
+            }
+        }
+        deserializer.deserialize_map(ObjectVisitor(PhantomData))
+    }
 }
 
 /// `Option::default` without the bound that deriving it would put on `O`.
@@ -262,7 +283,14 @@ impl AdmissionResponse<'_> {
     /// The AdmissionReview to send back.
     #[must_use]
     pub fn to_json(&self) -> Vec<u8> {
-        let patch = self.patch.filter(|patch| !patch.is_empty()).map(encoded);
+        // INVARIANT: strings, and maps with string keys, always serialise. Were it ever otherwise, the body stays empty: that
+        // fails the call, where an answer without its patch would admit the pod unmutated.
+        let mut json = Vec::new();
+        let patch = match self.patch.filter(|patch| !patch.is_empty()).map(encoded) {
+            Some(None) => return json,
+            Some(Some(patch)) => Some(patch),
+            None => None,
+        };
         let review = ReviewOut {
             api_version: API_VERSION,
             kind: KIND,
@@ -282,8 +310,7 @@ impl AdmissionResponse<'_> {
                 audit_annotations: self.audit,
             },
         };
-        // INVARIANT: strings and maps with string keys always serialise; an empty body would fail the call, not admit it.
-        let mut json = Vec::with_capacity(2048);
+        json.reserve(2048);
         if serde_json::to_writer(&mut json, &review).is_err() {
             json.clear();
         }
@@ -291,8 +318,10 @@ impl AdmissionResponse<'_> {
     }
 }
 
-fn encoded(patch: &Patch) -> String {
-    STANDARD.encode(serde_json::to_vec(patch).unwrap_or_default())
+fn encoded(patch: &Patch) -> Option<String> {
+    let mut json = Vec::new();
+    patch.write_json(&mut json).ok()?;
+    Some(STANDARD.encode(json))
 }
 
 /// The longest run of first warnings that the API server takes whole.
@@ -424,6 +453,10 @@ mod tests {
             (b"\xff\xfe{}", "not UTF-8"),
             (b"{", "EOF while parsing"),
             (b"[]", "invalid type"),
+            (
+                b"{\"apiVersion\":\"admission.k8s.io/v1\",\"kind\":\"AdmissionReview\",\"request\":[\"u\"]}",
+                "invalid type",
+            ),
             (
                 b"{\"apiVersion\":\"admission.k8s.io/v1beta1\",\"kind\":\"AdmissionReview\"}",
                 "admissionReviewVersions: [v1]",

@@ -164,7 +164,8 @@ impl Table {
     pub(crate) fn for_each_role(&self, each: &mut dyn FnMut(&RoleArn)) {
         // Roles are told apart by a 64-bit hash: a set of ARNs would for a moment cost three times as much, and a role that
         // is left out by a collision is one that is not read ahead.
-        let mut seen = HashSet::new();
+        // Room from the start: a set that grows is for a moment held twice.
+        let mut seen = HashSet::with_capacity(self.with_role.load(Ordering::Relaxed));
         for shard in &self.shards {
             let roles: Vec<RoleArn> = read(shard)
                 .iter()

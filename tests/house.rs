@@ -116,16 +116,13 @@ fn only_the_injection_makes_json_pointers_and_only_the_review_knows_its_wire_for
     for (room, _) in ARROWS {
         for file in files_of(room) {
             let code = code_of(&file);
+            // The demonstration plays the API server: it writes reviews and reads answers and patches.
+            if file.starts_with(source().join("cli/demo")) || file.ends_with("cli/demo.rs") {
+                continue;
+            }
             if !file.ends_with("webhook/review.rs") {
                 for word in ["\"JSONPatch\"", "patchType", "\"AdmissionReview\"", "auditAnnotations"] {
-                    // The demonstration and the health of the house speak to a webhook as an API server does.
-                    let speaks_for_the_api_server =
-                        file.starts_with(source().join("cli")) && !code.contains("AdmissionResponse");
-                    assert!(
-                        speaks_for_the_api_server || !code.contains(word),
-                        "{} knows {word}",
-                        file.display()
-                    );
+                    assert!(!code.contains(word), "{} knows {word}", file.display());
                 }
             }
             if !file.starts_with(source().join("pod")) {

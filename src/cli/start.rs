@@ -58,8 +58,6 @@ const BOOK_CAPACITY: usize = 20_000;
 pub(crate) struct Started {
     /// Where reviews are posted.
     pub(crate) reviews: SocketAddr,
-    /// Where probes and metrics are.
-    pub(crate) admin: SocketAddr,
     /// The certificate of the CA that signed the serving certificate, when the webhook made it itself, PEM.
     pub(crate) ca: Option<String>,
     /// Ends it.
@@ -174,7 +172,6 @@ pub(crate) async fn start(args: &ServeArgs) -> Result<Started, String> {
     };
     Ok(Started {
         reviews,
-        admin: admin_address,
         ca: certificates.ca,
         life,
         audit: audit_writer,

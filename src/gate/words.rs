@@ -200,6 +200,11 @@ fn judged_warnings(judged: &Judged, who: &Who<'_>) -> Vec<Warning> {
             Warning::new(&format!("rolegate: {}", headline(judged, who))),
             Warning::new(&format!("rolegate: {}", judged.reason)),
         ],
+        // A Deny for any AWS principal, for one, depends on no key.
+        Verdict::Undecided if judged.undecided_keys.is_empty() => vec![Warning::new(&format!(
+            "rolegate: role {name} may not trust {namespace}/{service_account}: {}",
+            judged.reason
+        ))],
         Verdict::Undecided => vec![Warning::new(&format!(
             "rolegate: role {name} may not trust {namespace}/{service_account}: depends on {}, which only STS knows",
             judged.undecided_keys.join(", ")

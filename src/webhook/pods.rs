@@ -3,28 +3,31 @@
 //! Everything is answered from memory. What memory does not know is asked once, within the request's budget, and before
 //! any refusal both the ServiceAccount and the policy are read afresh: no pod is refused because of a stale copy.
 
-use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+mod account;
+mod assess;
+mod case;
+mod trial;
 
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::de::IgnoredAny;
 use tokio::time::Instant;
 
+use self::account::{Account, Freshness, Unavailable};
+use self::case::{Assessment, Case};
 use super::review::{self, AdmissionRequest, AdmissionResponse, AuditAnnotations, Operation, ReviewError};
 use super::route::PathMode;
 use crate::cluster::container_credentials::ContainerCredentials;
 use crate::cluster::identity_map::IdentityMap;
-use crate::cluster::{Fetched, ServiceAccounts, Stored};
-use crate::gate::{self, Action, Decision, Effect, Finding, GateSettings, Judged, Mode, Restart, Who};
-use crate::iam::{self, Audience, Cause, Context, Issuer, RoleArn, SessionName, Subject, Verdict, WebIdentity};
+use crate::cluster::{ServiceAccounts, Stored};
+use crate::gate::{self, Action, Effect, Finding, GateSettings, Mode, Restart, Who};
+use crate::iam::{Audience, Cause, Issuer, RoleArn, Verdict};
 use crate::pod::Warning;
-use crate::pod::identity::{
-    self, AnnotationRules, Defaults, MalformedRole, PodIdentityRequest, Requested, ServiceAccountIdentity,
-    WebIdentityRequest,
-};
-use crate::pod::inject::{
-    self, Injection, PodIdentitySettings, PodSessionName, RolesUsed, SetSessionName, WebIdentitySettings,
-};
+use crate::pod::identity::{self, AnnotationRules, Defaults, PodIdentityRequest, Requested, ServiceAccountIdentity};
+use crate::pod::inject::{self, PodIdentitySettings, WebIdentitySettings};
 use crate::pod::view::PodView;
-use crate::roles::{Book, Entry, Trust};
+use crate::roles::Book;
 
 /// The label with which a pod opts out; its value does not matter. The same key as the peer's, whatever the prefix.
 const SKIP_LABEL: &str = "eks.amazonaws.com/skip-pod-identity-webhook";
@@ -261,69 +264,6 @@ impl Admission {
         skips.then_some(Action::Skipped)
     }
 
-    /// The ServiceAccount from memory when its copy has a role, else from the API server.
-    async fn account(&self, case: &Case<'_>) -> Result<Account, Unavailable> {
-        let accounts = &self.knowledge.accounts;
-        match accounts.stored(case.namespace, case.service_account) {
-            Stored::Identity(identity) if identity.asks_for_role() => {
-                let kept = Account {
-                    identity: Some(identity),
-                    freshness: Freshness::Kept,
-                };
-                if accounts.is_current() {
-                    return Ok(kept);
-                }
-                // The watch is broken or silent: the role may be another by now. An answer that does not come in time is
-                // no reason to refuse what memory can serve.
-                let now = Instant::now();
-                let deadline = now + case.deadline.saturating_duration_since(now) / 2;
-                Ok(self.fetched(case, None, deadline).await.unwrap_or(kept))
-            }
-            Stored::Identity(identity) => self.fetched(case, Some(Some(identity)), case.deadline).await,
-            Stored::Plain => self.fetched(case, Some(None), case.deadline).await,
-            Stored::Missing => self.fetched(case, None, case.deadline).await,
-        }
-    }
-
-    /// `known`: the copy without a role that may serve when too many questions are under way already.
-    async fn fetched(
-        &self,
-        case: &Case<'_>,
-        known: Option<Option<Arc<ServiceAccountIdentity>>>,
-        deadline: Instant,
-    ) -> Result<Account, Unavailable> {
-        let (namespace, name) = (case.namespace, case.service_account);
-        let identity = match self.knowledge.accounts.fetch(namespace, name, deadline).await {
-            Fetched::Found { identity, .. } => identity,
-            Fetched::NotFound => None,
-            Fetched::Busy => known.ok_or_else(|| {
-                Unavailable(format!(
-                    "ServiceAccount {namespace}/{name}: too many reads of ServiceAccounts are under way"
-                ))
-            })?,
-            Fetched::Unavailable(reason) => {
-                return Err(Unavailable(format!(
-                    "ServiceAccount {namespace}/{name} could not be read: {reason}"
-                )));
-            }
-        };
-        let identity = match identity {
-            Some(identity) if identity.asks_for_role() => Some(identity),
-            other => self.from_identity_map(case).or(other),
-        };
-        Ok(Account {
-            identity,
-            freshness: Freshness::Asked,
-        })
-    }
-
-    fn from_identity_map(&self, case: &Case<'_>) -> Option<Arc<ServiceAccountIdentity>> {
-        self.knowledge
-            .identity_map
-            .as_ref()?
-            .lookup(case.namespace, case.service_account)
-    }
-
     fn has_container_credentials(&self, case: &Case<'_>) -> bool {
         self.knowledge
             .container_credentials
@@ -359,157 +299,6 @@ impl Admission {
             &self.settings.defaults,
             fastrand::u32(POD_IDENTITY_EXPIRATION_SECONDS),
         )
-    }
-
-    /// Judges with what memory holds, or (`Freshness::Asked`) with what the sources say now.
-    async fn assess(&self, case: &Case<'_>, account: &Account, freshness: Freshness) -> Assessment {
-        let (requested, warnings) = identity::resolve(
-            &self.settings.rules,
-            account.identity.as_deref(),
-            case.pod,
-            &self.settings.defaults,
-        );
-        let mut assessment = match requested {
-            Requested::Nothing => self.decided(case, &Finding::NoRole),
-            Requested::Malformed(malformed) => self.decided(case, &Finding::Malformed(&malformed)),
-            Requested::WebIdentity(request) => self.assess_web_identity(case, &request, freshness).await,
-        };
-        assessment.warnings.splice(0..0, warnings);
-        assessment
-    }
-
-    async fn assess_web_identity(
-        &self,
-        case: &Case<'_>,
-        request: &WebIdentityRequest,
-        freshness: Freshness,
-    ) -> Assessment {
-        let settings = &self.settings.web_identity;
-        let (annotated, own) = match inject::roles_used(&self.settings.rules, case.pod, request, settings) {
-            RolesUsed::Annotated => (true, Vec::new()),
-            RolesUsed::Several { annotated, own } => (annotated, own),
-            RolesUsed::PodIdentityOnly => return Assessment::untouched(Action::PodIdentity),
-        };
-        let identity = self.web_identity(case, request);
-        let mut worst = None;
-        if annotated || own.is_empty() {
-            worst = Some(self.trial(case, request.role.clone(), &identity, freshness).await);
-        }
-        for text in own {
-            let role = match own_role(text) {
-                OwnRole::Role(role) => role,
-                OwnRole::Computed => continue,
-                OwnRole::Malformed(malformed) => return self.decided(case, &Finding::Malformed(&malformed)),
-            };
-            let trial = self.trial(case, role, &identity, freshness).await;
-            if worst
-                .as_ref()
-                .is_none_or(|worst: &Trial| worst.judged.verdict < trial.judged.verdict)
-            {
-                worst = Some(trial);
-            }
-        }
-        let Some(trial) = worst else {
-            // Every container computes its role's name: nothing can be judged, so nothing stands in the way.
-            return self.injected(case, request, SetSessionName::No, Assessment::untouched(Action::Inject));
-        };
-        let assessment = Assessment {
-            role: Some(trial.judged.role.clone()),
-            audience: Some(identity.audience.clone()),
-            policy_read_at: trial.read_at,
-            ..self.decided(case, &Finding::Judged(&trial.judged, &identity))
-        };
-        if assessment.decision.effect != Effect::Inject {
-            return assessment;
-        }
-        self.injected(
-            case,
-            request,
-            self.session_name(case, request, &trial, &identity),
-            assessment,
-        )
-    }
-
-    /// The web identity that the pod's token will carry. An author's own token volume keeps its own audience.
-    fn web_identity(&self, case: &Case<'_>, request: &WebIdentityRequest) -> WebIdentity {
-        WebIdentity {
-            issuer: self.knowledge.issuer.clone(),
-            subject: Subject::service_account(case.namespace, case.service_account),
-            audience: case
-                .pod
-                .token_audience()
-                .map_or_else(|| request.audience.clone(), Audience::new),
-        }
-    }
-
-    async fn trial(&self, case: &Case<'_>, role: RoleArn, identity: &WebIdentity, freshness: Freshness) -> Trial {
-        let book = &self.knowledge.book;
-        let entry = match freshness {
-            Freshness::Asked => book.fresh(&role, case.deadline).await,
-            Freshness::Kept => match book.stored(&role) {
-                Some(entry) => entry,
-                None => book.entry(&role, case.deadline).await,
-            },
-        };
-        let session_name = case
-            .pod
-            .own_session_name()
-            .map_or(SessionName::Unknown, SessionName::Suggested);
-        trial(role, entry, identity, session_name)
-    }
-
-    /// Whether the pod's name becomes the session's: only when the policy surely does not refuse it.
-    fn session_name(
-        &self,
-        case: &Case<'_>,
-        request: &WebIdentityRequest,
-        trial: &Trial,
-        identity: &WebIdentity,
-    ) -> SetSessionName {
-        if !self.settings.web_identity.role_session_name || trial.judged.role != request.role {
-            return SetSessionName::No;
-        }
-        let Some(Trust::Policy { policy, tags }) = &trial.trust else {
-            return SetSessionName::No;
-        };
-        match inject::session_name(case.pod) {
-            PodSessionName::Unfit => SetSessionName::No,
-            _ if !policy.mentions_role_session_name() => SetSessionName::FromPodName,
-            PodSessionName::Generated => SetSessionName::No,
-            PodSessionName::Known(name) => {
-                let context = context(tags.as_deref(), SessionName::Assumed(name));
-                match iam::judge(policy, &request.role, identity, &context).verdict {
-                    Verdict::NotTrusted => SetSessionName::No,
-                    Verdict::Trusted | Verdict::Undecided | Verdict::Unknown => SetSessionName::FromPodName,
-                }
-            }
-        }
-    }
-
-    fn injected(
-        &self,
-        case: &Case<'_>,
-        request: &WebIdentityRequest,
-        set_name: SetSessionName,
-        assessment: Assessment,
-    ) -> Assessment {
-        match inject::web_identity(
-            &self.settings.rules,
-            case.pod,
-            request,
-            &self.settings.web_identity,
-            set_name,
-        ) {
-            Ok(injection) => Assessment {
-                injection: Some(injection),
-                ..assessment
-            },
-            Err(conflict) => Assessment {
-                role: assessment.role,
-                audience: assessment.audience,
-                ..self.decided(case, &Finding::Conflict(&conflict))
-            },
-        }
     }
 
     fn decided(&self, case: &Case<'_>, finding: &Finding<'_>) -> Assessment {
@@ -616,184 +405,6 @@ impl Admission {
 /// created together do not all expire together.
 const POD_IDENTITY_EXPIRATION_SECONDS: std::ops::RangeInclusive<u32> = 79_200..=86_400;
 
-/// Whether what is used was kept in memory or asked for now.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Freshness {
-    Kept,
-    Asked,
-}
-
-struct Account {
-    identity: Option<Arc<ServiceAccountIdentity>>,
-    freshness: Freshness,
-}
-
-/// Nothing can be said now; the caller is to ask again.
-struct Unavailable(String);
-
-/// The parts of a request that every step needs.
-struct Case<'a> {
-    pod: &'a PodView<'a>,
-    namespace: &'a str,
-    service_account: &'a str,
-    mode: Mode,
-    asked: PathMode,
-    deadline: Instant,
-}
-
-impl Case<'_> {
-    fn mode_warning(&self) -> Vec<Warning> {
-        match self.asked {
-            PathMode::Configured | PathMode::Named(_) => Vec::new(),
-            PathMode::Misspelt => vec![Warning::new(&format!(
-                "rolegate: label {GATE_LABEL} of namespace {} holds no mode (enforce, warn, audit): served as enforce",
-                self.namespace
-            ))],
-        }
-    }
-
-    fn record<'r>(
-        &'r self,
-        request: &'r AdmissionRequest<'_, PodView<'_>>,
-        assessment: &'r Assessment,
-        message: Option<&'r str>,
-    ) -> Record<'r> {
-        Record {
-            uid: request.uid(),
-            namespace: self.namespace,
-            pod: self.pod.name().or(self.pod.generate_name()).unwrap_or(request.name()),
-            service_account: self.service_account,
-            role: assessment.role.as_ref(),
-            audience: assessment.audience.as_ref(),
-            verdict: assessment.decision.verdict,
-            cause: assessment.decision.cause,
-            mode: self.mode,
-            action: assessment.action,
-            policy_age: assessment.policy_read_at.map(|at| at.elapsed()),
-            dry_run: request.is_dry_run(),
-            message,
-        }
-    }
-}
-
-/// What is to be answered, and what it rests on.
-struct Assessment {
-    action: Action,
-    decision: Decision,
-    role: Option<RoleArn>,
-    audience: Option<Audience>,
-    injection: Option<Injection>,
-    warnings: Vec<Warning>,
-    policy_read_at: Option<Instant>,
-}
-
-impl Assessment {
-    const fn untouched(action: Action) -> Self {
-        Self {
-            action,
-            decision: Decision {
-                effect: Effect::AdmitUntouched,
-                verdict: None,
-                cause: None,
-                warnings: Vec::new(),
-                refusal: None,
-            },
-            role: None,
-            audience: None,
-            injection: None,
-            warnings: Vec::new(),
-            policy_read_at: None,
-        }
-    }
-
-    fn of(decision: Decision) -> Self {
-        let action = match decision.effect {
-            Effect::Inject => Action::Inject,
-            Effect::AdmitUntouched => Action::None,
-            Effect::Deny => Action::Deny,
-        };
-        Self {
-            decision,
-            ..Self::untouched(action)
-        }
-    }
-}
-
-/// One role, judged.
-struct Trial {
-    judged: Judged,
-    trust: Option<Trust>,
-    read_at: Option<Instant>,
-}
-
-fn trial(role: RoleArn, entry: Entry, identity: &WebIdentity, session_name: SessionName<'_>) -> Trial {
-    let mut judged = Judged {
-        role,
-        verdict: Verdict::Unknown,
-        cause: None,
-        reason: String::new(),
-        hint: None,
-        undecided_keys: Vec::new(),
-    };
-    match &entry.trust {
-        Trust::Policy { policy, tags } => {
-            let judgement = iam::judge(policy, &judged.role, identity, &context(tags.as_deref(), session_name));
-            judged.verdict = judgement.verdict;
-            if let Some(explanation) = judgement.explanation {
-                judged.cause = explanation.cause;
-                judged.reason = explanation.reason;
-                judged.hint = explanation.hint;
-                judged.undecided_keys = explanation.undecided_keys;
-            }
-        }
-        Trust::NoSuchRole { hint } => {
-            judged.hint = hint.as_deref().map(str::to_owned);
-            judged.verdict = Verdict::NotTrusted;
-            judged.cause = Some(Cause::RoleNotFound);
-            judged.reason = "no role of that ARN exists; check account, path and name".to_owned();
-        }
-        Trust::Malformed(reason) | Trust::Unknown(reason) => judged.reason = reason.to_string(),
-    }
-    Trial {
-        judged,
-        trust: Some(entry.trust),
-        read_at: entry.read_at,
-    }
-}
-
-fn context<'a>(role_tags: Option<&'a [(String, String)]>, session_name: SessionName<'a>) -> Context<'a> {
-    let now = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .ok()
-        .and_then(|since| i64::try_from(since.as_secs()).ok());
-    Context {
-        now,
-        role_tags,
-        session_name,
-    }
-}
-
-enum OwnRole {
-    Role(RoleArn),
-    /// Holds `$(VARIABLE)`: what it comes to is known in the container only.
-    Computed,
-    Malformed(MalformedRole),
-}
-
-fn own_role(text: &str) -> OwnRole {
-    if text.contains("$(") {
-        return OwnRole::Computed;
-    }
-    match RoleArn::parse(text) {
-        Ok(role) => OwnRole::Role(role),
-        Err(error) => OwnRole::Malformed(MalformedRole {
-            key: "AWS_ROLE_ARN".to_owned(),
-            value: text.to_owned(),
-            error,
-        }),
-    }
-}
-
 /// What to restart once the role is mended: controllers that back off up to 17 minutes are told to try at once. A Job's
 /// controller tries again within a minute by itself.
 fn restart<'a>(pod: &'a PodView<'a>) -> Option<Restart<'a>> {
@@ -844,6 +455,6 @@ fn pod_of<'a>(request: &'a AdmissionRequest<'a, PodView<'a>>) -> Result<&'a PodV
 
 /// An object that does not fit a pod's view may be no pod at all, which tells more than the field that did not fit.
 fn wrong_kind(body: &[u8]) -> Option<ReviewError> {
-    let request = review::parse::<serde::de::IgnoredAny>(body).ok()?;
+    let request = review::parse::<IgnoredAny>(body).ok()?;
     (request.group_and_kind() != ("", "Pod")).then(|| review::wrong_object(request.group_and_kind(), "pods"))
 }

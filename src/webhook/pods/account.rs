@@ -1,0 +1,90 @@
+//! What is known of a pod's ServiceAccount: from memory, or asked for.
+
+use std::sync::Arc;
+
+use tokio::time::Instant;
+
+use super::Admission;
+use super::case::Case;
+use crate::cluster::{Fetched, Stored};
+use crate::pod::identity::ServiceAccountIdentity;
+
+/// Whether what is used was kept in memory or asked for now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Freshness {
+    Kept,
+    Asked,
+}
+
+pub(super) struct Account {
+    pub(super) identity: Option<Arc<ServiceAccountIdentity>>,
+    pub(super) freshness: Freshness,
+}
+
+/// Nothing can be said now; the caller is to ask again.
+pub(super) struct Unavailable(pub(super) String);
+
+impl Admission {
+    /// The ServiceAccount from memory when its copy has a role, else from the API server.
+    pub(super) async fn account(&self, case: &Case<'_>) -> Result<Account, Unavailable> {
+        let accounts = &self.knowledge.accounts;
+        match accounts.stored(case.namespace, case.service_account) {
+            Stored::Identity(identity) if identity.asks_for_role() => {
+                let kept = Account {
+                    identity: Some(identity),
+                    freshness: Freshness::Kept,
+                };
+                if accounts.is_current() {
+                    return Ok(kept);
+                }
+                // The watch is broken or silent: the role may be another by now. An answer that does not come in time is
+                // no reason to refuse what memory can serve.
+                let now = Instant::now();
+                let deadline = now + case.deadline.saturating_duration_since(now) / 2;
+                Ok(self.fetched(case, None, deadline).await.unwrap_or(kept))
+            }
+            Stored::Identity(identity) => self.fetched(case, Some(Some(identity)), case.deadline).await,
+            Stored::Plain => self.fetched(case, Some(None), case.deadline).await,
+            Stored::Missing => self.fetched(case, None, case.deadline).await,
+        }
+    }
+
+    /// `known`: the copy without a role that may serve when too many questions are under way already.
+    pub(super) async fn fetched(
+        &self,
+        case: &Case<'_>,
+        known: Option<Option<Arc<ServiceAccountIdentity>>>,
+        deadline: Instant,
+    ) -> Result<Account, Unavailable> {
+        let (namespace, name) = (case.namespace, case.service_account);
+        let identity = match self.knowledge.accounts.fetch(namespace, name, deadline).await {
+            Fetched::Found { identity, .. } => identity,
+            Fetched::NotFound => None,
+            Fetched::Busy => known.ok_or_else(|| {
+                Unavailable(format!(
+                    "ServiceAccount {namespace}/{name}: too many reads of ServiceAccounts are under way"
+                ))
+            })?,
+            Fetched::Unavailable(reason) => {
+                return Err(Unavailable(format!(
+                    "ServiceAccount {namespace}/{name} could not be read: {reason}"
+                )));
+            }
+        };
+        let identity = match identity {
+            Some(identity) if identity.asks_for_role() => Some(identity),
+            other => self.from_identity_map(case).or(other),
+        };
+        Ok(Account {
+            identity,
+            freshness: Freshness::Asked,
+        })
+    }
+
+    pub(super) fn from_identity_map(&self, case: &Case<'_>) -> Option<Arc<ServiceAccountIdentity>> {
+        self.knowledge
+            .identity_map
+            .as_ref()?
+            .lookup(case.namespace, case.service_account)
+    }
+}

@@ -352,3 +352,68 @@ impl fmt::Display for Rotation {
         f.write_str(self.as_str())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record(pod: &str) -> AuditRecord<'_> {
+        AuditRecord {
+            time: Timestamp::UNIX_EPOCH,
+            uid: "u",
+            namespace: "jobs",
+            pod: Some(pod),
+            service_account: None,
+            role: None,
+            audience: None,
+            verdict: Some(Verdict::Unknown),
+            cause: None,
+            mode: Some(Mode::Warn),
+            action: Action::Inject,
+            policy_age_seconds: Some(Duration::from_millis(1500)),
+            latency_seconds: Duration::from_micros(250),
+            dry_run: false,
+        }
+    }
+
+    #[test]
+    fn what_is_queued_at_the_end_is_written() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("audit.log");
+        let dropped = Counter::default();
+        let (log, writer) = AuditLog::open(AuditTarget::File(path.clone()), Rotation::Never, dropped.clone()).unwrap();
+        for _ in 0..1000 {
+            log.record(&record("a\"b\nc"));
+        }
+        writer.finish();
+        let text = std::fs::read_to_string(path).unwrap();
+        assert_eq!((text.lines().count(), dropped.get()), (1000, 0));
+        insta::assert_snapshot!(
+            text.lines().next().unwrap(),
+            @r#"{"time":"1970-01-01T00:00:00Z","uid":"u","namespace":"jobs","pod":"a\"b\nc","serviceAccount":null,"role":null,"audience":null,"verdict":"unknown","cause":null,"mode":"warn","action":"inject","policyAgeSeconds":1.5,"latencySeconds":0.00025,"dryRun":false}"#
+        );
+        log.record(&record("late"));
+        assert_eq!(dropped.get(), 1, "a line after the end is lost, and counted");
+    }
+
+    #[test]
+    fn lines_that_a_full_disk_refuses_are_counted() {
+        let dropped = Counter::default();
+        let target = AuditTarget::File("/dev/full".into());
+        let (log, writer) = AuditLog::open(target, Rotation::Never, dropped.clone()).unwrap();
+        for _ in 0..10 {
+            log.record(&record("p"));
+        }
+        writer.finish();
+        assert_eq!(dropped.get(), 10);
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_opened_is_named() {
+        let target = AuditTarget::File("/nonexistent/audit.log".into());
+        let error = AuditLog::open(target, Rotation::Hourly, Counter::default())
+            .unwrap_err()
+            .to_string();
+        assert!(error.contains("/nonexistent/audit.log."), "{error}");
+    }
+}

@@ -12,7 +12,7 @@ cd "$(dirname "$0")/.."
 rounds=${1:-7}
 seconds=${2:-3}
 port=${LOAD_PORT:-18443}
-role=arn:aws:iam::111122223333:role/report-writer
+role=arn:aws:iam::111122223333:role/worker
 issuer=oidc.eks.us-west-2.amazonaws.com/id/EXAMPLED539D4633E53DE1B71EXAMPLE
 
 for tool in wrk curl; do
@@ -30,7 +30,7 @@ echo_program=$(executable --bench echo)
 folder=$(mktemp -d)
 servers=()
 cleanup() {
-    for server in "${servers[@]}"; do kill -INT "$server" 2>/dev/null || true; done
+    for server in "${servers[@]}"; do kill -TERM "$server" 2>/dev/null || true; done
     wait 2>/dev/null || true
     rm -rf "$folder"
 }
@@ -41,27 +41,23 @@ cat >"$folder/cluster/accounts.yaml" <<YAML
 apiVersion: v1
 kind: ServiceAccount
 metadata:
-  name: report-writer
+  name: worker
   namespace: jobs
   annotations:
     eks.amazonaws.com/role-arn: $role
 YAML
-cat >"$folder/cluster/roles/111122223333/report-writer.json" <<JSON
+cat >"$folder/cluster/roles/111122223333/worker.json" <<JSON
 {"Version": "2012-10-17", "Statement": [{
   "Effect": "Allow",
   "Principal": {"Federated": "arn:aws:iam::111122223333:oidc-provider/$issuer"},
   "Action": "sts:AssumeRoleWithWebIdentity",
   "Condition": {"StringEquals": {
-    "$issuer:sub": "system:serviceaccount:jobs:report-writer",
+    "$issuer:sub": "system:serviceaccount:jobs:worker",
     "$issuer:aud": "sts.amazonaws.com"}}}]}
 JSON
 
-# The review that an API server sends for a pod that a Job makes: benches/data/job-pod.json, with its ServiceAccount set.
-pod=$(tr -d '\n' <benches/data/job-pod.json \
-    | sed -E 's/"serviceAccountName":"[^"]*"/"serviceAccountName":"report-writer"/; s/"serviceAccount":"[^"]*"/"serviceAccount":"report-writer"/')
-cat >"$folder/review.json" <<JSON
-{"kind":"AdmissionReview","apiVersion":"admission.k8s.io/v1","request":{"uid":"705ab4f5-6393-11e8-b7cc-42010a800002","kind":{"group":"","version":"v1","kind":"Pod"},"resource":{"group":"","version":"v1","resource":"pods"},"requestKind":{"group":"","version":"v1","kind":"Pod"},"requestResource":{"group":"","version":"v1","resource":"pods"},"namespace":"jobs","operation":"CREATE","userInfo":{"username":"system:serviceaccount:kube-system:job-controller","uid":"0c6d1bd8-5f0e-4a0e-a3ee-8d6f2b0d5a10","groups":["system:serviceaccounts","system:serviceaccounts:kube-system","system:authenticated"]},"object":$pod,"oldObject":null,"dryRun":false,"options":{"kind":"CreateOptions","apiVersion":"meta.k8s.io/v1"}}}
-JSON
+# The review that an API server sends for a pod that a Job makes, the same that `cargo bench` measures.
+cp benches/data/job-pod-review.json "$folder/review.json"
 cat >"$folder/post.lua" <<LUA
 local file = assert(io.open("$folder/review.json"))
 wrk.method, wrk.body = "POST", file:read("*a")

@@ -1,6 +1,8 @@
 //! The house keeps its shape: arrows point downwards only, and the two floors that decide touch nothing of the outside.
 
 #![allow(
+    clippy::expect_used,
+    clippy::string_slice,
     clippy::unwrap_used,
     clippy::panic,
     clippy::indexing_slicing,

@@ -1,6 +1,14 @@
 //! What must hold for every pod, whatever it holds: the patch only adds, adds once, and touches nothing that it does not
 //! name; the view never panics.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "tests say what they expect by panicking"
+)]
+
 use std::collections::BTreeSet;
 
 use proptest::prelude::*;

@@ -3,6 +3,15 @@
 //! A case is a file in `tests/trust-cases`: `why` it is there, `role`, `issuer`, `subject` and `audience`, the right
 //! `verdict` and, where not trusted, `cause`, and the `policy` as written (repeated keys and all).
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::string_slice,
+    reason = "tests say what they expect by panicking"
+)]
+
 use std::fmt::Write as _;
 use std::path::Path;
 

@@ -1,5 +1,13 @@
 //! The rules of IAM's trust policies, a table for each: grammar, principals, actions, operators, keys, three values.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "tests say what they expect by panicking"
+)]
+
 use rolegate::iam::{Audience, Context, Issuer, Policy, RoleArn, SessionName, Subject, Verdict, WebIdentity, judge};
 
 use Verdict::{NotTrusted as No, Trusted as Yes, Undecided as Maybe};

@@ -8,7 +8,7 @@ use super::json::Json;
 
 /// What the naive evaluator answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Answer {
+pub(crate) enum Answer {
     Malformed,
     Trusted,
     NotTrusted,
@@ -17,19 +17,19 @@ pub enum Answer {
 
 /// Who asks whom, and what else is known.
 #[derive(Clone, Debug)]
-pub struct Request {
-    pub partition: String,
-    pub account: String,
-    pub issuer: String,
-    pub subject: String,
-    pub audience: String,
+pub(crate) struct Request {
+    pub(crate) partition: String,
+    pub(crate) account: String,
+    pub(crate) issuer: String,
+    pub(crate) subject: String,
+    pub(crate) audience: String,
     /// Seconds since the epoch.
-    pub now: Option<i64>,
-    pub tags: Option<Vec<(String, String)>>,
+    pub(crate) now: Option<i64>,
+    pub(crate) tags: Option<Vec<(String, String)>>,
 }
 
 impl Request {
-    pub fn provider_arn(&self) -> String {
+    pub(crate) fn provider_arn(&self) -> String {
         format!(
             "arn:{}:iam::{}:oidc-provider/{}",
             self.partition, self.account, self.issuer
@@ -37,7 +37,7 @@ impl Request {
     }
 }
 
-pub fn evaluate(policy: &Json, request: &Request) -> Answer {
+pub(crate) fn evaluate(policy: &Json, request: &Request) -> Answer {
     match statements(policy) {
         None => Answer::Malformed,
         Some((version, statements)) => {
@@ -805,7 +805,7 @@ fn compare(order: Order, left: Option<f64>, right: Option<f64>) -> bool {
 }
 
 /// Seconds since the epoch: a number, `YYYY-MM-DD`, or with `THH:MM:SS` and `Z` or an offset of hours and minutes.
-pub fn date(text: &str) -> Option<f64> {
+pub(crate) fn date(text: &str) -> Option<f64> {
     if let Some(number) = number(text) {
         return Some(number);
     }

@@ -39,7 +39,7 @@ fn mostly_first(pool: &'static [&'static str]) -> BoxedStrategy<&'static str> {
     prop_oneof![4 => Just(pool[0]), 1 => select(pool)].boxed()
 }
 
-pub fn request() -> impl Strategy<Value = Request> {
+pub(crate) fn request() -> impl Strategy<Value = Request> {
     let tags = vec(
         (select(&["team", "stage"][..]), select(&["jobs", "default", "5"][..])),
         0..3,
@@ -81,7 +81,7 @@ pub fn request() -> impl Strategy<Value = Request> {
 }
 
 /// A policy document, now and then malformed.
-pub fn policy() -> BoxedStrategy<Json> {
+pub(crate) fn policy() -> BoxedStrategy<Json> {
     let version = prop_oneof![
         40 => Just(Some(Json::text("2012-10-17"))),
         6 => Just(Some(Json::text("2008-10-17"))),
@@ -103,7 +103,7 @@ pub fn policy() -> BoxedStrategy<Json> {
 }
 
 /// A request, and a policy that would trust it but for one or two conditions: the verdict is what becomes of them.
-pub fn conditional() -> impl Strategy<Value = (Request, Json)> {
+pub(crate) fn conditional() -> impl Strategy<Value = (Request, Json)> {
     let version = prop_oneof![3 => Just("2012-10-17"), 1 => Just("2008-10-17")];
     (request(), version, vec(entry(), 1..3)).prop_map(|(request, version, entries)| {
         let statement = Json::object(&[

@@ -3,7 +3,7 @@
 use std::fmt;
 
 #[derive(Clone, PartialEq)]
-pub enum Json {
+pub(crate) enum Json {
     Null,
     Bool(bool),
     /// As written.
@@ -14,11 +14,11 @@ pub enum Json {
 }
 
 impl Json {
-    pub fn text(text: impl Into<String>) -> Self {
+    pub(crate) fn text(text: impl Into<String>) -> Self {
         Self::Text(text.into())
     }
 
-    pub fn object(entries: &[(&str, Json)]) -> Self {
+    pub(crate) fn object(entries: &[(&str, Json)]) -> Self {
         Self::Object(
             entries
                 .iter()
@@ -28,7 +28,7 @@ impl Json {
     }
 
     /// One value is a list of one.
-    pub fn as_list(&self) -> Vec<&Json> {
+    pub(crate) fn as_list(&self) -> Vec<&Json> {
         match self {
             Self::List(values) => values.iter().collect(),
             one => vec![one],

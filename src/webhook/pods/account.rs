@@ -73,7 +73,7 @@ impl Admission {
         };
         let identity = match identity {
             Some(identity) if identity.asks_for_role() => Some(identity),
-            other => self.from_identity_map(case).or(other),
+            other => self.identity_map_entry(case).or(other),
         };
         Ok(Account {
             identity,
@@ -81,7 +81,7 @@ impl Admission {
         })
     }
 
-    pub(super) fn from_identity_map(&self, case: &Case<'_>) -> Option<Arc<ServiceAccountIdentity>> {
+    pub(super) fn identity_map_entry(&self, case: &Case<'_>) -> Option<Arc<ServiceAccountIdentity>> {
         self.knowledge
             .identity_map
             .as_ref()?

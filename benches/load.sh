@@ -19,13 +19,14 @@ for tool in wrk curl; do
     command -v "$tool" >/dev/null || { echo "load.sh: $tool is missing: apt-get install $tool" >&2; exit 2; }
 done
 
-# The path of what cargo built last under this name.
+# The path of the target of this kind and name: cargo names benchmarks after their content.
 executable() {
-    cargo build --release "$@" --message-format=json 2>/dev/null | sed -n 's/.*"executable":"\([^"]*\)".*/\1/p' | tail -1
+    cargo build --release "--$1" "$2" --message-format=json 2>/dev/null \
+        | grep "\"name\":\"$2\"" | sed -n 's/.*"executable":"\([^"]*\)".*/\1/p' | tail -1
 }
 cargo build --release --bin rolegate --bench echo
-rolegate=$(executable --bin rolegate)
-echo_program=$(executable --bench echo)
+rolegate=$(executable bin rolegate)
+echo_program=$(executable bench echo)
 
 folder=$(mktemp -d)
 servers=()

@@ -178,32 +178,30 @@ fn write_new(path: &Path, Output { name, mode, text }: &Output) -> io::Result<()
 fn told(dir: &Path, names: &[SubjectName], days: u32) -> String {
     let file = |name: &str| dir.join(name).display().to_string();
     let shown = names.iter().map(SubjectName::to_string).collect::<Vec<_>>().join(", ");
-    let rows = [
+    let rows = fields(&[
         (
             "ca.crt",
-            format!("{}  give it to clients: it vouches for the certificate", file("ca.crt")),
+            "the CA's certificate: clients trust it, caBundle holds it".to_owned(),
         ),
         (
             "ca.key",
-            format!("{}  secret; needed only to sign more", file("ca.key")),
+            "its key, secret: signs more certificates, is not needed to serve".to_owned(),
         ),
-        ("tls.crt", file("tls.crt")),
-        ("tls.key", format!("{}  secret", file("tls.key"))),
-    ]
-    .map(|(_, text)| ("wrote", text));
-    let facts = fields(&[("good for", shown), ("days", days.to_string())]);
+        ("tls.crt", "the serving certificate".to_owned()),
+        ("tls.key", "its key, secret".to_owned()),
+        ("good for", shown),
+        ("days", days.to_string()),
+    ]);
     let (certificate, key) = (file("tls.crt"), file("tls.key"));
     let serve = format!(
         "rolegate serve --standalone DIR --issuer URL --tls-cert {} --tls-key {}",
         shell_word(&certificate),
         shell_word(&key)
     );
-    let sign = Styled(GOOD, "✓ issued a development CA and a serving certificate");
-    format!(
-        "{sign}\n{}{facts}\nNext:\n  {}\n",
-        fields(&rows),
-        Styled(COMMAND, serve)
-    )
+    let sign = Styled(GOOD, "✓");
+    let command = Styled(COMMAND, serve);
+    let dir = dir.display();
+    format!("{sign} wrote a development CA and a serving certificate to {dir}\n\n{rows}\nNext:\n  {command}\n")
 }
 
 fn dns_name(text: &str) -> Result<SubjectName, String> {

@@ -3,9 +3,11 @@
 //! Right means: this subject and this audience of this issuer, by `StringEquals`, and nobody else. Whatever stands in an
 //! existing document stays: its elements, their order, numbers as they are written.
 
+mod document;
+
 use std::fmt;
 
-use serde_json::value::RawValue;
+use self::document::{Json, value_of};
 
 use super::{
     AccountId, Audience, Context, Issuer, Judgement, Partition, Policy, PolicyError, RoleArn, Subject, Verdict,
@@ -286,148 +288,208 @@ fn literal(text: &str, variables: Variables) -> String {
     }
 }
 
-fn value_of<'a>(entries: &'a [(String, Json)], wanted: &str) -> Option<&'a Json> {
-    entries.iter().find(|(key, _)| key == wanted).map(|(_, value)| value)
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-/// JSON that keeps the order of keys, and numbers as they are written: IAM compares them as text.
-#[derive(Clone, Debug, PartialEq)]
-enum Json {
-    /// A number, `true`, `false` or `null`, as written.
-    Plain(String),
-    Text(String),
-    List(Vec<Self>),
-    Object(Vec<(String, Self)>),
-}
+    const ISSUER: &str = "oidc.eks.us-west-2.amazonaws.com/id/EXAMPLED539D4633E53DE1B71EXAMPLE";
 
-impl Json {
-    fn text(text: &str) -> Self {
-        Self::Text(text.to_owned())
+    fn grant(audience: &str) -> Grant {
+        Grant::to_service_account(
+            Partition::parse("aws").unwrap(),
+            AccountId::parse("111122223333").unwrap(),
+            Issuer::parse(ISSUER).unwrap(),
+            ("jobs", "default"),
+            Audience::new(audience),
+        )
     }
 
-    /// Whether it is this text, alone or in a list of one.
-    fn is_just(&self, wanted: &str) -> bool {
-        match self {
-            Self::Text(text) => text == wanted,
-            Self::List(values) => matches!(values.as_slice(), [Self::Text(text)] if text == wanted),
-            _ => false,
-        }
+    /// A statement in the right form for these values, each as JSON.
+    fn statement(subjects: &str, audiences: &str) -> String {
+        format!(
+            r#"{{"Effect":"Allow","Principal":{{"Federated":"arn:aws:iam::111122223333:oidc-provider/{ISSUER}"}},"Action":"sts:AssumeRoleWithWebIdentity","Condition":{{"StringEquals":{{"{ISSUER}:sub":{subjects},"{ISSUER}:aud":{audiences}}}}}}}"#
+        )
     }
 
-    /// One value is a list of one.
-    fn into_list(self) -> Vec<Self> {
-        match self {
-            Self::List(values) => values,
-            only => vec![only],
-        }
+    fn document(statements: &str) -> String {
+        format!(r#"{{"Version":"2012-10-17","Statement":{statements}}}"#)
     }
 
-    /// A list of one in the form that `self` has: alone, or as a list.
-    fn like(&self, mut list: Vec<Self>) -> Self {
-        match (self, list.pop()) {
-            (Self::Object(_), Some(only)) if list.is_empty() => only,
-            (_, last) => Self::List(list.into_iter().chain(last).collect()),
-        }
+    /// White space between tokens taken away.
+    fn compact(json: &str) -> String {
+        json.lines()
+            .map(str::trim_start)
+            .collect::<String>()
+            .replace("\": ", "\":")
     }
 
-    fn parse(text: &str) -> Result<Self, String> {
-        let raw: &RawValue = serde_json::from_str(text).map_err(|error| error.to_string())?;
-        Self::from_raw(raw, DEEPEST)
+    fn merge(document: &str) -> Merged {
+        grant("sts.amazonaws.com").merge(document).unwrap()
     }
 
-    /// Each level is read on its own. A well-formed policy is at most seven deep.
-    fn from_raw(raw: &RawValue, depth_left: usize) -> Result<Self, String> {
-        let depth_left = depth_left.checked_sub(1).ok_or("it is nested too deep")?;
-        let text = raw.get();
-        let told = |error: serde_json::Error| error.to_string();
-        Ok(match text.bytes().next() {
-            Some(b'{') => {
-                let Entries(entries) = serde_json::from_str(text).map_err(told)?;
-                let read = |(key, value): (String, &RawValue)| Ok((key, Self::from_raw(value, depth_left)?));
-                Self::Object(entries.into_iter().map(read).collect::<Result<_, String>>()?)
-            }
-            Some(b'[') => {
-                let values: Vec<&RawValue> = serde_json::from_str(text).map_err(told)?;
-                let read = |value| Self::from_raw(value, depth_left);
-                Self::List(values.into_iter().map(read).collect::<Result<_, String>>()?)
-            }
-            Some(b'"') => Self::Text(serde_json::from_str(text).map_err(told)?),
-            _ => Self::Plain(text.to_owned()),
-        })
+    const OURS: &str = r#""system:serviceaccount:jobs:default""#;
+    const OTHER: &str = r#""system:serviceaccount:prod:default""#;
+    const AUDIENCE: &str = r#""sts.amazonaws.com""#;
+
+    #[test]
+    fn the_policy_is_what_a_person_would_write() {
+        let wanted = document(&format!("[{}]", statement(OURS, AUDIENCE)));
+        assert_eq!(compact(&grant("sts.amazonaws.com").policy()), wanted);
     }
 
-    fn print(&self) -> String {
-        let mut out = String::new();
-        self.print_into(&mut out, 0);
-        out
-    }
-
-    fn print_into(&self, out: &mut String, depth: usize) {
-        match self {
-            Self::Plain(text) => out.push_str(text),
-            Self::Text(text) => out.push_str(&quoted(text)),
-            Self::List(values) => print_block(out, depth, '[', ']', values, |value, out, depth| {
-                value.print_into(out, depth)
-            }),
-            Self::Object(entries) => print_block(out, depth, '{', '}', entries, |(key, value), out, depth| {
-                out.push_str(&quoted(key));
-                out.push_str(": ");
-                value.print_into(out, depth);
-            }),
-        }
-    }
-}
-
-/// How deep a document may be nested: twice what the grammar of policies allows.
-const DEEPEST: usize = 16;
-
-fn print_block<T>(
-    out: &mut String,
-    depth: usize,
-    open: char,
-    close: char,
-    items: &[T],
-    print: impl Fn(&T, &mut String, usize),
-) {
-    let deeper = depth.saturating_add(1);
-    out.push(open);
-    for (index, item) in items.iter().enumerate() {
-        out.push_str(if index == 0 { "\n" } else { ",\n" });
-        out.push_str(&"  ".repeat(deeper));
-        print(item, out, deeper);
-    }
-    if !items.is_empty() {
-        out.push('\n');
-        out.push_str(&"  ".repeat(depth));
-    }
-    out.push(close);
-}
-
-fn quoted(text: &str) -> String {
-    serde_json::Value::from(text).to_string()
-}
-
-/// An object's entries in their order, values unread.
-struct Entries<'a>(Vec<(String, &'a RawValue)>);
-
-impl<'de: 'a, 'a> serde::Deserialize<'de> for Entries<'a> {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Visitor;
-        impl<'de> serde::de::Visitor<'de> for Visitor {
-            type Value = Entries<'de>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an object")
-            }
-
-            fn visit_map<A: serde::de::MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-                let mut entries = Vec::new();
-                while let Some(entry) = map.next_entry()? {
-                    entries.push(entry);
-                }
-                Ok(Entries(entries))
+    #[test]
+    fn a_subject_joins_a_statement_of_exactly_this_form() {
+        let both = statement(&format!("[{OTHER},{OURS}]"), AUDIENCE);
+        let cases = [
+            (statement(OTHER, AUDIENCE), both.clone()),
+            (statement(&format!("[{OTHER}]"), AUDIENCE), both.clone()),
+            (
+                statement(OTHER, AUDIENCE).replace(r#"{"Effect""#, r#"{"Sid":"Jobs","Effect""#),
+                both.replace(r#"{"Effect""#, r#"{"Sid":"Jobs","Effect""#),
+            ),
+            (
+                statement(OTHER, AUDIENCE)
+                    .replace("StringEquals", "stringequals")
+                    .replace(":sub", ":SUB"),
+                both.replace("StringEquals", "stringequals").replace(":sub", ":SUB"),
+            ),
+            (
+                statement(OTHER, r#"["sts.amazonaws.com"]"#),
+                both.replace(AUDIENCE, r#"["sts.amazonaws.com"]"#),
+            ),
+        ];
+        for (before, after) in cases {
+            for (before, after) in [
+                (before.clone(), after.clone()),
+                (format!("[{before}]"), format!("[{after}]")),
+            ] {
+                let merged = merge(&document(&before));
+                assert_eq!(
+                    (compact(&merged.json), merged.change),
+                    (document(&after), Change::AddedSubject(0))
+                );
+                assert!(merged.obstacle.is_none());
             }
         }
-        deserializer.deserialize_map(Visitor)
+    }
+
+    #[test]
+    fn any_other_statement_stays_as_it_is_and_one_is_added() {
+        let right = statement(OTHER, AUDIENCE);
+        let others = [
+            // A subject there would be let in with other audiences, too.
+            statement(OTHER, r#"["sts.amazonaws.com","other"]"#),
+            statement(OTHER, r#""other""#),
+            right.replace("StringEquals", "StringLike"),
+            right.replace("StringEquals", "StringEqualsIfExists"),
+            right.replace("StringEquals", "ForAnyValue:StringEquals"),
+            right.replace("111122223333", "444455556666"),
+            right.replace("sts:AssumeRoleWithWebIdentity", "sts:*"),
+            right.replace(r#""Condition":{"#, r#""Condition":{"Bool":{"aws:SecureTransport":"true"},"#),
+            right.replace(&format!(r#","{ISSUER}:aud":{AUDIENCE}"#), ""),
+            right.replace(":aud", ":amr"),
+            right.replace(r#""Principal":{"#, r#""Principal":{"Service":"ec2.amazonaws.com","#),
+            r#"{"Effect":"Allow","Principal":{"Service":"pods.eks.amazonaws.com"},"Action":["sts:AssumeRole","sts:TagSession"]}"#
+                .to_owned(),
+        ];
+        for other in others {
+            let merged = merge(&document(&other));
+            let wanted = document(&format!("[{other},{}]", statement(OURS, AUDIENCE)));
+            assert_eq!(
+                (compact(&merged.json), merged.change),
+                (wanted, Change::AddedStatement(1))
+            );
+            assert!(merged.obstacle.is_none());
+        }
+    }
+
+    #[test]
+    fn what_already_trusts_is_left_alone() {
+        for statements in [
+            statement(OURS, AUDIENCE),
+            statement(&format!("[{OTHER},{OURS}]"), AUDIENCE),
+            statement(r#""system:serviceaccount:jobs:*""#, AUDIENCE).replace("StringEquals", "StringLike"),
+        ] {
+            let merged = merge(&document(&statements));
+            assert_eq!(
+                (compact(&merged.json), merged.change),
+                (document(&statements), Change::Nothing)
+            );
+        }
+    }
+
+    #[test]
+    fn order_numbers_and_escapes_survive() {
+        let document = format!(
+            r#"{{"Id":"a\"\\\u00fc","Statement":[{{"Condition":{{"NumericLessThan":{{"aws:Unheard":[1.50,1e3,"x"]}},"Bool":{{"aws:SecureTransport":true}}}},"Action":"sts:AssumeRole","Principal":{{"AWS":"arn:aws:iam::111122223333:root"}},"Effect":"Allow","Sid":"z"}}],"Version":"2012-10-17"}}"#
+        )
+        .replace(r#","x""#, "");
+        let merged = merge(&document);
+        let kept = document.replace("\\u00fc", "ü");
+        let (kept, _) = kept.split_once(r#"],"Version""#).unwrap();
+        assert!(compact(&merged.json).starts_with(kept), "{}", merged.json);
+        assert!(
+            compact(&merged.json).ends_with(r#"],"Version":"2012-10-17"}"#),
+            "{}",
+            merged.json
+        );
+    }
+
+    #[test]
+    fn a_deny_that_stays_in_the_way_is_told_and_merging_again_still_changes_nothing() {
+        let deny = statement(OURS, AUDIENCE).replace("Allow", "Deny");
+        let merged = merge(&document(&deny));
+        assert_eq!(merged.change, Change::AddedStatement(1));
+        assert_eq!(merged.obstacle.unwrap().verdict, Verdict::NotTrusted);
+        let again = merge(&merged.json);
+        assert_eq!((again.json, again.change), (merged.json, Change::Nothing));
+        assert_eq!(again.obstacle.unwrap().verdict, Verdict::NotTrusted);
+    }
+
+    #[test]
+    fn a_dollar_and_a_brace_mean_themselves() {
+        let grant = grant("${aws:username}");
+        assert!(grant.policy().contains(r#""${$}{aws:username}""#));
+        let old = document(&statement(OTHER, AUDIENCE)).replace("2012-10-17", "2008-10-17");
+        for document in [document(&statement(OTHER, AUDIENCE)), old] {
+            let merged = grant.merge(&document).unwrap();
+            assert!(merged.obstacle.is_none(), "{}", merged.json);
+        }
+    }
+
+    #[test]
+    fn a_malformed_document_is_an_error_and_no_panic() {
+        let deep = format!("{}{}", "[".repeat(100_000), "]".repeat(100_000));
+        for text in [
+            "",
+            "null",
+            "[]",
+            "{}",
+            &document("[]"),
+            &document("7"),
+            &deep,
+            &document(&deep),
+        ] {
+            assert!(
+                matches!(grant("x").merge(text), Err(MergeError::Malformed(_))),
+                "{:.40}",
+                text
+            );
+        }
+    }
+
+    #[test]
+    fn white_space_between_tokens_is_free() {
+        for (json, characters) in [
+            ("", 0),
+            ("{}", 2),
+            (" { \"a b\" :\t[ 1 ,\r\n2 ] } ", 13),
+            (r#"{"a\" b": "c\\"}"#, 15),
+            (r#"{"é": "日"}"#, 9),
+        ] {
+            assert_eq!(size(json), characters, "{json}");
+        }
+        let policy = grant("sts.amazonaws.com").policy();
+        assert_eq!(size(&policy), compact(&policy).chars().count());
     }
 }

@@ -7,6 +7,7 @@ use serde::Serialize;
 use crate::cli::Exit;
 use crate::cli::output::{BAD, COMMAND, DOUBT, GOOD, STRONG, Styled, fields, shell_word};
 use crate::iam::{Cause, Judgement, Lint, RoleArn, Verdict, WebIdentity};
+use crate::pod::escape_control;
 
 /// One judgement. Its JSON is documented in `docs/reference/check.md`.
 #[derive(Debug, Serialize)]
@@ -104,7 +105,8 @@ impl Report {
             Verdict::NotTrusted => Exit::No,
             Verdict::Undecided | Verdict::Unknown => Exit::Unclear,
         };
-        let fix = if verdict == Verdict::Trusted { None } else { self.fix };
+        // Nothing is wrong with a policy that depends on what only STS knows.
+        let fix = self.fix.filter(|_| verdict == Verdict::NotTrusted);
         let (cause, reason, hint, undecided_keys) = match explanation {
             Some(why) => (why.cause.map(Cause::as_str), why.reason, why.hint, why.undecided_keys),
             None => (None, TRUSTED.to_owned(), None, Vec::new()),
@@ -158,12 +160,16 @@ impl Report {
             ("role", self.role_arn.clone()),
             ("issuer", self.issuer.clone()),
             ("subject", self.subject.clone()),
-            ("audience", self.audience.clone()),
+            ("audience", escape_control(&self.audience).into_owned()),
         ];
         rows.extend(self.policy_from.as_ref().map(|origin| ("policy", origin.clone())));
         text.push_str(&fields(&rows));
         if let Some(fix) = &self.fix {
-            let _ = writeln!(text, "\nThe policy that is right:\n  {}", Styled(COMMAND, fix));
+            let _ = writeln!(
+                text,
+                "\nThe policy that is right (--merge FILE adds it to one that exists):\n  {}",
+                Styled(COMMAND, fix)
+            );
         }
         text
     }

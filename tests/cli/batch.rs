@@ -1,0 +1,234 @@
+//! `rolegate check --batch`.
+
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::process::Stdio;
+
+use serde_json::{Value, json};
+
+use super::schema::faults;
+use super::{ISSUER, ROLE, command, policy, right_policy, rolegate, rolegate_with_input};
+
+const SUBJECT: &str = "system:serviceaccount:jobs:default";
+
+fn line(policy: &str) -> String {
+    format!(
+        r#"{{"policy":{policy},"roleArn":"{ROLE}","issuer":"https://{ISSUER}","subject":"{SUBJECT}","audience":"sts.amazonaws.com"}}"#
+    )
+}
+
+fn trusted() -> String {
+    line(&right_policy())
+}
+
+fn not_trusted() -> String {
+    line(&policy("StringEquals", "system:serviceaccount:prod:default"))
+}
+
+fn undecided() -> String {
+    line(&right_policy().replace(
+        r#""Condition":{"#,
+        r#""Condition":{"IpAddress":{"aws:SourceIp":"203.0.113.0/24"},"#,
+    ))
+}
+
+/// The answers, each checked against the schema, and the exit code.
+fn answers(input: &str) -> (Vec<Value>, i32) {
+    let ran = rolegate_with_input(&["check", "--batch", "-"], input);
+    assert_eq!(ran.err, "");
+    let answers: Vec<Value> = ran
+        .out
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    for answer in &answers {
+        assert_eq!(faults("answer", answer), [""; 0]);
+    }
+    (answers, ran.code)
+}
+
+fn verdicts(input: &str) -> (Vec<String>, i32) {
+    let (answers, code) = answers(input);
+    (
+        answers
+            .iter()
+            .map(|answer| answer["verdict"].as_str().unwrap().to_owned())
+            .collect(),
+        code,
+    )
+}
+
+#[test]
+fn each_line_is_answered_in_order() {
+    let (answers, code) = answers(&[trusted(), not_trusted(), undecided(), trusted()].join("\n"));
+    let told: Vec<_> = answers
+        .iter()
+        .map(|answer| (answer["verdict"].clone(), answer["cause"].clone()))
+        .collect();
+    assert_eq!(
+        told,
+        [
+            (json!("trusted"), Value::Null),
+            (json!("not-trusted"), json!("wrong-subject")),
+            (json!("undecided"), Value::Null),
+            (json!("trusted"), Value::Null),
+        ]
+    );
+    assert_eq!(code, 1);
+    assert!(
+        answers[1]["reason"]
+            .as_str()
+            .unwrap()
+            .contains("system:serviceaccount:prod:default")
+    );
+    assert!(answers[2]["reason"].as_str().unwrap().contains("aws:SourceIp"));
+}
+
+#[test]
+fn the_exit_code_is_that_of_the_worst_line() {
+    let (yes, no, perhaps, bad) = (trusted(), not_trusted(), undecided(), "{".to_owned());
+    for (lines, code) in [
+        (vec![], 0),
+        (vec![&yes, &yes], 0),
+        (vec![&yes, &no, &yes], 1),
+        (vec![&perhaps, &yes], 2),
+        (vec![&yes, &bad], 2),
+        (vec![&no, &perhaps, &bad], 1),
+        (vec![&bad, &no], 1),
+    ] {
+        let input: String = lines.iter().map(|line| format!("{line}\n")).collect();
+        let (answers, got) = answers(&input);
+        assert_eq!((answers.len(), got), (lines.len(), code), "{lines:?}");
+    }
+}
+
+#[test]
+fn a_line_that_cannot_be_read_is_malformed_and_the_next_is_read() {
+    let bad = [
+        "not JSON".to_owned(),
+        String::new(),
+        "[]".to_owned(),
+        "{}".to_owned(),
+        "null".to_owned(),
+        trusted().replace(r#""subject""#, r#""subjekt""#),
+        trusted().replace(ROLE, "arn:aws:iam::111122223333:user/job"),
+        trusted().replace("https://", "ftp://"),
+        trusted().replace(SUBJECT, "\u{1}"),
+        line("null"),
+        line("7"),
+        line(r#""no policy""#),
+        line(&right_policy().replace("2012-10-17", "today")),
+        line(&right_policy().replace(r#""Effect":"Allow""#, r#""Effect":"Allow","Effect":"Allow""#)),
+        trusted().replace(r#""audience":"#, r#""issuer":"twice","audience":"#),
+        format!("{}x", trusted()),
+    ];
+    for line in &bad {
+        let (verdicts, code) = verdicts(&format!("{line}\n{}\n", trusted()));
+        assert_eq!((verdicts.join(" ").as_str(), code), ("malformed trusted", 2), "{line}");
+    }
+}
+
+#[test]
+fn a_policy_may_be_a_text_as_iam_hands_it_out() {
+    let encoded: String = right_policy().bytes().map(|byte| format!("%{byte:02x}")).collect();
+    let texts = [right_policy(), encoded];
+    for text in texts {
+        assert_eq!(
+            verdicts(&line(&json!(text).to_string())),
+            (vec!["trusted".to_owned()], 0)
+        );
+    }
+}
+
+#[test]
+fn what_may_vary_on_a_line() {
+    for line in [
+        trusted().replace("https://", ""),
+        trusted().replace(r#","audience":"sts.amazonaws.com""#, ""),
+        trusted().replace(r#"{"policy""#, r#"{"id": 7, "policy""#),
+        format!("  {}\r", trusted()),
+        trusted().replace("jobs:default\",", r#"jobs:def\u0061ult","#),
+    ] {
+        assert_eq!(verdicts(&line), (vec!["trusted".to_owned()], 0), "{line}");
+    }
+}
+
+#[test]
+fn any_subject_text_is_judged() {
+    for subject in ["repo:org/name:ref:refs/heads/main", "", "ü"] {
+        let line = trusted().replace(
+            &format!(r#""subject":"{SUBJECT}""#),
+            &format!(r#""subject":"{subject}""#),
+        );
+        assert_eq!(verdicts(&line), (vec!["not-trusted".to_owned()], 1), "{line}");
+    }
+}
+
+#[test]
+fn an_answer_does_not_wait_for_the_next_line() {
+    let mut child = command(&["check", "--batch", "-"])
+        .stdin(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut input = child.stdin.take().unwrap();
+    let mut output = BufReader::new(child.stdout.take().unwrap());
+    for _ in 0..3 {
+        writeln!(input, "{}", trusted()).unwrap();
+        let mut answer = String::new();
+        output.read_line(&mut answer).unwrap();
+        assert!(answer.contains("trusted"), "{answer}");
+    }
+    drop(input);
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+}
+
+#[test]
+fn a_line_without_end_is_not_kept_in_memory() {
+    let huge = format!("{}\n{}\n", " ".repeat(40 * 1024 * 1024), trusted());
+    let (answers, code) = answers(&huge);
+    assert_eq!(answers.len(), 2);
+    assert!(
+        answers[0]["reason"].as_str().unwrap().contains("16 MiB"),
+        "{}",
+        answers[0]
+    );
+    assert_eq!((&answers[1]["verdict"], code), (&json!("trusted"), 2));
+}
+
+#[test]
+fn deep_nesting_and_bytes_that_are_no_text_are_malformed() {
+    let deep = line(&format!("{}{}", "[".repeat(100_000), "]".repeat(100_000)));
+    assert_eq!(verdicts(&deep).0, ["malformed"]);
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("lines");
+    std::fs::write(
+        &file,
+        [b"{\"policy\":\"\xff\"}\n".as_slice(), trusted().as_bytes()].concat(),
+    )
+    .unwrap();
+    let ran = rolegate(&["check", "--batch", file.to_str().unwrap()]);
+    assert_eq!((ran.out.lines().count(), ran.code), (2, 2), "{}", ran.err);
+}
+
+#[test]
+fn a_reader_who_goes_away_is_no_error() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("lines");
+    std::fs::write(&file, format!("{}\n", trusted()).repeat(20_000)).unwrap();
+    let mut child = command(&["check", "--batch", file.to_str().unwrap()]).spawn().unwrap();
+    let mut first = [0; 16];
+    child.stdout.take().unwrap().read_exact(&mut first).unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(
+        (output.status.code(), output.stderr.len()),
+        (Some(0), 0),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+}
+
+#[test]
+fn a_file_that_is_not_there_is_bad_use() {
+    let ran = rolegate(&["check", "--batch", "/does/not/exist"]);
+    assert_eq!((ran.code, ran.out.as_str()), (2, ""));
+    assert!(ran.err.contains("/does/not/exist"), "{}", ran.err);
+}

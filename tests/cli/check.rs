@@ -1,0 +1,173 @@
+//! `rolegate check` of one web identity.
+
+use std::fs;
+
+use insta::assert_snapshot;
+use serde_json::{Value, json};
+
+use super::schema::faults;
+use super::{ISSUER, ROLE, Ran, policy, right_policy, rolegate, rolegate_with_input};
+
+/// Judges `jobs/default` by this policy.
+fn check(document: &str, more: &[&str]) -> Ran {
+    rolegate_with_input(&[&identity()[..], &["--policy", "-"], more].concat(), document)
+}
+
+fn identity() -> [&'static str; 9] {
+    [
+        "check",
+        "--role-arn",
+        ROLE,
+        "--issuer",
+        ISSUER,
+        "--namespace",
+        "jobs",
+        "--service-account",
+        "default",
+    ]
+}
+
+fn depends_on_the_network() -> String {
+    right_policy().replace(
+        r#""Condition":{"#,
+        r#""Condition":{"IpAddress":{"aws:SourceIp":"203.0.113.0/24"},"#,
+    )
+}
+
+#[test]
+fn the_exit_code_says_the_verdict() {
+    for (document, verdict, cause, code) in [
+        (right_policy(), "trusted", Value::Null, 0),
+        (
+            policy("StringEquals", "system:serviceaccount:prod:default"),
+            "not-trusted",
+            json!("wrong-subject"),
+            1,
+        ),
+        (depends_on_the_network(), "undecided", Value::Null, 2),
+        ("{}".to_owned(), "malformed", Value::Null, 2),
+        ("not JSON".to_owned(), "malformed", Value::Null, 2),
+        (
+            right_policy().replace("2012-10-17", "2012-10-18"),
+            "malformed",
+            Value::Null,
+            2,
+        ),
+    ] {
+        let ran = check(&document, &["--output", "json"]);
+        let report: Value = serde_json::from_str(&ran.out).unwrap();
+        assert_eq!(
+            (&report["verdict"], &report["cause"], ran.code),
+            (&json!(verdict), &cause, code),
+            "{document}"
+        );
+        assert_eq!(faults("report", &report), [""; 0]);
+    }
+}
+
+#[test]
+fn what_people_read() {
+    assert_snapshot!("check_trusted", check(&right_policy(), &[]).out);
+    assert_snapshot!(
+        "check_not_trusted",
+        check(&policy("StringEquals", "system:serviceaccount:jobs:*"), &[]).out
+    );
+    assert_snapshot!("check_undecided", check(&depends_on_the_network(), &[]).out);
+    assert_snapshot!("check_too_wide", check(&policy("StringLike", "*"), &[]).out);
+    assert_snapshot!(
+        "check_malformed",
+        check(r#"{"Version":"2012-10-17","Statement":[{"Effect":"Allow"}]}"#, &[]).out
+    );
+}
+
+#[test]
+fn a_document_as_iam_hands_it_out_is_decoded() {
+    let encoded: String = right_policy().bytes().map(|byte| format!("%{byte:02X}")).collect();
+    assert_eq!(check(&encoded, &[]).code, 0);
+}
+
+#[test]
+fn the_audience_of_the_token_counts() {
+    let ran = check(
+        &right_policy(),
+        &["--audience", "other.example.com", "--output", "json"],
+    );
+    let report: Value = serde_json::from_str(&ran.out).unwrap();
+    assert_eq!((ran.code, &report["cause"]), (1, &json!("wrong-audience")));
+    assert!(
+        report["fix"]
+            .as_str()
+            .unwrap()
+            .ends_with("--audience other.example.com"),
+        "{report}"
+    );
+}
+
+#[test]
+fn yaml_says_the_same_as_json() {
+    let document = policy("StringEquals", "system:serviceaccount:prod:default");
+    let json: Value = serde_json::from_str(&check(&document, &["-o", "json"]).out).unwrap();
+    let yaml: Value = serde_saphyr::from_str(&check(&document, &["-o", "yaml"]).out).unwrap();
+    assert_eq!(yaml, json);
+}
+
+#[test]
+fn the_fix_is_a_command_that_mends_it() {
+    let report = check(
+        &policy("StringEquals", "system:serviceaccount:prod:default"),
+        &["-o", "json"],
+    )
+    .out;
+    let report: Value = serde_json::from_str(&report).unwrap();
+    let fix: Vec<&str> = report["fix"].as_str().unwrap().split(' ').collect();
+    assert_eq!(fix[0], "rolegate");
+    let mended = rolegate(&fix[1..]);
+    assert_eq!(check(&mended.out, &[]).code, 0);
+}
+
+#[test]
+fn roles_are_looked_up_in_files() {
+    let directory = tempfile::tempdir().unwrap();
+    let roles = directory.path().join("111122223333");
+    fs::create_dir(&roles).unwrap();
+    fs::write(roles.join("job.json"), right_policy()).unwrap();
+    let source = format!("files={}", directory.path().display());
+    let lookup = |role: &str| {
+        let mut arguments = identity();
+        arguments[2] = role;
+        let ran = rolegate(&[&arguments[..], &["--role-source", &source, "-o", "json"]].concat());
+        let report: Value = serde_json::from_str(&ran.out).unwrap();
+        assert_eq!(faults("report", &report), [""; 0]);
+        (ran.code, report["cause"].clone())
+    };
+    assert_eq!(lookup(ROLE), (0, Value::Null));
+    assert_eq!(
+        lookup("arn:aws:iam::111122223333:role/other"),
+        (1, json!("role-not-found"))
+    );
+}
+
+#[test]
+fn bad_use_says_what_is_missing() {
+    for (more, words) in [
+        (&[][..], &["--policy FILE", "--role-source files=DIR"][..]),
+        (&["--policy", "/does/not/exist"], &["/does/not/exist", "No such file"]),
+        (&["--role-source", "files=/does/not/exist"], &["/does/not/exist"]),
+        (
+            &["--policy", "-", "--role-source", "files=x"],
+            &["--policy", "--role-source"],
+        ),
+        (&["--policy", "-", "--batch", "-"], &["--batch"]),
+    ] {
+        let ran = rolegate(&[&identity()[..], more].concat());
+        assert_eq!((ran.code, ran.out.as_str()), (2, ""), "{more:?}");
+        for word in words {
+            assert!(ran.err.contains(word), "{more:?}: {word}: {}", ran.err);
+        }
+    }
+    let ran = rolegate(&["check"]);
+    assert_eq!(ran.code, 2);
+    for flag in ["--role-arn", "--issuer", "--namespace", "--service-account"] {
+        assert!(ran.err.contains(flag), "{}", ran.err);
+    }
+}

@@ -1,0 +1,148 @@
+//! `rolegate trust-policy`.
+
+use insta::assert_snapshot;
+use serde_json::Value;
+
+use super::{ISSUER, ROLE, Ran, policy, right_policy, rolegate, rolegate_with_input};
+
+fn arguments<'a>(more: &[&'a str]) -> Vec<&'a str> {
+    let fixed = ["trust-policy", "--account", "111122223333", "--issuer", ISSUER];
+    [
+        &fixed[..],
+        &["--namespace", "jobs", "--service-account", "default"],
+        more,
+    ]
+    .concat()
+}
+
+fn merge(document: &str) -> Ran {
+    rolegate_with_input(&arguments(&["--merge", "-"]), document)
+}
+
+/// Whether `jobs/default` is trusted by a policy.
+fn check(document: &str) -> i32 {
+    let identity = [
+        "--role-arn",
+        ROLE,
+        "--issuer",
+        ISSUER,
+        "--namespace",
+        "jobs",
+        "--service-account",
+        "default",
+    ];
+    rolegate_with_input(&[&["check", "--policy", "-"][..], &identity].concat(), document).code
+}
+
+#[test]
+fn the_policy_goes_to_standard_output_and_the_size_to_standard_error() {
+    let ran = rolegate(&arguments(&[]));
+    assert_eq!(ran.code, 0);
+    assert_snapshot!("trust_policy", ran.out);
+    assert_snapshot!("trust_policy_size", ran.err);
+    assert_eq!(check(&ran.out), 0);
+}
+
+#[test]
+fn partition_and_audience_are_written() {
+    let ran = rolegate(&arguments(&[
+        "--partition",
+        "aws-cn",
+        "--audience",
+        "sts.amazonaws.com.cn",
+    ]));
+    let policy: Value = serde_json::from_str(&ran.out).unwrap();
+    let statement = &policy["Statement"][0];
+    let provider = format!("arn:aws-cn:iam::111122223333:oidc-provider/{ISSUER}");
+    assert_eq!(statement["Principal"]["Federated"], provider);
+    assert_eq!(
+        statement["Condition"]["StringEquals"][format!("{ISSUER}:aud")],
+        "sts.amazonaws.com.cn"
+    );
+}
+
+#[test]
+fn merging_keeps_what_is_there_and_is_done_once() {
+    let document = policy("StringLike", "system:serviceaccount:prod:*");
+    let once = merge(&document);
+    assert_eq!((once.code, check(&document), check(&once.out)), (0, 1, 0));
+    let (before, after): (Value, Value) = (
+        serde_json::from_str(&document).unwrap(),
+        serde_json::from_str(&once.out).unwrap(),
+    );
+    assert_eq!(after["Statement"][0], before["Statement"]);
+    assert!(once.err.contains("added statement 2"), "{}", once.err);
+    let twice = merge(&once.out);
+    assert_eq!((twice.code, &twice.out), (0, &once.out));
+    assert!(twice.err.contains("unchanged"), "{}", twice.err);
+}
+
+#[test]
+fn a_statement_of_this_form_gets_the_subject() {
+    let ran = merge(&policy("StringEquals", "system:serviceaccount:prod:default"));
+    assert!(ran.err.contains("added the subject to statement 1"), "{}", ran.err);
+    assert_eq!((ran.code, check(&ran.out)), (0, 0));
+}
+
+#[test]
+fn a_deny_that_stays_in_the_way_is_told() {
+    let deny = r#"{"Effect":"Deny","Principal":{"Federated":"PROVIDER"},"Action":"*"}"#
+        .replace("PROVIDER", &format!("arn:aws:iam::111122223333:oidc-provider/{ISSUER}"));
+    let ran = merge(&format!(r#"{{"Version":"2012-10-17","Statement":[{deny}]}}"#));
+    assert_eq!(ran.code, 1);
+    assert!(ran.err.contains("still does not trust"), "{}", ran.err);
+    assert!(
+        serde_json::from_str::<Value>(&ran.out).unwrap()["Statement"]
+            .as_array()
+            .unwrap()
+            .len()
+            == 2
+    );
+}
+
+#[test]
+fn a_malformed_document_is_an_error_that_names_the_place() {
+    for (document, place) in [
+        (right_policy().replace("StringEquals", "StringEqual"), "StringEqual"),
+        ("{".to_owned(), "standard input"),
+        (right_policy().replace(r#""Effect":"Allow","#, ""), "Effect"),
+    ] {
+        let ran = merge(&document);
+        assert_eq!((ran.code, ran.out.as_str()), (2, ""), "{document}");
+        assert!(ran.err.contains(place), "{place}: {}", ran.err);
+    }
+}
+
+#[test]
+fn the_size_is_counted_as_iam_counts_it() {
+    let subjects: Vec<String> = (0..30)
+        .map(|n| format!(r#""system:serviceaccount:namespace-{n:02}:service-account""#))
+        .collect();
+    let document = |count: usize| {
+        right_policy().replace(
+            r#""system:serviceaccount:jobs:default""#,
+            &format!("[{}]", subjects[..count].join(",")),
+        )
+    };
+    assert!(
+        merge(&document(5))
+            .err
+            .contains("of IAM's 2048 characters (8192 at most")
+    );
+    let large = merge(&document(30));
+    assert!(
+        large.err.contains("needs a raised quota") && large.code == 0,
+        "{}",
+        large.err
+    );
+    let larger = document(30).replace(
+        r#""Statement":{"#,
+        &format!(r#""Id":"{}","Statement":{{"#, "x".repeat(8192)),
+    );
+    let larger = merge(&larger);
+    assert!(
+        larger.err.contains("more than IAM ever takes") && larger.code == 1,
+        "{}",
+        larger.err
+    );
+}

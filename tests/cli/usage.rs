@@ -1,0 +1,191 @@
+//! Help, versions, and what is said of a wrong flag or variable.
+
+use super::{rolegate, rolegate_with_variables};
+
+const COMMANDS: [&str; 6] = ["serve", "check", "trust-policy", "certs", "demo", "completions"];
+
+#[test]
+fn the_version_is_told() {
+    let ran = rolegate(&["--version"]);
+    assert_eq!(
+        (ran.code, ran.out),
+        (0, format!("rolegate {}\n", env!("CARGO_PKG_VERSION")))
+    );
+}
+
+#[test]
+fn without_a_command_the_help_is_shown_and_it_is_bad_use() {
+    let ran = rolegate(&[]);
+    assert_eq!(ran.code, 2);
+    for command in COMMANDS {
+        assert!(ran.err.contains(command), "{command}: {}", ran.err);
+    }
+}
+
+#[test]
+fn every_command_explains_itself_with_examples_and_exit_codes() {
+    for command in COMMANDS {
+        let ran = rolegate(&[command, "--help"]);
+        assert_eq!(ran.code, 0);
+        let examples = command == "demo" || ran.out.contains("Examples:");
+        let codes = command == "completions" || ran.out.contains("Exit codes:");
+        assert!(examples && codes, "{command}: {}", ran.out);
+    }
+}
+
+#[test]
+fn every_flag_names_its_variable() {
+    for command in COMMANDS {
+        let help = rolegate(&[command, "--help"]).out;
+        let flags = help
+            .lines()
+            .filter_map(|line| line.trim_start().split("--").nth(1).filter(|_| is_flag(line)));
+        let names = flags.map(|flag| flag.split([' ', '[', '=']).next().unwrap().to_owned());
+        let names: Vec<String> = names.filter(|name| name != "help").collect();
+        assert!(command == "completions" || !names.is_empty(), "{command}: {help}");
+        for name in names {
+            let variable = format!("[env: ROLEGATE_{}]", name.to_uppercase().replace('-', "_"));
+            assert!(help.contains(&variable), "{command} --{name}: {variable}");
+        }
+    }
+}
+
+/// A line of help that begins a flag's paragraph.
+fn is_flag(line: &str) -> bool {
+    let indented = line.len() - line.trim_start().len();
+    indented <= 6 && (line.trim_start().starts_with("--") || line.trim_start().starts_with('-'))
+}
+
+#[test]
+fn a_wrong_flag_names_itself_and_what_it_takes() {
+    let cases: [(&[&str], &[&str]); 16] = [
+        (&["serve", "--listen", "here"], &["--listen", "'here'", "0.0.0.0:8443"]),
+        (&["serve", "--mode", "strict"], &["--mode", "enforce, warn or audit"]),
+        (&["serve", "--drain", "5x"], &["--drain", "500ms, 5s, 1m or 1h"]),
+        (&["serve", "--drain", "11m"], &["--drain", "from 0s to 10m"]),
+        (
+            &["serve", "--token-expiration", "599"],
+            &["--token-expiration", "600 to 86400"],
+        ),
+        (
+            &["serve", "--trust-read-timeout", "0"],
+            &["--trust-read-timeout", "from 1ms to 30s"],
+        ),
+        (
+            &["serve", "--trust-ttl", "2h"],
+            &["--trust-max-stale (1h)", "--trust-ttl (2h)"],
+        ),
+        (
+            &["serve", "--role-source", "s3"],
+            &["--role-source", "iam, ack, crossplane or files=DIR"],
+        ),
+        (&["serve", "--role-source", "files="], &["--role-source", "files=DIR"]),
+        (
+            &["serve", "--honour-skip-label=maybe"],
+            &["--honour-skip-label", "true or false"],
+        ),
+        (&["serve", "--standalone", "."], &["--issuer"]),
+        (&["serve", "--tls-cert", "x"], &["--tls-key"]),
+        (&["serve", "--on-unknown", "pass"], &["--on-unknown", "inject", "deny"]),
+        (&["serve", "--lisen", "x"], &["--lisen", "--listen"]),
+        (
+            &["serve", "--aws-account-id", "1234"],
+            &["--aws-account-id", "twelve digits"],
+        ),
+        (&["certs", "--days", "0"], &["--days", "1..=3650"]),
+    ];
+    for (arguments, words) in cases {
+        let ran = rolegate(arguments);
+        assert_eq!((ran.code, ran.out.as_str()), (2, ""), "{arguments:?}");
+        for word in words {
+            assert!(ran.err.contains(word), "{arguments:?}: {word}: {}", ran.err);
+        }
+    }
+}
+
+#[test]
+fn a_wrong_variable_names_itself_its_flag_and_what_it_takes() {
+    for (name, value, words) in [
+        ("ROLEGATE_DRAIN", "5x", ["--drain", "500ms, 5s"]),
+        (
+            "ROLEGATE_METRICS_NAMESPACE",
+            "maybe",
+            ["--metrics-namespace", "true or false"],
+        ),
+        ("ROLEGATE_ON_UNKNOWN", "pass", ["--on-unknown", "inject, deny"]),
+        (
+            "ROLEGATE_ROLE_SOURCE",
+            "files=a,s3",
+            ["--role-source", "iam, ack, crossplane"],
+        ),
+        ("ROLEGATE_ISSUER", "", ["--issuer", "empty"]),
+    ] {
+        let ran = rolegate_with_variables(&["serve"], &[(name, value)]);
+        assert_eq!(ran.code, 2, "{name}: {}", ran.err);
+        for word in [name, words[0], words[1]] {
+            assert!(ran.err.contains(word), "{name}: {word}: {}", ran.err);
+        }
+    }
+}
+
+#[test]
+fn a_flag_wins_over_its_variable() {
+    let wrong = [("ROLEGATE_DRAIN", "5x")];
+    let ran = rolegate_with_variables(&["serve", "--drain", "6y"], &wrong);
+    assert!(ran.err.contains("'6y' for '--drain <DURATION>'"), "{}", ran.err);
+    let ran = rolegate_with_variables(&["serve", "--drain", "5s", "--mode", "strict"], &wrong);
+    assert!(
+        ran.err.contains("--mode") && !ran.err.contains("ROLEGATE_DRAIN"),
+        "{}",
+        ran.err
+    );
+}
+
+#[test]
+fn variables_stand_for_flags_that_are_required() {
+    let variables = [
+        ("ROLEGATE_ACCOUNT", "111122223333"),
+        ("ROLEGATE_ISSUER", "issuer.example.com"),
+        ("ROLEGATE_NAMESPACE", "jobs"),
+        ("ROLEGATE_SERVICE_ACCOUNT", "default"),
+    ];
+    let ran = rolegate_with_variables(&["trust-policy"], &variables);
+    assert_eq!(ran.code, 0, "{}", ran.err);
+    assert!(ran.out.contains("system:serviceaccount:jobs:default"));
+}
+
+#[test]
+fn colours_are_for_terminals_and_those_who_ask() {
+    let arguments = [
+        "check",
+        "--policy",
+        "-",
+        "--role-arn",
+        super::ROLE,
+        "--issuer",
+        super::ISSUER,
+    ];
+    let arguments = [&arguments[..], &["--namespace", "jobs", "--service-account", "default"]].concat();
+    let coloured = |variables: &[(&str, &str)]| {
+        let mut command = super::command(&arguments);
+        command.env_remove("NO_COLOR").envs(variables.iter().copied());
+        super::finish(command, &super::right_policy()).out.contains('\u{1b}')
+    };
+    assert!(!coloured(&[]), "a pipe gets none");
+    assert!(coloured(&[("CLICOLOR_FORCE", "1")]));
+    assert!(!coloured(&[("NO_COLOR", "1")]));
+}
+
+#[test]
+fn every_shell_gets_a_completion_of_every_command() {
+    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
+        let ran = rolegate(&["completions", shell]);
+        assert_eq!(ran.code, 0);
+        for command in COMMANDS {
+            assert!(ran.out.contains(command), "{shell}: {command}");
+        }
+    }
+    let ran = rolegate(&["completions", "tcsh"]);
+    assert_eq!(ran.code, 2);
+    assert!(ran.err.contains("bash"), "{}", ran.err);
+}

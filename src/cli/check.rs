@@ -6,7 +6,9 @@ mod report;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use clap::Args;
+use clap::error::ErrorKind;
+use clap::parser::ValueSource;
+use clap::{ArgMatches, Args};
 
 use self::report::{LintReport, Report};
 use super::output::{self, Format, OutputArgs};
@@ -69,12 +71,7 @@ pub(crate) struct CheckArgs {
     /// The role's trust policy, JSON, plain or percent-encoded; - is standard input
     ///
     /// Without it the role is looked up in the sources.
-    #[arg(
-        long,
-        value_name = "FILE|-",
-        conflicts_with = "role_source",
-        help_heading = "Where the policy comes from"
-    )]
+    #[arg(long, value_name = "FILE|-", help_heading = "Where the policy comes from")]
     policy: Option<PathBuf>,
 
     /// Where to look the role up, asked in this order: iam, ack, crossplane, files=DIR
@@ -89,16 +86,50 @@ pub(crate) struct CheckArgs {
     role_source: Vec<RoleSourceSpec>,
 
     /// Judge JSON lines, one answer a line; - is standard input
-    #[arg(
-        long,
-        value_name = "FILE|-",
-        conflicts_with_all = ["role_arn", "issuer", "namespace", "service_account", "policy", "role_source", "output"],
-        help_heading = "Many at once"
-    )]
+    #[arg(long, value_name = "FILE|-", help_heading = "Many at once")]
     batch: Option<PathBuf>,
 
     #[command(flatten)]
     output: OutputArgs,
+}
+
+/// What `--batch` says a line at a time: identifier and flag.
+const SAID_BY_LINES: [(&str, &str); 7] = [
+    ("role_arn", "--role-arn"),
+    ("issuer", "--issuer"),
+    ("namespace", "--namespace"),
+    ("service_account", "--service-account"),
+    ("audience", "--audience"),
+    ("policy", "--policy"),
+    ("role_source", "--role-source"),
+];
+
+impl CheckArgs {
+    /// Settles what excludes each other: what was typed wins over a variable that was set for other commands, too; two
+    /// that were typed contradict each other.
+    ///
+    /// # Errors
+    /// What contradicts what.
+    pub(crate) fn settle(&mut self, matches: &ArgMatches) -> Result<(), (ErrorKind, String)> {
+        let typed = |identifier: &str| matches.value_source(identifier) == Some(ValueSource::CommandLine);
+        let beside = SAID_BY_LINES.iter().find(|(identifier, _)| typed(identifier));
+        match beside {
+            Some((_, flag)) if typed("batch") => {
+                let message = format!("--batch cannot be used with {flag}: each line says who asks for what");
+                return Err((ErrorKind::ArgumentConflict, message));
+            }
+            Some(_) => self.batch = None,
+            None => {}
+        }
+        if typed("role_source") {
+            if typed("policy") {
+                let message = "--policy cannot be used with --role-source: the policy has one origin".to_owned();
+                return Err((ErrorKind::ArgumentConflict, message));
+            }
+            self.policy = None;
+        }
+        Ok(())
+    }
 }
 
 /// Runs the command.

@@ -15,15 +15,12 @@ pub(crate) mod sources;
 mod start;
 mod trust_policy;
 pub(crate) mod values;
+mod variables;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
 
-use clap::error::{ContextKind, ContextValue, ErrorKind};
-use clap::{Arg, Command, CommandFactory, FromArgMatches, Parser, Subcommand};
-
-/// What precedes the name of a flag in its environment variable.
-const ENVIRONMENT_PREFIX: &str = "ROLEGATE_";
+use clap::{Command, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 const AFTER_HELP: &str = "\
 Exit codes:
@@ -110,12 +107,14 @@ pub fn run() -> ExitCode {
 
 fn parse(arguments: &[OsString]) -> Result<Cli, clap::Error> {
     let mut command = command();
+    variables::warn_of_misspelt(&command);
     let matches = command
         .try_get_matches_from_mut(arguments)
-        .map_err(|error| name_the_variable(error, &command, arguments))?;
-    let cli = Cli::from_arg_matches(&matches).map_err(|error| error.format(&mut command))?;
-    let contradictions = match &cli.command {
-        Subcommands::Serve(args) => args.contradictions(),
+        .map_err(|error| variables::name(error, &command, arguments))?;
+    let mut cli = Cli::from_arg_matches(&matches).map_err(|error| error.format(&mut command))?;
+    let contradictions = match (&mut cli.command, matches.subcommand()) {
+        (Subcommands::Serve(args), _) => args.contradictions(),
+        (Subcommands::Check(args), Some((_, matches))) => args.settle(matches),
         _ => Ok(()),
     };
     match contradictions {
@@ -133,71 +132,5 @@ fn parse(arguments: &[OsString]) -> Result<Cli, clap::Error> {
 
 /// The whole command line, every flag with its environment variable.
 pub(crate) fn command() -> Command {
-    Cli::command().mut_subcommands(|subcommand| subcommand.mut_args(with_variable))
-}
-
-fn with_variable(argument: Arg) -> Arg {
-    match argument.get_long().map(variable) {
-        Some(name) if argument.get_action().takes_values() => argument.env(name).hide_env_values(true),
-        _ => argument,
-    }
-}
-
-/// `--some-flag` is `ROLEGATE_SOME_FLAG`.
-fn variable(flag: &str) -> String {
-    let mut name = String::from(ENVIRONMENT_PREFIX);
-    name.extend(
-        flag.chars()
-            .map(|c| if c == '-' { '_' } else { c.to_ascii_uppercase() }),
-    );
-    name
-}
-
-/// clap names the flag whose value is wrong; whoever set the environment variable should see its name, too.
-fn name_the_variable(mut error: clap::Error, command: &Command, arguments: &[OsString]) -> clap::Error {
-    if !matches!(
-        error.kind(),
-        ErrorKind::ValueValidation | ErrorKind::InvalidValue | ErrorKind::ArgumentConflict
-    ) {
-        return error;
-    }
-    for kind in [ContextKind::InvalidArg, ContextKind::PriorArg] {
-        let Some(ContextValue::String(shown)) = error.get(kind) else {
-            continue;
-        };
-        let Some(flag) = shown
-            .split([' ', '=', '['])
-            .next()
-            .and_then(|word| word.strip_prefix("--"))
-        else {
-            continue;
-        };
-        if is_from_environment(flag, command, arguments) {
-            let told = format!("{} (environment variable of {shown})", variable(flag));
-            error.insert(kind, ContextValue::String(told));
-        }
-    }
-    error
-}
-
-fn is_from_environment(flag: &str, command: &Command, arguments: &[OsString]) -> bool {
-    let short = command
-        .get_subcommands()
-        .flat_map(Command::get_arguments)
-        .find(|argument| argument.get_long() == Some(flag))
-        .and_then(Arg::get_short);
-    let typed = arguments
-        .iter()
-        .filter_map(|argument| argument.to_str())
-        .any(|argument| {
-            let long = argument
-                .strip_prefix("--")
-                .map(|rest| rest.split_once('=').map_or(rest, |(name, _)| name));
-            let letter = argument
-                .strip_prefix('-')
-                .filter(|rest| !rest.starts_with('-'))
-                .and_then(|rest| rest.chars().next());
-            long == Some(flag) || (short.is_some() && letter == short)
-        });
-    !typed && std::env::var_os(variable(flag)).is_some()
+    Cli::command().mut_subcommands(|subcommand| subcommand.mut_args(variables::with_variable))
 }

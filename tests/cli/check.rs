@@ -6,7 +6,7 @@ use insta::assert_snapshot;
 use serde_json::{Value, json};
 
 use super::schema::faults;
-use super::{ISSUER, ROLE, Ran, policy, right_policy, rolegate, rolegate_with_input};
+use super::{ISSUER, ROLE, Ran, command, finish, policy, right_policy, rolegate, rolegate_with_input};
 
 /// Judges `jobs/default` by this policy.
 fn check(document: &str, more: &[&str]) -> Ran {
@@ -170,4 +170,22 @@ fn bad_use_says_what_is_missing() {
     for flag in ["--role-arn", "--issuer", "--namespace", "--service-account"] {
         assert!(ran.err.contains(flag), "{}", ran.err);
     }
+}
+
+#[test]
+fn what_is_typed_wins_over_variables_that_other_commands_share() {
+    let shared = [
+        ("ROLEGATE_ISSUER", "other.example.com"),
+        ("ROLEGATE_ROLE_SOURCE", "files=/does/not/exist"),
+        ("ROLEGATE_BATCH", "/does/not/exist"),
+        ("ROLEGATE_OUTPUT", "yaml"),
+    ];
+    let mut single = command(&[&identity()[..], &["--policy", "-", "-o", "json"]].concat());
+    single.envs(shared);
+    let ran = finish(single, &right_policy());
+    assert_eq!((ran.code, ran.err.as_str()), (0, ""), "{}", ran.out);
+    let mut batch = command(&["check", "--batch", "-"]);
+    batch.envs(shared);
+    let ran = finish(batch, "");
+    assert_eq!((ran.code, ran.err.as_str()), (0, ""));
 }

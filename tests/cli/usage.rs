@@ -189,3 +189,20 @@ fn every_shell_gets_a_completion_of_every_command() {
     assert_eq!(ran.code, 2);
     assert!(ran.err.contains("bash"), "{}", ran.err);
 }
+
+#[test]
+fn a_misspelt_variable_is_told_and_one_of_kubernetes_is_not() {
+    let ran = rolegate_with_variables(
+        &["completions", "bash"],
+        &[
+            ("ROLEGATE_LISTNE", "x"),
+            ("ROLEGATE_SERVICE_HOST", "x"),
+            ("ROLEGATE_PORT", "tcp://10.0.0.1:443"),
+        ],
+    );
+    assert_eq!(
+        ran.err,
+        "warning: ROLEGATE_LISTNE is no setting; did you mean ROLEGATE_LISTEN?\n"
+    );
+    assert_eq!(ran.code, 0);
+}

@@ -193,8 +193,13 @@ fn keep(
         let wanted = {
             let accounts = accounts.clone();
             move || {
-                let mut roles = Vec::new();
-                accounts.for_each_role(&mut |role| roles.push(role.clone()));
+                // What the book could not keep needs not be read ahead, and 100,000 roles need not be named a second time.
+                let mut roles = Vec::with_capacity(accounts.counts().with_role.min(BOOK_CAPACITY));
+                accounts.for_each_role(&mut |role| {
+                    if roles.len() < BOOK_CAPACITY {
+                        roles.push(role.clone());
+                    }
+                });
                 roles
             }
         };

@@ -66,9 +66,17 @@ pub enum Colour {
 #[derive(Clone, Debug, PartialEq)]
 pub struct LogLevel(Targets);
 
+/// The Kubernetes client logs each request that fails, and whole answers that it cannot read. Our own code says once when
+/// the API server cannot be reached, so the client is heard only when it is named.
+const CLIENT: &str = "kube_client";
+
 impl Default for LogLevel {
     fn default() -> Self {
-        Self(Targets::new().with_default(LevelFilter::INFO))
+        Self(
+            Targets::new()
+                .with_default(LevelFilter::INFO)
+                .with_target(CLIENT, LevelFilter::OFF),
+        )
     }
 }
 
@@ -86,7 +94,12 @@ impl FromStr for LogLevel {
         {
             return Err(expected.to_owned());
         }
-        text.parse().map(Self).map_err(|_| expected.to_owned())
+        let targets: Targets = text.parse().map_err(|_| expected.to_owned())?;
+        Ok(Self(if text.contains(CLIENT) {
+            targets
+        } else {
+            targets.with_target(CLIENT, LevelFilter::OFF)
+        }))
     }
 }
 

@@ -2,12 +2,12 @@
 
 use serde_json::Value;
 
-pub fn check_schema() -> Value {
+pub(crate) fn check_schema() -> Value {
     serde_json::from_str(include_str!("../../docs/reference/check.schema.json")).unwrap()
 }
 
 /// Where a value breaks a definition of the schema; empty when it does not.
-pub fn faults(definition: &str, value: &Value) -> Vec<String> {
+pub(crate) fn faults(definition: &str, value: &Value) -> Vec<String> {
     let schema = check_schema();
     let mut faults = Vec::new();
     visit(&schema, &schema["$defs"][definition], value, definition, &mut faults);

@@ -96,9 +96,9 @@ impl Added {
     pub(super) fn by(patch: &Value, review: &Value) -> Result<Self, String> {
         let before = review.pointer("/request/object").ok_or("a review without an object")?;
         let mut after = before.clone();
-        for operation in patch.as_array().into_iter().flatten() {
-            add(&mut after, operation).ok_or_else(|| format!("an operation that does not fit the pod: {operation}"))?;
-        }
+        let patch: json_patch::Patch = serde_json::from_value(patch.clone())
+            .map_err(|error| format!("an answer without a JSON patch: {error}"))?;
+        json_patch::patch(&mut after, &patch).map_err(|error| format!("a patch that does not fit the pod: {error}"))?;
         let mut added = Self {
             tokens: new_in(before, &after, "/spec/volumes")
                 .iter()
@@ -173,57 +173,11 @@ fn new_in(before: &Value, after: &Value, place: &str) -> Vec<Value> {
         .collect()
 }
 
-/// Carries out one `add` of a JSON patch (RFC 6902); nothing when it does not fit.
-fn add(document: &mut Value, operation: &Value) -> Option<()> {
-    if operation.get("op")?.as_str()? != "add" {
-        return None;
-    }
-    let value = operation.get("value")?.clone();
-    let (parent, key) = operation.get("path")?.as_str()?.rsplit_once('/')?;
-    match document.pointer_mut(parent)? {
-        Value::Object(entries) => {
-            entries.insert(key.replace("~1", "/").replace("~0", "~"), value);
-        }
-        Value::Array(elements) if key == "-" => elements.push(value),
-        Value::Array(elements) => {
-            let index = key.parse().ok().filter(|index| *index <= elements.len())?;
-            elements.insert(index, value);
-        }
-        _ => return None,
-    }
-    Some(())
-}
-
 #[cfg(test)]
 mod tests {
     use serde_json::json;
 
     use super::*;
-
-    #[test]
-    fn an_add_goes_into_objects_and_lists_and_nowhere_else() {
-        let mut document = json!({"a": [1, 2], "b": {}});
-        for (path, value) in [
-            ("/a/0", json!(0)),
-            ("/a/-", json!(3)),
-            ("/b/c~1d", json!([])),
-            ("/b/c~1d/0", json!("x")),
-        ] {
-            assert!(
-                add(&mut document, &json!({"op": "add", "path": path, "value": value})).is_some(),
-                "{path}"
-            );
-        }
-        assert_eq!(document, json!({"a": [0, 1, 2, 3], "b": {"c/d": ["x"]}}));
-        for operation in [
-            json!({"op": "add", "path": "/a/9", "value": 1}),
-            json!({"op": "add", "path": "/missing/x", "value": 1}),
-            json!({"op": "remove", "path": "/a"}),
-            json!({"op": "add", "path": "/a/0/x", "value": 1}),
-        ] {
-            assert!(add(&mut document, &operation).is_none(), "{operation}");
-        }
-    }
 
     #[test]
     fn containers_that_got_the_same_are_told_once() {

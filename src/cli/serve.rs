@@ -555,3 +555,6 @@ fn token_path(text: &str) -> Result<String, String> {
         Err("expected a relative path without ..".to_owned())
     }
 }
+
+#[cfg(test)]
+mod tests;

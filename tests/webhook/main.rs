@@ -12,7 +12,11 @@
 
 mod answers;
 mod bad_input;
+#[allow(dead_code, reason = "this suite needs a part of it")]
+#[path = "../support/fake_api.rs"]
+mod fake_api;
 mod injection;
+mod live;
 mod observing;
 mod program;
 mod reloading;

@@ -127,10 +127,25 @@ impl Program {
 
     /// The same, or how the program ended and what it said.
     pub fn try_serve(folder: &Folder, flags: &[&str]) -> Result<Self, (ExitStatus, String)> {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_rolegate"))
-            .arg("serve")
-            .args(["--standalone", path(folder.path())])
-            .args(["--issuer", &format!("https://{ISSUER}")])
+        let mut command = Command::new(env!("CARGO_BIN_EXE_rolegate"));
+        command.arg("serve").args(["--standalone", path(folder.path())]);
+        command.args(["--issuer", &format!("https://{ISSUER}")]);
+        Self::start(command, folder, flags)
+    }
+
+    /// Serves the cluster of an API server, with the roles of a folder.
+    pub fn serve_cluster(folder: &Folder, api_server: &str, flags: &[&str]) -> Self {
+        folder.write("kubeconfig", &kubeconfig(api_server));
+        let mut command = Command::new(env!("CARGO_BIN_EXE_rolegate"));
+        let roles = format!("files={}", path(&folder.path().join("roles")));
+        command
+            .env("KUBECONFIG", folder.path().join("kubeconfig"))
+            .args(["serve", "--role-source", &roles]);
+        Self::start(command, folder, flags).unwrap_or_else(|(status, log)| panic!("did not start ({status}):\n{log}"))
+    }
+
+    fn start(mut command: Command, folder: &Folder, flags: &[&str]) -> Result<Self, (ExitStatus, String)> {
+        let mut child = command
             .args([
                 "--listen",
                 "127.0.0.1:0",
@@ -316,6 +331,13 @@ pub async fn eventually<T, F: Future<Output = Option<T>>>(what: &str, mut ask: i
         assert!(begun.elapsed() < PATIENCE, "waited in vain: {what}");
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
+}
+
+fn kubeconfig(api_server: &str) -> String {
+    format!(
+        "apiVersion: v1\nkind: Config\ncurrent-context: test\nclusters:\n- name: test\n  cluster:\n    server: {api_server}\n\
+         users:\n- name: test\n  user: {{}}\ncontexts:\n- name: test\n  context:\n    cluster: test\n    user: test\n"
+    )
 }
 
 fn address_in(line: &str) -> SocketAddr {

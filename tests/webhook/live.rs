@@ -1,0 +1,167 @@
+//! The program in a cluster: the API server is one that the tests serve over HTTP.
+
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::fake_api::FakeApi;
+use crate::program::{Folder, ISSUER, Program, eventually, policy_with};
+use crate::reviews::{creation, job_pod};
+
+const ROLE: (&str, &str) = ("eks.amazonaws.com/role-arn", "arn:aws:iam::111122223333:role/worker");
+const STRANGER: (&str, &str) = ("eks.amazonaws.com/role-arn", "arn:aws:iam::111122223333:role/stranger");
+
+/// How many ServiceAccounts are each followed at once by their pod.
+const FOLLOWED: usize = 1000;
+
+async fn cluster() -> (FakeApi, Folder, Program) {
+    let api = FakeApi::start().await;
+    api.set_discovery(Some(&format!(r#"{{"issuer": "https://{ISSUER}"}}"#)));
+    let folder = Folder::new();
+    folder.role("worker", &policy_with(serde_json::json!({})));
+    folder.role("stranger", &Folder::trusting("nobody", "nobody"));
+    let program = Program::serve_cluster(&folder, &api.config().cluster_url.to_string(), &[]);
+    eventually("readiness", || async {
+        (program.get("/readyz").await.0 == 200).then_some(())
+    })
+    .await;
+    (api, folder, program)
+}
+
+fn was_injected(response: &Value) -> bool {
+    response["allowed"] == true && response.get("patch").is_some()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_thousand_service_accounts_each_followed_at_once_by_its_pod() {
+    let (api, _folder, program) = cluster().await;
+    // The watch tells nothing, as one that is behind: each pod is served because the API server is asked.
+    api.hold_events();
+    for number in 0..FOLLOWED {
+        let name = format!("sa-{number}");
+        api.put_account("jobs", &name, &[ROLE]);
+        let response = program
+            .review("/mutate/enforce?timeout=5s", &creation(&job_pod("jobs", &name)))
+            .await;
+        assert!(was_injected(&response), "{name}: {response:#}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_thousand_service_accounts_whose_role_changed_right_before() {
+    let (api, _folder, program) = cluster().await;
+    for number in 0..FOLLOWED {
+        api.put_account("jobs", &format!("sa-{number}"), &[STRANGER]);
+    }
+    eventually("the watch", || async {
+        let known = program.metric("rolegate_service_accounts{state=\"with-role\"}").await?;
+        (known as usize >= FOLLOWED).then_some(())
+    })
+    .await;
+    api.hold_events();
+    for number in 0..FOLLOWED {
+        let name = format!("sa-{number}");
+        api.put_account("jobs", &name, &[ROLE]);
+        let response = program
+            .review("/mutate/enforce?timeout=5s", &creation(&job_pod("jobs", &name)))
+            .await;
+        assert!(was_injected(&response), "{name}: {response:#}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_an_api_server_nothing_is_admitted_unmutated() {
+    let (api, _folder, program) = cluster().await;
+    api.put_account("jobs", "known", &[ROLE]);
+    api.put_account("jobs", "plain", &[]);
+    eventually("the watch", || async {
+        program
+            .metric("rolegate_service_accounts{state=\"with-role\"}")
+            .await
+            .filter(|known| *known >= 1.0)
+    })
+    .await;
+    api.stop();
+    for name in ["unheard-of", "plain"] {
+        let body = creation(&job_pod("jobs", name)).to_string();
+        let headers = [("content-type", "application/json")];
+        let (status, headers, body) = program
+            .send("POST", "/mutate/enforce?timeout=2s", &headers, body.into())
+            .await;
+        let json: Value = serde_json::from_slice(&body).unwrap();
+        assert_eq!(status, 503, "{name}: {json}");
+        assert_eq!(headers["retry-after"], "1");
+        assert_eq!(json["kind"], "Status");
+        assert!(
+            json["message"].as_str().unwrap().contains(&format!("jobs/{name}")),
+            "{json}"
+        );
+    }
+    let response = program
+        .review("/mutate/enforce", &creation(&job_pod("jobs", "known")))
+        .await;
+    assert!(
+        was_injected(&response),
+        "memory serves a role that it holds: {response:#}"
+    );
+    assert_eq!(
+        program.get("/readyz").await.0,
+        200,
+        "a watch that broke makes nothing unready"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_refusal_needs_an_api_server() {
+    let (api, _folder, program) = cluster().await;
+    api.put_account("jobs", "stranger", &[STRANGER]);
+    eventually("the watch", || async {
+        program
+            .metric("rolegate_service_accounts{state=\"with-role\"}")
+            .await
+            .filter(|known| *known >= 1.0)
+    })
+    .await;
+    let refused = creation(&job_pod("jobs", "stranger"));
+    assert_eq!(program.review("/mutate/enforce", &refused).await["allowed"], false);
+    api.stop();
+    assert_eq!(
+        program.post("/mutate/enforce?timeout=2s", refused.to_string()).await.0,
+        503
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_issuer_is_the_api_servers_unless_it_is_given() {
+    let (api, folder, program) = cluster().await;
+    assert!(
+        program
+            .wait_for_log("reviews over HTTPS")
+            .contains(&format!("\"{ISSUER}\""))
+    );
+    let server = api.config().cluster_url.to_string();
+    let program = Program::serve_cluster(&folder, &server, &["--issuer", "https://issuer.example.com/given"]);
+    assert!(
+        program
+            .wait_for_log("reviews over HTTPS")
+            .contains("\"issuer.example.com/given\"")
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_broken_watch_is_said_once_and_found_again() {
+    let (mut api, _folder, program) = cluster().await;
+    api.stop();
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    api.restart().await;
+    api.put_account("jobs", "later", &[ROLE]);
+    eventually("the watch", || async {
+        program
+            .metric("rolegate_service_accounts{state=\"with-role\"}")
+            .await
+            .filter(|known| *known >= 1.0)
+    })
+    .await;
+    let said: Vec<String> = program.log_lines("WARN");
+    assert!(said.len() <= 2, "said at each change, not at each try: {said:#?}");
+}

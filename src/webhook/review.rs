@@ -19,6 +19,12 @@ use crate::pod::{Warning, escape_control};
 const API_VERSION: &str = "admission.k8s.io/v1";
 const KIND: &str = "AdmissionReview";
 
+/// What the API documents as operations.
+const OPERATIONS: [&str; 4] = ["CREATE", "UPDATE", "DELETE", "CONNECT"];
+
+/// A part of a body that is quoted in an error is shortened to this many characters: the message reaches people.
+const QUOTED_CHARACTERS: usize = 200;
+
 /// The API server drops what exceeds this many characters of warnings in all.
 const WARNINGS_CHARACTERS: usize = 4096;
 
@@ -143,20 +149,16 @@ impl fmt::Display for ReviewError {
         match self {
             Self::Empty => write!(f, "the body is empty: expected an {KIND} of {API_VERSION}"),
             Self::NotUtf8 => f.write_str("the body is not UTF-8, as JSON must be"),
-            Self::Malformed(error) => write!(f, "the body is no {KIND} of {API_VERSION}: {}", escape_control(error)),
+            Self::Malformed(error) => write!(f, "the body is no {KIND} of {API_VERSION}: {}", shown(error)),
             Self::WrongReview { api_version, kind } => write!(
                 f,
                 "the body is \"{}\" of \"{}\": only {KIND} of {API_VERSION} is served; set admissionReviewVersions: [v1]",
-                escape_control(kind),
-                escape_control(api_version)
+                shown(kind),
+                shown(api_version)
             ),
             Self::Missing(part) => write!(f, "the {KIND} has no {part}"),
             Self::WrongObject { got, expected } => {
-                write!(
-                    f,
-                    "the object is \"{}\": this path judges {expected}",
-                    escape_control(got)
-                )
+                write!(f, "the object is \"{}\": this path judges {expected}", shown(got))
             }
         }
     }
@@ -164,9 +166,25 @@ impl fmt::Display for ReviewError {
 
 impl std::error::Error for ReviewError {}
 
+/// On one line, the middle left out where it is long: what was expected, and where, stands at the end.
+fn shown(text: &str) -> Cow<'_, str> {
+    let escaped = escape_control(text);
+    let length = escaped.chars().count();
+    if length <= QUOTED_CHARACTERS {
+        return escaped;
+    }
+    let half = QUOTED_CHARACTERS / 2;
+    let head = escaped.chars().take(half);
+    let tail = escaped.chars().skip(length - half);
+    Cow::Owned(head.chain(['…']).chain(tail).collect())
+}
+
 /// The error for an object that a path does not judge.
 #[must_use]
 pub fn wrong_object((group, kind): (&str, &str), expected: &'static str) -> ReviewError {
+    if kind.is_empty() {
+        return ReviewError::Missing("request.kind");
+    }
     let got = if group.is_empty() {
         kind.to_owned()
     } else {
@@ -195,6 +213,12 @@ pub fn parse<'a, O: Deserialize<'a>>(body: &'a [u8]) -> Result<AdmissionRequest<
     let Object(request) = review.request.ok_or(ReviewError::Missing("request"))?;
     if request.uid.as_str().is_empty() {
         return Err(ReviewError::Missing("request.uid"));
+    }
+    // Not to be taken for one of those that need nothing from us: that would admit an object unseen.
+    if !OPERATIONS.contains(&request.operation.as_str()) {
+        return Err(ReviewError::Missing(
+            "request.operation of CREATE, UPDATE, DELETE or CONNECT",
+        ));
     }
     Ok(request)
 }
@@ -479,6 +503,14 @@ mod tests {
                 b"{\"apiVersion\":\"admission.k8s.io/v1\",\"kind\":\"AdmissionReview\",\"request\":{}}",
                 "has no request.uid",
             ),
+            (
+                b"{\"apiVersion\":\"admission.k8s.io/v1\",\"kind\":\"AdmissionReview\",\"request\":{\"uid\":\"u\"}}",
+                "has no request.operation of CREATE",
+            ),
+            (
+                b"{\"apiVersion\":\"admission.k8s.io/v1\",\"kind\":\"AdmissionReview\",\"request\":{\"uid\":\"u\",\"operation\":\"create\"}}",
+                "has no request.operation of CREATE",
+            ),
         ] {
             assert!(error_of(body).contains(words), "{} lacks {words}", error_of(body));
         }
@@ -490,6 +522,18 @@ mod tests {
             br#"{"apiVersion":"admission.k8s.io/v1beta1","kind":"AdmissionReview","request":{"uid":"u","object":7}}"#;
         let error = parse::<String>(body).unwrap_err();
         assert!(matches!(error, ReviewError::WrongReview { .. }), "{error}");
+    }
+
+    #[test]
+    fn an_error_stays_readable_however_long_what_it_quotes() {
+        let body = review(json!({"uid": "u", "operation": "x".repeat(100_000), "dryRun": "y".repeat(100_000)}));
+        let error = error_of(&body);
+        assert!(error.chars().count() < 300, "{error}");
+        assert!(error.contains("expected a boolean"), "{error}");
+        assert_eq!(
+            wrong_object(("", ""), "pods").to_string(),
+            "the AdmissionReview has no request.kind"
+        );
     }
 
     #[test]

@@ -20,6 +20,10 @@ async fn bad_bodies_are_4xx_with_a_status_that_says_why() {
     config_map["request"]["kind"]["kind"] = json!("ConfigMap");
     let mut spec_is_text = creation(&job_pod("jobs", "default"));
     spec_is_text["request"]["object"]["spec"] = json!("none");
+    let mut no_operation = creation(&job_pod("jobs", "default"));
+    no_operation["request"].as_object_mut().unwrap().remove("operation");
+    let mut other_operation = creation(&job_pod("jobs", "default"));
+    other_operation["request"]["operation"] = json!("INVENT");
     let nested = whole.replace(
         r#""securityContext":{}"#,
         &format!(r#""securityContext":{}"#, "[".repeat(100_000)),
@@ -45,6 +49,12 @@ async fn bad_bodies_are_4xx_with_a_status_that_says_why() {
                 .map(|b| if b == 1 { 0xff } else { b })
                 .collect(),
             "UTF-8",
+        ),
+        ("no operation", no_operation.to_string().into_bytes(), "operation"),
+        (
+            "an unknown operation",
+            other_operation.to_string().into_bytes(),
+            "operation",
         ),
         ("a pod without spec", no_spec.to_string().into_bytes(), "spec"),
         (

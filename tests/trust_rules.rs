@@ -305,6 +305,16 @@ fn arns_are_compared_part_by_part() {
         (r#"{"ArnNotLike": {"aws:userid": "arn:aws:iam::444455556666:*"}}"#, Yes),
         (r#"{"ArnNotEquals": {"aws:userid": "arn:aws:iam::111122223333:*"}}"#, No),
         (r#"{"StringLike": {"aws:userid": "arn:*"}}"#, Yes),
+        (r#"{"ArnLike": {"aws:userid": "arn:aws:iam::111122223333:role/*"}}"#, No),
+        (
+            r#"{"ArnLike": {"aws:userid": "arn:aws:iam::${aws:ResourceAccount}:role/*"}}"#,
+            No,
+        ),
+        (
+            r#"{"ArnLike": {"aws:userid": "arn:aws:iam::${aws:ResourceAccount}"}}"#,
+            No,
+        ),
+        (r#"{"ArnLike": {"aws:userid": "*${aws:username, ''}"}}"#, Yes),
     ]);
 }
 
@@ -388,6 +398,45 @@ fn what_cannot_be_known_is_decided_only_when_it_makes_no_difference() {
         (r#"{"Null": {"aws:SourceVpce": "true"}}"#, Maybe),
         (r#"{"Null": {"aws:SourceVpce": ["true", "false"]}}"#, Yes),
         (r#"{"ArnLikeIfExists": {"aws:Referer": "*"}}"#, Maybe),
+        (r#"{"ArnLike": {"aws:Referer": "arn:aws:*:*:*:*"}}"#, Maybe),
+        (r#"{"ArnLike": {"aws:Referer": "${aws:UserAgent}"}}"#, Maybe),
+        (r#"{"ArnLike": {"aws:Referer": "${aws:username}"}}"#, No),
+        (
+            r#"{"ArnLike": {"aws:Referer": "arn:aws:iam::${aws:ResourceAccount}"}}"#,
+            No,
+        ),
+        (
+            r#"{"ArnLike": {"aws:Referer": "urn:a:b:c:d:${aws:ResourceAccount}"}}"#,
+            No,
+        ),
+        (r#"{"ForAnyValue:ArnNotLike": {"aws:Referer": "*"}}"#, No),
+        (r#"{"ForAnyValue:ArnNotLike": {"aws:Referer": "arn:*:*:**:*:*"}}"#, No),
+        (
+            r#"{"ForAnyValue:ArnNotLike": {"aws:Referer": "*${aws:username, ''}"}}"#,
+            No,
+        ),
+        (r#"{"ForAnyValue:ArnNotLike": {"aws:Referer": "arn:*:*:*:*:"}}"#, Maybe),
+        (
+            r#"{"ForAnyValue:ArnNotLike": {"aws:Referer": "arn:*:*:*:*:?*"}}"#,
+            Maybe,
+        ),
+        (
+            r#"{"ForAnyValue:ArnNotLike": {"aws:Referer": "${aws:UserAgent}"}}"#,
+            Maybe,
+        ),
+        (r#"{"BinaryEquals": {"aws:Referer": "YQ=="}}"#, Maybe),
+        (r#"{"IpAddress": {"aws:SourceIp": ["::/0", "0.0.0.0/0"]}}"#, Maybe),
+        (r#"{"ForAnyValue:IpAddress": {"aws:SourceIp": "::/0"}}"#, Maybe),
+        (
+            r#"{"ForAnyValue:NotIpAddress": {"aws:SourceIp": ["0.0.0.0/0", "::/0"]}}"#,
+            No,
+        ),
+        (r#"{"ForAnyValue:NotIpAddress": {"aws:SourceIp": "0.0.0.0/0"}}"#, Maybe),
+        (r#"{"ForAnyValue:NotIpAddress": {"aws:SourceIp": "::/0"}}"#, Maybe),
+        (
+            r#"{"ForAnyValue:NotIpAddress": {"aws:SourceIp": ["10.0.0.0/8", "2001:db8::/32"]}}"#,
+            Maybe,
+        ),
         (r#"{"StringEquals": {"no-such-key": "x"}}"#, Maybe),
         (r#"{"StringEquals": {"aws:SourceIp": "x", "I:aud": "other"}}"#, No),
     ]);
@@ -401,9 +450,11 @@ fn a_session_name_is_there_and_of_its_alphabet() {
         (r#"{"StringLike": {"sts:RoleSessionName": "*"}}"#, Yes),
         (r#"{"StringLike": {"sts:RoleSessionName": "??*"}}"#, Yes),
         (r#"{"StringLike": {"sts:RoleSessionName": "???*"}}"#, Maybe),
+        (r#"{"StringLike": {"sts:RoleSessionName": "??"}}"#, Maybe),
         (r#"{"StringLike": {"sts:RoleSessionName": "app-*"}}"#, Maybe),
         (r#"{"StringNotLike": {"sts:RoleSessionName": "*"}}"#, No),
         (r#"{"StringEquals": {"sts:RoleSessionName": "app"}}"#, Maybe),
+        (r#"{"StringEquals": {"sts:RoleSessionName": "ab"}}"#, Maybe),
         (r#"{"StringEquals": {"sts:RoleSessionName": "a"}}"#, No),
         (r#"{"StringEquals": {"sts:RoleSessionName": ""}}"#, No),
         (r#"{"StringEquals": {"sts:RoleSessionName": "a b"}}"#, No),
@@ -421,6 +472,20 @@ fn a_session_name_is_there_and_of_its_alphabet() {
             No,
         ),
         (r#"{"Bool": {"sts:RoleSessionName": ["true", "false"]}}"#, Yes),
+        // "app", "a", "a b", and what is no text at all.
+        (r#"{"BinaryEquals": {"sts:RoleSessionName": "YXBw"}}"#, Maybe),
+        (r#"{"BinaryEquals": {"sts:RoleSessionName": "YQ=="}}"#, No),
+        (r#"{"BinaryEquals": {"sts:RoleSessionName": ["YSBi", "/w=="]}}"#, No),
+        // It can be an address of version 4; one of version 6 has colons.
+        (r#"{"IpAddress": {"sts:RoleSessionName": "10.0.0.0/8"}}"#, Maybe),
+        (r#"{"IpAddress": {"sts:RoleSessionName": "::/0"}}"#, No),
+        (
+            r#"{"IpAddress": {"sts:RoleSessionName": ["::/0", "10.0.0.0/8"]}}"#,
+            Maybe,
+        ),
+        (r#"{"NotIpAddress": {"sts:RoleSessionName": "0.0.0.0/0"}}"#, No),
+        (r#"{"NotIpAddress": {"sts:RoleSessionName": "10.0.0.0/8"}}"#, Maybe),
+        (r#"{"NotIpAddress": {"sts:RoleSessionName": "::/0"}}"#, Maybe),
         (r#"{"StringEqualsIfExists": {"sts:RoleSessionName": "a:b"}}"#, No),
         (&sixty_four, Maybe),
         (&sixty_five, No),
@@ -469,6 +534,7 @@ fn time_only_grows() {
         (r#"{"DateGreaterThan": {"aws:CurrentTime": "2026-01-01"}}"#, Maybe),
         (r#"{"DateGreaterThanEquals": {"aws:CurrentTime": "2026-01-01"}}"#, Yes),
         (r#"{"DateGreaterThan": {"aws:CurrentTime": "2027-01-01"}}"#, Maybe),
+        (r#"{"DateGreaterThanEquals": {"aws:CurrentTime": "2027-01-01"}}"#, Maybe),
         (r#"{"DateEquals": {"aws:CurrentTime": "2025-01-01"}}"#, No),
         (r#"{"DateNotEquals": {"aws:CurrentTime": "2025-01-01"}}"#, Yes),
         (r#"{"DateEquals": {"aws:CurrentTime": "2027-01-01"}}"#, Maybe),
@@ -516,6 +582,80 @@ fn role_tags_count_once_they_were_read() {
     );
     for (condition, _) in rows {
         assert_eq!(judged(&allow(condition), &Context::default()), Maybe, "{condition}");
+    }
+}
+
+#[test]
+fn a_known_text_is_read_as_what_the_operator_is_about() {
+    let tags = [
+        ("until", "2027-01-31T12:00:00Z"),
+        ("seats", "25"),
+        ("from", "10.1.2.3"),
+        ("from6", "2001:db8::1"),
+        ("short", "arn:aws:iam"),
+        ("urn", "urn:aws:iam::111122223333:role/app"),
+        ("street", "ΟΔΟΣ"),
+        ("umlaut", "Äpp"),
+    ]
+    .map(|(key, value)| (key.to_owned(), value.to_owned()));
+    let context = Context {
+        role_tags: Some(&tags),
+        ..Context::default()
+    };
+    let mut rows = Vec::new();
+    for (family, tag, below, same, above) in [
+        (
+            "Date",
+            "until",
+            "2027-01-31T11:59:59Z",
+            "2027-01-31T14:00:00+02:00",
+            "2027-02-01",
+        ),
+        ("Numeric", "seats", "24.9", "2.5e1", "26"),
+    ] {
+        for (operator, verdicts) in [
+            ("Equals", [No, Yes, No]),
+            ("NotEquals", [Yes, No, Yes]),
+            ("LessThan", [No, No, Yes]),
+            ("LessThanEquals", [No, Yes, Yes]),
+            ("GreaterThan", [Yes, No, No]),
+            ("GreaterThanEquals", [Yes, Yes, No]),
+        ] {
+            for (value, verdict) in [below, same, above].into_iter().zip(verdicts) {
+                rows.push((
+                    format!(r#"{{"{family}{operator}": {{"aws:ResourceTag/{tag}": "{value}"}}}}"#),
+                    verdict,
+                ));
+            }
+        }
+    }
+    for (operator, tag, value, verdict) in [
+        ("IpAddress", "from", "10.0.0.0/8", Yes),
+        ("IpAddress", "from", "10.1.2.4", No),
+        ("IpAddress", "from", "::/0", No),
+        ("IpAddress", "from6", "2001:db8::/32", Yes),
+        ("NotIpAddress", "from", "10.0.0.0/8", No),
+        ("NotIpAddress", "from", "192.0.2.0/24", Yes),
+        ("NotIpAddress", "from6", "0.0.0.0/0", Yes),
+        // What is no ARN satisfies neither.
+        ("ArnLike", "short", "*", No),
+        ("ArnNotLike", "short", "arn:aws:s3:::x", No),
+        ("ArnLike", "urn", "*", No),
+        ("ArnNotLike", "urn", "arn:aws:s3:::x", No),
+        ("StringEqualsIgnoreCase", "umlaut", "äPP", Yes),
+        ("StringEqualsIgnoreCase", "umlaut", "öpp", No),
+        ("StringEqualsIgnoreCase", "umlaut", "äp", No),
+        ("StringEqualsIgnoreCase", "street", "οδοσ", Yes),
+        ("StringEqualsIgnoreCase", "street", "${aws:username, 'Οδ'}οΣ", Yes),
+        ("StringEqualsIgnoreCase", "street", "${aws:username, 'Οδ'}ος", No),
+    ] {
+        rows.push((
+            format!(r#"{{"{operator}": {{"aws:ResourceTag/{tag}": "{value}"}}}}"#),
+            verdict,
+        ));
+    }
+    for (condition, verdict) in rows {
+        assert_eq!(judged(&allow(&condition), &context), verdict, "{condition}");
     }
 }
 

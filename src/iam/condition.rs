@@ -444,7 +444,8 @@ pub(crate) fn text_matches(value: &Value, test: TextTest, text: &str, request: &
             let fits = match test {
                 TextTest::EqualsIgnoreCase => {
                     let lowered: Vec<Token> = expansion.tokens.iter().flat_map(|token| lowered(*token)).collect();
-                    glob::matches_tokens(lowered.iter().copied(), &text.to_lowercase())
+                    let text: String = text.chars().flat_map(char::to_lowercase).collect();
+                    glob::matches_tokens(lowered.iter().copied(), &text)
                 }
                 TextTest::Equals | TextTest::Like => glob::matches_tokens(expansion.tokens.iter().copied(), text),
             };
@@ -453,13 +454,11 @@ pub(crate) fn text_matches(value: &Value, test: TextTest, text: &str, request: &
     }
 }
 
-pub(crate) fn equal_ignoring_case(left: &str, right: &str) -> bool {
-    left.eq_ignore_ascii_case(right)
-        || (!(left.is_ascii() && right.is_ascii())
-            && left
-                .chars()
-                .flat_map(char::to_lowercase)
-                .eq(right.chars().flat_map(char::to_lowercase)))
+/// Character by character: the whole text's lower case would write a sigma at its end in another form.
+fn equal_ignoring_case(left: &str, right: &str) -> bool {
+    left.chars()
+        .flat_map(char::to_lowercase)
+        .eq(right.chars().flat_map(char::to_lowercase))
 }
 
 fn lowered(token: Token) -> impl Iterator<Item = Token> {

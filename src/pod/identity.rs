@@ -319,15 +319,15 @@ fn read_seconds(key: &str, value: &str) -> Setting<u32> {
 
 fn within_bounds(seconds: i64, key: &str, written: impl FnOnce() -> String) -> Setting<u32> {
     let (least, most) = (*EXPIRATION_SECONDS.start(), *EXPIRATION_SECONDS.end());
-    match u32::try_from(seconds) {
-        Ok(seconds) if EXPIRATION_SECONDS.contains(&seconds) => Setting::good(seconds),
-        _ => Setting {
-            value: Some(if seconds < i64::from(least) { least } else { most }),
-            mistake: Some(Box::new(Mistake {
+    let clamped = seconds.clamp(least.into(), most.into());
+    Setting {
+        value: u32::try_from(clamped).ok(),
+        mistake: (clamped != seconds).then(|| {
+            Box::new(Mistake {
                 key: key.to_owned(),
                 written: written(),
-            })),
-        },
+            })
+        }),
     }
 }
 

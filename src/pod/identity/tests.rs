@@ -162,6 +162,15 @@ fn a_bare_name_is_composed_only_where_that_is_asked_for() {
         ));
         assert_eq!(request.role.as_str(), role);
     }
+    // An ARN with something before it is a mistake, not a path.
+    let misspelt = format!("x{ROLE}");
+    assert!(
+        matches!(
+            ask_with(&rules, &[("eks.amazonaws.com/role-arn", &misspelt)], &[], &defaults()).0,
+            Requested::Malformed(malformed) if malformed.error == RoleArnError::NotAnArn
+        ),
+        "{misspelt}"
+    );
     assert!(matches!(
         ask(&[("eks.amazonaws.com/role-arn", "s3-reader")], &[]).0,
         Requested::Malformed(_)
@@ -314,6 +323,11 @@ fn a_look_alike_without_the_real_key_earns_a_warning_and_nothing_else() {
         assert!(
             matches!(ask(&[(key, "x"), ("eks.amazonaws.com/role-arn", "bad")], &[]), (Requested::Malformed(_), none) if none.is_empty())
         );
+        // And costs nothing: 100,000 ServiceAccounts are kept in memory.
+        for role in [ROLE, "bad"] {
+            let real = ("eks.amazonaws.com/role-arn", role);
+            assert_eq!(account(&[(key, "x"), real]), account(&[real]), "{key}");
+        }
         // An empty real key asks for nothing, so the look-alike may be what was meant.
         assert_eq!(ask(&[("eks.amazonaws.com/role-arn", ""), (key, ROLE)], &[]).1.len(), 1);
     }

@@ -500,6 +500,81 @@ mod tests {
     }
 
     #[test]
+    fn what_stood_in_the_config_map_is_mended_there() {
+        let malformed = MalformedRole {
+            key: "RoleARN".to_owned(),
+            value: "app".to_owned(),
+            error: RoleArn::parse("app").unwrap_err(),
+        };
+        let refusal = with(Case::NoRole, |_, who| {
+            words::refusal(&Finding::Malformed(&malformed), who)
+        });
+        assert_eq!(
+            refusal,
+            "ServiceAccount jobs/worker names no usable IAM role (malformed-annotation): RoleARN=\"app\" is no role ARN: it \
+             is a role's name without the ARN; write arn:aws:iam::ACCOUNT:role/NAME\n\
+             fix: set RoleARN to the ARN of an IAM role"
+        );
+    }
+
+    #[test]
+    fn the_command_of_a_refusal_can_be_pasted_into_a_shell() {
+        for (audience, option) in [
+            ("sts.amazonaws.com", ""),
+            (
+                "https://a.example/b_c:1@x%2F+=,-",
+                " --audience https://a.example/b_c:1@x%2F+=,-",
+            ),
+            ("a b", " --audience 'a b'"),
+            ("$(reboot)", " --audience '$(reboot)'"),
+            ("it's", r" --audience 'it'\''s'"),
+            ("a\nb", r" --audience 'a\nb'"),
+            ("ä", " --audience 'ä'"),
+            ("", " --audience ''"),
+        ] {
+            let mut identity = identity();
+            identity.audience = Audience::new(audience);
+            let refusal = with(Case::NoRole, |_, who| {
+                words::refusal(&Finding::Judged(&judged(Verdict::NotTrusted), &identity), who)
+            });
+            let command = refusal.lines().nth(1).unwrap();
+            assert_eq!(
+                command.strip_prefix(
+                    "fix: rolegate trust-policy --account 111122223333 --issuer oidc.example.com --namespace jobs \
+                     --service-account worker"
+                ),
+                Some(option),
+                "{audience:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn modes_and_actions_have_the_words_of_labels_and_metrics() {
+        for (mode, word) in [(Mode::Enforce, "enforce"), (Mode::Warn, "warn"), (Mode::Audit, "audit")] {
+            assert_eq!((mode.as_str(), mode.to_string().as_str()), (word, word));
+            assert_eq!(word.parse(), Ok(mode));
+        }
+        for text in ["", "Enforce", "enforced", " warn"] {
+            assert_eq!(
+                text.parse::<Mode>(),
+                Err("expected enforce, warn or audit".to_owned()),
+                "{text}"
+            );
+        }
+        for (action, word) in [
+            (Action::Inject, "inject"),
+            (Action::None, "none"),
+            (Action::Deny, "deny"),
+            (Action::Skipped, "skipped"),
+            (Action::PodIdentity, "pod-identity"),
+            (Action::Error, "error"),
+        ] {
+            assert_eq!(action.as_str(), word);
+        }
+    }
+
+    #[test]
     fn warnings_as_authors_read_them() {
         for (case, expected) in [
             (

@@ -68,3 +68,23 @@ impl<'de: 'a, 'a> Deserialize<'de> for Members<'a> {
         deserializer.deserialize_map(All)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_value_is_has_a_name() {
+        for (text, kind) in [
+            ("{}", "an object"),
+            (" [1]", "a list"),
+            (r#""true""#, "a text"),
+            ("true", "a boolean"),
+            ("false", "a boolean"),
+            ("-1.5e3", "a number"),
+            ("null", "null"),
+        ] {
+            assert_eq!(Json::parse(text).unwrap().kind(), kind, "{text}");
+        }
+    }
+}

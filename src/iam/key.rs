@@ -350,6 +350,8 @@ mod tests {
     fn an_issuer_without_a_dot_still_owns_its_keys() {
         assert_eq!(given("localhost:8443:sub", "localhost:8443", None), "SUB");
         assert_eq!(given("localhost:8443:amr", "localhost:8443", None), "absent");
+        // It may be anybody's, as it does not look like an issuer's.
+        assert_eq!(given("localhost:8443", "localhost:8443", None), "unknown");
     }
 
     #[test]

@@ -456,6 +456,10 @@ mod tests {
 
     #[test]
     fn a_malformed_document_is_an_error_and_no_panic() {
+        assert_eq!(
+            grant("x").merge("{}").unwrap_err().to_string(),
+            "the document: Statement is missing"
+        );
         let deep = format!("{}{}", "[".repeat(100_000), "]".repeat(100_000));
         for text in [
             "",
@@ -482,6 +486,8 @@ mod tests {
             ("{}", 2),
             (" { \"a b\" :\t[ 1 ,\r\n2 ] } ", 13),
             (r#"{"a\" b": "c\\"}"#, 15),
+            (r#"{"a\"  b":1}"#, 12),
+            (r#"{"a\\"  : 1}"#, 9),
             (r#"{"é": "日"}"#, 9),
         ] {
             assert_eq!(size(json), characters, "{json}");

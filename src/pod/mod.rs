@@ -110,6 +110,7 @@ mod tests {
     #[test]
     fn a_warning_is_one_line_of_at_most_256_characters() {
         assert_eq!(Warning::new("one\ntwo").as_str(), "one\\ntwo");
+        assert_eq!(Warning::new("one\ntwo").to_string(), "one\\ntwo");
         assert_eq!(Warning::new(&"ö".repeat(256)).as_str(), "ö".repeat(256));
         assert_eq!(Warning::new(&"ö".repeat(257)).as_str(), format!("{}…", "ö".repeat(255)));
         assert_eq!(Warning::new(&"\u{1}".repeat(100)).as_str().chars().count(), 256);

@@ -459,6 +459,7 @@ mod tests {
                 (partition, "111122223333", path, name)
             );
             assert_eq!((arn.as_str(), arn.to_string().as_str()), (text, text));
+            assert_eq!(format!("{arn:?}"), format!("{text:?}"));
             let issuer = Issuer::parse("https://issuer.example/a/").unwrap();
             let provider = format!("arn:{partition}:iam::111122223333:oidc-provider/issuer.example/a/");
             assert_eq!(arn.provider_arn(&issuer), provider);

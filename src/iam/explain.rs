@@ -245,10 +245,9 @@ fn label(statement: &Statement) -> String {
 
 fn explicit_deny(statement: &Statement, request: &Request<'_>) -> Finding {
     let mut conditions: Vec<String> = statement.entries.iter().take(2).map(asks).collect();
-    match statement.entries.len() {
+    match statement.entries.len().saturating_sub(conditions.len()) {
         0 => {}
-        more if more > 2 => conditions.push(format!("{} more", more - 2)),
-        _ => {}
+        more => conditions.push(format!("{more} more")),
     }
     let reason = if conditions.is_empty() {
         format!(
@@ -289,7 +288,10 @@ fn foreign_issuer_in_key(near: &Near<'_>, entry: &Entry) -> Option<Finding> {
 }
 
 fn provider_arn_in_key(near: &Near<'_>, entry: &Entry) -> Option<Finding> {
-    if !begins_with(entry.key.as_str(), "arn:") || !matches!(near.claim(&entry.key), Claim::Foreign(_)) {
+    let Claim::Foreign(owner) = near.claim(&entry.key) else {
+        return None;
+    };
+    if !begins_with(owner, "arn:") {
         return None;
     }
     let reason = format!(

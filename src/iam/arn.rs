@@ -553,6 +553,9 @@ mod tests {
     fn sizes_are_taken_up_to_their_bound() {
         RoleArn::parse(&format!("arn:aws:iam::111122223333:role/{}", "a".repeat(64))).unwrap();
         RoleArn::parse(&format!("arn:aws:iam::111122223333:role/{}/a", "p".repeat(510))).unwrap();
+        let rest = ":iam::111122223333:role/a";
+        let partition = "a".repeat(2048 - "arn:".len() - rest.len());
+        RoleArn::parse(&format!("arn:{partition}{rest}")).unwrap();
     }
 
     #[test]

@@ -508,12 +508,14 @@ pub(crate) fn undecided(policy: &Policy, request: &Request<'_>, allows: Truth) -
     };
     let statements: Vec<&Statement> = policy.statements.iter().filter(matters).collect();
     let mut keys: Vec<&str> = Vec::new();
-    for entry in statements.iter().flat_map(|statement| &statement.entries) {
-        if keys.len() < MOST_KEYS && entry.truth(request) == Truth::Unknown {
-            for key in unknowable_keys(entry, request) {
-                if !keys.iter().any(|known| known.eq_ignore_ascii_case(key)) {
-                    keys.push(key);
-                }
+    let entries = statements.iter().flat_map(|statement| &statement.entries);
+    for entry in entries.filter(|entry| entry.truth(request) == Truth::Unknown) {
+        if keys.len() >= MOST_KEYS {
+            break;
+        }
+        for key in unknowable_keys(entry, request) {
+            if !keys.iter().any(|known| known.eq_ignore_ascii_case(key)) {
+                keys.push(key);
             }
         }
     }

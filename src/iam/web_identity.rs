@@ -224,6 +224,12 @@ mod tests {
             ("oidc.REGION.eks.amazonaws.com/A", None),
             ("oidc.eks.REGION.amazonaws.com/id/A", None),
             ("oidc.eks.amazonaws.com/id/A", None),
+            ("oidc.eks.us-west-.amazonaws.com/id/A", None),
+            ("oidc.eks.us-west-two.amazonaws.com/id/A", None),
+            ("oidc.eks.us-2.amazonaws.com/id/A", None),
+            ("oidc.eks.us--2.amazonaws.com/id/A", None),
+            ("oidc.eks.US-west-2.amazonaws.com/id/A", None),
+            ("oidc.eks.us-west-2", None),
             ("issuer.example/oidc.eks.us-west-2.amazonaws.com", None),
         ] {
             assert_eq!(Issuer::parse(issuer).unwrap().region(), region, "{issuer}");
@@ -232,6 +238,8 @@ mod tests {
 
     #[test]
     fn a_subject_tells_namespace_and_name() {
+        assert_eq!(Subject::from_text("a:b").to_string(), "a:b");
+        assert_eq!(Audience::new("sts.amazonaws.com").to_string(), "sts.amazonaws.com");
         assert_eq!(
             Subject::service_account("jobs", "default").as_str(),
             "system:serviceaccount:jobs:default"

@@ -114,6 +114,8 @@ mod tests {
             "{long}"
         );
         assert!(quote(&"\u{7f}".repeat(500)).chars().count() <= LONGEST_QUOTE + 2);
+        assert_eq!(printable("abcdefghij", 5), "ab…ij");
+        assert_eq!(shorten("abcdefghij".to_owned(), 6), "ab…ij");
         assert_eq!(cut("abcdef".to_owned(), 4), "abc…");
         assert_eq!(cut("abcd".to_owned(), 4), "abcd");
         assert_eq!(list(["a", "b", "c"].into_iter(), 2), "a, b and 1 more");

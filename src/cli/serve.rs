@@ -29,6 +29,9 @@ const IDENTITY: &str = "Identity and injection";
 const POD_IDENTITY: &str = "EKS Pod Identity";
 const TELEMETRY: &str = "Logs, metrics and audit";
 
+/// What a shell tells of a process that SIGTERM ended.
+const ENDED_BY_SIGNAL: i32 = 143;
+
 const HOUR: Duration = Duration::from_secs(3600);
 const MILLISECOND: Duration = Duration::from_millis(1);
 const SECOND: Duration = Duration::from_secs(1);
@@ -41,8 +44,9 @@ the flag wins. A switch takes true or false there, and as `--some-switch=false`.
 Durations are written 500ms, 5s, 1m or 1h; a bare number is seconds.
 
 Exit codes:
-  0  stopped by a signal, after draining
-  2  could not start: a wrong flag, variable, manifest or certificate, or an address in use
+  0    stopped by a signal, after draining
+  2    could not start: a wrong flag, variable, manifest or certificate, or an address in use
+  143  ended at once, by a second signal
 
 Examples:
   A webhook without a cluster: ServiceAccounts from ./example/*.yaml, trust policies from ./example/roles/
@@ -116,7 +120,7 @@ pub struct ServeArgs {
     #[arg(long, value_name = "MODE", default_value = "enforce", value_parser = Mode::from_str, help_heading = JUDGING)]
     pub mode: Mode,
 
-    /// What happens in mode enforce when a policy cannot be read
+    /// What happens in mode enforce when a policy cannot be read, is too old or is malformed
     #[arg(long, value_name = "ANSWER", default_value = "inject", help_heading = JUDGING)]
     pub on_unknown: OnUnknown,
 
@@ -326,7 +330,7 @@ impl FromStr for RoleSourceSpec {
             None if text == "ack" => Ok(Self::Ack),
             None if text == "crossplane" => Ok(Self::Crossplane),
             Some(("files", directory)) if !directory.is_empty() => Ok(Self::Files(directory.into())),
-            _ => Err("expected iam, ack, crossplane or files=DIR".to_owned()),
+            _ => Err("expected files=DIR".to_owned()),
         }
     }
 }
@@ -481,8 +485,7 @@ async fn serve(args: &ServeArgs) -> Exit {
     let life = started.life.clone();
     match run_until_signalled(&life, args.drain, async || signals.next().await, started.serve()).await {
         Ending::InOrder => Exit::Yes,
-        // As a process ends that does not take the signal over.
-        Ending::AtOnce => std::process::exit(1),
+        Ending::AtOnce => std::process::exit(ENDED_BY_SIGNAL),
     }
 }
 

@@ -410,7 +410,7 @@ fn audit_log(args: &ServeArgs, metrics: &Metrics) -> Result<(Option<AuditLog>, O
         return Ok((None, None));
     };
     let (log, writer) = AuditLog::open(target.clone(), args.audit_log_rotate, metrics.audit_dropped())
-        .map_err(|error| format!("cannot write the audit log {target:?}: {error}"))?;
+        .map_err(|error| format!("cannot write the audit log: {error}"))?;
     Ok((Some(log), Some(writer)))
 }
 

@@ -100,12 +100,15 @@ impl<T, S: PartialEq> LastGood<T, S> {
         match parsed {
             Ok(value) => {
                 self.value.store(Arc::new(value));
-                tracing::info!("{} was read anew", self.what);
+                tracing::info!("read {} anew", self.what);
                 Refreshed::Changed
             }
             Err(why) => {
                 self.failures.fetch_add(1, Ordering::Relaxed);
-                tracing::warn!("{} is wrong, its last good content stays in use: {why}", self.what);
+                tracing::warn!(
+                    "cannot use {} as changed, the last good content stays in use: {why}",
+                    self.what
+                );
                 Refreshed::Failed
             }
         }

@@ -70,11 +70,15 @@ fn judged_refusal(judged: &Judged, identity: &WebIdentity, who: &Who<'_>) -> Str
         text.push_str("\nfix: make the role readable for rolegate, or serve the namespace with --on-unknown=inject");
         return text;
     }
-    let _ = write!(
-        text,
-        "\nfix: {}",
-        trust_policy_command(&judged.role, &identity.audience, who)
-    );
+    let command = trust_policy_command(&judged.role, &identity.audience, who);
+    let _ = match judged.cause {
+        // A mistyped ARN is mended first; the policy is what a new role would be created with.
+        Some(Cause::RoleNotFound) => write!(
+            text,
+            "\nfix: correct the annotation, or create the role with: {command}"
+        ),
+        _ => write!(text, "\nfix: {command}"),
+    };
     text
 }
 
@@ -143,7 +147,7 @@ fn malformed_reason(malformed: &MalformedRole) -> String {
 }
 
 fn quoted(text: &str) -> String {
-    let escaped = escape_control(text);
+    let escaped = escape_control(text).replace('"', "\\\"");
     if escaped.chars().count() <= QUOTED_CHARACTERS {
         return format!("\"{escaped}\"");
     }
@@ -205,10 +209,13 @@ fn judged_warnings(judged: &Judged, who: &Who<'_>) -> Vec<Warning> {
             "rolegate: role {name} may not trust {namespace}/{service_account}: {}",
             judged.reason
         ))],
-        Verdict::Undecided => vec![Warning::new(&format!(
-            "rolegate: role {name} may not trust {namespace}/{service_account}: depends on {}, which only STS knows",
-            judged.undecided_keys.join(", ")
-        ))],
+        Verdict::Undecided => vec![
+            Warning::new(&format!(
+                "rolegate: role {name} may not trust {namespace}/{service_account}: depends on {}, which only STS knows",
+                judged.undecided_keys.join(", ")
+            )),
+            Warning::new(&format!("rolegate: {}", judged.reason)),
+        ],
         Verdict::Unknown => vec![Warning::new(&format!(
             "rolegate: trust of role {name} in {namespace}/{service_account} is unknown: {}",
             judged.reason

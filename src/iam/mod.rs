@@ -28,3 +28,4 @@ pub use lint::{Lint, lint};
 pub use policy::{Policy, PolicyError};
 pub use verdict::{Cause, Verdict};
 pub use web_identity::{Audience, Issuer, IssuerError, Subject, WebIdentity};
+pub(crate) use words::is_invisible;

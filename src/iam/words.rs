@@ -97,7 +97,7 @@ fn escape_into(c: char, shown: &mut String) {
 }
 
 /// Marks that reorder or hide text on a terminal, and separators that end a line.
-fn is_invisible(c: char) -> bool {
+pub(crate) const fn is_invisible(c: char) -> bool {
     matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}')
 }
 

@@ -163,8 +163,18 @@ pub enum RolesUsed<'a> {
         /// The containers' own roles.
         own: Vec<&'a str>,
     },
-    /// Every container came with EKS Pod Identity's variables and without web identity: not judged.
-    PodIdentityOnly,
+}
+
+/// Whether every container of a pod came with EKS Pod Identity's variables and without web identity: such a pod is EKS's, and
+/// not judged. Skipped containers do not count.
+#[must_use]
+pub fn has_pod_identity_only(rules: &AnnotationRules, pod: &PodView<'_>) -> bool {
+    let selection = Selection::of(rules, pod);
+    let mut taken = pod
+        .containers()
+        .filter(|(_, _, container)| selection.takes(container.name()))
+        .peekable();
+    taken.peek().is_some() && taken.all(|(_, _, container)| has_foreign_pod_identity(container))
 }
 
 /// Which roles the containers of a pod will assume with our token. The token they assume it with is for
@@ -178,7 +188,7 @@ pub fn roles_used<'a>(
 ) -> RolesUsed<'a> {
     let selection = Selection::of(rules, pod);
     let paths = PathStyle::of(pod);
-    let (mut annotated, mut has_pod_identity, mut has_other) = (false, false, false);
+    let mut annotated = false;
     let mut own = Vec::new();
     let mut seen = BTreeSet::new();
     for (_, _, container) in pod
@@ -186,10 +196,8 @@ pub fn roles_used<'a>(
         .filter(|(_, _, container)| selection.takes(container.name()))
     {
         if has_foreign_pod_identity(container) {
-            has_pod_identity = true;
             continue;
         }
-        has_other = true;
         if !sets_any(container, &[ROLE_ARN, WEB_IDENTITY_TOKEN_FILE]) {
             annotated = true;
             continue;
@@ -205,9 +213,6 @@ pub fn roles_used<'a>(
         } else if seen.insert(role) {
             own.push(role);
         }
-    }
-    if has_pod_identity && !has_other {
-        return RolesUsed::PodIdentityOnly;
     }
     if own.is_empty() {
         RolesUsed::Annotated

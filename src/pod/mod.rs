@@ -9,6 +9,8 @@ pub mod view;
 use std::borrow::Cow;
 use std::fmt::{self, Write};
 
+use crate::iam::is_invisible;
+
 /// A warning for the author of a pod, one line of plain text: control characters are escaped, at most 256 characters, 120
 /// where it can be. The API server drops a warning that holds a newline, tab or ESC without a word.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,19 +39,21 @@ impl fmt::Display for Warning {
     }
 }
 
-/// Text of users made safe for one line: each control character (C0, DEL, C1) as `\n`, `\t` or `\u{..}`.
+/// Text of users made safe for one line: each control character (C0, DEL, C1), and each mark that hides or reorders text, as
+/// `\n`, `\t` or `\u{..}`.
 #[must_use]
 pub fn escape_control(text: &str) -> Cow<'_, str> {
     // `char::is_control` is Unicode's Cc, which is C0, DEL and C1 and what the API server looks for.
-    if !text.chars().any(char::is_control) {
+    let prints = |character: char| !character.is_control() && !is_invisible(character);
+    if text.chars().all(prints) {
         return Cow::Borrowed(text);
     }
     let mut escaped = String::with_capacity(text.len().saturating_add(16));
     for character in text.chars() {
-        if character.is_control() {
-            escaped.extend(character.escape_default());
-        } else {
+        if prints(character) {
             escaped.push(character);
+        } else {
+            escaped.extend(character.escape_default());
         }
     }
     Cow::Owned(escaped)
@@ -97,6 +101,7 @@ mod tests {
             ("plain", "plain"),
             ("größer “quoted” \\n 🚀", "größer “quoted” \\n 🚀"),
             ("a\nb\tc\rd", "a\\nb\\tc\\rd"),
+            ("a\u{2028}b\u{202e}c", "a\\u{2028}b\\u{202e}c"),
             (
                 "\u{0}\u{1b}[31m\u{7f}\u{85}\u{9f}",
                 "\\u{0}\\u{1b}[31m\\u{7f}\\u{85}\\u{9f}",

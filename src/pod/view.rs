@@ -31,12 +31,19 @@ const KEPT_VARIABLE_PREFIX: &str = "AWS_";
 json_object! {
     /// What rolegate reads of a pod.
     pub struct PodView<'a>, "a pod" {
+        "kind" => kind: Text<'a>,
         "metadata" => metadata: Metadata<'a>,
         "spec" => spec: Spec<'a>,
     }
 }
 
 impl PodView<'_> {
+    /// `kind`, when the object says it; a pod template does not.
+    #[must_use]
+    pub fn kind(&self) -> Option<&str> {
+        not_empty(self.kind.as_ref())
+    }
+
     /// `metadata.name`, when not empty.
     #[must_use]
     pub fn name(&self) -> Option<&str> {

@@ -42,7 +42,7 @@ impl Handler for Webhook {
         let answer = match call.route {
             Route::MutatePods(mode) => pods(mode, Face::Mutating).await,
             Route::ValidatePods(mode) => pods(mode, Face::Validating).await,
-            Route::ValidateWorkloads => workloads::review(&self.admission, &call.body, call.deadline).await,
+            Route::ValidateWorkloads => workloads::review(&self.admission, &call.body, call.deadline, &recorder).await,
         };
         match answer {
             Answer::Review(json) => review(json),
@@ -89,7 +89,7 @@ impl Recorder for Recording<'_> {
         let elapsed = self.arrived.elapsed();
         self.webhook.metrics.review(&Review {
             action: record.action,
-            mode: Some(record.mode),
+            mode: record.mode,
             verdict: record.verdict,
             cause: record.cause,
             namespace: record.namespace,
@@ -102,12 +102,12 @@ impl Recorder for Recording<'_> {
                 uid: record.uid,
                 namespace: record.namespace,
                 pod: Some(record.pod).filter(|name| !name.is_empty()),
-                service_account: Some(record.service_account),
+                service_account: Some(record.service_account).filter(|name| !name.is_empty()),
                 role: record.role.map(RoleArn::as_str),
                 audience: record.audience.map(Audience::as_str),
                 verdict: record.verdict,
                 cause: record.cause,
-                mode: Some(record.mode),
+                mode: record.mode,
                 action: record.action,
                 policy_age_seconds: record.policy_age,
                 latency_seconds: elapsed,
@@ -129,7 +129,7 @@ fn log(record: &Record<'_>) {
                 role = record.role.map_or("", RoleArn::as_str),
                 verdict = record.verdict.map_or("", Verdict::as_str),
                 cause = record.cause.map_or("", Cause::as_str),
-                mode = Mode::as_str(record.mode),
+                mode = record.mode.map_or("", Mode::as_str),
                 action = record.action.as_str(),
                 dry_run = record.dry_run,
                 reason = record.message.unwrap_or_default(),
@@ -141,7 +141,8 @@ fn log(record: &Record<'_>) {
     match (record.action, record.message) {
         (Action::Error, _) => decision!(warn, "could not answer"),
         (Action::Deny, _) => decision!(info, "refused a pod"),
+        (_, Some(_)) if record.mode.is_none() => decision!(info, "warned about a workload"),
         (_, Some(_)) => decision!(info, "admitted a pod with a warning"),
-        (_, None) => decision!(debug, "admitted a pod"),
+        (_, None) => decision!(debug, "admitted"),
     }
 }

@@ -105,9 +105,9 @@ pub struct Record<'a> {
     pub uid: &'a str,
     /// The pod's namespace.
     pub namespace: &'a str,
-    /// The pod's name; its `generateName` where the API server is yet to make the name.
+    /// The pod's name; its `generateName` where the API server is yet to make the name. Empty for what is no pod.
     pub pod: &'a str,
-    /// The ServiceAccount's name.
+    /// The ServiceAccount's name; empty where the object names none.
     pub service_account: &'a str,
     /// The role that decided.
     pub role: Option<&'a RoleArn>,
@@ -117,8 +117,8 @@ pub struct Record<'a> {
     pub verdict: Option<Verdict>,
     /// Why not.
     pub cause: Option<Cause>,
-    /// The mode that was applied.
-    pub mode: Mode,
+    /// The mode that was applied; none for workloads, which are only advised on.
+    pub mode: Option<Mode>,
     /// What was done.
     pub action: Action,
     /// How old the policy's copy was.
@@ -129,10 +129,19 @@ pub struct Record<'a> {
     pub message: Option<&'a str>,
 }
 
-/// Told of each review of a pod that was answered.
+/// Told of each review that was answered.
 pub trait Recorder {
     /// Once a review, before its answer is sent.
     fn record(&self, record: &Record<'_>);
+}
+
+/// What the author of a workload or a ServiceAccount should know.
+#[derive(Debug, Default)]
+pub(super) struct Advice {
+    pub(super) warnings: Vec<Warning>,
+    pub(super) role: Option<RoleArn>,
+    pub(super) verdict: Option<Verdict>,
+    pub(super) cause: Option<Cause>,
 }
 
 /// Answers reviews of pods.
@@ -204,7 +213,7 @@ impl Admission {
         pod: &PodView<'_>,
         identity: Option<Option<Arc<ServiceAccountIdentity>>>,
         deadline: Instant,
-    ) -> Vec<Warning> {
+    ) -> Advice {
         let case = Case {
             pod,
             namespace,
@@ -213,8 +222,11 @@ impl Admission {
             asked: PathMode::Configured,
             deadline,
         };
-        if self.is_left_alone(&case).is_some() || self.has_container_credentials(&case) {
-            return Vec::new();
+        let left_alone = self.is_left_alone(&case).is_some()
+            || self.has_container_credentials(&case)
+            || inject::has_pod_identity_only(&self.settings.rules, pod);
+        if left_alone {
+            return Advice::default();
         }
         let account = match identity {
             Some(identity) => Account {
@@ -223,7 +235,7 @@ impl Admission {
             },
             None => match self.account(&case).await {
                 Ok(account) => account,
-                Err(Unavailable(_)) => return Vec::new(),
+                Err(Unavailable(_)) => return Advice::default(),
             },
         };
         let mut assessment = self.assess(&case, &account, Freshness::Kept).await;
@@ -233,7 +245,12 @@ impl Admission {
         }
         let mut warnings = assessment.warnings;
         warnings.append(&mut assessment.decision.warnings);
-        warnings
+        Advice {
+            warnings,
+            role: assessment.role,
+            verdict: assessment.decision.verdict,
+            cause: assessment.decision.cause,
+        }
     }
 
     async fn created(&self, case: &Case<'_>) -> Result<Assessment, Unavailable> {
@@ -242,6 +259,9 @@ impl Admission {
         }
         if self.has_container_credentials(case) {
             return Ok(self.container_credentials(case));
+        }
+        if inject::has_pod_identity_only(&self.settings.rules, case.pod) {
+            return Ok(Assessment::untouched(Action::PodIdentity));
         }
         let account = self.account(case).await?;
         let assessment = self.assess(case, &account, Freshness::Kept).await;
@@ -317,6 +337,9 @@ impl Admission {
 
     /// `kubectl debug`: the new containers get what the others have. Nothing here is ever a reason to refuse.
     async fn ephemeral(&self, case: &Case<'_>, old: Option<&PodView<'_>>) -> Assessment {
+        if let Some(action) = self.is_left_alone(case) {
+            return Assessment::untouched(action);
+        }
         let Some(old) = old else {
             return Assessment::untouched(Action::None);
         };
@@ -341,18 +364,21 @@ impl Admission {
             }
         };
         match identity::resolve(rules, account.identity.as_deref(), case.pod, &settings.defaults) {
-            (Requested::WebIdentity(request), warnings) => Assessment {
-                role: Some(request.role.clone()),
-                injection: Some(inject::ephemeral_web_identity(
-                    rules,
-                    old,
-                    case.pod,
-                    &request,
-                    &settings.web_identity,
-                )),
-                warnings,
-                ..Assessment::untouched(Action::Inject)
-            },
+            (Requested::WebIdentity(request), warnings) => {
+                let injection = inject::ephemeral_web_identity(rules, old, case.pod, &request, &settings.web_identity);
+                // A pod without the token volume cannot get it any more.
+                let action = if injection.patch.is_empty() {
+                    Action::None
+                } else {
+                    Action::Inject
+                };
+                Assessment {
+                    role: Some(request.role),
+                    injection: Some(injection),
+                    warnings,
+                    ..Assessment::untouched(action)
+                }
+            }
             (Requested::Nothing | Requested::Malformed(_), warnings) => Assessment {
                 warnings,
                 ..Assessment::untouched(Action::None)
@@ -446,6 +472,9 @@ fn pod_of<'a>(request: &'a AdmissionRequest<'a, PodView<'a>>) -> Result<&'a PodV
             .ok_or(ReviewError::Missing("request.object"));
     }
     let pod = request.object().ok_or(ReviewError::Missing("request.object"))?;
+    if let Some(kind) = pod.kind().filter(|kind| *kind != "Pod") {
+        return Err(review::wrong_object(("", kind), "pods"));
+    }
     if pod.has_spec() {
         Ok(pod)
     } else {

@@ -7,38 +7,61 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use tokio::time::Instant;
 
-use super::pods::{Admission, Answer};
+use super::pods::{Admission, Advice, Answer, Record, Recorder};
 use super::review::{self, AdmissionRequest, AdmissionResponse, Operation, ReviewError};
+use crate::gate::Action;
 use crate::pod::Warning;
 use crate::pod::identity::ServiceAccountIdentity;
 use crate::pod::view::PodView;
 
 /// Answers one review of a Job, CronJob, Deployment, StatefulSet, DaemonSet or ServiceAccount by `deadline`.
-pub async fn review(admission: &Admission, body: &[u8], deadline: Instant) -> Answer {
-    match review::parse::<&RawValue>(body) {
-        Ok(request) => match warnings(admission, &request, deadline).await {
-            Ok(warnings) => Answer::Review(
-                AdmissionResponse {
-                    uid: request.uid(),
-                    warnings: &warnings,
-                    ..AdmissionResponse::default()
-                }
-                .to_json(),
-            ),
-            Err(error) => Answer::BadRequest(error),
-        },
-        Err(error) => Answer::BadRequest(error),
-    }
+pub async fn review(
+    admission: &Admission,
+    body: &[u8],
+    deadline: Instant,
+    recorder: &(impl Recorder + Sync),
+) -> Answer {
+    let request = match review::parse::<&RawValue>(body) {
+        Ok(request) => request,
+        Err(error) => return Answer::BadRequest(error),
+    };
+    let (service_account, advice) = match advice(admission, &request, deadline).await {
+        Ok(advised) => advised,
+        Err(error) => return Answer::BadRequest(error),
+    };
+    let response = AdmissionResponse {
+        uid: request.uid(),
+        warnings: &advice.warnings,
+        ..AdmissionResponse::default()
+    };
+    let json = response.to_json();
+    recorder.record(&Record {
+        uid: request.uid(),
+        namespace: request.namespace(),
+        pod: "",
+        service_account: &service_account,
+        role: advice.role.as_ref(),
+        audience: None,
+        verdict: advice.verdict,
+        cause: advice.cause,
+        mode: None,
+        action: Action::None,
+        policy_age: None,
+        dry_run: request.is_dry_run(),
+        message: advice.warnings.first().map(Warning::as_str),
+    });
+    Answer::Review(json)
 }
 
-async fn warnings(
+/// The ServiceAccount that the object is or names, and what its author should know.
+async fn advice(
     admission: &Admission,
     request: &AdmissionRequest<'_, &RawValue>,
     deadline: Instant,
-) -> Result<Vec<Warning>, ReviewError> {
+) -> Result<(String, Advice), ReviewError> {
     let kind = Kind::of(request)?;
     if request.operation() == Operation::Other || !request.sub_resource().is_empty() {
-        return Ok(Vec::new());
+        return Ok(Default::default());
     }
     let json = request.object().ok_or(ReviewError::Missing("request.object"))?.get();
     let malformed = |error: serde_json::Error| ReviewError::Malformed(format!("request.object: {error}"));
@@ -47,9 +70,10 @@ async fn warnings(
         Kind::ServiceAccount => {
             let account: Account = serde_json::from_str(json).map_err(malformed)?;
             let identity = account.identity(admission);
-            let pod = PodView::default();
             let name = account.name(request.name());
-            return Ok(admission.advise(namespace, &name, &pod, Some(identity), deadline).await);
+            let pod = PodView::default();
+            let advice = admission.advise(namespace, &name, &pod, Some(identity), deadline).await;
+            return Ok((name, advice));
         }
         Kind::Templated => serde_json::from_str::<Templated<'_>>(json)
             .map_err(malformed)?
@@ -57,10 +81,11 @@ async fn warnings(
         Kind::CronJob => serde_json::from_str::<CronJob<'_>>(json).map_err(malformed)?.template(),
     };
     let Some(pod) = template.filter(PodView::has_spec) else {
-        return Ok(Vec::new());
+        return Ok(Default::default());
     };
     let name = pod.service_account_name().to_owned();
-    Ok(admission.advise(namespace, &name, &pod, None, deadline).await)
+    let advice = admission.advise(namespace, &name, &pod, None, deadline).await;
+    Ok((name, advice))
 }
 
 /// What holds a pod template, and where.

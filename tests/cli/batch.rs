@@ -105,7 +105,6 @@ fn the_exit_code_is_that_of_the_worst_line() {
 fn a_line_that_cannot_be_read_is_malformed_and_the_next_is_read() {
     let bad = [
         "not JSON".to_owned(),
-        String::new(),
         "[]".to_owned(),
         "{}".to_owned(),
         "null".to_owned(),
@@ -125,6 +124,12 @@ fn a_line_that_cannot_be_read_is_malformed_and_the_next_is_read() {
         let (verdicts, code) = verdicts(&format!("{line}\n{}\n", trusted()));
         assert_eq!((verdicts.join(" ").as_str(), code), ("malformed trusted", 2), "{line}");
     }
+}
+
+#[test]
+fn an_empty_line_is_passed_over() {
+    let (verdicts, code) = verdicts(&format!("\n{}\n  \n", trusted()));
+    assert_eq!((verdicts.join(" ").as_str(), code), ("trusted", 0));
 }
 
 #[test]

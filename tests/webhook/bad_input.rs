@@ -18,6 +18,8 @@ async fn bad_bodies_are_4xx_with_a_status_that_says_why() {
     let mut config_map =
         creation(&json!({"kind": "ConfigMap", "apiVersion": "v1", "metadata": {"namespace": "jobs"}, "data": {}}));
     config_map["request"]["kind"]["kind"] = json!("ConfigMap");
+    let mut secret = creation(&job_pod("jobs", "default"));
+    secret["request"]["object"]["kind"] = json!("Secret");
     let mut spec_is_text = creation(&job_pod("jobs", "default"));
     spec_is_text["request"]["object"]["spec"] = json!("none");
     let mut no_operation = creation(&job_pod("jobs", "default"));
@@ -40,6 +42,11 @@ async fn bad_bodies_are_4xx_with_a_status_that_says_why() {
         ),
         ("v1beta1", beta.to_string().into_bytes(), "v1beta1"),
         ("wrong object", config_map.to_string().into_bytes(), "ConfigMap"),
+        (
+            "an object of another kind than it is said to be",
+            secret.to_string().into_bytes(),
+            "Secret",
+        ),
         (
             "invalid UTF-8",
             whole

@@ -169,6 +169,49 @@ async fn the_skip_label_leaves_a_pod_alone() {
 }
 
 #[tokio::test]
+async fn the_skip_label_counts_for_kubectl_debug_too() {
+    let folder = folder(&[]);
+    let program = Program::serve(&folder, &[]);
+    let pod = stateful_set_pod("jobs", "worker");
+    let mut old = patched(&pod, &program.review("/mutate", &creation(&pod)).await);
+    old["metadata"]["labels"]["eks.amazonaws.com/skip-pod-identity-webhook"] = json!("true");
+    let mut new = old.clone();
+    new["spec"]["ephemeralContainers"] = json!([{"name": "debugger-x", "image": "busybox"}]);
+    assert!(
+        program
+            .review("/mutate", &ephemeral(&old, &new))
+            .await
+            .get("patch")
+            .is_none()
+    );
+}
+
+#[tokio::test]
+async fn a_pod_of_ekss_own_associations_is_not_judged() {
+    let folder = folder(&[]);
+    folder.account("jobs", "plain", &[]);
+    folder.account(
+        "jobs",
+        "stranger",
+        &[("eks.amazonaws.com/role-arn", "arn:aws:iam::111122223333:role/worker")],
+    );
+    let program = Program::serve(&folder, &["--require-role", "enforce"]);
+    for account in ["plain", "stranger", "worker"] {
+        let mut pod = job_pod("jobs", account);
+        pod["spec"]["containers"][0]["env"] = json!([
+            {"name": "AWS_CONTAINER_CREDENTIALS_FULL_URI", "value": "http://169.254.170.23/v1/credentials"}
+        ]);
+        let response = program.review("/mutate/enforce", &creation(&pod)).await;
+        assert!(
+            response["allowed"] == true && response.get("patch").is_none(),
+            "{account}: {response:#}"
+        );
+    }
+    let sample = r#"rolegate_decisions_total{action="pod-identity",verdict="",cause="",mode="enforce"}"#;
+    assert_eq!(program.metric(sample).await, Some(3.0));
+}
+
+#[tokio::test]
 async fn container_credentials_win_over_web_identity() {
     let folder = folder(&[]);
     folder.write(

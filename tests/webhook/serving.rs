@@ -138,8 +138,15 @@ async fn the_roles_page_lists_what_the_book_holds() {
     let (status, body) = program.get("/roles").await;
     assert_eq!(status, 200);
     let json: Value = serde_json::from_str(&body).unwrap();
-    assert!(
-        json.to_string().contains("arn:aws:iam::111122223333:role/worker"),
-        "{json}"
+    let role = &json[0];
+    assert_eq!(role["arn"], "arn:aws:iam::111122223333:role/worker");
+    assert_eq!(role["state"], "fresh");
+    assert_eq!(role["holds"], "policy");
+    let schema: Value = serde_json::from_str(include_str!("../../docs/reference/roles.schema.json")).unwrap();
+    let fields = |value: &Value| value.as_object().unwrap().keys().cloned().collect::<Vec<_>>();
+    assert_eq!(
+        fields(role),
+        fields(&schema["items"]["properties"]),
+        "the schema names each field"
     );
 }

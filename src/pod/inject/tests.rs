@@ -816,8 +816,6 @@ fn the_roles_that_a_pod_uses_are_those_that_its_containers_assume_with_our_token
             RolesUsed::Annotated,
         ),
         (json!([skipped]), RolesUsed::Annotated),
-        (json!([associated]), RolesUsed::PodIdentityOnly),
-        (json!([associated, skipped]), RolesUsed::PodIdentityOnly),
         (json!([associated, plain]), RolesUsed::Annotated),
         (
             json!([associated, app(identity(OTHER, TOKEN_FILE))]),
@@ -836,6 +834,29 @@ fn the_roles_that_a_pod_uses_are_those_that_its_containers_assume_with_our_token
             used,
             "{containers}"
         );
+    }
+}
+
+#[test]
+fn a_pod_of_nothing_but_associations_is_ekss() {
+    let uri = |name: &str| json!({"name": name, "env": [env("AWS_CONTAINER_CREDENTIALS_FULL_URI", "http://169.254.170.23/")]});
+    let plain = |name: &str| json!({"name": name});
+    for (containers, only) in [
+        (json!([]), false),
+        (json!([uri("a")]), true),
+        (json!([uri("a"), uri("b")]), true),
+        (json!([uri("a"), plain("skipped")]), true),
+        (json!([plain("skipped")]), false),
+        (json!([uri("a"), plain("b")]), false),
+        (json!([plain("a")]), false),
+    ] {
+        let text = json!({
+            "metadata": {"annotations": {"eks.amazonaws.com/skip-containers": "skipped"}},
+            "spec": {"containers": containers},
+        })
+        .to_string();
+        let pod: PodView<'_> = serde_json::from_str(&text).unwrap();
+        assert_eq!(has_pod_identity_only(&webhook().rules, &pod), only, "{containers}");
     }
 }
 

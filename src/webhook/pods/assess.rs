@@ -38,7 +38,6 @@ impl Admission {
         let (annotated, own) = match inject::roles_used(&self.settings.rules, case.pod, request, settings) {
             RolesUsed::Annotated => (true, Vec::new()),
             RolesUsed::Several { annotated, own } => (annotated, own),
-            RolesUsed::PodIdentityOnly => return Assessment::untouched(Action::PodIdentity),
         };
         let identity = self.web_identity(case, request);
         let mut worst = None;

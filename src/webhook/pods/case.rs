@@ -47,7 +47,7 @@ impl Case<'_> {
             audience: assessment.audience.as_ref(),
             verdict: assessment.decision.verdict,
             cause: assessment.decision.cause,
-            mode: self.mode,
+            mode: Some(self.mode),
             action: assessment.action,
             policy_age: assessment.policy_read_at.map(|at| at.elapsed()),
             dry_run: request.is_dry_run(),

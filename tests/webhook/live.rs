@@ -28,6 +28,15 @@ async fn cluster() -> (FakeApi, Folder, Program) {
     (api, folder, program)
 }
 
+/// Waits until the watch has told of so many ServiceAccounts with a role.
+async fn roles_known(program: &Program, count: usize) {
+    eventually("the watch", || async {
+        let known = program.metric("rolegate_service_accounts{state=\"with-role\"}").await?;
+        (known as usize >= count).then_some(())
+    })
+    .await;
+}
+
 fn was_injected(response: &Value) -> bool {
     response["allowed"] == true && response.get("patch").is_some()
 }
@@ -53,11 +62,7 @@ async fn a_thousand_service_accounts_whose_role_changed_right_before() {
     for number in 0..FOLLOWED {
         api.put_account("jobs", &format!("sa-{number}"), &[STRANGER]);
     }
-    eventually("the watch", || async {
-        let known = program.metric("rolegate_service_accounts{state=\"with-role\"}").await?;
-        (known as usize >= FOLLOWED).then_some(())
-    })
-    .await;
+    roles_known(&program, FOLLOWED).await;
     api.hold_events();
     for number in 0..FOLLOWED {
         let name = format!("sa-{number}");
@@ -74,13 +79,7 @@ async fn without_an_api_server_nothing_is_admitted_unmutated() {
     let (api, _folder, program) = cluster().await;
     api.put_account("jobs", "known", &[ROLE]);
     api.put_account("jobs", "plain", &[]);
-    eventually("the watch", || async {
-        program
-            .metric("rolegate_service_accounts{state=\"with-role\"}")
-            .await
-            .filter(|known| *known >= 1.0)
-    })
-    .await;
+    roles_known(&program, 1).await;
     api.stop();
     for name in ["unheard-of", "plain"] {
         let body = creation(&job_pod("jobs", name)).to_string();
@@ -115,13 +114,7 @@ async fn without_an_api_server_nothing_is_admitted_unmutated() {
 async fn a_refusal_needs_an_api_server() {
     let (api, _folder, program) = cluster().await;
     api.put_account("jobs", "stranger", &[STRANGER]);
-    eventually("the watch", || async {
-        program
-            .metric("rolegate_service_accounts{state=\"with-role\"}")
-            .await
-            .filter(|known| *known >= 1.0)
-    })
-    .await;
+    roles_known(&program, 1).await;
     let refused = creation(&job_pod("jobs", "stranger"));
     assert_eq!(program.review("/mutate/enforce", &refused).await["allowed"], false);
     api.stop();
@@ -155,13 +148,7 @@ async fn a_broken_watch_is_said_once_and_found_again() {
     tokio::time::sleep(Duration::from_secs(2)).await;
     api.restart().await;
     api.put_account("jobs", "later", &[ROLE]);
-    eventually("the watch", || async {
-        program
-            .metric("rolegate_service_accounts{state=\"with-role\"}")
-            .await
-            .filter(|known| *known >= 1.0)
-    })
-    .await;
+    roles_known(&program, 1).await;
     let said: Vec<String> = program.log_lines("WARN");
     assert!(said.len() <= 2, "said at each change, not at each try: {said:#?}");
 }

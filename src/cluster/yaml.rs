@@ -35,6 +35,10 @@ pub(crate) struct Wrong {
 /// build: more than the 2 MB that a thread has by default.
 const STACK_BYTES: usize = 16 << 20;
 
+/// How much may stand behind anchors. Manifests hardly use them; nine lines of aliases that name each other nine times cost
+/// seconds before the parser's own limit, a million, is reached.
+const ANCHOR_EVENTS: usize = 20_000;
+
 /// The documents of a text.
 pub(crate) fn documents(text: &str) -> Result<Vec<Node>, Wrong> {
     let cannot = |why: String| Wrong {
@@ -57,6 +61,7 @@ fn parse(text: &str) -> Result<Vec<Node>, Wrong> {
         // The text is a file of the operator's: `kubectl get serviceaccounts -A -o yaml` of a large cluster is a legitimate
         // one. What a small text could blow up by aliases, and the depth, stay bounded.
         budget: serde_saphyr::budget! {
+            max_recorded_anchor_events: ANCHOR_EVENTS,
             max_events: usize::MAX,
             max_nodes: usize::MAX,
             max_documents: usize::MAX,
@@ -228,6 +233,23 @@ impl<'de> Visitor<'de> for AnyValue {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn aliases_that_multiply_are_an_error_and_a_few_are_not() {
+        let mut text = "a: &a [x, x, x, x, x, x, x, x, x]\n".to_owned();
+        for (name, before) in [("b", "a"), ("c", "b"), ("d", "c"), ("e", "d"), ("f", "e"), ("g", "f")] {
+            let nine = vec![format!("*{before}"); 9].join(", ");
+            text.push_str(&format!("{name}: &{name} [{nine}]\n"));
+        }
+        assert!(
+            documents(&text)
+                .unwrap_err()
+                .message
+                .contains("too large or too complex")
+        );
+        let few = "a: &a {x: y}\nb: *a\nc: *a\n";
+        assert_eq!(documents(few).unwrap().len(), 1);
+    }
 
     #[test]
     fn every_value_knows_its_line() {

@@ -105,3 +105,25 @@ async fn what_is_no_workload_is_a_bad_request() {
     assert_eq!(status, 400, "{json}");
     assert!(json["message"].as_str().unwrap().contains("Secret"), "{json}");
 }
+
+#[tokio::test]
+async fn advice_is_written_to_the_audit_log() {
+    let folder = folder();
+    let audit = folder.path().join("audit.log");
+    let mut program = Program::serve(&folder, &["--audit-log", audit.to_str().unwrap(), "--drain", "0s"]);
+    for review in workloads("stranger") {
+        program.review("/validate/workloads", &review).await;
+    }
+    program.signal("TERM");
+    program.wait();
+    let text = std::fs::read_to_string(&audit).unwrap();
+    let lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(lines.len(), 5, "{text}");
+    for line in lines {
+        assert_eq!(
+            (&line["serviceAccount"], &line["cause"]),
+            (&json!("stranger"), &json!("wrong-subject"))
+        );
+        assert_eq!((&line["mode"], &line["action"]), (&Value::Null, &json!("none")));
+    }
+}

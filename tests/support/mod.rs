@@ -10,3 +10,4 @@
 )]
 
 pub mod fake_api;
+pub mod tools;

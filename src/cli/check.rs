@@ -1,7 +1,7 @@
 //! `rolegate check`: judges one web identity, or a stream of them.
 
 mod batch;
-mod report;
+pub(crate) mod report;
 
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
@@ -207,7 +207,7 @@ fn from_sources(
     })
 }
 
-fn judged(
+pub(crate) fn judged(
     report: Report,
     policy: &Policy,
     role_tags: Option<&[(String, String)]>,

@@ -3,6 +3,7 @@
 //! What is common to all commands is here: the list of commands, the environment variable of every flag, the words of an
 //! error, the exit code.
 
+mod audit;
 mod certs;
 mod check;
 mod completions;
@@ -51,6 +52,8 @@ enum Subcommands {
     Serve(Box<serve::ServeArgs>),
     /// Judge whether a role's trust policy lets a ServiceAccount in
     Check(Box<check::CheckArgs>),
+    /// Judge every annotated ServiceAccount of a cluster or a directory
+    Audit(Box<audit::AuditArgs>),
     /// Print the trust policy that is right, or merge it into one that exists
     TrustPolicy(trust_policy::TrustPolicyArgs),
     /// Issue a CA and a serving certificate for development
@@ -97,6 +100,7 @@ pub fn run() -> ExitCode {
     let exit = match cli.command {
         Subcommands::Serve(args) => serve::run(&args),
         Subcommands::Check(args) => check::run(*args),
+        Subcommands::Audit(args) => audit::run(*args),
         Subcommands::TrustPolicy(args) => trust_policy::run(args),
         Subcommands::Certs(args) => certs::run(args),
         Subcommands::Demo(args) => demo::run(args),

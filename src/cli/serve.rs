@@ -500,7 +500,7 @@ fn listen_address(text: &str) -> Result<SocketAddr, String> {
         .map_err(|_| "expected an IP address and a port, such as 0.0.0.0:8443, [::]:8443 or :8443".to_owned())
 }
 
-fn annotation_prefix(text: &str) -> Result<AnnotationPrefix, String> {
+pub(crate) fn annotation_prefix(text: &str) -> Result<AnnotationPrefix, String> {
     let name = text.strip_suffix('/').unwrap_or(text);
     if values::is_dns_subdomain(name) {
         Ok(AnnotationPrefix(format!("{name}/")))

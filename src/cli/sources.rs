@@ -1,8 +1,10 @@
 //! The role sources that `--role-source` names.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::stream::{self, StreamExt as _};
 use tokio::time::Instant;
 
 use super::serve::RoleSourceSpec;
@@ -63,4 +65,29 @@ pub(crate) fn read(specs: &[RoleSourceSpec], role: &RoleArn) -> Result<Entry, St
         let deadline = Instant::now().checked_add(PATIENCE).unwrap_or_else(Instant::now);
         Ok(Book::new(sources, settings).entry(role, deadline).await)
     })
+}
+
+/// How many roles are read at once: a source over the network limits itself, and files need no more.
+const READS_AT_ONCE: usize = 16;
+
+/// Reads these roles through the sources, each once.
+///
+/// # Errors
+/// As [`read`].
+pub(crate) async fn read_all(specs: &[RoleSourceSpec], roles: &[RoleArn]) -> Result<HashMap<RoleArn, Entry>, String> {
+    let settings = BookSettings {
+        ttl: PATIENCE,
+        max_stale: PATIENCE,
+        read_timeout: PATIENCE,
+        capacity: roles.len().max(1),
+    };
+    let book = Book::new(open(specs)?, settings);
+    let reads = stream::iter(roles).map(|role| {
+        let book = &book;
+        async move {
+            let deadline = Instant::now().checked_add(PATIENCE).unwrap_or_else(Instant::now);
+            (role.clone(), book.entry(role, deadline).await)
+        }
+    });
+    Ok(reads.buffer_unordered(READS_AT_ONCE).collect().await)
 }

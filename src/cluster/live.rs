@@ -10,8 +10,8 @@ use std::time::Duration;
 use k8s_openapi::api::core::v1::ServiceAccount;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Resource;
-use kube::api::Api;
-use kube::core::NamespaceResourceScope;
+use kube::api::{Api, ListParams};
+use kube::core::{NamespaceResourceScope, PartialObjectMeta};
 use serde::{Deserialize, Deserializer};
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -161,6 +161,47 @@ impl LiveServiceAccounts {
     /// Calls `each` for every distinct role.
     pub fn for_each_role(&self, each: &mut dyn FnMut(&RoleArn)) {
         self.table.for_each_role(each);
+    }
+}
+
+/// ServiceAccounts a page of [`list`]: what the API server's own clients ask for.
+const PAGE: u32 = 500;
+
+/// Lists the ServiceAccounts of a namespace, or of all, once: `each` is called for those whose annotations concern rolegate,
+/// with namespace and name.
+///
+/// # Errors
+/// One line: what the API server answered, and the right that is missing.
+pub async fn list(
+    client: &kube::Client,
+    rules: &AnnotationRules,
+    namespace: Option<&str>,
+    each: &mut (dyn FnMut(&str, &str, &ServiceAccountIdentity) + Send),
+) -> Result<(), String> {
+    let api: Api<Account> = match namespace {
+        Some(namespace) => Api::namespaced(client.clone(), namespace),
+        None => Api::all(client.clone()),
+    };
+    let mut page = ListParams::default().limit(PAGE);
+    loop {
+        let listed = api.list_metadata(&page).await.map_err(|error| {
+            let hint = match &error {
+                kube::Error::Api(status) if status.code == 403 => "; this needs `list` on serviceaccounts",
+                _ => "",
+            };
+            format!("cannot list ServiceAccounts: {}{hint}", api_error::one_line(&error))
+        })?;
+        for PartialObjectMeta { metadata, .. } in &listed.items {
+            if let (Some(namespace), Some(name), Some(identity)) =
+                (&metadata.namespace, &metadata.name, identity(rules, metadata))
+            {
+                each(namespace, name, &identity);
+            }
+        }
+        match listed.metadata.continue_.filter(|token| !token.is_empty()) {
+            Some(token) => page.continue_token = Some(token),
+            None => return Ok(()),
+        }
     }
 }
 

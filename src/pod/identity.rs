@@ -164,6 +164,12 @@ impl ServiceAccountIdentity {
         self.rare.as_ref()?.malformed.as_ref()
     }
 
+    /// A key that was probably meant to be the role annotation's, while no role is asked for.
+    #[must_use]
+    pub fn look_alike(&self) -> Option<&str> {
+        self.rare.as_ref()?.look_alike.as_deref()
+    }
+
     /// The audience, when the ServiceAccount names its own.
     #[must_use]
     pub fn audience(&self) -> Option<&Audience> {

@@ -9,6 +9,7 @@
     reason = "tests say what they expect by panicking"
 )]
 
+mod audit;
 mod batch;
 mod certs;
 mod check;

@@ -1,4 +1,4 @@
-//! The keywords of JSON Schema that `docs/reference/check.schema.json` uses, no more.
+//! The keywords of JSON Schema that `docs/reference/{check,audit}.schema.json` use, no more.
 
 use serde_json::Value;
 
@@ -6,11 +6,19 @@ pub(crate) fn check_schema() -> Value {
     serde_json::from_str(include_str!("../../docs/reference/check.schema.json")).unwrap()
 }
 
+pub(crate) fn audit_schema() -> Value {
+    serde_json::from_str(include_str!("../../docs/reference/audit.schema.json")).unwrap()
+}
+
 /// Where a value breaks a definition of the schema; empty when it does not.
 pub(crate) fn faults(definition: &str, value: &Value) -> Vec<String> {
-    let schema = check_schema();
+    faults_in(&check_schema(), definition, value)
+}
+
+/// The same of another schema.
+pub(crate) fn faults_in(schema: &Value, definition: &str, value: &Value) -> Vec<String> {
     let mut faults = Vec::new();
-    visit(&schema, &schema["$defs"][definition], value, definition, &mut faults);
+    visit(schema, &schema["$defs"][definition], value, definition, &mut faults);
     faults
 }
 

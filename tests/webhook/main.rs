@@ -11,6 +11,7 @@
 )]
 
 mod answers;
+mod audit;
 mod bad_input;
 #[allow(dead_code, reason = "this suite needs a part of it")]
 #[path = "../support/fake_api.rs"]

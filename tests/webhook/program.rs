@@ -333,7 +333,8 @@ pub async fn eventually<T, F: Future<Output = Option<T>>>(what: &str, mut ask: i
     }
 }
 
-fn kubeconfig(api_server: &str) -> String {
+/// A kubeconfig for an API server that asks for no credentials.
+pub fn kubeconfig(api_server: &str) -> String {
     format!(
         "apiVersion: v1\nkind: Config\ncurrent-context: test\nclusters:\n- name: test\n  cluster:\n    server: {api_server}\n\
          users:\n- name: test\n  user: {{}}\ncontexts:\n- name: test\n  context:\n    cluster: test\n    user: test\n"

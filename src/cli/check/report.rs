@@ -1,6 +1,6 @@
 //! What `check` says of one web identity, for programs and for people.
 
-use std::fmt::Write as _;
+use std::fmt::{self, Write as _};
 
 use serde::Serialize;
 
@@ -12,7 +12,7 @@ use crate::pod::escape_control;
 /// One judgement. Its JSON is documented in `docs/reference/check.md`.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Report {
+pub(crate) struct Report {
     verdict: &'static str,
     cause: Option<&'static str>,
     reason: String,
@@ -32,9 +32,15 @@ pub(super) struct Report {
 
 /// Something too wide in the policy.
 #[derive(Debug, Serialize)]
-pub(super) struct LintReport {
+pub(crate) struct LintReport {
     code: &'static str,
     message: String,
+}
+
+impl fmt::Display for LintReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ({})", self.message, self.code)
+    }
 }
 
 impl From<Lint> for LintReport {
@@ -44,7 +50,15 @@ impl From<Lint> for LintReport {
 }
 
 impl Report {
-    pub(super) fn about(role: &RoleArn, identity: &WebIdentity) -> Self {
+    pub(crate) fn about(role: &RoleArn, identity: &WebIdentity) -> Self {
+        Self {
+            fix: trust_policy_command(role, identity),
+            ..Self::of(role.to_string(), identity)
+        }
+    }
+
+    /// Nothing is known yet.
+    fn of(role_arn: String, identity: &WebIdentity) -> Self {
         Self {
             verdict: Verdict::Unknown.as_str(),
             cause: None,
@@ -52,24 +66,24 @@ impl Report {
             hint: None,
             undecided_keys: Vec::new(),
             lints: Vec::new(),
-            role_arn: role.to_string(),
+            role_arn,
             issuer: identity.issuer.as_str().to_owned(),
             subject: identity.subject.as_str().to_owned(),
             audience: identity.audience.as_str().to_owned(),
             policy_from: None,
-            fix: trust_policy_command(role, identity),
+            fix: None,
             exit: Exit::Unclear,
         }
     }
 
-    pub(super) fn with_policy_from(self, origin: String) -> Self {
+    pub(crate) fn with_policy_from(self, origin: String) -> Self {
         Self {
             policy_from: Some(origin),
             ..self
         }
     }
 
-    pub(super) fn unknown(self, reason: &str) -> Self {
+    pub(crate) fn unknown(self, reason: &str) -> Self {
         Self {
             reason: reason.to_owned(),
             fix: None,
@@ -77,7 +91,7 @@ impl Report {
         }
     }
 
-    pub(super) fn no_such_role(self, hint: Option<&str>) -> Self {
+    pub(crate) fn no_such_role(self, hint: Option<&str>) -> Self {
         Self {
             verdict: Verdict::NotTrusted.as_str(),
             cause: Some(Cause::RoleNotFound.as_str()),
@@ -89,7 +103,7 @@ impl Report {
         }
     }
 
-    pub(super) fn malformed(self, error: &str) -> Self {
+    pub(crate) fn malformed(self, error: &str) -> Self {
         let reason = format!("IAM would not store this policy: {error}");
         Self {
             verdict: super::batch::MALFORMED,
@@ -98,7 +112,7 @@ impl Report {
         }
     }
 
-    pub(super) fn judged(self, judgement: Judgement, lints: Vec<LintReport>) -> Self {
+    pub(crate) fn judged(self, judgement: Judgement, lints: Vec<LintReport>) -> Self {
         let Judgement { verdict, explanation } = judgement;
         let exit = match verdict {
             Verdict::Trusted => Exit::Yes,
@@ -125,12 +139,73 @@ impl Report {
         }
     }
 
-    pub(super) fn exit(&self) -> Exit {
+    /// The role annotation is there and names no role.
+    pub(crate) fn malformed_annotation(
+        value: &str,
+        identity: &WebIdentity,
+        key: &str,
+        error: &str,
+        annotate: String,
+    ) -> Self {
+        Self {
+            verdict: super::batch::MALFORMED,
+            cause: Some(Cause::MalformedAnnotation.as_str()),
+            reason: format!("{} is no role ARN: {error}", escape_control(key)),
+            fix: Some(annotate),
+            exit: Exit::No,
+            ..Self::of(escape_control(value).into_owned(), identity)
+        }
+    }
+
+    /// Only a key that was probably meant to be the role annotation is there.
+    pub(crate) fn look_alike(identity: &WebIdentity, key: &str, prefix: &str, annotate: String) -> Self {
+        Self {
+            verdict: super::batch::MALFORMED,
+            cause: Some(Cause::NoRole.as_str()),
+            reason: format!(
+                "the annotation {} gives no role; {prefix}role-arn would",
+                escape_control(key)
+            ),
+            fix: Some(annotate),
+            exit: Exit::No,
+            ..Self::of(String::new(), identity)
+        }
+    }
+
+    pub(crate) const fn exit(&self) -> Exit {
         self.exit
     }
 
+    pub(crate) const fn word(&self) -> &'static str {
+        self.verdict
+    }
+
+    pub(crate) const fn cause(&self) -> Option<&'static str> {
+        self.cause
+    }
+
+    pub(crate) fn role(&self) -> &str {
+        &self.role_arn
+    }
+
+    pub(crate) fn reason(&self) -> &str {
+        &self.reason
+    }
+
+    pub(crate) fn hint(&self) -> Option<&str> {
+        self.hint.as_deref()
+    }
+
+    pub(crate) fn fix(&self) -> Option<&str> {
+        self.fix.as_deref()
+    }
+
+    pub(crate) fn lints(&self) -> &[LintReport] {
+        &self.lints
+    }
+
     /// For people: the verdict first, then the words, then what was judged.
-    pub(super) fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         let (style, sign, word) = match self.verdict {
             "trusted" => (GOOD, "✓", "trusted"),
             "not-trusted" => (BAD, "✗", "not trusted"),
@@ -147,13 +222,7 @@ impl Report {
             let _ = writeln!(text, "  {hint}");
         }
         for lint in &self.lints {
-            let _ = writeln!(
-                text,
-                "  {} {} ({})",
-                Styled(DOUBT, "too wide:"),
-                lint.message,
-                lint.code
-            );
+            let _ = writeln!(text, "  {} {lint}", Styled(DOUBT, "too wide:"));
         }
         text.push('\n');
         let mut rows = vec![

@@ -1,0 +1,138 @@
+//! `rolegate audit` of a directory; of a cluster it is in `tests/webhook/audit.rs`, where there is an API server.
+
+use std::fs;
+use std::path::Path;
+
+use insta::assert_snapshot;
+use serde_json::{Value, json};
+
+use super::schema::{audit_schema, faults_in};
+use super::{ISSUER, Ran, right_policy, rolegate};
+
+const EXAMPLE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/standalone");
+
+fn audit(directory: &Path, more: &[&str]) -> Ran {
+    let directory = directory.to_str().unwrap();
+    rolegate(&[&["audit", "--standalone", directory, "--issuer", ISSUER], more].concat())
+}
+
+fn json(ran: &Ran) -> Value {
+    serde_json::from_str(&ran.out).unwrap_or_else(|error| panic!("{error}: {}{}", ran.out, ran.err))
+}
+
+/// A directory with these ServiceAccounts of namespace `jobs`, each with an annotation, and the role `job` that trusts
+/// `jobs/default`.
+fn directory(accounts: &[(&str, &str, &str)]) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    let manifests = accounts.iter().map(|(name, key, value)| {
+        format!(
+            "apiVersion: v1\nkind: ServiceAccount\nmetadata:\n  name: {name}\n  namespace: jobs\n  annotations:\n    {key}: {value:?}\n---\n"
+        )
+    });
+    fs::write(folder.path().join("accounts.yaml"), manifests.collect::<String>()).unwrap();
+    fs::create_dir_all(folder.path().join("roles/111122223333")).unwrap();
+    fs::write(folder.path().join("roles/111122223333/job.json"), right_policy()).unwrap();
+    folder
+}
+
+const ROLE_KEY: &str = "eks.amazonaws.com/role-arn";
+const JOB: &str = "arn:aws:iam::111122223333:role/job";
+
+#[test]
+fn what_people_read() {
+    let ran = audit(Path::new(EXAMPLE), &[]);
+    assert_eq!((ran.code, &*ran.err), (1, ""));
+    assert_snapshot!(ran.out);
+}
+
+#[test]
+fn programs_get_every_account_with_its_fix() {
+    let ran = audit(Path::new(EXAMPLE), &["--output", "json"]);
+    let report = json(&ran);
+    assert_eq!(faults_in(&audit_schema(), "audit", &report), [""; 0]);
+    assert_eq!(
+        report["summary"],
+        json!({"serviceAccounts": 7, "findings": 4, "unclear": 1, "trusted": 2, "tooWide": 1})
+    );
+    for row in report["serviceAccounts"].as_array().unwrap() {
+        let is_finding = row["verdict"] == "not-trusted";
+        assert_eq!(is_finding, row["fix"].is_string(), "{row:#}");
+        assert_eq!(is_finding, row["cause"].is_string(), "{row:#}");
+    }
+    let yaml = audit(Path::new(EXAMPLE), &["--output", "yaml"]).out;
+    assert_eq!(serde_saphyr::from_str::<Value>(&yaml).unwrap(), report);
+}
+
+#[test]
+fn the_exit_code_is_the_worst_rows() {
+    for (accounts, code) in [
+        (vec![], 0),
+        (vec![("default", ROLE_KEY, JOB)], 0),
+        (vec![("default", "example.com/team", "blue")], 0),
+        (vec![("default", ROLE_KEY, JOB), ("other", ROLE_KEY, JOB)], 1),
+        (vec![("default", ROLE_KEY, "arn:aws:iam::111122223333:role/none")], 1),
+        (vec![("default", ROLE_KEY, "job")], 1),
+        (vec![("default", "eks.amazonaws.com/role_arn", JOB)], 1),
+    ] {
+        let folder = directory(&accounts);
+        let ran = audit(folder.path(), &[]);
+        assert_eq!(ran.code, code, "{accounts:?}\n{}{}", ran.out, ran.err);
+    }
+    let folder = directory(&[("default", ROLE_KEY, JOB)]);
+    fs::write(folder.path().join("roles/111122223333/job.json"), "{\"Version\": 1}").unwrap();
+    let ran = audit(folder.path(), &["-o", "json"]);
+    assert_eq!(
+        (ran.code, &json(&ran)["serviceAccounts"][0]["verdict"]),
+        (2, &json!("malformed"))
+    );
+}
+
+#[test]
+fn what_an_annotation_says_wrong_is_told() {
+    let folder = directory(&[
+        ("typo", ROLE_KEY, "arn:aws:iam:111122223333:role/job"),
+        ("alike", "eks.amazonaws.com/role_arn", JOB),
+    ]);
+    let ran = audit(folder.path(), &[]);
+    assert_snapshot!(ran.out);
+    let report = json(&audit(folder.path(), &["-o", "json"]));
+    assert_eq!(faults_in(&audit_schema(), "audit", &report), [""; 0]);
+}
+
+#[test]
+fn an_accounts_own_audience_is_judged() {
+    let folder = directory(&[("default", ROLE_KEY, JOB)]);
+    let manifest = folder.path().join("accounts.yaml");
+    let text = fs::read_to_string(&manifest).unwrap();
+    fs::write(
+        &manifest,
+        text.replace("---", "    eks.amazonaws.com/audience: example.com\n---"),
+    )
+    .unwrap();
+    let row = &json(&audit(folder.path(), &["-o", "json"]))["serviceAccounts"][0];
+    assert_eq!(
+        (&row["cause"], &row["audience"]),
+        (&json!("wrong-audience"), &json!("example.com"))
+    );
+}
+
+#[test]
+fn namespaces_are_chosen_and_bare_names_composed() {
+    let folder = directory(&[("default", ROLE_KEY, "job")]);
+    assert_eq!(audit(folder.path(), &["--aws-account-id", "111122223333"]).code, 0);
+    assert_eq!(
+        audit(folder.path(), &["--namespace", "elsewhere"]).out,
+        "no ServiceAccount asks for a role\n"
+    );
+    assert_eq!(audit(folder.path(), &["--namespace", "elsewhere,jobs"]).code, 1);
+}
+
+#[test]
+fn what_is_missing_is_named() {
+    let ran = rolegate(&["audit", "--standalone", EXAMPLE]);
+    assert_eq!(ran.code, 2);
+    assert!(ran.err.contains("--issuer"), "{}", ran.err);
+    let ran = audit(Path::new("/nonexistent"), &[]);
+    assert_eq!(ran.code, 2);
+    assert!(ran.err.contains("/nonexistent"), "{}", ran.err);
+}

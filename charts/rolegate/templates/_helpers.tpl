@@ -1,0 +1,93 @@
+{{- define "rolegate.name" -}}
+{{- default .Chart.Name .Values.nameOverride | trunc 63 | trimSuffix "-" -}}
+{{- end -}}
+
+{{/* Room is left for the longest suffix that a name gets. */}}
+{{- define "rolegate.fullname" -}}
+{{- if .Values.fullnameOverride -}}
+{{- .Values.fullnameOverride | trunc 50 | trimSuffix "-" -}}
+{{- else -}}
+{{- $name := include "rolegate.name" . -}}
+{{- if contains $name .Release.Name -}}
+{{- .Release.Name | trunc 50 | trimSuffix "-" -}}
+{{- else -}}
+{{- printf "%s-%s" .Release.Name $name | trunc 50 | trimSuffix "-" -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "rolegate.selectorLabels" -}}
+app.kubernetes.io/name: {{ include "rolegate.name" . }}
+app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end -}}
+
+{{- define "rolegate.labels" -}}
+{{ include "rolegate.selectorLabels" . }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-" }}
+{{- with .Values.commonLabels }}
+{{ toYaml . }}
+{{- end }}
+{{- end -}}
+
+{{- define "rolegate.serviceAccountName" -}}
+{{- if .Values.serviceAccount.create -}}
+{{- default (include "rolegate.fullname" .) .Values.serviceAccount.name -}}
+{{- else -}}
+{{- default "default" .Values.serviceAccount.name -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "rolegate.image" -}}
+{{- if .Values.image.digest -}}
+{{- printf "%s@%s" .Values.image.repository .Values.image.digest -}}
+{{- else -}}
+{{- printf "%s:%s" .Values.image.repository (default .Chart.AppVersion .Values.image.tag) -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "rolegate.secretName" -}}
+{{- if and (eq .Values.certificates.mode "secret") (not .Values.certificates.secretName) -}}
+{{- fail "certificates.mode=secret needs certificates.secretName: a Secret in the release's namespace with the keys tls.crt, tls.key and ca.crt" -}}
+{{- end -}}
+{{- default (printf "%s-tls" (include "rolegate.fullname" .)) .Values.certificates.secretName -}}
+{{- end -}}
+
+{{/* Whether rolegate itself writes caBundle: "true" or empty. In mode cert-manager its cainjector does. */}}
+{{- define "rolegate.writesCaBundle" -}}
+{{- if ne .Values.certificates.mode "cert-manager" -}}true{{- end -}}
+{{- end -}}
+
+{{/* Whether there is a MutatingWebhookConfiguration: "true" or empty. */}}
+{{- define "rolegate.mutates" -}}
+{{- if .Values.inject -}}true{{- end -}}
+{{- end -}}
+
+{{/* Whether there is a ValidatingWebhookConfiguration: "true" or empty. */}}
+{{- define "rolegate.validates" -}}
+{{- if or (not .Values.inject) .Values.workloadWarnings -}}true{{- end -}}
+{{- end -}}
+
+{{/* `off` without quotes is a boolean in YAML. */}}
+{{- define "rolegate.requireRole" -}}
+{{- if kindIs "bool" .Values.requireRole -}}off{{- else -}}{{- .Values.requireRole -}}{{- end -}}
+{{- end -}}
+
+{{/* The role sources, in the order in which they are asked, as a JSON list. */}}
+{{- define "rolegate.roleSources" -}}
+{{- $sources := .Values.roleSources -}}
+{{- if .Values.roleFiles.configMap -}}
+{{- $sources = append $sources "files=/etc/rolegate/roles" | uniq -}}
+{{- end -}}
+{{- if not $sources -}}
+{{- fail "there is no source of trust policies: name one in roleSources, or a ConfigMap in roleFiles.configMap" -}}
+{{- end -}}
+{{- toJson $sources -}}
+{{- end -}}
+
+{{- define "rolegate.subject" -}}
+- kind: ServiceAccount
+  name: {{ include "rolegate.serviceAccountName" . }}
+  namespace: {{ .Release.Namespace }}
+{{- end -}}

@@ -1,0 +1,115 @@
+{{/*
+Which namespaces an entry is for. kube-system and the release's own namespace are in none: a gate must not stop what it stands on.
+Parameters: `root`, and `expressions`, the label expressions as a list.
+*/}}
+{{- define "rolegate.namespaceSelector" -}}
+namespaceSelector:
+  matchExpressions:
+    {{- toYaml .expressions | nindent 4 }}
+    - key: kubernetes.io/metadata.name
+      operator: NotIn
+      values: {{ list "kube-system" .root.Release.Namespace | uniq | toJson }}
+{{- end -}}
+
+{{- define "rolegate.clientConfig" -}}
+clientConfig:
+  service:
+    name: {{ include "rolegate.fullname" .root }}
+    namespace: {{ .root.Release.Namespace }}
+    path: {{ .path }}
+    port: 443
+{{- end -}}
+
+{{/*
+The ways in which a namespace becomes gated, as a JSON list of `{name, mode, expressions}`: one a mode by the label, one for labels
+that hold no mode, and one for the list of names. The latter leaves out namespaces with the label, else their pods would be sent
+twice.
+*/}}
+{{- define "rolegate.gates" -}}
+{{- $modes := list "enforce" "warn" "audit" -}}
+{{- $label := "rolegate.io/gate" -}}
+{{- $gates := list -}}
+{{- range $modes -}}
+{{- $gates = append $gates (dict "name" . "mode" . "expressions" (list (dict "key" $label "operator" "In" "values" (list .)))) -}}
+{{- end -}}
+{{- $misspelt := list (dict "key" $label "operator" "Exists") (dict "key" $label "operator" "NotIn" "values" $modes) -}}
+{{- $gates = append $gates (dict "name" "misspelt" "mode" "misspelt" "expressions" $misspelt) -}}
+{{- if .Values.jobNamespaces -}}
+{{- $gates = append $gates (dict "name" "namespaces" "mode" .Values.jobNamespacesMode "expressions" (include "rolegate.named" . | fromJsonArray)) -}}
+{{- end -}}
+{{- toJson $gates -}}
+{{- end -}}
+
+{{/* Selects the namespaces of `jobNamespaces` that do not carry the label, as a JSON list of expressions. */}}
+{{- define "rolegate.named" -}}
+{{- range .Values.jobNamespaces -}}
+{{- if has . (list "kube-system" $.Release.Namespace) -}}
+{{- fail (printf "jobNamespaces: %s cannot be gated: neither kube-system nor the release's own namespace (%s), or nothing could start that rolegate needs to start; remove it from the list" . $.Release.Namespace) -}}
+{{- end -}}
+{{- end -}}
+{{- list (dict "key" "kubernetes.io/metadata.name" "operator" "In" "values" .Values.jobNamespaces) (dict "key" "rolegate.io/gate" "operator" "DoesNotExist") | toJson -}}
+{{- end -}}
+
+{{- define "rolegate.podRules" -}}
+- apiGroups: [""]
+  apiVersions: [v1]
+  operations: [CREATE]
+  resources: [pods]
+  scope: Namespaced
+{{- end -}}
+
+{{- define "rolegate.common" -}}
+matchPolicy: Equivalent
+timeoutSeconds: {{ .Values.timeoutSeconds }}
+admissionReviewVersions: [v1]
+{{- end -}}
+
+{{- define "rolegate.commonMutating" -}}
+sideEffects: NoneOnDryRun
+reinvocationPolicy: IfNeeded
+{{ include "rolegate.common" . }}
+{{- end -}}
+
+{{/*
+Warnings for what makes pods later, and for ServiceAccounts. The conditions leave out what no person waits for: the controllers of
+kube-system, which update these objects all day, and updates that change nothing of the pods. They are written for fields that are
+absent, since a condition that fails would skip the call.
+Parameters: `root`, `name` and `expressions`.
+*/}}
+{{- define "rolegate.workloads" -}}
+- name: {{ .name }}.rolegate.io
+  {{- include "rolegate.clientConfig" (dict "root" .root "path" "/validate/workloads") | nindent 2 }}
+  rules:
+    - apiGroups: [batch]
+      apiVersions: [v1]
+      operations: [CREATE, UPDATE]
+      resources: [jobs, cronjobs]
+      scope: Namespaced
+    - apiGroups: [apps]
+      apiVersions: [v1]
+      operations: [CREATE, UPDATE]
+      resources: [deployments, statefulsets, daemonsets]
+      scope: Namespaced
+    - apiGroups: [""]
+      apiVersions: [v1]
+      operations: [CREATE, UPDATE]
+      resources: [serviceaccounts]
+      scope: Namespaced
+  {{- include "rolegate.namespaceSelector" (dict "root" .root "expressions" .expressions) | nindent 2 }}
+  matchConditions:
+    - name: not-by-a-controller
+      expression: >-
+        !request.?userInfo.?username.orValue("").startsWith("system:serviceaccount:kube-system:")
+        && request.?userInfo.?username.orValue("") != "system:kube-controller-manager"
+    - name: pods-change
+      expression: >-
+        request.operation != "UPDATE" || (
+        request.kind.kind == "ServiceAccount"
+        ? object.?metadata.?annotations.orValue({}) != oldObject.?metadata.?annotations.orValue({})
+        : request.kind.kind == "CronJob"
+        ? object.?spec.?jobTemplate.?spec.?template.orValue({}) != oldObject.?spec.?jobTemplate.?spec.?template.orValue({})
+        : object.?spec.?template.orValue({}) != oldObject.?spec.?template.orValue({}))
+  failurePolicy: Ignore
+  sideEffects: None
+  {{- include "rolegate.common" .root | nindent 2 }}
+{{- end -}}

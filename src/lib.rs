@@ -9,6 +9,7 @@ pub mod cli;
 pub mod cluster;
 pub mod gate;
 pub mod iam;
+pub mod kubernetes;
 pub mod pod;
 pub mod roles;
 pub mod telemetry;

@@ -14,14 +14,15 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Each room with the rooms it may know. `ARCHITECTURE.md` draws the same.
-const ARROWS: [(&str, &[&str]); 9] = [
+const ARROWS: [(&str, &[&str]); 10] = [
     ("iam", &[]),
     ("pod", &["iam"]),
     ("gate", &["iam", "pod"]),
-    ("roles", &["iam"]),
-    ("cluster", &["iam", "pod"]),
-    ("certs", &[]),
-    ("telemetry", &["certs", "cluster", "gate", "iam", "roles"]),
+    ("kubernetes", &["pod"]),
+    ("roles", &["iam", "kubernetes"]),
+    ("cluster", &["iam", "kubernetes", "pod"]),
+    ("certs", &["kubernetes"]),
+    ("telemetry", &["certs", "cluster", "gate", "iam", "kubernetes", "roles"]),
     (
         "webhook",
         &["certs", "cluster", "gate", "iam", "pod", "roles", "telemetry"],
@@ -33,6 +34,7 @@ const ARROWS: [(&str, &[&str]); 9] = [
             "cluster",
             "gate",
             "iam",
+            "kubernetes",
             "pod",
             "roles",
             "telemetry",

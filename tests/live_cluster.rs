@@ -16,8 +16,10 @@ use std::time::Duration;
 
 use futures::future::join_all;
 use rolegate::cluster::identity_map::IdentityMap;
-use rolegate::cluster::live::{LiveServiceAccounts, client};
-use rolegate::cluster::{Counts, Fetched, Stored, WatchTiming, issuer};
+use rolegate::cluster::live::LiveServiceAccounts;
+use rolegate::cluster::{Counts, Fetched, Stored, issuer};
+use rolegate::kubernetes::client;
+use rolegate::kubernetes::watch::WatchTiming;
 use rolegate::pod::identity::AnnotationRules;
 use support::fake_api::{FakeApi, Fault, Watches};
 use tokio::time::{Instant, sleep, timeout};

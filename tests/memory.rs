@@ -20,8 +20,9 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
-use rolegate::cluster::WatchTiming;
-use rolegate::cluster::live::{LiveServiceAccounts, client};
+use rolegate::cluster::live::LiveServiceAccounts;
+use rolegate::kubernetes::client;
+use rolegate::kubernetes::watch::WatchTiming;
 use rolegate::pod::identity::AnnotationRules;
 use support::fake_api::FakeApi;
 

@@ -20,11 +20,12 @@ use crate::certs::issue::{Authority, SubjectName};
 use crate::certs::serving::{ClientCa, Pair, Serving};
 use crate::cluster::container_credentials::ContainerCredentials;
 use crate::cluster::identity_map::IdentityMap;
-use crate::cluster::live::{self, LiveServiceAccounts};
+use crate::cluster::live::LiveServiceAccounts;
 use crate::cluster::manifests::ManifestServiceAccounts;
-use crate::cluster::{ServiceAccounts, WatchTiming, issuer};
+use crate::cluster::{ServiceAccounts, issuer};
 use crate::gate::GateSettings;
 use crate::iam::{Issuer, Partition};
+use crate::kubernetes::{self, watch::WatchTiming};
 use crate::pod::identity::{AnnotationRules, Defaults};
 use crate::pod::inject::{PodIdentitySettings, WebIdentitySettings};
 use crate::roles::{Book, BookSettings, RoleSource};
@@ -285,7 +286,8 @@ async fn live_cluster(args: &ServeArgs, rules: &Arc<AnnotationRules>) -> Result<
             "no cluster to serve ({error}); set KUBECONFIG, run in a pod, or serve a directory with --standalone DIR"
         )
     })?;
-    let client = live::client(&config).map_err(|error| format!("cannot talk to {}: {error}", config.cluster_url))?;
+    let client =
+        kubernetes::client(&config).map_err(|error| format!("cannot talk to {}: {error}", config.cluster_url))?;
     let issuer = match &args.issuer {
         Some(issuer) => issuer.clone(),
         None => issuer::discover(&client, Instant::now() + DISCOVERY)

@@ -18,7 +18,7 @@ use tokio_util::task::TaskTracker;
 
 use super::manifests::ManifestServiceAccounts;
 use super::reload::LastGood;
-use super::watch::{Observer, WatchTiming, keep};
+use crate::kubernetes::watch::{Observer, WatchTiming, keep};
 use crate::pod::escape_control;
 use crate::pod::identity::{AnnotationRules, ServiceAccountIdentity};
 
@@ -36,7 +36,7 @@ pub struct IdentityMap {
 }
 
 impl IdentityMap {
-    /// Starts to watch the ConfigMap, with a client made by [`super::live::client`]. Must be called within a Tokio runtime.
+    /// Starts to watch the ConfigMap, with a client made by [`crate::kubernetes::client`]. Must be called within a Tokio runtime.
     #[must_use]
     pub fn start(
         client: kube::Client,

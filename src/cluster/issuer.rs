@@ -6,8 +6,8 @@ use hyper::Request;
 use serde::Deserialize;
 use tokio::time::{Instant, timeout_at};
 
-use super::api_error;
 use crate::iam::Issuer;
+use crate::kubernetes::api_error;
 use crate::pod::escape_control;
 
 /// Where an API server tells its issuer (Kubernetes, "ServiceAccount issuer discovery"). Every authenticated ServiceAccount

@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 
 use k8s_openapi::api::core::v1::ServiceAccount;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
@@ -20,31 +19,15 @@ use tokio_util::task::TaskTracker;
 
 use super::single_flight::{Answer, SingleFlight};
 use super::table::{ListNumber, Table};
-use super::watch::{Observer, WatchTiming, keep};
-use super::{Counts, Fetched, Stored, api_error, is_dns_label, is_dns_subdomain};
+use super::{Counts, Fetched, Stored, is_dns_label, is_dns_subdomain};
 use crate::iam::RoleArn;
+use crate::kubernetes::api_error;
+use crate::kubernetes::watch::{Observer, WatchTiming, keep};
 use crate::pod::identity::{AnnotationRules, ServiceAccountIdentity};
 
 /// GETs under way at a time. Each takes the API server a few milliseconds, so 64 are some ten thousand a second: more than
 /// an API server admits pods, and few enough not to fill its share for one user when it is slow.
 const CONCURRENT_GETS: usize = 64;
-
-/// How long it may take to connect. A GET has a second or two in all.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
-
-/// A client fit for the admission path: it never tries again on its own, since every request there has a deadline, and
-/// the watch has pauses of its own.
-///
-/// # Errors
-/// When the configuration's certificates or credentials cannot be used.
-pub fn client(config: &kube::Config) -> Result<kube::Client, kube::Error> {
-    let mut config = config.clone();
-    config.default_retry = false;
-    config.connect_timeout = Some(CONNECT_TIMEOUT);
-    // No read timeout: it would count idle time in the pool, and both callers bound their waiting themselves.
-    config.read_timeout = None;
-    kube::Client::try_from(config)
-}
 
 /// ServiceAccounts watched on an API server.
 ///
@@ -63,7 +46,7 @@ pub struct LiveServiceAccounts {
 }
 
 impl LiveServiceAccounts {
-    /// Starts to watch, with a client made by [`client`]. Must be called within a Tokio runtime.
+    /// Starts to watch, with a client made by [`crate::kubernetes::client`]. Must be called within a Tokio runtime.
     #[must_use]
     pub fn start(client: kube::Client, rules: Arc<AnnotationRules>, timing: WatchTiming) -> Self {
         let table = Arc::new(Table::new());

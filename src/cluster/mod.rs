@@ -9,11 +9,9 @@ pub mod issuer;
 pub mod live;
 pub mod manifests;
 
-mod api_error;
 mod reload;
 mod single_flight;
 mod table;
-mod watch;
 mod yaml;
 
 use std::sync::Arc;
@@ -21,7 +19,6 @@ use std::sync::Arc;
 use tokio::time::Instant;
 
 pub use self::reload::RELOAD_INTERVAL;
-pub use self::watch::WatchTiming;
 use crate::pod::identity::ServiceAccountIdentity;
 
 /// What memory holds of a ServiceAccount.

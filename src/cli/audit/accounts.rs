@@ -9,6 +9,7 @@ use tokio::time::Instant;
 use crate::cluster::manifests::ManifestServiceAccounts;
 use crate::cluster::{issuer, live};
 use crate::iam::{Audience, Issuer, RoleArn};
+use crate::kubernetes;
 use crate::pod::identity::{AnnotationRules, ServiceAccountIdentity};
 
 /// How long an API server may take to name its issuer.
@@ -103,7 +104,8 @@ pub(super) async fn of_cluster(
             "no cluster to audit ({error}); set KUBECONFIG, run in a pod, or audit a directory with --standalone DIR"
         )
     })?;
-    let client = live::client(&config).map_err(|error| format!("cannot talk to {}: {error}", config.cluster_url))?;
+    let client =
+        kubernetes::client(&config).map_err(|error| format!("cannot talk to {}: {error}", config.cluster_url))?;
     let issuer = match issuer {
         Some(issuer) => issuer,
         None => issuer::discover(&client, Instant::now() + DISCOVERY)

@@ -1,0 +1,152 @@
+//! kubectl and helm as a person types them, and what they said.
+
+use std::cell::RefCell;
+use std::fmt;
+use std::io::Write as _;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use crate::process::Keeper;
+
+/// kubectl with the administrator's kubeconfig.
+#[derive(Clone, Debug)]
+pub(crate) struct Kubectl {
+    pub(crate) keeper: Arc<Keeper>,
+    pub(crate) program: PathBuf,
+    pub(crate) kubeconfig: PathBuf,
+}
+
+impl Kubectl {
+    pub(crate) fn run(&self, args: &[&str]) -> Said {
+        self.run_with_input(args, "")
+    }
+
+    /// With something on standard input, for `-f -`.
+    pub(crate) fn run_with_input(&self, args: &[&str], input: &str) -> Said {
+        let mut command = self.keeper.command(&self.program);
+        command.env("KUBECONFIG", &self.kubeconfig).args(args);
+        said("kubectl", command, args, input)
+    }
+
+    /// `kubectl apply -f -` of YAML or JSON, one document or many.
+    pub(crate) fn apply(&self, manifests: &str) -> Said {
+        self.run_with_input(&["apply", "-f", "-"], manifests)
+    }
+
+    /// What `kubectl … -o json` prints.
+    #[track_caller]
+    pub(crate) fn json(&self, args: &[&str]) -> Value {
+        self.run(&[args, &["-o", "json"]].concat()).json()
+    }
+}
+
+/// What a command said, and how it ended.
+#[derive(Clone, Debug)]
+pub(crate) struct Said {
+    pub(crate) command: String,
+    /// None when a signal ended it.
+    pub(crate) code: Option<i32>,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
+}
+
+impl Said {
+    pub(crate) fn succeeded(&self) -> bool {
+        self.code == Some(0)
+    }
+
+    /// What it printed; a failure of the test when it failed.
+    #[track_caller]
+    pub(crate) fn ok(self) -> String {
+        assert!(self.succeeded(), "it failed:\n{self}");
+        self.stdout
+    }
+
+    /// What it printed to standard error; a failure of the test when it succeeded.
+    #[track_caller]
+    pub(crate) fn refused(self) -> String {
+        assert!(!self.succeeded(), "it should have failed:\n{self}");
+        self.stderr
+    }
+
+    #[track_caller]
+    pub(crate) fn json(self) -> Value {
+        let text = self.ok();
+        serde_json::from_str(&text).unwrap_or_else(|error| panic!("this is not JSON ({error}):\n{text}"))
+    }
+
+    /// The lines `Warning: …`, without that word.
+    pub(crate) fn warnings(&self) -> Vec<&str> {
+        self.stderr
+            .lines()
+            .filter_map(|line| line.strip_prefix("Warning: "))
+            .collect()
+    }
+}
+
+impl fmt::Display for Said {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            command,
+            code,
+            stdout,
+            stderr,
+        } = self;
+        write!(f, "$ {command}")?;
+        for text in [stdout, stderr].map(|text| text.trim_end()) {
+            if !text.is_empty() {
+                write!(f, "\n{}", shortened(text))?;
+            }
+        }
+        if *code != Some(0) {
+            write!(f, "\n(exit code {code:?})")?;
+        }
+        Ok(())
+    }
+}
+
+/// A whole pod as JSON helps nobody who reads a failure.
+fn shortened(text: &str) -> String {
+    const SHOWN: usize = 3000;
+    match text.char_indices().nth(SHOWN) {
+        Some((end, _)) => format!("{} … ({} bytes)", &text[..end], text.len()),
+        None => text.to_owned(),
+    }
+}
+
+thread_local! {
+    static TRANSCRIPT: RefCell<Vec<String>> = const { RefCell::new(Vec::new()) };
+}
+
+/// What was typed on this thread since the last call.
+pub(crate) fn take_transcript() -> Vec<String> {
+    TRANSCRIPT.take()
+}
+
+/// Runs a command to its end.
+pub(crate) fn said(shown_as: &str, mut command: Command, args: &[&str], input: &str) -> Said {
+    if !input.is_empty() {
+        command.stdin(Stdio::piped());
+    }
+    let mut child = command
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap_or_else(|error| panic!("{shown_as} cannot be started: {error}"));
+    if let Some(mut stdin) = child.stdin.take() {
+        // A command that ends without reading says itself what was wrong.
+        let _ = stdin.write_all(input.as_bytes());
+    }
+    let output = child.wait_with_output().unwrap();
+    let said = Said {
+        command: format!("{shown_as} {}", args.join(" ")),
+        code: output.status.code(),
+        stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+        stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+    };
+    TRANSCRIPT.with_borrow_mut(|transcript| transcript.push(said.to_string()));
+    said
+}

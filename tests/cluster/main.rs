@@ -1,0 +1,67 @@
+//! Stories on a real control plane: etcd, kube-apiserver and kube-controller-manager on loopback, the chart installed by helm,
+//! and the program run as its Deployment says.
+//!
+//! ```console
+//! $ cargo test --test with_control_plane                    # all
+//! $ cargo test --test with_control_plane -- management      # those with that in their names
+//! $ cargo test --test with_control_plane -- --list
+//! ```
+//!
+//! # Writing a story
+//!
+//! A story is a function in a file `stories_*.rs`, registered below under a name that states what holds. It fails by
+//! panicking; what was typed, what was answered and the logs of the webhook are then shown by the harness.
+//!
+//! - `fn(&Cluster)`, registered with `beside_others`: shares the cluster and the default release (`cluster.release()`) with
+//!   other stories at the same time. It works in namespaces of its own: `cluster.namespace("prefix", Gate::Enforce)`, whose
+//!   value deletes it in the end and is the place for `kubectl`, `apply`, `annotate`, `create_pod`, `pod_of_job`.
+//! - `fn(&Alone)`, registered with `alone`: has everything to itself, after the others. `cluster.install(values)` gives a release
+//!   of its own (`upgrade`, `rollback`, `terminate`, `kill`, `start_replica`, `api_link`, `backend` for faults on the way);
+//!   `cluster.control_plane()` restarts the API server and compacts etcd.
+//!
+//! Roles: `namespace.trusted_role(&release, "name", "service-account")` stores one that trusts it; `release.put_role(arn, policy)`
+//! stores any. Waiting: `until` and `until_ok` look again until something is so. Nothing may fail on time alone.
+//!
+//! ```ignore
+//! fn a_job_gets_its_role(cluster: &Cluster) {
+//!     let release = cluster.release();
+//!     let namespace = cluster.namespace("jobs", Gate::Enforce);
+//!     let role = namespace.trusted_role(&release, "reports", "default");
+//!     namespace.annotate("default", &role);
+//!     namespace.kubectl(&["create", "job", "nightly", "--image=example"]).ok();
+//!     assert_eq!(role_of(&namespace.pod_of_job("nightly")), Some(role));
+//! }
+//! ```
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::string_slice,
+    reason = "tests say what they expect by panicking"
+)]
+#![allow(dead_code, reason = "the harness offers what a story may need")]
+
+mod cluster;
+mod control_plane;
+mod egress;
+mod kubectl;
+mod link;
+mod mounts;
+mod process;
+mod release;
+mod replica;
+mod stories;
+mod stories_jobs;
+#[path = "../support/mod.rs"]
+mod support;
+mod wait;
+
+use stories::Stories;
+
+fn main() {
+    let mut stories = Stories::default();
+    stories_jobs::register(&mut stories);
+    stories.tell()
+}

@@ -1,0 +1,201 @@
+//! How stories are registered, run and reported.
+
+use std::cell::RefCell;
+use std::fs;
+use std::panic::{self, AssertUnwindSafe};
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::SystemTime;
+
+use libtest_mimic::{Arguments, Failed, Trial};
+
+use crate::cluster::{Alone, Cluster};
+use crate::kubectl::take_transcript;
+use crate::support::tools::{self, Programs};
+
+/// Lines of each log that a failure shows.
+const SHOWN_LINES: usize = 60;
+
+/// Commands that a failure shows.
+const SHOWN_COMMANDS: usize = 12;
+
+/// Stories at the same time: they wait for controllers more than they compute.
+const AT_ONCE: usize = 4;
+
+/// The stories of a run, in the order in which they are told.
+#[derive(Default)]
+pub(crate) struct Stories {
+    beside: Vec<(&'static str, fn(&Cluster))>,
+    alone: Vec<(&'static str, fn(&Alone<'_>))>,
+}
+
+impl Stories {
+    /// A story that shares the cluster and its release with others at the same time, in a namespace of its own.
+    pub(crate) fn beside_others(&mut self, name: &'static str, story: fn(&Cluster)) {
+        self.beside.push((name, story));
+    }
+
+    /// A story that restarts, kills or installs something: it has the cluster to itself.
+    pub(crate) fn alone(&mut self, name: &'static str, story: fn(&Alone<'_>)) {
+        self.alone.push((name, story));
+    }
+
+    /// Tells those that were asked for, and ends the process.
+    pub(crate) fn tell(self) -> ! {
+        let mut args = Arguments::from_args();
+        args.test_threads.get_or_insert(AT_ONCE);
+        let wanted = !args.list && self.names().any(|name| is_wanted(&args, name));
+        let programs = match wanted.then(tools::control_plane).transpose() {
+            Ok(programs) => programs,
+            Err(missing) => {
+                missing.skip("the stories on a real control plane (tests/cluster)");
+                std::process::exit(0);
+            }
+        };
+        remember_panics();
+        let stage = Arc::new(Stage {
+            programs,
+            cluster: Mutex::new(None),
+            turn: RwLock::new(()),
+        });
+        let conclusion = libtest_mimic::run(&args, self.trials(&stage));
+        stage.end();
+        conclusion.exit()
+    }
+
+    fn names(&self) -> impl Iterator<Item = &'static str> {
+        let beside = self.beside.iter().map(|(name, _)| *name);
+        beside.chain(self.alone.iter().map(|(name, _)| *name))
+    }
+
+    fn trials(self, stage: &Arc<Stage>) -> Vec<Trial> {
+        let beside = self.beside.into_iter().map(|(name, story)| {
+            let stage = Arc::clone(stage);
+            Trial::test(name, move || {
+                let _turn = stage.turn.read().unwrap_or_else(PoisonError::into_inner);
+                stage.tell(|cluster| story(cluster))
+            })
+        });
+        let alone = self.alone.into_iter().map(|(name, story)| {
+            let stage = Arc::clone(stage);
+            Trial::test(name, move || {
+                let _turn = stage.turn.write().unwrap_or_else(PoisonError::into_inner);
+                stage.tell(|cluster| story(&Alone(cluster)))
+            })
+        });
+        beside.chain(alone).collect()
+    }
+}
+
+/// Whether the command line asks for this story.
+fn is_wanted(args: &Arguments, name: &str) -> bool {
+    let matches = |pattern: &str| {
+        if args.exact {
+            name == pattern
+        } else {
+            name.contains(pattern)
+        }
+    };
+    args.filter.as_deref().is_none_or(matches) && !args.skip.iter().any(|skipped| matches(skipped)) && !args.ignored
+}
+
+struct Stage {
+    programs: Option<Programs>,
+    /// Started by the first story; what went wrong then is what the others fail with.
+    cluster: Mutex<Option<Result<Arc<Cluster>, String>>>,
+    /// Shared by stories beside others, taken by one alone.
+    turn: RwLock<()>,
+}
+
+impl Stage {
+    fn tell(&self, story: impl FnOnce(&Cluster)) -> Result<(), Failed> {
+        let cluster = self.cluster()?;
+        let begun = SystemTime::now();
+        take_transcript();
+        match panic::catch_unwind(AssertUnwindSafe(|| story(&cluster))) {
+            Ok(()) => Ok(()),
+            Err(_) => Err(report(&cluster, begun).into()),
+        }
+    }
+
+    fn cluster(&self) -> Result<Arc<Cluster>, String> {
+        let mut cluster = self.cluster.lock().unwrap_or_else(PoisonError::into_inner);
+        let started = cluster.get_or_insert_with(|| {
+            let programs = self.programs.clone().ok_or("no programs")?;
+            panic::catch_unwind(|| Arc::new(Cluster::start(programs)))
+                .map_err(|_| format!("the control plane did not start: {}", last_panic()))
+        });
+        started.clone()
+    }
+
+    fn end(&self) {
+        let cluster = self.cluster.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(Ok(cluster)) = &*cluster {
+            cluster.end();
+        }
+    }
+}
+
+thread_local! {
+    static LAST_PANIC: RefCell<String> = const { RefCell::new(String::new()) };
+}
+
+/// A story's panic is shown in its report, with its place, not while others run.
+fn remember_panics() {
+    let shown = panic::take_hook();
+    panic::set_hook(Box::new(move |info| {
+        let place = info.location().map(ToString::to_string).unwrap_or_default();
+        let message = info.payload_as_str().unwrap_or("it panicked");
+        LAST_PANIC.set(format!("{place}: {message}"));
+        // A thread of its own is nobody's story.
+        if std::thread::current().name().is_none() {
+            shown(info);
+        }
+    }));
+}
+
+fn last_panic() -> String {
+    LAST_PANIC.take()
+}
+
+/// What failed, what was typed and answered, and what the programs logged meanwhile.
+fn report(cluster: &Cluster, begun: SystemTime) -> String {
+    let mut report = last_panic();
+    let transcript = take_transcript();
+    report.push_str("\n\n---- what was typed last, and the answers\n");
+    for said in transcript.iter().skip(transcript.len().saturating_sub(SHOWN_COMMANDS)) {
+        report.push_str(said);
+        report.push('\n');
+    }
+    for (name, log) in logs_since(&cluster.folder().join("logs"), begun) {
+        report.push_str(&format!("\n---- {name}\n{log}\n"));
+    }
+    report
+}
+
+/// The ends of logs that were written to since then.
+fn logs_since(folder: &Path, begun: SystemTime) -> Vec<(String, String)> {
+    let mut logs: Vec<_> = fs::read_dir(folder)
+        .into_iter()
+        .flatten()
+        .filter_map(|entry| {
+            let entry = entry.ok()?;
+            let metadata = entry.metadata().ok()?;
+            let recent = metadata.modified().ok()? >= begun;
+            let name = entry.file_name().into_string().ok()?;
+            // etcd has nothing to say of webhooks.
+            (recent && metadata.len() > 0 && !name.starts_with("etcd")).then(|| {
+                let text = fs::read(entry.path()).unwrap_or_default();
+                (name, last_lines(&String::from_utf8_lossy(&text)))
+            })
+        })
+        .collect();
+    logs.sort();
+    logs
+}
+
+fn last_lines(text: &str) -> String {
+    let lines: Vec<_> = text.lines().collect();
+    let from = lines.len().saturating_sub(SHOWN_LINES);
+    lines[from..].join("\n")
+}

@@ -139,7 +139,7 @@ impl ControlPlane {
             .arg(format!("--service-account-issuer={ISSUER}"))
             .arg(format!(
                 "--service-account-key-file={}",
-                files.path("service-accounts.key")
+                files.path("service-accounts.pub")
             ))
             .arg(format!(
                 "--service-account-signing-key-file={}",
@@ -200,26 +200,27 @@ impl ControlPlane {
             Err(String::from_utf8_lossy(&output.stderr).trim().to_owned())
         };
         until_ok("a ready API server", || {
-            self.check_running()?;
+            self.assert_running();
             kubectl(&["get", "--raw", "/readyz"])
         });
         until_ok("the first ServiceAccount", || {
-            self.check_running()?;
+            self.assert_running();
             kubectl(&["get", "serviceaccount", "default"])
         });
     }
 
-    fn check_running(&self) -> Result<(), String> {
+    #[track_caller]
+    fn assert_running(&self) {
         for part in [&self.etcd, &self.api_server, &self.controller_manager] {
             if let Some(process) = part.lock().unwrap().as_ref()
                 && let Some(status) = process.exit_status()
             {
                 let log = process.log();
-                let last: Vec<_> = log.lines().rev().take(5).collect();
-                return Err(format!("{} has ended ({status}): {last:?}", process.name));
+                let first = log.lines().count().saturating_sub(10);
+                let last: Vec<_> = log.lines().skip(first).collect();
+                panic!("{} has ended ({status}):\n{}", process.name, last.join("\n"));
             }
         }
-        Ok(())
     }
 
     /// Forgets etcd's history: who resumes a watch from before is told 410. The API server serves watches from its own
@@ -260,12 +261,13 @@ fn write_files(folder: PathBuf, egress_socket: &Path, admin_token: &str, control
         "{admin_token},admin,admin,\"system:masters\"\n\
          {controller_token},system:kube-controller-manager,controllers,\n"
     );
-    let service_accounts = KeyPair::generate().unwrap().serialize_pem();
+    let service_accounts = KeyPair::generate().unwrap();
     for (name, content) in [
         ("ca.crt", ca.as_str()),
         ("server.crt", &certificate),
         ("server.key", &key),
-        ("service-accounts.key", &service_accounts),
+        ("service-accounts.key", &service_accounts.serialize_pem()),
+        ("service-accounts.pub", &service_accounts.public_key_pem()),
         ("tokens.csv", &tokens),
         ("egress.json", &egress.to_string()),
         ("audit-policy.json", AUDIT_POLICY),

@@ -9,8 +9,8 @@
 //!
 //! # Writing a story
 //!
-//! A story is a function in a file `stories_*.rs`, registered below under a name that states what holds. It fails by
-//! panicking; what was typed, what was answered and the logs of the webhook are then shown by the harness.
+//! A story is a function in a file `stories_*.rs`, whose name states what holds, and which that file's `register`
+//! registers. It fails by panicking; what was typed, what was answered and the logs of the webhook are then shown by the harness.
 //!
 //! - `fn(&Cluster)`, registered with `beside_others`: shares the cluster and the default release (`cluster.release()`) with
 //!   other stories at the same time. It works in namespaces of its own: `cluster.namespace("prefix", Gate::Enforce)`, whose

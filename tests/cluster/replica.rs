@@ -120,9 +120,6 @@ impl Replica {
 
     /// What the Deployment's readiness probe would say.
     pub(crate) fn check_ready(&self) -> Result<(), String> {
-        if let Some(status) = self.process.exit_status() {
-            return Err(format!("{} has ended ({status}):\n{}", self.name, self.log()));
-        }
         let (status, body) = self.get(&self.readiness_path)?;
         if status == 200 {
             return Ok(());
@@ -132,7 +129,12 @@ impl Replica {
 
     #[track_caller]
     pub(crate) fn wait_ready(&self) {
-        until_ok(&format!("{} ready", self.name), || self.check_ready());
+        until_ok(&format!("{} ready", self.name), || {
+            if let Some(status) = self.process.exit_status() {
+                panic!("{} has ended ({status}):\n{}", self.name, self.log());
+            }
+            self.check_ready()
+        });
     }
 
     /// The sum of a metric over all of its series that carry these `label="value"` texts; 0 when there is none.

@@ -1,6 +1,6 @@
 //! How stories are registered, run and reported.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::fs;
 use std::panic::{self, AssertUnwindSafe};
 use std::path::Path;
@@ -25,19 +25,19 @@ const AT_ONCE: usize = 4;
 /// The stories of a run, in the order in which they are told.
 #[derive(Default)]
 pub(crate) struct Stories {
-    beside: Vec<(&'static str, fn(&Cluster))>,
-    alone: Vec<(&'static str, fn(&Alone<'_>))>,
+    beside: Vec<(String, Box<dyn Fn(&Cluster) + Send>)>,
+    alone: Vec<(String, Box<dyn Fn(&Alone<'_>) + Send>)>,
 }
 
 impl Stories {
     /// A story that shares the cluster and its release with others at the same time, in a namespace of its own.
-    pub(crate) fn beside_others(&mut self, name: &'static str, story: fn(&Cluster)) {
-        self.beside.push((name, story));
+    pub(crate) fn beside_others<S: Fn(&Cluster) + Send + 'static>(&mut self, story: S) {
+        self.beside.push((name_of::<S>(), Box::new(story)));
     }
 
     /// A story that restarts, kills or installs something: it has the cluster to itself.
-    pub(crate) fn alone(&mut self, name: &'static str, story: fn(&Alone<'_>)) {
-        self.alone.push((name, story));
+    pub(crate) fn alone<S: Fn(&Alone<'_>) + Send + 'static>(&mut self, story: S) {
+        self.alone.push((name_of::<S>(), Box::new(story)));
     }
 
     /// Tells those that were asked for, and ends the process.
@@ -63,9 +63,9 @@ impl Stories {
         conclusion.exit()
     }
 
-    fn names(&self) -> impl Iterator<Item = &'static str> {
-        let beside = self.beside.iter().map(|(name, _)| *name);
-        beside.chain(self.alone.iter().map(|(name, _)| *name))
+    fn names(&self) -> impl Iterator<Item = &str> {
+        let beside = self.beside.iter().map(|(name, _)| name.as_str());
+        beside.chain(self.alone.iter().map(|(name, _)| name.as_str()))
     }
 
     fn trials(self, stage: &Arc<Stage>) -> Vec<Trial> {
@@ -73,7 +73,7 @@ impl Stories {
             let stage = Arc::clone(stage);
             Trial::test(name, move || {
                 let _turn = stage.turn.read().unwrap_or_else(PoisonError::into_inner);
-                stage.tell(|cluster| story(cluster))
+                stage.tell(story)
             })
         });
         let alone = self.alone.into_iter().map(|(name, story)| {
@@ -85,6 +85,12 @@ impl Stories {
         });
         beside.chain(alone).collect()
     }
+}
+
+/// A function's file and name, as in other tests: `stories_jobs::a_job_gets_its_role`.
+fn name_of<S>() -> String {
+    let path = std::any::type_name::<S>();
+    path.split_once("::").map_or(path, |(_, within)| within).to_owned()
 }
 
 /// Whether the command line asks for this story.
@@ -112,6 +118,7 @@ impl Stage {
         let cluster = self.cluster()?;
         let begun = SystemTime::now();
         take_transcript();
+        TELLING.set(true);
         match panic::catch_unwind(AssertUnwindSafe(|| story(&cluster))) {
             Ok(()) => Ok(()),
             Err(_) => Err(report(&cluster, begun).into()),
@@ -121,6 +128,7 @@ impl Stage {
     fn cluster(&self) -> Result<Arc<Cluster>, String> {
         let mut cluster = self.cluster.lock().unwrap_or_else(PoisonError::into_inner);
         let started = cluster.get_or_insert_with(|| {
+            TELLING.set(true);
             let programs = self.programs.clone().ok_or("no programs")?;
             panic::catch_unwind(|| Arc::new(Cluster::start(programs)))
                 .map_err(|_| format!("the control plane did not start: {}", last_panic()))
@@ -138,6 +146,8 @@ impl Stage {
 
 thread_local! {
     static LAST_PANIC: RefCell<String> = const { RefCell::new(String::new()) };
+    /// Whether this thread's panics are shown by a report.
+    static TELLING: Cell<bool> = const { Cell::new(false) };
 }
 
 /// A story's panic is shown in its report, with its place, not while others run.
@@ -147,8 +157,7 @@ fn remember_panics() {
         let place = info.location().map(ToString::to_string).unwrap_or_default();
         let message = info.payload_as_str().unwrap_or("it panicked");
         LAST_PANIC.set(format!("{place}: {message}"));
-        // A thread of its own is nobody's story.
-        if std::thread::current().name().is_none() {
+        if !TELLING.get() {
             shown(info);
         }
     }));
@@ -194,8 +203,10 @@ fn logs_since(folder: &Path, begun: SystemTime) -> Vec<(String, String)> {
     logs
 }
 
+/// The last lines, without the news of Kubernetes' own parts (`I1122 16:16:49.187784 …`).
 fn last_lines(text: &str) -> String {
-    let lines: Vec<_> = text.lines().collect();
+    let is_news = |line: &&str| line.starts_with("I1") || line.starts_with("I0");
+    let lines: Vec<_> = text.lines().filter(|line| !is_news(line)).collect();
     let from = lines.len().saturating_sub(SHOWN_LINES);
     lines[from..].join("\n")
 }

@@ -4,10 +4,7 @@ use crate::cluster::{Cluster, Gate, role_of};
 use crate::stories::Stories;
 
 pub(crate) fn register(stories: &mut Stories) {
-    stories.beside_others(
-        "a management job gets the role of its ServiceAccount",
-        a_management_job_gets_the_role_of_its_service_account,
-    );
+    stories.beside_others(a_management_job_gets_the_role_of_its_service_account);
 }
 
 fn a_management_job_gets_the_role_of_its_service_account(cluster: &Cluster) {

@@ -263,6 +263,13 @@ pub struct ServeArgs {
     #[arg(long, value_name = "WHEN", default_value = "never", value_parser = Rotation::from_str, help_heading = TELEMETRY)]
     pub audit_log_rotate: Rotation,
 
+    /// Tell of refusals by Events about the ServiceAccount
+    ///
+    /// What `kubectl describe serviceaccount` shows: one Event for a ServiceAccount and a cause in 10 minutes, whose series
+    /// counts further refusals. `--events=false` makes none; there are none under --standalone either.
+    #[arg(long, value_name = "BOOL", default_value = "true", default_missing_value = "true", num_args = 0..=1, require_equals = true, action = ArgAction::Set, value_parser = values::switch, help_heading = TELEMETRY)]
+    pub events: bool,
+
     /// Label the metric rolegate_decisions_total with the namespace, too
     #[arg(long, value_name = "BOOL", default_value = "false", default_missing_value = "true", num_args = 0..=1, require_equals = true, action = ArgAction::Set, value_parser = values::switch, help_heading = TELEMETRY)]
     pub metrics_namespace: bool,

@@ -11,6 +11,7 @@ use futures::future::{BoxFuture, FutureExt as _};
 use jiff::Timestamp;
 use tokio::net::TcpListener;
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use super::serve::{AwsRegion, RoleSourceSpec, ServeArgs};
@@ -30,6 +31,7 @@ use crate::pod::identity::{AnnotationRules, Defaults};
 use crate::pod::inject::{PodIdentitySettings, WebIdentitySettings};
 use crate::roles::{Book, BookSettings, RoleSource};
 use crate::telemetry::audit::{AuditLog, AuditWriter};
+use crate::telemetry::events::{EventTiming, EventWriter, Events};
 use crate::telemetry::metrics::{ByNamespace, Metrics};
 use crate::webhook::admin::{Admin, Readiness, RolesFor};
 use crate::webhook::face::Face;
@@ -118,6 +120,7 @@ pub(crate) async fn start(args: &ServeArgs) -> Result<Started, String> {
         drain: args.drain,
         ..Limits::default()
     });
+    let (events, event_writer) = events(args, &cluster, &metrics).unzip();
     let acceptor = tls::acceptor(certificates.serving.clone(), certificates.client_ca.clone())
         .map_err(|error| format!("cannot set up TLS: {error}"))?;
     let webhook = Face::new(
@@ -125,6 +128,7 @@ pub(crate) async fn start(args: &ServeArgs) -> Result<Started, String> {
             admission,
             metrics: metrics.clone(),
             audit,
+            events,
         },
         limits.clone(),
     );
@@ -169,7 +173,18 @@ pub(crate) async fn start(args: &ServeArgs) -> Result<Started, String> {
     };
     let keeping = keep(book, &cluster, credentials, certificates.following, life.clone());
     let work = async move {
-        tokio::join!(servers, keeping);
+        // Events end last: what the servers refused at the end is told of, too.
+        let stop = CancellationToken::new();
+        let serving = async {
+            tokio::join!(servers, keeping);
+            stop.cancel();
+        };
+        let telling = async {
+            if let Some(writer) = event_writer {
+                writer.run(stop.clone()).await;
+            }
+        };
+        tokio::join!(serving, telling);
     };
     Ok(Started {
         reviews,
@@ -189,7 +204,7 @@ fn keep(
     life: Lifecycle,
 ) -> impl Future<Output = ()> + use<> {
     let (accounts, identity_map) = (cluster.accounts.clone(), cluster.identity_map.clone());
-    let stop = tokio_util::sync::CancellationToken::new();
+    let stop = CancellationToken::new();
     async move {
         let wanted = {
             let accounts = accounts.clone();
@@ -250,6 +265,8 @@ struct Cluster {
     issuer: Issuer,
     accounts: Arc<ServiceAccounts>,
     identity_map: Option<Arc<IdentityMap>>,
+    /// None without a cluster.
+    client: Option<kube::Client>,
 }
 
 async fn cluster(args: &ServeArgs, rules: &Arc<AnnotationRules>) -> Result<Cluster, String> {
@@ -277,6 +294,7 @@ fn standalone(args: &ServeArgs, directory: &Path, rules: &Arc<AnnotationRules>) 
         issuer,
         accounts: Arc::new(ServiceAccounts::Manifests(manifests)),
         identity_map: identity_map.map(Arc::new),
+        client: None,
     })
 }
 
@@ -303,11 +321,12 @@ async fn live_cluster(args: &ServeArgs, rules: &Arc<AnnotationRules>) -> Result<
             WatchTiming::default(),
         ))
     });
-    let accounts = LiveServiceAccounts::start(client, rules.clone(), WatchTiming::default());
+    let accounts = LiveServiceAccounts::start(client.clone(), rules.clone(), WatchTiming::default());
     Ok(Cluster {
         issuer,
         accounts: Arc::new(ServiceAccounts::Live(accounts)),
         identity_map,
+        client: Some(client),
     })
 }
 
@@ -414,6 +433,26 @@ fn audit_log(args: &ServeArgs, metrics: &Metrics) -> Result<(Option<AuditLog>, O
     let (log, writer) = AuditLog::open(target.clone(), args.audit_log_rotate, metrics.audit_dropped())
         .map_err(|error| format!("cannot write the audit log: {error}"))?;
     Ok((Some(log), Some(writer)))
+}
+
+fn events(args: &ServeArgs, cluster: &Cluster, metrics: &Metrics) -> Option<(Events, EventWriter)> {
+    let client = cluster.client.clone().filter(|_| args.events)?;
+    Some(Events::new(
+        client,
+        cluster.accounts.clone(),
+        &instance(),
+        EventTiming::default(),
+        metrics.events(),
+    ))
+}
+
+/// This process among the replicas: in a pod the host is named after it, with `hostNetwork` after the node.
+fn instance() -> String {
+    let variable = std::env::var("HOSTNAME").ok();
+    let name = variable.or_else(|| std::fs::read_to_string("/proc/sys/kernel/hostname").ok());
+    name.map(|name| name.trim().to_owned())
+        .filter(|name| !name.is_empty())
+        .unwrap_or_else(|| "rolegate".to_owned())
 }
 
 fn admission_settings(args: &ServeArgs, rules: &AnnotationRules, issuer: &Issuer) -> Result<AdmissionSettings, String> {

@@ -114,6 +114,51 @@ pub struct Review<'a> {
     pub policy_age: Option<Duration>,
 }
 
+/// What came of telling the cluster of a refusal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EventResult {
+    /// An Event was created.
+    Created,
+    /// A series was updated.
+    Updated,
+    /// The API server did not take it, or did not answer.
+    Failed,
+    /// A refusal that no Event will tell of: too many came at once, or of too many ServiceAccounts.
+    Dropped,
+}
+
+impl EventResult {
+    const ALL: [Self; 4] = [Self::Created, Self::Updated, Self::Failed, Self::Dropped];
+
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Created => "created",
+            Self::Updated => "updated",
+            Self::Failed => "failed",
+            Self::Dropped => "dropped",
+        }
+    }
+}
+
+/// Counts Events by their result. Clones count together.
+#[derive(Clone, Debug)]
+pub struct EventCounters(Family<[(&'static str, &'static str); 1], Counter>);
+
+impl EventCounters {
+    fn new() -> Self {
+        let counters = Self(Family::default());
+        for result in EventResult::ALL {
+            counters.count(result, 0);
+        }
+        counters
+    }
+
+    /// So many more.
+    pub fn count(&self, result: EventResult, more: u64) {
+        self.0.get_or_create(&[("result", result.as_str())]).inc_by(more);
+    }
+}
+
 /// All metrics of the process.
 #[derive(Debug)]
 pub struct Metrics {
@@ -123,6 +168,7 @@ pub struct Metrics {
     role_reads: Family<[(&'static str, &'static str); 2], Counter>,
     role_read_durations: Family<[(&'static str, &'static str); 1], Shared<13>, MakeReadHistogram>,
     audit_dropped: Counter,
+    events: EventCounters,
 }
 
 impl Metrics {
@@ -150,6 +196,12 @@ impl Metrics {
             "Lines that the audit log lost",
             audit_dropped.clone(),
         );
+        let events = EventCounters::new();
+        registry.register(
+            "events",
+            "Events of refusals: requests by what came of them, and refusals that no Event tells of",
+            events.0.clone(),
+        );
         let version = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
         registry.register("build", "The version that runs", version);
         let metrics = Self {
@@ -159,6 +211,7 @@ impl Metrics {
             role_reads,
             role_read_durations,
             audit_dropped,
+            events,
         };
         Arc::new(metrics)
     }
@@ -197,6 +250,12 @@ impl Metrics {
     #[must_use]
     pub fn audit_dropped(&self) -> Counter {
         self.audit_dropped.clone()
+    }
+
+    /// The counters of Events.
+    #[must_use]
+    pub fn events(&self) -> EventCounters {
+        self.events.clone()
     }
 
     /// Adds a gauge that is read at each scrape.

@@ -19,6 +19,7 @@ use super::workloads;
 use crate::gate::{Action, Mode};
 use crate::iam::{Audience, Cause, RoleArn, Verdict};
 use crate::telemetry::audit::{AuditLog, AuditRecord};
+use crate::telemetry::events::{Events, Refusal};
 use crate::telemetry::metrics::{Metrics, Review};
 
 /// Answers reviews and records the answers.
@@ -30,6 +31,8 @@ pub struct Webhook {
     pub metrics: Arc<Metrics>,
     /// Writes down, when asked to.
     pub audit: Option<AuditLog>,
+    /// Tells the cluster of refusals, when there is one.
+    pub events: Option<Events>,
 }
 
 impl Handler for Webhook {
@@ -112,6 +115,15 @@ impl Recorder for Recording<'_> {
                 policy_age_seconds: record.policy_age,
                 latency_seconds: elapsed,
                 dry_run: record.dry_run,
+            });
+        }
+        if let (Action::Deny, false, Some(events)) = (record.action, record.dry_run, &self.webhook.events) {
+            events.record(&Refusal {
+                namespace: record.namespace,
+                service_account: record.service_account,
+                uid: record.service_account_uid,
+                cause: record.cause,
+                message: record.message.unwrap_or_default(),
             });
         }
         log(record);

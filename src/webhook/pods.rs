@@ -109,6 +109,8 @@ pub struct Record<'a> {
     pub pod: &'a str,
     /// The ServiceAccount's name; empty where the object names none.
     pub service_account: &'a str,
+    /// The ServiceAccount's uid, where it was asked for.
+    pub service_account_uid: Option<&'a Arc<str>>,
     /// The role that decided.
     pub role: Option<&'a RoleArn>,
     /// The audience judged.
@@ -230,6 +232,7 @@ impl Admission {
         }
         let account = match identity {
             Some(identity) => Account {
+                uid: None,
                 identity,
                 freshness: Freshness::Asked,
             },
@@ -272,7 +275,10 @@ impl Admission {
             Freshness::Asked => account,
             Freshness::Kept => self.fetched(case, None, case.deadline).await?,
         };
-        Ok(self.assess(case, &account, Freshness::Asked).await)
+        Ok(Assessment {
+            service_account_uid: account.uid.clone(),
+            ..self.assess(case, &account, Freshness::Asked).await
+        })
     }
 
     /// Why a pod is none of our business.

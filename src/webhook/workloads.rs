@@ -40,6 +40,7 @@ pub async fn review(
         namespace: request.namespace(),
         pod: "",
         service_account: &service_account,
+        service_account_uid: None,
         role: advice.role.as_ref(),
         audience: None,
         verdict: advice.verdict,

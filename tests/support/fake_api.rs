@@ -7,6 +7,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::convert::Infallible;
+use std::fmt::Debug;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
@@ -14,7 +15,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures::{Stream, StreamExt};
 use http_body_util::{BodyExt, Full, StreamBody, combinators::BoxBody};
-use hyper::body::{Frame, Incoming};
+use hyper::body::{Body, Frame};
 use hyper::service::service_fn;
 use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
@@ -23,6 +24,8 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
+
+use super::fake_events::{EventCall, Events};
 
 /// What goes wrong with a kind of request, until told otherwise.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -206,6 +209,18 @@ impl FakeApi {
         self.shared.stir();
     }
 
+    /// A client that reaches it without a network: for tests whose time is paused.
+    pub fn client(&self) -> kube::Client {
+        let shared = Arc::clone(&self.shared);
+        let service = tower::service_fn(move |request| Arc::clone(&shared).answer(request));
+        kube::Client::new(service, "default")
+    }
+
+    /// The Events, and what goes wrong with them.
+    pub fn events<T>(&self, of: impl FnOnce(&mut Events) -> T) -> T {
+        of(&mut self.shared.lock().events)
+    }
+
     /// Forgets the history: a watch that resumes from before is told 410, open ones within the stream.
     pub fn compact(&self) {
         let mut state = self.shared.lock();
@@ -270,6 +285,7 @@ struct State {
     gets_now: usize,
     asked: Asked,
     watched_from: Vec<u64>,
+    events: Events,
 }
 
 #[derive(Clone)]
@@ -298,6 +314,7 @@ impl Shared {
             gets_now: 0,
             asked: Asked::default(),
             watched_from: Vec::new(),
+            events: Events::default(),
         };
         Self {
             state: Mutex::new(state),
@@ -349,7 +366,10 @@ impl Shared {
         self.stir();
     }
 
-    async fn answer(self: Arc<Self>, request: Request<Incoming>) -> Result<Answer, std::io::Error> {
+    async fn answer<B>(self: Arc<Self>, request: Request<B>) -> Result<Answer, std::io::Error>
+    where
+        B: Body<Error: Debug>,
+    {
         let query: HashMap<String, String> = request
             .uri()
             .query()
@@ -378,8 +398,47 @@ impl Shared {
                 self.collection(kind(resource), Some(namespace), &query).await
             }
             ["api", "v1", "namespaces", namespace, resource, name] => self.get(kind(resource), namespace, name).await,
+            [
+                "apis",
+                "events.k8s.io",
+                "v1",
+                "namespaces",
+                namespace,
+                "events",
+                name @ ..,
+            ] => {
+                let (namespace, name) = ((*namespace).to_owned(), name.first().map(|name| (*name).to_owned()));
+                let body = request.into_body().collect().await.unwrap().to_bytes();
+                let body = serde_json::from_slice(&body).unwrap();
+                self.event(&namespace, name.as_deref(), body).await
+            }
             other => panic!("asked for {other:?}"),
         }
+    }
+
+    async fn event(&self, namespace: &str, name: Option<&str>, body: Value) -> Result<Answer, std::io::Error> {
+        let fault = {
+            let events = &mut self.lock().events;
+            let (verb, fault) = match name {
+                None => ("create", events.create_fault),
+                Some(_) => ("patch", events.patch_fault),
+            };
+            events.calls.push(EventCall {
+                verb,
+                at: Instant::now(),
+                body: body.clone(),
+            });
+            fault
+        };
+        if let Some(answer) = suffer(fault).await? {
+            return Ok(answer);
+        }
+        let events = &mut self.lock().events;
+        let (code, object) = match name {
+            None => events.create(namespace, &body),
+            Some(name) => events.patch(namespace, name, &body),
+        };
+        Ok(full(code, object.to_string()))
     }
 
     async fn get(&self, kind: &'static str, namespace: &str, name: &str) -> Result<Answer, std::io::Error> {

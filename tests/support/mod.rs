@@ -10,4 +10,5 @@
 )]
 
 pub mod fake_api;
+pub mod fake_events;
 pub mod tools;

@@ -125,6 +125,67 @@ async fn a_refusal_needs_an_api_server() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn refusals_are_events_about_the_service_account_and_dry_runs_are_not() {
+    let (api, _folder, mut program) = cluster().await;
+    api.put_account("jobs", "stranger", &[STRANGER]);
+    roles_known(&program, 1).await;
+    let refused = creation(&job_pod("jobs", "stranger"));
+    let mut rehearsed = refused.clone();
+    rehearsed["request"]["dryRun"] = true.into();
+    program.review("/mutate/enforce", &rehearsed).await;
+    program.review("/mutate/warn", &refused).await;
+    let mut message = Value::Null;
+    for _ in 0..8 {
+        let response = program.review("/mutate/enforce", &refused).await;
+        assert_eq!(response["allowed"], false);
+        message = response["status"]["message"].clone();
+    }
+    program.signal("TERM");
+    program.wait();
+    let events = api.events(|events| events.stored.clone());
+    assert_eq!(events.len(), 1, "{events:#?}");
+    assert_eq!(events[0]["regarding"]["uid"], "uid-of-jobs-stranger");
+    assert_eq!(events[0]["note"], message.as_str().unwrap().replace('\n', "; "));
+    assert_eq!(
+        events[0]["series"]["count"], 8,
+        "what was not told yet is told at the end"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn events_can_be_switched_off() {
+    let (api, folder, _program) = cluster().await;
+    api.put_account("jobs", "stranger", &[STRANGER]);
+    let server = api.config().cluster_url.to_string();
+    let mut program = Program::serve_cluster(&folder, &server, &["--events=false", "--drain=0s"]);
+    let refused = creation(&job_pod("jobs", "stranger"));
+    assert_eq!(program.review("/mutate/enforce", &refused).await["allowed"], false);
+    program.signal("TERM");
+    program.wait();
+    assert!(api.events(|events| events.calls.is_empty()));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_missing_right_to_make_events_is_said_once_with_the_right() {
+    let (api, _folder, program) = cluster().await;
+    api.events(|events| events.create_fault = Some(crate::fake_api::Fault::Status(403)));
+    for name in ["stranger", "other", "third"] {
+        api.put_account("jobs", name, &[STRANGER]);
+        let response = program
+            .review("/mutate/enforce", &creation(&job_pod("jobs", name)))
+            .await;
+        assert_eq!(response["allowed"], false);
+    }
+    let said = program.wait_for_log("cannot create Events");
+    assert!(
+        said.contains("needs `create` on events in the API group events.k8s.io"),
+        "{said}"
+    );
+    tokio::time::sleep(Duration::from_millis(1500)).await;
+    assert_eq!(program.log_lines("cannot create Events").len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_issuer_is_the_api_servers_unless_it_is_given() {
     let (api, folder, program) = cluster().await;
     assert!(

@@ -16,6 +16,9 @@ mod bad_input;
 #[allow(dead_code, reason = "this suite needs a part of it")]
 #[path = "../support/fake_api.rs"]
 mod fake_api;
+#[allow(dead_code, reason = "this suite needs a part of it")]
+#[path = "../support/fake_events.rs"]
+mod fake_events;
 mod injection;
 mod live;
 mod observing;

@@ -17,6 +17,8 @@ pub(super) enum Freshness {
 }
 
 pub(super) struct Account {
+    /// Known when it was asked for.
+    pub(super) uid: Option<Arc<str>>,
     pub(super) identity: Option<Arc<ServiceAccountIdentity>>,
     pub(super) freshness: Freshness,
 }
@@ -31,6 +33,7 @@ impl Admission {
         match accounts.stored(case.namespace, case.service_account) {
             Stored::Identity(identity) if identity.asks_for_role() => {
                 let kept = Account {
+                    uid: None,
                     identity: Some(identity),
                     freshness: Freshness::Kept,
                 };
@@ -57,10 +60,10 @@ impl Admission {
         deadline: Instant,
     ) -> Result<Account, Unavailable> {
         let (namespace, name) = (case.namespace, case.service_account);
-        let identity = match self.knowledge.accounts.fetch(namespace, name, deadline).await {
-            Fetched::Found { identity, .. } => identity,
-            Fetched::NotFound => None,
-            Fetched::Busy => known.ok_or_else(|| {
+        let (uid, identity) = match self.knowledge.accounts.fetch(namespace, name, deadline).await {
+            Fetched::Found { uid, identity } => (uid, identity),
+            Fetched::NotFound => (None, None),
+            Fetched::Busy => known.map(|identity| (None, identity)).ok_or_else(|| {
                 Unavailable(format!(
                     "ServiceAccount {namespace}/{name}: too many reads of ServiceAccounts are under way"
                 ))
@@ -76,6 +79,7 @@ impl Admission {
             other => self.identity_map_entry(case).or(other),
         };
         Ok(Account {
+            uid,
             identity,
             freshness: Freshness::Asked,
         })

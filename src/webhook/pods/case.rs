@@ -1,5 +1,7 @@
 //! The parts of a request that every step needs, and what the steps come to.
 
+use std::sync::Arc;
+
 use tokio::time::Instant;
 
 use super::{GATE_LABEL, Record};
@@ -43,6 +45,7 @@ impl Case<'_> {
             namespace: self.namespace,
             pod: self.pod.name().or(self.pod.generate_name()).unwrap_or(request.name()),
             service_account: self.service_account,
+            service_account_uid: assessment.service_account_uid.as_ref(),
             role: assessment.role.as_ref(),
             audience: assessment.audience.as_ref(),
             verdict: assessment.decision.verdict,
@@ -65,6 +68,7 @@ pub(super) struct Assessment {
     pub(super) injection: Option<Injection>,
     pub(super) warnings: Vec<Warning>,
     pub(super) policy_read_at: Option<Instant>,
+    pub(super) service_account_uid: Option<Arc<str>>,
 }
 
 impl Assessment {
@@ -83,6 +87,7 @@ impl Assessment {
             injection: None,
             warnings: Vec::new(),
             policy_read_at: None,
+            service_account_uid: None,
         }
     }
 

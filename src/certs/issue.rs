@@ -4,11 +4,14 @@ use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::{Duration, SystemTime};
 
-use rcgen::string::Ia5String;
+use rcgen::string::{Ia5String, PrintableString};
 use rcgen::{
-    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
-    KeyUsagePurpose, SanType, date_time_ymd,
+    BasicConstraints, CertificateParams, DistinguishedName, DnType, DnValue, ExtendedKeyUsagePurpose, IsCa, Issuer,
+    KeyPair, KeyUsagePurpose, SanType, date_time_ymd,
 };
+
+use super::serving::{Pair, PairError, certificates};
+use super::x509::{self, CommonName};
 
 /// How long before now a certificate begins: clocks of API servers and nodes differ by minutes.
 pub const BACKDATED: Duration = Duration::from_secs(10 * 60);
@@ -86,6 +89,40 @@ impl Authority {
             certificate,
             key: key.serialize_pem(),
             issuer: Issuer::new(params, key),
+        })
+    }
+
+    /// A CA that was stored: its certificate and its private key (PKCS#8), both PEM.
+    ///
+    /// # Errors
+    /// What is wrong with either, that they do not belong together, or that nothing can be signed with them.
+    pub fn from_pem(certificate: &str, key: &str) -> Result<Self, AuthorityError> {
+        let der = match certificates(certificate.as_bytes())
+            .map_err(AuthorityError::Certificate)?
+            .as_slice()
+        {
+            [der] => der.clone(),
+            several => return Err(AuthorityError::Several(several.len())),
+        };
+        Pair::from_pem(certificate.as_bytes(), key.as_bytes()).map_err(AuthorityError::Pair)?;
+        if !x509::is_ca(&der) {
+            return Err(AuthorityError::NoAuthority);
+        }
+        // What is signed must name its issuer to the byte, and that is sure for a name of this form only.
+        let name = match x509::lone_common_name(&der).ok_or(AuthorityError::Subject)? {
+            CommonName::Utf8(name) => DnValue::Utf8String(name),
+            CommonName::Printable(name) => {
+                DnValue::PrintableString(PrintableString::try_from(name).map_err(|_| AuthorityError::Subject)?)
+            }
+        };
+        let mut params = CertificateParams::default();
+        params.distinguished_name = DistinguishedName::new();
+        params.distinguished_name.push(DnType::CommonName, name);
+        let pair = KeyPair::from_pem(key).map_err(AuthorityError::Key)?;
+        Ok(Self {
+            certificate: certificate.to_owned(),
+            key: key.to_owned(),
+            issuer: Issuer::new(params, pair),
         })
     }
 
@@ -185,6 +222,38 @@ impl fmt::Display for IssueError {
 }
 
 impl std::error::Error for IssueError {}
+
+/// Why a stored CA cannot be used.
+#[derive(Debug)]
+pub enum AuthorityError {
+    /// The certificate's text is wrong.
+    Certificate(String),
+    /// So many certificates are one's own and those that signed it, or a bundle; a CA is one.
+    Several(usize),
+    /// The certificate or the key cannot be used, or they do not belong together.
+    Pair(PairError),
+    /// It is a certificate, but not one that may sign others.
+    NoAuthority,
+    /// Its subject is more than a common name.
+    Subject,
+    /// The key cannot sign certificates.
+    Key(rcgen::Error),
+}
+
+impl fmt::Display for AuthorityError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Certificate(why) => write!(f, "the certificate is not usable: {why}"),
+            Self::Several(count) => write!(f, "there are {count} certificates where one is expected"),
+            Self::Pair(why) => why.fmt(f),
+            Self::NoAuthority => f.write_str("the certificate is not one of a CA (basicConstraints: CA:TRUE)"),
+            Self::Subject => f.write_str("the certificate's subject is not a lone common name, such as /CN=rolegate"),
+            Self::Key(why) => write!(f, "the private key is not usable: {why}; PKCS#8 is expected"),
+        }
+    }
+}
+
+impl std::error::Error for AuthorityError {}
 
 fn parameters(common_name: &str, now: SystemTime, validity: Duration) -> Result<CertificateParams, IssueError> {
     let now = now
@@ -304,6 +373,36 @@ mod tests {
             .with_no_client_auth()
             .with_single_cert(chain, key)
             .unwrap();
+    }
+
+    #[test]
+    fn a_stored_ca_signs_as_it_did() {
+        let made = Authority::generate("test CA", now(), 10 * DAY).unwrap();
+        let stored = Authority::from_pem(made.certificate_pem(), made.key_pem()).unwrap();
+        let leaf = stored.issue(&SubjectName::loopback(), now(), DAY).unwrap();
+        assert_eq!(verify(&made, &leaf, "localhost", NOW), Ok(()));
+        assert_eq!(stored.certificate_pem(), made.certificate_pem());
+        assert_eq!(stored.key_pem(), made.key_pem());
+    }
+
+    #[test]
+    fn what_cannot_sign_is_no_ca() {
+        let (made, other) = (
+            Authority::generate("test CA", now(), DAY).unwrap(),
+            Authority::generate("test CA", now(), DAY).unwrap(),
+        );
+        let leaf = made.issue(&SubjectName::loopback(), now(), DAY).unwrap();
+        let two = format!("{}{}", made.certificate_pem(), other.certificate_pem());
+        for (certificate, key, why) in [
+            ("", made.key_pem(), "no PEM block CERTIFICATE"),
+            (made.certificate_pem(), "", "the private key is not usable"),
+            (made.certificate_pem(), other.key_pem(), "does not belong"),
+            (leaf.certificate_pem(), leaf.key_pem(), "not one of a CA"),
+            (&two, made.key_pem(), "2 certificates"),
+        ] {
+            let error = Authority::from_pem(certificate, key).unwrap_err().to_string();
+            assert!(error.contains(why), "{error}");
+        }
     }
 
     #[test]

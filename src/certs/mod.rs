@@ -1,6 +1,14 @@
-//! Certificates: issuing them, and serving those from files.
+//! Certificates: issuing them, serving those from files, and looking after our own in a cluster.
 
-pub mod expiry;
+pub mod bundle_file;
+pub mod clock;
+mod configurations;
 pub mod files;
 pub mod issue;
+mod keyring;
+pub mod rotation;
+pub mod self_managed;
 pub mod serving;
+pub mod status;
+mod told;
+pub mod x509;

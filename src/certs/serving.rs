@@ -15,7 +15,7 @@ use rustls::server::{ClientHello, ResolvesServerCert, WebPkiClientVerifier};
 use rustls::sign::CertifiedKey;
 use rustls::{DigitallySignedStruct, DistinguishedName, RootCertStore, SignatureScheme};
 
-use super::expiry;
+use super::x509;
 
 /// A certificate chain with its private key, known to belong together.
 #[derive(Clone, Debug)]
@@ -43,7 +43,7 @@ impl Pair {
         let key = aws_lc_rs::sign::any_supported_type(&key).map_err(|error| PairError::Key(error.to_string()))?;
         let not_after = chain
             .iter()
-            .filter_map(|certificate| expiry::not_after(certificate))
+            .filter_map(|certificate| x509::not_after(certificate))
             .min();
         let certified = CertifiedKey::new(chain, key);
         certified.keys_match().map_err(|error| match error {
@@ -54,6 +54,12 @@ impl Pair {
             certified: Arc::new(certified),
             not_after,
         })
+    }
+
+    /// The certificate that is shown first, DER.
+    #[must_use]
+    pub fn leaf(&self) -> Option<&[u8]> {
+        self.certified.cert.first().map(|leaf| &**leaf)
     }
 
     /// When the first certificate of the chain ends.
@@ -204,7 +210,8 @@ impl ClientCertVerifier for ClientCa {
     }
 }
 
-fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, String> {
+/// The certificates of a PEM text, at least one.
+pub(super) fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, String> {
     let certificates: Vec<_> = CertificateDer::pem_slice_iter(pem)
         .collect::<Result<_, _>>()
         .map_err(|error| error.to_string())?;

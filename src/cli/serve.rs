@@ -32,6 +32,7 @@ const TELEMETRY: &str = "Logs, metrics and audit";
 /// What a shell tells of a process that SIGTERM ended.
 const ENDED_BY_SIGNAL: i32 = 143;
 
+const MINUTE: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(3600);
 const MILLISECOND: Duration = Duration::from_millis(1);
 const SECOND: Duration = Duration::from_secs(1);
@@ -51,6 +52,10 @@ Exit codes:
 Examples:
   A webhook without a cluster: ServiceAccounts from ./example/*.yaml, trust policies from ./example/roles/
     rolegate serve --standalone ./example --issuer https://oidc.eks.us-west-2.amazonaws.com/id/EXAMPLE
+
+  In a cluster, with certificates that look after themselves
+    rolegate serve --role-source files=/etc/rolegate/roles --tls-secret rolegate/rolegate-tls \\
+      --tls-names rolegate.rolegate.svc --mutating-webhook-configuration rolegate
 
   In a cluster, with policies from files and one's own certificate
     rolegate serve --role-source files=/etc/rolegate/roles --tls-cert tls.crt --tls-key tls.key";
@@ -98,9 +103,45 @@ pub struct ServeArgs {
     #[arg(long, value_name = "FILE", requires = "tls_cert", help_heading = CERTIFICATES)]
     pub tls_key: Option<PathBuf>,
 
-    /// DNS names and IP addresses of the self-signed certificate
+    /// The Secret that keeps the CA of self-managed certificates
     ///
-    /// Beside localhost, 127.0.0.1 and ::1. May be repeated or separated by commas.
+    /// In a cluster, without --tls-cert, certificates look after themselves: the CA lives in this Secret, each replica signs
+    /// a certificate of its own in memory, and both are renewed at two thirds of their life. The Secret must exist; rolegate
+    /// fills it. Needs --tls-names.
+    #[arg(long, value_name = "NAMESPACE/NAME", value_parser = NamespacedName::from_str, requires = "tls_names", conflicts_with_all = ["tls_cert", "standalone"], help_heading = CERTIFICATES)]
+    pub tls_secret: Option<NamespacedName>,
+
+    /// The MutatingWebhookConfiguration whose caBundle is kept up to date
+    ///
+    /// With --tls-secret or --ca-bundle; it need not exist.
+    #[arg(long, value_name = "NAME", value_parser = values::object_name, conflicts_with = "standalone", help_heading = CERTIFICATES)]
+    pub mutating_webhook_configuration: Option<String>,
+
+    /// The ValidatingWebhookConfiguration whose caBundle is kept up to date
+    #[arg(long, value_name = "NAME", value_parser = values::object_name, conflicts_with = "standalone", help_heading = CERTIFICATES)]
+    pub validating_webhook_configuration: Option<String>,
+
+    /// CA certificates, PEM, to write into the webhook configurations; read again when they change
+    ///
+    /// For a certificate of one's own (--tls-cert) when nobody else writes caBundle.
+    #[arg(long, value_name = "FILE", requires = "tls_cert", conflicts_with = "standalone", help_heading = CERTIFICATES)]
+    pub ca_bundle: Option<PathBuf>,
+
+    /// How long a self-managed CA lives
+    ///
+    /// Renewed at two thirds of it. From 10m to 87600h.
+    #[arg(long, value_name = "DURATION", default_value = "8760h", value_parser = duration::between(MINUTE.saturating_mul(10), HOUR.saturating_mul(87_600)), help_heading = CERTIFICATES)]
+    pub ca_lifetime: Duration,
+
+    /// How long a self-managed serving certificate lives
+    ///
+    /// Renewed at two thirds of it. From 1m to 87600h, and at most --ca-lifetime.
+    #[arg(long, value_name = "DURATION", default_value = "720h", value_parser = duration::between(MINUTE, HOUR.saturating_mul(87_600)), help_heading = CERTIFICATES)]
+    pub certificate_lifetime: Duration,
+
+    /// DNS names and IP addresses of the self-signed or self-managed certificate
+    ///
+    /// Beside localhost, 127.0.0.1 and ::1; in a cluster SERVICE.NAMESPACE.svc. May be repeated or separated by commas.
     #[arg(long, value_name = "NAME", value_delimiter = ',', value_parser = SubjectName::parse, conflicts_with = "tls_cert", help_heading = CERTIFICATES)]
     pub tls_names: Vec<SubjectName>,
 
@@ -407,7 +448,7 @@ impl FromStr for NamespacedName {
                 namespace: namespace.to_owned(),
                 name: name.to_owned(),
             }),
-            _ => Err("expected NAMESPACE/NAME, such as kube-system/pod-identity-webhook".to_owned()),
+            _ => Err("expected NAMESPACE/NAME, such as rolegate/rolegate-tls".to_owned()),
         }
     }
 }
@@ -426,6 +467,7 @@ impl ServeArgs {
             );
             return Err((ErrorKind::ArgumentConflict, message));
         }
+        self.contradicting_certificates()?;
         if self.audit_log_rotate == Rotation::Hourly && !matches!(self.audit_log, Some(AuditTarget::File(_))) {
             let message = "--audit-log-rotate=hourly needs --audit-log FILE".to_owned();
             return Err((ErrorKind::MissingRequiredArgument, message));
@@ -445,6 +487,26 @@ impl ServeArgs {
                     return Err((ErrorKind::ArgumentConflict, message));
                 }
             }
+        }
+        Ok(())
+    }
+
+    fn contradicting_certificates(&self) -> Result<(), (ErrorKind, String)> {
+        if self.certificate_lifetime > self.ca_lifetime {
+            let message = format!(
+                "--certificate-lifetime ({}) must be at most --ca-lifetime ({})",
+                duration::display(self.certificate_lifetime),
+                duration::display(self.ca_lifetime)
+            );
+            return Err((ErrorKind::ArgumentConflict, message));
+        }
+        let named = self.mutating_webhook_configuration.is_some() || self.validating_webhook_configuration.is_some();
+        if self.ca_bundle.is_some() && !named {
+            let message =
+                "--ca-bundle needs --mutating-webhook-configuration or --validating-webhook-configuration: where it \
+                           is written"
+                    .to_owned();
+            return Err((ErrorKind::MissingRequiredArgument, message));
         }
         Ok(())
     }

@@ -1,24 +1,23 @@
 //! From the flags of `serve` to a webhook that serves: everything is opened and read first, so that what is wrong is told
 //! before the first request; then one future owns every task.
 
+mod certificates;
+
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, SystemTime};
+use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use futures::future::{BoxFuture, FutureExt as _};
-use jiff::Timestamp;
 use tokio::net::TcpListener;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
+use self::certificates::Certificates;
 use super::serve::{AwsRegion, RoleSourceSpec, ServeArgs};
 use super::sources;
-use crate::certs::files::CertificateFiles;
-use crate::certs::issue::{Authority, SubjectName};
-use crate::certs::serving::{ClientCa, Pair, Serving};
 use crate::cluster::container_credentials::ContainerCredentials;
 use crate::cluster::identity_map::IdentityMap;
 use crate::cluster::live::LiveServiceAccounts;
@@ -45,14 +44,8 @@ use crate::webhook::tls;
 /// How often files are looked at again, besides certificates. Shorter than anybody waits for an edit to show.
 const READ_AGAIN: Duration = Duration::from_secs(2);
 
-/// How often certificate files are looked at again: a mounted Secret follows its source within a minute anyway.
-const READ_CERTIFICATES_AGAIN: Duration = Duration::from_secs(10);
-
 /// How long the start waits for an API server that is asked for its issuer. Kubernetes starts the pod anew after that.
 const DISCOVERY: Duration = Duration::from_secs(30);
-
-/// Lifetime of the certificate that a standalone webhook makes for itself. It lives no longer than the process.
-const SELF_SIGNED: Duration = Duration::from_secs(365 * 24 * 3600);
 
 /// How many roles the book keeps: some 2 KB each, so 40 MB at most. An AWS account holds 1,000 roles, 5,000 at most.
 const BOOK_CAPACITY: usize = 20_000;
@@ -99,7 +92,7 @@ pub(crate) async fn start(args: &ServeArgs) -> Result<Started, String> {
         metrics.announce_source(source.name());
     }
     let credentials = container_credentials(args)?;
-    let certificates = certificates(args).await?;
+    let certificates = certificates::open(args, cluster.client.as_ref()).await?;
     let (audit, audit_writer) = audit_log(args, &metrics)?;
     let admission = Admission::new(
         admission_settings(args, &rules, &cluster.issuer)?,
@@ -114,7 +107,7 @@ pub(crate) async fn start(args: &ServeArgs) -> Result<Started, String> {
     let (listener, reviews) = listen("--listen", args.listen).await?;
     let (admin_listener, admin_address) = listen("--admin-listen", args.admin_listen).await?;
     let connections = Connections::default();
-    gauges(&metrics, &cluster, &book, &certificates.serving, &connections);
+    gauges(&metrics, &cluster, &book, &certificates, &connections);
     count_reload_failures(&metrics, &cluster, &sources, credentials.as_ref(), &certificates);
     let limits = Arc::new(Limits {
         drain: args.drain,
@@ -133,7 +126,7 @@ pub(crate) async fn start(args: &ServeArgs) -> Result<Started, String> {
         limits.clone(),
     );
     let admin = Admin {
-        readiness: readiness(&cluster, &certificates.serving),
+        readiness: readiness(&cluster, &certificates),
         metrics,
         roles: {
             let book = book.clone();
@@ -262,6 +255,8 @@ fn rules(args: &ServeArgs) -> Result<AnnotationRules, String> {
 
 /// What is known of Kubernetes.
 struct Cluster {
+    /// None under `--standalone`.
+    client: Option<kube::Client>,
     issuer: Issuer,
     accounts: Arc<ServiceAccounts>,
     identity_map: Option<Arc<IdentityMap>>,
@@ -291,6 +286,7 @@ fn standalone(args: &ServeArgs, directory: &Path, rules: &Arc<AnnotationRules>) 
         ),
     };
     Ok(Cluster {
+        client: None,
         issuer,
         accounts: Arc::new(ServiceAccounts::Manifests(manifests)),
         identity_map: identity_map.map(Arc::new),
@@ -323,6 +319,7 @@ async fn live_cluster(args: &ServeArgs, rules: &Arc<AnnotationRules>) -> Result<
     });
     let accounts = LiveServiceAccounts::start(client.clone(), rules.clone(), WatchTiming::default());
     Ok(Cluster {
+        client: Some(client),
         issuer,
         accounts: Arc::new(ServiceAccounts::Live(accounts)),
         identity_map,
@@ -354,76 +351,6 @@ fn container_credentials(args: &ServeArgs) -> Result<Option<Arc<ContainerCredent
     let credentials = ContainerCredentials::load(file)?;
     credentials.keep_reading(READ_AGAIN);
     Ok(Some(Arc::new(credentials)))
-}
-
-/// What is served, and what keeps it up to date.
-struct Certificates {
-    serving: Arc<Serving>,
-    client_ca: Option<Arc<ClientCa>>,
-    ca: Option<String>,
-    failures: Arc<AtomicU64>,
-    following: BoxFuture<'static, ()>,
-}
-
-async fn certificates(args: &ServeArgs) -> Result<Certificates, String> {
-    let serving = Serving::new();
-    let failures = Arc::new(AtomicU64::new(0));
-    if let (Some(certificate), Some(key)) = (&args.tls_cert, &args.tls_key) {
-        let files = CertificateFiles {
-            certificate: certificate.clone(),
-            key: key.clone(),
-            client_ca: args.client_ca.clone(),
-        };
-        let (client_ca, followed) = files.load(serving.clone()).await.map_err(|error| error.to_string())?;
-        let counted = failures.clone();
-        let following = followed.follow(READ_CERTIFICATES_AGAIN, move |_| {
-            counted.fetch_add(1, Ordering::Relaxed);
-        });
-        return Ok(Certificates {
-            serving,
-            client_ca,
-            ca: None,
-            failures,
-            following: following.boxed(),
-        });
-    }
-    if args.standalone.is_none() {
-        return Err("no serving certificate: give --tls-cert FILE and --tls-key FILE".to_owned());
-    }
-    let ca = self_signed(args, &serving)?;
-    warn!("serving with a certificate of a CA made for this run; give --tls-cert and --tls-key to use your own");
-    let client_ca = match &args.client_ca {
-        None => None,
-        Some(path) => {
-            let bundle =
-                std::fs::read(path).map_err(|error| format!("cannot read --client-ca {}: {error}", path.display()))?;
-            Some(ClientCa::from_pem(&bundle).map_err(|error| format!("--client-ca {}: {error}", path.display()))?)
-        }
-    };
-    Ok(Certificates {
-        serving,
-        client_ca,
-        ca: Some(ca),
-        failures,
-        following: std::future::pending().boxed(),
-    })
-}
-
-/// Serves a certificate of a CA that exists for this process only, and returns that CA's certificate.
-fn self_signed(args: &ServeArgs, serving: &Serving) -> Result<String, String> {
-    let cannot = |error: String| format!("cannot make a serving certificate: {error}");
-    let now = SystemTime::now();
-    let authority =
-        Authority::generate("rolegate standalone", now, SELF_SIGNED).map_err(|error| cannot(error.to_string()))?;
-    let mut names = SubjectName::loopback();
-    names.extend(args.tls_names.iter().cloned());
-    let leaf = authority
-        .issue(&names, now, SELF_SIGNED)
-        .map_err(|error| cannot(error.to_string()))?;
-    let pair = Pair::from_pem(leaf.certificate_pem().as_bytes(), leaf.key_pem().as_bytes())
-        .map_err(|error| cannot(error.to_string()))?;
-    serving.swap(pair);
-    Ok(authority.certificate_pem().to_owned())
 }
 
 fn audit_log(args: &ServeArgs, metrics: &Metrics) -> Result<(Option<AuditLog>, Option<AuditWriter>), String> {
@@ -511,18 +438,23 @@ async fn listen(flag: &str, address: SocketAddr) -> Result<(TcpListener, SocketA
     Ok((listener, address))
 }
 
-fn readiness(cluster: &Cluster, serving: &Arc<Serving>) -> Readiness {
-    let (accounts, serving) = (cluster.accounts.clone(), serving.clone());
-    let readiness = Readiness::new()
-        .and("ServiceAccounts are listed", move || accounts.is_synced())
-        .and("a certificate is served", move || serving.is_ready());
+fn readiness(cluster: &Cluster, certificates: &Certificates) -> Readiness {
+    let accounts = cluster.accounts.clone();
+    let readiness = Readiness::new().and("ServiceAccounts are listed", move || accounts.is_synced());
+    let readiness = certificates.conditions(readiness);
     match cluster.identity_map.clone() {
         None => readiness,
         Some(map) => readiness.and("the identity ConfigMap is read", move || map.is_synced()),
     }
 }
 
-fn gauges(metrics: &Metrics, cluster: &Cluster, book: &Arc<Book>, serving: &Arc<Serving>, connections: &Connections) {
+fn gauges(
+    metrics: &Metrics,
+    cluster: &Cluster,
+    book: &Arc<Book>,
+    certificates: &Certificates,
+    connections: &Connections,
+) {
     let accounts = cluster.accounts.clone();
     metrics.gauges(
         "service_accounts",
@@ -547,18 +479,11 @@ fn gauges(metrics: &Metrics, cluster: &Cluster, book: &Arc<Book>, serving: &Arc<
     });
     let connections = connections.clone();
     metrics.gauge("connections", "Open connections", move || as_gauge(connections.open()));
-    let serving = serving.clone();
     metrics.gauges(
         "certificate_expiry_timestamp_seconds",
         "When a certificate ends",
         "kind",
-        move || {
-            serving
-                .not_after()
-                .map(|end: Timestamp| ("serving", end.as_millisecond() as f64 / 1000.0))
-                .into_iter()
-                .collect()
-        },
+        certificates.expiry(),
     );
 }
 

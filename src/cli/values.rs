@@ -53,6 +53,15 @@ pub(crate) fn namespace(text: &str) -> Result<String, String> {
     }
 }
 
+/// The name of an object without a namespace.
+pub(crate) fn object_name(text: &str) -> Result<String, String> {
+    if is_dns_subdomain(text) {
+        Ok(text.to_owned())
+    } else {
+        Err("expected the name of an object: up to 253 of a-z, 0-9, - and .".to_owned())
+    }
+}
+
 /// The name of a ServiceAccount.
 pub(crate) fn service_account(text: &str) -> Result<String, String> {
     if is_dns_subdomain(text) {

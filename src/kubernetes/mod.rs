@@ -3,6 +3,7 @@
 //! What the objects mean is for the rooms above.
 
 pub(crate) mod api_error;
+pub(crate) mod changes;
 pub mod watch;
 
 use std::time::Duration;

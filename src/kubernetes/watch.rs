@@ -22,10 +22,10 @@ const PAGE: u32 = 500;
 
 /// Seconds after which the API server ends a watch, for it to be opened anew, maybe on another server; up to a fifth less,
 /// so that replicas do not do it together.
-const WATCH_SECONDS: u32 = 290;
+pub(super) const WATCH_SECONDS: u32 = 290;
 
 /// A watch that lived this long was a good one: what comes after it starts at the shortest pause again.
-const STEADY: Duration = Duration::from_secs(5);
+pub(super) const STEADY: Duration = Duration::from_secs(5);
 
 /// Failed attempts to resume a watch before everything is listed anew: the API server may have lost the version it is
 /// asked to resume from (a restored etcd) without saying so by 410.
@@ -228,24 +228,24 @@ fn move_on(version: &mut String, to: Option<String>) {
 
 /// The pauses between attempts: doubled from the shortest to the longest, each shortened by up to a half at random, so
 /// that the replicas of a cluster do not come back at once.
-struct Pauses {
+pub(crate) struct Pauses {
     timing: WatchTiming,
     next: Duration,
 }
 
 impl Pauses {
-    fn new(timing: WatchTiming) -> Self {
+    pub(crate) fn new(timing: WatchTiming) -> Self {
         Self {
             timing,
             next: timing.shortest_pause,
         }
     }
 
-    fn reset(&mut self) {
+    pub(crate) fn reset(&mut self) {
         self.next = self.timing.shortest_pause;
     }
 
-    async fn pause(&mut self) {
+    pub(crate) async fn pause(&mut self) {
         let pause = self.next.mul_f64(0.5 + fastrand::f64() / 2.0);
         self.next = self.next.saturating_mul(2).min(self.timing.longest_pause);
         sleep(pause).await;

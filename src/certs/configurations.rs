@@ -1,0 +1,262 @@
+//! The webhook configurations whose `caBundle` is ours to write, on an API server.
+//!
+//! A bundle is written by a JSON patch to the entries that the live object has. Server-side apply would own them: an entry
+//! that the chart drops would then stay as a stub, without rules, and no later apply of the chart would be valid.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use futures::future::join_all;
+use kube::api::{Api, ApiResource, DynamicObject, Patch, PatchParams};
+use serde_json::{Value, json};
+use tokio::sync::Notify;
+use tokio::time::{Instant, timeout};
+
+use super::keyring::{cas, pem};
+use super::rotation::{BundleWrite, Ca, Configuration};
+use crate::kubernetes::api_error;
+use crate::kubernetes::changes::{Named, ring};
+use crate::kubernetes::watch::WatchTiming;
+
+/// How long an answer of the API server is waited for.
+pub(super) const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Who writes, as `managedFields` calls it.
+pub(super) const FIELD_MANAGER: &str = "rolegate";
+
+/// So many writes within a minute are a quarrel with somebody else who writes the same field.
+const QUARREL: usize = 20;
+
+/// Which kind of webhook configuration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ConfigurationKind {
+    /// A `MutatingWebhookConfiguration`.
+    Mutating,
+    /// A `ValidatingWebhookConfiguration`.
+    Validating,
+}
+
+impl ConfigurationKind {
+    const fn kind(self) -> &'static str {
+        match self {
+            Self::Mutating => "MutatingWebhookConfiguration",
+            Self::Validating => "ValidatingWebhookConfiguration",
+        }
+    }
+
+    const fn plural(self) -> &'static str {
+        match self {
+            Self::Mutating => "mutatingwebhookconfigurations",
+            Self::Validating => "validatingwebhookconfigurations",
+        }
+    }
+}
+
+/// A webhook configuration.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConfigurationName {
+    /// Its kind.
+    pub kind: ConfigurationKind,
+    /// Its name.
+    pub name: String,
+}
+
+/// Why something could not be done with an object, in one line that names it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Trouble {
+    /// It could not be read or written.
+    Failed { what: String, why: String },
+    /// Somebody else changes it whenever it was written.
+    Quarrel { what: String },
+}
+
+/// The configurations, each with the version that was last read.
+#[derive(Debug)]
+pub(super) struct Configurations {
+    objects: Vec<Object>,
+}
+
+#[derive(Debug)]
+struct Object {
+    named: Named<DynamicObject>,
+    version: String,
+    written: VecDeque<Instant>,
+}
+
+impl Configurations {
+    pub(super) fn new(client: &kube::Client, names: &[ConfigurationName]) -> Self {
+        let objects = names.iter().map(|name| {
+            let (kind, plural) = (name.kind.kind(), name.kind.plural());
+            let resource = ApiResource {
+                group: "admissionregistration.k8s.io".to_owned(),
+                version: "v1".to_owned(),
+                api_version: "admissionregistration.k8s.io/v1".to_owned(),
+                kind: kind.to_owned(),
+                plural: plural.to_owned(),
+            };
+            let named = Named {
+                api: Api::all_with(client.clone(), &resource),
+                name: name.name.clone(),
+                what: format!("{kind} {}", name.name),
+                needs: format!(
+                    "`get`, `watch` and `patch` on {plural} with resourceNames: [{}]",
+                    name.name
+                ),
+            };
+            Object {
+                named,
+                version: String::new(),
+                written: VecDeque::new(),
+            }
+        });
+        Self {
+            objects: objects.collect(),
+        }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.objects.len()
+    }
+
+    /// Rings whenever one of them may have changed, until dropped.
+    pub(super) fn ring(&self, timing: WatchTiming, bell: &Arc<Notify>) -> impl Future<Output = ()> + Send + use<> {
+        let objects: Vec<_> = self.objects.iter().map(|object| object.named.clone()).collect();
+        let bell = bell.clone();
+        async move {
+            join_all(objects.into_iter().map(|named| ring(named, timing, &bell))).await;
+        }
+    }
+
+    pub(super) async fn read(&mut self, index: usize) -> Result<Configuration, Trouble> {
+        let Some(object) = self.objects.get_mut(index) else {
+            return Ok(Configuration::Absent);
+        };
+        let read = bounded(&object.named, "read", object.named.api.get_opt(&object.named.name)).await?;
+        Ok(read.map_or(Configuration::Absent, |read| object.read(&read)))
+    }
+
+    /// What stands there now; none if somebody else wrote meanwhile, or took it away.
+    pub(super) async fn write(&mut self, write: &BundleWrite) -> Result<Option<Configuration>, Trouble> {
+        let Some(object) = self.objects.get_mut(write.configuration) else {
+            return Ok(None);
+        };
+        object.heed_quarrels()?;
+        let patch = bundle_patch(&object.version, write);
+        Ok(patch_object(&object.named, patch).await?.map(|written| {
+            tracing::info!(
+                entries = write.entries.len(),
+                authorities = write.bundle.len(),
+                "wrote caBundle of {}",
+                object.named.what
+            );
+            object.read(&written)
+        }))
+    }
+}
+
+impl Object {
+    fn read(&mut self, object: &DynamicObject) -> Configuration {
+        self.version = object.metadata.resource_version.clone().unwrap_or_default();
+        let entries = object.data.get("webhooks").and_then(Value::as_array);
+        Configuration::Entries(entries.into_iter().flatten().map(entry).collect())
+    }
+
+    /// A quarrel is had slowly, so that it costs nobody much.
+    fn heed_quarrels(&mut self) -> Result<(), Trouble> {
+        let minute = Duration::from_secs(60);
+        while self.written.front().is_some_and(|at| at.elapsed() > minute) {
+            self.written.pop_front();
+        }
+        if self.written.len() >= QUARREL {
+            self.written.pop_front();
+            return Err(Trouble::Quarrel {
+                what: self.named.what.clone(),
+            });
+        }
+        self.written.push_back(Instant::now());
+        Ok(())
+    }
+}
+
+/// Patches an object over the version that the patch names. None when somebody else was first.
+pub(super) async fn patch_object<K>(named: &Named<K>, patch: Value) -> Result<Option<K>, Trouble>
+where
+    K: kube::Resource + Clone + serde::de::DeserializeOwned + std::fmt::Debug,
+{
+    let patch: kube::core::params::Patch<()> = match serde_json::from_value(patch) {
+        Ok(patch) => Patch::Json(patch),
+        Err(error) => return Err(failed(named, "write", &error.to_string())),
+    };
+    let params = PatchParams {
+        field_manager: Some(FIELD_MANAGER.to_owned()),
+        ..PatchParams::default()
+    };
+    let patching = named.api.patch(&named.name, &params, &patch);
+    match timeout(PATIENCE, patching).await {
+        Ok(Ok(written)) => Ok(Some(written)),
+        Ok(Err(kube::Error::Api(status))) if matches!(status.code, 404 | 409) => Ok(None),
+        other => bounded(named, "write", std::future::ready(flatten(other)))
+            .await
+            .map(Some),
+    }
+}
+
+fn flatten<T>(outcome: Result<Result<T, kube::Error>, tokio::time::error::Elapsed>) -> Result<T, kube::Error> {
+    outcome.unwrap_or_else(|_| {
+        Err(kube::Error::Service(Box::new(std::io::Error::from(
+            std::io::ErrorKind::TimedOut,
+        ))))
+    })
+}
+
+/// What the API server answers within [`PATIENCE`], or why not.
+pub(super) async fn bounded<K, T>(
+    named: &Named<K>,
+    doing: &str,
+    call: impl Future<Output = Result<T, kube::Error>>,
+) -> Result<T, Trouble> {
+    match timeout(PATIENCE, call).await {
+        Ok(Ok(answer)) => Ok(answer),
+        Ok(Err(error)) => {
+            let line = api_error::one_line(&error);
+            let refused = matches!(&error, kube::Error::Api(status) if matches!(status.code, 401 | 403));
+            let hint = if refused {
+                format!("; rolegate needs {}", named.needs)
+            } else {
+                String::new()
+            };
+            Err(failed(named, doing, &format!("{line}{hint}")))
+        }
+        Err(_) => Err(failed(named, doing, &format!("no answer within {PATIENCE:?}"))),
+    }
+}
+
+fn failed<K>(named: &Named<K>, doing: &str, why: &str) -> Trouble {
+    Trouble::Failed {
+        what: named.what.clone(),
+        why: format!("cannot {doing} {}: {why}", named.what),
+    }
+}
+
+/// The CAs in the bundle of an entry. What cannot be read as such is no use to an API server either.
+fn entry(entry: &Value) -> Vec<Ca> {
+    let bundle = entry.pointer("/clientConfig/caBundle").and_then(Value::as_str);
+    bundle
+        .and_then(|bundle| STANDARD.decode(bundle).ok())
+        .and_then(|text| cas(&text).ok())
+        .unwrap_or_default()
+}
+
+fn bundle_patch(version: &str, write: &BundleWrite) -> Value {
+    let bundle = STANDARD.encode(pem(&write.bundle));
+    let version = json!({"op": "replace", "path": "/metadata/resourceVersion", "value": version});
+    // `add` replaces what is there (RFC 6902 §4.1); an entry always has a clientConfig.
+    let entries = write
+        .entries
+        .iter()
+        .map(|entry| json!({"op": "add", "path": format!("/webhooks/{entry}/clientConfig/caBundle"), "value": bundle}));
+    Value::Array(std::iter::once(version).chain(entries).collect())
+}

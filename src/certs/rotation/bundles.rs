@@ -1,0 +1,160 @@
+//! What stands in the `caBundle` of the webhook configurations, since when, and what is to be written there.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, SystemTime};
+
+use super::{ANNOUNCED, Ca};
+use crate::certs::clock::Moment;
+
+/// How long a CA is left in a bundle that nobody knows of: as long as it takes to roll out another mode of certificates.
+pub const UNLISTED: Duration = Duration::from_secs(3600);
+
+/// What was last read of a webhook configuration.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Configuration {
+    /// Nothing yet.
+    Unread,
+    /// It does not exist. There is nobody to trust us, and nobody who must.
+    Absent,
+    /// The CAs in the bundle of each of its entries, in their order.
+    Entries(Vec<Vec<Ca>>),
+}
+
+/// A write of one configuration.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BundleWrite {
+    /// Which configuration.
+    pub configuration: usize,
+    /// Which of its entries.
+    pub entries: Vec<usize>,
+    /// What each of these shall hold.
+    pub bundle: Vec<Ca>,
+}
+
+/// What is known of all configurations.
+#[derive(Clone, Debug)]
+pub struct Bundles {
+    configurations: Vec<Configuration>,
+    /// Since when each listed CA was read back in every entry, without a break; steady time.
+    trusted: BTreeMap<Ca, Duration>,
+    /// Since when something stands in a bundle that is not listed; steady time.
+    unlisted: BTreeMap<Ca, Duration>,
+}
+
+impl Bundles {
+    /// Nothing was read yet.
+    #[must_use]
+    pub fn new(configurations: usize) -> Self {
+        Self {
+            configurations: vec![Configuration::Unread; configurations],
+            trusted: BTreeMap::new(),
+            unlisted: BTreeMap::new(),
+        }
+    }
+
+    /// A configuration was read.
+    pub fn see(&mut self, index: usize, configuration: Configuration) {
+        if let Some(known) = self.configurations.get_mut(index) {
+            *known = configuration;
+        }
+    }
+
+    /// Takes note of what stands there now; to be called after each change of what is known or listed.
+    pub fn settle(&mut self, listed: &[Ca], now: Moment) {
+        let mut trusted = BTreeMap::new();
+        for ca in listed.iter().filter(|ca| self.trust(ca)) {
+            let since = self.trusted.get(ca).copied().unwrap_or(now.steady);
+            trusted.insert(ca.clone(), since);
+        }
+        let mut unlisted = BTreeMap::new();
+        for ca in self.entries().flatten().filter(|ca| !listed.contains(ca)) {
+            let since = self.unlisted.get(ca).copied().unwrap_or(now.steady);
+            unlisted.insert(ca.clone(), since);
+        }
+        self.trusted = trusted;
+        self.unlisted = unlisted;
+    }
+
+    /// Whether a CA stands in every entry of the configurations that exist, as last read.
+    #[must_use]
+    pub fn trust(&self, ca: &Ca) -> bool {
+        self.are_read() && self.entries().all(|bundle| bundle.contains(ca))
+    }
+
+    /// For how long a listed CA has been standing there.
+    #[must_use]
+    pub fn trusted_for(&self, ca: &Ca, now: Moment) -> Option<Duration> {
+        let since = self.trusted.get(ca)?;
+        Some(now.steady.saturating_sub(*since))
+    }
+
+    /// Whether all configurations were read, or found absent.
+    #[must_use]
+    pub fn are_read(&self) -> bool {
+        !self.configurations.contains(&Configuration::Unread)
+    }
+
+    /// Whether any bundle holds a CA that is still valid.
+    #[must_use]
+    pub fn hold_any(&self, now: SystemTime) -> bool {
+        self.entries().flatten().any(|ca| !ca.has_ended(now))
+    }
+
+    /// What has to be written for each entry to hold what is listed, and what is left there for now.
+    #[must_use]
+    pub fn writes(&self, listed: &[Ca], now: Moment) -> Vec<BundleWrite> {
+        let of_each = self.configurations.iter().enumerate();
+        of_each
+            .filter_map(|(configuration, known)| {
+                let Configuration::Entries(entries) = known else {
+                    return None;
+                };
+                let bundle = self.wanted(entries, listed, now);
+                let differs = |entry: &[Ca]| {
+                    bundle.iter().any(|ca| !entry.contains(ca)) || entry.iter().any(|ca| !bundle.contains(ca))
+                };
+                let entries: Vec<usize> = entries
+                    .iter()
+                    .enumerate()
+                    .filter(|(_, entry)| differs(entry))
+                    .map(|(index, _)| index)
+                    .collect();
+                (!entries.is_empty()).then_some(BundleWrite {
+                    configuration,
+                    entries,
+                    bundle,
+                })
+            })
+            .collect()
+    }
+
+    /// When something is to be looked at again, in steady time.
+    pub(super) fn deadlines(&self) -> impl Iterator<Item = Duration> {
+        let announced = self.trusted.values().map(|since| since.saturating_add(ANNOUNCED));
+        let left = self.unlisted.values().map(|since| since.saturating_add(UNLISTED));
+        announced.chain(left)
+    }
+
+    fn wanted(&self, entries: &[Vec<Ca>], listed: &[Ca], now: Moment) -> Vec<Ca> {
+        let mut wanted = listed.to_vec();
+        for ca in entries.iter().flatten() {
+            let since = self.unlisted.get(ca).copied().unwrap_or(now.steady);
+            let is_left = !ca.has_ended(now.wall) && now.steady.saturating_sub(since) < UNLISTED;
+            if is_left && !wanted.contains(ca) {
+                wanted.push(ca.clone());
+            }
+        }
+        wanted
+    }
+
+    /// The bundles of every entry of every configuration.
+    fn entries(&self) -> impl Iterator<Item = &Vec<Ca>> {
+        self.configurations
+            .iter()
+            .filter_map(|configuration| match configuration {
+                Configuration::Entries(entries) => Some(entries),
+                Configuration::Unread | Configuration::Absent => None,
+            })
+            .flatten()
+    }
+}

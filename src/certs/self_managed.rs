@@ -1,0 +1,364 @@
+//! Certificates that look after themselves: what [`super::rotation`] decides, done on an API server.
+//!
+//! The Secret and the webhook configurations are watched; whatever is heard, they are read anew, so that a decision is
+//! never made on something older than what it answers to. Then the plan is carried out until there is nothing to do.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1;
+use kube::api::Api;
+use tokio::sync::Notify;
+use tracing::{debug, info};
+
+use super::clock::{Clock, Moment};
+pub use super::configurations::{ConfigurationKind, ConfigurationName};
+use super::configurations::{Configurations, Trouble, bounded, patch_object};
+use super::issue::{Authority, SubjectName};
+use super::keyring::{self, Keyring, ca_of};
+use super::rotation::{Ca, Rotation, Secret, SecretWrite, Served};
+use super::serving::{Pair, Serving};
+use super::status::Status;
+use super::told::{TRUCE, Told};
+use super::x509;
+use crate::kubernetes::changes::{Named, ring};
+use crate::kubernetes::watch::Pauses;
+use crate::kubernetes::watch::WatchTiming;
+
+/// More steps than any state needs: what goes on and on is had slowly.
+const STEPS: usize = 32;
+
+/// What to look after.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Namespace of the Secret.
+    pub secret_namespace: String,
+    /// Its name.
+    pub secret_name: String,
+    /// The configurations whose `caBundle` is written.
+    pub configurations: Vec<ConfigurationName>,
+    /// What the certificate is good for.
+    pub names: Vec<SubjectName>,
+    /// The life of a CA, from when it is made.
+    pub ca_lifetime: Duration,
+    /// The life of a serving certificate, from when it is signed. It ends with its CA at the latest.
+    pub certificate_lifetime: Duration,
+}
+
+/// Looks after the certificate of one replica.
+#[derive(Debug)]
+pub struct SelfManaged {
+    settings: Settings,
+    secret: Named<v1::Secret>,
+    /// What was last read of the Secret: its version and its data.
+    read: Option<v1::Secret>,
+    configurations: Configurations,
+    clock: Arc<dyn Clock>,
+    timing: WatchTiming,
+    serving: Arc<Serving>,
+    status: Arc<Status>,
+    rotation: Rotation,
+    keyring: Option<Keyring>,
+    told: Told,
+}
+
+impl SelfManaged {
+    /// Will put certificates into `serving`, once it runs.
+    #[must_use]
+    pub fn new(
+        client: &kube::Client,
+        settings: Settings,
+        clock: Arc<dyn Clock>,
+        timing: WatchTiming,
+        serving: Arc<Serving>,
+    ) -> Self {
+        let configurations = Configurations::new(client, &settings.configurations);
+        let (namespace, name) = (&settings.secret_namespace, &settings.secret_name);
+        let secret = Named {
+            api: Api::namespaced(client.clone(), namespace),
+            name: name.clone(),
+            what: format!("Secret {namespace}/{name}"),
+            needs: format!(
+                "`get`, `watch` and `patch` on secrets with resourceNames: [{name}] in namespace {namespace}"
+            ),
+        };
+        Self {
+            rotation: Rotation::new(settings.certificate_lifetime, configurations.len()),
+            settings,
+            secret,
+            read: None,
+            configurations,
+            clock,
+            timing,
+            serving,
+            status: Arc::default(),
+            keyring: None,
+            told: Told::default(),
+        }
+    }
+
+    /// What the rest of the process may ask.
+    #[must_use]
+    pub fn status(&self) -> Arc<Status> {
+        self.status.clone()
+    }
+
+    /// Looks after it until dropped.
+    pub async fn run(self) {
+        let bell = Arc::new(Notify::new());
+        tokio::join!(
+            ring(self.secret.clone(), self.timing, &bell),
+            self.configurations.ring(self.timing, &bell),
+            self.work(&bell),
+        );
+    }
+
+    async fn work(mut self, bell: &Notify) {
+        let mut pauses = Pauses::new(self.timing);
+        loop {
+            let outcome = match self.read_all().await {
+                Ok(()) => self.act().await,
+                Err(trouble) => Err(trouble),
+            };
+            match outcome {
+                Ok(look_again) => {
+                    pauses.reset();
+                    self.rest(bell, look_again).await;
+                }
+                Err(Trouble::Failed { what, why }) => {
+                    self.told.trouble(&what, &why);
+                    tokio::select! {
+                        () = pauses.pause() => {}
+                        () = bell.notified() => {}
+                    }
+                }
+                Err(trouble @ Trouble::Quarrel { .. }) => {
+                    self.told.quarrel(&trouble);
+                    tokio::time::sleep(TRUCE).await;
+                }
+            }
+        }
+    }
+
+    /// Until something is heard, or the time has come for something.
+    async fn rest(&mut self, bell: &Notify, mut look_again: Duration) {
+        loop {
+            tokio::select! {
+                () = bell.notified() => return,
+                () = self.clock.wait_until(look_again) => {}
+            }
+            let plan = self.rotation.plan(self.clock.now());
+            if !plan.is_idle() {
+                return;
+            }
+            look_again = plan.look_again;
+        }
+    }
+
+    async fn read_all(&mut self) -> Result<(), Trouble> {
+        self.read_secret().await?;
+        for index in 0..self.configurations.len() {
+            self.read_configuration(index).await?;
+        }
+        Ok(())
+    }
+
+    async fn read_secret(&mut self) -> Result<(), Trouble> {
+        let read = bounded(&self.secret, "read", self.secret.api.get_opt(&self.secret.name)).await?;
+        self.see_secret(read);
+        Ok(())
+    }
+
+    async fn read_configuration(&mut self, index: usize) -> Result<(), Trouble> {
+        let read = self.configurations.read(index).await?;
+        self.rotation.see_configuration(index, read, self.clock.now());
+        Ok(())
+    }
+
+    fn see_secret(&mut self, read: Option<v1::Secret>) {
+        let what = &self.secret.what;
+        let seen = match &read {
+            None => {
+                let why = format!("{what} does not exist: create it without data; it is where the CA is kept");
+                self.told.wrong(what, &why);
+                Secret::Missing
+            }
+            Some(secret) => match keyring::read(|key| Some(secret.data.as_ref()?.get(key)?.0.as_slice())) {
+                keyring::Read::Empty => {
+                    self.told.mended(what);
+                    Secret::Empty
+                }
+                keyring::Read::Keyring(keyring, useless) => {
+                    match useless {
+                        None => self.told.mended(what),
+                        Some(why) => {
+                            self.told
+                                .wrong(what, &format!("{what} holds something of no use: {why}"));
+                        }
+                    }
+                    self.status.say_ca_ends(keyring.content.ca.not_after());
+                    let content = keyring.content.clone();
+                    self.keyring = Some(*keyring);
+                    Secret::Holds(content)
+                }
+                keyring::Read::Unusable(why) => {
+                    let then = if self.keyring.is_some() {
+                        "the CA that this replica holds is written back"
+                    } else {
+                        "mend it, or remove its data to have a new CA made"
+                    };
+                    self.told
+                        .wrong(what, &format!("{what} holds no usable CA: {why}; {then}"));
+                    Secret::Unusable
+                }
+            },
+        };
+        self.read = read;
+        self.rotation.see_secret(seen, self.clock.now());
+    }
+
+    /// Carries out the plan until there is nothing to do; when to look again.
+    async fn act(&mut self) -> Result<Duration, Trouble> {
+        for _ in 0..STEPS {
+            let plan = self.rotation.plan(self.clock.now());
+            if self.rotation.is_trusted() {
+                self.status.say_trusted();
+            }
+            if plan.is_idle() {
+                self.told.well_again();
+                return Ok(plan.look_again);
+            }
+            if plan.read_secret {
+                self.read_secret().await?;
+                continue;
+            }
+            if let Some(ca) = plan.serve {
+                self.serve(&ca)?;
+            }
+            if let Some(write) = plan.secret {
+                self.write_secret(write).await?;
+            }
+            for write in plan.bundles {
+                match self.configurations.write(&write).await? {
+                    Some(written) => self
+                        .rotation
+                        .see_configuration(write.configuration, written, self.clock.now()),
+                    None => self.read_configuration(write.configuration).await?,
+                }
+            }
+        }
+        Err(self.trouble("there is no end of work to do on it".to_owned()))
+    }
+
+    fn serve(&mut self, ca: &Ca) -> Result<(), Trouble> {
+        let now = self.clock.now();
+        let signed = self.sign(ca, now).map_err(|why| self.trouble(why))?;
+        let (pair, served) = signed;
+        info!(
+            until = %Timestamp::try_from(served.not_after).unwrap_or_default(),
+            "serving a new certificate"
+        );
+        self.serving.swap(pair);
+        self.rotation.see_served(served, now);
+        Ok(())
+    }
+
+    fn sign(&self, ca: &Ca, now: Moment) -> Result<(Pair, Served), String> {
+        let authority = self
+            .keyring
+            .as_ref()
+            .and_then(|keyring| keyring.authority_of(ca))
+            .ok_or("its key is not at hand")?;
+        let left = ca.not_after().duration_since(now.wall).unwrap_or_default();
+        let lifetime = self.settings.certificate_lifetime.min(left);
+        let leaf = authority
+            .issue(&self.settings.names, now.wall, lifetime)
+            .map_err(|error| error.to_string())?;
+        let pair = Pair::from_pem(leaf.certificate_pem().as_bytes(), leaf.key_pem().as_bytes())
+            .map_err(|error| error.to_string())?;
+        let validity = pair
+            .leaf()
+            .and_then(x509::validity)
+            .ok_or("its validity cannot be read")?;
+        let served = Served {
+            ca: ca.clone(),
+            not_before: validity.not_before.into(),
+            not_after: validity.not_after.into(),
+        };
+        Ok((pair, served))
+    }
+
+    async fn write_secret(&mut self, write: SecretWrite) -> Result<(), Trouble> {
+        let (keyring, why) = self.keyring_for(write).map_err(|why| self.trouble(why))?;
+        let read = self.read.as_ref();
+        let version = read.and_then(|read| read.metadata.resource_version.as_deref());
+        let data: Option<&BTreeMap<_, _>> = read.and_then(|read| read.data.as_ref());
+        let patch = keyring.patch(version.unwrap_or_default(), data);
+        match patch_object(&self.secret, patch).await? {
+            Some(written) => {
+                info!("wrote {}: {why}", self.secret.what);
+                self.see_secret(Some(written));
+                Ok(())
+            }
+            None => {
+                debug!("another replica wrote {} first", self.secret.what);
+                self.read_secret().await
+            }
+        }
+    }
+
+    /// What is to be written, and why, as the log says it.
+    fn keyring_for(&self, write: SecretWrite) -> Result<(Keyring, &'static str), String> {
+        let (content, why) = match write {
+            SecretWrite::Begin {
+                previous,
+                previous_until,
+            } => {
+                let mut keyring = Keyring::of(self.new_authority()?).ok_or("a new CA cannot be read")?;
+                keyring.content.previous = previous;
+                keyring.content.previous_until = previous_until;
+                return Ok((keyring, "a new CA, which signs at once"));
+            }
+            SecretWrite::Announce(content) => {
+                let next = self.new_authority()?;
+                let mut keyring = self.keyring_of(content)?;
+                keyring.content.next = Some(ca_of(&next).ok_or("a new CA cannot be read")?);
+                keyring.next = Some(next);
+                return Ok((keyring, "a new CA, which signs once the API servers know it"));
+            }
+            SecretWrite::Promote(content) => (content, "the new CA signs from now on"),
+            SecretWrite::WriteBack(content) => (content, "what it had lost"),
+            SecretWrite::List(content) => (content, "the CA of what is still served"),
+            SecretWrite::Retire(content) => (content, "nothing that the former CA signed is valid any more"),
+        };
+        Ok((self.keyring_of(content)?, why))
+    }
+
+    fn keyring_of(&self, content: super::rotation::Content) -> Result<Keyring, String> {
+        let held = self.keyring.as_ref().ok_or("no CA is held")?;
+        let key = |ca: &Ca| held.authority_of(ca).cloned().ok_or("the key of a CA is not at hand");
+        Ok(Keyring {
+            ca: key(&content.ca)?,
+            // A `next` without a key is one that is about to be replaced.
+            next: content.next.as_ref().and_then(|next| key(next).ok()),
+            content,
+        })
+    }
+
+    fn new_authority(&self) -> Result<Arc<Authority>, String> {
+        let now = self.clock.now().wall;
+        let begins = Timestamp::try_from(now).unwrap_or_default();
+        Authority::generate(&format!("rolegate {begins:.0}"), now, self.settings.ca_lifetime)
+            .map(Arc::new)
+            .map_err(|error| error.to_string())
+    }
+
+    fn trouble(&self, why: String) -> Trouble {
+        Trouble::Failed {
+            what: self.secret.what.clone(),
+            why: format!("{}: {why}", self.secret.what),
+        }
+    }
+}

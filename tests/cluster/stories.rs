@@ -22,11 +22,14 @@ const SHOWN_COMMANDS: usize = 12;
 /// Stories at the same time: they wait for controllers more than they compute.
 const AT_ONCE: usize = 4;
 
+type BesideOthers = Box<dyn Fn(&Cluster) + Send>;
+type OnItsOwn = Box<dyn Fn(&Alone<'_>) + Send>;
+
 /// The stories of a run, in the order in which they are told.
 #[derive(Default)]
 pub(crate) struct Stories {
-    beside: Vec<(String, Box<dyn Fn(&Cluster) + Send>)>,
-    alone: Vec<(String, Box<dyn Fn(&Alone<'_>) + Send>)>,
+    beside: Vec<(String, BesideOthers)>,
+    alone: Vec<(String, OnItsOwn)>,
 }
 
 impl Stories {

@@ -255,8 +255,6 @@ fn rules(args: &ServeArgs) -> Result<AnnotationRules, String> {
 
 /// What is known of Kubernetes.
 struct Cluster {
-    /// None under `--standalone`.
-    client: Option<kube::Client>,
     issuer: Issuer,
     accounts: Arc<ServiceAccounts>,
     identity_map: Option<Arc<IdentityMap>>,
@@ -286,7 +284,6 @@ fn standalone(args: &ServeArgs, directory: &Path, rules: &Arc<AnnotationRules>) 
         ),
     };
     Ok(Cluster {
-        client: None,
         issuer,
         accounts: Arc::new(ServiceAccounts::Manifests(manifests)),
         identity_map: identity_map.map(Arc::new),
@@ -319,7 +316,6 @@ async fn live_cluster(args: &ServeArgs, rules: &Arc<AnnotationRules>) -> Result<
     });
     let accounts = LiveServiceAccounts::start(client.clone(), rules.clone(), WatchTiming::default());
     Ok(Cluster {
-        client: Some(client),
         issuer,
         accounts: Arc::new(ServiceAccounts::Live(accounts)),
         identity_map,

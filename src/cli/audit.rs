@@ -80,7 +80,7 @@ pub(crate) struct AuditArgs {
     #[arg(long, value_name = "AUDIENCE", default_value = values::DEFAULT_AUDIENCE, value_parser = values::audience, help_heading = "Judging")]
     token_audience: Audience,
 
-    /// Where trust policies come from, asked in this order
+    /// Where trust policies come from, asked in this order: iam, ack, crossplane, files=DIR
     ///
     /// May be repeated or separated by commas. A source that does not know a role passes on to the next. Default under
     /// --standalone DIR: files=DIR/roles.

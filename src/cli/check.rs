@@ -74,7 +74,7 @@ pub(crate) struct CheckArgs {
     #[arg(long, value_name = "FILE|-", help_heading = "Where the policy comes from")]
     policy: Option<PathBuf>,
 
-    /// Where to look the role up, asked in this order: files=DIR
+    /// Where to look the role up, asked in this order: iam, ack, crossplane, files=DIR
     ///
     /// May be repeated or separated by commas. A source that does not know the role passes on to the next.
     #[arg(

@@ -175,7 +175,7 @@ pub struct ServeArgs {
     #[arg(long, value_name = "BOOL", default_value = "true", default_missing_value = "true", num_args = 0..=1, require_equals = true, action = ArgAction::Set, value_parser = values::switch, help_heading = JUDGING)]
     pub honour_skip_label: bool,
 
-    /// Where trust policies come from, asked in this order: files=DIR
+    /// Where trust policies come from, asked in this order: iam, ack, crossplane, files=DIR
     ///
     /// May be repeated or separated by commas. A source that does not know a role passes on to the next. Under --standalone
     /// DIR the default is files=DIR/roles; in a cluster it must be given.
@@ -378,7 +378,7 @@ impl FromStr for RoleSourceSpec {
             None if text == "ack" => Ok(Self::Ack),
             None if text == "crossplane" => Ok(Self::Crossplane),
             Some(("files", directory)) if !directory.is_empty() => Ok(Self::Files(directory.into())),
-            _ => Err("expected files=DIR".to_owned()),
+            _ => Err("expected iam, ack, crossplane or files=DIR".to_owned()),
         }
     }
 }

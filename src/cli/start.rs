@@ -86,7 +86,7 @@ pub(crate) async fn start(args: &ServeArgs) -> Result<Started, String> {
         ByNamespace::No
     });
     let cluster = cluster(args, &rules).await?;
-    let sources = open_sources(args)?;
+    let sources = open_sources(args).await?;
     let book = Book::observed(sources.clone(), book_settings(args), metrics.clone());
     for source in &sources {
         metrics.announce_source(source.name());
@@ -323,11 +323,11 @@ async fn live_cluster(args: &ServeArgs, rules: &Arc<AnnotationRules>) -> Result<
     })
 }
 
-fn open_sources(args: &ServeArgs) -> Result<Vec<Arc<dyn RoleSource>>, String> {
+async fn open_sources(args: &ServeArgs) -> Result<Vec<Arc<dyn RoleSource>>, String> {
     match (&*args.role_source, &args.standalone) {
-        ([], Some(directory)) => sources::open(&[RoleSourceSpec::Files(directory.join("roles"))]),
+        ([], Some(directory)) => sources::open(&[RoleSourceSpec::Files(directory.join("roles"))]).await,
         ([], None) => Err("no source of trust policies: name one with --role-source files=DIR".to_owned()),
-        (specs, _) => sources::open(specs),
+        (specs, _) => sources::open(specs).await,
     }
 }
 

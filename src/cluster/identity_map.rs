@@ -197,6 +197,10 @@ impl Observer<ConfigMap> for Mirror {
     fn deleted(&mut self, _config_map: ConfigMap) {
         self.content.read(None);
     }
+
+    fn meanwhile(&self) -> &'static str {
+        "the last content stays in use"
+    }
 }
 
 fn parse(rules: &AnnotationRules, source: Option<&Option<String>>) -> Result<Entries, String> {

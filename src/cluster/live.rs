@@ -346,4 +346,8 @@ impl Observer<Account> for Mirror {
             self.table.remove(namespace, name);
         }
     }
+
+    fn meanwhile(&self) -> &'static str {
+        "what is known stays in use, and what is not is asked of the API server"
+    }
 }

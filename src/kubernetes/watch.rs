@@ -65,6 +65,12 @@ pub(crate) trait Observer<K>: Send {
     fn changed(&mut self, object: K);
     /// Deleted.
     fn deleted(&mut self, object: K);
+    /// The API server does not serve such objects: their CRD is not installed, or was removed.
+    fn not_served(&mut self) {}
+    /// A list failed; why, in one line.
+    fn list_failed(&mut self, _why: &str) {}
+    /// What becomes of those who ask while the watch is broken, for its log line.
+    fn meanwhile(&self) -> &'static str;
 }
 
 /// Keeps an observer up to date until it is dropped. `what` is named in log lines: `ServiceAccounts`. `sound` is false
@@ -84,12 +90,18 @@ pub(crate) async fn keep<K>(
         fields,
         timing,
         pauses: Pauses::new(timing),
-        health: Health::new(what, sound),
+        health: Health::new(what, observer.meanwhile(), sound),
     };
     loop {
         match watch.list(&mut observer).await {
             Ok(version) => watch.follow(version, &mut observer).await,
-            Err(why) => {
+            Err(NotListed::NotServed) => {
+                observer.not_served();
+                watch.health.not_served();
+                watch.pauses.pause().await;
+            }
+            Err(NotListed::Failed(why)) => {
+                observer.list_failed(&why);
                 watch.health.broke(&format!("the list failed: {why}"));
                 watch.pauses.pause().await;
             }
@@ -103,6 +115,12 @@ struct Watch<K> {
     timing: WatchTiming,
     pauses: Pauses,
     health: Health,
+}
+
+/// Why there is no list.
+enum NotListed {
+    NotServed,
+    Failed(String),
 }
 
 /// Why a watch ended.
@@ -122,7 +140,7 @@ where
     K: Resource + Clone + DeserializeOwned + Debug + Send + 'static,
 {
     /// Lists page by page; the resource version to watch from.
-    async fn list(&mut self, observer: &mut impl Observer<K>) -> Result<String, String> {
+    async fn list(&mut self, observer: &mut impl Observer<K>) -> Result<String, NotListed> {
         let mut params = ListParams {
             field_selector: self.fields.clone(),
             limit: Some(PAGE),
@@ -131,8 +149,10 @@ where
         observer.list_began();
         loop {
             let page = match timeout(self.timing.silence, self.api.list(&params)).await {
-                Ok(page) => page.map_err(|error| api_error::one_line(&error))?,
-                Err(_) => return Err(format!("no answer within {:?}", self.timing.silence)),
+                Ok(Ok(page)) => page,
+                Ok(Err(kube::Error::Api(status))) if status.code == 404 => return Err(NotListed::NotServed),
+                Ok(Err(error)) => return Err(NotListed::Failed(api_error::one_line(&error))),
+                Err(_) => return Err(NotListed::Failed(format!("no answer within {:?}", self.timing.silence))),
             };
             for object in page.items {
                 observer.listed(object);
@@ -144,7 +164,7 @@ where
                     return page
                         .metadata
                         .resource_version
-                        .ok_or_else(|| "it has no resourceVersion".to_owned());
+                        .ok_or_else(|| NotListed::Failed("it has no resourceVersion".to_owned()));
                 }
             }
         }
@@ -255,6 +275,7 @@ impl Pauses {
 /// Says a change of state once, however often it is confirmed.
 struct Health {
     what: &'static str,
+    meanwhile: &'static str,
     state: State,
     sound: Arc<AtomicBool>,
 }
@@ -263,14 +284,17 @@ struct Health {
 enum State {
     Sound,
     Broken,
+    /// There is nothing to watch yet.
+    NotServed,
     /// Unlike after an error, that it could be opened proves nothing: only a word heard does.
     Silent,
 }
 
 impl Health {
-    fn new(what: &'static str, sound: Arc<AtomicBool>) -> Self {
+    fn new(what: &'static str, meanwhile: &'static str, sound: Arc<AtomicBool>) -> Self {
         Self {
             what,
+            meanwhile,
             state: State::Sound,
             sound,
         }
@@ -278,12 +302,19 @@ impl Health {
 
     fn broke(&mut self, why: &str) {
         if self.state == State::Sound {
+            tracing::warn!("the watch of {} broke: {why}; {}", self.what, self.meanwhile);
+        }
+        self.turn(State::Broken);
+    }
+
+    fn not_served(&mut self) {
+        if self.state != State::NotServed {
             tracing::warn!(
-                "the watch of {} broke: {why}; what is known stays in use, and what is not is asked of the API server",
+                "the API server does not serve {}; it is asked again until it does",
                 self.what
             );
         }
-        self.turn(State::Broken);
+        self.turn(State::NotServed);
     }
 
     fn silent(&mut self, silence: Duration) {
@@ -297,7 +328,7 @@ impl Health {
     }
 
     fn opened(&mut self) {
-        if self.state == State::Broken {
+        if matches!(self.state, State::Broken | State::NotServed) {
             self.works();
         } else if self.state == State::Sound {
             self.sound.store(true, Ordering::Relaxed);

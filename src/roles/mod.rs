@@ -6,6 +6,7 @@ pub mod age;
 pub mod book;
 pub mod files;
 mod keeper;
+pub mod objects;
 pub mod observe;
 mod pacer;
 mod reads;
@@ -14,6 +15,7 @@ pub mod source;
 
 pub use book::{Book, BookSettings, Entry, Trust};
 pub use files::{FileRoles, RoleFilesError, WhenMissing};
+pub use objects::RoleObjects;
 pub use observe::{ReadObserver, ReadResult, RoleState, RoleSummary};
 pub use source::{Answer, Listing, Pace, RoleDocument, RoleSource, SourceHealth};
 

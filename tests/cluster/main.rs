@@ -50,6 +50,7 @@ mod egress;
 mod kubectl;
 mod link;
 mod mounts;
+mod objects;
 mod process;
 mod release;
 mod replica;
@@ -63,6 +64,7 @@ use stories::Stories;
 
 fn main() {
     let mut stories = Stories::default();
+    objects::register(&mut stories);
     stories_jobs::register(&mut stories);
     stories.tell()
 }

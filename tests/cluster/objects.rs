@@ -1,0 +1,170 @@
+//! Roles that ACK's and Crossplane's controllers manage: their objects are written with kubectl, and their status as the
+//! controllers write it.
+
+use serde_json::{Value, json};
+
+use crate::cluster::{ACCOUNT, Alone, Gate, Namespace, role_of, trust_policy};
+use crate::stories::Stories;
+use crate::wait::{until, until_ok};
+
+const ACK_CRD: &str = include_str!("crds/ack.yaml");
+const CROSSPLANE_CRDS: &str = include_str!("crds/crossplane.yaml");
+
+pub(crate) fn register(stories: &mut Stories) {
+    stories.alone(
+        "roles of ACK's and Crossplane's objects are judged once their controllers have settled them",
+        roles_of_objects_are_judged_once_settled,
+    );
+}
+
+fn roles_of_objects_are_judged_once_settled(cluster: &Alone<'_>) {
+    // Neither CRD is installed yet, and nobody else knows these roles.
+    let release = cluster.install(json!({"roleSources": ["ack", "crossplane"], "roleFiles": {"configMap": ""}}));
+    let jobs = cluster.namespace("objects", Gate::Enforce);
+    let kinds = [
+        Kind::Ack,
+        Kind::Crossplane("iam.aws.upbound.io"),
+        Kind::Crossplane("iam.aws.m.upbound.io"),
+    ];
+    for kind in kinds {
+        let name = kind.role();
+        jobs.kubectl(&["create", "serviceaccount", name]).ok();
+        jobs.annotate(name, &arn(name));
+        // Admitted, with a warning: nobody knows the role.
+        let said = jobs.create_pod(&format!("{name}-early"), name, &[]);
+        assert!(
+            said.warnings().iter().any(|warning| warning.contains("(unknown)")),
+            "{said:?}"
+        );
+    }
+    until("the log says that the objects are not served", || {
+        (release.log().matches("does not serve").count() >= 3).then_some(())
+    });
+
+    cluster.apply(ACK_CRD).ok();
+    cluster.apply(CROSSPLANE_CRDS).ok();
+    for kind in kinds {
+        let (name, group) = (kind.role(), kind.group());
+        let object = format!("roles.{group}/{name}");
+        until_ok("the object is taken", || {
+            let said = jobs.apply(&kind.object(&jobs, "somebody-else").to_string());
+            said.succeeded().then_some(()).ok_or(said.stderr)
+        });
+        settle(&jobs, &object, &kind.status(&jobs, "somebody-else", "False"));
+        settle(&jobs, &object, &kind.status(&jobs, "somebody-else", "True"));
+        // What the watch tells is read again at once.
+        let mut number = 0;
+        let refusal = until("a refusal", || {
+            number += 1;
+            let said = jobs.create_pod(&format!("{name}-stranger-{number}"), name, &["--dry-run=server"]);
+            (!said.succeeded()).then_some(said.stderr)
+        });
+        assert!(refusal.contains("(wrong-subject)"), "{refusal}");
+
+        jobs.apply(&kind.object(&jobs, name).to_string()).ok();
+        settle(&jobs, &object, &kind.status(&jobs, name, "True"));
+        let pod = format!("{name}-trusted");
+        until_ok("the mended role lets the pod in", || {
+            let said = jobs.create_pod(&pod, name, &[]);
+            (said.succeeded() && said.warnings().is_empty())
+                .then_some(())
+                .ok_or(said.stderr)
+        });
+        assert_eq!(role_of(&jobs.json(&["get", "pod", &pod])), Some(arn(name)));
+
+        // Not believed any more: unknown, so admitted with a warning.
+        settle(&jobs, &object, &kind.status(&jobs, "somebody-else", "False"));
+        let mut number = 0;
+        until("doubt", || {
+            number += 1;
+            let said = jobs.create_pod(&format!("{name}-doubt-{number}"), name, &["--dry-run=server"]);
+            said.warnings()
+                .iter()
+                .any(|warning| warning.contains("(unknown)"))
+                .then_some(())
+        });
+    }
+    // One line a change of state, and not one a request.
+    assert_eq!(
+        release.log().matches("does not serve").count(),
+        3 * release.replicas().len()
+    );
+    for kind in kinds {
+        cluster
+            .kubectl(&["delete", "customresourcedefinition", &format!("roles.{}", kind.group())])
+            .ok();
+    }
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Kind {
+    Ack,
+    /// By its group.
+    Crossplane(&'static str),
+}
+
+impl Kind {
+    const fn group(self) -> &'static str {
+        match self {
+            Self::Ack => "iam.services.k8s.aws",
+            Self::Crossplane(group) => group,
+        }
+    }
+
+    /// The role's name, and its ServiceAccount's.
+    fn role(self) -> &'static str {
+        match self {
+            Self::Ack => "by-ack",
+            Self::Crossplane("iam.aws.upbound.io") => "by-crossplane",
+            Self::Crossplane(_) => "by-crossplane-namespaced",
+        }
+    }
+
+    /// The object as its author writes it; the role trusts this ServiceAccount.
+    fn object(self, jobs: &Namespace, trusted: &str) -> Value {
+        let policy = trust_policy(&jobs.name, trusted).to_string();
+        let name = self.role();
+        match self {
+            Self::Ack => json!({
+                "apiVersion": "iam.services.k8s.aws/v1alpha1", "kind": "Role", "metadata": {"name": name},
+                "spec": {"name": name, "assumeRolePolicyDocument": policy},
+            }),
+            Self::Crossplane(group) => json!({
+                "apiVersion": format!("{group}/v1beta1"), "kind": "Role", "metadata": {"name": name},
+                "spec": {"forProvider": {"assumeRolePolicy": policy}},
+            }),
+        }
+    }
+
+    /// The status as its controller writes it.
+    fn status(self, jobs: &Namespace, trusted: &str, settled: &str) -> Value {
+        let arn = arn(self.role());
+        match self {
+            Self::Ack => json!({"status": {
+                "ackResourceMetadata": {"arn": arn, "ownerAccountID": ACCOUNT, "region": "us-west-2"},
+                "conditions": [{"type": "ACK.ResourceSynced", "status": settled}],
+            }}),
+            Self::Crossplane(_) => json!({"status": {
+                "atProvider": {"arn": arn, "assumeRolePolicy": trust_policy(&jobs.name, trusted).to_string()},
+                "conditions": [{"type": "Synced", "status": settled}, {"type": "Ready", "status": "True"}],
+            }}),
+        }
+    }
+}
+
+fn arn(name: &str) -> String {
+    format!("arn:aws:iam::{ACCOUNT}:role/{name}")
+}
+
+fn settle(jobs: &Namespace, object: &str, status: &Value) {
+    let patch = status.to_string();
+    jobs.kubectl(&[
+        "patch",
+        object,
+        "--subresource=status",
+        "--type=merge",
+        "--patch",
+        &patch,
+    ])
+    .ok();
+}

@@ -11,10 +11,7 @@ const ACK_CRD: &str = include_str!("crds/ack.yaml");
 const CROSSPLANE_CRDS: &str = include_str!("crds/crossplane.yaml");
 
 pub(crate) fn register(stories: &mut Stories) {
-    stories.alone(
-        "roles of ACK's and Crossplane's objects are judged once their controllers have settled them",
-        roles_of_objects_are_judged_once_settled,
-    );
+    stories.alone(roles_of_objects_are_judged_once_settled);
 }
 
 fn roles_of_objects_are_judged_once_settled(cluster: &Alone<'_>) {

@@ -43,7 +43,6 @@
 )]
 #![allow(dead_code, reason = "the harness offers what a story may need")]
 
-mod bridge;
 mod cluster;
 mod control_plane;
 mod egress;

@@ -66,7 +66,6 @@ pub(crate) struct Release {
     pub(crate) api_link: Arc<Link>,
     started: AtomicUsize,
     installed: AtomicBool,
-    bridged: Option<String>,
 }
 
 #[derive(Default)]
@@ -100,12 +99,6 @@ impl Release {
         around.kubectl.apply(&roles.to_string()).ok();
 
         let mut merged = own_values();
-        let mut bridged = None;
-        if crate::bridge::is_needed() {
-            let (certificates, ca) = crate::bridge::secret(&around.kubectl);
-            merge(&mut merged, &certificates);
-            bridged = Some(ca);
-        }
         merge(&mut merged, &values);
         Self {
             backend: around.egress.backend(NAMESPACE, NAME),
@@ -115,7 +108,6 @@ impl Release {
             started: AtomicUsize::new(0),
             installed: AtomicBool::new(false),
             around,
-            bridged,
         }
     }
 
@@ -291,9 +283,6 @@ impl Release {
     /// Reads the Deployment back and runs what it says: as many replicas, and new ones for old when the pod template changed,
     /// one by one, each new one ready before an old one ends.
     pub(crate) fn follow_deployment(&self) {
-        if let Some(ca) = &self.bridged {
-            crate::bridge::write_bundle(&self.around.kubectl, ca);
-        }
         let deployment = self.deployment();
         let spec = &deployment["spec"];
         let wanted = usize::try_from(spec["replicas"].as_u64().unwrap_or(1)).unwrap();

@@ -60,7 +60,6 @@ impl Replica {
         let listened = [("--listen", 8443, https), ("--admin-listen", 8080, admin)]
             .map(|(flag, default, address)| (replace_listen(&mut args, flag, &environment, default, address), address));
 
-        args.retain(|arg| crate::bridge::knows(arg));
         let mut command = keeper.command(PROGRAM);
         command.args(&args);
         for (name, value) in &environment {

@@ -376,7 +376,7 @@ fn view(text: &str) -> PodView<'_> {
 }
 
 fn json_of(patch: &Patch) -> Value {
-    serde_json::to_value(patch).unwrap()
+    serde_json::from_slice(patch.as_json()).unwrap()
 }
 
 fn apply(pod: &Value, patch: &Patch) -> Value {

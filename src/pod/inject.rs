@@ -96,7 +96,7 @@ pub fn web_identity(
 ) -> Result<Injection, Box<Conflict>> {
     let session = match (set_session_name, session_name(pod)) {
         (SetSessionName::No, _) | (_, PodSessionName::Unfit) => None,
-        (SetSessionName::FromPodName, PodSessionName::Known(name)) => Some(VariableValue::Text(name.into())),
+        (SetSessionName::FromPodName, PodSessionName::Known(name)) => Some(VariableValue::Text(name)),
         (SetSessionName::FromPodName, PodSessionName::Generated) => Some(VariableValue::PodName),
     };
     Recipe::web_identity(rules, pod, request, settings, session).inject(pod)

@@ -6,6 +6,8 @@ pub mod identity;
 pub mod inject;
 pub mod view;
 
+pub(crate) mod json;
+
 use std::borrow::Cow;
 use std::fmt::{self, Write};
 

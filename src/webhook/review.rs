@@ -9,11 +9,12 @@ use std::marker::PhantomData;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use serde::Deserialize;
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
-use serde::{Deserialize, Serialize};
 
 use crate::pod::inject::Patch;
+use crate::pod::json::write_text;
 use crate::pod::{Warning, escape_control};
 
 const API_VERSION: &str = "admission.k8s.io/v1";
@@ -236,7 +237,7 @@ fn wrong_review(text: &str) -> Option<ReviewError> {
     })
 }
 
-#[derive(Deserialize)]
+#[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase", bound(deserialize = "O: Deserialize<'de>"))]
 struct Review<'a, O> {
     #[serde(borrow, default)]
@@ -248,6 +249,7 @@ struct Review<'a, O> {
 }
 
 /// A JSON object: serde would read an array into a struct, too, its elements in the order of the fields.
+#[derive(Debug)]
 struct Object<T>(T);
 
 impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
@@ -287,19 +289,15 @@ pub struct AdmissionResponse<'a> {
 }
 
 /// Audit annotations. They hold the same values when the webhook is called again for the same pod.
-#[derive(Clone, Copy, Debug, Default, Serialize)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct AuditAnnotations<'a> {
     /// ARN of the role.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub role: Option<&'a str>,
     /// The verdict's word.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub verdict: Option<&'a str>,
     /// The cause's word.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub cause: Option<&'a str>,
     /// The mode's word.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub mode: Option<&'a str>,
 }
 
@@ -307,108 +305,88 @@ impl AdmissionResponse<'_> {
     /// The AdmissionReview to send back.
     #[must_use]
     pub fn to_json(&self) -> Vec<u8> {
-        let mut json = Vec::with_capacity(2048);
-        // INVARIANT: strings, and maps with string keys, always serialise. Were it ever otherwise, the body would be empty:
-        // that fails the call, where half an answer, or one without its patch, could admit the pod unmutated.
-        if self.write_json(&mut json).is_err() {
-            json.clear();
+        let patch = self.patch.map_or(0, |patch| patch.as_json().len());
+        let mut json = Vec::with_capacity(USUAL_ANSWER + patch + patch / 3);
+        let out = &mut json;
+        out.extend_from_slice(br#"{"apiVersion":"admission.k8s.io/v1","kind":"AdmissionReview","response":{"uid":"#);
+        write_text(out, self.uid);
+        match self.refusal {
+            None => out.extend_from_slice(br#","allowed":true"#),
+            Some(message) => {
+                out.extend_from_slice(br#","allowed":false,"status":{"status":"Failure","message":"#);
+                write_text(out, message);
+                out.extend_from_slice(br#","reason":"Forbidden","code":403}"#);
+            }
         }
+        self.write_warnings(out);
+        self.audit.write(out);
+        // `patchType` without a patch fails the call.
+        if let Some(patch) = self.patch.filter(|patch| !patch.is_empty()) {
+            write_patch(out, patch.as_json());
+        }
+        out.extend_from_slice(b"}}");
         json
     }
 
-    fn write_json(&self, json: &mut Vec<u8>) -> serde_json::Result<()> {
-        let review = ReviewOut {
-            api_version: API_VERSION,
-            kind: KIND,
-            response: ResponseOut {
-                uid: self.uid,
-                allowed: self.refusal.is_none(),
-                status: self.refusal.map(|message| StatusOut {
-                    status: "Failure",
-                    message,
-                    reason: "Forbidden",
-                    code: 403,
-                }),
-                warnings: within_limit(self.warnings),
-                audit_annotations: self.audit,
-            },
-        };
-        serde_json::to_writer(&mut *json, &review)?;
-        match self.patch {
-            Some(patch) if !patch.is_empty() => write_patch(json, patch),
-            // `patchType` without a patch fails the call.
-            Some(_) | None => Ok(()),
+    fn write_warnings(&self, out: &mut Vec<u8>) {
+        let mut before = br#","warnings":["#.as_slice();
+        for warning in within_limit(self.warnings) {
+            out.extend_from_slice(before);
+            write_text(out, warning);
+            before = b",";
+        }
+        if before == b"," {
+            out.push(b']');
         }
     }
 }
 
-/// Reopens the two objects that the answer ends with, and appends the patch to the inner one. Base64 needs no escapes: going
-/// round the serialiser saves it looking for them in what is most of the answer.
-fn write_patch(json: &mut Vec<u8>, patch: &Patch) -> serde_json::Result<()> {
-    let mut plain = Vec::new();
-    patch.write_json(&mut plain)?;
-    json.truncate(json.len().saturating_sub(b"}}".len()));
-    json.extend_from_slice(br#","patchType":"JSONPatch","patch":""#);
-    let start = json.len();
+/// Room for an answer without its patch: an ARN, a uid and the words around them.
+const USUAL_ANSWER: usize = 640;
+
+/// Base64 needs no escapes.
+fn write_patch(out: &mut Vec<u8>, patch: &[u8]) {
+    out.extend_from_slice(br#","patchType":"JSONPatch","patch":""#);
+    let start = out.len();
     // Four characters for every three bytes begun.
-    json.resize(start + plain.len().div_ceil(3) * 4, b'=');
-    let written = match json.get_mut(start..) {
-        Some(room) => STANDARD.encode_slice(&plain, room).map_err(serde::ser::Error::custom)?,
-        None => 0,
-    };
-    json.truncate(start + written);
-    json.extend_from_slice(br#""}}"#);
-    Ok(())
+    out.resize(start + patch.len().div_ceil(3) * 4, b'=');
+    // INVARIANT: the room is as long as what is written to it, so that this does not fail.
+    let room = out.get_mut(start..).unwrap_or_default();
+    let _ = STANDARD.encode_slice(patch, room);
+    out.push(b'"');
 }
 
 /// The longest run of first warnings that the API server takes whole.
-fn within_limit(warnings: &[Warning]) -> Vec<&str> {
+fn within_limit(warnings: &[Warning]) -> impl Iterator<Item = &str> {
     let mut left = WARNINGS_CHARACTERS;
-    warnings
-        .iter()
-        .map(Warning::as_str)
-        .take_while(|text| {
-            let length = text.chars().count();
-            let fits = length <= left;
-            left = left.saturating_sub(length);
-            fits
-        })
-        .collect()
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct ReviewOut<'a> {
-    api_version: &'static str,
-    kind: &'static str,
-    response: ResponseOut<'a>,
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct ResponseOut<'a> {
-    uid: &'a str,
-    allowed: bool,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    status: Option<StatusOut<'a>>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    warnings: Vec<&'a str>,
-    #[serde(skip_serializing_if = "AuditAnnotations::is_empty")]
-    audit_annotations: AuditAnnotations<'a>,
+    warnings.iter().map(Warning::as_str).take_while(move |text| {
+        let length = text.chars().count();
+        let fits = length <= left;
+        left = left.saturating_sub(length);
+        fits
+    })
 }
 
 impl AuditAnnotations<'_> {
-    fn is_empty(&self) -> bool {
-        self.role.is_none() && self.verdict.is_none() && self.cause.is_none() && self.mode.is_none()
+    fn write(&self, out: &mut Vec<u8>) {
+        let entries = [
+            (br#""role":"#.as_slice(), self.role),
+            (br#""verdict":"#, self.verdict),
+            (br#""cause":"#, self.cause),
+            (br#""mode":"#, self.mode),
+        ];
+        let mut before = br#","auditAnnotations":{"#.as_slice();
+        for (key, value) in entries {
+            let Some(value) = value else { continue };
+            out.extend_from_slice(before);
+            out.extend_from_slice(key);
+            write_text(out, value);
+            before = b",";
+        }
+        if before == b"," {
+            out.push(b'}');
+        }
     }
-}
-
-#[derive(Serialize)]
-struct StatusOut<'a> {
-    status: &'static str,
-    message: &'a str,
-    reason: &'static str,
-    code: u16,
 }
 
 /// A string that borrows from the body where it holds no escape; null reads as absent, that is empty.

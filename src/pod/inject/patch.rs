@@ -1,65 +1,53 @@
-//! The patch: typed operations that serialise straight to the JSON that the API server takes.
+//! The patch: typed operations, written as the JSON that the API server takes when they are added.
 
-use std::fmt;
-use std::sync::Arc;
-
-use serde::ser::{Serialize, SerializeStruct, Serializer};
-
+use super::super::json::{write_number, write_text};
 use super::super::view::ContainerList;
 
-/// A JSON patch (RFC 6902) of `add` operations only; serialises to the array that the API server takes.
+/// A JSON patch (RFC 6902) of `add` operations only.
 #[derive(Debug, Default, PartialEq)]
 pub struct Patch {
-    operations: Vec<Operation>,
+    /// The whole array; empty while it has no operation.
+    json: Vec<u8>,
+    operations: usize,
 }
+
+/// Room for the patch of a pod with two or three containers, so that the text is not moved as it grows.
+const ROOM: usize = 2048;
 
 impl Patch {
     /// Whether nothing is added; then neither `patch` nor `patchType` belongs in the answer.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.operations.is_empty()
+        self.operations == 0
     }
 
     /// How many operations it has.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.operations.len()
+        self.operations
     }
 
-    /// Appends the patch as JSON.
-    ///
-    /// # Errors
-    /// None that this crate knows of: every key is a string and memory takes every write. The signature is `serde_json`'s.
-    pub fn write_json(&self, out: &mut Vec<u8>) -> serde_json::Result<()> {
-        // Room for what an operation usually takes, so that the text is not moved as it grows.
-        out.reserve(self.operations.len().saturating_mul(160));
-        serde_json::to_writer(out, self)
+    /// The patch as JSON: an array.
+    #[must_use]
+    pub fn as_json(&self) -> &[u8] {
+        if self.is_empty() { b"[]" } else { &self.json }
     }
 
-    pub(super) fn add(&mut self, at: Pointer, value: Value) {
-        self.operations.push(Operation { at, value });
-    }
-}
-
-impl Serialize for Patch {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_seq(&self.operations)
-    }
-}
-
-#[derive(Debug, PartialEq)]
-struct Operation {
-    at: Pointer,
-    value: Value,
-}
-
-impl Serialize for Operation {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut operation = serializer.serialize_struct("Operation", 3)?;
-        operation.serialize_field("op", "add")?;
-        operation.serialize_field("path", &self.at)?;
-        operation.serialize_field("value", &self.value)?;
-        operation.end()
+    pub(super) fn add(&mut self, at: Pointer, value: Value<'_>) {
+        let out = &mut self.json;
+        // Continues the array.
+        if out.pop().is_some() {
+            out.push(b',');
+        } else {
+            out.reserve(ROOM);
+            out.push(b'[');
+        }
+        out.extend_from_slice(br#"{"op":"add","path":""#);
+        at.write(out);
+        out.extend_from_slice(br#"","value":"#);
+        value.write(out);
+        out.extend_from_slice(b"}]");
+        self.operations += 1;
     }
 }
 
@@ -77,164 +65,168 @@ pub(super) enum Pointer {
     MountsEnd(ContainerList, usize),
 }
 
-impl fmt::Display for Pointer {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let container = |list: ContainerList| match list {
-            ContainerList::Init => "/spec/initContainers",
-            ContainerList::Main => "/spec/containers",
-            ContainerList::Ephemeral => "/spec/ephemeralContainers",
+impl Pointer {
+    /// As the inside of a JSON string: none of its characters is one that JSON escapes.
+    fn write(self, out: &mut Vec<u8>) {
+        let mut container = |list: ContainerList, index: usize, rest: &[u8]| {
+            out.extend_from_slice(match list {
+                ContainerList::Init => b"/spec/initContainers/".as_slice(),
+                ContainerList::Main => b"/spec/containers/",
+                ContainerList::Ephemeral => b"/spec/ephemeralContainers/",
+            });
+            write_number(out, index as u64);
+            out.extend_from_slice(rest);
         };
-        match *self {
-            Self::Metadata => f.write_str("/metadata"),
-            Self::Labels => f.write_str("/metadata/labels"),
+        match self {
+            Self::Metadata => out.extend_from_slice(b"/metadata"),
+            Self::Labels => out.extend_from_slice(b"/metadata/labels"),
             Self::Label(key) => {
-                f.write_str("/metadata/labels/")?;
+                out.extend_from_slice(b"/metadata/labels/");
                 // RFC 6901: `~` and `/` inside a token.
-                key.chars().try_for_each(|character| match character {
-                    '~' => f.write_str("~0"),
-                    '/' => f.write_str("~1"),
-                    other => fmt::Write::write_char(f, other),
-                })
+                for byte in key.bytes() {
+                    match byte {
+                        b'~' => out.extend_from_slice(b"~0"),
+                        b'/' => out.extend_from_slice(b"~1"),
+                        other => out.push(other),
+                    }
+                }
             }
-            Self::Volumes => f.write_str("/spec/volumes"),
-            Self::FirstVolume => f.write_str("/spec/volumes/0"),
-            Self::Env(list, index) => write!(f, "{}/{index}/env", container(list)),
-            Self::EnvEnd(list, index) => write!(f, "{}/{index}/env/-", container(list)),
-            Self::Mounts(list, index) => write!(f, "{}/{index}/volumeMounts", container(list)),
-            Self::MountsEnd(list, index) => write!(f, "{}/{index}/volumeMounts/-", container(list)),
+            Self::Volumes => out.extend_from_slice(b"/spec/volumes"),
+            Self::FirstVolume => out.extend_from_slice(b"/spec/volumes/0"),
+            Self::Env(list, index) => container(list, index, b"/env"),
+            Self::EnvEnd(list, index) => container(list, index, b"/env/-"),
+            Self::Mounts(list, index) => container(list, index, b"/volumeMounts"),
+            Self::MountsEnd(list, index) => container(list, index, b"/volumeMounts/-"),
         }
-    }
-}
-
-impl Serialize for Pointer {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
     }
 }
 
 /// What may be added.
-#[derive(Debug, PartialEq, serde::Serialize)]
-#[serde(untagged)]
-pub(super) enum Value {
+#[derive(Debug)]
+pub(super) enum Value<'a> {
     Text(&'static str),
     Labels(OneEntry),
     Metadata { labels: OneEntry },
-    Volume(Volume),
-    Volumes([Volume; 1]),
-    Variable(Variable),
-    Variables(Vec<Variable>),
-    Mount(Mount),
-    Mounts([Mount; 1]),
+    Volume(Volume<'a>),
+    Volumes([Volume<'a>; 1]),
+    Variable(Variable<'a>),
+    Variables(&'a [Variable<'a>]),
+    Mount(Mount<'a>),
+    Mounts([Mount<'a>; 1]),
+}
+
+impl Value<'_> {
+    fn write(&self, out: &mut Vec<u8>) {
+        match self {
+            Self::Text(text) => write_text(out, text),
+            Self::Labels(labels) => labels.write(out),
+            Self::Metadata { labels } => {
+                out.extend_from_slice(br#"{"labels":"#);
+                labels.write(out);
+                out.push(b'}');
+            }
+            Self::Volume(volume) => volume.write(out),
+            Self::Volumes(volumes) => write_list(out, volumes, Volume::write),
+            Self::Variable(variable) => variable.write(out),
+            Self::Variables(variables) => write_list(out, variables, Variable::write),
+            Self::Mount(mount) => mount.write(out),
+            Self::Mounts(mounts) => write_list(out, mounts, Mount::write),
+        }
+    }
+}
+
+fn write_list<T>(out: &mut Vec<u8>, items: &[T], write: impl Fn(&T, &mut Vec<u8>)) {
+    out.push(b'[');
+    for (index, item) in items.iter().enumerate() {
+        if index > 0 {
+            out.push(b',');
+        }
+        write(item, out);
+    }
+    out.push(b']');
 }
 
 /// An object of one entry.
-#[derive(Debug, PartialEq)]
+#[derive(Debug)]
 pub(super) struct OneEntry(pub(super) &'static str, pub(super) &'static str);
 
-impl Serialize for OneEntry {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_map([(self.0, self.1)])
+impl OneEntry {
+    fn write(&self, out: &mut Vec<u8>) {
+        out.push(b'{');
+        write_text(out, self.0);
+        out.push(b':');
+        write_text(out, self.1);
+        out.push(b'}');
     }
 }
 
 /// A projected volume with one ServiceAccount token.
-#[derive(Debug, PartialEq)]
-pub(super) struct Volume {
-    pub(super) name: Arc<str>,
-    pub(super) audience: Arc<str>,
+#[derive(Debug)]
+pub(super) struct Volume<'a> {
+    pub(super) name: &'a str,
+    pub(super) audience: &'a str,
     pub(super) expiration_seconds: u32,
-    pub(super) path: Arc<str>,
+    pub(super) path: &'a str,
 }
 
-impl Serialize for Volume {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        #[derive(serde::Serialize)]
-        struct Wire<'a> {
-            name: &'a str,
-            projected: Projected<'a>,
-        }
-        #[derive(serde::Serialize)]
-        struct Projected<'a> {
-            sources: [Source<'a>; 1],
-        }
-        #[derive(serde::Serialize)]
-        #[serde(rename_all = "camelCase")]
-        struct Source<'a> {
-            service_account_token: Token<'a>,
-        }
-        #[derive(serde::Serialize)]
-        #[serde(rename_all = "camelCase")]
-        struct Token<'a> {
-            audience: &'a str,
-            expiration_seconds: u32,
-            path: &'a str,
-        }
-        let token = Token {
-            audience: &self.audience,
-            expiration_seconds: self.expiration_seconds,
-            path: &self.path,
-        };
-        let sources = [Source {
-            service_account_token: token,
-        }];
-        Wire {
-            name: &self.name,
-            projected: Projected { sources },
-        }
-        .serialize(serializer)
+impl Volume<'_> {
+    fn write(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(br#"{"name":"#);
+        write_text(out, self.name);
+        out.extend_from_slice(br#","projected":{"sources":[{"serviceAccountToken":{"audience":"#);
+        write_text(out, self.audience);
+        out.extend_from_slice(br#","expirationSeconds":"#);
+        write_number(out, self.expiration_seconds.into());
+        out.extend_from_slice(br#","path":"#);
+        write_text(out, self.path);
+        out.extend_from_slice(b"}}]}}");
     }
 }
 
-/// A mount of the token volume.
-#[derive(Debug, PartialEq, serde::Serialize)]
-#[serde(rename_all = "camelCase")]
-pub(super) struct Mount {
-    pub(super) name: Arc<str>,
-    pub(super) read_only: bool,
-    pub(super) mount_path: Arc<str>,
+/// A mount of the token volume, which is read-only.
+#[derive(Debug)]
+pub(super) struct Mount<'a> {
+    pub(super) name: &'a str,
+    pub(super) mount_path: &'a str,
+}
+
+impl Mount<'_> {
+    fn write(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(br#"{"name":"#);
+        write_text(out, self.name);
+        out.extend_from_slice(br#","readOnly":true,"mountPath":"#);
+        write_text(out, self.mount_path);
+        out.push(b'}');
+    }
 }
 
 /// An environment variable.
-#[derive(Debug, PartialEq)]
-pub(super) struct Variable {
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Variable<'a> {
     pub(super) name: &'static str,
-    pub(super) value: VariableValue,
+    pub(super) value: VariableValue<'a>,
 }
 
-#[derive(Clone, Debug, PartialEq)]
-pub(super) enum VariableValue {
-    Fixed(&'static str),
-    Text(Arc<str>),
+#[derive(Clone, Copy, Debug)]
+pub(super) enum VariableValue<'a> {
+    Text(&'a str),
     /// The pod's name, by the downward API.
     PodName,
 }
 
-impl Serialize for Variable {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        #[derive(serde::Serialize)]
-        #[serde(rename_all = "camelCase")]
-        struct ValueFrom {
-            field_ref: FieldRef,
+impl Variable<'_> {
+    fn write(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(br#"{"name":"#);
+        write_text(out, self.name);
+        match self.value {
+            VariableValue::Text(text) => {
+                out.extend_from_slice(br#","value":"#);
+                write_text(out, text);
+                out.push(b'}');
+            }
+            VariableValue::PodName => {
+                out.extend_from_slice(br#","valueFrom":{"fieldRef":{"fieldPath":"metadata.name"}}}"#);
+            }
         }
-        #[derive(serde::Serialize)]
-        #[serde(rename_all = "camelCase")]
-        struct FieldRef {
-            field_path: &'static str,
-        }
-        let mut variable = serializer.serialize_struct("Variable", 2)?;
-        variable.serialize_field("name", self.name)?;
-        match &self.value {
-            VariableValue::Fixed(text) => variable.serialize_field("value", text)?,
-            VariableValue::Text(text) => variable.serialize_field("value", &**text)?,
-            VariableValue::PodName => variable.serialize_field(
-                "valueFrom",
-                &ValueFrom {
-                    field_ref: FieldRef {
-                        field_path: "metadata.name",
-                    },
-                },
-            )?,
-        }
-        variable.end()
     }
 }

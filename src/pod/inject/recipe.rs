@@ -1,7 +1,6 @@
 //! What is added to each container, and what stands in the way of it.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
 
 use super::super::identity::{AnnotationRules, PodIdentityRequest, WebIdentityRequest};
 use super::super::view::{self, Container, ContainerList, PodView, VolumeMount};
@@ -28,18 +27,18 @@ pub(super) struct Recipe<'r> {
     rules: &'r AnnotationRules,
     paths: PathStyle,
     kind: IdentityKind,
-    volume_name: Arc<str>,
+    volume_name: &'r str,
     token_path: &'r str,
     audience: &'r str,
     expiration_seconds: u32,
-    mount_path: Arc<str>,
+    mount_path: &'r str,
     /// What the first and the second variable of the identity say.
-    identity: (Arc<str>, Arc<str>),
-    region: Option<Arc<str>>,
+    identity: (&'r str, String),
+    region: Option<&'r str>,
     /// Variables that each container gets before those of the identity, or after them.
-    regional_sts: Option<VariableValue>,
-    metadata_disabled: Option<VariableValue>,
-    session_name: Option<VariableValue>,
+    regional_sts: Option<VariableValue<'r>>,
+    metadata_disabled: Option<VariableValue<'r>>,
+    session_name: Option<VariableValue<'r>>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -62,8 +61,8 @@ impl<'r> Recipe<'r> {
         rules: &'r AnnotationRules,
         pod: &'r PodView<'_>,
         request: &'r WebIdentityRequest,
-        settings: &WebIdentitySettings,
-        session_name: Option<VariableValue>,
+        settings: &'r WebIdentitySettings,
+        session_name: Option<VariableValue<'r>>,
     ) -> Self {
         let paths = PathStyle::of(pod);
         Self {
@@ -71,20 +70,17 @@ impl<'r> Recipe<'r> {
             rules,
             paths,
             kind: IdentityKind::Web,
-            volume_name: TOKEN_VOLUME.into(),
+            volume_name: TOKEN_VOLUME,
             token_path: TOKEN_PATH,
             audience: request.audience.as_str(),
             expiration_seconds: request.expiration_seconds,
-            mount_path: settings.mount_path.as_str().into(),
-            identity: (
-                request.role.as_str().into(),
-                paths.file(&settings.mount_path, TOKEN_PATH).into(),
-            ),
-            region: settings.region.as_deref().map(Into::into),
-            regional_sts: request.regional_sts.then_some(VariableValue::Fixed("regional")),
+            mount_path: &settings.mount_path,
+            identity: (request.role.as_str(), paths.file(&settings.mount_path, TOKEN_PATH)),
+            region: settings.region.as_deref(),
+            regional_sts: request.regional_sts.then_some(VariableValue::Text("regional")),
             metadata_disabled: settings
                 .disable_instance_metadata
-                .then_some(VariableValue::Fixed("true")),
+                .then_some(VariableValue::Text("true")),
             session_name,
         }
     }
@@ -101,20 +97,20 @@ impl<'r> Recipe<'r> {
             rules,
             paths,
             kind: IdentityKind::Pod,
-            volume_name: settings.volume_name.as_str().into(),
+            volume_name: &settings.volume_name,
             token_path: &settings.token_path,
             audience: &settings.audience,
             expiration_seconds: request.expiration_seconds,
-            mount_path: settings.mount_path.as_str().into(),
+            mount_path: &settings.mount_path,
             identity: (
-                settings.full_uri.as_str().into(),
-                paths.file(&settings.mount_path, &settings.token_path).into(),
+                &settings.full_uri,
+                paths.file(&settings.mount_path, &settings.token_path),
             ),
-            region: settings.region.as_deref().map(Into::into),
-            regional_sts: request.regional_sts.then_some(VariableValue::Fixed("regional")),
+            region: settings.region.as_deref(),
+            regional_sts: request.regional_sts.then_some(VariableValue::Text("regional")),
             metadata_disabled: settings
                 .disable_instance_metadata
-                .then_some(VariableValue::Fixed("true")),
+                .then_some(VariableValue::Text("true")),
             session_name: None,
         }
     }
@@ -128,15 +124,15 @@ impl<'r> Recipe<'r> {
         if self.kind == IdentityKind::Pod {
             add_label(pod, &mut injection.patch);
         }
-        match pod.volume(&self.volume_name) {
+        match pod.volume(self.volume_name) {
             Some(volume) if self.is_token_volume(volume) => {}
             Some(volume) => return Err(self.volume_conflict(volume)),
             None => {
                 let volume = Volume {
-                    name: Arc::clone(&self.volume_name),
-                    audience: self.audience.into(),
+                    name: self.volume_name,
+                    audience: self.audience,
                     expiration_seconds: self.expiration_seconds,
-                    path: self.token_path.into(),
+                    path: self.token_path,
                 };
                 match spec.volumes {
                     Some(_) => injection.patch.add(Pointer::FirstVolume, Value::Volume(volume)),
@@ -153,7 +149,7 @@ impl<'r> Recipe<'r> {
     pub(super) fn inject_ephemeral(&self, old: &PodView<'_>, new: &PodView<'_>) -> Injection {
         let mut injection = Injection::default();
         if !new
-            .volume(&self.volume_name)
+            .volume(self.volume_name)
             .is_some_and(|volume| self.is_token_volume(volume))
         {
             return injection;
@@ -195,7 +191,7 @@ impl<'r> Recipe<'r> {
         if has_identity && has_region && has_sts {
             return Ok(());
         }
-        let own_mount = container.mounts().find(|mount| mount.name() == &*self.volume_name);
+        let own_mount = container.mounts().find(|mount| mount.name() == self.volume_name);
         if own_mount.is_none() || !has_identity {
             self.check_mounts(container)?;
         }
@@ -203,35 +199,30 @@ impl<'r> Recipe<'r> {
 
         let mut variables = Vec::with_capacity(7);
         let mut add = |name, value| variables.push(Variable { name, value });
-        if let Some(value) = self.regional_sts.as_ref().filter(|_| !has_sts) {
-            add(STS_REGIONAL_ENDPOINTS, value.clone());
+        if let Some(value) = self.regional_sts.filter(|_| !has_sts) {
+            add(STS_REGIONAL_ENDPOINTS, value);
         }
-        if let Some(region) = self.region.as_ref().filter(|_| !has_region) {
-            add(DEFAULT_REGION, VariableValue::Text(Arc::clone(region)));
-            add(REGION, VariableValue::Text(Arc::clone(region)));
+        if let Some(region) = self.region.filter(|_| !has_region) {
+            add(DEFAULT_REGION, VariableValue::Text(region));
+            add(REGION, VariableValue::Text(region));
         }
         if !has_identity {
-            add(first, VariableValue::Text(Arc::clone(&self.identity.0)));
-            add(second, VariableValue::Text(Arc::clone(&self.identity.1)));
+            add(first, VariableValue::Text(self.identity.0));
+            add(second, VariableValue::Text(&self.identity.1));
         }
-        if let Some(value) = self
-            .metadata_disabled
-            .as_ref()
-            .filter(|_| !container.sets(METADATA_DISABLED))
-        {
-            add(METADATA_DISABLED, value.clone());
+        if let Some(value) = self.metadata_disabled.filter(|_| !container.sets(METADATA_DISABLED)) {
+            add(METADATA_DISABLED, value);
         }
         let session_name = self
             .session_name
-            .as_ref()
             .filter(|_| !has_identity && !container.sets(ROLE_SESSION_NAME));
         if let Some(value) = session_name {
-            add(ROLE_SESSION_NAME, value.clone());
+            add(ROLE_SESSION_NAME, value);
         }
 
         let patch = &mut injection.patch;
         if container.env.is_none() && !variables.is_empty() {
-            patch.add(Pointer::Env(list, index), Value::Variables(variables));
+            patch.add(Pointer::Env(list, index), Value::Variables(&variables));
         } else {
             for variable in variables {
                 patch.add(Pointer::EnvEnd(list, index), Value::Variable(variable));
@@ -239,9 +230,8 @@ impl<'r> Recipe<'r> {
         }
         if own_mount.is_none() {
             let mount = Mount {
-                name: Arc::clone(&self.volume_name),
-                read_only: true,
-                mount_path: Arc::clone(&self.mount_path),
+                name: self.volume_name,
+                mount_path: self.mount_path,
             };
             match container.volume_mounts {
                 Some(_) => patch.add(Pointer::MountsEnd(list, index), Value::Mount(mount)),
@@ -269,12 +259,12 @@ impl<'r> Recipe<'r> {
             other => format!("is of kind {}", escape_control(other)),
         };
         Box::new(Conflict {
-            volume: escape_control(&self.volume_name).into_owned(),
+            volume: escape_control(self.volume_name).into_owned(),
             mount_path: None,
             message: format!(
                 "volume {} of the pod {what}, but the token volume mounted at {} has that name: rename the pod's volume",
-                Quoted(&self.volume_name),
-                escape_control(&self.mount_path),
+                Quoted(self.volume_name),
+                escape_control(self.mount_path),
             ),
         })
     }
@@ -290,7 +280,7 @@ impl<'r> Recipe<'r> {
     /// would read its token from whatever stands there.
     fn check_mounts(&self, container: &Container<'_>) -> Result<(), Box<Conflict>> {
         let is_other = |mount: &&VolumeMount<'_>| {
-            mount.name() != &*self.volume_name && self.paths.same(mount.path(), &self.mount_path)
+            mount.name() != self.volume_name && self.paths.same(mount.path(), self.mount_path)
         };
         let Some(mount) = container.mounts().find(is_other) else {
             return Ok(());
@@ -304,7 +294,7 @@ impl<'r> Recipe<'r> {
                 Quoted(container.name()),
                 Quoted(mount.name()),
                 escape_control(mount.path()),
-                escape_control(&self.volume_name),
+                escape_control(self.volume_name),
                 self.rules.prefix,
             ),
         }))
@@ -329,7 +319,7 @@ impl<'r> Recipe<'r> {
             warnings.push(Warning::new(&format!(
                 "container {name} sets {set} itself but not {unset}: neither is added"
             )));
-        } else if let Some(mount) = own_mount.filter(|mount| !self.paths.same(mount.path(), &self.mount_path)) {
+        } else if let Some(mount) = own_mount.filter(|mount| !self.paths.same(mount.path(), self.mount_path)) {
             let [_, file] = self.kind.variables();
             warnings.push(Warning::new(&format!(
                 "container {name} mounts {} at {}, but {file} is {}",

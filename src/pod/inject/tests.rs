@@ -89,10 +89,7 @@ impl Webhook {
 }
 
 fn read(injection: Injection) -> (Json, Vec<String>) {
-    let mut written = Vec::new();
-    injection.patch.write_json(&mut written).unwrap();
-    let patch: Json = serde_json::from_slice(&written).unwrap();
-    assert_eq!(serde_json::to_value(&injection.patch).unwrap(), patch);
+    let patch: Json = serde_json::from_slice(injection.patch.as_json()).unwrap();
     let operations = patch.as_array().unwrap();
     assert_eq!(operations.len(), injection.patch.len());
     assert_eq!(operations.is_empty(), injection.patch.is_empty());
@@ -175,7 +172,7 @@ fn the_bytes_of_a_patch_keep_the_order_of_fields_that_the_reference_webhook_writ
     )
     .unwrap();
     assert_eq!(
-        serde_json::to_string(&injection.patch).unwrap(),
+        std::str::from_utf8(injection.patch.as_json()).unwrap(),
         concat!(
             r#"[{"op":"add","path":"/spec/volumes/0","value":{"name":"aws-iam-token","projected":{"sources":"#,
             r#"[{"serviceAccountToken":{"audience":"sts.amazonaws.com","expirationSeconds":86400,"path":"token"}}]}}},"#,

@@ -1,0 +1,43 @@
+//! Writing JSON text.
+
+/// Appends a JSON string. Nearly every text is plain, and is copied whole once that is known.
+pub(crate) fn write_text(out: &mut Vec<u8>, text: &str) {
+    // Looks at every byte, so that it is done many at a time.
+    let is_plain = text.bytes().fold(true, |plain, byte| {
+        plain & (byte >= b' ') & (byte != b'"') & (byte != b'\\')
+    });
+    if is_plain {
+        out.push(b'"');
+        out.extend_from_slice(text.as_bytes());
+        out.push(b'"');
+    } else {
+        out.extend_from_slice(serde_json::Value::from(text).to_string().as_bytes());
+    }
+}
+
+/// Appends a number.
+pub(crate) fn write_number(out: &mut Vec<u8>, number: u64) {
+    if number >= 10 {
+        write_number(out, number / 10);
+    }
+    out.extend(char::from_digit((number % 10) as u32, 10).map(|digit| digit as u8));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    proptest::proptest! {
+        #[test]
+        fn what_is_written_is_read_back(text in ".{0,40}", controls in "[\u{0}-\u{7f}]{0,8}", number: u64) {
+            for text in [text.as_str(), controls.as_str(), &format!("{text}{controls}")] {
+                let mut written = Vec::new();
+                write_text(&mut written, text);
+                assert_eq!(serde_json::from_slice::<String>(&written).unwrap(), text);
+            }
+            let mut written = Vec::new();
+            write_number(&mut written, number);
+            assert_eq!(written, number.to_string().into_bytes());
+        }
+    }
+}

@@ -3,6 +3,8 @@
 //! The types are our own: the request borrows from the body and reads the object straight into the view that the caller
 //! wants, and the response writes `patch` as the base64 text that the API documents.
 
+mod reader;
+
 use std::borrow::Cow;
 use std::fmt;
 use std::marker::PhantomData;
@@ -203,8 +205,11 @@ pub fn parse<'a, O: Deserialize<'a>>(body: &'a [u8]) -> Result<AdmissionRequest<
         return Err(ReviewError::Empty);
     }
     let text = std::str::from_utf8(body).map_err(|_| ReviewError::NotUtf8)?;
-    let Object(review) = serde_json::from_str::<Object<Review<'a, O>>>(text)
-        .map_err(|error| wrong_review(text).unwrap_or(ReviewError::Malformed(error.to_string())))?;
+    let Object(review) = match reader::read(text) {
+        Some(review) => review,
+        None => serde_json::from_str::<Object<Review<'a, O>>>(text)
+            .map_err(|error| wrong_review(text).unwrap_or(ReviewError::Malformed(error.to_string())))?,
+    };
     if review.api_version.as_str() != API_VERSION || review.kind.as_str() != KIND {
         return Err(ReviewError::WrongReview {
             api_version: review.api_version.as_str().to_owned(),

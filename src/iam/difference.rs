@@ -335,6 +335,11 @@ mod tests {
                 Reading::Literal,
                 "another namespace and another name",
             ),
+            (
+                "system:serviceaccount:dev:app ",
+                Reading::Literal,
+                "another namespace and another name",
+            ),
             ("system:serviceaccount:prod", Reading::Literal, "another subject"),
         ] {
             assert_eq!(of_subject(found, &subject, reading).words, words, "{found}");

@@ -133,4 +133,20 @@ mod tests {
             assert_eq!(nearest_word(word, operators), meant, "{word}");
         }
     }
+
+    #[test]
+    fn a_word_is_near_while_no_more_than_a_quarter_of_the_shorter_and_one_letter_differ() {
+        for (word, near) in [
+            ("____ngEquals", true),
+            ("_____gEquals", false),
+            ("StringEqu", true),
+            ("StringEq", false),
+        ] {
+            let meant = nearest_word(word, ["StringEquals"]);
+            assert_eq!(meant.is_some(), near, "{word}");
+        }
+        let (long, longer) = ("a".repeat(64), "a".repeat(65));
+        assert_eq!(nearest_word(&long, [long.as_str()]), Some(long.as_str()));
+        assert_eq!(nearest_word(&longer, [longer.as_str()]), None);
+    }
 }

@@ -1,5 +1,11 @@
 {{/* The command line, one list item a flag. Every flag that stands here is refused in `settings`. */}}
 {{- define "rolegate.args" -}}
+{{- if eq (int .Values.ports.https) (int .Values.ports.http) -}}
+{{- fail (printf "ports.https and ports.http are both %d: give each its own" (int .Values.ports.http)) -}}
+{{- end -}}
+{{- if le (include "rolegate.hours" .Values.certificates.caLifetime | int) (include "rolegate.hours" .Values.certificates.lifetime | int) -}}
+{{- fail (printf "certificates.lifetime (%s) must be shorter than certificates.caLifetime (%s)" .Values.certificates.lifetime .Values.certificates.caLifetime) -}}
+{{- end -}}
 - serve
 - --listen={{ .Values.listenAddress }}:{{ .Values.ports.https }}
 - --admin-listen={{ .Values.listenAddress }}:{{ .Values.ports.http }}
@@ -77,6 +83,11 @@ tls-key: "certificates.mode and certificates.secretName"
 tls-names: "no value: the names are those of the Service"
 tls-secret: "certificates.secretName"
 validating-webhook-configuration: "no value: it is the release's own"
+{{- end -}}
+
+{{/* The whole hours of a lifetime. */}}
+{{- define "rolegate.hours" -}}
+{{- regexFind "^[0-9]+" . -}}
 {{- end -}}
 
 {{/* The names by which the API server calls the Service, as a JSON list. */}}

@@ -1,0 +1,208 @@
+//! The chart and the program agree on flags: what is rendered is taken, what the chart sets cannot be set twice, and `settings` takes
+//! all the rest.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::process::Command;
+
+use serde_json::{Value, json};
+
+use crate::documents::{UPDATE, differs_or_update};
+use crate::{chart, folder, for_each_documented, read};
+
+/// What a flag takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Takes {
+    Switch,
+    Value,
+}
+
+/// The flags of `rolegate serve`, from its help.
+fn flags() -> BTreeMap<String, Takes> {
+    let help = Command::new(env!("CARGO_BIN_EXE_rolegate"))
+        .args(["serve", "--help"])
+        .output()
+        .unwrap();
+    let flags: BTreeMap<String, Takes> = String::from_utf8(help.stdout)
+        .unwrap()
+        .lines()
+        .filter_map(|line| line.trim_start().strip_prefix("--"))
+        .filter_map(|line| {
+            let end = line.find([' ', '[']).unwrap_or(line.len());
+            let (name, rest) = line.split_at(end);
+            match rest {
+                "[=<BOOL>]" => Some((name.to_owned(), Takes::Switch)),
+                _ if rest.trim_start().starts_with('<') => Some((name.to_owned(), Takes::Value)),
+                _ => None,
+            }
+        })
+        .collect();
+    assert!(flags.len() > 30, "the help reads differently: {flags:?}");
+    flags
+}
+
+/// The flags that the chart refuses in `settings`, with the value to use.
+fn reserved() -> BTreeMap<String, String> {
+    let text = read("templates/_args.tpl");
+    let block = text.split("define \"rolegate.reserved\" -}}").nth(1).unwrap();
+    let block = block.split("{{- end").next().unwrap();
+    serde_saphyr::from_str(block).unwrap()
+}
+
+#[test]
+#[ignore = "self-managed certificates are not built yet"]
+fn the_program_takes_every_command_line_that_is_rendered() {
+    for_each_documented(|rendered| {
+        let output = Command::new(env!("CARGO_BIN_EXE_rolegate"))
+            .args(rendered.args())
+            .env_clear()
+            .env("HOME", "/nonexistent")
+            .env("KUBECONFIG", "/nonexistent")
+            .output()
+            .unwrap();
+        let told = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(told.contains("no cluster to serve"), "{:?}: {told}", rendered.args());
+    });
+}
+
+#[test]
+#[ignore = "self-managed certificates are not built yet"]
+fn a_flag_that_the_chart_sets_has_one_place_only() {
+    let Some(chart) = chart() else { return };
+    let (flags, reserved) = (flags(), reserved());
+    for (flag, instead) in &reserved {
+        assert!(flags.contains_key(flag), "the program has no flag --{flag}");
+        let error = chart
+            .try_render(&json!({"settings": {(flag): "x"}}))
+            .err()
+            .expect("it was taken");
+        let expected = format!("settings.{flag}: this flag is set by the chart; use {instead}");
+        assert!(error.contains(&expected), "{error}");
+    }
+    for_each_documented(|rendered| {
+        let given: BTreeSet<&str> = rendered
+            .args()
+            .into_iter()
+            .skip(1)
+            .map(|arg| arg.trim_start_matches("--").split('=').next().unwrap())
+            .filter(|flag| flag != &"role-source")
+            .collect();
+        let times = |flag: &&str| rendered.flag(flag).len();
+        assert!(given.iter().all(|flag| times(flag) == 1), "{:?}", rendered.args());
+    });
+    let everything = [
+        json!({"issuer": "example.com", "identityConfigMap": "a/b"}),
+        json!({"certificates": {"mode": "secret", "secretName": "mine"}}),
+    ];
+    for values in everything {
+        for arg in chart.render(&values).args().into_iter().skip(1) {
+            let flag = arg.trim_start_matches("--").split('=').next().unwrap();
+            assert!(reserved.contains_key(flag), "--{flag} can be set twice");
+        }
+    }
+}
+
+#[test]
+fn settings_take_every_other_flag() {
+    let mut expected = String::from(
+        "    \"settings\": {\n      \"type\": \"object\",\n      \"additionalProperties\": false,\n      \"properties\": {\n",
+    );
+    let reserved = reserved();
+    let mut flags = flags();
+    flags.extend(reserved.keys().map(|flag| (flag.clone(), Takes::Value)));
+    let lines: Vec<String> = flags
+        .into_iter()
+        .map(|(flag, takes)| {
+            let definition = match takes {
+                _ if reserved.contains_key(&flag) => "setByTheChart",
+                Takes::Switch => "switch",
+                Takes::Value => "flag",
+            };
+            format!("        \"{flag}\": {{\"$ref\": \"#/definitions/{definition}\"}}")
+        })
+        .collect();
+    expected += &lines.join(",\n");
+    expected += "\n      }\n    }";
+    let file = folder().join("values.schema.json");
+    let schema = read("values.schema.json");
+    let begin = schema
+        .find("    \"settings\": {\n      \"type\"")
+        .expect("the definition of settings");
+    let length = schema[begin..].find("\n    }").unwrap() + "\n    }".len();
+    let updated = schema.replacen(&schema[begin..begin + length], &expected, 1);
+    assert!(
+        !differs_or_update(&file, &updated),
+        "the flags of `rolegate serve` changed: run {UPDATE}=1 cargo test --test chart, and give flags that the chart sets to \
+         rolegate.reserved in templates/_args.tpl"
+    );
+}
+
+#[test]
+fn settings_are_typed_as_a_person_would() {
+    let Some(chart) = chart() else { return };
+    let cases: [(&str, Value, &[&str]); 10] = [
+        ("trust-ttl", json!("30s"), &["30s"]),
+        ("trust-ttl", json!(30), &["30"]),
+        ("metrics-namespace", json!(true), &["true"]),
+        ("honour-skip-label", json!(false), &["false"]),
+        ("token-expiration", json!(86400), &["86400"]),
+        ("aws-account-id", json!(111_122_223_333_u64), &["111122223333"]),
+        ("aws-account-id", json!("011122223333"), &["011122223333"]),
+        (
+            "log-level",
+            json!("info,rolegate::webhook=debug"),
+            &["info,rolegate::webhook=debug"],
+        ),
+        ("token-audience", json!(["one", "two"]), &["one", "two"]),
+        ("aws-region", Value::Null, &[]),
+    ];
+    for (flag, value, expected) in cases {
+        let rendered = chart.render(&json!({"settings": {(flag): value}}));
+        assert_eq!(rendered.flag(flag), expected, "{flag} {value}");
+    }
+    let path = folder();
+    let arguments = [
+        "template",
+        "rolegate",
+        path.to_str().unwrap(),
+        "--set",
+        "settings.token-expiration=3600,settings.metrics-namespace=true",
+    ];
+    let typed = chart.helm(&arguments, &json!({})).unwrap();
+    assert!(typed.contains("--token-expiration=3600\""));
+    assert!(typed.contains("--metrics-namespace=true\""));
+}
+
+#[test]
+fn values_of_their_own_become_flags() {
+    let Some(chart) = chart() else { return };
+    let cases = [
+        (json!({}), "issuer", vec![]),
+        (
+            json!({"issuer": "https://example.com/a"}),
+            "issuer",
+            vec!["https://example.com/a"],
+        ),
+        (json!({"onUnknown": "deny"}), "on-unknown", vec!["deny"]),
+        (json!({"requireRole": "enforce"}), "require-role", vec!["enforce"]),
+        // `off` without quotes.
+        (json!({"requireRole": false}), "require-role", vec!["off"]),
+        (json!({"identityConfigMap": "a/b"}), "identity-config-map", vec!["a/b"]),
+        (json!({"events": false}), "events", vec!["false"]),
+        (json!({"events": true}), "events", vec!["true"]),
+        (json!({"inject": false}), "mutating-webhook-configuration", vec![]),
+        (
+            json!({"inject": false}),
+            "validating-webhook-configuration",
+            vec!["rolegate"],
+        ),
+        (json!({"listenAddress": "[::]"}), "listen", vec!["[::]:8443"]),
+        (
+            json!({"certificates": {"caLifetime": "1000h", "lifetime": "10h30m"}}),
+            "certificate-lifetime",
+            vec!["10h30m"],
+        ),
+    ];
+    for (values, flag, expected) in cases {
+        assert_eq!(chart.render(&values).flag(flag), expected, "{values}");
+    }
+}

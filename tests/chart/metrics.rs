@@ -1,0 +1,140 @@
+//! Dashboard and alerts ask for metrics that exist.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::Path;
+
+use serde_json::{Value, json};
+
+use crate::{chart, list, read};
+
+/// The documented metrics with what the reference says of each: its labels, and their values.
+fn documented() -> BTreeMap<String, String> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/reference/metrics.md");
+    let metrics: BTreeMap<String, String> = fs::read_to_string(path)
+        .unwrap()
+        .lines()
+        .filter_map(|line| {
+            let (name, says) = line.strip_prefix("| `")?.split_once('`')?;
+            Some((name.to_owned(), says.to_owned()))
+        })
+        .collect();
+    assert!(metrics.contains_key("rolegate_decisions_total"), "{metrics:?}");
+    metrics
+}
+
+/// The queries of the dashboard and of the alerts.
+fn queries() -> Option<Vec<String>> {
+    let chart = chart()?;
+    let on = json!({"enabled": true});
+    let rendered = chart.render(&json!({"metrics": {"dashboard": on, "prometheusRule": on, "serviceMonitor": on}}));
+    let dashboard = rendered.named("ConfigMap", "rolegate-dashboard").unwrap();
+    let dashboard: Value = serde_json::from_str(dashboard["data"]["rolegate.json"].as_str().unwrap()).unwrap();
+    let mut queries = Vec::new();
+    for panel in list(&dashboard["panels"]) {
+        let targets = list(&panel["targets"]);
+        assert_eq!(targets.is_empty(), panel["type"] == "row", "{}", panel["title"]);
+        queries.extend(targets.iter().map(|target| target["expr"].as_str().unwrap().to_owned()));
+    }
+    let rules = rendered.only("PrometheusRule");
+    for rule in list(&rules["spec"]["groups"][0]["rules"]) {
+        assert!(rule["labels"].get("severity").is_some(), "{}", rule["alert"]);
+        queries.push(rule["expr"].as_str().unwrap().to_owned());
+    }
+    assert!(queries.len() > 20, "{queries:?}");
+    Some(queries)
+}
+
+/// The words of a query that `fits` takes.
+fn words(query: &str) -> impl Iterator<Item = &str> {
+    query
+        .split(|c: char| !(c.is_ascii_alphanumeric() || c == '_'))
+        .filter(|word| !word.is_empty())
+}
+
+/// A histogram is asked for by its parts.
+fn base(name: &str) -> &str {
+    ["_bucket", "_sum", "_count"]
+        .iter()
+        .find_map(|part| name.strip_suffix(part))
+        .unwrap_or(name)
+}
+
+#[test]
+fn every_metric_that_is_asked_for_is_documented() {
+    let Some(queries) = queries() else { return };
+    let documented = documented();
+    for query in &queries {
+        let asked: Vec<&str> = words(query).filter(|word| word.starts_with("rolegate_")).collect();
+        assert!(!asked.is_empty(), "{query}");
+        for name in asked {
+            assert!(documented.contains_key(base(name)), "{name} in {query}");
+        }
+        assert!(query.contains("namespace"), "of whose release? {query}");
+    }
+}
+
+#[test]
+fn every_documented_metric_is_shown() {
+    let Some(queries) = queries() else { return };
+    let shown: BTreeSet<&str> = queries.iter().flat_map(|query| words(query)).map(base).collect();
+    for name in documented().keys() {
+        assert!(shown.contains(name.as_str()), "nothing shows {name}");
+    }
+}
+
+#[test]
+fn labels_that_are_summed_by_are_labels_of_the_metric() {
+    let Some(queries) = queries() else { return };
+    let documented = documented();
+    for query in &queries {
+        let name = words(query).find(|word| word.starts_with("rolegate_")).unwrap();
+        let says = &documented[base(name)];
+        for by in query.split("by (").skip(1) {
+            for label in words(by.split(')').next().unwrap()) {
+                let known = ["le", "pod"].contains(&label) || says.contains(&format!("`{label}`"));
+                assert!(known, "{name} has no label {label}");
+            }
+        }
+    }
+}
+
+#[test]
+fn what_needs_other_operators_is_off_until_it_is_asked_for() {
+    let Some(chart) = chart() else { return };
+    let rendered = chart.render(&json!({}));
+    for object in &rendered.objects {
+        let group = object["apiVersion"].as_str().unwrap();
+        assert!(
+            !group.contains("monitoring.coreos.com") && !group.contains("cert-manager.io"),
+            "{group}"
+        );
+    }
+    let json: Value = serde_json::from_str(&read("files/dashboard.json")).unwrap();
+    assert_eq!(json["uid"], "rolegate");
+}
+
+#[test]
+fn the_certificate_alert_waits_for_a_renewal_that_is_late() {
+    let Some(chart) = chart() else { return };
+    // A third of its life is left when it is renewed; half of that is late, and a week is enough for anybody.
+    for (certificates, hours) in [
+        (json!({}), 120),
+        (json!({"lifetime": "24h"}), 4),
+        (json!({"lifetime": "2160h"}), 168),
+        (json!({"mode": "secret", "secretName": "mine"}), 168),
+    ] {
+        let values = json!({"certificates": certificates, "metrics": {"prometheusRule": {"enabled": true}}});
+        let rendered = chart.render(&values);
+        let rules = &rendered.only("PrometheusRule")["spec"]["groups"][0]["rules"];
+        let alert = list(rules)
+            .iter()
+            .find(|rule| rule["alert"] == "RolegateCertificateExpires")
+            .unwrap();
+        assert!(
+            alert["expr"].as_str().unwrap().contains(&format!("< {hours} * 3600")),
+            "{}",
+            alert["expr"]
+        );
+    }
+}

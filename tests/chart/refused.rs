@@ -1,0 +1,206 @@
+//! What the chart does not take, and that it says why.
+
+use serde_json::{Value, json};
+
+use crate::{NAMESPACE, chart, read};
+
+#[test]
+fn a_wrong_value_is_refused_with_its_place() {
+    let Some(chart) = chart() else { return };
+    let cases: [(Value, &[&str]); 44] = [
+        (json!({"replicas": 3}), &["'replicas' not allowed"]),
+        (json!({"image": {"name": "x"}}), &["/image", "'name' not allowed"]),
+        (
+            json!({"certificates": {"ca": "x"}}),
+            &["/certificates", "'ca' not allowed"],
+        ),
+        (
+            json!({"metrics": {"serviceMonitor": {"on": true}}}),
+            &["/metrics/serviceMonitor", "'on' not allowed"],
+        ),
+        (json!({"replicaCount": 0}), &["/replicaCount", "minimum"]),
+        (
+            json!({"replicaCount": "2"}),
+            &["/replicaCount", "got string, want integer"],
+        ),
+        (
+            json!({"image": {"digest": "sha256:1234"}}),
+            &["/image/digest", "does not match pattern"],
+        ),
+        (
+            json!({"image": {"repository": ""}}),
+            &["/image/repository", "does not match pattern"],
+        ),
+        (
+            json!({"image": {"pullPolicy": "Sometimes"}}),
+            &["/image/pullPolicy", "must be one of"],
+        ),
+        (json!({"inject": "yes"}), &["/inject", "want boolean"]),
+        (json!({"jobNamespaces": "jobs"}), &["/jobNamespaces", "want array"]),
+        (
+            json!({"jobNamespaces": ["Jobs"]}),
+            &["/jobNamespaces/0", "does not match pattern"],
+        ),
+        (json!({"jobNamespaces": ["a", "a"]}), &["/jobNamespaces", "equal"]),
+        (
+            json!({"jobNamespaces": ["*"]}),
+            &["/jobNamespaces/0", "does not match pattern"],
+        ),
+        (
+            json!({"jobNamespacesMode": "off"}),
+            &["/jobNamespacesMode", "must be one of 'enforce', 'warn', 'audit'"],
+        ),
+        (
+            json!({"failurePolicy": "fail"}),
+            &["/failurePolicy", "must be one of 'Fail', 'Ignore'"],
+        ),
+        (
+            json!({"timeoutSeconds": 0}),
+            &["/timeoutSeconds", "minimum: got 0, want 1"],
+        ),
+        (
+            json!({"timeoutSeconds": 6}),
+            &["/timeoutSeconds", "maximum: got 6, want 5"],
+        ),
+        (json!({"timeoutSeconds": 1.5}), &["/timeoutSeconds", "want integer"]),
+        (
+            json!({"roleSources": ["aws"]}),
+            &["/roleSources/0", "does not match pattern"],
+        ),
+        (
+            json!({"roleSources": ["files=roles"]}),
+            &["/roleSources/0", "does not match pattern"],
+        ),
+        (json!({"roleSources": ["iam", "iam"]}), &["/roleSources", "equal"]),
+        (
+            json!({"roleSources": []}),
+            &["no source of trust policies", "roleFiles.configMap"],
+        ),
+        (json!({"issuer": "https://"}), &["/issuer", "does not match pattern"]),
+        (
+            json!({"onUnknown": "warn"}),
+            &["/onUnknown", "must be one of 'inject', 'deny'"],
+        ),
+        (json!({"requireRole": "yes"}), &["/requireRole", "must be one of"]),
+        (json!({"requireRole": true}), &["/requireRole", "must be one of"]),
+        (
+            json!({"identityConfigMap": "pod-identity-webhook"}),
+            &["/identityConfigMap", "does not match pattern"],
+        ),
+        (
+            json!({"certificates": {"mode": "none"}}),
+            &["/certificates/mode", "must be one of"],
+        ),
+        (
+            json!({"certificates": {"mode": "secret"}}),
+            &["/certificates/secretName", "minLength"],
+        ),
+        (
+            json!({"certificates": {"lifetime": "30m"}}),
+            &["/certificates/lifetime", "does not match pattern"],
+        ),
+        (
+            json!({"certificates": {"lifetime": "30d"}}),
+            &["/certificates/lifetime", "does not match pattern"],
+        ),
+        (
+            json!({"certificates": {"caLifetime": "24h"}}),
+            &[
+                "certificates.lifetime (720h) must be shorter",
+                "certificates.caLifetime (24h)",
+            ],
+        ),
+        (
+            json!({"aws": {"roleArn": "role/rolegate"}}),
+            &["/aws/roleArn", "does not match pattern"],
+        ),
+        (
+            json!({"listenAddress": "::"}),
+            &["/listenAddress", "does not match pattern"],
+        ),
+        (json!({"ports": {"https": 0}}), &["/ports/https", "minimum"]),
+        (
+            json!({"ports": {"https": 8080}}),
+            &["ports.https and ports.http are both 8080"],
+        ),
+        (json!({"drainSeconds": 301}), &["/drainSeconds", "maximum"]),
+        (
+            json!({"podDisruptionBudget": {"maxUnavailable": "half"}}),
+            &["/podDisruptionBudget/maxUnavailable"],
+        ),
+        (
+            json!({"securityContext": {"priviledged": true}}),
+            &["/securityContext", "'priviledged' not allowed"],
+        ),
+        (
+            json!({"podAnnotations": {"a": 1}}),
+            &["/podAnnotations/a", "want string"],
+        ),
+        (
+            json!({"extraEnv": [{"value": "x"}]}),
+            &["/extraEnv/0", "missing property 'name'"],
+        ),
+        (
+            json!({"settings": {"trust-tll": "5s"}}),
+            &["/settings", "'trust-tll' not allowed"],
+        ),
+        (
+            json!({"settings": {"metrics-namespace": "maybe"}}),
+            &["/settings/metrics-namespace", "want"],
+        ),
+    ];
+    for (values, expected) in cases {
+        let error = chart
+            .try_render(&values)
+            .err()
+            .unwrap_or_else(|| panic!("{values} was taken"));
+        for part in expected {
+            assert!(error.contains(part), "{values}: no {part:?} in {error}");
+        }
+    }
+}
+
+#[test]
+fn namespaces_that_must_never_be_gated_cannot_be_listed() {
+    let Some(chart) = chart() else { return };
+    for namespace in ["kube-system", NAMESPACE] {
+        for more in [json!({}), json!({"inject": false, "workloadWarnings": false})] {
+            let mut values = more;
+            values["jobNamespaces"] = json!(["jobs", namespace]);
+            let error = chart.try_render(&values).err().expect("it was taken");
+            let expected = format!("jobNamespaces: {namespace} cannot be gated");
+            assert!(error.contains(&expected), "{error}");
+        }
+    }
+    assert!(
+        chart
+            .try_render_in("elsewhere", &json!({"jobNamespaces": [NAMESPACE]}))
+            .is_ok()
+    );
+}
+
+#[test]
+fn the_schema_says_of_every_object_what_it_may_hold() {
+    let schema: Value = serde_json::from_str(&read("values.schema.json")).unwrap();
+    fn visit(at: &str, schema: &Value) {
+        if schema["type"] == "object" {
+            assert!(schema.get("additionalProperties").is_some(), "{at} is open");
+        }
+        if schema.get("properties").is_some() && schema.get("type").is_some() {
+            let open = ["/definitions/volume", "/properties/global"];
+            let closed = schema["additionalProperties"] == false;
+            assert!(closed || open.contains(&at), "{at} is open");
+        }
+        match schema {
+            Value::Object(fields) => fields
+                .iter()
+                .for_each(|(key, value)| visit(&format!("{at}/{key}"), value)),
+            Value::Array(items) => items
+                .iter()
+                .enumerate()
+                .for_each(|(i, value)| visit(&format!("{at}/{i}"), value)),
+            _ => {}
+        }
+    }
+    visit("", &schema);
+}

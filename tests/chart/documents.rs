@@ -1,6 +1,8 @@
 //! README.md says what values.yaml says, and both say all.
 
-use std::fs;
+use std::fs::{self, Permissions};
+use std::io::Write as _;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
 use serde_json::{Value, json};
@@ -21,7 +23,11 @@ pub(crate) fn differs_or_update(file: &Path, expected: &str) -> bool {
     if std::env::var_os(UPDATE).is_none() {
         return true;
     }
-    fs::write(file, expected).unwrap();
+    // At once: other tests read it meanwhile.
+    let mut written = tempfile::NamedTempFile::new_in(file.parent().unwrap()).unwrap();
+    written.write_all(expected.as_bytes()).unwrap();
+    written.persist(file).unwrap();
+    fs::set_permissions(file, Permissions::from_mode(0o644)).unwrap();
     false
 }
 

@@ -257,12 +257,15 @@ async fn a_series_whose_event_was_deleted_begins_anew() {
     let replica = Replica::of(&api);
     replica.refuse("api", Cause::WrongSubject);
     a_moment().await;
-    api.events(|events| events.stored.clear());
+    let deleted = api.events(|events| events.stored.remove(0));
+    // Times of Events are wall time, which is not paused.
+    std::thread::sleep(Duration::from_millis(2));
     replica.refuse("api", Cause::WrongSubject);
     replica.refuse("api", Cause::WrongSubject);
     sleep(Duration::from_secs(6)).await;
     let events = stored(&api);
     assert_eq!(events.len(), 1);
+    assert!(events[0]["eventTime"].as_str() > deleted["eventTime"].as_str());
     assert_eq!(events[0]["series"]["count"], 2, "of those refused since: {events:#?}");
     replica.ends().await;
 }

@@ -45,6 +45,7 @@ struct Series {
     uid: Option<Arc<str>>,
     /// The words of the last refusal.
     note: Box<str>,
+    /// When the first refusal was that no Event tells of yet.
     first: Timestamp,
     last: Timestamp,
     /// Refusals that no Event tells of yet.
@@ -183,6 +184,9 @@ impl Series {
     fn add(&mut self, noted: Noted, due: Instant) {
         if self.stage.is_none() {
             return;
+        }
+        if self.unwritten == 0 {
+            self.first = noted.at;
         }
         self.note = noted.note;
         self.last = noted.at;

@@ -15,6 +15,7 @@ mod certs;
 mod check;
 mod demo;
 mod schema;
+mod terraform;
 mod trust_policy;
 mod usage;
 

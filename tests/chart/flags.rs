@@ -49,7 +49,6 @@ fn reserved() -> BTreeMap<String, String> {
 }
 
 #[test]
-#[ignore = "self-managed certificates are not built yet"]
 fn the_program_takes_every_command_line_that_is_rendered() {
     for_each_documented(|rendered| {
         let output = Command::new(env!("CARGO_BIN_EXE_rolegate"))
@@ -65,7 +64,6 @@ fn the_program_takes_every_command_line_that_is_rendered() {
 }
 
 #[test]
-#[ignore = "self-managed certificates are not built yet"]
 fn a_flag_that_the_chart_sets_has_one_place_only() {
     let Some(chart) = chart() else { return };
     let (flags, reserved) = (flags(), reserved());

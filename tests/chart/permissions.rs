@@ -6,11 +6,11 @@ use crate::{NAMESPACE, Rendered, chart, for_each_documented, list, texts};
 
 const SERVICE_ACCOUNTS: &str = "everywhere: get list watch core/serviceaccounts";
 const MUTATING: &str =
-    "everywhere: get list watch patch admissionregistration.k8s.io/mutatingwebhookconfigurations [rolegate]";
+    "everywhere: get watch patch admissionregistration.k8s.io/mutatingwebhookconfigurations [rolegate]";
 const VALIDATING: &str =
-    "everywhere: get list watch patch admissionregistration.k8s.io/validatingwebhookconfigurations [rolegate]";
+    "everywhere: get watch patch admissionregistration.k8s.io/validatingwebhookconfigurations [rolegate]";
 const EVENTS: &str = "everywhere: create patch events.k8s.io/events";
-const SECRET: &str = "rolegate-system: get list watch update patch core/secrets [rolegate-tls]";
+const SECRET: &str = "rolegate-system: get watch patch core/secrets [rolegate-tls]";
 
 #[test]
 fn permissions_are_those_that_the_values_need() {
@@ -37,13 +37,13 @@ fn permissions_are_those_that_the_values_need() {
         ),
         (
             json!({"roleSources": ["ack"]}),
-            with(&["everywhere: get list watch iam.services.k8s.aws/roles"]),
+            with(&["everywhere: list watch iam.services.k8s.aws/roles"]),
         ),
         (
             json!({"roleSources": ["crossplane", "iam"]}),
             with(&[
-                "everywhere: get list watch iam.aws.upbound.io/roles",
-                "everywhere: get list watch iam.aws.m.upbound.io/roles",
+                "everywhere: list watch iam.aws.upbound.io/roles",
+                "everywhere: list watch iam.aws.m.upbound.io/roles",
             ]),
         ),
         (
@@ -58,7 +58,7 @@ fn permissions_are_those_that_the_values_need() {
             json!({"certificates": {"secretName": "mine"}}),
             [
                 without(SECRET).as_slice(),
-                &["rolegate-system: get list watch update patch core/secrets [mine]"],
+                &["rolegate-system: get watch patch core/secrets [mine]"],
             ]
             .concat(),
         ),

@@ -180,6 +180,28 @@ fn namespaces_that_must_never_be_gated_cannot_be_listed() {
 }
 
 #[test]
+fn null_takes_away_what_may_be_missing_and_is_refused_elsewhere() {
+    let Some(chart) = chart() else { return };
+    let values: Value = serde_saphyr::from_str(&read("values.yaml")).unwrap();
+    for (key, default) in values.as_object().unwrap() {
+        let empty = match default {
+            Value::Array(_) => true,
+            Value::Object(fields) => fields.is_empty() || key == "nodeSelector",
+            Value::String(text) => text.is_empty() || key == "priorityClassName",
+            _ => false,
+        };
+        let result = chart.try_render(&json!({(key): null, "roleFiles": {"configMap": "files"}}));
+        match result {
+            Ok(_) => assert!(empty || key == "roleFiles", "{key} is needed"),
+            Err(error) => {
+                assert!(!empty, "{key}: {error}");
+                assert!(error.contains(&format!("missing property '{key}'")), "{error}");
+            }
+        }
+    }
+}
+
+#[test]
 fn the_schema_says_of_every_object_what_it_may_hold() {
     let schema: Value = serde_json::from_str(&read("values.schema.json")).unwrap();
     fn visit(at: &str, schema: &Value) {

@@ -206,6 +206,9 @@ fn role_files_are_mounted_and_asked_last() {
     );
     let alone = chart.render(&json!({"roleSources": [], "roleFiles": {"configMap": "files"}}));
     assert_eq!(alone.flag("role-source"), ["files=/etc/rolegate/roles"]);
+    // What `--set roleSources=null` leaves.
+    let null = chart.render(&json!({"roleSources": null, "roleFiles": {"configMap": "files"}}));
+    assert_eq!(null.flag("role-source"), ["files=/etc/rolegate/roles"]);
     let ordered = chart.render(&json!({"roleSources": ["crossplane", "ack", "iam"]}));
     assert_eq!(ordered.flag("role-source"), ["crossplane", "ack", "iam"]);
 }

@@ -27,7 +27,7 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 {{- $_ := set $own "app.kubernetes.io/version" .Chart.AppVersion -}}
 {{- $_ := set $own "app.kubernetes.io/managed-by" .Release.Service -}}
 {{- $_ := set $own "helm.sh/chart" (printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-") -}}
-{{- toYaml (merge $own .Values.commonLabels) -}}
+{{- toYaml (merge $own (default dict .Values.commonLabels)) -}}
 {{- end -}}
 
 {{/* What the Service, the PodDisruptionBudget and the others find the pods by. */}}
@@ -81,7 +81,7 @@ app.kubernetes.io/component: webhook
 
 {{/* The role sources, in the order in which they are asked, as a JSON list. */}}
 {{- define "rolegate.roleSources" -}}
-{{- $sources := .Values.roleSources -}}
+{{- $sources := default list .Values.roleSources -}}
 {{- if .Values.roleFiles.configMap -}}
 {{- $sources = append $sources "files=/etc/rolegate/roles" | uniq -}}
 {{- end -}}

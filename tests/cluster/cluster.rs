@@ -300,6 +300,13 @@ impl Namespace {
         self.kubectl.run_with_input(&[&create, args].concat(), &pod.to_string())
     }
 
+    /// Creates an object with more arguments of `kubectl create`.
+    pub(crate) fn create(&self, manifest: &Value, args: &[&str]) -> Said {
+        let create = ["-n", &self.name, "create", "-f", "-"];
+        self.kubectl
+            .run_with_input(&[&create, args].concat(), &manifest.to_string())
+    }
+
     /// The first pod of a Job, once the Job controller has made it.
     #[track_caller]
     pub(crate) fn pod_of_job(&self, job: &str) -> Value {

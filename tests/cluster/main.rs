@@ -55,6 +55,7 @@ mod release;
 mod replica;
 mod stories;
 mod stories_jobs;
+mod stories_refusals;
 #[path = "../support/mod.rs"]
 mod support;
 mod wait;
@@ -65,5 +66,6 @@ fn main() {
     let mut stories = Stories::default();
     objects::register(&mut stories);
     stories_jobs::register(&mut stories);
+    stories_refusals::register(&mut stories);
     stories.tell()
 }

@@ -224,6 +224,22 @@ impl Release {
         self.replicas().iter().map(|replica| replica.log()).collect()
     }
 
+    /// What the replicas' audit logs hold of a namespace; a review stands there a moment after it was answered.
+    pub(crate) fn reviews(&self, namespace: &str) -> Vec<Value> {
+        let logs = self.replicas().into_iter().map(|replica| replica.output());
+        let lines: Vec<Value> = logs
+            .flat_map(|log| {
+                log.lines()
+                    .filter_map(|line| serde_json::from_str(line).ok())
+                    .collect::<Vec<_>>()
+            })
+            .collect();
+        lines
+            .into_iter()
+            .filter(|line: &Value| line["namespace"] == namespace)
+            .collect()
+    }
+
     /// How many reviews of pods the running replicas have answered.
     pub(crate) fn calls(&self) -> f64 {
         self.replicas().iter().map(|replica| replica.calls()).sum()
@@ -407,9 +423,13 @@ impl Drop for Release {
     }
 }
 
-/// What the tests need of the chart's values: policies from the ConfigMap, since there is no AWS.
+/// What the tests need of the chart's values: policies from the ConfigMap, since there is no AWS, and an audit log to read.
 fn own_values() -> Value {
-    json!({"roleSources": [], "roleFiles": {"configMap": ROLES}})
+    json!({
+        "roleSources": [],
+        "roleFiles": {"configMap": ROLES},
+        "settings": {"audit-log": "-"},
+    })
 }
 
 fn chart() -> String {

@@ -195,8 +195,9 @@ fn logs_since(folder: &Path, begun: SystemTime) -> Vec<(String, String)> {
             let metadata = entry.metadata().ok()?;
             let recent = metadata.modified().ok()? >= begun;
             let name = entry.file_name().into_string().ok()?;
-            // etcd has nothing to say of webhooks.
-            (recent && metadata.len() > 0 && !name.starts_with("etcd")).then(|| {
+            // etcd has nothing to say of webhooks, and the audit logs say too much.
+            let is_useful = !name.starts_with("etcd") && !name.ends_with(".out");
+            (recent && metadata.len() > 0 && is_useful).then(|| {
                 let text = fs::read(entry.path()).unwrap_or_default();
                 (name, last_lines(&String::from_utf8_lossy(&text)))
             })

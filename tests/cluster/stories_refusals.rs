@@ -1,0 +1,264 @@
+//! A pod whose role does not trust it is refused: where its author reads the reason, and what happens once it is mended.
+
+use serde_json::{Value, json};
+
+use crate::cluster::{ACCOUNT, Cluster, Gate, Namespace, role_of, trust_policy};
+use crate::release::Release;
+use crate::stories::Stories;
+use crate::wait::until;
+
+pub(crate) fn register(stories: &mut Stories) {
+    stories.beside_others(a_role_for_ecs_tasks_is_refused_with_its_cause);
+    stories.beside_others(a_bare_pod_reads_one_line_that_stands_alone_and_one_that_mends);
+    stories.beside_others(a_refused_job_runs_by_itself_once_the_policy_is_mended);
+    stories.beside_others(a_refused_deployment_goes_on_at_a_restart);
+    stories.beside_others(a_refused_stateful_set_goes_on_at_a_restart);
+    stories.beside_others(a_storm_of_refusals_is_one_event);
+    stories.beside_others(a_volume_in_the_tokens_place_is_refused_by_name);
+    stories.beside_others(an_annotation_that_is_no_role_is_quoted);
+}
+
+fn a_role_for_ecs_tasks_is_refused_with_its_cause(cluster: &Cluster) {
+    let release = cluster.release();
+    let jobs = cluster.namespace("ecs", Gate::Enforce);
+    let role = jobs.role_arn("ecs-task");
+    release.put_role(&role, &trusts_service("ecs-tasks.amazonaws.com"));
+    jobs.annotate("default", &role);
+
+    jobs.kubectl(&["create", "job", "report", "--image=example"]).ok();
+
+    let described = described(&jobs, "job", "report", "wrong-principal-type");
+    assert!(described.contains("ecs-tasks.amazonaws.com"), "{described}");
+    assert!(described.contains("FailedCreate"), "{described}");
+    let refused = jobs.create_pod("pod", "default", &[]).refused();
+    let start = format!(
+        "Error from server (Forbidden): error when creating \"STDIN\": admission webhook \"enforce.rolegate.io\" denied the request: \
+         role ecs-task does not trust ServiceAccount {}/default (wrong-principal-type): ",
+        jobs.name
+    );
+    assert!(refused.starts_with(&start), "{refused}");
+}
+
+fn a_bare_pod_reads_one_line_that_stands_alone_and_one_that_mends(cluster: &Cluster) {
+    let release = cluster.release();
+    let jobs = cluster.namespace("bare", Gate::Enforce);
+    let role = jobs.role_arn("reports");
+    release.put_role(&role, &trust_policy("elsewhere", "default"));
+    jobs.annotate("default", &role);
+
+    let refused = jobs.kubectl(&["run", "probe", "--image=example"]).refused();
+
+    let (first, second) = refused.split_once('\n').expect("two lines");
+    let name = &jobs.name;
+    let said = format!("role reports does not trust ServiceAccount {name}/default (wrong-subject): ");
+    assert!(first.contains(&said), "{first}");
+    for told in [
+        "\"system:serviceaccount:elsewhere:default\"",
+        &format!("\"system:serviceaccount:{name}:default\""),
+        &role,
+    ] {
+        assert!(first.contains(told), "{told} is not told in: {first}");
+    }
+    let command =
+        format!("fix: rolegate trust-policy --account {ACCOUNT} --issuer oidc.eks.us-west-2.amazonaws.com/id/");
+    assert!(second.starts_with(&command), "{second}");
+}
+
+fn a_refused_job_runs_by_itself_once_the_policy_is_mended(cluster: &Cluster) {
+    let release = cluster.release();
+    let jobs = cluster.namespace("mended", Gate::Enforce);
+    let role = jobs.role_arn("reports");
+    release.put_role(&role, &trust_policy(&jobs.name, "somebody-else"));
+    jobs.annotate("default", &role);
+    let job = json!({
+        "apiVersion": "batch/v1",
+        "kind": "Job",
+        "metadata": {"name": "report"},
+        // A single failed pod would end it.
+        "spec": {"backoffLimit": 0, "template": {"spec": {
+            "restartPolicy": "Never",
+            "containers": [{"name": "main", "image": "example"}],
+        }}},
+    });
+    jobs.create(&job, &[]).ok();
+
+    let described = described(&jobs, "job", "report", "(wrong-subject)");
+    assert!(described.contains("FailedCreate"), "{described}");
+    assert!(
+        described.contains("role reports does not trust ServiceAccount"),
+        "{described}"
+    );
+    until("three refusals", || (refusals(&release, &jobs) >= 3).then_some(()));
+    let status = &jobs.json(&["get", "job", "report"])["status"];
+    assert!(status["failed"].is_null() && status["conditions"].is_null(), "{status}");
+
+    release.put_role(&role, &trust_policy(&jobs.name, "default"));
+
+    let pod = jobs.pod_of_job("report");
+    assert_eq!(role_of(&pod), Some(role));
+    jobs.finish_pod(pod["metadata"]["name"].as_str().unwrap());
+    jobs.kubectl(&["wait", "job/report", "--for=condition=complete", "--timeout=60s"])
+        .ok();
+}
+
+fn a_refused_deployment_goes_on_at_a_restart(cluster: &Cluster) {
+    a_refused_workload_goes_on(cluster, "Deployment", "rs");
+}
+
+fn a_refused_stateful_set_goes_on_at_a_restart(cluster: &Cluster) {
+    a_refused_workload_goes_on(cluster, "StatefulSet", "sts");
+}
+
+fn a_refused_workload_goes_on(cluster: &Cluster, kind: &str, described_as: &str) {
+    let release = cluster.release();
+    let apps = cluster.namespace("restarted", Gate::Enforce);
+    let role = apps.role_arn("api");
+    release.put_role(&role, &trust_policy("production", "api"));
+    apps.kubectl(&["create", "serviceaccount", "api"]).ok();
+    apps.annotate("api", &role);
+    apps.create(&workload(kind, "api", 1), &[]).ok();
+
+    let described = described(&apps, described_as, "-l=app=api", "(wrong-subject)");
+    let kind = kind.to_lowercase();
+    let restart = format!("then: kubectl rollout restart {kind}/api --namespace {}", apps.name);
+    assert!(described.contains(&restart), "{described}");
+    assert!(described.contains("FailedCreate"), "{described}");
+
+    release.put_role(&role, &trust_policy(&apps.name, "api"));
+    apps.kubectl(&["rollout", "restart", &format!("{kind}/api")]).ok();
+
+    let pod = until("a pod after the restart", || {
+        apps.json(&["get", "pods", "-l", "app=api"])["items"].get(0).cloned()
+    });
+    assert_eq!(role_of(&pod), Some(role));
+}
+
+fn a_storm_of_refusals_is_one_event(cluster: &Cluster) {
+    let release = cluster.release();
+    let apps = cluster.namespace("storm", Gate::Enforce);
+    let role = apps.role_arn("api");
+    release.put_role(&role, &trust_policy("production", "api"));
+    apps.kubectl(&["create", "serviceaccount", "api"]).ok();
+    apps.annotate("api", &role);
+    apps.kubectl(&["create", "serviceaccount", "tried"]).ok();
+    apps.annotate("tried", &role);
+
+    // A dry run leaves nothing behind.
+    apps.create_pod("tried", "tried", &["--dry-run=server"]).refused();
+    apps.create(&workload("Deployment", "api", 20), &[]).ok();
+    until("a storm", || (refusals(&release, &apps) >= 5).then_some(()));
+
+    let described = described(&apps, "serviceaccount", "api", "PodRefused");
+    let events: Vec<_> = described.lines().filter(|line| line.contains("PodRefused")).collect();
+    assert_eq!(events.len(), 1, "{described}");
+    for told in [
+        "Warning",
+        "rolegate",
+        "role api does not trust ServiceAccount",
+        "(wrong-subject)",
+        "fix: rolegate trust-policy",
+    ] {
+        assert!(events[0].contains(told), "{told} is not told in: {}", events[0]);
+    }
+    // Both replicas were asked, and tell of it together.
+    until("the series", || {
+        let events = of_refusals(&apps);
+        let count = events["items"][0]["series"]["count"].as_u64().unwrap_or(1);
+        (count >= 5).then_some(())
+    });
+    let events = of_refusals(&apps);
+    assert_eq!(events["items"].as_array().map(Vec::len), Some(1), "{events}");
+    let uid = &apps.json(&["get", "serviceaccount", "api"])["metadata"]["uid"];
+    assert_eq!(&events["items"][0]["regarding"]["uid"], uid);
+}
+
+fn of_refusals(namespace: &Namespace) -> Value {
+    let events = "events.v1.events.k8s.io";
+    namespace.json(&["get", events, "--field-selector=reason=PodRefused"])
+}
+
+fn a_volume_in_the_tokens_place_is_refused_by_name(cluster: &Cluster) {
+    let release = cluster.release();
+    let jobs = cluster.namespace("conflict", Gate::Enforce);
+    let role = jobs.trusted_role(&release, "reports", "default");
+    jobs.annotate("default", &role);
+    let mounted = "/var/run/secrets/eks.amazonaws.com/serviceaccount";
+    let cases = [
+        ("aws-iam-token", "/elsewhere", "aws-iam-token"),
+        ("mine", mounted, mounted),
+    ];
+    for (volume, path, told) in cases {
+        let pod = json!({
+            "apiVersion": "v1",
+            "kind": "Pod",
+            "metadata": {"name": "conflicting"},
+            "spec": {
+                "volumes": [{"name": volume, "hostPath": {"path": "/tmp"}}],
+                "containers": [{
+                    "name": "main",
+                    "image": "example",
+                    "volumeMounts": [{"name": volume, "mountPath": path}],
+                }],
+            },
+        });
+        let refused = jobs.create(&pod, &[]).refused();
+        assert!(refused.contains("(conflict)") && refused.contains(told), "{refused}");
+    }
+}
+
+fn an_annotation_that_is_no_role_is_quoted(cluster: &Cluster) {
+    cluster.release();
+    let jobs = cluster.namespace("malformed", Gate::Enforce);
+    jobs.annotate("default", "arn:aws:iam::1111:role/reports\n");
+
+    let refused = jobs.create_pod("pod", "default", &[]).refused();
+
+    let quoted = r#"eks.amazonaws.com/role-arn="arn:aws:iam::1111:role/reports\n""#;
+    assert!(
+        refused.contains("(malformed-annotation)") && refused.contains(quoted),
+        "{refused}"
+    );
+}
+
+/// `kubectl describe`, once it says this.
+#[track_caller]
+fn described(namespace: &Namespace, kind: &str, name: &str, told: &str) -> String {
+    until(&format!("{told} in kubectl describe {kind} {name}"), || {
+        let text = namespace.kubectl(&["describe", kind, name]).ok();
+        text.contains(told).then_some(text)
+    })
+}
+
+fn refusals(release: &Release, namespace: &Namespace) -> usize {
+    let reviews = release.reviews(&namespace.name);
+    let refused = |review: &&Value| review["action"] == "deny" && review["dryRun"] == false;
+    reviews.iter().filter(refused).count()
+}
+
+fn trusts_service(service: &str) -> Value {
+    json!({
+        "Version": "2012-10-17",
+        "Statement": [{"Effect": "Allow", "Principal": {"Service": service}, "Action": "sts:AssumeRole"}],
+    })
+}
+
+/// A Deployment or a StatefulSet, whose pods run as a ServiceAccount of its name.
+fn workload(kind: &str, name: &str, replicas: u32) -> Value {
+    let mut workload = json!({
+        "apiVersion": "apps/v1",
+        "kind": kind,
+        "metadata": {"name": name, "labels": {"app": name}},
+        "spec": {
+            "replicas": replicas,
+            "selector": {"matchLabels": {"app": name}},
+            "template": {
+                "metadata": {"labels": {"app": name}},
+                "spec": {"serviceAccountName": name, "containers": [{"name": "main", "image": "example"}]},
+            },
+        },
+    });
+    if kind == "StatefulSet" {
+        workload["spec"]["serviceName"] = json!(name);
+    }
+    workload
+}

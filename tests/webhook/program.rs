@@ -144,7 +144,8 @@ impl Program {
         Self::start(command, folder, flags).unwrap_or_else(|(status, log)| panic!("did not start ({status}):\n{log}"))
     }
 
-    fn start(mut command: Command, folder: &Folder, flags: &[&str]) -> Result<Self, (ExitStatus, String)> {
+    /// Starts a command that serves a folder's certificate, with these flags more.
+    pub fn start(mut command: Command, folder: &Folder, flags: &[&str]) -> Result<Self, (ExitStatus, String)> {
         let mut child = command
             .args([
                 "--listen",
@@ -292,10 +293,15 @@ impl Program {
             .collect()
     }
 
+    /// The id of its process.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Sends a signal by its name (`TERM`).
     pub fn signal(&self, name: &str) {
         let status = Command::new("kill")
-            .args([&format!("-{name}"), &self.child.id().to_string()])
+            .args([&format!("-{name}"), &self.id().to_string()])
             .status()
             .unwrap();
         assert!(status.success());

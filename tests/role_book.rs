@@ -15,12 +15,13 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use futures::FutureExt;
-use futures::future::{BoxFuture, join_all};
+use futures::future::{BoxFuture, join_all, ready};
+use futures::stream::{once, repeat};
+use futures::{FutureExt, StreamExt};
 use rolegate::iam::RoleArn;
 use rolegate::roles::{
-    Answer, Book, BookSettings, Entry, Listing, Pace, ReadObserver, ReadResult, RoleDocument, RoleSource, RoleState,
-    Trust,
+    Answer, Book, BookSettings, Entry, Listing, ListingFailure, Pace, ReadObserver, ReadResult, RoleDocument,
+    RoleSource, RoleState, Trust,
 };
 use tokio::sync::watch;
 use tokio::time::{Instant, advance, sleep};
@@ -28,6 +29,8 @@ use tokio_util::sync::CancellationToken;
 
 const MILLI: Duration = Duration::from_millis(1);
 const SECOND: Duration = Duration::from_secs(1);
+
+type Roles = Vec<(RoleArn, RoleDocument)>;
 
 /// A source that answers what the test tells it to, after as long as the test tells it to.
 #[derive(Debug)]
@@ -37,7 +40,7 @@ struct Scripted {
     takes: Mutex<Duration>,
     answers: Mutex<HashMap<String, Answer>>,
     otherwise: Mutex<Answer>,
-    listing: Mutex<Listing>,
+    listing: Mutex<Option<Result<Roles, ListingFailure>>>,
     reads: Mutex<Vec<(Instant, String)>>,
     finished: AtomicUsize,
     at_once: AtomicUsize,
@@ -136,12 +139,13 @@ impl RoleSource for Scripted {
         .boxed()
     }
 
-    fn list(&self) -> BoxFuture<'_, Listing> {
-        let listing = self.listing.lock().unwrap().clone();
-        if listing.is_some() {
-            self.listings.fetch_add(1, Ordering::SeqCst);
-        }
-        std::future::ready(listing).boxed()
+    fn list(&self) -> Option<Listing<'_>> {
+        let listing = self.listing.lock().unwrap().clone()?;
+        self.listings.fetch_add(1, Ordering::SeqCst);
+        Some(match listing {
+            Ok(roles) => once(ready(Ok(roles))).boxed(),
+            Err(failure) => repeat(Err(failure)).boxed(),
+        })
     }
 
     fn changes(&self) -> Option<watch::Receiver<u64>> {
@@ -704,7 +708,7 @@ async fn a_listing_fills_the_book_in_one_go() {
 #[tokio::test(start_paused = true)]
 async fn a_failed_listing_leaves_roles_to_be_read_one_by_one() {
     let source = Scripted::remote();
-    *source.listing.lock().unwrap() = Some(Err("AccessDenied: iam:ListRoles".to_owned()));
+    *source.listing.lock().unwrap() = Some(Err(ListingFailure::Failed("InternalFailure".into())));
     let book = book(&[&source]);
     let loader = role("loader");
     let kept = Kept::start(&book, vec![loader.clone()]);

@@ -107,7 +107,7 @@ fn said(source: &FileRoles, arn: &str) -> String {
         }
         Answer::NoSuchRole { hint: None } => "no such role".to_owned(),
         Answer::NoSuchRole { hint: Some(hint) } => format!("no such role: {hint}"),
-        Answer::NotMine => "not mine".to_owned(),
+        Answer::NotMine | Answer::CannotRead(_) => "not mine".to_owned(),
         Answer::Failed(reason) | Answer::Throttled(reason) => format!("failed: {reason}"),
     }
 }

@@ -5,17 +5,20 @@ mod report;
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
+use std::str::FromStr as _;
 use std::sync::Arc;
 
 use clap::Args;
 
 use self::accounts::{Account, Wish};
 use self::report::{Audit, Row};
+use super::assume_role::{self, AssumeRole};
 use super::check::judged;
 use super::check::report::Report;
 use super::output::{self, OutputArgs};
 use super::serve::{AnnotationPrefix, RoleSourceSpec, annotation_prefix};
-use super::{Exit, sources, values};
+use super::sources::{self, AwsAccess};
+use super::{Exit, values};
 use crate::iam::{AccountId, Audience, Issuer, Partition, RoleArn, Subject, WebIdentity};
 use crate::pod::identity::AnnotationRules;
 use crate::roles::{Entry, Trust};
@@ -83,9 +86,15 @@ pub(crate) struct AuditArgs {
     /// Where trust policies come from, asked in this order: iam, ack, crossplane, files=DIR
     ///
     /// May be repeated or separated by commas. A source that does not know a role passes on to the next. Default under
-    /// --standalone DIR: files=DIR/roles.
+    /// --standalone DIR: files=DIR/roles, else iam: AWS with the credentials that the AWS CLI would use.
     #[arg(long, value_name = "SOURCE", value_delimiter = ',', help_heading = "Judging")]
     role_source: Vec<RoleSourceSpec>,
+
+    /// Another account whose roles source iam reads, and the role of it to assume for that
+    ///
+    /// May be repeated or separated by commas.
+    #[arg(long, value_name = "ACCOUNT=ROLE_ARN", value_delimiter = ',', value_parser = AssumeRole::from_str, help_heading = "Judging")]
+    assume_role: Vec<AssumeRole>,
 
     #[command(flatten)]
     output: OutputArgs,
@@ -115,8 +124,10 @@ fn audit(args: AuditArgs) -> Result<Audit, String> {
         issuer,
         token_audience,
         role_source,
+        assume_role,
         output: _,
     } = args;
+    assume_role::refuse_repeated(&assume_role)?;
     let rules = Arc::new(AnnotationRules {
         prefix: annotation_prefix.as_str().to_owned(),
         compose: aws_account_id.and_then(|account| Some((aws_partition.or_else(|| Partition::parse("aws"))?, account))),
@@ -137,12 +148,21 @@ fn audit(args: AuditArgs) -> Result<Audit, String> {
         (Some(_), None) => return Err("--standalone needs --issuer: there is no API server to ask".to_owned()),
         (None, issuer) => {
             let (issuer, accounts) = runtime.block_on(accounts::of_cluster(&namespace, rules, issuer))?;
-            (issuer, accounts, role_source)
+            let specs = if role_source.is_empty() {
+                vec![RoleSourceSpec::Iam]
+            } else {
+                role_source
+            };
+            (issuer, accounts, specs)
         }
+    };
+    let aws = AwsAccess {
+        assume: assume_role,
+        region: issuer.region().map(str::to_owned),
     };
     let roles: BTreeSet<RoleArn> = accounts.iter().filter_map(|account| account.role().cloned()).collect();
     let roles: Vec<RoleArn> = roles.into_iter().collect();
-    let entries = runtime.block_on(sources::read_all(&specs, &roles))?;
+    let entries = runtime.block_on(sources::read_all(&specs, &aws, &roles))?;
     let rows = accounts.into_iter().map(|account| {
         let audience = account.audience.clone().unwrap_or_else(|| token_audience.clone());
         let identity = WebIdentity {

@@ -4,6 +4,7 @@ mod batch;
 pub(crate) mod report;
 
 use std::path::{Path, PathBuf};
+use std::str::FromStr as _;
 use std::time::SystemTime;
 
 use clap::error::ErrorKind;
@@ -11,9 +12,11 @@ use clap::parser::ValueSource;
 use clap::{ArgMatches, Args};
 
 use self::report::{LintReport, Report};
+use super::assume_role::{self, AssumeRole};
 use super::output::{self, Format, OutputArgs};
 use super::serve::RoleSourceSpec;
-use super::{Exit, input, sources, values};
+use super::sources::{self, AwsAccess};
+use super::{Exit, input, values};
 use crate::iam::{Audience, Context, Issuer, Policy, RoleArn, Subject, WebIdentity, judge, lint};
 use crate::roles::{Entry, Trust};
 
@@ -76,6 +79,7 @@ pub(crate) struct CheckArgs {
 
     /// Where to look the role up, asked in this order: iam, ack, crossplane, files=DIR
     ///
+    /// Default: iam, AWS with the credentials that the AWS CLI would use.
     /// May be repeated or separated by commas. A source that does not know the role passes on to the next.
     #[arg(
         long,
@@ -84,6 +88,18 @@ pub(crate) struct CheckArgs {
         help_heading = "Where the policy comes from"
     )]
     role_source: Vec<RoleSourceSpec>,
+
+    /// Another account whose roles source iam reads, and the role of it to assume for that
+    ///
+    /// May be repeated or separated by commas.
+    #[arg(
+        long,
+        value_name = "ACCOUNT=ROLE_ARN",
+        value_delimiter = ',',
+        value_parser = AssumeRole::from_str,
+        help_heading = "Where the policy comes from"
+    )]
+    assume_role: Vec<AssumeRole>,
 
     /// Judge JSON lines, one answer a line; - is standard input
     #[arg(long, value_name = "FILE|-", help_heading = "Many at once")]
@@ -128,6 +144,7 @@ impl CheckArgs {
             }
             self.policy = None;
         }
+        assume_role::refuse_repeated(&self.assume_role).map_err(|message| (ErrorKind::ValueValidation, message))?;
         Ok(())
     }
 }
@@ -142,6 +159,7 @@ pub(crate) fn run(args: CheckArgs) -> Exit {
         audience,
         policy,
         role_source,
+        assume_role,
         batch,
         output,
     } = args;
@@ -164,7 +182,7 @@ pub(crate) fn run(args: CheckArgs) -> Exit {
     let report = Report::about(&role, &identity);
     let report = match policy {
         Some(file) => from_file(report, &file, &role, &identity),
-        None => from_sources(report, &role_source, &role, &identity),
+        None => from_sources(report, &role_source, assume_role, &role, &identity),
     };
     match report {
         Ok(report) => tell(&report, output.output),
@@ -187,13 +205,20 @@ fn from_file(report: Report, file: &Path, role: &RoleArn, identity: &WebIdentity
 fn from_sources(
     report: Report,
     specs: &[RoleSourceSpec],
+    assume: Vec<AssumeRole>,
     role: &RoleArn,
     identity: &WebIdentity,
 ) -> Result<Report, String> {
-    if specs.is_empty() {
-        return Err("say where the trust policy is: --policy FILE or --role-source files=DIR".to_owned());
-    }
-    let Entry { trust, source, .. } = sources::read(specs, role)?;
+    let specs = if specs.is_empty() {
+        &[RoleSourceSpec::Iam]
+    } else {
+        specs
+    };
+    let aws = AwsAccess {
+        assume,
+        region: identity.issuer.region().map(str::to_owned),
+    };
+    let Entry { trust, source, .. } = sources::read(specs, &aws, role)?;
     let origin = source.map_or_else(
         || "any role source".to_owned(),
         |source| format!("role source {source}"),

@@ -3,6 +3,7 @@
 //! What is common to all commands is here: the list of commands, the environment variable of every flag, the words of an
 //! error, the exit code.
 
+pub mod assume_role;
 mod audit;
 mod certs;
 mod check;

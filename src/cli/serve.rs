@@ -11,6 +11,7 @@ use clap::error::ErrorKind;
 use clap::{ArgAction, Args, ValueEnum};
 use tracing::error;
 
+use super::assume_role::{self, AssumeRole};
 use super::{Exit, duration, start, values};
 use crate::certs::issue::SubjectName;
 use crate::gate::{self, Mode};
@@ -56,6 +57,10 @@ Examples:
   In a cluster, with certificates that look after themselves
     rolegate serve --role-source files=/etc/rolegate/roles --tls-secret rolegate/rolegate-tls \\
       --tls-names rolegate.rolegate.svc --mutating-webhook-configuration rolegate
+
+  In a cluster, with policies from AWS IAM, two accounts of them
+    rolegate serve --tls-cert tls.crt --tls-key tls.key \
+      --assume-role 444455556666=arn:aws:iam::444455556666:role/rolegate-reader
 
   In a cluster, with policies from files and one's own certificate
     rolegate serve --role-source files=/etc/rolegate/roles --tls-cert tls.crt --tls-key tls.key";
@@ -177,10 +182,18 @@ pub struct ServeArgs {
 
     /// Where trust policies come from, asked in this order: iam, ack, crossplane, files=DIR
     ///
-    /// May be repeated or separated by commas. A source that does not know a role passes on to the next. Under --standalone
-    /// DIR the default is files=DIR/roles; in a cluster it must be given.
+    /// May be repeated or separated by commas. A source that does not know a role passes on to the next. In a cluster the
+    /// default is iam, under --standalone DIR it is files=DIR/roles. AWS is reached as every SDK reaches it: credentials by
+    /// the default chain, AWS_REGION, AWS_ENDPOINT_URL, AWS_USE_FIPS_ENDPOINT.
     #[arg(long, value_name = "SOURCE", value_delimiter = ',', value_parser = RoleSourceSpec::from_str, help_heading = POLICIES)]
     pub role_source: Vec<RoleSourceSpec>,
+
+    /// Another account whose roles source iam reads, and the role of it to assume for that
+    ///
+    /// May be repeated or separated by commas. Roles of accounts that are neither named here nor that of rolegate's own
+    /// credentials cannot be read: their verdict is unknown.
+    #[arg(long, value_name = "ACCOUNT=ROLE_ARN", value_delimiter = ',', value_parser = AssumeRole::from_str, help_heading = POLICIES)]
+    pub assume_role: Vec<AssumeRole>,
 
     /// How long a policy that was read is fresh
     ///
@@ -230,7 +243,8 @@ pub struct ServeArgs {
 
     /// Take a bare `path/name` in the role annotation for a role of this account
     ///
-    /// Needs --aws-account-id; the partition is --aws-partition.
+    /// Its account is --aws-account-id and its partition --aws-partition; without an account, AWS STS is asked at the start
+    /// whose credentials rolegate has.
     #[arg(long, value_name = "BOOL", default_value = "false", default_missing_value = "true", num_args = 0..=1, require_equals = true, action = ArgAction::Set, value_parser = values::switch, help_heading = IDENTITY)]
     pub compose_role_arn: bool,
 
@@ -238,7 +252,7 @@ pub struct ServeArgs {
     #[arg(long, value_name = "ACCOUNT", value_parser = values::account, help_heading = IDENTITY)]
     pub aws_account_id: Option<AccountId>,
 
-    /// Partition of composed role ARNs: aws, aws-cn, aws-us-gov … (default: aws)
+    /// Partition of composed role ARNs: aws, aws-cn, aws-us-gov … (default: aws, or what STS says)
     #[arg(long, value_name = "PARTITION", value_parser = values::partition, help_heading = IDENTITY)]
     pub aws_partition: Option<Partition>,
 
@@ -468,6 +482,7 @@ impl ServeArgs {
             return Err((ErrorKind::ArgumentConflict, message));
         }
         self.contradicting_certificates()?;
+        assume_role::refuse_repeated(&self.assume_role).map_err(|message| (ErrorKind::ValueValidation, message))?;
         if self.audit_log_rotate == Rotation::Hourly && !matches!(self.audit_log, Some(AuditTarget::File(_))) {
             let message = "--audit-log-rotate=hourly needs --audit-log FILE".to_owned();
             return Err((ErrorKind::MissingRequiredArgument, message));

@@ -7,10 +7,13 @@ use std::time::Duration;
 use futures::future::join_all;
 use futures::stream::{self, StreamExt as _};
 use tokio::time::Instant;
+#[cfg(feature = "aws")]
+use tokio::time::{sleep, timeout_at};
 use tokio_util::sync::CancellationToken;
 
+use super::assume_role::AssumeRole;
 use super::serve::RoleSourceSpec;
-use crate::iam::RoleArn;
+use crate::iam::{AccountId, Partition, RoleArn};
 use crate::kubernetes::{self, watch::WatchTiming};
 use crate::roles::files::{FileRoles, WhenMissing};
 use crate::roles::{Book, BookSettings, Entry, RoleObjects, RoleSource};
@@ -18,11 +21,20 @@ use crate::roles::{Book, BookSettings, Entry, RoleObjects, RoleSource};
 /// The longest that a command waits for one role. Nobody's pod waits here, so it may be long.
 const PATIENCE: Duration = Duration::from_secs(30);
 
+/// What flags say about reading AWS.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct AwsAccess {
+    /// `--assume-role`.
+    pub(crate) assume: Vec<AssumeRole>,
+    /// The Region whose endpoints are asked when neither environment nor profile set one.
+    pub(crate) region: Option<String>,
+}
+
 /// Opens the sources, to be asked in this order. The last one knows that a role it lacks does not exist.
 ///
 /// # Errors
 /// Which source cannot be opened, and why.
-pub(crate) async fn open(specs: &[RoleSourceSpec]) -> Result<Vec<Arc<dyn RoleSource>>, String> {
+pub(crate) async fn open(specs: &[RoleSourceSpec], aws: &AwsAccess) -> Result<Vec<Arc<dyn RoleSource>>, String> {
     let last = specs.len().saturating_sub(1);
     let mut sources = Vec::with_capacity(specs.len());
     for (place, spec) in specs.iter().enumerate() {
@@ -31,25 +43,30 @@ pub(crate) async fn open(specs: &[RoleSourceSpec]) -> Result<Vec<Arc<dyn RoleSou
         } else {
             WhenMissing::NotMine
         };
-        sources.push(open_one(spec, when_missing).await?);
+        sources.extend(open_one(spec, when_missing, aws).await?);
     }
     Ok(sources)
 }
 
-async fn open_one(spec: &RoleSourceSpec, when_missing: WhenMissing) -> Result<Arc<dyn RoleSource>, String> {
+async fn open_one(
+    spec: &RoleSourceSpec,
+    when_missing: WhenMissing,
+    aws: &AwsAccess,
+) -> Result<Vec<Arc<dyn RoleSource>>, String> {
     match spec {
         RoleSourceSpec::Files(directory) => {
             let files = FileRoles::open(directory, when_missing, FileRoles::POLL).map_err(|error| error.to_string())?;
-            Ok(Arc::new(files))
+            Ok(vec![Arc::new(files)])
         }
-        RoleSourceSpec::Ack => Ok(Arc::new(RoleObjects::ack(client(spec).await?, WatchTiming::default()))),
-        RoleSourceSpec::Crossplane => Ok(Arc::new(RoleObjects::crossplane(
+        RoleSourceSpec::Ack => Ok(vec![Arc::new(RoleObjects::ack(
             client(spec).await?,
             WatchTiming::default(),
-        ))),
-        RoleSourceSpec::Iam => Err(format!(
-            "this version does not read the role source {spec} yet; use files=DIR"
-        )),
+        ))]),
+        RoleSourceSpec::Crossplane => Ok(vec![Arc::new(RoleObjects::crossplane(
+            client(spec).await?,
+            WatchTiming::default(),
+        ))]),
+        RoleSourceSpec::Iam => iam(aws),
     }
 }
 
@@ -62,14 +79,70 @@ async fn client(spec: &RoleSourceSpec) -> Result<kube::Client, String> {
         .map_err(|error| format!("role source {spec}: cannot talk to {}: {error}", config.cluster_url))
 }
 
+#[cfg(feature = "aws")]
+fn iam(aws: &AwsAccess) -> Result<Vec<Arc<dyn RoleSource>>, String> {
+    Ok(crate::roles::iam::open(&iam_settings(aws)))
+}
+
+#[cfg(feature = "aws")]
+fn iam_settings(aws: &AwsAccess) -> crate::roles::iam::IamSettings {
+    let assume = aws
+        .assume
+        .iter()
+        .map(|assumed| (assumed.account.clone(), assumed.role.clone()));
+    crate::roles::iam::IamSettings {
+        assume: assume.collect(),
+        region: aws.region.clone(),
+    }
+}
+
+#[cfg(not(feature = "aws"))]
+fn iam(_aws: &AwsAccess) -> Result<Vec<Arc<dyn RoleSource>>, String> {
+    Err(WITHOUT_AWS.to_owned())
+}
+
+#[cfg(not(feature = "aws"))]
+const WITHOUT_AWS: &str = "this rolegate was built without the cargo feature `aws` and cannot ask AWS; use files=DIR";
+
+/// Partition and account of rolegate's own credentials, asked of STS for as long as `patience`.
+///
+/// # Errors
+/// One line that says why they are not known.
+#[cfg(feature = "aws")]
+pub(crate) async fn own_account(aws: &AwsAccess, patience: Duration) -> Result<(Partition, AccountId), String> {
+    /// STS is asked again after this long.
+    const PAUSE: Duration = Duration::from_secs(1);
+    let settings = iam_settings(aws);
+    let give_up = Instant::now() + patience;
+    loop {
+        let asked = timeout_at(give_up, crate::roles::iam::caller(&settings)).await;
+        let why = match asked {
+            Ok(Ok(caller)) => return Ok((caller.partition, caller.account)),
+            Ok(Err(why)) => why.to_string(),
+            Err(_) => "sts:GetCallerIdentity: AWS did not answer in time".to_owned(),
+        };
+        if Instant::now() + PAUSE >= give_up {
+            return Err(why);
+        }
+        sleep(PAUSE).await;
+    }
+}
+
+/// As with the feature; but nobody can be asked.
+#[cfg(not(feature = "aws"))]
+#[expect(clippy::unused_async, reason = "the same shape as with the feature `aws`")]
+pub(crate) async fn own_account(_aws: &AwsAccess, _patience: Duration) -> Result<(Partition, AccountId), String> {
+    Err(WITHOUT_AWS.to_owned())
+}
+
 /// Reads one role through the sources, once.
 ///
 /// # Errors
 /// When a source cannot be opened at all: which, and why.
-pub(crate) fn read(specs: &[RoleSourceSpec], role: &RoleArn) -> Result<Entry, String> {
+pub(crate) fn read(specs: &[RoleSourceSpec], aws: &AwsAccess, role: &RoleArn) -> Result<Entry, String> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| format!("no runtime for reading roles: {error}"))?;
-    let mut entries = runtime.block_on(read_all(specs, std::slice::from_ref(role)))?;
+    let mut entries = runtime.block_on(read_all(specs, aws, std::slice::from_ref(role)))?;
     entries.remove(role).ok_or_else(|| format!("{role} was not read"))
 }
 
@@ -80,14 +153,18 @@ const READS_AT_ONCE: usize = 16;
 ///
 /// # Errors
 /// As [`read`].
-pub(crate) async fn read_all(specs: &[RoleSourceSpec], roles: &[RoleArn]) -> Result<HashMap<RoleArn, Entry>, String> {
+pub(crate) async fn read_all(
+    specs: &[RoleSourceSpec],
+    aws: &AwsAccess,
+    roles: &[RoleArn],
+) -> Result<HashMap<RoleArn, Entry>, String> {
     let settings = BookSettings {
         ttl: PATIENCE,
         max_stale: PATIENCE,
         read_timeout: PATIENCE,
         capacity: roles.len().max(1),
     };
-    let sources = open(specs).await?;
+    let sources = open(specs, aws).await?;
     let book = Book::new(sources.clone(), settings);
     let reads = stream::iter(roles).map(|role| {
         let book = &book;

@@ -17,7 +17,7 @@ use tracing::{info, warn};
 
 use self::certificates::Certificates;
 use super::serve::{AwsRegion, RoleSourceSpec, ServeArgs};
-use super::sources;
+use super::sources::{self, AwsAccess};
 use crate::cluster::container_credentials::ContainerCredentials;
 use crate::cluster::identity_map::IdentityMap;
 use crate::cluster::live::LiveServiceAccounts;
@@ -79,7 +79,7 @@ impl Started {
 /// One line that names what could not be used, and why.
 pub(crate) async fn start(args: &ServeArgs) -> Result<Started, String> {
     let life = Lifecycle::new();
-    let rules = Arc::new(rules(args)?);
+    let rules = Arc::new(rules(args).await?);
     let metrics = Metrics::new(if args.metrics_namespace {
         ByNamespace::Yes
     } else {
@@ -234,13 +234,18 @@ fn keep(
     }
 }
 
-fn rules(args: &ServeArgs) -> Result<AnnotationRules, String> {
+async fn rules(args: &ServeArgs) -> Result<AnnotationRules, String> {
     let compose = match (args.compose_role_arn, &args.aws_account_id) {
         (false, _) => None,
         (true, None) => {
-            return Err(
-                "--compose-role-arn needs --aws-account-id: the account that bare role names belong to".to_owned(),
+            let (partition, account) = sources::own_account(&aws_access(args), DISCOVERY)
+                .await
+                .map_err(|why| format!("--compose-role-arn: the account of bare role names is not known: {why}; or set --aws-account-id"))?;
+            info!(
+                account = account.as_str(),
+                "bare role names belong to the account of rolegate's own credentials"
             );
+            Some((args.aws_partition.clone().unwrap_or(partition), account))
         }
         (true, Some(account)) => {
             let partition = args.aws_partition.clone().or_else(|| Partition::parse("aws"));
@@ -251,6 +256,19 @@ fn rules(args: &ServeArgs) -> Result<AnnotationRules, String> {
         prefix: args.annotation_prefix.as_str().to_owned(),
         compose,
     })
+}
+
+/// How AWS is reached.
+fn aws_access(args: &ServeArgs) -> AwsAccess {
+    let issuer_region = || Some(args.issuer.as_ref()?.region()?.to_owned());
+    let region = match &args.aws_region {
+        Some(AwsRegion::Named(region)) => Some(region.clone()),
+        Some(AwsRegion::Auto) | None => issuer_region(),
+    };
+    AwsAccess {
+        assume: args.assume_role.clone(),
+        region,
+    }
 }
 
 /// What is known of Kubernetes.
@@ -324,10 +342,11 @@ async fn live_cluster(args: &ServeArgs, rules: &Arc<AnnotationRules>) -> Result<
 }
 
 async fn open_sources(args: &ServeArgs) -> Result<Vec<Arc<dyn RoleSource>>, String> {
+    let aws = aws_access(args);
     match (&*args.role_source, &args.standalone) {
-        ([], Some(directory)) => sources::open(&[RoleSourceSpec::Files(directory.join("roles"))]).await,
-        ([], None) => Err("no source of trust policies: name one with --role-source files=DIR".to_owned()),
-        (specs, _) => sources::open(specs).await,
+        ([], Some(directory)) => sources::open(&[RoleSourceSpec::Files(directory.join("roles"))], &aws).await,
+        ([], None) => sources::open(&[RoleSourceSpec::Iam], &aws).await,
+        (specs, _) => sources::open(specs, &aws).await,
     }
 }
 

@@ -137,6 +137,11 @@ impl Key {
         self.kind == Kind::SessionName
     }
 
+    /// Whether it is a tag of the role.
+    pub(crate) fn is_role_tag(&self) -> bool {
+        self.kind == Kind::RoleTag
+    }
+
     /// What it is to the issuer of a token.
     pub(crate) fn claim(&self, issuer: &Issuer) -> Claim<'_> {
         if !matches!(self.kind, Kind::Claim | Kind::Unnamed) {

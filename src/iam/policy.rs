@@ -17,6 +17,7 @@ use super::words::{self, quote};
 pub struct Policy {
     pub(crate) statements: Box<[Statement]>,
     mentions_role_session_name: bool,
+    mentions_role_tags: bool,
 }
 
 /// One statement of a policy.
@@ -97,6 +98,12 @@ impl Policy {
     #[must_use]
     pub fn mentions_role_session_name(&self) -> bool {
         self.mentions_role_session_name
+    }
+    /// Whether any statement asks for a tag of the role (`aws:ResourceTag/…`, `iam:ResourceTag/…`), which `ListRoles` does not
+    /// tell.
+    #[must_use]
+    pub fn mentions_role_tags(&self) -> bool {
+        self.mentions_role_tags
     }
 }
 
@@ -201,12 +208,16 @@ fn read_document(members: Vec<(String, &RawValue)>) -> Result<Policy, PolicyErro
         Some(single) => vec![read_statement(object(single, &Place::Statement(1))?, 1, variables)?],
     };
     refuse_repeated_sids(&statements)?;
-    let mentions_role_session_name = statements.iter().flat_map(|statement| &statement.entries).any(|entry| {
-        entry.key.is_session_name() || entry.values.iter().flat_map(Value::variables).any(Key::is_session_name)
-    });
+    let mentions = |asked: fn(&Key) -> bool| {
+        let mut entries = statements.iter().flat_map(|statement| &statement.entries);
+        entries.any(|entry| asked(&entry.key) || entry.values.iter().flat_map(Value::variables).any(asked))
+    };
+    let mentions_role_session_name = mentions(Key::is_session_name);
+    let mentions_role_tags = mentions(Key::is_role_tag);
     Ok(Policy {
         statements: statements.into(),
         mentions_role_session_name,
+        mentions_role_tags,
     })
 }
 

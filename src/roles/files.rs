@@ -23,8 +23,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
-use futures::FutureExt;
 use futures::future::{BoxFuture, ready};
+use futures::stream::once;
+use futures::{FutureExt, StreamExt};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
@@ -153,8 +154,8 @@ impl RoleSource for FileRoles {
         .boxed()
     }
 
-    fn list(&self) -> BoxFuture<'_, Listing> {
-        ready(Some(Ok(self.shared.index.load().documents()))).boxed()
+    fn list(&self) -> Option<Listing<'_>> {
+        Some(once(ready(Ok(self.shared.index.load().documents()))).boxed())
     }
 
     fn changes(&self) -> Option<watch::Receiver<u64>> {

@@ -1,26 +1,27 @@
 //! The keeper of the book: the one task that reads in the background.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::future::pending;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use futures::StreamExt;
-use futures::future::{BoxFuture, join_all};
+use futures::future::join_all;
 use futures::stream::{BoxStream, FuturesUnordered, SelectAll, select_all, unfold};
 use tokio::sync::mpsc;
 use tokio::task::yield_now;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, warn};
+use tracing::debug;
 
 use super::age::Age;
-use super::book::{Book, Core, Held};
+use super::book::{Book, Core, Held, Trust};
 use super::pacer::Lane;
-use super::reads::{ADOPTED_READS, Flight, Reader, trust_of};
+use super::reads::{ADOPTED_READS, Flight, trust_of};
 use super::shelf::{Slot, Standing};
-use super::source::{Answer, Listing, RoleDocument};
+use super::source::{Answer, RoleDocument, namesake_hint};
+use super::walk::{Lister, Step, Walk};
 use crate::iam::RoleArn;
 
 /// How often the keeper asks which roles ServiceAccounts name. A pod whose role it has not heard of yet reads it itself.
@@ -31,9 +32,6 @@ const LOOK_EVERY: Duration = Duration::from_millis(100);
 
 /// How many background reads are under way at once. Few: a slow source should not find all its connections taken.
 const READS_AT_ONCE: usize = 4;
-
-/// With more roles due than this, one listing is cheaper than reading each (IAM lists 1000 roles a call).
-const LIST_ABOVE: usize = 20;
 
 impl Book {
     /// Keeps the book until `stop`: reads ahead the roles that `wanted` names, refreshes what is in use at its time to live,
@@ -65,20 +63,13 @@ struct Keeper<'a> {
     /// The places of sources that say that something changed.
     changes: SelectAll<BoxStream<'static, usize>>,
     /// The listing under way.
-    listing: Option<BoxFuture<'a, Listed>>,
+    listing: Option<Walk<'a>>,
     /// The places of sources to list next.
     to_list: VecDeque<usize>,
-    /// The places of sources that can list, as far as is known.
-    listers: Vec<usize>,
-    last_listed: Option<Instant>,
+    /// Sources that can list, as far as is known.
+    listers: Vec<Lister>,
     next_look: Instant,
     next_wanted: Instant,
-}
-
-struct Listed {
-    order: usize,
-    begun: Instant,
-    listing: Listing,
 }
 
 impl Drop for Keeper<'_> {
@@ -99,16 +90,7 @@ impl<'a> Keeper<'a> {
             Some(told.boxed())
         });
         let now = Instant::now();
-        // A listing skips the sources before it, which is right only while they answer from memory and are asked all the same.
-        let answers_from_memory = |reader: &Reader| reader.pacer.is_none();
-        let before_first_remote = core
-            .sources
-            .iter()
-            .take_while(|reader| answers_from_memory(reader))
-            .count();
-        let listers: Vec<_> = (0..core.sources.len())
-            .filter(|order| *order <= before_first_remote)
-            .collect();
+        let places = 0..core.sources.len();
         Self {
             core,
             due: VecDeque::new(),
@@ -117,9 +99,8 @@ impl<'a> Keeper<'a> {
             adoptions,
             changes: select_all(changes),
             listing: None,
-            to_list: listers.iter().copied().collect(),
-            listers,
-            last_listed: None,
+            to_list: places.clone().collect(),
+            listers: places.map(Lister::new).collect(),
             next_look: now,
             next_wanted: now,
         }
@@ -129,36 +110,51 @@ impl<'a> Keeper<'a> {
         loop {
             self.begin_listing();
             self.begin_reads();
+            let (progress, is_listing) = (self.next_progress(), self.is_listing());
             tokio::select! {
-                Some(listed) = finish(&mut self.listing) => self.take_listing(listed).await,
+                Some(step) = step_of(&mut self.listing) => self.take_step(step).await,
                 Some(_) = self.reads.next(), if !self.reads.is_empty() => self.look_when_done(),
                 Some(_) = self.adopted.next(), if !self.adopted.is_empty() => self.look_when_done(),
                 Some(flight) = self.adoptions.recv() => self.adopted.push(flight),
                 Some(order) = self.changes.next(), if !self.changes.is_empty() => self.mark_changed(order),
                 () = self.core.nudge.notified() => self.look_soon(),
                 () = sleep_until(self.next_wanted) => self.take_wanted(&wanted()),
-                () = sleep_until(self.next_look), if self.listing.is_none() => self.look(),
+                () = sleep_until(progress.unwrap_or(self.next_look)), if progress.is_some() => self.tell_progress(),
+                () = sleep_until(self.next_look), if !is_listing => self.look(),
             }
         }
     }
 
     fn begin_listing(&mut self) {
-        if self.listing.is_some() {
-            return;
+        while self.listing.is_none() {
+            let Some(order) = self.to_list.pop_front() else { return };
+            let core = self.core;
+            let Some(reader) = core.sources.get(order) else { return };
+            self.listing = Walk::begin(order, reader);
+            if self.listing.is_none() {
+                self.listers.retain(|lister| lister.order != order);
+            }
         }
-        let Some(order) = self.to_list.pop_front() else { return };
-        let core = self.core;
-        let Some(reader) = core.sources.get(order) else { return };
-        self.listing = Some(Box::pin(async move {
-            let begun = Instant::now();
-            let listing = reader.source.list().await;
-            Listed { order, begun, listing }
-        }));
+    }
+
+    /// Whether a listing is about to answer what is due.
+    fn is_listing(&self) -> bool {
+        self.listing.as_ref().is_some_and(|walk| !walk.stumbles())
+    }
+
+    fn next_progress(&self) -> Option<Instant> {
+        self.listing.as_ref().map(Walk::next_progress)
+    }
+
+    fn tell_progress(&mut self) {
+        if let Some(walk) = &mut self.listing {
+            walk.tell_progress();
+        }
     }
 
     /// Begins reads of due roles, unless a listing is about to answer them all.
     fn begin_reads(&mut self) {
-        while self.listing.is_none() && self.reads.len() < READS_AT_ONCE {
+        while !self.is_listing() && self.reads.len() < READS_AT_ONCE {
             let Some(slot) = self.due.pop_front() else { return };
             if matches!(self.due_at(&slot, Instant::now()), Some(at) if at <= Instant::now()) {
                 self.reads.push(self.core.read(&slot, Lane::Background));
@@ -198,7 +194,7 @@ impl<'a> Keeper<'a> {
         for role in &forgotten {
             self.core.shelf.remove(role);
         }
-        self.list_instead(due.len(), now);
+        self.list_instead(&due, now);
         // The longest due first, so that none waits for ever when reads are slow.
         due.sort_unstable_by_key(|(at, _)| *at);
         self.due = due.into_iter().map(|(_, slot)| slot).collect();
@@ -206,20 +202,25 @@ impl<'a> Keeper<'a> {
     }
 
     /// Many roles of a source over the network are cheaper to list.
-    fn list_instead(&mut self, due: usize, now: Instant) {
-        let recently = self
-            .last_listed
-            .is_some_and(|last| after(last, self.core.settings.ttl / 2) > now);
-        if due <= LIST_ABOVE || recently {
+    fn list_instead(&mut self, due: &[(Instant, Arc<Slot>)], now: Instant) {
+        if self.listing.is_some() {
             return;
         }
-        let remote = |order: &&usize| {
-            self.core
-                .sources
-                .get(**order)
-                .is_some_and(|reader| reader.pacer.is_some())
+        let core = self.core;
+        let worth_it = |lister: &&Lister| {
+            let Some(reader) = core.sources.get(lister.order) else {
+                return false;
+            };
+            // Roles of another account do not become fresh by it.
+            let concerned = || due.iter().filter(|(_, slot)| reader.source.knows(&slot.role).is_none());
+            reader.pacer.is_some() && lister.is_worth(concerned().count(), now)
         };
-        self.to_list = self.listers.iter().filter(remote).copied().collect();
+        self.to_list = self
+            .listers
+            .iter()
+            .filter(worth_it)
+            .map(|lister| lister.order)
+            .collect();
     }
 
     /// When a role is read next; none when nobody needs it.
@@ -291,65 +292,134 @@ impl<'a> Keeper<'a> {
         self.next_look = now;
     }
 
-    async fn take_listing(&mut self, listed: Listed) {
-        self.listing = None;
-        let Listed { order, begun, listing } = listed;
-        let Some(reader) = self.core.sources.get(order) else {
-            return;
-        };
-        let source = reader.source.name();
-        let took = begun.elapsed();
-        match listing {
-            None => self.listers.retain(|lister| *lister != order),
-            Some(Err(reason)) => {
-                self.last_listed = Some(Instant::now());
-                self.core.observer.roles_listed(source, None, took);
-                warn!(
-                    source,
-                    reason, "the roles could not be listed; they are read one by one"
-                );
-            }
-            Some(Ok(roles)) => {
-                self.last_listed = Some(Instant::now());
-                self.core.observer.roles_listed(source, Some(roles.len()), took);
-                for (index, (role, document)) in roles.into_iter().enumerate() {
-                    self.core.fill(order, begun, &role, &document).await;
-                    // Thousands of policies are parsed here; admissions on this thread go first.
-                    if index % 64 == 63 {
-                        yield_now().await;
-                    }
+    async fn take_step(&mut self, step: Step) {
+        match step {
+            Step::Stumble => {}
+            Step::Page { roles, begun } => self.take_page(roles, begun).await,
+            Step::End => {
+                let Some(walk) = self.listing.take() else { return };
+                self.core
+                    .observer
+                    .roles_listed(walk.source, Some(walk.roles), walk.begun.elapsed());
+                self.core.take_absences(&walk);
+                if let Some(lister) = self.listers.iter_mut().find(|lister| lister.order == walk.order) {
+                    lister.ended(&walk, self.core.settings.ttl);
                 }
+                self.look_soon();
+            }
+            Step::Abandoned(reason) => {
+                let Some(walk) = self.listing.take() else { return };
+                self.core.observer.roles_listed(walk.source, None, walk.begun.elapsed());
+                if let Some(lister) = self.listers.iter_mut().find(|lister| lister.order == walk.order) {
+                    lister.failed(&walk, &reason, self.core.settings.ttl);
+                }
+                self.look_soon();
             }
         }
-        self.look_soon();
     }
+
+    async fn take_page(&mut self, roles: Vec<(RoleArn, RoleDocument)>, begun: Instant) {
+        let Some(walk) = &mut self.listing else { return };
+        for (index, (role, document)) in roles.into_iter().enumerate() {
+            if self.core.fill(walk.order, begun, &role, &document).await == Filled::NeedsMore {
+                walk.left_out.insert(role);
+            }
+            // Thousands of policies are parsed here; admissions on this thread go first.
+            if index % 64 == 63 {
+                yield_now().await;
+            }
+        }
+    }
+}
+
+/// What became of a role of a listing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Filled {
+    /// It is kept, or something better is.
+    Kept,
+    /// Its policy hangs on what listings do not tell; it is read by itself.
+    NeedsMore,
 }
 
 impl Core {
     /// Takes one role of a listing: a role that is kept already or named by a ServiceAccount, any other while there is room.
-    async fn fill(&self, order: usize, begun: Instant, role: &RoleArn, document: &RoleDocument) {
+    async fn fill(&self, order: usize, begun: Instant, role: &RoleArn, document: &RoleDocument) -> Filled {
         for earlier in self.sources.iter().take(order) {
-            if earlier.source.read(role).await != Answer::NotMine {
-                return;
+            let is_elsewhere = |answer: &Answer| matches!(answer, Answer::NotMine | Answer::CannotRead(_));
+            let left_to_others = match (earlier.source.knows(role), &earlier.pacer) {
+                (Some(answer), _) => is_elsewhere(&answer),
+                (None, None) => is_elsewhere(&earlier.source.read(role).await),
+                (None, Some(_)) => false,
+            };
+            if !left_to_others {
+                return Filled::Kept;
             }
         }
         let known = self.shelf.look(role, |_| ()).is_some();
         if !known && self.shelf.len() >= self.shelf.capacity() {
-            return;
+            return Filled::Kept;
         }
         let slot = self.shelf.place(role, Standing::Unwanted, self.millis(begun));
         let newer = slot.held.load().as_deref().is_some_and(|held| held.begun > begun);
         if newer {
-            return;
+            return Filled::Kept;
+        }
+        let trust = trust_of(role, document);
+        if matches!(&trust, Trust::Policy { policy, tags: None } if policy.mentions_role_tags()) {
+            return Filled::NeedsMore;
         }
         let source = self.sources.get(order).map(|reader| reader.source.name());
-        let trust = trust_of(role, document);
         slot.keep(Arc::new(Held {
             trust,
             source,
             order,
             begun,
         }));
+        Filled::Kept
+    }
+
+    /// What a listing of every role did not name does not exist.
+    fn take_absences(&self, walk: &Walk<'_>) {
+        let Some(reader) = self.sources.get(walk.order) else {
+            return;
+        };
+        let mut absent = Vec::new();
+        let mut present: HashMap<String, RoleArn> = HashMap::new();
+        self.shelf.for_each(|slot| {
+            if !reader.source.lists_every_role_like(&slot.role) || walk.left_out.contains(&slot.role) {
+                return;
+            }
+            let held = slot.held.load();
+            match held.as_deref() {
+                Some(held) if held.begun >= walk.begun => {
+                    if matches!(held.trust, Trust::Policy { .. } | Trust::Malformed(_)) {
+                        present.insert(slot.role.name().to_ascii_lowercase(), slot.role.clone());
+                    }
+                }
+                // An earlier source may answer for it.
+                Some(held) if held.order < walk.order => {}
+                None if walk.order > 0 && !self.is_left_to(walk.order, &slot.role) => {}
+                _ => absent.push(Arc::clone(slot)),
+            }
+        });
+        let source = Some(reader.source.name());
+        for slot in absent {
+            let namesake = present.get(&slot.role.name().to_ascii_lowercase());
+            slot.keep(Arc::new(Held {
+                trust: Trust::NoSuchRole {
+                    hint: namesake.map(namesake_hint),
+                },
+                source,
+                order: walk.order,
+                begun: walk.begun,
+            }));
+        }
+    }
+
+    /// Whether every source before this one says at once that a role is not its own.
+    fn is_left_to(&self, order: usize, role: &RoleArn) -> bool {
+        let mut earlier = self.sources.iter().take(order);
+        earlier.all(|reader| matches!(reader.source.knows(role), Some(Answer::NotMine | Answer::CannotRead(_))))
     }
 }
 
@@ -359,10 +429,10 @@ fn after(moment: Instant, duration: Duration) -> Instant {
     moment.checked_add(duration.min(FAR)).unwrap_or(moment)
 }
 
-/// The listing under way; never, when there is none.
-async fn finish(listing: &mut Option<BoxFuture<'_, Listed>>) -> Option<Listed> {
+/// What the listing under way says next; never, when there is none.
+async fn step_of(listing: &mut Option<Walk<'_>>) -> Option<Step> {
     match listing {
-        Some(listing) => Some(listing.await),
+        Some(walk) => Some(walk.step().await),
         None => pending().await,
     }
 }

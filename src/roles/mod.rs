@@ -5,6 +5,8 @@
 pub mod age;
 pub mod book;
 pub mod files;
+#[cfg(feature = "aws")]
+pub mod iam;
 mod keeper;
 pub mod objects;
 pub mod observe;
@@ -12,12 +14,13 @@ mod pacer;
 mod reads;
 mod shelf;
 pub mod source;
+mod walk;
 
 pub use book::{Book, BookSettings, Entry, Trust};
 pub use files::{FileRoles, RoleFilesError, WhenMissing};
 pub use objects::RoleObjects;
 pub use observe::{ReadObserver, ReadResult, RoleState, RoleSummary};
-pub use source::{Answer, Listing, Pace, RoleDocument, RoleSource, SourceHealth};
+pub use source::{Answer, Listing, ListingFailure, Pace, ProviderAnswer, RoleDocument, RoleSource, SourceHealth};
 
 /// What does not print, escaped: names of files and texts of users end up in logs, warnings and terminals.
 fn one_line(text: &str) -> String {

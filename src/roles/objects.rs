@@ -80,8 +80,8 @@ impl RoleSource for RoleObjects {
         .boxed()
     }
 
-    fn list(&self) -> BoxFuture<'_, Listing> {
-        std::future::ready(None).boxed()
+    fn list(&self) -> Option<Listing<'_>> {
+        None
     }
 
     fn changes(&self) -> Option<watch::Receiver<u64>> {

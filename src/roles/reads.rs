@@ -147,7 +147,16 @@ impl Core {
 
     /// Asks the sources in their order, until one neither leaves the role to the next nor stays silent.
     async fn ask(&self, slot: &Slot, lane: Lane, begun: &mut Option<Instant>) -> Asked {
+        let mut cannot = None;
         for (order, reader) in self.sources.iter().enumerate() {
+            match reader.source.knows(&slot.role) {
+                Some(Answer::NotMine) => continue,
+                Some(Answer::CannotRead(reason)) => {
+                    cannot = Some(reason);
+                    continue;
+                }
+                _ => {}
+            }
             if let Some(pacer) = &reader.pacer {
                 pacer.turn(lane).await;
             }
@@ -162,7 +171,7 @@ impl Core {
             let result = match &answer {
                 Ok(Answer::Role(_)) => ReadResult::Role,
                 Ok(Answer::NoSuchRole { .. }) => ReadResult::NoSuchRole,
-                Ok(Answer::NotMine) => ReadResult::NotMine,
+                Ok(Answer::NotMine | Answer::CannotRead(_)) => ReadResult::NotMine,
                 Ok(Answer::Failed(_)) => ReadResult::Failed,
                 Ok(Answer::Throttled(_)) => ReadResult::Throttled,
                 Err(_) => ReadResult::TimedOut,
@@ -172,6 +181,10 @@ impl Core {
             reader.log(&slot.role, &answer);
             let reason: Arc<str> = match answer {
                 Ok(Answer::NotMine) => continue,
+                Ok(Answer::CannotRead(reason)) => {
+                    cannot = Some(reason);
+                    continue;
+                }
                 Ok(Answer::Role(document)) => {
                     return Asked::Answered {
                         trust: trust_of(&slot.role, &document),
@@ -194,18 +207,24 @@ impl Core {
             };
             return Asked::Failed { reason, pause };
         }
-        let why = match self.sources.len() {
-            0 => "there is no role source".to_owned(),
-            _ => format!("no role source knows this role (asked: {})", self.source_names()),
-        };
+        if begun.is_none() {
+            slot.changed.store(false, Ordering::Release);
+            slot.nudged.store(false, Ordering::Relaxed);
+        }
+        let why = cannot.unwrap_or_else(|| match self.sources.len() {
+            0 => "there is no role source".into(),
+            _ => format!("no role source knows this role (asked: {})", self.source_names()).into(),
+        });
         Asked::Answered {
-            trust: Trust::Unknown(why.into()),
+            trust: Trust::Unknown(why),
             order: self.sources.len(),
         }
     }
 
     fn source_names(&self) -> String {
-        let names: Vec<_> = self.sources.iter().map(|reader| reader.source.name()).collect();
+        let mut names: Vec<_> = self.sources.iter().map(|reader| reader.source.name()).collect();
+        // The accounts of IAM are sources of one name.
+        names.dedup();
         if names.is_empty() {
             "no role source".to_owned()
         } else {

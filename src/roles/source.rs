@@ -5,9 +5,10 @@ use std::sync::Arc;
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
+use futures::stream::BoxStream;
 use tokio_util::sync::CancellationToken;
 
-use crate::iam::RoleArn;
+use crate::iam::{Issuer, RoleArn};
 
 /// A role as its source tells it; cheap to clone.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,6 +31,9 @@ pub enum Answer {
     },
     /// Another source may know.
     NotMine,
+    /// It is not for this source to read, and asking again would not help before settings change (a role of an account
+    /// that there are no credentials for). Another source may know; when none does, this is why: one line.
+    CannotRead(Arc<str>),
     /// It could not be read: one line that says why and what to do.
     Failed(Arc<str>),
     /// The source asks to be left alone for a while (IAM's `Throttling`): as [`Answer::Failed`], and every other read of
@@ -58,8 +62,48 @@ pub struct SourceHealth {
     pub broken: usize,
 }
 
-/// What [`RoleSource::list`] gives: nothing for a source that cannot list, else its roles or why it failed.
-pub type Listing = Option<Result<Vec<(RoleArn, RoleDocument)>, String>>;
+/// One pass over all roles of a source, a page at a time (IAM: 1000 roles a call). After an `Err` the next item is the same
+/// page, asked for again; the end says that every role was named.
+pub type Listing<'a> = BoxStream<'a, Result<Vec<(RoleArn, RoleDocument)>, ListingFailure>>;
+
+/// Why a page of a listing did not come: one line that says what to do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ListingFailure {
+    /// It could not be read.
+    Failed(Arc<str>),
+    /// The source asks to be left alone for a while.
+    Throttled(Arc<str>),
+    /// It may not be read, and asking again would not help before somebody changes what is allowed.
+    Denied(Arc<str>),
+}
+
+impl ListingFailure {
+    /// One line that says why.
+    #[must_use]
+    pub const fn reason(&self) -> &Arc<str> {
+        match self {
+            Self::Failed(reason) | Self::Throttled(reason) | Self::Denied(reason) => reason,
+        }
+    }
+}
+
+/// What a source says of the OIDC provider of an issuer in the account of a role.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ProviderAnswer {
+    /// It exists, and these are its client IDs: the audiences that it accepts.
+    Provider {
+        /// As registered, case and all.
+        client_ids: Arc<[Box<str>]>,
+    },
+    /// It surely does not exist.
+    NoSuchProvider,
+    /// Another source may know.
+    NotMine,
+    /// It may not be read: one line that says what to allow. Nothing hangs on it, since the check is an extra.
+    NotPermitted(Arc<str>),
+    /// It could not be read: one line that says why.
+    Failed(Arc<str>),
+}
 
 /// Somewhere that trust policies come from.
 pub trait RoleSource: Send + Sync + std::fmt::Debug + 'static {
@@ -69,8 +113,28 @@ pub trait RoleSource: Send + Sync + std::fmt::Debug + 'static {
     /// Reads one role. Cancel-safe: may be dropped at any await.
     fn read<'a>(&'a self, role: &'a RoleArn) -> BoxFuture<'a, Answer>;
 
-    /// Reads every role at once; none when the source cannot. A role that is missing from it may exist all the same.
-    fn list(&self) -> BoxFuture<'_, Listing>;
+    /// What can be said of a role without asking anybody, at once: [`Answer::NotMine`] and [`Answer::CannotRead`], mostly.
+    /// None when it must be read.
+    fn knows(&self, role: &RoleArn) -> Option<Answer> {
+        let _ = role;
+        None
+    }
+
+    /// Reads all roles, page by page; none when the source cannot. A role that is missing from it may exist all the same,
+    /// unless [`RoleSource::lists_every_role_like`] says otherwise.
+    fn list(&self) -> Option<Listing<'_>>;
+
+    /// Whether a listing that came to its end would have named this role if it existed.
+    fn lists_every_role_like(&self, role: &RoleArn) -> bool {
+        let _ = role;
+        false
+    }
+
+    /// Reads the OIDC provider that an issuer has in a role's account. Cancel-safe.
+    fn provider<'a>(&'a self, role: &'a RoleArn, issuer: &'a Issuer) -> BoxFuture<'a, ProviderAnswer> {
+        let _ = (role, issuer);
+        std::future::ready(ProviderAnswer::NotMine).boxed()
+    }
 
     /// Rises whenever what the source holds has changed, for sources that watch or re-read by themselves: what the book
     /// kept of it is read again at once.
@@ -94,4 +158,9 @@ pub trait RoleSource: Send + Sync + std::fmt::Debug + 'static {
         drop(stop);
         std::future::ready(()).boxed()
     }
+}
+
+/// What is said of a role that does not exist while another of its name does: IAM knows one role of a name an account.
+pub(crate) fn namesake_hint(namesake: &RoleArn) -> Arc<str> {
+    format!("a role of that name exists as {namesake}").into()
 }

@@ -150,8 +150,10 @@ fn roles_are_looked_up_in_files() {
 #[test]
 fn bad_use_says_what_is_missing() {
     for (more, words) in [
-        (&[][..], &["--policy FILE", "--role-source files=DIR"][..]),
-        (&["--policy", "/does/not/exist"], &["/does/not/exist", "No such file"]),
+        (
+            &["--policy", "/does/not/exist"][..],
+            &["/does/not/exist", "No such file"][..],
+        ),
         (&["--role-source", "files=/does/not/exist"], &["/does/not/exist"]),
         (
             &["--policy", "-", "--role-source", "files=x"],

@@ -41,10 +41,17 @@ fn command(arguments: &[&str]) -> Command {
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
     for (name, _) in std::env::vars_os() {
-        if name.to_string_lossy().starts_with("ROLEGATE_") || name == "CLICOLOR_FORCE" {
+        if name.to_string_lossy().starts_with("ROLEGATE_")
+            || name.to_string_lossy().starts_with("AWS_")
+            || name == "CLICOLOR_FORCE"
+        {
             command.env_remove(name);
         }
     }
+    // No test reaches AWS: nobody listens there.
+    command
+        .env("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+        .env("AWS_EC2_METADATA_DISABLED", "true");
     command
 }
 

@@ -62,6 +62,10 @@ impl Replica {
 
         let mut command = keeper.command(PROGRAM);
         command.args(&args);
+        // No test reaches AWS unless it says where: nobody listens there.
+        command
+            .env("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+            .env("AWS_EC2_METADATA_DISABLED", "true");
         for (name, value) in &environment {
             if name != "ROLEGATE_LISTEN" && name != "ROLEGATE_ADMIN_LISTEN" {
                 command.env(name, plan.mounts.map(value));

@@ -1,0 +1,96 @@
+//! `--assume-role ACCOUNT=ROLE_ARN`: accounts whose roles are read under a role of theirs.
+
+use std::fmt;
+use std::str::FromStr;
+
+use super::values;
+use crate::iam::{AccountId, RoleArn};
+
+/// One account, and the role of it that may read the others.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AssumeRole {
+    /// The account.
+    pub account: AccountId,
+    /// The role that is assumed for reading.
+    pub role: RoleArn,
+}
+
+impl FromStr for AssumeRole {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let (account, role) = text
+            .split_once('=')
+            .ok_or("expected ACCOUNT=ROLE_ARN, such as 111122223333=arn:aws:iam::111122223333:role/rolegate-reader")?;
+        let account = values::account(account)?;
+        let role = RoleArn::parse(role).map_err(|error| error.to_string())?;
+        if role.account() != account.as_str() {
+            return Err(format!(
+                "the role is of account {}; only a role of {account} can read the roles of {account}",
+                role.account()
+            ));
+        }
+        Ok(Self { account, role })
+    }
+}
+
+impl fmt::Display for AssumeRole {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}={}", self.account, self.role)
+    }
+}
+
+/// What no value can see alone.
+///
+/// # Errors
+/// The account that is named twice.
+pub(crate) fn refuse_repeated(assumed: &[AssumeRole]) -> Result<(), String> {
+    for (index, one) in assumed.iter().enumerate() {
+        if assumed.iter().skip(index + 1).any(|other| other.account == one.account) {
+            return Err(format!(
+                "--assume-role names account {} twice; one role reads an account",
+                one.account
+            ));
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> Result<AssumeRole, String> {
+        text.parse()
+    }
+
+    #[test]
+    fn an_account_is_read_under_a_role_of_its_own() {
+        let text = "444455556666=arn:aws:iam::444455556666:role/tools/reader";
+        assert_eq!(parse(text).unwrap().to_string(), text);
+        for (text, expected) in [
+            ("arn:aws:iam::444455556666:role/reader", "ACCOUNT=ROLE_ARN"),
+            ("4444=arn:aws:iam::444455556666:role/reader", "twelve digits"),
+            (
+                "111122223333=arn:aws:iam::444455556666:role/reader",
+                "only a role of 111122223333",
+            ),
+            ("444455556666=reader", "role"),
+        ] {
+            let error = parse(text).unwrap_err();
+            assert!(error.contains(expected), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn an_account_is_named_once() {
+        let one = parse("444455556666=arn:aws:iam::444455556666:role/reader").unwrap();
+        let other = parse("111122223333=arn:aws:iam::111122223333:role/reader").unwrap();
+        assert!(refuse_repeated(&[one.clone(), other.clone()]).is_ok());
+        assert!(
+            refuse_repeated(&[one.clone(), other, one])
+                .unwrap_err()
+                .contains("444455556666 twice")
+        );
+    }
+}

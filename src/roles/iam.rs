@@ -1,0 +1,360 @@
+//! Trust policies from AWS IAM, with the official SDK.
+//!
+//! Each account is a source of its own, because IAM counts calls by account: the one that rolegate's credentials are of, found
+//! out by asking STS once, and those that `--assume-role` names. A role of any other account cannot be read, which is no
+//! evidence against it.
+//!
+//! `GetRole` takes a name, not an ARN; a wrong path shows only in what it returns. So ARNs are compared, byte for byte.
+//!
+//! This module and what is below it are the only ones that know the SDK.
+
+mod fault;
+mod region;
+mod session;
+
+use std::fmt;
+use std::sync::Arc;
+
+use aws_sdk_iam::Client;
+use aws_sdk_iam::config::http::HttpResponse;
+use aws_sdk_iam::error::{ProvideErrorMetadata, SdkError};
+use aws_sdk_iam::types::Role;
+use futures::future::BoxFuture;
+use futures::stream::unfold;
+use futures::{FutureExt, StreamExt};
+use tokio::sync::{OnceCell, watch};
+
+use self::fault::Fault;
+pub use self::session::Caller;
+use self::session::Session;
+use super::source::{Answer, Listing, ListingFailure, ProviderAnswer, RoleDocument, RoleSource, namesake_hint};
+use crate::iam::{AccountId, Issuer, RoleArn};
+
+/// How many roles a page holds; the most that IAM gives.
+const PAGE: i32 = 1000;
+
+/// What flags say about AWS.
+#[derive(Clone, Debug, Default)]
+pub struct IamSettings {
+    /// `--assume-role`: accounts whose roles are read under a role of theirs.
+    pub assume: Vec<(AccountId, RoleArn)>,
+    /// The Region whose endpoints are asked when neither environment nor profile set one.
+    pub region: Option<String>,
+}
+
+/// The sources of role source `iam`, one an account, to be asked in this order. Nothing is asked of AWS yet.
+#[must_use]
+pub fn open(settings: &IamSettings) -> Vec<Arc<dyn RoleSource>> {
+    let session = Arc::new(Session::new(hint(settings)));
+    sources(&session, &settings.assume)
+}
+
+/// Whose credentials rolegate has, from STS.
+///
+/// # Errors
+/// One line that says why it is not known.
+pub async fn caller(settings: &IamSettings) -> Result<Caller, Arc<str>> {
+    let session = Session::new(hint(settings));
+    let caller = session.caller().await;
+    caller.cloned().map_err(Fault::into_reason)
+}
+
+fn hint(settings: &IamSettings) -> Option<String> {
+    let assumed = || {
+        let (_, role) = settings.assume.first()?;
+        Some(region::of_partition(role.partition()).to_owned())
+    };
+    settings.region.clone().or_else(assumed)
+}
+
+fn sources(session: &Arc<Session>, assume: &[(AccountId, RoleArn)]) -> Vec<Arc<dyn RoleSource>> {
+    let assumed = assume.iter().map(|(account, role)| Whose::Assumed {
+        account: account.clone(),
+        role: role.clone(),
+    });
+    // The own account is last: it knows why a role that is in none of them cannot be read.
+    assumed
+        .chain([Whose::Own])
+        .map(|whose| Arc::new(AccountRoles::new(Arc::clone(session), whose)) as Arc<dyn RoleSource>)
+        .collect()
+}
+
+/// Whose roles a source reads.
+#[derive(Clone, Debug)]
+enum Whose {
+    /// Those of the account of our own credentials.
+    Own,
+    /// Those of another account.
+    Assumed { account: AccountId, role: RoleArn },
+}
+
+/// The roles of one account.
+struct AccountRoles {
+    session: Arc<Session>,
+    whose: Whose,
+    client: OnceCell<Client>,
+}
+
+impl fmt::Debug for AccountRoles {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AccountRoles")
+            .field("whose", &self.whose)
+            .finish_non_exhaustive()
+    }
+}
+
+impl RoleSource for AccountRoles {
+    fn name(&self) -> &'static str {
+        "iam"
+    }
+
+    fn read<'a>(&'a self, role: &'a RoleArn) -> BoxFuture<'a, Answer> {
+        async move {
+            match self.elsewhere(role).await {
+                Err(fault) => fault.into_answer(),
+                Ok(Some(elsewhere)) => elsewhere,
+                Ok(None) => self.read_role(role).await.unwrap_or_else(Fault::into_answer),
+            }
+        }
+        .boxed()
+    }
+
+    fn knows(&self, role: &RoleArn) -> Option<Answer> {
+        elsewhere(role, self.account()?, &self.whose)
+    }
+
+    fn list(&self) -> Option<Listing<'_>> {
+        Some(unfold(Some(None), |marker| self.next_page(marker)).boxed())
+    }
+
+    fn changes(&self) -> Option<watch::Receiver<u64>> {
+        None
+    }
+
+    fn lists_every_role_like(&self, role: &RoleArn) -> bool {
+        self.account().is_some_and(|account| account.as_str() == role.account())
+    }
+
+    fn provider<'a>(&'a self, role: &'a RoleArn, issuer: &'a Issuer) -> BoxFuture<'a, ProviderAnswer> {
+        async move {
+            match self.elsewhere(role).await {
+                Ok(Some(_)) => ProviderAnswer::NotMine,
+                Err(fault) => ProviderAnswer::Failed(fault.into_reason()),
+                Ok(None) => match self.read_provider(&role.provider_arn(issuer)).await {
+                    Ok(answer) => answer,
+                    Err(Fault::Denied(reason)) => ProviderAnswer::NotPermitted(reason),
+                    Err(fault) => ProviderAnswer::Failed(fault.into_reason()),
+                },
+            }
+        }
+        .boxed()
+    }
+}
+
+impl AccountRoles {
+    fn new(session: Arc<Session>, whose: Whose) -> Self {
+        Self {
+            session,
+            whose,
+            client: OnceCell::new(),
+        }
+    }
+
+    /// The account, as far as it is known without asking.
+    fn account(&self) -> Option<&AccountId> {
+        match &self.whose {
+            Whose::Own => self.session.known_caller().map(|caller| &caller.account),
+            Whose::Assumed { account, .. } => Some(account),
+        }
+    }
+
+    /// What to say of a role that is not of this account.
+    async fn elsewhere(&self, role: &RoleArn) -> Result<Option<Answer>, Fault> {
+        let account = match &self.whose {
+            Whose::Own => &self.session.caller().await?.account,
+            Whose::Assumed { account, .. } => account,
+        };
+        Ok(elsewhere(role, account, &self.whose))
+    }
+
+    async fn client(&self) -> &Client {
+        let assume = match &self.whose {
+            Whose::Own => None,
+            Whose::Assumed { role, .. } => Some(role),
+        };
+        self.client.get_or_init(|| self.session.iam(assume)).await
+    }
+
+    async fn read_role(&self, role: &RoleArn) -> Result<Answer, Fault> {
+        let client = self.client().await;
+        let called = twice(|| client.get_role().role_name(role.name()).send()).await;
+        let found = match called {
+            Ok(answer) => answer.role,
+            Err(error) => match self.fault("iam:GetRole", &error) {
+                Fault::Absent => return Ok(Answer::NoSuchRole { hint: None }),
+                fault => return Err(fault),
+            },
+        };
+        let found = found
+            .ok_or_else(|| Fault::Failed("iam:GetRole: the answer holds no role; tried again by itself".into()))?;
+        if found.arn != role.as_str() {
+            let namesake = RoleArn::parse(&found.arn).ok();
+            return Ok(Answer::NoSuchRole {
+                hint: namesake.as_ref().map(namesake_hint),
+            });
+        }
+        let document = document(found).ok_or_else(|| {
+            Fault::Failed("iam:GetRole: the answer holds no trust policy; tried again by itself".into())
+        })?;
+        Ok(Answer::Role(RoleDocument {
+            // No tags and none told are the same to the SDK; GetRole tells all.
+            tags: Some(document.tags.unwrap_or_default()),
+            ..document
+        }))
+    }
+
+    async fn next_page(
+        &self,
+        marker: Option<Option<String>>,
+    ) -> Option<(
+        Result<Vec<(RoleArn, RoleDocument)>, ListingFailure>,
+        Option<Option<String>>,
+    )> {
+        let marker = marker?;
+        let page = self.page(marker.clone()).await;
+        Some(match page {
+            Ok((roles, next)) => (Ok(roles), next.map(Some)),
+            Err(fault) => (Err(fault.into_listing_failure()), Some(marker)),
+        })
+    }
+
+    async fn page(&self, marker: Option<String>) -> Result<(Vec<(RoleArn, RoleDocument)>, Option<String>), Fault> {
+        if matches!(self.whose, Whose::Own) {
+            // Without it nobody could tell which roles a listing should have named.
+            self.session.caller().await?;
+        }
+        let client = self.client().await;
+        let called = twice(|| client.list_roles().max_items(PAGE).set_marker(marker.clone()).send()).await;
+        let page = called.map_err(|error| self.fault("iam:ListRoles", &error))?;
+        let next = match (page.is_truncated, page.marker) {
+            (false, _) => None,
+            (true, Some(next)) => Some(next),
+            (true, None) => {
+                return Err(Fault::Failed(
+                    "iam:ListRoles: the answer does not say where the next page begins; tried again by itself".into(),
+                ));
+            }
+        };
+        let roles = page.roles.into_iter().filter_map(|role| {
+            // What no annotation may name (service-linked roles) is left out.
+            let arn = RoleArn::parse(&role.arn).ok()?;
+            Some((arn, document(role)?))
+        });
+        Ok((roles.collect(), next))
+    }
+
+    async fn read_provider(&self, arn: &str) -> Result<ProviderAnswer, Fault> {
+        let client = self.client().await;
+        let called = twice(|| {
+            client
+                .get_open_id_connect_provider()
+                .open_id_connect_provider_arn(arn)
+                .send()
+        })
+        .await;
+        match called {
+            Ok(provider) => Ok(ProviderAnswer::Provider {
+                client_ids: provider
+                    .client_id_list
+                    .unwrap_or_default()
+                    .into_iter()
+                    .map(Into::into)
+                    .collect(),
+            }),
+            Err(error) => match self.fault("iam:GetOpenIDConnectProvider", &error) {
+                Fault::Absent => Ok(ProviderAnswer::NoSuchProvider),
+                fault => Err(fault),
+            },
+        }
+    }
+
+    fn fault<E>(&self, action: &str, error: &SdkError<E, HttpResponse>) -> Fault
+    where
+        E: std::error::Error + ProvideErrorMetadata + 'static,
+    {
+        let whose = match &self.whose {
+            Whose::Own => self
+                .session
+                .known_caller()
+                .map_or("rolegate", |caller| caller.arn.as_str()),
+            Whose::Assumed { role, .. } => role.as_str(),
+        };
+        fault::of(action, whose, error)
+    }
+}
+
+/// What is said of a role of another account than this; none when it is of this.
+fn elsewhere(role: &RoleArn, account: &AccountId, whose: &Whose) -> Option<Answer> {
+    if role.account() == account.as_str() {
+        return None;
+    }
+    Some(match whose {
+        Whose::Assumed { .. } => Answer::NotMine,
+        Whose::Own => Answer::CannotRead(
+            format!(
+                "account {} is not readable: rolegate's credentials are of {account}; give it a role there with \
+                 --assume-role {}=ROLE_ARN",
+                role.account(),
+                role.account()
+            )
+            .into(),
+        ),
+    })
+}
+
+fn document(role: Role) -> Option<RoleDocument> {
+    let tags = role
+        .tags
+        .map(|tags| tags.into_iter().map(|tag| (tag.key, tag.value)).collect());
+    Some(RoleDocument {
+        policy: role.assume_role_policy_document?.into(),
+        tags,
+    })
+}
+
+/// Calls, and calls once more when that may help at once.
+async fn twice<T, E, F>(mut call: impl FnMut() -> F) -> Result<T, SdkError<E, HttpResponse>>
+where
+    E: ProvideErrorMetadata,
+    F: Future<Output = Result<T, SdkError<E, HttpResponse>>>,
+{
+    match call().await {
+        Err(error) if fault::is_worth_another_try(&error) => call().await,
+        answer => answer,
+    }
+}
+
+impl Fault {
+    fn into_reason(self) -> Arc<str> {
+        match self {
+            Self::Absent => "it does not exist".into(),
+            Self::Throttled(reason) | Self::Denied(reason) | Self::Failed(reason) => reason,
+        }
+    }
+
+    fn into_answer(self) -> Answer {
+        match self {
+            Self::Absent => Answer::NoSuchRole { hint: None },
+            Self::Throttled(reason) => Answer::Throttled(reason),
+            Self::Denied(reason) | Self::Failed(reason) => Answer::Failed(reason),
+        }
+    }
+
+    fn into_listing_failure(self) -> ListingFailure {
+        match self {
+            Self::Throttled(reason) => ListingFailure::Throttled(reason),
+            Self::Denied(reason) => ListingFailure::Denied(reason),
+            fault => ListingFailure::Failed(fault.into_reason()),
+        }
+    }
+}

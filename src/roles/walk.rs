@@ -1,0 +1,214 @@
+//! One pass over all roles of a source, page by page, at the source's pace; and when the next one is worth its calls.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::StreamExt;
+use futures::stream::{BoxStream, unfold};
+use tokio::time::{Instant, sleep};
+use tracing::{info, warn};
+
+use super::age::backoff;
+use super::pacer::Lane;
+use super::reads::Reader;
+use super::source::{Listing, ListingFailure, RoleDocument};
+use crate::iam::RoleArn;
+
+/// While nothing is known of what a listing costs, this many due roles are worth one (IAM lists 1000 roles a call).
+const UNKNOWN_COST: usize = 20;
+
+/// After this many failures in a row of one page the pass is given up.
+const PATIENCE: u32 = 4;
+
+/// The longest pause after listings that failed.
+const LONGEST_PAUSE: Duration = Duration::from_secs(600);
+
+/// A pass that takes longer than this says how far it is.
+const QUIET: Duration = Duration::from_secs(1);
+
+/// How often it says so from then on.
+const PROGRESS_EVERY: Duration = Duration::from_secs(5);
+
+/// A source that can list, and how its listings went.
+#[derive(Debug)]
+pub(super) struct Lister {
+    /// Its place among the sources.
+    pub(super) order: usize,
+    /// How many calls the last whole listing took.
+    pages: Option<usize>,
+    /// Nobody lists before this.
+    not_before: Option<Instant>,
+    /// Listings in a row that were given up.
+    failures: u32,
+}
+
+impl Lister {
+    pub(super) fn new(order: usize) -> Self {
+        Self {
+            order,
+            pages: None,
+            not_before: None,
+            failures: 0,
+        }
+    }
+
+    /// Whether a listing costs less than reading so many roles one by one.
+    pub(super) fn is_worth(&self, due: usize, now: Instant) -> bool {
+        let rests = self.not_before.is_some_and(|not_before| not_before > now);
+        due > self.pages.unwrap_or(UNKNOWN_COST) && !rests
+    }
+
+    /// A pass came to its end.
+    pub(super) fn ended(&mut self, walk: &Walk<'_>, ttl: Duration) {
+        let took = walk.begun.elapsed();
+        let (source, roles, calls) = (walk.source, walk.roles, walk.pages);
+        if self.failures > 0 {
+            info!(source, roles, "the roles can be listed again");
+        } else if self.pages.is_none() || took > QUIET {
+            info!(source, roles, calls, ?took, "the roles are listed");
+        }
+        self.failures = 0;
+        self.pages = Some(calls.max(1));
+        self.not_before = walk.begun.checked_add(ttl / 2);
+    }
+
+    /// A pass was given up.
+    pub(super) fn failed(&mut self, walk: &Walk<'_>, reason: &str, ttl: Duration) {
+        let source = walk.source;
+        if self.failures == 0 {
+            warn!(
+                source,
+                reason, "the roles could not be listed; until they can, they are read one by one"
+            );
+        }
+        let pause = (ttl / 2).saturating_mul(2_u32.saturating_pow(self.failures));
+        self.failures = self.failures.saturating_add(1);
+        self.not_before = Instant::now().checked_add(pause.min(LONGEST_PAUSE));
+    }
+}
+
+/// A pass under way.
+pub(super) struct Walk<'a> {
+    pub(super) order: usize,
+    pub(super) source: &'static str,
+    steps: BoxStream<'a, Step>,
+    pub(super) begun: Instant,
+    pages: usize,
+    pub(super) roles: usize,
+    /// Roles that were listed without what their policies hang on.
+    pub(super) left_out: HashSet<RoleArn>,
+    next_progress: Instant,
+    stumbles: bool,
+}
+
+/// What a pass says next.
+pub(super) enum Step {
+    /// A page, and when its call began.
+    Page {
+        roles: Vec<(RoleArn, RoleDocument)>,
+        begun: Instant,
+    },
+    /// A page did not come; it is asked for again.
+    Stumble,
+    /// Every role was named.
+    End,
+    /// It was given up: why.
+    Abandoned(Arc<str>),
+}
+
+impl<'a> Walk<'a> {
+    /// None when the source cannot list.
+    pub(super) fn begin(order: usize, reader: &'a Reader) -> Option<Self> {
+        let listing = reader.source.list()?;
+        let begun = Instant::now();
+        Some(Self {
+            order,
+            source: reader.source.name(),
+            steps: steps(reader, listing).boxed(),
+            begun,
+            pages: 0,
+            roles: 0,
+            left_out: HashSet::new(),
+            next_progress: begun + QUIET,
+            stumbles: false,
+        })
+    }
+
+    /// Cancel-safe.
+    pub(super) async fn step(&mut self) -> Step {
+        let step = self.steps.next().await.unwrap_or(Step::End);
+        self.stumbles = matches!(step, Step::Stumble);
+        if let Step::Page { roles, .. } = &step {
+            self.pages += 1;
+            self.roles += roles.len();
+        }
+        step
+    }
+
+    /// Whether reading roles one by one should not wait for it.
+    pub(super) fn stumbles(&self) -> bool {
+        self.stumbles
+    }
+
+    /// When to say how far it is.
+    pub(super) fn next_progress(&self) -> Instant {
+        self.next_progress
+    }
+
+    pub(super) fn tell_progress(&mut self) {
+        let (source, roles, calls) = (self.source, self.roles, self.pages);
+        info!(
+            source,
+            roles,
+            calls,
+            seconds = self.begun.elapsed().as_secs(),
+            "listing roles …"
+        );
+        self.next_progress = Instant::now() + PROGRESS_EVERY;
+    }
+}
+
+fn steps<'a>(reader: &'a Reader, listing: Listing<'a>) -> impl futures::Stream<Item = Step> + Send + 'a {
+    struct State<'a> {
+        listing: Listing<'a>,
+        failures: u32,
+        pause: Option<Duration>,
+    }
+    let state = State {
+        listing,
+        failures: 0,
+        pause: None,
+    };
+    unfold(Some(state), move |state| async move {
+        let mut state = state?;
+        if let Some(pause) = state.pause.take() {
+            sleep(pause).await;
+        }
+        if let Some(pacer) = &reader.pacer {
+            pacer.turn(Lane::Background).await;
+        }
+        let begun = Instant::now();
+        let failure = match state.listing.next().await {
+            None => return Some((Step::End, None)),
+            Some(Ok(roles)) => {
+                if let Some(pacer) = &reader.pacer {
+                    pacer.answered();
+                }
+                state.failures = 0;
+                return Some((Step::Page { roles, begun }, Some(state)));
+            }
+            Some(Err(failure)) => failure,
+        };
+        state.failures = state.failures.saturating_add(1);
+        match (&failure, &reader.pacer) {
+            (ListingFailure::Denied(reason), _) => return Some((Step::Abandoned(Arc::clone(reason)), None)),
+            (ListingFailure::Throttled(_), Some(pacer)) => pacer.throttled(Instant::now()),
+            _ => state.pause = Some(backoff(state.failures, fastrand::f64())),
+        }
+        if state.failures > PATIENCE {
+            return Some((Step::Abandoned(Arc::clone(failure.reason())), None));
+        }
+        Some((Step::Stumble, Some(state)))
+    })
+}

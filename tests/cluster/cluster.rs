@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use kube::Client;
 use serde_json::{Value, json};
-use tokio::runtime::Runtime;
+use tokio::runtime::{Handle, Runtime};
 
 use crate::control_plane::ControlPlane;
 use crate::egress::Egress;
@@ -87,6 +87,11 @@ impl Cluster {
     /// A client of the administrator, for what kubectl is too slow for.
     pub(crate) fn client(&self) -> Client {
         self.around.client.clone()
+    }
+
+    /// Where asynchronous work of a story may go on beside it.
+    pub(crate) fn runtime(&self) -> Handle {
+        self.runtime.handle().clone()
     }
 
     /// Runs something asynchronous to its end.

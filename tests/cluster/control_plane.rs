@@ -90,9 +90,11 @@ impl ControlPlane {
     pub(crate) fn client(&self, runtime: &Handle) -> Client {
         let kubeconfig = Kubeconfig::read_from(self.kubeconfig()).unwrap();
         runtime.block_on(async {
-            let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default())
+            let mut config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default())
                 .await
                 .unwrap();
+            // A creation that fails is to be seen.
+            config.default_retry = false;
             Client::try_from(config).unwrap()
         })
     }

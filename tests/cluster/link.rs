@@ -3,12 +3,14 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
+use tokio::time::sleep;
 
 /// What happens to bytes on the way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,6 +29,8 @@ pub(crate) struct Valve {
     flow: watch::Sender<Flow>,
     /// Counts up; connections opened under an older number are closed.
     cuts: watch::Sender<u64>,
+    /// How long each piece of bytes takes, in each direction.
+    delay: watch::Sender<Duration>,
 }
 
 impl Valve {
@@ -34,11 +38,17 @@ impl Valve {
         Self {
             flow: watch::Sender::new(Flow::Open),
             cuts: watch::Sender::new(0),
+            delay: watch::Sender::new(Duration::ZERO),
         }
     }
 
     pub(crate) fn set(&self, flow: Flow) {
         self.flow.send_replace(flow);
+    }
+
+    /// What is sent from now on arrives so much later.
+    pub(crate) fn set_delay(&self, delay: Duration) {
+        self.delay.send_replace(delay);
     }
 
     pub(crate) fn flow(&self) -> Flow {
@@ -82,6 +92,8 @@ impl Valve {
         loop {
             let read = from.read(&mut buffer).await?;
             self.pass().await;
+            let delay = *self.delay.borrow();
+            sleep(delay).await;
             if read == 0 {
                 return to.shutdown().await;
             }

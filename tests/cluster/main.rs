@@ -46,6 +46,8 @@
 mod cluster;
 mod control_plane;
 mod egress;
+mod faults_races;
+mod faults_replicas;
 mod kubectl;
 mod link;
 mod mounts;
@@ -53,11 +55,13 @@ mod objects;
 mod process;
 mod release;
 mod replica;
+mod rolegate_calls;
 mod stories;
 mod stories_jobs;
 mod stories_refusals;
 #[path = "../support/mod.rs"]
 mod support;
+mod traffic;
 mod wait;
 
 use stories::Stories;
@@ -67,5 +71,7 @@ fn main() {
     objects::register(&mut stories);
     stories_jobs::register(&mut stories);
     stories_refusals::register(&mut stories);
+    faults_races::register(&mut stories);
+    faults_replicas::register(&mut stories);
     stories.tell()
 }

@@ -213,10 +213,20 @@ impl Release {
 
     /// Starts one more replica of the Deployment as it is now; it gets connections once it is ready.
     pub(crate) fn start_replica(&self) -> Arc<Replica> {
-        let replica = self.launch();
+        let replica = self.start_replica_without_waiting();
         replica.wait_ready();
-        self.backend.add(&replica.name, replica.ports.clone());
+        self.add_endpoint(&replica);
         replica
+    }
+
+    /// The same, at once; it gets no connections until `add_endpoint`.
+    pub(crate) fn start_replica_without_waiting(&self) -> Arc<Replica> {
+        self.launch()
+    }
+
+    /// New connections go to a replica too.
+    pub(crate) fn add_endpoint(&self, replica: &Replica) {
+        self.backend.add(&replica.name, replica.ports.clone());
     }
 
     /// What all replicas logged that still run.

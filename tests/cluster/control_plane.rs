@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU16, Ordering};
+use std::thread::sleep;
 use std::time::Duration;
 
 use base64::Engine as _;
@@ -23,6 +24,9 @@ use crate::wait::{until, until_ok};
 
 /// Who signs the tokens of ServiceAccounts, as on EKS.
 pub(crate) const ISSUER: &str = "https://oidc.eks.us-west-2.amazonaws.com/id/EXAMPLED539D4633E53DE1B71EXAMPLE";
+
+/// What an API server that is told to end gets for its answers.
+const GRACE: Duration = Duration::from_secs(1);
 
 const AUDIT_POLICY: &str = r#"{"apiVersion": "audit.k8s.io/v1", "kind": "Policy", "omitStages": ["RequestReceived"],
     "rules": [{"level": "Metadata"}]}"#;
@@ -116,12 +120,15 @@ impl ControlPlane {
         self.wait_ready();
     }
 
-    /// Ends the API server; etcd and the controllers go on.
+    /// Ends the API server; etcd and the controllers go on. It would wait a minute for its watches: told twice, it does not.
     pub(crate) fn stop_api_server(&self, signal: Signal) {
-        if let Some(process) = self.api_server.lock().unwrap().take() {
-            process.signal(signal);
-            process.wait();
-        }
+        let Some(process) = self.api_server.lock().unwrap().take() else {
+            return;
+        };
+        process.signal(signal);
+        sleep(GRACE);
+        process.signal(signal);
+        process.wait();
     }
 
     pub(crate) fn start_api_server(&self) {

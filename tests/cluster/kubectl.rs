@@ -118,11 +118,11 @@ fn shortened(text: &str) -> String {
 }
 
 thread_local! {
-    static TRANSCRIPT: RefCell<Vec<String>> = const { RefCell::new(Vec::new()) };
+    static TRANSCRIPT: RefCell<Vec<Said>> = const { RefCell::new(Vec::new()) };
 }
 
 /// What was typed on this thread since the last call.
-pub(crate) fn take_transcript() -> Vec<String> {
+pub(crate) fn take_transcript() -> Vec<Said> {
     TRANSCRIPT.take()
 }
 
@@ -147,6 +147,13 @@ pub(crate) fn said(shown_as: &str, mut command: Command, args: &[&str], input: &
         stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
         stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
     };
-    TRANSCRIPT.with_borrow_mut(|transcript| transcript.push(said.to_string()));
+    TRANSCRIPT.with_borrow_mut(|transcript| {
+        // Of a command that is repeated until something is so, the last answer tells enough.
+        let repeats = |last: &Said| last.command == said.command;
+        if transcript.last().is_some_and(repeats) {
+            transcript.pop();
+        }
+        transcript.push(said.clone());
+    });
     said
 }

@@ -57,6 +57,7 @@ mod release;
 mod replica;
 mod rolegate_calls;
 mod stories;
+mod stories_harness;
 mod stories_jobs;
 mod stories_refusals;
 #[path = "../support/mod.rs"]
@@ -73,5 +74,6 @@ fn main() {
     stories_refusals::register(&mut stories);
     faults_races::register(&mut stories);
     faults_replicas::register(&mut stories);
+    stories_harness::register(&mut stories);
     stories.tell()
 }

@@ -148,6 +148,7 @@ impl Release {
         let said = self.helm(&["uninstall", NAME, "--namespace", NAMESPACE, "--wait"]);
         let old = std::mem::take(&mut *lock(&self.running));
         for replica in &old.replicas {
+            replica.signal(Signal::Kill);
             self.backend.take_out(&replica.name);
         }
         said
@@ -306,30 +307,46 @@ impl Release {
         });
     }
 
-    /// Reads the Deployment back and runs what it says: as many replicas, and new ones for old when the pod template changed,
-    /// one by one, each new one ready before an old one ends.
+    /// Reads the Deployment back and runs what it says: as many replicas, and new ones for old when the pod template changed.
+    /// Each new one is ready before an old one is told to end; returns when the old ones have ended.
     pub(crate) fn follow_deployment(&self) {
         let deployment = self.deployment();
         let spec = &deployment["spec"];
         let wanted = usize::try_from(spec["replicas"].as_u64().unwrap_or(1)).unwrap();
         let template = &spec["template"];
-        let is_new = lock(&self.running).template != *template;
-        if is_new && self.replicas().is_empty() {
+        let mut old = Vec::new();
+        if lock(&self.running).template != *template {
+            old = self.replicas();
             self.take_template(template);
-            self.start_together(wanted);
-        } else if is_new {
-            self.take_template(template);
-            for old in self.replicas() {
-                self.start_replica();
-                self.terminate(&old, Notice::Before);
+            lock(&self.running).replicas.clear();
+            if old.is_empty() {
+                self.start_together(wanted);
             }
         }
+        let mut ending: Vec<_> = self.replicas().into_iter().skip(wanted).collect();
+        for replica in &ending {
+            self.tell_to_end(replica);
+        }
+        let mut old = old.into_iter();
         while self.replicas().len() < wanted {
             self.start_replica();
+            if let Some(replaced) = old.next() {
+                self.tell_to_end(&replaced);
+                ending.push(replaced);
+            }
         }
-        for surplus in self.replicas().iter().skip(wanted) {
-            self.terminate(surplus, Notice::Before);
+        for replica in old {
+            self.tell_to_end(&replica);
+            ending.push(replica);
         }
+        for replica in ending {
+            replica.wait();
+        }
+    }
+
+    fn tell_to_end(&self, replica: &Replica) {
+        self.forget(replica);
+        replica.signal(Signal::Terminate);
     }
 
     fn deployment(&self) -> Value {

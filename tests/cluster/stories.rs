@@ -176,8 +176,7 @@ fn report(cluster: &Cluster, begun: SystemTime) -> String {
     let transcript = take_transcript();
     report.push_str("\n\n---- what was typed last, and the answers\n");
     for said in transcript.iter().skip(transcript.len().saturating_sub(SHOWN_COMMANDS)) {
-        report.push_str(said);
-        report.push('\n');
+        report.push_str(&format!("{said}\n"));
     }
     for (name, log) in logs_since(&cluster.folder().join("logs"), begun) {
         report.push_str(&format!("\n---- {name}\n{log}\n"));

@@ -17,11 +17,11 @@ use super::check::judged;
 use super::check::report::Report;
 use super::output::{self, OutputArgs};
 use super::serve::{AnnotationPrefix, RoleSourceSpec, annotation_prefix};
-use super::sources::{self, AwsAccess};
+use super::sources::{self, AwsAccess, Found};
 use super::{Exit, values};
 use crate::iam::{AccountId, Audience, Issuer, Partition, RoleArn, Subject, WebIdentity};
 use crate::pod::identity::AnnotationRules;
-use crate::roles::{Entry, Trust};
+use crate::roles::Trust;
 
 /// What `--help` says below the flags.
 const AFTER_HELP: &str = "\
@@ -162,7 +162,7 @@ fn audit(args: AuditArgs) -> Result<Audit, String> {
     };
     let roles: BTreeSet<RoleArn> = accounts.iter().filter_map(|account| account.role().cloned()).collect();
     let roles: Vec<RoleArn> = roles.into_iter().collect();
-    let entries = runtime.block_on(sources::read_all(&specs, &aws, &roles))?;
+    let entries = runtime.block_on(sources::read_all(&specs, &aws, &roles, &issuer))?;
     let rows = accounts.into_iter().map(|account| {
         let audience = account.audience.clone().unwrap_or_else(|| token_audience.clone());
         let identity = WebIdentity {
@@ -170,13 +170,13 @@ fn audit(args: AuditArgs) -> Result<Audit, String> {
             subject: Subject::service_account(&account.namespace, &account.name),
             audience,
         };
-        let entry = account.role().and_then(|role| entries.get(role));
-        row(account, &identity, entry, annotation_prefix.as_str())
+        let found = account.role().and_then(|role| entries.get(role));
+        row(account, &identity, found, annotation_prefix.as_str())
     });
     Ok(Audit::of(rows.collect()))
 }
 
-fn row(account: Account, identity: &WebIdentity, entry: Option<&Entry>, prefix: &str) -> Row {
+fn row(account: Account, identity: &WebIdentity, found: Option<&Found>, prefix: &str) -> Row {
     let Account {
         namespace, name, wish, ..
     } = account;
@@ -189,9 +189,9 @@ fn row(account: Account, identity: &WebIdentity, entry: Option<&Entry>, prefix: 
     let report = match &wish {
         Wish::Role(role) => {
             let report = Report::about(role, identity);
-            match entry {
+            match found {
                 None => report.unknown("it was not read"),
-                Some(entry) => from_entry(report, entry, role, identity),
+                Some(found) => from_found(report, found, role, identity),
             }
         }
         Wish::Malformed { key, value, error } => Report::malformed_annotation(value, identity, key, error, annotate()),
@@ -200,13 +200,14 @@ fn row(account: Account, identity: &WebIdentity, entry: Option<&Entry>, prefix: 
     Row::new(namespace, name, report)
 }
 
-fn from_entry(report: Report, entry: &Entry, role: &RoleArn, identity: &WebIdentity) -> Report {
+fn from_found(report: Report, found: &Found, role: &RoleArn, identity: &WebIdentity) -> Report {
+    let Found { entry, provider } = found;
     let report = match entry.source {
         Some(source) => report.with_policy_from(format!("role source {source}")),
         None => report,
     };
     match &entry.trust {
-        Trust::Policy { policy, tags } => judged(report, policy, tags.as_deref(), role, identity),
+        Trust::Policy { policy, tags } => judged(report, policy, tags.as_deref(), provider, role, identity),
         Trust::NoSuchRole { hint } => report.no_such_role(hint.as_deref()),
         Trust::Malformed(reason) => report.malformed(reason),
         Trust::Unknown(reason) => report.unknown(reason),

@@ -15,10 +15,12 @@ use self::report::{LintReport, Report};
 use super::assume_role::{self, AssumeRole};
 use super::output::{self, Format, OutputArgs};
 use super::serve::RoleSourceSpec;
-use super::sources::{self, AwsAccess};
+use super::sources::{self, AwsAccess, Found};
 use super::{Exit, input, values};
-use crate::iam::{Audience, Context, Issuer, Policy, RoleArn, Subject, WebIdentity, judge, lint};
-use crate::roles::{Entry, Trust};
+use crate::iam::{
+    Audience, Context, Issuer, Policy, RoleArn, Subject, WebIdentity, judge, judge_provider, lint, provider_command,
+};
+use crate::roles::{Entry, KnownProvider, Trust};
 
 /// What `--help` says below the flags.
 const AFTER_HELP: &str = r#"Exit codes:
@@ -197,7 +199,7 @@ fn from_file(report: Report, file: &Path, role: &RoleArn, identity: &WebIdentity
     let text = input::read(file)?;
     let report = report.with_policy_from(input::name(file));
     Ok(match Policy::parse_encoded(&text) {
-        Ok(policy) => judged(report, &policy, None, role, identity),
+        Ok(policy) => judged(report, &policy, None, &KnownProvider::Unknown, role, identity),
         Err(error) => report.malformed(&error.to_string()),
     })
 }
@@ -218,14 +220,17 @@ fn from_sources(
         assume,
         region: identity.issuer.region().map(str::to_owned),
     };
-    let Entry { trust, source, .. } = sources::read(specs, &aws, role)?;
+    let Found {
+        entry: Entry { trust, source, .. },
+        provider,
+    } = sources::read(specs, &aws, role, &identity.issuer)?;
     let origin = source.map_or_else(
         || "any role source".to_owned(),
         |source| format!("role source {source}"),
     );
     let report = report.with_policy_from(origin);
     Ok(match trust {
-        Trust::Policy { policy, tags } => judged(report, &policy, tags.as_deref(), role, identity),
+        Trust::Policy { policy, tags } => judged(report, &policy, tags.as_deref(), &provider, role, identity),
         Trust::NoSuchRole { hint } => report.no_such_role(hint.as_deref()),
         Trust::Malformed(reason) => report.malformed(&reason),
         Trust::Unknown(reason) => report.unknown(&reason),
@@ -236,6 +241,7 @@ pub(crate) fn judged(
     report: Report,
     policy: &Policy,
     role_tags: Option<&[(String, String)]>,
+    provider: &KnownProvider,
     role: &RoleArn,
     identity: &WebIdentity,
 ) -> Report {
@@ -245,7 +251,17 @@ pub(crate) fn judged(
         ..Context::default()
     };
     let lints = lint(policy, role, identity).into_iter().map(LintReport::from).collect();
-    report.judged(judge(policy, role, identity, &context), lints)
+    let of_provider = provider.as_provider();
+    let of_provider = of_provider.and_then(|provider| judge_provider(provider, role, identity));
+    let judgement = of_provider.unwrap_or_else(|| judge(policy, role, identity, &context));
+    let cause = judgement.explanation.as_ref().and_then(|why| why.cause);
+    let quote = |word: &str| output::shell_word(word).into_owned();
+    let fix = cause.and_then(|cause| provider_command(cause, role, identity, quote));
+    let report = report.judged(judgement, lints);
+    match fix {
+        Some(fix) => report.with_fix(fix),
+        None => report,
+    }
 }
 
 /// Seconds since the epoch; none when the clock stands before it.

@@ -1,6 +1,8 @@
 //! The role sources that `--role-source` names.
 
+use std::cell::Cell;
 use std::collections::HashMap;
+use std::io::{IsTerminal as _, Write as _};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,13 +15,16 @@ use tokio_util::sync::CancellationToken;
 
 use super::assume_role::AssumeRole;
 use super::serve::RoleSourceSpec;
-use crate::iam::{AccountId, Partition, RoleArn};
+use crate::iam::{AccountId, Issuer, Partition, RoleArn};
 use crate::kubernetes::{self, watch::WatchTiming};
 use crate::roles::files::{FileRoles, WhenMissing};
-use crate::roles::{Book, BookSettings, Entry, RoleObjects, RoleSource};
+use crate::roles::{Book, BookSettings, Entry, KnownProvider, RoleObjects, RoleSource};
 
 /// The longest that a command waits for one role. Nobody's pod waits here, so it may be long.
 const PATIENCE: Duration = Duration::from_secs(30);
+
+/// No command lasts as long.
+const LONGEST: Duration = Duration::from_secs(24 * 3600);
 
 /// What flags say about reading AWS.
 #[derive(Clone, Debug, Default)]
@@ -135,21 +140,38 @@ pub(crate) async fn own_account(_aws: &AwsAccess, _patience: Duration) -> Result
     Err(WITHOUT_AWS.to_owned())
 }
 
+/// What was read of a role.
+#[derive(Clone, Debug)]
+pub(crate) struct Found {
+    /// Its trust policy.
+    pub(crate) entry: Entry,
+    /// The OIDC provider in its account.
+    pub(crate) provider: KnownProvider,
+}
+
 /// Reads one role through the sources, once.
 ///
 /// # Errors
 /// When a source cannot be opened at all: which, and why.
-pub(crate) fn read(specs: &[RoleSourceSpec], aws: &AwsAccess, role: &RoleArn) -> Result<Entry, String> {
+pub(crate) fn read(
+    specs: &[RoleSourceSpec],
+    aws: &AwsAccess,
+    role: &RoleArn,
+    issuer: &Issuer,
+) -> Result<Found, String> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| format!("no runtime for reading roles: {error}"))?;
-    let mut entries = runtime.block_on(read_all(specs, aws, std::slice::from_ref(role)))?;
-    entries.remove(role).ok_or_else(|| format!("{role} was not read"))
+    let mut found = runtime.block_on(read_all(specs, aws, std::slice::from_ref(role), issuer))?;
+    found.remove(role).ok_or_else(|| format!("{role} was not read"))
 }
 
 /// How many roles are read at once: a source over the network limits itself, and files need no more.
 const READS_AT_ONCE: usize = 16;
 
-/// Reads these roles through the sources, each once.
+/// With more roles than this, all of an account are listed first: IAM lists 1000 a call.
+const LIST_ABOVE: usize = 3;
+
+/// Reads these roles through the sources, each once, and the issuer's OIDC provider in their accounts.
 ///
 /// # Errors
 /// As [`read`].
@@ -157,30 +179,62 @@ pub(crate) async fn read_all(
     specs: &[RoleSourceSpec],
     aws: &AwsAccess,
     roles: &[RoleArn],
-) -> Result<HashMap<RoleArn, Entry>, String> {
+    issuer: &Issuer,
+) -> Result<HashMap<RoleArn, Found>, String> {
     let settings = BookSettings {
-        ttl: PATIENCE,
-        max_stale: PATIENCE,
+        // What is listed first is still good when all else is read.
+        ttl: LONGEST,
+        max_stale: LONGEST,
         read_timeout: PATIENCE,
         capacity: roles.len().max(1),
     };
     let sources = open(specs, aws).await?;
     let book = Book::new(sources.clone(), settings);
+    book.check_providers_of(issuer.clone());
     let reads = stream::iter(roles).map(|role| {
         let book = &book;
         async move {
             let deadline = Instant::now().checked_add(PATIENCE).unwrap_or_else(Instant::now);
-            (role.clone(), book.entry(role, deadline).await)
+            let entry = book.entry(role, deadline).await;
+            let provider = book.provider(role, deadline).await;
+            (role.clone(), Found { entry, provider })
         }
     });
     // A source that watches answers only while it runs.
     let stop = CancellationToken::new();
     let running = join_all(sources.iter().map(|source| source.run(stop.clone())));
     let reading = async {
-        let entries = reads.buffer_unordered(READS_AT_ONCE).collect().await;
+        if roles.len() > LIST_ABOVE {
+            let progress = Progress::default();
+            book.list(roles, |listed| progress.tell(listed)).await;
+            progress.clear();
+        }
+        let found = reads.buffer_unordered(READS_AT_ONCE).collect().await;
         stop.cancel();
-        entries
+        found
     };
-    let (entries, _) = tokio::join!(reading, running);
-    Ok(entries)
+    let (found, _) = tokio::join!(reading, running);
+    Ok(found)
+}
+
+/// A line on the terminal of somebody who waits for AWS; nothing where nobody looks.
+#[derive(Debug, Default)]
+struct Progress {
+    told: Cell<bool>,
+}
+
+impl Progress {
+    fn tell(&self, listed: usize) {
+        if std::io::stderr().is_terminal() {
+            // Whoever closed standard error does not look.
+            let _ = write!(std::io::stderr(), "\rreading roles from AWS: {listed} …");
+            self.told.set(true);
+        }
+    }
+
+    fn clear(&self) {
+        if self.told.get() {
+            let _ = write!(std::io::stderr(), "\r\x1b[K");
+        }
+    }
 }

@@ -88,6 +88,7 @@ pub(crate) async fn start(args: &ServeArgs) -> Result<Started, String> {
     let cluster = cluster(args, &rules).await?;
     let sources = open_sources(args).await?;
     let book = Book::observed(sources.clone(), book_settings(args), metrics.clone());
+    book.check_providers_of(cluster.issuer.clone());
     for source in &sources {
         metrics.announce_source(source.name());
     }

@@ -6,7 +6,7 @@
 use std::fmt::Write as _;
 
 use super::{Finding, GateSettings, Judged, RequireRole, Who};
-use crate::iam::{Audience, Cause, RoleArn, Verdict, WebIdentity};
+use crate::iam::{Audience, Cause, RoleArn, Verdict, WebIdentity, provider_command};
 use crate::pod::identity::MalformedRole;
 use crate::pod::{Warning, escape_control};
 
@@ -77,7 +77,10 @@ fn judged_refusal(judged: &Judged, identity: &WebIdentity, who: &Who<'_>) -> Str
             text,
             "\nfix: correct the annotation, or create the role with: {command}"
         ),
-        _ => write!(text, "\nfix: {command}"),
+        cause => {
+            let of_provider = cause.and_then(|cause| provider_command(cause, &judged.role, identity, shell_quoted));
+            write!(text, "\nfix: {}", of_provider.unwrap_or(command))
+        }
     };
     text
 }
@@ -96,6 +99,9 @@ fn headline(judged: &Judged, who: &Who<'_>) -> String {
                 "role {name} of ServiceAccount {namespace}/{service_account} does not exist ({})",
                 Cause::RoleNotFound
             )
+        }
+        (Verdict::NotTrusted, Some(cause @ (Cause::ProviderNotFound | Cause::AudienceNotRegistered))) => {
+            format!("role {name} cannot be assumed by ServiceAccount {namespace}/{service_account} ({cause})")
         }
         (Verdict::NotTrusted, cause) => format!(
             "role {name} does not trust ServiceAccount {namespace}/{service_account} ({})",

@@ -17,10 +17,11 @@ use tokio::time::Instant;
 
 use super::age::Age;
 use super::observe::{ReadObserver, RoleState, RoleSummary};
+use super::providers::{KnownProvider, Providers};
 use super::reads::{Flight, Reader};
 use super::shelf::{Shelf, Slot, Standing};
 use super::source::{RoleSource, SourceHealth};
-use crate::iam::{Policy, RoleArn};
+use crate::iam::{Issuer, Policy, RoleArn};
 
 /// How the book ages.
 #[derive(Clone, Debug)]
@@ -68,7 +69,7 @@ pub struct Entry {
 }
 
 /// A copy this young is as good as a read of now: an edit of a trust policy takes longer to reach every part of AWS.
-const AS_GOOD_AS_NOW: Duration = Duration::from_secs(5);
+pub(super) const AS_GOOD_AS_NOW: Duration = Duration::from_secs(5);
 
 /// The role book.
 #[derive(Debug)]
@@ -98,6 +99,7 @@ impl Book {
                 settings,
                 observer,
                 shelf,
+                providers: Providers::default(),
                 opened: Instant::now(),
                 nudge: Notify::new(),
                 adopter: Mutex::new(None),
@@ -144,6 +146,35 @@ impl Book {
                 Ok(_) => {}
             }
         }
+    }
+
+    /// When whoever asks now stops waiting: at the read timeout, or at `deadline` if that is sooner.
+    #[must_use]
+    pub fn limit(&self, deadline: Instant) -> Instant {
+        self.core.limit(Instant::now(), deadline)
+    }
+
+    /// From now on the OIDC provider of this issuer is known, too, in each account whose roles are asked for, where a source
+    /// can read it. Only the first call counts.
+    pub fn check_providers_of(&self, issuer: Issuer) {
+        self.core.check_providers_of(issuer);
+    }
+
+    /// What is known of the OIDC provider of a role's account. Waits, by `deadline` (and the read timeout), only when nobody
+    /// ever asked.
+    pub async fn provider(&self, role: &RoleArn, deadline: Instant) -> KnownProvider {
+        self.core
+            .provider(role, self.core.limit(Instant::now(), deadline))
+            .await
+    }
+
+    /// The same before a refusal because of it: read afresh, unless the copy is under 5 s old.
+    ///
+    /// # Errors
+    /// One line that says why it could not be read.
+    pub async fn provider_afresh(&self, role: &RoleArn, deadline: Instant) -> Result<KnownProvider, Arc<str>> {
+        let limit = self.core.limit(Instant::now(), deadline);
+        self.core.provider_afresh(role, limit).await
     }
 
     /// What the book holds, sorted by ARN: the page `/roles`.
@@ -200,6 +231,7 @@ pub(super) struct Core {
     pub(super) settings: BookSettings,
     pub(super) observer: Arc<dyn ReadObserver>,
     pub(super) shelf: Shelf,
+    pub(super) providers: Providers,
     opened: Instant,
     /// A stale copy is in use and nobody reads it again.
     pub(super) nudge: Notify,

@@ -135,6 +135,10 @@ impl RoleSource for AccountRoles {
         self.account().is_some_and(|account| account.as_str() == role.account())
     }
 
+    fn reads_providers(&self) -> bool {
+        true
+    }
+
     fn provider<'a>(&'a self, role: &'a RoleArn, issuer: &'a Issuer) -> BoxFuture<'a, ProviderAnswer> {
         async move {
             match self.elsewhere(role).await {

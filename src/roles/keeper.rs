@@ -6,8 +6,9 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
+use futures::FutureExt;
 use futures::StreamExt;
-use futures::future::join_all;
+use futures::future::{BoxFuture, join_all};
 use futures::stream::{BoxStream, FuturesUnordered, SelectAll, select_all, unfold};
 use tokio::sync::mpsc;
 use tokio::task::yield_now;
@@ -51,10 +52,55 @@ impl Book {
     }
 }
 
+impl Book {
+    /// Lists every source over the network once, for these roles first of all. `progress` is told the number of roles so far,
+    /// once it takes longer than a second. A listing that fails leaves its roles to be read one by one.
+    pub async fn list(&self, wanted: &[RoleArn], progress: impl Fn(usize)) {
+        let core = &self.core;
+        let now_ms = core.millis(Instant::now());
+        for role in wanted {
+            core.shelf.place(role, Standing::Wanted, now_ms);
+        }
+        let remote = core
+            .sources
+            .iter()
+            .enumerate()
+            .filter(|(_, reader)| reader.pacer.is_some());
+        for (order, reader) in remote {
+            let Some(mut walk) = Walk::begin(order, reader) else {
+                continue;
+            };
+            loop {
+                let next_progress = walk.next_progress();
+                tokio::select! {
+                    step = walk.step() => match step {
+                        Step::Stumble => {}
+                        Step::Page { roles, begun } => core.take_page(&mut walk, roles, begun).await,
+                        Step::End => {
+                            core.take_absences(&walk);
+                            break;
+                        }
+                        Step::Abandoned(_) => break,
+                    },
+                    () = sleep_until(next_progress) => {
+                        progress(walk.roles);
+                        walk.next_progress = Instant::now() + PROGRESS_EVERY;
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// How often somebody who waits is told how far a listing is.
+const PROGRESS_EVERY: Duration = Duration::from_millis(200);
+
 struct Keeper<'a> {
     core: &'a Arc<Core>,
     /// Roles whose time has come, not begun yet.
     due: VecDeque<Arc<Slot>>,
+    /// Reads of OIDC providers under way, and when to look for the next.
+    providers: FuturesUnordered<BoxFuture<'a, ()>>,
     /// Background reads under way.
     reads: FuturesUnordered<Flight>,
     /// Every read under way comes here too, so that it ends even when nobody waits for it.
@@ -94,6 +140,7 @@ impl<'a> Keeper<'a> {
         Self {
             core,
             due: VecDeque::new(),
+            providers: FuturesUnordered::new(),
             reads: FuturesUnordered::new(),
             adopted: FuturesUnordered::new(),
             adoptions,
@@ -114,6 +161,7 @@ impl<'a> Keeper<'a> {
             tokio::select! {
                 Some(step) = step_of(&mut self.listing) => self.take_step(step).await,
                 Some(_) = self.reads.next(), if !self.reads.is_empty() => self.look_when_done(),
+                Some(()) = self.providers.next(), if !self.providers.is_empty() => {}
                 Some(_) = self.adopted.next(), if !self.adopted.is_empty() => self.look_when_done(),
                 Some(flight) = self.adoptions.recv() => self.adopted.push(flight),
                 Some(order) = self.changes.next(), if !self.changes.is_empty() => self.mark_changed(order),
@@ -285,11 +333,25 @@ impl<'a> Keeper<'a> {
         self.core
             .shelf
             .for_each(|slot| slot.wanted.store(wanted.contains(&slot.role), Ordering::Relaxed));
+        self.core.want_providers(wanted.iter().copied());
+        self.read_providers(now);
         let now_ms = self.core.millis(now);
         for role in wanted {
             self.core.shelf.place(role, Standing::Wanted, now_ms);
         }
         self.next_look = now;
+    }
+
+    /// Reads OIDC providers whose time has come. As often as this is called is soon enough.
+    fn read_providers(&mut self, now: Instant) {
+        if !self.providers.is_empty() {
+            return;
+        }
+        let core = self.core;
+        for account in core.due_providers(now) {
+            let read = async move { core.read_provider(&account, now, Lane::Background).await };
+            self.providers.push(read.boxed());
+        }
     }
 
     async fn take_step(&mut self, step: Step) {
@@ -319,15 +381,8 @@ impl<'a> Keeper<'a> {
     }
 
     async fn take_page(&mut self, roles: Vec<(RoleArn, RoleDocument)>, begun: Instant) {
-        let Some(walk) = &mut self.listing else { return };
-        for (index, (role, document)) in roles.into_iter().enumerate() {
-            if self.core.fill(walk.order, begun, &role, &document).await == Filled::NeedsMore {
-                walk.left_out.insert(role);
-            }
-            // Thousands of policies are parsed here; admissions on this thread go first.
-            if index % 64 == 63 {
-                yield_now().await;
-            }
+        if let Some(walk) = &mut self.listing {
+            self.core.take_page(walk, roles, begun).await;
         }
     }
 }
@@ -342,6 +397,18 @@ enum Filled {
 }
 
 impl Core {
+    async fn take_page(&self, walk: &mut Walk<'_>, roles: Vec<(RoleArn, RoleDocument)>, begun: Instant) {
+        for (index, (role, document)) in roles.into_iter().enumerate() {
+            if self.fill(walk.order, begun, &role, &document).await == Filled::NeedsMore {
+                walk.left_out.insert(role);
+            }
+            // Thousands of policies are parsed here; admissions on this thread go first.
+            if index % 64 == 63 {
+                yield_now().await;
+            }
+        }
+    }
+
     /// Takes one role of a listing: a role that is kept already or named by a ServiceAccount, any other while there is room.
     async fn fill(&self, order: usize, begun: Instant, role: &RoleArn, document: &RoleDocument) -> Filled {
         for earlier in self.sources.iter().take(order) {

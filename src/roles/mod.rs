@@ -11,6 +11,7 @@ mod keeper;
 pub mod objects;
 pub mod observe;
 mod pacer;
+mod providers;
 mod reads;
 mod shelf;
 pub mod source;
@@ -20,6 +21,7 @@ pub use book::{Book, BookSettings, Entry, Trust};
 pub use files::{FileRoles, RoleFilesError, WhenMissing};
 pub use objects::RoleObjects;
 pub use observe::{ReadObserver, ReadResult, RoleState, RoleSummary};
+pub use providers::KnownProvider;
 pub use source::{Answer, Listing, ListingFailure, Pace, ProviderAnswer, RoleDocument, RoleSource, SourceHealth};
 
 /// What does not print, escaped: names of files and texts of users end up in logs, warnings and terminals.

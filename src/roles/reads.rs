@@ -19,7 +19,7 @@ use super::source::{Answer, Pace, RoleDocument, RoleSource};
 use crate::iam::{Policy, RoleArn};
 
 /// The longest that one source may take for one role, whoever still waits for it.
-const LONGEST_READ: Duration = Duration::from_secs(10);
+pub(super) const LONGEST_READ: Duration = Duration::from_secs(10);
 
 /// How many unfinished reads the keeper takes over at most; more are driven by those who wait for them alone.
 pub(super) const ADOPTED_READS: usize = 1024;

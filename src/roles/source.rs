@@ -130,6 +130,11 @@ pub trait RoleSource: Send + Sync + std::fmt::Debug + 'static {
         false
     }
 
+    /// Whether it reads OIDC providers at all.
+    fn reads_providers(&self) -> bool {
+        false
+    }
+
     /// Reads the OIDC provider that an issuer has in a role's account. Cancel-safe.
     fn provider<'a>(&'a self, role: &'a RoleArn, issuer: &'a Issuer) -> BoxFuture<'a, ProviderAnswer> {
         let _ = (role, issuer);

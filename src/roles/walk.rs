@@ -98,7 +98,7 @@ pub(super) struct Walk<'a> {
     pub(super) roles: usize,
     /// Roles that were listed without what their policies hang on.
     pub(super) left_out: HashSet<RoleArn>,
-    next_progress: Instant,
+    pub(super) next_progress: Instant,
     stumbles: bool,
 }
 

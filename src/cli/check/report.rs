@@ -139,6 +139,11 @@ impl Report {
         }
     }
 
+    /// With another command than the one that prints the right policy.
+    pub(crate) fn with_fix(self, fix: String) -> Self {
+        Self { fix: Some(fix), ..self }
+    }
+
     /// The role annotation is there and names no role.
     pub(crate) fn malformed_annotation(
         value: &str,

@@ -8,7 +8,7 @@ use crate::gate::{Action, Effect, Finding};
 use crate::iam::{self, Audience, RoleArn, SessionName, Subject, Verdict, WebIdentity};
 use crate::pod::identity::{self, Requested, WebIdentityRequest};
 use crate::pod::inject::{self, PodSessionName, RolesUsed, SetSessionName};
-use crate::roles::Trust;
+use crate::roles::{KnownProvider, Trust};
 
 impl Admission {
     /// Judges with what memory holds, or (`Freshness::Asked`) with what the sources say now.
@@ -99,18 +99,36 @@ impl Admission {
         freshness: Freshness,
     ) -> Trial {
         let book = &self.knowledge.book;
-        let entry = match freshness {
-            Freshness::Asked => book.fresh(&role, case.deadline).await,
+        let limit = book.limit(case.deadline);
+        let mut entry = match freshness {
+            Freshness::Asked => book.fresh(&role, limit).await,
             Freshness::Kept => match book.stored(&role) {
                 Some(entry) => entry,
-                None => book.entry(&role, case.deadline).await,
+                None => book.entry(&role, limit).await,
             },
         };
+        let mut provider = KnownProvider::Unknown;
+        if matches!(entry.trust, Trust::Policy { .. }) {
+            provider = book.provider(&role, limit).await;
+            let stands_in_the_way = |provider: &KnownProvider| {
+                let provider = provider.as_provider();
+                provider.is_some_and(|provider| iam::judge_provider(provider, &role, identity).is_some())
+            };
+            if freshness == Freshness::Asked && stands_in_the_way(&provider) {
+                match book.provider_afresh(&role, limit).await {
+                    Ok(afresh) => provider = afresh,
+                    Err(reason) => {
+                        provider = KnownProvider::Unknown;
+                        entry.trust = Trust::Unknown(reason);
+                    }
+                }
+            }
+        }
         let session_name = case
             .pod
             .own_session_name()
             .map_or(SessionName::Unknown, SessionName::Suggested);
-        trial(role, entry, identity, session_name)
+        trial(role, entry, &provider, identity, session_name)
     }
 
     /// Whether the pod's name becomes the session's: only when the policy surely does not refuse it.

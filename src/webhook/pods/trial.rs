@@ -7,7 +7,7 @@ use tokio::time::Instant;
 use crate::gate::Judged;
 use crate::iam::{self, Cause, Context, RoleArn, SessionName, Verdict, WebIdentity};
 use crate::pod::identity::MalformedRole;
-use crate::roles::{Entry, Trust};
+use crate::roles::{Entry, KnownProvider, Trust};
 
 /// One role, judged.
 pub(super) struct Trial {
@@ -16,7 +16,13 @@ pub(super) struct Trial {
     pub(super) read_at: Option<Instant>,
 }
 
-pub(super) fn trial(role: RoleArn, entry: Entry, identity: &WebIdentity, session_name: SessionName<'_>) -> Trial {
+pub(super) fn trial(
+    role: RoleArn,
+    entry: Entry,
+    provider: &KnownProvider,
+    identity: &WebIdentity,
+    session_name: SessionName<'_>,
+) -> Trial {
     let mut judged = Judged {
         role,
         verdict: Verdict::Unknown,
@@ -27,7 +33,10 @@ pub(super) fn trial(role: RoleArn, entry: Entry, identity: &WebIdentity, session
     };
     match &entry.trust {
         Trust::Policy { policy, tags } => {
-            let judgement = iam::judge(policy, &judged.role, identity, &context(tags.as_deref(), session_name));
+            let of_policy = || iam::judge(policy, &judged.role, identity, &context(tags.as_deref(), session_name));
+            let of_provider = provider.as_provider();
+            let of_provider = of_provider.and_then(|provider| iam::judge_provider(provider, &judged.role, identity));
+            let judgement = of_provider.unwrap_or_else(of_policy);
             judged.verdict = judgement.verdict;
             if let Some(explanation) = judgement.explanation {
                 judged.cause = explanation.cause;

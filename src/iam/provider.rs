@@ -1,0 +1,158 @@
+//! What STS needs beside the trust policy: an OIDC provider for the issuer in the role's account, which lists the audience.
+//!
+//! STS looks at the provider before the policy, so its faults come first.
+
+use super::arn::RoleArn;
+use super::evaluate::Judgement;
+use super::explain::Explanation;
+use super::verdict::{Cause, Verdict};
+use super::web_identity::WebIdentity;
+use super::words;
+
+/// What is known of the OIDC provider that an issuer has in a role's account.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Provider<'a> {
+    /// It exists, with these client IDs.
+    Registered(&'a [Box<str>]),
+    /// It does not exist.
+    Missing,
+}
+
+/// How many client IDs are shown.
+const SHOWN: usize = 5;
+
+/// What is wrong with the provider; none when it stands in nobody's way.
+#[must_use]
+pub fn judge_provider(provider: Provider<'_>, role: &RoleArn, identity: &WebIdentity) -> Option<Judgement> {
+    let (cause, reason, hint) = match provider {
+        Provider::Missing => (
+            Cause::ProviderNotFound,
+            format!(
+                "account {} has no OIDC provider for {}",
+                role.account(),
+                identity.issuer.as_str()
+            ),
+            "create it once an account and cluster".to_owned(),
+        ),
+        Provider::Registered(client_ids) => {
+            let audience = identity.audience.as_str();
+            if client_ids.iter().any(|id| **id == *audience) {
+                return None;
+            }
+            let listed = match client_ids.len() {
+                0 => "none".to_owned(),
+                _ => words::list(client_ids.iter().map(|id| &**id), SHOWN),
+            };
+            (
+                Cause::AudienceNotRegistered,
+                format!(
+                    "the OIDC provider {} of account {} does not list the audience {} among its client IDs ({listed})",
+                    identity.issuer.as_str(),
+                    role.account(),
+                    words::quote(audience),
+                ),
+                "add the client ID to the provider, or correct the audience".to_owned(),
+            )
+        }
+    };
+    Some(Judgement {
+        verdict: Verdict::NotTrusted,
+        explanation: Some(Box::new(Explanation {
+            cause: Some(cause),
+            reason,
+            hint: Some(hint),
+            undecided_keys: Vec::new(),
+        })),
+    })
+}
+
+/// The AWS CLI's command that mends a provider, its values as a shell reads them (`quote`); none for a cause that lies
+/// elsewhere.
+#[must_use]
+pub fn provider_command(
+    cause: Cause,
+    role: &RoleArn,
+    identity: &WebIdentity,
+    quote: impl Fn(&str) -> String,
+) -> Option<String> {
+    let audience = quote(identity.audience.as_str());
+    match cause {
+        Cause::ProviderNotFound => Some(format!(
+            "aws iam create-open-id-connect-provider --url {} --client-id-list {audience}",
+            quote(&format!("https://{}", identity.issuer.as_str()))
+        )),
+        Cause::AudienceNotRegistered => Some(format!(
+            "aws iam add-client-id-to-open-id-connect-provider --open-id-connect-provider-arn {} --client-id {audience}",
+            quote(&role.provider_arn(&identity.issuer))
+        )),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::iam::{Audience, Issuer, Subject};
+
+    const ISSUER: &str = "oidc.eks.us-west-2.amazonaws.com/id/EXAMPLED539D4633E53DE1B71EXAMPLE";
+
+    fn role() -> RoleArn {
+        RoleArn::parse("arn:aws-cn:iam::111122223333:role/loader").unwrap()
+    }
+
+    fn identity(audience: &str) -> WebIdentity {
+        WebIdentity {
+            issuer: Issuer::parse(ISSUER).unwrap(),
+            subject: Subject::service_account("jobs", "loader"),
+            audience: Audience::new(audience),
+        }
+    }
+
+    fn ids(ids: &[&str]) -> Vec<Box<str>> {
+        ids.iter().map(|id| Box::from(*id)).collect()
+    }
+
+    fn cause(provider: Provider<'_>, audience: &str) -> Option<Cause> {
+        judge_provider(provider, &role(), &identity(audience))?
+            .explanation?
+            .cause
+    }
+
+    #[test]
+    fn the_audience_must_be_registered_as_written() {
+        let sts = ids(&["other", "sts.amazonaws.com"]);
+        assert_eq!(cause(Provider::Registered(&sts), "sts.amazonaws.com"), None);
+        for audience in ["STS.amazonaws.com", "sts.amazonaws.com.cn", "oth", ""] {
+            assert_eq!(
+                cause(Provider::Registered(&sts), audience),
+                Some(Cause::AudienceNotRegistered),
+                "{audience}"
+            );
+        }
+        assert_eq!(
+            cause(Provider::Registered(&[]), "sts.amazonaws.com"),
+            Some(Cause::AudienceNotRegistered)
+        );
+        assert_eq!(
+            cause(Provider::Missing, "sts.amazonaws.com"),
+            Some(Cause::ProviderNotFound)
+        );
+    }
+
+    #[test]
+    fn the_command_names_provider_and_audience() {
+        let command = |cause| provider_command(cause, &role(), &identity("x"), str::to_owned);
+        assert_eq!(
+            command(Cause::ProviderNotFound).unwrap(),
+            format!("aws iam create-open-id-connect-provider --url https://{ISSUER} --client-id-list x")
+        );
+        assert_eq!(
+            command(Cause::AudienceNotRegistered).unwrap(),
+            format!(
+                "aws iam add-client-id-to-open-id-connect-provider --open-id-connect-provider-arn \
+                 arn:aws-cn:iam::111122223333:oidc-provider/{ISSUER} --client-id x"
+            )
+        );
+        assert_eq!(command(Cause::WrongSubject), None);
+    }
+}

@@ -38,10 +38,10 @@ pub struct AuditRecord<'a> {
     /// When the review was answered, UTC.
     #[serde(serialize_with = "word")]
     pub time: Timestamp,
-    /// The uid of the admission request.
-    pub uid: &'a str,
+    /// The uid of the admission request; none for a request that is no review.
+    pub uid: Option<&'a str>,
     /// The pod's namespace.
-    pub namespace: &'a str,
+    pub namespace: Option<&'a str>,
     /// The pod's name; its `generateName` where it has no name yet.
     pub pod: Option<&'a str>,
     /// The name of its ServiceAccount.
@@ -360,8 +360,8 @@ mod tests {
     fn record(pod: &str) -> AuditRecord<'_> {
         AuditRecord {
             time: Timestamp::UNIX_EPOCH,
-            uid: "u",
-            namespace: "jobs",
+            uid: Some("u"),
+            namespace: Some("jobs"),
             pod: Some(pod),
             service_account: None,
             role: None,

@@ -73,6 +73,24 @@ impl Handler for Webhook {
             elapsed,
             policy_age: None,
         });
+        if let Some(audit) = &self.audit {
+            audit.record(&AuditRecord {
+                time: Timestamp::now(),
+                uid: None,
+                namespace: None,
+                pod: None,
+                service_account: None,
+                role: None,
+                audience: None,
+                verdict: None,
+                cause: None,
+                mode,
+                action: Action::Error,
+                policy_age_seconds: None,
+                latency_seconds: elapsed,
+                dry_run: false,
+            });
+        }
     }
 }
 
@@ -102,8 +120,8 @@ impl Recorder for Recording<'_> {
         if let Some(audit) = &self.webhook.audit {
             audit.record(&AuditRecord {
                 time: Timestamp::now(),
-                uid: record.uid,
-                namespace: record.namespace,
+                uid: Some(record.uid),
+                namespace: Some(record.namespace).filter(|name| !name.is_empty()),
                 pod: Some(record.pod).filter(|name| !name.is_empty()),
                 service_account: Some(record.service_account).filter(|name| !name.is_empty()),
                 role: record.role.map(RoleArn::as_str),

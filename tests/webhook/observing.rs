@@ -65,6 +65,17 @@ async fn audit_lines_are_as_documented() {
     for (route, namespace, account) in reviews {
         program.review(route, &creation(&job_pod(namespace, account))).await;
     }
+    let turned_away = [
+        ("POST", "/mutate/enforce", "application/json", "{}"),
+        ("POST", "/mutate/warn", "text/plain", "{}"),
+        ("GET", "/mutate", "application/json", ""),
+        ("POST", "/elsewhere", "application/json", ""),
+    ];
+    for (method, route, content_type, body) in turned_away {
+        let headers = [("content-type", content_type)];
+        let (status, ..) = program.send(method, route, &headers, body.into()).await;
+        assert!((400..500).contains(&status), "{method} {route}: {status}");
+    }
     program.signal("TERM");
     program.wait();
 
@@ -81,7 +92,21 @@ async fn audit_lines_are_as_documented() {
     assert_eq!(names, required);
 
     let text = std::fs::read_to_string(&audit).unwrap();
-    assert_eq!(text.lines().count(), reviews.len(), "{text}");
+    assert_eq!(text.lines().count(), reviews.len() + turned_away.len(), "{text}");
+    let errors: Vec<Value> = text
+        .lines()
+        .skip(reviews.len())
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    let modes: Vec<Option<&str>> = errors.iter().map(|line| line["mode"].as_str()).collect();
+    assert_eq!(modes, [Some("enforce"), Some("warn"), Some("enforce"), None]);
+    for line in &errors {
+        assert_eq!(
+            (line["action"].as_str(), line["uid"].as_str()),
+            (Some("error"), None),
+            "{line}"
+        );
+    }
     for line in text.lines() {
         let line: Map<String, Value> = serde_json::from_str(line).unwrap();
         let found: BTreeSet<&str> = line.keys().map(String::as_str).collect();

@@ -90,7 +90,11 @@ impl FileRoles {
             shared: Arc::new(Shared {
                 directory,
                 index: ArcSwap::from_pointee(index),
-                files: Mutex::new(Files { files, broken: None }),
+                files: Mutex::new(Files {
+                    files,
+                    unreadable: None,
+                    contradiction: None,
+                }),
                 opened,
                 looked: AtomicU64::new(0),
                 failures: AtomicU64::new(0),
@@ -102,7 +106,7 @@ impl FileRoles {
         })
     }
 
-    /// How many files (or the directory as a whole, as one) are in a state now that could not be taken over: for a metric.
+    /// How many files (and the directory as a whole, where it cannot be read or contradicts itself) are in a state now that could not be taken over: for a metric.
     #[must_use]
     pub fn broken_files(&self) -> usize {
         self.shared.broken.load(Ordering::Relaxed)
@@ -234,8 +238,10 @@ struct Shared {
 #[derive(Debug)]
 struct Files {
     files: BTreeMap<PathBuf, RoleFile>,
-    /// What is wrong with the directory as a whole.
-    broken: Option<RoleFilesError>,
+    /// Why the directory, or one below it, could not be looked into.
+    unreadable: Option<RoleFilesError>,
+    /// Two files that define a role differently.
+    contradiction: Option<RoleFilesError>,
 }
 
 #[derive(Debug)]
@@ -266,31 +272,43 @@ impl Shared {
         match tree::json_files(&self.directory) {
             Err(unreadable) => {
                 let error = RoleFilesError::unreadable(unreadable);
-                self.tell(&mut state.broken, Err(error));
+                self.tell(&mut state.unreadable, Err(error));
             }
             Ok(paths) => {
-                let changed = self.look_at(&paths, &mut state.files);
-                // A contradiction is looked at anew only when a file changes, but an unreadable directory is over now.
-                let was_unreadable = state.broken.as_ref().is_some_and(|error| error.file == self.directory);
-                if changed || was_unreadable {
+                self.tell(&mut state.unreadable, Ok(&self.directory));
+                // A contradiction is looked at anew only when a file changes.
+                if self.look_at(&paths, &mut state.files) {
                     self.take_over(&mut state);
                 }
             }
         }
-        let broken = state.files.values().filter(|file| file.broken.is_some()).count();
-        self.broken
-            .store(broken + usize::from(state.broken.is_some()), Ordering::Relaxed);
+        let files = state.files.values().filter(|file| file.broken.is_some()).count();
+        let as_a_whole = [&state.unreadable, &state.contradiction]
+            .iter()
+            .filter(|broken| broken.is_some())
+            .count();
+        self.broken.store(files + as_a_whole, Ordering::Relaxed);
     }
 
     /// Reads every file that is there; whether any said something new or is gone.
     fn look_at(&self, paths: &[PathBuf], files: &mut BTreeMap<PathBuf, RoleFile>) -> bool {
         let known = files.len();
-        files.retain(|path, _| paths.binary_search(path).is_ok());
+        files.retain(|path, file| {
+            let stays = paths.binary_search(path).is_ok();
+            if !stays {
+                // Nothing is wrong with a file that is gone.
+                self.tell(&mut file.broken, Ok(path));
+            }
+            stays
+        });
         let mut changed = files.len() != known;
         for path in paths {
             let read = std::fs::read(path);
             if is_gone(path, &read) {
-                changed |= files.remove(path).is_some();
+                if let Some(mut file) = files.remove(path) {
+                    self.tell(&mut file.broken, Ok(path));
+                    changed = true;
+                }
                 continue;
             }
             let file = files.entry(path.clone()).or_insert_with(|| RoleFile {
@@ -330,9 +348,9 @@ impl Shared {
             Ok(index) => {
                 self.index.store(Arc::new(index));
                 self.changes.send_modify(|version| *version += 1);
-                self.tell(&mut state.broken, Ok(&self.directory));
+                self.tell(&mut state.contradiction, Ok(&self.directory));
             }
-            Err(error) => self.tell(&mut state.broken, Err(error)),
+            Err(error) => self.tell(&mut state.contradiction, Err(error)),
         }
     }
 

@@ -50,6 +50,32 @@ async fn a_new_service_account_is_seen_without_a_restart() {
 }
 
 #[tokio::test]
+async fn a_broken_role_file_that_is_removed_is_said_to_be_no_trouble_any_more() {
+    let folder = folder();
+    let program = Program::serve(&folder, &[]);
+    let broken = folder.path().join("roles/broken.json");
+    for _ in 0..3 {
+        std::fs::write(&broken, "{").unwrap();
+        // A refusal reads the files anew by itself; the poll may come first.
+        eventually("the trouble", || async {
+            assert!(!allowed(&program).await);
+            (!program.log_lines("not taken over").is_empty()).then_some(())
+        })
+        .await;
+        std::fs::remove_file(&broken).unwrap();
+        eventually("the end of the trouble", || async {
+            assert!(!allowed(&program).await);
+            let (begun, ended) = (
+                program.log_lines("not taken over").len(),
+                program.log_lines("good again").len(),
+            );
+            (begun == ended).then_some(())
+        })
+        .await;
+    }
+}
+
+#[tokio::test]
 async fn broken_edits_keep_the_last_good_content_and_say_so() {
     let folder = folder();
     folder.role("worker", &Folder::trusting("jobs", "worker"));

@@ -153,12 +153,18 @@ impl fmt::Display for ReviewError {
             Self::Empty => write!(f, "the body is empty: expected an {KIND} of {API_VERSION}"),
             Self::NotUtf8 => f.write_str("the body is not UTF-8, as JSON must be"),
             Self::Malformed(error) => write!(f, "the body is no {KIND} of {API_VERSION}: {}", shown(error)),
-            Self::WrongReview { api_version, kind } => write!(
-                f,
-                "the body is \"{}\" of \"{}\": only {KIND} of {API_VERSION} is served; set admissionReviewVersions: [v1]",
-                shown(kind),
-                shown(api_version)
-            ),
+            Self::WrongReview { api_version, kind } => {
+                match (shown(kind).as_ref(), shown(api_version).as_ref()) {
+                    ("", "") => f.write_str("the body names neither kind nor apiVersion")?,
+                    ("", version) => write!(f, "the body is of \"{version}\" and names no kind")?,
+                    (kind, "") => write!(f, "the body is \"{kind}\" and names no apiVersion")?,
+                    (kind, version) => write!(f, "the body is \"{kind}\" of \"{version}\"")?,
+                }
+                write!(
+                    f,
+                    ": only {KIND} of {API_VERSION} is served; set admissionReviewVersions: [v1]"
+                )
+            }
             Self::Missing(part) => write!(f, "the {KIND} has no {part}"),
             Self::WrongObject { got, expected } => {
                 write!(f, "the object is \"{}\": this path judges {expected}", shown(got))
@@ -477,7 +483,13 @@ mod tests {
                 b"{\"apiVersion\":\"admission.k8s.io/v1beta1\",\"kind\":\"AdmissionReview\"}",
                 "admissionReviewVersions: [v1]",
             ),
-            (b"{\"apiVersion\":\"v1\",\"kind\":\"Pod\"}", "\"Pod\" of \"v1\""),
+            (b"{\"apiVersion\":\"v1\",\"kind\":\"Pod\"}", "the body is \"Pod\" of \"v1\": only"),
+            (b"{}", "the body names neither kind nor apiVersion: only AdmissionReview of admission.k8s.io/v1 is served"),
+            (b"{\"kind\":\"Pod\"}", "the body is \"Pod\" and names no apiVersion: only"),
+            (
+                b"{\"apiVersion\":\"admission.k8s.io/v1\"}",
+                "the body is of \"admission.k8s.io/v1\" and names no kind: only",
+            ),
             (
                 b"{\"apiVersion\":\"admission.k8s.io/v1\",\"kind\":\"AdmissionReview\"}",
                 "has no request",

@@ -38,7 +38,8 @@ Examples:
     rolegate audit --namespace jobs --namespace reports --output json
 
   Without a cluster: ServiceAccounts from ./manifests/*.yaml, policies from ./manifests/roles/
-    rolegate audit --standalone ./manifests --issuer https://oidc.eks.us-west-2.amazonaws.com/id/EXAMPLE";
+    rolegate audit --standalone ./manifests \\
+      --issuer https://oidc.eks.us-west-2.amazonaws.com/id/EXAMPLE";
 
 /// The flags of `rolegate audit`.
 #[derive(Args, Clone, Debug)]

@@ -26,7 +26,8 @@ Exit codes:
 Examples:
   For a webhook on this machine
     rolegate certs
-    rolegate serve --standalone DIR --issuer URL --tls-cert certs/tls.crt --tls-key certs/tls.key
+    rolegate serve --standalone DIR --issuer URL \\
+      --tls-cert certs/tls.crt --tls-key certs/tls.key
 
   For one that a cluster reaches under a name
     rolegate certs --dns-name rolegate.rolegate.svc --dir /tmp/certs --days 7";

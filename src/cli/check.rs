@@ -39,9 +39,12 @@ percent-encoded. A line that cannot be read is malformed too, and the next one i
 
 Examples:
   May the ServiceAccount `default` of namespace `jobs` assume this role?
-    aws iam get-role --role-name job --query Role.AssumeRolePolicyDocument > policy.json
-    rolegate check --policy policy.json --role-arn arn:aws:iam::111122223333:role/job \
-      --issuer oidc.eks.us-west-2.amazonaws.com/id/EXAMPLE --namespace jobs --service-account default
+    aws iam get-role --role-name job \
+      --query Role.AssumeRolePolicyDocument > policy.json
+    rolegate check --policy policy.json \
+      --role-arn arn:aws:iam::111122223333:role/job \
+      --issuer oidc.eks.us-west-2.amazonaws.com/id/EXAMPLE \
+      --namespace jobs --service-account default
 
   The same, the role looked up in a directory that `aws iam list-roles` or `terraform show -json` wrote to
     rolegate check --role-source files=./roles --role-arn …

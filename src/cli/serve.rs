@@ -52,18 +52,21 @@ Exit codes:
 
 Examples:
   A webhook without a cluster: ServiceAccounts from ./example/*.yaml, trust policies from ./example/roles/
-    rolegate serve --standalone ./example --issuer https://oidc.eks.us-west-2.amazonaws.com/id/EXAMPLE
+    rolegate serve --standalone ./example \\
+      --issuer https://oidc.eks.us-west-2.amazonaws.com/id/EXAMPLE
 
   In a cluster, with certificates that look after themselves
-    rolegate serve --role-source files=/etc/rolegate/roles --tls-secret rolegate/rolegate-tls \\
-      --tls-names rolegate.rolegate.svc --mutating-webhook-configuration rolegate
+    rolegate serve --role-source files=/etc/rolegate/roles \\
+      --tls-secret rolegate/rolegate-tls --tls-names rolegate.rolegate.svc \\
+      --mutating-webhook-configuration rolegate
 
   In a cluster, with policies from AWS IAM, two accounts of them
-    rolegate serve --tls-cert tls.crt --tls-key tls.key \
+    rolegate serve --tls-cert tls.crt --tls-key tls.key \\
       --assume-role 444455556666=arn:aws:iam::444455556666:role/rolegate-reader
 
   In a cluster, with policies from files and one's own certificate
-    rolegate serve --role-source files=/etc/rolegate/roles --tls-cert tls.crt --tls-key tls.key";
+    rolegate serve --role-source files=/etc/rolegate/roles \\
+      --tls-cert tls.crt --tls-key tls.key";
 
 /// The flags of `rolegate serve`: what was typed, each value already in its type.
 #[derive(Args, Clone, Debug)]

@@ -7,7 +7,7 @@ use clap::Args;
 use super::output::{self, BAD, DOUBT, GOOD, STRONG, Styled};
 use super::{Exit, input, values};
 use crate::iam::write::{Change, DEFAULT_QUOTA, Grant, LARGEST_QUOTA, Merged, size};
-use crate::iam::{AccountId, Audience, Issuer, Partition};
+use crate::iam::{AccountId, Audience, Issuer, Partition, Verdict};
 
 /// What `--help` says below the flags.
 const AFTER_HELP: &str = "\
@@ -20,14 +20,18 @@ Exit codes:
 
 Examples:
   The policy of a new role
-    rolegate trust-policy --account 111122223333 --issuer oidc.eks.us-west-2.amazonaws.com/id/EXAMPLE \\
+    rolegate trust-policy --account 111122223333 \\
+      --issuer oidc.eks.us-west-2.amazonaws.com/id/EXAMPLE \\
       --namespace jobs --service-account default > policy.json
-    aws iam create-role --role-name job --assume-role-policy-document file://policy.json
+    aws iam create-role --role-name job \\
+      --assume-role-policy-document file://policy.json
 
   One more ServiceAccount for a role that exists
     aws iam get-role --role-name job --query Role.AssumeRolePolicyDocument |
-      rolegate trust-policy --merge - --account … --issuer … --namespace … --service-account … > policy.json
-    aws iam update-assume-role-policy --role-name job --policy-document file://policy.json";
+      rolegate trust-policy --merge - --account … --issuer … \\
+        --namespace … --service-account … > policy.json
+    aws iam update-assume-role-policy --role-name job \\
+      --policy-document file://policy.json";
 
 /// The flags of `rolegate trust-policy`.
 #[derive(Args, Clone, Debug)]
@@ -97,10 +101,11 @@ pub(crate) fn run(args: TrustPolicyArgs) -> Exit {
                 None => Exit::Yes,
                 Some(judgement) => {
                     let reason = judgement.explanation.map(|why| why.reason).unwrap_or_default();
-                    output::note(&format!(
-                        "{} the policy still does not trust it: {reason}",
-                        Styled(DOUBT, "warning:")
-                    ));
+                    let words = match judgement.verdict {
+                        Verdict::NotTrusted => "the policy still does not trust it",
+                        _ => "the policy may still not trust it",
+                    };
+                    output::note(&format!("{} {words}: {reason}", Styled(DOUBT, "warning:")));
                     Exit::No
                 }
             };

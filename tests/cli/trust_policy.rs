@@ -85,6 +85,15 @@ fn a_statement_of_this_form_gets_the_subject() {
 }
 
 #[test]
+fn a_deny_that_may_stay_in_the_way_is_told_as_such() {
+    let deny =
+        r#"{"Effect":"Deny","Principal":"*","Action":"*","Condition":{"IpAddress":{"aws:SourceIp":"192.0.2.0/24"}}}"#;
+    let ran = merge(&format!(r#"{{"Version":"2012-10-17","Statement":[{deny}]}}"#));
+    assert_eq!(ran.code, 1);
+    assert!(ran.err.contains("the policy may still not trust it: "), "{}", ran.err);
+}
+
+#[test]
 fn a_deny_that_stays_in_the_way_is_told() {
     let deny = r#"{"Effect":"Deny","Principal":{"Federated":"PROVIDER"},"Action":"*"}"#
         .replace("PROVIDER", &format!("arn:aws:iam::111122223333:oidc-provider/{ISSUER}"));

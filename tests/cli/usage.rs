@@ -2,7 +2,15 @@
 
 use super::{rolegate, rolegate_with_variables};
 
-const COMMANDS: [&str; 6] = ["serve", "check", "trust-policy", "certs", "demo", "completions"];
+const COMMANDS: [&str; 7] = [
+    "serve",
+    "check",
+    "audit",
+    "trust-policy",
+    "certs",
+    "demo",
+    "completions",
+];
 
 #[test]
 fn the_version_is_told() {
@@ -33,10 +41,35 @@ fn every_command_explains_itself_with_examples_and_exit_codes() {
     }
 }
 
+/// Help is wrapped at the terminal's width. A command of an example must not be, or who copies it runs half of it.
+#[test]
+fn examples_can_be_copied_from_a_terminal_of_80_columns() {
+    for command in COMMANDS {
+        let examples = |columns: &str| {
+            let help = rolegate_with_variables(&[command, "--help"], &[("COLUMNS", columns)]).out;
+            let (_, examples) = help.split_once("Examples:\n").unwrap_or_default();
+            let commands = examples.lines().filter(|line| line.starts_with("    "));
+            commands.map(str::to_owned).collect::<Vec<_>>()
+        };
+        let narrow = examples("80");
+        assert_eq!(narrow, examples("1000"), "{command}: a line is too long");
+        for pair in narrow.windows(2) {
+            let continues = pair[1].starts_with("      ");
+            let expects_more = pair[0].ends_with('\\') || pair[0].ends_with('|');
+            assert_eq!(continues, expects_more, "{command}: {pair:#?}");
+        }
+        for line in narrow {
+            let inside = line.trim_end_matches('\\').trim();
+            assert!(!inside.contains("  "), "{command}: two lines have become one: {line}");
+        }
+    }
+}
+
 #[test]
 fn every_flag_names_its_variable() {
     for command in COMMANDS {
         let help = rolegate(&[command, "--help"]).out;
+        let help = help.split("\nExamples:").next().unwrap();
         let flags = help
             .lines()
             .filter_map(|line| line.trim_start().split("--").nth(1).filter(|_| is_flag(line)));

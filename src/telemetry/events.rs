@@ -250,7 +250,8 @@ impl EventWriter {
 
     fn add_up(&mut self, noted: Noted) {
         match self.ledger.heed(noted, Instant::now()) {
-            Heard::Kept => self.losing = false,
+            Heard::Counted => {}
+            Heard::Begun => self.losing = false,
             Heard::Full => {
                 self.counters.count(EventResult::Dropped, 1);
                 if !std::mem::replace(&mut self.losing, true) {

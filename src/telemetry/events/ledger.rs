@@ -26,7 +26,11 @@ pub(super) struct Key {
 /// Whether a refusal will be told of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Heard {
-    Kept,
+    /// With the others of its series.
+    Counted,
+    /// As the first of a series.
+    Begun,
+    /// It will not.
     Full,
 }
 
@@ -77,7 +81,7 @@ impl Ledger {
                 *series = Series::begin(noted, now);
                 series.unwritten = series.unwritten.saturating_add(untold);
             }
-            return Heard::Kept;
+            return Heard::Counted;
         }
         if self.series.len() >= SERIES {
             self.series.retain(|_, series| !series.is_over(window, now));
@@ -86,7 +90,7 @@ impl Ledger {
             }
         }
         self.series.insert(noted.key.clone(), Series::begin(noted, now));
-        Heard::Kept
+        Heard::Begun
     }
 
     /// When the next request is to be made, given until when each kind of request rests.
@@ -240,15 +244,15 @@ mod tests {
         let mut ledger = Ledger::new(Duration::from_secs(600), Duration::from_secs(5));
         let now = Instant::now();
         for number in 0..SERIES {
-            assert_eq!(ledger.heed(noted(number), now), Heard::Kept);
+            assert_eq!(ledger.heed(noted(number), now), Heard::Begun);
         }
         assert_eq!(ledger.heed(noted(SERIES), now), Heard::Full);
         assert_eq!(
             ledger.heed(noted(0), now),
-            Heard::Kept,
+            Heard::Counted,
             "a series that is known goes on"
         );
-        assert_eq!(ledger.heed(noted(SERIES), now + Duration::from_secs(600)), Heard::Kept);
+        assert_eq!(ledger.heed(noted(SERIES), now + Duration::from_secs(600)), Heard::Begun);
         assert_eq!(ledger.series.len(), 1);
     }
 }

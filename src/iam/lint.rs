@@ -93,7 +93,7 @@ fn takes_every_subject(entry: &Entry, value: &str) -> bool {
         return false;
     };
     let rest = value.strip_prefix(SERVICE_ACCOUNT).unwrap_or(value);
-    !rest.is_empty() && matches!(rest.trim_matches('*'), "" | ":") && rest.starts_with('*') && rest.ends_with('*')
+    matches!(rest.trim_matches('*'), "" | ":") && rest.starts_with('*') && rest.ends_with('*')
 }
 
 #[cfg(test)]
@@ -106,7 +106,13 @@ mod tests {
             r#"{{"Version": "2012-10-17", "Statement": [
                 {{"Effect": "Allow", "Principal": {{"Service": "ec2.amazonaws.com"}}, "Action": "sts:AssumeRole"}},
                 {{"Effect": "Allow", "Action": "sts:AssumeRoleWithWebIdentity",
-                 "Principal": {{"Federated": "arn:aws:iam::111122223333:oidc-provider/i.example"}}, "Condition": {condition}}}]}}"#
+                 "Principal": {{"Federated": "arn:aws:iam::111122223333:oidc-provider/i.example"}}, "Condition": {condition}}},
+                {{"Effect": "Deny", "Action": "sts:AssumeRoleWithWebIdentity",
+                 "Principal": {{"Federated": "arn:aws:iam::111122223333:oidc-provider/i.example"}}}},
+                {{"Effect": "Allow", "Action": "sts:TagSession",
+                 "Principal": {{"Federated": "arn:aws:iam::111122223333:oidc-provider/i.example"}}}},
+                {{"Effect": "Allow", "Action": "sts:AssumeRoleWithWebIdentity",
+                 "Principal": {{"Federated": "arn:aws:iam::111122223333:oidc-provider/other.example"}}}}]}}"#
         );
         let identity = WebIdentity {
             issuer: Issuer::parse("i.example").unwrap(),
@@ -146,6 +152,12 @@ mod tests {
             (
                 format!(r#"{{"StringLike": {{{right}, "i.example:sub": ["a", "system:serviceaccount:*:*"]}}}}"#),
                 vec!["wildcard-subject"],
+            ),
+            (
+                format!(
+                    r#"{{"StringLike": {{{right}, "i.example:sub": ["", ":", ":*", "*:", "system:serviceaccount:", "system:serviceaccount:*:"]}}}}"#
+                ),
+                vec![],
             ),
             (
                 format!(r#"{{"StringLike": {{{right}, "i.example:sub": "system:serviceaccount:jobs:*"}}}}"#),

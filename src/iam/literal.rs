@@ -33,9 +33,8 @@ impl Decimal {
             .take_while(|digit| *digit == b'0')
             .count();
         let mut digits: Vec<u8> = whole.bytes().chain(fraction.bytes()).skip(leading_zeros).collect();
-        while digits.last() == Some(&b'0') {
-            digits.pop();
-        }
+        let trailing_zeros = digits.iter().rev().take_while(|digit| **digit == b'0').count();
+        digits.truncate(digits.len() - trailing_zeros);
         if digits.is_empty() {
             return Some(Self {
                 negative: false,
@@ -378,6 +377,7 @@ mod tests {
             ("1970-01-02", 86_400),
             ("2000-03", 951_868_800),
             ("2000-02-29T12:34:56Z", 951_827_696),
+            ("2024-02-29", 1_709_164_800),
             ("2026-11-22T13:00:00+01:00", 1_795_348_800),
             ("2026-11-22T07:00-0500", 1_795_348_800),
             ("2026-11-22T17:30:00+05:30", 1_795_348_800),
@@ -416,6 +416,8 @@ mod tests {
             "2026-13-01",
             "2026-00-01",
             "2025-02-29",
+            "1900-02-29",
+            "2100-02-29",
             "2026-11-31",
             "2026-11-22T24:00:00Z",
             "2026-11-22T12:60Z",

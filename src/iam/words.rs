@@ -128,6 +128,8 @@ mod tests {
             ("StringEqual", Some("StringEquals")),
             ("stringlikes", Some("StringLike")),
             ("__doc_comment", None),
+            ("__Null", Some("Null")),
+            ("___Null", None),
             ("", None),
         ] {
             assert_eq!(nearest_word(word, operators), meant, "{word}");

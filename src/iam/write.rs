@@ -327,6 +327,16 @@ mod tests {
         grant("sts.amazonaws.com").merge(document).unwrap()
     }
 
+    #[test]
+    fn a_document_is_printed_in_lines_of_two_blanks_a_level() {
+        let nested = r#"{"a":[1,{"b":"c"}],"d":{},"e":[]}"#;
+        let printed = Json::parse(nested).unwrap().print();
+        assert_eq!(
+            printed,
+            "{\n  \"a\": [\n    1,\n    {\n      \"b\": \"c\"\n    }\n  ],\n  \"d\": {},\n  \"e\": []\n}"
+        );
+    }
+
     const OURS: &str = r#""system:serviceaccount:jobs:default""#;
     const OTHER: &str = r#""system:serviceaccount:prod:default""#;
     const AUDIENCE: &str = r#""sts.amazonaws.com""#;

@@ -187,7 +187,6 @@ fn values_of_their_own_become_flags() {
         (json!({"identityConfigMap": "a/b"}), "identity-config-map", vec!["a/b"]),
         (json!({"events": false}), "events", vec!["false"]),
         (json!({"events": true}), "events", vec!["true"]),
-        (json!({"inject": false}), "mutating-webhook-configuration", vec![]),
         (
             json!({"inject": false}),
             "validating-webhook-configuration",

@@ -260,7 +260,6 @@ fn workloads_and_service_accounts_of_gated_namespaces_are_looked_at() {
     }
     let without = chart.render(&json!({"workloadWarnings": false}));
     assert!(without.of_kind(VALIDATING).is_empty());
-    assert!(without.flag("validating-webhook-configuration").is_empty());
 }
 
 #[test]
@@ -280,6 +279,21 @@ fn a_release_in_kube_system_names_it_once() {
     for entry in rendered.entries() {
         let excluded: &Value = &entry.expressions().last().unwrap()["values"];
         assert_eq!(*excluded, json!(["kube-system"]));
+    }
+}
+
+#[test]
+fn moving_entries_between_the_configurations_needs_no_other_replicas() {
+    let Some(chart) = chart() else { return };
+    let before = chart.render(&json!({}));
+    for values in [
+        json!({"inject": false}),
+        json!({"workloadWarnings": false}),
+        json!({"jobNamespaces": ["a"]}),
+    ] {
+        let after = chart.render(&values);
+        assert_eq!(after.deployment(), before.deployment(), "{values}");
+        assert_eq!(after.only("ClusterRole"), before.only("ClusterRole"), "{values}");
     }
 }
 

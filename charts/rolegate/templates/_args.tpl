@@ -22,13 +22,10 @@
 {{- if eq .Values.certificates.mode "secret" }}
 - --ca-bundle=/etc/rolegate/tls/ca.crt
 {{- end }}
+{{- /* Both, even where one is not made: replicas that run must know an entry that moves from one to the other. */}}
 {{- if include "rolegate.writesCaBundle" . }}
-{{- if include "rolegate.mutates" . }}
 - --mutating-webhook-configuration={{ include "rolegate.fullname" . }}
-{{- end }}
-{{- if include "rolegate.validates" . }}
 - --validating-webhook-configuration={{ include "rolegate.fullname" . }}
-{{- end }}
 {{- end }}
 {{- range include "rolegate.roleSources" . | fromJsonArray }}
 - {{ printf "--role-source=%s" . | quote }}

@@ -1,6 +1,6 @@
 //! What the log says of troubles: each change of state once, however often it is confirmed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use tracing::{info, warn};
@@ -10,19 +10,27 @@ use super::configurations::Trouble;
 /// How long a quarrel about an object is let rest.
 pub(super) const TRUCE: Duration = Duration::from_secs(5);
 
+/// So many reasons are told of one trouble, until it is over.
+const REASONS: usize = 8;
+
 /// What was told and still holds.
 #[derive(Debug, Default)]
 pub(super) struct Told {
-    /// Of what could not be done: over once everything could.
-    troubles: BTreeMap<String, String>,
+    /// Of what could not be done, each reason: over once everything could. An API server that is away gives several in turn.
+    troubles: BTreeMap<String, BTreeSet<String>>,
     /// Of what was found wrong: over once it is found right.
     wrongs: BTreeMap<String, String>,
 }
 
 impl Told {
-    /// Something could not be done.
-    pub(super) fn trouble(&mut self, what: &str, why: &str) {
-        tell(&mut self.troubles, what, why);
+    /// Something could not be done; whether that is news.
+    pub(super) fn trouble(&mut self, what: &str, why: &str) -> bool {
+        let told = self.troubles.entry(what.to_owned()).or_default();
+        let news = told.len() < REASONS && told.insert(why.to_owned());
+        if news {
+            warn!("{why}");
+        }
+        news
     }
 
     /// Somebody else writes what is ours.
@@ -43,7 +51,12 @@ impl Told {
 
     /// Something was found wrong; whether that is news.
     pub(super) fn wrong(&mut self, what: &str, why: &str) -> bool {
-        tell(&mut self.wrongs, what, why)
+        let news = self.wrongs.get(what).is_none_or(|before| before != why);
+        if news {
+            warn!("{why}");
+            self.wrongs.insert(what.to_owned(), why.to_owned());
+        }
+        news
     }
 
     /// It was found right.
@@ -54,11 +67,29 @@ impl Told {
     }
 }
 
-fn tell(told: &mut BTreeMap<String, String>, what: &str, why: &str) -> bool {
-    let news = told.get(what).is_none_or(|before| before != why);
-    if news {
-        warn!("{why}");
-        told.insert(what.to_owned(), why.to_owned());
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reasons_that_take_turns_are_told_once_each_until_all_is_well() {
+        let mut told = Told::default();
+        let reasons = [
+            "reset by peer",
+            "tls handshake eof",
+            "reset by peer",
+            "tls handshake eof",
+        ];
+        let news = reasons.map(|why| told.trouble("Secret a/b", why));
+        assert_eq!(news, [true, true, false, false]);
+        told.well_again();
+        assert!(told.trouble("Secret a/b", "reset by peer"));
     }
-    news
+
+    #[test]
+    fn reasons_that_never_repeat_are_not_told_without_end() {
+        let mut told = Told::default();
+        let news = (0..100).filter(|number| told.trouble("Secret a/b", &format!("reason {number}")));
+        assert_eq!(news.count(), REASONS);
+    }
 }

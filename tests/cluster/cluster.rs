@@ -208,6 +208,11 @@ impl Alone<'_> {
         &self.around.control_plane
     }
 
+    /// What a release is made with, for one that the harness does not know.
+    pub(crate) fn surroundings(&self) -> &Surroundings {
+        &self.around
+    }
+
     /// Connections of the API server to all webhooks.
     pub(crate) fn egress(&self) -> &Egress {
         &self.around.egress

@@ -46,13 +46,19 @@
 mod cluster;
 mod control_plane;
 mod egress;
+mod faults_api_server;
+mod faults_hang;
+mod faults_own_certificate;
 mod faults_races;
 mod faults_replicas;
+mod faults_share;
+mod faults_uninstall;
 mod kubectl;
 mod link;
 mod mounts;
 mod objects;
 mod process;
+mod rbac;
 mod release;
 mod replica;
 mod rolegate_calls;
@@ -72,8 +78,14 @@ fn main() {
     objects::register(&mut stories);
     stories_jobs::register(&mut stories);
     stories_refusals::register(&mut stories);
+    faults_api_server::register(&mut stories);
+    faults_hang::register(&mut stories);
     faults_races::register(&mut stories);
     faults_replicas::register(&mut stories);
     stories_harness::register(&mut stories);
+    faults_share::register(&mut stories);
+    faults_own_certificate::register(&mut stories);
+    faults_uninstall::register(&mut stories);
+    rbac::register(&mut stories);
     stories.tell()
 }

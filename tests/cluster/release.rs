@@ -225,6 +225,13 @@ impl Release {
         self.launch()
     }
 
+    /// The volumes of its replicas.
+    #[track_caller]
+    pub(crate) fn mounts(&self) -> Arc<Mounts> {
+        let running = lock(&self.running);
+        Arc::clone(&running.mounts.as_ref().expect("a template").mounts)
+    }
+
     /// New connections go to a replica too.
     pub(crate) fn add_endpoint(&self, replica: &Replica) {
         self.backend.add(&replica.name, replica.ports.clone());

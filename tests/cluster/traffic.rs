@@ -76,6 +76,8 @@ struct Shared {
 impl Traffic {
     /// So many creators of pods of the ServiceAccount `default`, which are to get this role.
     pub(crate) fn start(cluster: &Cluster, namespace: &Namespace, role: &str, creators: usize) -> Self {
+        static NEXT: AtomicUsize = AtomicUsize::new(0);
+        let turn = NEXT.fetch_add(1, Ordering::Relaxed);
         let shared = Arc::new(Shared::default());
         let runtime = cluster.runtime();
         let tasks = (0..creators)
@@ -84,7 +86,7 @@ impl Traffic {
                 let (namespace, role) = (namespace.name.clone(), role.to_owned());
                 runtime.spawn(async move {
                     while !shared.ended.load(Ordering::Relaxed) {
-                        let name = format!("traffic-{}", shared.asked.fetch_add(1, Ordering::Relaxed));
+                        let name = format!("traffic-{turn}-{}", shared.asked.fetch_add(1, Ordering::Relaxed));
                         let created = create_pod(&client, &namespace, &name, "default").await;
                         shared.with(|tally| tally.count(&name, created, &role));
                         sleep(PAUSE).await;

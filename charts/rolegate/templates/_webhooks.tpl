@@ -44,7 +44,7 @@ twice.
 {{- define "rolegate.named" -}}
 {{- range .Values.jobNamespaces -}}
 {{- if has . (list "kube-system" $.Release.Namespace) -}}
-{{- fail (printf "jobNamespaces: %s cannot be gated: neither kube-system nor the release's own namespace (%s), or nothing could start that rolegate needs to start; remove it from the list" . $.Release.Namespace) -}}
+{{- fail (printf "jobNamespaces: %s cannot be gated: kube-system and the release's own namespace (%s) are never, since what rolegate needs to start could not start without it; remove it from the list" . $.Release.Namespace) -}}
 {{- end -}}
 {{- end -}}
 {{- list (dict "key" "kubernetes.io/metadata.name" "operator" "In" "values" .Values.jobNamespaces) (dict "key" "rolegate.io/gate" "operator" "DoesNotExist") | toJson -}}

@@ -63,6 +63,7 @@ mod release;
 mod replica;
 mod rolegate_calls;
 mod stories;
+mod stories_certificates;
 mod stories_harness;
 mod stories_jobs;
 mod stories_refusals;
@@ -76,6 +77,7 @@ use stories::Stories;
 fn main() {
     let mut stories = Stories::default();
     objects::register(&mut stories);
+    stories_certificates::register(&mut stories);
     stories_jobs::register(&mut stories);
     stories_refusals::register(&mut stories);
     faults_api_server::register(&mut stories);

@@ -10,7 +10,7 @@ use tracing::info;
 use super::clock::Clock;
 use super::configurations::{ConfigurationName, Configurations, Trouble};
 use super::keyring::cas;
-use super::rotation::{Bundles, Ca};
+use super::rotation::{Bundles, Ca, Delisted};
 use super::status::Status;
 use super::told::{TRUCE, Told};
 use crate::kubernetes::watch::{Pauses, WatchTiming};
@@ -47,7 +47,7 @@ impl BundleFile {
         Ok(Self {
             path,
             listed,
-            bundles: Bundles::new(configurations.len()),
+            bundles: Bundles::new(configurations.len(), Delisted::IsLeft),
             configurations,
             clock,
             timing,

@@ -28,7 +28,7 @@ pub(super) const PATIENCE: Duration = Duration::from_secs(10);
 pub(super) const FIELD_MANAGER: &str = "rolegate";
 
 /// So many writes within a minute are a quarrel with somebody else who writes the same field.
-const QUARREL: usize = 20;
+const QUARREL: usize = 30;
 
 /// Which kind of webhook configuration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -145,15 +145,17 @@ impl Configurations {
         };
         object.heed_quarrels()?;
         let patch = bundle_patch(&object.version, write);
-        Ok(patch_object(&object.named, patch).await?.map(|written| {
-            tracing::info!(
-                entries = write.entries.len(),
-                authorities = write.bundle.len(),
-                "wrote caBundle of {}",
-                object.named.what
-            );
-            object.read(&written)
-        }))
+        Ok(patch_object(&object.named, &object.version, patch)
+            .await?
+            .map(|written| {
+                tracing::info!(
+                    entries = write.entries.len(),
+                    authorities = write.bundle.len(),
+                    "wrote caBundle of {}",
+                    object.named.what
+                );
+                object.read(&written)
+            }))
     }
 }
 
@@ -182,7 +184,7 @@ impl Object {
 }
 
 /// Patches an object over the version that the patch names. None when somebody else was first.
-pub(super) async fn patch_object<K>(named: &Named<K>, patch: Value) -> Result<Option<K>, Trouble>
+pub(super) async fn patch_object<K>(named: &Named<K>, version: &str, patch: Value) -> Result<Option<K>, Trouble>
 where
     K: kube::Resource + Clone + serde::de::DeserializeOwned + std::fmt::Debug,
 {
@@ -198,6 +200,15 @@ where
     match timeout(PATIENCE, patching).await {
         Ok(Ok(written)) => Ok(Some(written)),
         Ok(Err(kube::Error::Api(status))) if matches!(status.code, 404 | 409) => Ok(None),
+        // A patch is applied before versions are compared: an entry that has just gone makes it one that does not apply.
+        Ok(Err(error @ kube::Error::Api(_))) => {
+            let now = bounded(named, "read", named.api.get_opt(&named.name)).await?;
+            let is_same = now.is_some_and(|now| now.meta().resource_version.as_deref() == Some(version));
+            if is_same {
+                return bounded(named, "write", std::future::ready(Err(error))).await;
+            }
+            Ok(None)
+        }
         other => bounded(named, "write", std::future::ready(flatten(other)))
             .await
             .map(Some),

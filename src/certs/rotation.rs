@@ -22,8 +22,8 @@
 //!
 //! **What somebody else does.** A Secret that was emptied, or whose content is of no use, is written back by whoever holds the CA; only a
 //! replica that holds none makes one, and where the bundles show that there was one it waits first for those who may hold it. What
-//! the bundles lack is written at once. What they hold beside is left for [`UNLISTED`]: it may be what a replica serves that has
-//! just another reading of the Secret, or another mode that is being rolled out.
+//! the bundles lack is written at once. What they hold beside, and the Secret never listed, is left for [`UNLISTED`]: it may be
+//! what replicas serve from files while one mode of certificates replaces another.
 
 mod bundles;
 #[cfg(test)]
@@ -35,7 +35,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-pub use bundles::{BundleWrite, Bundles, Configuration, UNLISTED};
+pub use bundles::{BundleWrite, Bundles, Configuration, Delisted, UNLISTED};
 
 use super::clock::Moment;
 use super::issue::BACKDATED;
@@ -279,7 +279,7 @@ impl Rotation {
     pub fn new(certificate_lifetime: Duration, configurations: usize) -> Self {
         Self {
             certificate_lifetime,
-            bundles: Bundles::new(configurations),
+            bundles: Bundles::new(configurations, Delisted::Goes),
             secret: Secret::Unread,
             secret_read: None,
             empty_since: None,

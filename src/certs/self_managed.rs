@@ -4,6 +4,7 @@
 //! never made on something older than what it answers to. Then the plan is carried out until there is nothing to do.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -48,7 +49,6 @@ pub struct Settings {
 }
 
 /// Looks after the certificate of one replica.
-#[derive(Debug)]
 pub struct SelfManaged {
     settings: Settings,
     secret: Named<v1::Secret>,
@@ -62,6 +62,16 @@ pub struct SelfManaged {
     rotation: Rotation,
     keyring: Option<Keyring>,
     told: Told,
+}
+
+/// Without the Secret's data.
+impl fmt::Debug for SelfManaged {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SelfManaged")
+            .field("settings", &self.settings)
+            .field("rotation", &self.rotation)
+            .finish_non_exhaustive()
+    }
 }
 
 impl SelfManaged {
@@ -295,8 +305,9 @@ impl SelfManaged {
         let read = self.read.as_ref();
         let version = read.and_then(|read| read.metadata.resource_version.as_deref());
         let data: Option<&BTreeMap<_, _>> = read.and_then(|read| read.data.as_ref());
-        let patch = keyring.patch(version.unwrap_or_default(), data);
-        match patch_object(&self.secret, patch).await? {
+        let version = version.unwrap_or_default();
+        let patch = keyring.patch(version, data);
+        match patch_object(&self.secret, version, patch).await? {
             Some(written) => {
                 info!("wrote {}: {why}", self.secret.what);
                 self.see_secret(Some(written));

@@ -189,7 +189,7 @@ mod tests {
             params.self_signed(&key).unwrap().der().to_vec()
         };
         let signs = rcgen::IsCa::Ca(rcgen::BasicConstraints::Constrained(0));
-        let utf8 = ca(rcgen::DnValue::Utf8String("rolegate".to_owned()), signs.clone());
+        let utf8 = ca(rcgen::DnValue::Utf8String("rolegate".to_owned()), signs);
         let printable = ca(
             rcgen::DnValue::PrintableString("rolegate".try_into().unwrap()),
             rcgen::IsCa::ExplicitNoCa,

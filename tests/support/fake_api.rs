@@ -173,6 +173,56 @@ impl FakeApi {
         self.shared.delete("configmaps", namespace, name);
     }
 
+    /// Creates or changes a Secret.
+    pub fn put_secret(&self, namespace: &str, name: &str, data: Option<Value>) {
+        let mut object = json!({
+            "kind": "Secret",
+            "apiVersion": "v1",
+            "metadata": {"namespace": namespace, "name": name, "uid": "uid-of-the-secret"},
+            "type": "Opaque",
+        });
+        if let Some(data) = data {
+            object["data"] = data;
+        }
+        self.shared.put("secrets", namespace, name, object);
+    }
+
+    /// Creates or changes a MutatingWebhookConfiguration with these entries, each with its bundle in base64.
+    pub fn put_webhooks(&self, name: &str, bundles: &[Option<&str>]) {
+        let entries = bundles.iter().enumerate().map(|(number, bundle)| {
+            let mut entry = json!({"name": format!("entry-{number}.rolegate.io"),
+                "clientConfig": {"service": {"name": "rolegate", "namespace": "rolegate"}}});
+            if let Some(bundle) = bundle {
+                entry["clientConfig"]["caBundle"] = json!(bundle);
+            }
+            entry
+        });
+        let object = json!({
+            "kind": "MutatingWebhookConfiguration",
+            "apiVersion": "admissionregistration.k8s.io/v1",
+            "metadata": {"name": name, "uid": "uid-of-the-webhooks"},
+            "webhooks": entries.collect::<Vec<_>>(),
+        });
+        self.shared.put("mutatingwebhookconfigurations", "", name, object);
+    }
+
+    /// An object as it is now; the namespace of what has none is empty.
+    pub fn object(&self, kind: &'static str, namespace: &str, name: &str) -> Option<Value> {
+        let id = (namespace.to_owned(), name.to_owned());
+        let state = self.shared.lock();
+        state.objects.get(kind)?.get(&id).map(|object| (**object).clone())
+    }
+
+    /// Deletes any object.
+    pub fn delete(&self, kind: &'static str, namespace: &str, name: &str) {
+        self.shared.delete(kind, namespace, name);
+    }
+
+    /// What goes wrong with patches.
+    pub fn fail_patches(&self, fault: Option<Fault>) {
+        self.shared.lock().patch_fault = fault;
+    }
+
     /// What `/.well-known/openid-configuration` says; none is a 404.
     pub fn set_discovery(&self, document: Option<&str>) {
         self.shared.lock().discovery = document.map(str::to_owned);
@@ -279,6 +329,7 @@ struct State {
     discovery: Option<String>,
     get_fault: Option<Fault>,
     list_fault: Option<Fault>,
+    patch_fault: Option<Fault>,
     watches: Watches,
     held: bool,
     cuts: u64,
@@ -308,6 +359,7 @@ impl Shared {
             discovery: None,
             get_fault: None,
             list_fault: None,
+            patch_fault: None,
             watches: Watches::Bookmarked(Duration::from_secs(60)),
             held: false,
             cuts: 0,
@@ -397,7 +449,21 @@ impl Shared {
             ["api", "v1", "namespaces", namespace, resource] => {
                 self.collection(kind(resource), Some(namespace), &query).await
             }
+            ["api", "v1", "namespaces", namespace, resource, name] if request.method() == "PATCH" => {
+                let (kind, id) = (kind(resource), ((*namespace).to_owned(), (*name).to_owned()));
+                let body = request.into_body().collect().await.unwrap().to_bytes();
+                self.patch(kind, id, &body).await
+            }
             ["api", "v1", "namespaces", namespace, resource, name] => self.get(kind(resource), namespace, name).await,
+            ["apis", "admissionregistration.k8s.io", "v1", resource] => {
+                self.collection(kind(resource), None, &query).await
+            }
+            ["apis", "admissionregistration.k8s.io", "v1", resource, name] if request.method() == "PATCH" => {
+                let (kind, id) = (kind(resource), (String::new(), (*name).to_owned()));
+                let body = request.into_body().collect().await.unwrap().to_bytes();
+                self.patch(kind, id, &body).await
+            }
+            ["apis", "admissionregistration.k8s.io", "v1", resource, name] => self.get(kind(resource), "", name).await,
             [
                 "apis",
                 "events.k8s.io",
@@ -414,6 +480,41 @@ impl Shared {
             }
             other => panic!("asked for {other:?}"),
         }
+    }
+
+    /// A JSON patch. One that sets another version than the object's is a conflict, as for the real one.
+    async fn patch(&self, kind: &'static str, id: Id, body: &[u8]) -> Result<Answer, std::io::Error> {
+        let fault = self.lock().patch_fault;
+        if let Some(answer) = suffer(fault).await? {
+            return Ok(answer);
+        }
+        let patch: json_patch::Patch = serde_json::from_slice(body).unwrap();
+        let mut state = self.lock();
+        let Some(object) = state.objects.entry(kind).or_default().get(&id).cloned() else {
+            return Ok(status(404, "NotFound", "not found"));
+        };
+        let mut patched = (*object).clone();
+        if let Err(error) = json_patch::patch(&mut patched, &patch) {
+            return Ok(status(422, "Invalid", &error.to_string()));
+        }
+        if patched["metadata"]["resourceVersion"] != object["metadata"]["resourceVersion"] {
+            return Ok(status(409, "Conflict", "the object has been modified"));
+        }
+        // Nobody else writes between the look and the change.
+        state.version += 1;
+        let version = state.version;
+        patched["metadata"]["resourceVersion"] = json!(version.to_string());
+        let object = Arc::new(patched);
+        state.objects.entry(kind).or_default().insert(id, Arc::clone(&object));
+        state.history.push(Change {
+            version,
+            kind,
+            what: "MODIFIED",
+            object: Arc::clone(&object),
+        });
+        drop(state);
+        self.stir();
+        Ok(full(200, object.to_string()))
     }
 
     async fn event(&self, namespace: &str, name: Option<&str>, body: Value) -> Result<Answer, std::io::Error> {
@@ -544,8 +645,10 @@ impl Shared {
     }
 
     fn watch(self: &Arc<Self>, filter: Filter, query: &HashMap<String, String>) -> Result<Answer, std::io::Error> {
-        let from: u64 = query.get("resourceVersion").unwrap().parse().unwrap();
         let mut state = self.lock();
+        // Without a version what exists is told first; here that is all that is remembered.
+        let from = query.get("resourceVersion").map_or("", String::as_str);
+        let from: u64 = from.parse().unwrap_or(state.oldest);
         state.asked.watches += 1;
         state.watched_from.push(from);
         if let Watches::Refused(code) = state.watches {
@@ -721,6 +824,9 @@ fn kind(resource: &str) -> &'static str {
     match resource {
         "serviceaccounts" => "serviceaccounts",
         "configmaps" => "configmaps",
+        "secrets" => "secrets",
+        "mutatingwebhookconfigurations" => "mutatingwebhookconfigurations",
+        "validatingwebhookconfigurations" => "validatingwebhookconfigurations",
         other => panic!("asked for the resource {other}"),
     }
 }

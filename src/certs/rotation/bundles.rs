@@ -1,12 +1,12 @@
 //! What stands in the `caBundle` of the webhook configurations, since when, and what is to be written there.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, SystemTime};
 
 use super::{ANNOUNCED, Ca};
 use crate::certs::clock::Moment;
 
-/// How long a CA is left in a bundle that nobody knows of: as long as it takes to roll out another mode of certificates.
+/// How long a CA is left in a bundle that is not listed: as long as it takes to roll out another mode of certificates.
 pub const UNLISTED: Duration = Duration::from_secs(3600);
 
 /// What was last read of a webhook configuration.
@@ -31,24 +31,41 @@ pub struct BundleWrite {
     pub bundle: Vec<Ca>,
 }
 
+/// What becomes of a CA that was listed and is no longer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Delisted {
+    /// It goes at once: all replicas go by the same list.
+    Goes,
+    /// It is left like one that was never listed: other replicas may hear of it later.
+    IsLeft,
+}
+
 /// What is known of all configurations.
 #[derive(Clone, Debug)]
 pub struct Bundles {
     configurations: Vec<Configuration>,
     /// Since when each listed CA was read back in every entry, without a break; steady time.
     trusted: BTreeMap<Ca, Duration>,
+    /// Whether there was any entry at the last look.
+    held_entries: bool,
     /// Since when something stands in a bundle that is not listed; steady time.
     unlisted: BTreeMap<Ca, Duration>,
+    delisted: Delisted,
+    /// What stands in a bundle and was listed once.
+    was_listed: BTreeSet<Ca>,
 }
 
 impl Bundles {
     /// Nothing was read yet.
     #[must_use]
-    pub fn new(configurations: usize) -> Self {
+    pub fn new(configurations: usize, delisted: Delisted) -> Self {
         Self {
             configurations: vec![Configuration::Unread; configurations],
             trusted: BTreeMap::new(),
+            held_entries: false,
             unlisted: BTreeMap::new(),
+            delisted,
+            was_listed: BTreeSet::new(),
         }
     }
 
@@ -61,6 +78,12 @@ impl Bundles {
 
     /// Takes note of what stands there now; to be called after each change of what is known or listed.
     pub fn settle(&mut self, listed: &[Ca], now: Moment) {
+        let holds_entries = self.entries().next().is_some();
+        if holds_entries && !self.held_entries {
+            // What nobody had to trust was not read back anywhere.
+            self.trusted.clear();
+        }
+        self.held_entries = holds_entries;
         let mut trusted = BTreeMap::new();
         for ca in listed.iter().filter(|ca| self.trust(ca)) {
             let since = self.trusted.get(ca).copied().unwrap_or(now.steady);
@@ -71,8 +94,11 @@ impl Bundles {
             let since = self.unlisted.get(ca).copied().unwrap_or(now.steady);
             unlisted.insert(ca.clone(), since);
         }
+        let mut was_listed: BTreeSet<Ca> = listed.iter().cloned().collect();
+        was_listed.extend(unlisted.keys().filter(|ca| self.was_listed.contains(ca)).cloned());
         self.trusted = trusted;
         self.unlisted = unlisted;
+        self.was_listed = was_listed;
     }
 
     /// Whether a CA stands in every entry of the configurations that exist, as last read.
@@ -139,7 +165,8 @@ impl Bundles {
         let mut wanted = listed.to_vec();
         for ca in entries.iter().flatten() {
             let since = self.unlisted.get(ca).copied().unwrap_or(now.steady);
-            let is_left = !ca.has_ended(now.wall) && now.steady.saturating_sub(since) < UNLISTED;
+            let goes = self.delisted == Delisted::Goes && self.was_listed.contains(ca);
+            let is_left = !goes && !ca.has_ended(now.wall) && now.steady.saturating_sub(since) < UNLISTED;
             if is_left && !wanted.contains(ca) {
                 wanted.push(ca.clone());
             }

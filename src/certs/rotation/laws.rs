@@ -1,5 +1,7 @@
 //! What holds in every interleaving: replicas that read and act at any moment, with whatever else happens between.
 
+use std::collections::BTreeMap;
+
 use proptest::prelude::*;
 
 use super::*;
@@ -69,6 +71,8 @@ struct Replica {
     skew: i64,
     secret_version: u64,
     configuration_versions: [u64; CONFIGURATIONS],
+    /// When each CA was first read in every entry, without a break.
+    announced: BTreeMap<Ca, u64>,
     /// What it last read.
     seen: [Option<Vec<Vec<Ca>>>; CONFIGURATIONS],
     read_at: Option<u64>,
@@ -220,6 +224,20 @@ impl World {
         let replica = &mut self.replicas[replica];
         replica.configuration_versions[index] = configuration.version;
         replica.seen[index].clone_from(&bundles);
+        let everywhere = |ca: &Ca| {
+            replica
+                .seen
+                .iter()
+                .flatten()
+                .flatten()
+                .all(|bundle| bundle.contains(ca))
+        };
+        replica.announced.retain(|ca, _| everywhere(ca));
+        for ca in replica.seen.iter().flatten().flatten().flatten() {
+            if everywhere(ca) {
+                replica.announced.entry(ca.clone()).or_insert(self.seconds);
+            }
+        }
         let read = bundles.map_or(Configuration::Absent, Configuration::Entries);
         replica.rotation.see_configuration(index, read, now);
     }
@@ -259,6 +277,17 @@ impl World {
             assert!(
                 same_ca || bundle.contains(&ca),
                 "replica {index} goes over to a CA that is not in the bundle it last read"
+            );
+        }
+        let seen = || replica.seen.iter().flatten().flatten();
+        let could_stay = replica.rotation.served().is_some_and(|served| {
+            now.wall <= served.not_after && served.ca != ca && seen().all(|bundle| bundle.contains(&served.ca))
+        });
+        if could_stay && seen().count() > 0 {
+            let since = replica.announced.get(&ca).map(|since| self.seconds - since);
+            assert!(
+                since >= Some(ANNOUNCED.as_secs()),
+                "replica {index} goes over to a CA that was announced {since:?} seconds ago"
             );
         }
         let served = Served {
@@ -372,6 +401,7 @@ impl Replica {
             skew,
             secret_version: 0,
             configuration_versions: [0; CONFIGURATIONS],
+            announced: BTreeMap::new(),
             seen: [None, None],
             read_at: None,
         }

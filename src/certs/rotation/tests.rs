@@ -225,12 +225,6 @@ fn a_new_ca_is_announced_for_two_minutes_then_promoted_then_served() {
     };
     assert_eq!(retired, Content::of(new.clone()));
     story.secret(Secret::Holds(retired));
-    assert_eq!(
-        story.writes(),
-        None,
-        "it is left for another while, now that nobody lists it"
-    );
-    story.wait(UNLISTED);
     assert_eq!(story.writes(), Some(vec![new]));
 }
 
@@ -280,6 +274,17 @@ fn a_stranger_in_the_secret_is_taken_and_what_is_served_is_listed_beside_it() {
         .bundles(&[&theirs, &ours])
         .wait(ANNOUNCED);
     assert!(story.plan().read_secret);
+}
+
+#[test]
+fn what_is_taken_off_the_list_goes_at_once() {
+    let (mut story, new) = Story::serving("new");
+    let leaked = story.ca("leaked");
+    let content = Content::of(new.clone()).with_previous(&leaked, story.now.wall + DAY);
+    story.secret(Secret::Holds(content)).bundles(&[&new, &leaked]);
+    assert!(story.plan().is_idle());
+    story.secret(Secret::Holds(Content::of(new.clone())));
+    assert_eq!(story.writes(), Some(vec![new]));
 }
 
 #[test]

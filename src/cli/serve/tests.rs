@@ -166,6 +166,24 @@ fn the_region_is_a_name_or_auto() {
 }
 
 #[test]
+fn certificates_look_after_themselves_for_so_long() {
+    let args = serve(&[
+        "--tls-secret",
+        "rolegate/rolegate-tls",
+        "--tls-names",
+        "rolegate.rolegate.svc",
+    ])
+    .unwrap();
+    let secret = args.tls_secret.unwrap();
+    assert_eq!(
+        (secret.namespace.as_str(), secret.name.as_str()),
+        ("rolegate", "rolegate-tls")
+    );
+    let days = |days: u64| Duration::from_secs(days * 86_400);
+    assert_eq!((args.ca_lifetime, args.certificate_lifetime), (days(365), days(30)));
+}
+
+#[test]
 fn the_identity_config_map_is_a_namespace_and_a_name() {
     let named = serve(&["--identity-config-map", "kube-system/pod-identity-webhook"])
         .unwrap()
@@ -215,6 +233,35 @@ fn what_contradicts_itself_is_told() {
         (
             &["--tls-names", "a.example", "--tls-cert", "x", "--tls-key", "y"],
             "--tls-names",
+        ),
+        (&["--tls-secret", "a/b"], "--tls-names"),
+        (&["--tls-secret", "b", "--tls-names", "a.b.svc"], "NAMESPACE/NAME"),
+        (
+            &["--tls-secret", "a/b", "--tls-cert", "x", "--tls-key", "y"],
+            "--tls-secret",
+        ),
+        (
+            &[
+                "--tls-secret",
+                "a/b",
+                "--tls-names",
+                "a.b.svc",
+                "--standalone",
+                ".",
+                "--issuer",
+                "a.example",
+            ],
+            "--standalone",
+        ),
+        (&["--ca-bundle", "x"], "--tls-cert"),
+        (
+            &["--ca-bundle", "x", "--tls-cert", "y", "--tls-key", "z"],
+            "--mutating-webhook-configuration",
+        ),
+        (&["--ca-lifetime", "9m"], "--ca-lifetime"),
+        (
+            &["--ca-lifetime", "24h", "--certificate-lifetime", "25h"],
+            "must be at most --ca-lifetime (24h)",
         ),
     ] {
         let error = serve(flags).map(|_| ()).unwrap_err();

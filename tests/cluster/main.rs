@@ -65,7 +65,9 @@ mod rolegate_calls;
 mod stories;
 mod stories_certificates;
 mod stories_harness;
+mod stories_injection;
 mod stories_jobs;
+mod stories_namespaces;
 mod stories_refusals;
 #[path = "../support/mod.rs"]
 mod support;
@@ -79,6 +81,8 @@ fn main() {
     objects::register(&mut stories);
     stories_certificates::register(&mut stories);
     stories_jobs::register(&mut stories);
+    stories_injection::register(&mut stories);
+    stories_namespaces::register(&mut stories);
     stories_refusals::register(&mut stories);
     faults_api_server::register(&mut stories);
     faults_hang::register(&mut stories);

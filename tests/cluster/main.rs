@@ -63,12 +63,14 @@ mod release;
 mod replica;
 mod rolegate_calls;
 mod stories;
+mod stories_calls;
 mod stories_certificates;
 mod stories_harness;
 mod stories_injection;
 mod stories_jobs;
 mod stories_namespaces;
 mod stories_refusals;
+mod stories_warnings;
 #[path = "../support/mod.rs"]
 mod support;
 mod traffic;
@@ -81,6 +83,8 @@ fn main() {
     objects::register(&mut stories);
     stories_certificates::register(&mut stories);
     stories_jobs::register(&mut stories);
+    stories_calls::register(&mut stories);
+    stories_warnings::register(&mut stories);
     stories_injection::register(&mut stories);
     stories_namespaces::register(&mut stories);
     stories_refusals::register(&mut stories);

@@ -1,7 +1,9 @@
 //! What a story has in its hands.
 
+use std::fs;
 use std::ops::Deref;
-use std::path::PathBuf;
+use std::os::unix::fs::{PermissionsExt as _, symlink};
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -11,7 +13,7 @@ use tokio::runtime::{Handle, Runtime};
 
 use crate::control_plane::ControlPlane;
 use crate::egress::Egress;
-use crate::kubectl::{Kubectl, Said};
+use crate::kubectl::{Kubectl, Said, said};
 use crate::process::Keeper;
 use crate::release::{Release, Surroundings};
 use crate::support::tools::Programs;
@@ -156,6 +158,29 @@ impl Cluster {
         });
     }
 
+    /// The namespace that a story's commands will create; deleted when dropped.
+    pub(crate) fn namespace_to_come(&self, name: &str) -> Namespace {
+        Namespace {
+            name: name.to_owned(),
+            kubectl: self.around.kubectl.clone(),
+        }
+    }
+
+    /// A shell of a person who has kubectl, rolegate and `aws` (tests/cluster/aws.sh).
+    pub(crate) fn shell(&self, name: &str) -> Shell {
+        let folder = self.folder().join("shells").join(name);
+        let programs = folder.join(".bin");
+        fs::create_dir_all(&programs).unwrap();
+        let kubectl = self.around.kubectl.clone();
+        symlink(&kubectl.program, programs.join("kubectl")).unwrap();
+        symlink(env!("CARGO_BIN_EXE_rolegate"), programs.join("rolegate")).unwrap();
+        let aws = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cluster/aws.sh");
+        let run_it = format!("#!/bin/sh\nexec sh {} \"$@\"\n", aws.display());
+        fs::write(programs.join("aws"), run_it).unwrap();
+        fs::set_permissions(programs.join("aws"), fs::Permissions::from_mode(0o755)).unwrap();
+        Shell { folder, kubectl }
+    }
+
     /// The API server's audit log, one event a request; `annotations` holds what webhooks said.
     pub(crate) fn audit_events(&self) -> Vec<Value> {
         self.around.control_plane.audit_events()
@@ -240,6 +265,26 @@ impl Gate {
             Self::None => None,
             Self::Other(value) => Some(value),
         }
+    }
+}
+
+/// A shell, and the folder that it is in.
+pub(crate) struct Shell {
+    pub(crate) folder: PathBuf,
+    kubectl: Kubectl,
+}
+
+impl Shell {
+    /// Types a line.
+    pub(crate) fn run(&self, line: &str) -> Said {
+        let mut command = self.kubectl.keeper.command("sh");
+        let path = std::env::var("PATH").unwrap_or_default();
+        command
+            .env("PATH", format!("{}:{path}", self.folder.join(".bin").display()))
+            .env("KUBECONFIG", &self.kubectl.kubeconfig)
+            .current_dir(&self.folder)
+            .args(["-c", line]);
+        said("sh", command, &[line], "")
     }
 }
 

@@ -65,6 +65,7 @@ mod rolegate_calls;
 mod stories;
 mod stories_calls;
 mod stories_certificates;
+mod stories_guides;
 mod stories_harness;
 mod stories_injection;
 mod stories_jobs;
@@ -83,6 +84,7 @@ fn main() {
     objects::register(&mut stories);
     stories_certificates::register(&mut stories);
     stories_jobs::register(&mut stories);
+    stories_guides::register(&mut stories);
     stories_calls::register(&mut stories);
     stories_warnings::register(&mut stories);
     stories_injection::register(&mut stories);

@@ -9,7 +9,7 @@ pub(crate) fn register(stories: &mut Stories) {
 
 fn a_management_job_gets_the_role_of_its_service_account(cluster: &Cluster) {
     let release = cluster.release();
-    let jobs = cluster.namespace_named("prodvana-jobs", Gate::Enforce);
+    let jobs = cluster.namespace("management", Gate::Enforce);
     let role = jobs.trusted_role(&release, "management-jobs", "default");
 
     let annotation = format!("eks.amazonaws.com/role-arn={role}");

@@ -13,6 +13,7 @@ pub(crate) fn register(stories: &mut Stories) {
     stories.beside_others(a_refused_job_runs_by_itself_once_the_policy_is_mended);
     stories.beside_others(a_refused_deployment_goes_on_at_a_restart);
     stories.beside_others(a_refused_stateful_set_goes_on_at_a_restart);
+    stories.beside_others(a_refused_daemon_set_says_why);
     stories.beside_others(a_storm_of_refusals_is_one_event);
     stories.beside_others(a_volume_in_the_tokens_place_is_refused_by_name);
     stories.beside_others(an_annotation_that_is_no_role_is_quoted);
@@ -123,6 +124,13 @@ fn a_refused_workload_goes_on(cluster: &Cluster, kind: &str, described_as: &str)
     let restart = format!("then: kubectl rollout restart {kind}/api --namespace {}", apps.name);
     assert!(described.contains(&restart), "{described}");
     assert!(described.contains("FailedCreate"), "{described}");
+    if kind == "deployment" {
+        let described = apps.kubectl(&["describe", "deployment", "api"]).ok();
+        assert!(
+            described.contains("ReplicaFailure") && !described.contains("does not trust"),
+            "{described}"
+        );
+    }
 
     release.put_role(&role, &trust_policy(&apps.name, "api"));
     apps.kubectl(&["rollout", "restart", &format!("{kind}/api")]).ok();
@@ -131,6 +139,30 @@ fn a_refused_workload_goes_on(cluster: &Cluster, kind: &str, described_as: &str)
         apps.json(&["get", "pods", "-l", "app=api"])["items"].get(0).cloned()
     });
     assert_eq!(role_of(&pod), Some(role));
+}
+
+fn a_refused_daemon_set_says_why(cluster: &Cluster) {
+    let release = cluster.release();
+    let apps = cluster.namespace("daemons", Gate::Enforce);
+    let role = apps.role_arn("agent");
+    release.put_role(&role, &trust_policy("production", "agent"));
+    apps.kubectl(&["create", "serviceaccount", "agent"]).ok();
+    apps.annotate("agent", &role);
+    // Its controller makes a pod for each node.
+    let node = json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": apps.name}});
+    cluster.apply(&node.to_string()).ok();
+    let mut daemon_set = workload("DaemonSet", "agent", 1);
+    daemon_set["spec"].as_object_mut().unwrap().remove("replicas");
+    apps.create(&daemon_set, &[]).ok();
+
+    let described = described(&apps, "ds", "agent", "(wrong-subject)");
+    cluster.kubectl(&["delete", "node", &apps.name]).ok();
+
+    let restart = format!(
+        "then: kubectl rollout restart daemonset/agent --namespace {}",
+        apps.name
+    );
+    assert!(described.contains(&restart), "{described}");
 }
 
 fn a_storm_of_refusals_is_one_event(cluster: &Cluster) {
@@ -242,7 +274,7 @@ fn trusts_service(service: &str) -> Value {
     })
 }
 
-/// A Deployment or a StatefulSet, whose pods run as a ServiceAccount of its name.
+/// A Deployment, a StatefulSet or a DaemonSet, whose pods run as a ServiceAccount of its name.
 fn workload(kind: &str, name: &str, replicas: u32) -> Value {
     let mut workload = json!({
         "apiVersion": "apps/v1",

@@ -1,0 +1,214 @@
+//! The guides, typed as they stand: each `$ ` line of their console blocks in order, in one shell's folder, each until it works and
+//! prints what the guide shows. A guide that drifts from the program fails here.
+
+use std::fs;
+use std::path::Path;
+
+use serde_json::{Value, json};
+
+use crate::cluster::{Cluster, Gate, Namespace, Shell, role_of, trust_policy};
+use crate::stories::Stories;
+use crate::wait::until_ok;
+
+pub(crate) fn register(stories: &mut Stories) {
+    stories.beside_others(jobs_get_a_role_as_the_guide_says);
+    stories.beside_others(a_workload_gets_a_role_of_its_own_as_the_guide_says);
+    stories.beside_others(a_controller_of_ack_gets_its_role_as_the_guide_says);
+    stories.beside_others(a_refused_pod_is_mended_as_the_guide_says);
+}
+
+fn jobs_get_a_role_as_the_guide_says(cluster: &Cluster) {
+    cluster.release();
+    let reader = Reader::new(cluster, "jobs");
+    reader.has_role(
+        "prodvana-ecs-access-role",
+        &json!({
+            "Version": "2012-10-17",
+            "Statement": [{
+                "Effect": "Allow",
+                "Principal": {"Service": "ecs-tasks.amazonaws.com"},
+                "Action": "sts:AssumeRole",
+            }],
+        }),
+    );
+    let jobs = cluster.namespace_to_come("prodvana-jobs");
+
+    reader.follow("jobs.md");
+
+    let role = "arn:aws:iam::111122223333:role/prodvana-ecs-access-role";
+    assert_eq!(role_of(&jobs.pod_of_job("management")).as_deref(), Some(role));
+}
+
+fn a_workload_gets_a_role_of_its_own_as_the_guide_says(cluster: &Cluster) {
+    cluster.release();
+    let reader = Reader::new(cluster, "service-account-role");
+    let shop = cluster.namespace_to_come("shop");
+
+    reader.follow("service-account-role.md");
+
+    assert_eq!(
+        role_of_first_pod(&shop).as_deref(),
+        Some("arn:aws:iam::111122223333:role/catalogue")
+    );
+}
+
+fn a_controller_of_ack_gets_its_role_as_the_guide_says(cluster: &Cluster) {
+    cluster.release();
+    let reader = Reader::new(cluster, "ack");
+    let mut policy = trust_policy("ack-system", "ack-s3-controller");
+    // As ACK's guides write it.
+    let equals = policy["Statement"][0]["Condition"]["StringEquals"]
+        .as_object_mut()
+        .unwrap();
+    equals.retain(|key, _| key.ends_with(":sub"));
+    reader.has_role("ack-s3-controller", &policy);
+    // What ACK's chart has installed.
+    let ack = cluster.namespace_named("ack-system", Gate::None);
+    ack.kubectl(&["create", "serviceaccount", "ack-s3-controller"]).ok();
+    ack.create(
+        &deployment("ack-s3-controller", "app.kubernetes.io/name", "s3-chart"),
+        &[],
+    )
+    .ok();
+
+    reader.follow("ack-controller.md");
+
+    assert_eq!(
+        role_of_first_pod(&ack).as_deref(),
+        Some("arn:aws:iam::111122223333:role/ack-s3-controller")
+    );
+}
+
+fn a_refused_pod_is_mended_as_the_guide_says(cluster: &Cluster) {
+    cluster.release();
+    let reader = Reader::new(cluster, "refused");
+    reader.has_role("api", &trust_policy("production", "api"));
+    let staging = cluster.namespace_named("staging", Gate::Enforce);
+    staging.kubectl(&["create", "serviceaccount", "api"]).ok();
+    staging.annotate("api", "arn:aws:iam::111122223333:role/api");
+    staging.create(&deployment("api", "app", "api"), &[]).ok();
+
+    reader.follow("refused.md");
+
+    assert_eq!(
+        role_of_first_pod(&staging).as_deref(),
+        Some("arn:aws:iam::111122223333:role/api")
+    );
+}
+
+fn role_of_first_pod(namespace: &Namespace) -> Option<String> {
+    until_ok("a pod with a role", || {
+        let pods = namespace.json(&["get", "pods", "--sort-by=metadata.creationTimestamp"]);
+        let roles = pods["items"].as_array().into_iter().flatten().filter_map(role_of);
+        roles.last().ok_or("none yet").map(Some)
+    })
+}
+
+/// A Deployment with a ServiceAccount of its name, as some chart or somebody else made it.
+fn deployment(name: &str, label: &str, value: &str) -> Value {
+    json!({
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {"name": name},
+        "spec": {
+            "selector": {"matchLabels": {label: value}},
+            "template": {
+                "metadata": {"labels": {label: value}},
+                "spec": {"serviceAccountName": name, "containers": [{"name": "controller", "image": "example"}]},
+            },
+        },
+    })
+}
+
+/// Somebody who types what a guide says.
+struct Reader {
+    shell: Shell,
+}
+
+impl Reader {
+    /// In a folder where `docs` is that of the repository.
+    fn new(cluster: &Cluster, name: &str) -> Self {
+        let shell = cluster.shell(name);
+        let docs = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs");
+        std::os::unix::fs::symlink(docs, shell.folder.join("docs")).unwrap();
+        Self { shell }
+    }
+
+    /// What AWS has before the guide begins.
+    fn has_role(&self, name: &str, policy: &Value) {
+        fs::write(self.shell.folder.join("before.json"), policy.to_string()).unwrap();
+        let create = format!("aws iam create-role --role-name {name} --assume-role-policy-document file://before.json");
+        self.shell.run(&create).ok();
+    }
+
+    #[track_caller]
+    fn follow(&self, guide: &str) {
+        let steps = steps(guide);
+        assert!(!steps.is_empty(), "{guide} types nothing");
+        for step in steps {
+            until_ok(&format!("{guide}: {}", step.command), || {
+                let said = self.shell.run(&step.command);
+                let missing = said.succeeded().then(|| step.missing(&said.stdout));
+                match missing {
+                    None => Err(said.to_string()),
+                    Some(Some(line)) => Err(format!("{line:?} is not shown\n{said}")),
+                    Some(None) => Ok(()),
+                }
+            });
+        }
+    }
+}
+
+/// A command, and the lines that the guide shows below it.
+#[derive(Debug)]
+struct Step {
+    command: String,
+    shown: Vec<String>,
+}
+
+impl Step {
+    /// The first line that was not printed, in this order. Blanks count as one, and `…` stands for anything.
+    fn missing(&self, printed: &str) -> Option<&str> {
+        let mut lines = printed.lines().map(one_blank);
+        let is_printed = |shown: &String| lines.any(|line| fits(&line, &one_blank(shown)));
+        let mut shown = self.shown.iter().filter(|line| one_blank(line) != "…");
+        let mut is_printed = is_printed;
+        shown.find(|line| !is_printed(line)).map(String::as_str)
+    }
+}
+
+fn one_blank(line: &str) -> String {
+    line.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+fn fits(line: &str, shown: &str) -> bool {
+    let mut rest = line;
+    for (number, part) in shown.split('…').enumerate() {
+        let Some(at) = rest.find(part).filter(|at| number > 0 || *at == 0) else {
+            return false;
+        };
+        rest = &rest[at + part.len()..];
+    }
+    rest.is_empty() || shown.ends_with('…')
+}
+
+/// The console blocks of a guide.
+fn steps(guide: &str) -> Vec<Step> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/guides").join(guide);
+    let text = fs::read_to_string(path).unwrap();
+    let mut steps: Vec<Step> = Vec::new();
+    let mut is_console = false;
+    for line in text.lines() {
+        if line.starts_with("```") {
+            is_console = line == "```console";
+        } else if let Some(command) = line.strip_prefix("$ ").filter(|_| is_console) {
+            steps.push(Step {
+                command: command.to_owned(),
+                shown: Vec::new(),
+            });
+        } else if let Some(step) = steps.last_mut().filter(|_| is_console) {
+            step.shown.push(line.to_owned());
+        }
+    }
+    steps
+}

@@ -15,6 +15,9 @@ use std::time::Instant;
 /// The oldest Go that fetches the toolchain a module asks for.
 const OLDEST_GO: (u32, u32) = (1, 21);
 
+/// How the folders of builds begin.
+const UNFINISHED: &str = "building-";
+
 /// Versions are stamped as in a release: the API server refuses to start without one.
 const KUBERNETES_VERSION: &str = "-X k8s.io/component-base/version.gitVersion=v1.36.3 \
                                   -X k8s.io/client-go/pkg/version.gitVersion=v1.36.3";
@@ -65,7 +68,7 @@ impl Missing {
     pub fn skip(&self, what: &str) {
         match self {
             Self::Go(_) if std::env::var_os("CI").is_none() => {
-                say(&format!("NOT RUN: {what}: {self}"));
+                say(&format!("\n==== NOT RUN: {what}: {self}\n"));
             }
             Self::Go(_) | Self::Build(_) => panic!("{what} cannot run: {self}"),
         }
@@ -136,13 +139,13 @@ struct Module {
 const CONTROL_PLANE: Module = Module {
     folder: "control-plane",
     linker_flags: KUBERNETES_VERSION,
-    cost: "some 7 minutes on two cores, 870 MB of modules",
+    cost: "up to 7 minutes on two cores, 870 MB of modules",
 };
 
 const HELM: Module = Module {
     folder: "helm",
     linker_flags: "",
-    cost: "some 3 minutes on two cores",
+    cost: "up to 3 minutes on two cores",
 };
 
 impl Module {
@@ -220,15 +223,16 @@ fn build(module: &Module, cache: &Path, wanted: &[Tool]) -> Result<(), Missing> 
 
     let names: Vec<_> = lacking.iter().map(|tool| tool.name()).collect();
     say(&format!(
-        "building {} with Go, once ({}); they are kept in {}",
+        "building {} with Go, once ({}); kept in {}",
         names.join(", "),
         module.cost,
         cache.display()
     ));
     let begun = Instant::now();
+    remove_abandoned(cache);
     // Beside its destination, so that a rename suffices, and never half a program under its own name.
     let unfinished = tempfile::Builder::new()
-        .prefix("building-")
+        .prefix(UNFINISHED)
         .tempdir_in(cache)
         .expect("the user's cache folder can be written");
     let output = Command::new(go)
@@ -256,6 +260,15 @@ fn build(module: &Module, cache: &Path, wanted: &[Tool]) -> Result<(), Missing> 
     }
     say(&format!("built in {} s", begun.elapsed().as_secs()));
     Ok(())
+}
+
+/// What a build that was killed left behind; the lock is held.
+fn remove_abandoned(cache: &Path) {
+    for entry in fs::read_dir(cache).into_iter().flatten().flatten() {
+        if entry.file_name().to_string_lossy().starts_with(UNFINISHED) {
+            let _ = fs::remove_dir_all(entry.path());
+        }
+    }
 }
 
 /// Held until dropped; the system lets go of it when the process ends, however it does.

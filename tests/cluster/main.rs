@@ -65,6 +65,7 @@ mod rolegate_calls;
 mod stories;
 mod stories_calls;
 mod stories_certificates;
+mod stories_chart;
 mod stories_guides;
 mod stories_harness;
 mod stories_injection;
@@ -94,6 +95,7 @@ fn main() {
     faults_hang::register(&mut stories);
     faults_races::register(&mut stories);
     faults_replicas::register(&mut stories);
+    stories_chart::register(&mut stories);
     stories_harness::register(&mut stories);
     faults_share::register(&mut stories);
     faults_own_certificate::register(&mut stories);

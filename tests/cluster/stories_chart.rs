@@ -1,0 +1,114 @@
+//! What the chart makes of the API server: `helm test`, and which requests are sent at all.
+
+use std::thread;
+
+use serde_json::Value;
+
+use crate::cluster::{Cluster, Gate, Namespace, environment, role_of};
+use crate::release::{NAME, NAMESPACE, Release};
+use crate::stories::Stories;
+use crate::wait::until;
+
+pub(crate) fn register(stories: &mut Stories) {
+    stories.beside_others(helm_test_creates_a_pod_that_only_the_webhook_can_make_valid);
+    stories.beside_others(workloads_are_looked_at_when_what_makes_their_pods_changes);
+}
+
+fn helm_test_creates_a_pod_that_only_the_webhook_can_make_valid(cluster: &Cluster) {
+    let release = cluster.release();
+    let test = format!("{NAME}-test");
+    let said = thread::scope(|scope| {
+        let testing = scope.spawn(|| release.helm(&["test", NAME, "--namespace", NAMESPACE, "--timeout", "80s"]));
+        let pod = until("the pod of helm test", || {
+            let said = cluster.kubectl(&["-n", &test, "get", "pod", &test, "-o", "json"]);
+            said.succeeded().then(|| said.json())
+        });
+        assert_eq!(role_of(&pod), Some(format!("arn:aws:iam::111122223333:role/{test}")));
+        assert!(environment(&pod, "AWS_WEB_IDENTITY_TOKEN_FILE").is_some());
+        assert_eq!(pod["spec"]["volumes"][0]["name"], "aws-iam-token", "{pod}");
+        let ended = r#"{"status": {"phase": "Succeeded"}}"#;
+        let patch = [
+            "patch",
+            "pod",
+            &test,
+            "--subresource=status",
+            "--type=merge",
+            "-p",
+            ended,
+        ];
+        cluster.kubectl(&[&["-n", &test], patch.as_slice()].concat()).ok();
+        testing.join().expect("helm")
+    });
+    let report = said.ok();
+    assert!(report.contains("Succeeded"), "{report}");
+    until("a cluster without what helm test made", || {
+        (!cluster.kubectl(&["get", "namespace", &test]).succeeded()).then_some(())
+    });
+}
+
+fn workloads_are_looked_at_when_what_makes_their_pods_changes(cluster: &Cluster) {
+    let release = cluster.release();
+    let namespace = cluster.namespace("workloads", Gate::Audit);
+    let mut seen = 0;
+    let cases: [(&str, &[&str]); 14] = [
+        ("looked at", &["create", "serviceaccount", "worker"]),
+        ("left alone", &["label", "serviceaccount", "worker", "team=a"]),
+        ("looked at", &["annotate", "serviceaccount", "worker", "team=a"]),
+        ("looked at", &["annotate", "serviceaccount", "worker", "team-"]),
+        ("looked at", &["create", "deployment", "web", "--image=example"]),
+        ("left alone", &["scale", "deployment", "web", "--replicas=2"]),
+        ("left alone", &["label", "deployment", "web", "team=a"]),
+        ("looked at", &["rollout", "restart", "deployment", "web"]),
+        (
+            "looked at",
+            &[
+                "create",
+                "cronjob",
+                "nightly",
+                "--image=example",
+                "--schedule=0 3 * * *",
+            ],
+        ),
+        (
+            "left alone",
+            &["patch", "cronjob", "nightly", "-p", r#"{"spec": {"suspend": true}}"#],
+        ),
+        ("looked at", &["set", "image", "cronjob/nightly", "nightly=example:2"]),
+        ("looked at", &["create", "job", "once", "--image=example"]),
+        (
+            "left alone",
+            &["patch", "job", "once", "-p", r#"{"spec": {"suspend": true}}"#],
+        ),
+        (
+            "left alone",
+            &[
+                "--as=system:serviceaccount:kube-system:deployment-controller",
+                "--as-group=system:masters",
+                "create",
+                "deployment",
+                "other",
+                "--image=example",
+            ],
+        ),
+    ];
+    for (number, (expected, args)) in cases.iter().enumerate() {
+        namespace.kubectl(args).ok();
+        // Whose review must come says that all before it had their time to.
+        let marker = format!("marker-{number}");
+        namespace.kubectl(&["create", "serviceaccount", &marker]).ok();
+        seen += 1 + usize::from(*expected == "looked at");
+        let reviews = until(&format!("{seen} reviews, the last of {marker}"), || {
+            let reviews = workload_reviews(&release, &namespace);
+            let is_there = reviews.iter().any(|review| review["serviceAccount"] == marker);
+            (is_there && reviews.len() >= seen).then_some(reviews)
+        });
+        assert_eq!(reviews.len(), seen, "`kubectl {}` should be {expected}", args.join(" "));
+    }
+}
+
+/// The reviews of workloads and ServiceAccounts.
+fn workload_reviews(release: &Release, namespace: &Namespace) -> Vec<Value> {
+    let mut reviews = release.reviews(&namespace.name);
+    reviews.retain(|review| review["pod"].is_null());
+    reviews
+}

@@ -1,4 +1,8 @@
-//! Writing JSON text.
+//! JSON text: read quickly where that is safe, and written.
+
+mod read;
+
+pub(crate) use self::read::{Read, Reader, Taken, read};
 
 /// Appends a JSON string. Nearly every text is plain, and is copied whole once that is known.
 pub(crate) fn write_text(out: &mut Vec<u8>, text: &str) {

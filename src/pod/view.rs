@@ -16,7 +16,8 @@ use std::fmt;
 use serde::de::{Deserialize, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
 use self::object::json_object;
-use self::text::{Text, TextMap, TextMapVisitor};
+use self::text::{Text, TextMap, TextMapVisitor, read_texts};
+use super::json::{Read, Reader, Taken};
 
 /// The ServiceAccount of a pod that names none.
 const DEFAULT_SERVICE_ACCOUNT: &str = "default";
@@ -264,6 +265,12 @@ json_object! {
 }
 
 impl EnvVar<'_> {
+    fn is_kept(&self) -> bool {
+        self.name
+            .as_ref()
+            .is_some_and(|name| name.as_str().starts_with(KEPT_VARIABLE_PREFIX))
+    }
+
     fn is(&self, name: &str) -> bool {
         self.name.as_ref().is_some_and(|own| own.as_str() == name)
     }
@@ -337,6 +344,32 @@ impl Volume<'_> {
     }
 }
 
+impl<'a> Read<'a> for Volume<'a> {
+    fn read(&mut self, reader: &mut Reader<'a>) -> Taken {
+        let mut object = reader.object()?;
+        let (mut named, mut is_projected) = (false, false);
+        while let Some(key) = reader.key(&mut object)? {
+            match &*key {
+                "name" if !named => {
+                    named = true;
+                    reader.optional(&mut self.name)?;
+                }
+                "projected" if !is_projected => {
+                    is_projected = true;
+                    reader.optional(&mut self.projected)?;
+                }
+                "name" | "projected" => return None,
+                _ if reader.null()? => {}
+                _ => {
+                    reader.skip_value()?;
+                    self.other_kind = Some(key.into());
+                }
+            }
+        }
+        Some(())
+    }
+}
+
 impl<'de: 'a, 'a> Deserialize<'de> for Volume<'a> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct VolumeVisitor<'a>(std::marker::PhantomData<Volume<'a>>);
@@ -377,19 +410,40 @@ impl<'de: 'a, 'a> Deserialize<'de> for Volume<'a> {
 #[derive(Debug, Default)]
 pub(super) struct KeptAnnotations<'a>(Vec<(Text<'a>, Text<'a>)>);
 
+fn is_kept_annotation(key: &str) -> bool {
+    key == MIRROR_ANNOTATION || KEPT_ANNOTATION_SUFFIXES.iter().any(|suffix| key.ends_with(suffix))
+}
+
+impl<'a> Read<'a> for KeptAnnotations<'a> {
+    fn read(&mut self, reader: &mut Reader<'a>) -> Taken {
+        read_texts(reader, is_kept_annotation, &mut self.0)
+    }
+}
+
 impl<'de: 'a, 'a> Deserialize<'de> for KeptAnnotations<'a> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let keep =
-            |key: &str| key == MIRROR_ANNOTATION || KEPT_ANNOTATION_SUFFIXES.iter().any(|suffix| key.ends_with(suffix));
-        deserializer
-            .deserialize_map(TextMapVisitor { keep, kept: Vec::new() })
-            .map(Self)
+        let visitor = TextMapVisitor {
+            keep: is_kept_annotation,
+            kept: Vec::new(),
+        };
+        deserializer.deserialize_map(visitor).map(Self)
     }
 }
 
 /// The variables of a container that rolegate reads.
 #[derive(Debug, Default)]
 pub(super) struct KeptVariables<'a>(Vec<EnvVar<'a>>);
+
+impl<'a> Read<'a> for KeptVariables<'a> {
+    fn read(&mut self, reader: &mut Reader<'a>) -> Taken {
+        reader.list(|reader| {
+            let mut variable: Option<EnvVar<'a>> = None;
+            reader.optional(&mut variable)?;
+            self.0.extend(variable.filter(EnvVar::is_kept));
+            Some(())
+        })
+    }
+}
 
 impl<'de: 'a, 'a> Deserialize<'de> for KeptVariables<'a> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -402,12 +456,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for KeptVariables<'a> {
             fn visit_seq<S: SeqAccess<'de>>(self, mut seq: S) -> Result<KeptVariables<'a>, S::Error> {
                 let mut kept = Vec::new();
                 while let Some(variable) = seq.next_element::<Option<EnvVar<'a>>>()? {
-                    kept.extend(variable.filter(|variable| {
-                        variable
-                            .name
-                            .as_ref()
-                            .is_some_and(|name| name.as_str().starts_with(KEPT_VARIABLE_PREFIX))
-                    }));
+                    kept.extend(variable.filter(EnvVar::is_kept));
                 }
                 Ok(KeptVariables(kept))
             }

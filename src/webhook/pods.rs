@@ -175,7 +175,7 @@ impl Admission {
         deadline: Instant,
         recorder: &(impl Recorder + Sync),
     ) -> Answer {
-        let request = match review::parse::<PodView<'_>>(body) {
+        let request = match review::parse_quickly::<PodView<'_>>(body) {
             Ok(request) => request,
             Err(error) => return Answer::BadRequest(wrong_kind(body).unwrap_or(error)),
         };

@@ -3,8 +3,6 @@
 //! The types are our own: the request borrows from the body and reads the object straight into the view that the caller
 //! wants, and the response writes `patch` as the base64 text that the API documents.
 
-mod reader;
-
 use std::borrow::Cow;
 use std::fmt;
 use std::marker::PhantomData;
@@ -16,7 +14,7 @@ use serde::de::value::MapAccessDeserializer;
 use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
 
 use crate::pod::inject::Patch;
-use crate::pod::json::write_text;
+use crate::pod::json::{self, Read, Reader, Taken, write_text};
 use crate::pod::{Warning, escape_control};
 
 const API_VERSION: &str = "admission.k8s.io/v1";
@@ -31,7 +29,8 @@ const QUOTED_CHARACTERS: usize = 200;
 /// The API server drops what exceeds this many characters of warnings in all.
 const WARNINGS_CHARACTERS: usize = 4096;
 
-/// What is asked: the `request` of an AdmissionReview, its object as `O`.
+/// What is asked: the `request` of an AdmissionReview, its object as `O`. The objects are boxed because the request is moved
+/// several times until it is read whole.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase", bound(deserialize = "O: Deserialize<'de>"))]
 pub struct AdmissionRequest<'a, O> {
@@ -50,9 +49,9 @@ pub struct AdmissionRequest<'a, O> {
     #[serde(default)]
     dry_run: Option<bool>,
     #[serde(default = "none")]
-    object: Option<O>,
+    object: Option<Box<O>>,
     #[serde(default = "none")]
-    old_object: Option<O>,
+    old_object: Option<Box<O>>,
 }
 
 /// The type of an object.
@@ -112,11 +111,11 @@ impl<O> AdmissionRequest<'_, O> {
     }
     /// What is created, or what it will be.
     pub fn object(&self) -> Option<&O> {
-        self.object.as_ref()
+        self.object.as_deref()
     }
     /// What it was.
     pub fn old_object(&self) -> Option<&O> {
-        self.old_object.as_ref()
+        self.old_object.as_deref()
     }
 }
 
@@ -207,15 +206,37 @@ pub fn wrong_object((group, kind): (&str, &str), expected: &'static str) -> Revi
 /// # Errors
 /// [`ReviewError`]; to be answered with 400.
 pub fn parse<'a, O: Deserialize<'a>>(body: &'a [u8]) -> Result<AdmissionRequest<'a, O>, ReviewError> {
+    request_of(read(text_of(body)?)?)
+}
+
+/// The same for an object that can be read quickly.
+///
+/// # Errors
+/// As for [`parse`].
+pub(crate) fn parse_quickly<'a, O: Deserialize<'a> + Read<'a>>(
+    body: &'a [u8],
+) -> Result<AdmissionRequest<'a, O>, ReviewError> {
+    let text = text_of(body)?;
+    match json::read(text) {
+        Some(review) => request_of(review),
+        None => request_of(read(text)?),
+    }
+}
+
+fn text_of(body: &[u8]) -> Result<&str, ReviewError> {
     if body.is_empty() {
         return Err(ReviewError::Empty);
     }
-    let text = std::str::from_utf8(body).map_err(|_| ReviewError::NotUtf8)?;
-    let Object(review) = match reader::read(text) {
-        Some(review) => review,
-        None => serde_json::from_str::<Object<Review<'a, O>>>(text)
-            .map_err(|error| wrong_review(text).unwrap_or(ReviewError::Malformed(error.to_string())))?,
-    };
+    std::str::from_utf8(body).map_err(|_| ReviewError::NotUtf8)
+}
+
+fn read<'a, O: Deserialize<'a>>(text: &'a str) -> Result<Review<'a, O>, ReviewError> {
+    serde_json::from_str(text)
+        .map(|Object(review)| review)
+        .map_err(|error| wrong_review(text).unwrap_or(ReviewError::Malformed(error.to_string())))
+}
+
+fn request_of<O>(review: Review<'_, O>) -> Result<AdmissionRequest<'_, O>, ReviewError> {
     if review.api_version.as_str() != API_VERSION || review.kind.as_str() != KIND {
         return Err(ReviewError::WrongReview {
             api_version: review.api_version.as_str().to_owned(),
@@ -276,6 +297,119 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
             }
         }
         deserializer.deserialize_map(ObjectVisitor(PhantomData))
+    }
+}
+
+impl<O> Default for Review<'_, O> {
+    fn default() -> Self {
+        Self {
+            api_version: Text::default(),
+            kind: Text::default(),
+            request: None,
+        }
+    }
+}
+
+impl<'a, O: Read<'a>> Read<'a> for Review<'a, O> {
+    fn read(&mut self, reader: &mut Reader<'a>) -> Taken {
+        #[derive(Clone, Copy)]
+        enum Key {
+            ApiVersion,
+            Kind,
+            Request,
+        }
+        const KEYS: &[(&str, Key)] = &[
+            ("kind", Key::Kind),
+            ("apiVersion", Key::ApiVersion),
+            ("request", Key::Request),
+        ];
+        let mut object = reader.object()?;
+        while let Some(key) = reader.field(&mut object, KEYS)? {
+            match key {
+                Key::ApiVersion => self.api_version.read(reader)?,
+                Key::Kind => self.kind.read(reader)?,
+                Key::Request => reader.optional(&mut self.request)?,
+            }
+        }
+        Some(())
+    }
+}
+
+impl<O> Default for Object<AdmissionRequest<'_, O>> {
+    fn default() -> Self {
+        Self(AdmissionRequest {
+            uid: Text::default(),
+            kind: None,
+            sub_resource: Text::default(),
+            name: Text::default(),
+            namespace: Text::default(),
+            operation: Text::default(),
+            dry_run: None,
+            object: None,
+            old_object: None,
+        })
+    }
+}
+
+impl<'a, O: Read<'a>> Read<'a> for Object<AdmissionRequest<'a, O>> {
+    fn read(&mut self, reader: &mut Reader<'a>) -> Taken {
+        #[derive(Clone, Copy)]
+        enum Key {
+            Uid,
+            Kind,
+            SubResource,
+            Name,
+            Namespace,
+            Operation,
+            DryRun,
+            Object,
+            OldObject,
+        }
+        const KEYS: &[(&str, Key)] = &[
+            ("uid", Key::Uid),
+            ("kind", Key::Kind),
+            ("subResource", Key::SubResource),
+            ("name", Key::Name),
+            ("namespace", Key::Namespace),
+            ("operation", Key::Operation),
+            ("dryRun", Key::DryRun),
+            ("object", Key::Object),
+            ("oldObject", Key::OldObject),
+        ];
+        let request = &mut self.0;
+        let mut object = reader.object()?;
+        while let Some(key) = reader.field(&mut object, KEYS)? {
+            match key {
+                Key::Uid => request.uid.read(reader)?,
+                Key::Kind => reader.optional(&mut request.kind)?,
+                Key::SubResource => request.sub_resource.read(reader)?,
+                Key::Name => request.name.read(reader)?,
+                Key::Namespace => request.namespace.read(reader)?,
+                Key::Operation => request.operation.read(reader)?,
+                Key::DryRun => reader.optional(&mut request.dry_run)?,
+                Key::Object => reader.optional(&mut request.object)?,
+                Key::OldObject => reader.optional(&mut request.old_object)?,
+            }
+        }
+        Some(())
+    }
+}
+
+impl<'a> Read<'a> for GroupKind<'a> {
+    fn read(&mut self, reader: &mut Reader<'a>) -> Taken {
+        #[derive(Clone, Copy)]
+        enum Key {
+            Group,
+            Kind,
+        }
+        let mut object = reader.object()?;
+        while let Some(key) = reader.field(&mut object, &[("group", Key::Group), ("kind", Key::Kind)])? {
+            match key {
+                Key::Group => self.group.read(reader)?,
+                Key::Kind => self.kind.read(reader)?,
+            }
+        }
+        Some(())
     }
 }
 
@@ -410,6 +544,15 @@ impl Text<'_> {
     }
 }
 
+impl<'a> Read<'a> for Text<'a> {
+    fn read(&mut self, reader: &mut Reader<'a>) -> Taken {
+        if !reader.null()? {
+            self.0 = reader.string()?;
+        }
+        Some(())
+    }
+}
+
 impl<'de: 'a, 'a> Deserialize<'de> for Text<'a> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct TextVisitor;
@@ -431,6 +574,9 @@ impl<'de: 'a, 'a> Deserialize<'de> for Text<'a> {
         deserializer.deserialize_any(TextVisitor)
     }
 }
+
+#[cfg(test)]
+mod differential;
 
 #[cfg(test)]
 mod tests {

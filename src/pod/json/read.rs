@@ -1,151 +1,276 @@
-//! Reads the JSON of a review quickly, or not at all.
+//! Reads JSON quickly, or not at all.
 //!
-//! Two thirds of a review are skipped, and looking at each of those bytes is most of what an admission costs; the general
-//! reader takes three times as long for it. This one borrows from a text that is known to be UTF-8, looks for the end of a
-//! string eight bytes at a time, and knows no errors: what it does not take is read again by `serde_json`, which decides and
-//! says what is wrong. So it has one duty: what it takes, `serde_json` takes too, with the same outcome. The tests hold it
-//! to that with documents made by chance and damaged by chance.
+//! Two thirds of a review are skipped, and looking at each of those bytes is most of what an admission costs. This reader
+//! borrows from a text that is known to be UTF-8, looks for the end of a string eight bytes at a time, finds fields in a
+//! table, fills a value where it lies, and knows no errors: what it does not take is read again by `serde_json`, which
+//! decides and says what is wrong. Its code is small on purpose: between two requests other code fills the processor's
+//! caches, and a general reader, made anew for each type, is slow every time.
+//!
+//! So it has one duty: what it takes, `serde_json` takes too, with the same outcome. `webhook/review/differential.rs` holds it to
+//! that with documents made by chance and damaged by chance.
 
 use std::borrow::Cow;
-use std::fmt;
-
-use serde::de::{self, Deserialize, DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
-use serde::forward_to_deserialize_any;
 
 /// How deep what is skipped may be nested. Deeper documents are left to `serde_json`.
 const DEEPEST: u32 = u64::BITS;
 
-/// Reads a whole text as a `T`; none when that is to be tried with `serde_json`.
-pub(super) fn read<'de, T: Deserialize<'de>>(text: &'de str) -> Option<T> {
-    let mut reader = Reader { text, at: 0 };
-    let value = T::deserialize(&mut reader).ok()?;
-    // Nothing but blanks may follow.
-    reader.peek().is_err().then_some(value)
+/// Taken, or to be tried with `serde_json`.
+pub(crate) type Taken = Option<()>;
+
+/// What can be read so.
+pub(crate) trait Read<'a>: Default {
+    /// Reads the next value, which is not null, into a default of this.
+    fn read(&mut self, reader: &mut Reader<'a>) -> Taken;
 }
 
-/// Not taken, for whatever reason.
-#[derive(Debug)]
-struct NotTaken;
+/// Reads a whole text; none when that is to be tried with `serde_json`.
+pub(crate) fn read<'a, T: Read<'a>>(text: &'a str) -> Option<T> {
+    let mut reader = Reader::new(text);
+    let mut value = T::default();
+    value.read(&mut reader)?;
+    reader.end()?;
+    Some(value)
+}
 
-impl fmt::Display for NotTaken {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("not taken")
+impl<'a> Read<'a> for bool {
+    fn read(&mut self, reader: &mut Reader<'a>) -> Taken {
+        *self = reader.peek()? == b't';
+        reader.literal(if *self { "true" } else { "false" })
     }
 }
 
-impl std::error::Error for NotTaken {}
-
-impl de::Error for NotTaken {
-    fn custom<T: fmt::Display>(_message: T) -> Self {
-        Self
+impl<'a, T: Read<'a>> Read<'a> for Box<T> {
+    fn read(&mut self, reader: &mut Reader<'a>) -> Taken {
+        T::read(self, reader)
     }
 }
 
-struct Reader<'de> {
-    text: &'de str,
+/// A list; a null in it is none.
+impl<'a, T: Read<'a>> Read<'a> for Vec<Option<T>> {
+    fn read(&mut self, reader: &mut Reader<'a>) -> Taken {
+        reader.list(|reader| {
+            self.push(None);
+            reader.optional(self.last_mut()?)
+        })
+    }
+}
+
+/// Where in an object or a list the reader stands.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Place {
+    /// Before the first entry.
+    First,
+    /// Behind an entry.
+    Later,
+}
+
+/// An object that is being read: where in it the reader stands, and which fields came.
+pub(crate) struct Object {
+    place: Place,
+    seen: u32,
+}
+
+/// A text, and how far it is read.
+pub(crate) struct Reader<'a> {
+    text: &'a str,
     /// Bytes read. At the boundary of a character: only ASCII is stepped over one by one.
     at: usize,
 }
 
-impl<'de> Reader<'de> {
-    const fn bytes(&self) -> &'de [u8] {
+impl<'a> Reader<'a> {
+    /// At the beginning of a text.
+    pub(crate) const fn new(text: &'a str) -> Self {
+        Self { text, at: 0 }
+    }
+
+    /// Nothing but blanks follows.
+    pub(crate) fn end(&mut self) -> Taken {
+        self.peek().is_none().then_some(())
+    }
+
+    /// Reads a value that may be null into an empty place.
+    pub(crate) fn optional<T: Read<'a>>(&mut self, place: &mut Option<T>) -> Taken {
+        if self.null()? {
+            return Some(());
+        }
+        place.insert(T::default()).read(self)
+    }
+
+    /// Goes past a null, if that is what comes.
+    pub(crate) fn null(&mut self) -> Option<bool> {
+        if self.peek()? != b'n' {
+            return Some(false);
+        }
+        self.literal("null").map(|()| true)
+    }
+
+    /// Enters an object.
+    pub(crate) fn object(&mut self) -> Option<Object> {
+        self.expect(b'{')?;
+        Some(Object {
+            place: Place::First,
+            seen: 0,
+        })
+    }
+
+    /// The next field of an object that is one of `keys`, by its word, the others being skipped; none at the object's end.
+    /// A field that comes twice is not taken.
+    pub(crate) fn field<K: Copy>(&mut self, object: &mut Object, keys: &[(&str, K)]) -> Option<Option<K>> {
+        while self.next_entry(&mut object.place, b'}')? {
+            self.expect(b'"')?;
+            // A known field is never written with escapes by an API server.
+            let Cow::Borrowed(key) = self.rest_of_string()? else {
+                return None;
+            };
+            self.expect(b':')?;
+            let Some((at, (_, word))) = keys.iter().enumerate().find(|(_, (known, _))| *known == key) else {
+                self.skip_value()?;
+                continue;
+            };
+            let bit = 1 << at;
+            if object.seen & bit != 0 {
+                return None;
+            }
+            object.seen |= bit;
+            return Some(Some(*word));
+        }
+        Some(None)
+    }
+
+    /// Reads each item of a list.
+    pub(crate) fn list(&mut self, mut item: impl FnMut(&mut Self) -> Taken) -> Taken {
+        self.expect(b'[')?;
+        let mut place = Place::First;
+        while self.next_entry(&mut place, b']')? {
+            item(self)?;
+        }
+        Some(())
+    }
+
+    /// The next key of an object, whatever it is; none at the object's end.
+    pub(crate) fn key(&mut self, object: &mut Object) -> Option<Option<Cow<'a, str>>> {
+        if !self.next_entry(&mut object.place, b'}')? {
+            return Some(None);
+        }
+        let key = self.string()?;
+        self.expect(b':')?;
+        Some(Some(key))
+    }
+
+    /// Goes to the next entry, past its comma; false behind the closing bracket.
+    fn next_entry(&mut self, place: &mut Place, close: u8) -> Option<bool> {
+        let next = self.peek()?;
+        if next == close {
+            self.at += 1;
+            return Some(false);
+        }
+        match place {
+            Place::First => *place = Place::Later,
+            Place::Later => self.expect(b',')?,
+        }
+        Some(true)
+    }
+
+    /// A string.
+    pub(crate) fn string(&mut self) -> Option<Cow<'a, str>> {
+        self.expect(b'"')?;
+        self.rest_of_string()
+    }
+
+    const fn bytes(&self) -> &'a [u8] {
         self.text.as_bytes()
     }
 
     /// The next byte that is no blank; stays before it.
-    #[inline]
-    fn peek(&mut self) -> Result<u8, NotTaken> {
+    pub(crate) fn peek(&mut self) -> Option<u8> {
         loop {
             match self.bytes().get(self.at) {
                 Some(b' ' | b'\n' | b'\t' | b'\r') => self.at += 1,
-                Some(byte) => return Ok(*byte),
-                None => return Err(NotTaken),
+                Some(byte) => return Some(*byte),
+                None => return None,
             }
         }
     }
 
     /// The next byte that is no blank; goes past it.
     #[inline]
-    fn next(&mut self) -> Result<u8, NotTaken> {
+    fn next(&mut self) -> Option<u8> {
         let byte = self.peek()?;
         self.at += 1;
-        Ok(byte)
+        Some(byte)
     }
 
-    #[inline]
-    fn expect(&mut self, byte: u8) -> Result<(), NotTaken> {
-        if self.next()? == byte { Ok(()) } else { Err(NotTaken) }
+    /// Goes past a byte that has to come next.
+    pub(crate) fn expect(&mut self, byte: u8) -> Taken {
+        if self.next()? == byte { Some(()) } else { None }
     }
 
-    fn literal(&mut self, word: &str) -> Result<(), NotTaken> {
+    pub(crate) fn literal(&mut self, word: &str) -> Taken {
         let rest = self.bytes().get(self.at..).unwrap_or_default();
         if !rest.starts_with(word.as_bytes()) {
-            return Err(NotTaken);
+            return None;
         }
         self.at += word.len();
-        Ok(())
+        Some(())
     }
 
     /// The rest of a string, behind its opening quotation mark.
-    #[inline]
-    fn string(&mut self) -> Result<Cow<'de, str>, NotTaken> {
+    fn rest_of_string(&mut self) -> Option<Cow<'a, str>> {
         let start = self.at;
         let end = plain_end(self.bytes(), start);
         if self.bytes().get(end) == Some(&b'"') {
             self.at = end + 1;
-            return self.text.get(start..end).map(Cow::Borrowed).ok_or(NotTaken);
+            return self.text.get(start..end).map(Cow::Borrowed);
         }
         self.escaped_string(start)
     }
 
     #[cold]
-    fn escaped_string(&mut self, start: usize) -> Result<Cow<'de, str>, NotTaken> {
+    fn escaped_string(&mut self, start: usize) -> Option<Cow<'a, str>> {
         self.skip_string()?;
         let quoted = start.checked_sub(1).and_then(|quote| self.text.get(quote..self.at));
         let plain = quoted.and_then(|quoted| serde_json::from_str::<String>(quoted).ok());
-        plain.map(Cow::Owned).ok_or(NotTaken)
+        plain.map(Cow::Owned)
     }
 
-    /// Like [`Reader::string`], without looking at what it says.
-    #[inline]
-    fn skip_string(&mut self) -> Result<(), NotTaken> {
+    /// Like [`Reader::rest_of_string`], without looking at what it says.
+    fn skip_string(&mut self) -> Taken {
         loop {
             let end = plain_end(self.bytes(), self.at);
             self.at = end + 1;
             match self.bytes().get(end) {
-                Some(b'"') => return Ok(()),
+                Some(b'"') => return Some(()),
                 Some(b'\\') => self.skip_escape()?,
                 // A control character, which JSON escapes, or the end of the text.
-                _ => return Err(NotTaken),
+                _ => return None,
             }
         }
     }
 
     /// What follows a backslash. Whether a `\u` stands for a character is asked only of what is kept.
-    fn skip_escape(&mut self) -> Result<(), NotTaken> {
+    fn skip_escape(&mut self) -> Taken {
         match self.bytes().get(self.at) {
             Some(b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't') => self.at += 1,
             Some(b'u') => {
-                let digits = self.bytes().get(self.at + 1..self.at + 5).ok_or(NotTaken)?;
+                let digits = self.bytes().get(self.at + 1..self.at + 5)?;
                 if !digits.iter().all(u8::is_ascii_hexdigit) {
-                    return Err(NotTaken);
+                    return None;
                 }
                 self.at += 5;
             }
-            _ => return Err(NotTaken),
+            _ => return None,
         }
-        Ok(())
+        Some(())
     }
 
     /// Past a key and its colon.
-    #[inline]
-    fn skip_key(&mut self) -> Result<(), NotTaken> {
+    fn skip_key(&mut self) -> Taken {
         self.expect(b'"')?;
         self.skip_string()?;
         self.expect(b':')
     }
 
-    fn skip_number(&mut self) -> Result<(), NotTaken> {
+    fn skip_number(&mut self) -> Taken {
         if self.bytes().get(self.at) == Some(&b'-') {
             self.at += 1;
         }
@@ -153,7 +278,7 @@ impl<'de> Reader<'de> {
         self.skip_digits()?;
         // A zero that is followed by digits is no number.
         if self.bytes().get(whole) == Some(&b'0') && self.at > whole + 1 {
-            return Err(NotTaken);
+            return None;
         }
         if self.bytes().get(self.at) == Some(&b'.') {
             self.at += 1;
@@ -166,20 +291,20 @@ impl<'de> Reader<'de> {
             }
             self.skip_digits()?;
         }
-        Ok(())
+        Some(())
     }
 
     /// One digit or more.
-    fn skip_digits(&mut self) -> Result<(), NotTaken> {
+    fn skip_digits(&mut self) -> Taken {
         let before = self.at;
         while self.bytes().get(self.at).is_some_and(u8::is_ascii_digit) {
             self.at += 1;
         }
-        if self.at > before { Ok(()) } else { Err(NotTaken) }
+        if self.at > before { Some(()) } else { None }
     }
 
     /// Past a value of any kind.
-    fn skip_value(&mut self) -> Result<(), NotTaken> {
+    pub(crate) fn skip_value(&mut self) -> Taken {
         // What the value stands in, innermost last: a bit is set for an object and clear for a list.
         let (mut kinds, mut depth) = (0_u64, 0_u32);
         loop {
@@ -191,7 +316,7 @@ impl<'de> Reader<'de> {
                 }
                 open @ (b'{' | b'[') => {
                     if depth == DEEPEST {
-                        return Err(NotTaken);
+                        return None;
                     }
                     self.at += 1;
                     kinds = kinds << 1 | u64::from(open == b'{');
@@ -206,7 +331,7 @@ impl<'de> Reader<'de> {
             let mut may_continue = !opened;
             loop {
                 if depth == 0 {
-                    return Ok(());
+                    return Some(());
                 }
                 let is_object = kinds & 1 == 1;
                 match self.peek()? {
@@ -223,7 +348,7 @@ impl<'de> Reader<'de> {
                         depth -= 1;
                         may_continue = true;
                     }
-                    _ if may_continue => return Err(NotTaken),
+                    _ if may_continue => return None,
                     // The first entry.
                     _ => {
                         if is_object {
@@ -267,185 +392,3 @@ const fn special_bytes(word: u64) -> u64 {
     let is_control = word.wrapping_sub(ONES * b' ' as u64) & !word;
     (is_quote | is_backslash | is_control) & HIGHEST
 }
-
-fn visit_text<'de, V: Visitor<'de>>(text: Cow<'de, str>, visitor: V) -> Result<V::Value, NotTaken> {
-    match text {
-        Cow::Borrowed(text) => visitor.visit_borrowed_str(text),
-        Cow::Owned(text) => visitor.visit_string(text),
-    }
-}
-
-impl<'de> Deserializer<'de> for &mut Reader<'de> {
-    type Error = NotTaken;
-
-    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, NotTaken> {
-        match self.peek()? {
-            b'"' => self.deserialize_str(visitor),
-            b't' | b'f' => self.deserialize_bool(visitor),
-            b'n' => self.literal("null").and_then(|()| visitor.visit_unit()),
-            // No part of a review is read without knowing whether it is a list or an object, and no number is read.
-            _ => Err(NotTaken),
-        }
-    }
-
-    #[inline]
-    fn deserialize_str<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, NotTaken> {
-        self.expect(b'"')?;
-        visit_text(self.string()?, visitor)
-    }
-
-    fn deserialize_string<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, NotTaken> {
-        self.deserialize_str(visitor)
-    }
-
-    fn deserialize_bool<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, NotTaken> {
-        match self.peek()? {
-            b't' => self.literal("true").and_then(|()| visitor.visit_bool(true)),
-            _ => self.literal("false").and_then(|()| visitor.visit_bool(false)),
-        }
-    }
-
-    #[inline]
-    fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, NotTaken> {
-        if self.peek()? == b'n' {
-            self.literal("null")?;
-            return visitor.visit_none();
-        }
-        visitor.visit_some(self)
-    }
-
-    #[inline]
-    fn deserialize_map<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, NotTaken> {
-        self.expect(b'{')?;
-        let mut entries = Entries {
-            reader: self,
-            place: Place::First,
-        };
-        let value = visitor.visit_map(&mut entries)?;
-        if entries.place == Place::Past {
-            Ok(value)
-        } else {
-            Err(NotTaken)
-        }
-    }
-
-    fn deserialize_struct<V: Visitor<'de>>(
-        self,
-        _name: &'static str,
-        _fields: &'static [&'static str],
-        visitor: V,
-    ) -> Result<V::Value, NotTaken> {
-        self.deserialize_map(visitor)
-    }
-
-    #[inline]
-    fn deserialize_seq<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, NotTaken> {
-        self.expect(b'[')?;
-        let mut entries = Entries {
-            reader: self,
-            place: Place::First,
-        };
-        let value = visitor.visit_seq(&mut entries)?;
-        if entries.place == Place::Past {
-            Ok(value)
-        } else {
-            Err(NotTaken)
-        }
-    }
-
-    fn deserialize_ignored_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, NotTaken> {
-        self.skip_value()?;
-        visitor.visit_unit()
-    }
-
-    forward_to_deserialize_any! {
-        i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char bytes byte_buf unit unit_struct newtype_struct tuple
-        tuple_struct enum identifier
-    }
-}
-
-/// What stands between two brackets.
-struct Entries<'r, 'de> {
-    reader: &'r mut Reader<'de>,
-    place: Place,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Place {
-    /// Before the first entry.
-    First,
-    /// Behind an entry.
-    Later,
-    /// Behind the closing bracket.
-    Past,
-}
-
-impl Entries<'_, '_> {
-    /// Goes to the next entry, past its comma; false behind the closing bracket.
-    #[inline]
-    fn advance(&mut self, close: u8) -> Result<bool, NotTaken> {
-        let next = self.reader.peek()?;
-        if next == close {
-            self.reader.at += 1;
-            self.place = Place::Past;
-            return Ok(false);
-        }
-        match self.place {
-            Place::First => self.place = Place::Later,
-            Place::Later if next == b',' => self.reader.at += 1,
-            Place::Later | Place::Past => return Err(NotTaken),
-        }
-        Ok(true)
-    }
-}
-
-impl<'de> MapAccess<'de> for &mut Entries<'_, 'de> {
-    type Error = NotTaken;
-
-    #[inline]
-    fn next_key_seed<K: DeserializeSeed<'de>>(&mut self, seed: K) -> Result<Option<K::Value>, NotTaken> {
-        if !self.advance(b'}')? {
-            return Ok(None);
-        }
-        let key = seed.deserialize(Key(self.reader))?;
-        self.reader.expect(b':')?;
-        Ok(Some(key))
-    }
-
-    #[inline]
-    fn next_value_seed<V: DeserializeSeed<'de>>(&mut self, seed: V) -> Result<V::Value, NotTaken> {
-        seed.deserialize(&mut *self.reader)
-    }
-}
-
-impl<'de> SeqAccess<'de> for &mut Entries<'_, 'de> {
-    type Error = NotTaken;
-
-    #[inline]
-    fn next_element_seed<T: DeserializeSeed<'de>>(&mut self, seed: T) -> Result<Option<T::Value>, NotTaken> {
-        if !self.advance(b']')? {
-            return Ok(None);
-        }
-        seed.deserialize(&mut *self.reader).map(Some)
-    }
-}
-
-/// A key: always a string, whatever is asked for.
-struct Key<'r, 'de>(&'r mut Reader<'de>);
-
-impl<'de> Deserializer<'de> for Key<'_, 'de> {
-    type Error = NotTaken;
-
-    #[inline]
-    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, NotTaken> {
-        self.0.deserialize_str(visitor)
-    }
-
-    forward_to_deserialize_any! {
-        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf option unit unit_struct
-        newtype_struct seq tuple tuple_struct map struct enum identifier ignored_any
-    }
-}
-
-#[cfg(test)]
-mod tests;

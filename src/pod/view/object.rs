@@ -1,6 +1,8 @@
 //! The macro that writes what is read of a JSON object.
 
-/// Writes a struct whose fields are all optional, and the visitor that reads it from a JSON object.
+/// Writes a struct whose fields are all optional, and what reads it from a JSON object: a visitor, and [`Read`].
+///
+/// [`Read`]: crate::pod::json::Read
 macro_rules! json_object {
     (
         $(#[$meta:meta])*
@@ -12,6 +14,23 @@ macro_rules! json_object {
         #[derive(Debug, Default)]
         $vis struct $name<'a> {
             $( $(#[$field_meta])* pub(super) $field: Option<$type>, )*
+        }
+
+        impl<'a> Read<'a> for $name<'a> {
+            fn read(&mut self, reader: &mut Reader<'a>) -> Taken {
+                #[allow(non_camel_case_types)]
+                #[derive(Clone, Copy)]
+                enum Key { $( $field, )* }
+
+                const KEYS: &[(&str, Key)] = &[$( ($key, Key::$field) ),*];
+                let mut object = reader.object()?;
+                while let Some(key) = reader.field(&mut object, KEYS)? {
+                    match key {
+                        $( Key::$field => reader.optional(&mut self.$field)?, )*
+                    }
+                }
+                Some(())
+            }
         }
 
         impl<'de: 'a, 'a> Deserialize<'de> for $name<'a> {

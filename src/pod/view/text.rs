@@ -3,15 +3,29 @@
 use std::borrow::Cow;
 use std::fmt;
 
+use crate::pod::json::{Read, Reader, Taken};
 use serde::de::{Deserialize, Deserializer, Error, IgnoredAny, MapAccess, Visitor};
 
 /// The text of a JSON string: borrowed, unless it is written with escapes.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(in crate::pod) struct Text<'a>(Cow<'a, str>);
 
 impl Text<'_> {
     pub(in crate::pod) fn as_str(&self) -> &str {
         &self.0
+    }
+}
+
+impl<'a> From<Cow<'a, str>> for Text<'a> {
+    fn from(text: Cow<'a, str>) -> Self {
+        Self(text)
+    }
+}
+
+impl<'a> Read<'a> for Text<'a> {
+    fn read(&mut self, reader: &mut Reader<'a>) -> Taken {
+        self.0 = reader.string()?;
+        Some(())
     }
 }
 
@@ -49,6 +63,29 @@ impl TextMap<'_> {
             .rfind(|(own, _)| own.as_str() == key)
             .map(|(_, value)| value.as_str())
     }
+}
+
+impl<'a> Read<'a> for TextMap<'a> {
+    fn read(&mut self, reader: &mut Reader<'a>) -> Taken {
+        read_texts(reader, |_| true, &mut self.0)
+    }
+}
+
+/// Reads the texts of a map whose keys are to be kept.
+pub(super) fn read_texts<'a>(
+    reader: &mut Reader<'a>,
+    keep: fn(&str) -> bool,
+    kept: &mut Vec<(Text<'a>, Text<'a>)>,
+) -> Taken {
+    let mut object = reader.object()?;
+    while let Some(key) = reader.key(&mut object)? {
+        if !keep(&key) {
+            reader.skip_value()?;
+        } else if !reader.null()? {
+            kept.push((Text(key), Text(reader.string()?)));
+        }
+    }
+    Some(())
 }
 
 impl<'de: 'a, 'a> Deserialize<'de> for TextMap<'a> {

@@ -143,6 +143,23 @@ fn only_the_injection_makes_json_pointers_into_pods_and_only_the_review_knows_it
     }
 }
 
+#[test]
+fn only_the_role_source_iam_knows_the_aws_sdk() {
+    for (room, _) in ARROWS {
+        for file in files_of(room) {
+            let of_the_source = file.starts_with(source().join("roles/iam")) || file.ends_with("roles/iam.rs");
+            let code = code_of(&file);
+            for name in ["aws_config", "aws_sdk_iam", "aws_sdk_sts"] {
+                assert!(
+                    of_the_source || !mentions_path(&code, name),
+                    "{} uses the crate `{name}`",
+                    file.display()
+                );
+            }
+        }
+    }
+}
+
 fn source() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("src")
 }

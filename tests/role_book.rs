@@ -11,17 +11,17 @@
 
 use std::collections::HashMap;
 use std::num::NonZeroU32;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures::future::{BoxFuture, join_all, ready};
 use futures::stream::{once, repeat};
 use futures::{FutureExt, StreamExt};
-use rolegate::iam::RoleArn;
+use rolegate::iam::{Issuer, RoleArn};
 use rolegate::roles::{
-    Answer, Book, BookSettings, Entry, Listing, ListingFailure, Pace, ReadObserver, ReadResult, RoleDocument,
-    RoleSource, RoleState, Trust,
+    Answer, Book, BookSettings, Entry, Listing, ListingFailure, Pace, ProviderAnswer, ReadObserver, ReadResult,
+    RoleDocument, RoleSource, RoleState, Trust,
 };
 use tokio::sync::watch;
 use tokio::time::{Instant, advance, sleep};
@@ -46,6 +46,9 @@ struct Scripted {
     at_once: AtomicUsize,
     most_at_once: AtomicUsize,
     listings: AtomicUsize,
+    /// What a listing that came to its end did not name does not exist.
+    names_all: AtomicBool,
+    providers: AtomicUsize,
     changes: watch::Sender<u64>,
 }
 
@@ -63,6 +66,8 @@ impl Scripted {
             at_once: AtomicUsize::new(0),
             most_at_once: AtomicUsize::new(0),
             listings: AtomicUsize::new(0),
+            names_all: AtomicBool::new(false),
+            providers: AtomicUsize::new(0),
             changes: watch::Sender::new(0),
         })
     }
@@ -146,6 +151,19 @@ impl RoleSource for Scripted {
             Ok(roles) => once(ready(Ok(roles))).boxed(),
             Err(failure) => repeat(Err(failure)).boxed(),
         })
+    }
+
+    fn lists_every_role_like(&self, _role: &RoleArn) -> bool {
+        self.names_all.load(Ordering::SeqCst)
+    }
+
+    fn reads_providers(&self) -> bool {
+        self.names_all.load(Ordering::SeqCst)
+    }
+
+    fn provider<'a>(&'a self, _role: &'a RoleArn, _issuer: &'a Issuer) -> BoxFuture<'a, ProviderAnswer> {
+        self.providers.fetch_add(1, Ordering::SeqCst);
+        ready(ProviderAnswer::NoSuchProvider).boxed()
     }
 
     fn changes(&self) -> Option<watch::Receiver<u64>> {
@@ -702,6 +720,115 @@ async fn a_listing_fills_the_book_in_one_go() {
     // So many are due at once that they are listed again rather than read one by one.
     pass(61 * SECOND).await;
     assert_eq!((source.listings.load(Ordering::SeqCst), source.reads()), (2, 0));
+    kept.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_hour_of_a_thousand_roles_costs_at_most_120_calls() {
+    let source = Scripted::remote();
+    source.names_all.store(true, Ordering::SeqCst);
+    source.answers(Answer::NoSuchRole { hint: None });
+    // 10,000 ServiceAccounts name a thousand roles; fifty of these do not exist, and the account holds some that nobody names.
+    let named: Vec<_> = (0..1000).map(|number| role(&format!("role-{number}"))).collect();
+    let exists = (50..1050).map(|number| (role(&format!("role-{number}")), document("listed")));
+    *source.listing.lock().unwrap() = Some(Ok(exists.collect()));
+    let book = book_with(
+        &[&source],
+        BookSettings {
+            capacity: 20_000,
+            ..settings()
+        },
+    );
+    book.check_providers_of(Issuer::parse("issuer.example").unwrap());
+    let kept = Kept::start(&book, named.clone());
+    pass(SECOND).await;
+    for second in 0..3600 {
+        pass(SECOND).await;
+        // Pods of all of them, again and again; none waits.
+        for role in named.iter().skip(second % 7).step_by(97) {
+            assert!(book.stored(role).is_some(), "{role} after {second} s");
+            let _provider = book.provider(role, soon()).await;
+        }
+    }
+    assert_eq!(said(&book.stored(&role("role-7")).unwrap()), "no such role");
+    let lists = source.listings.load(Ordering::SeqCst);
+    let providers = source.providers.load(Ordering::SeqCst);
+    // And STS once.
+    let calls = lists + providers + source.reads() + 1;
+    println!(
+        "{lists} ListRoles, {} GetRole, {providers} GetOpenIDConnectProvider, 1 GetCallerIdentity",
+        source.reads()
+    );
+    assert!(calls <= 120, "{calls} calls");
+    assert!(
+        lists >= 55,
+        "a role must be read every minute, not {lists} times an hour"
+    );
+    kept.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_whole_listing_does_not_name_does_not_exist_until_it_is_read() {
+    let source = Scripted::remote();
+    source.names_all.store(true, Ordering::SeqCst);
+    *source.listing.lock().unwrap() = Some(Ok(vec![(role("tools/loader"), document("listed"))]));
+    let book = book(&[&source]);
+    let kept = Kept::start(&book, vec![role("loader"), role("gone")]);
+    pass(SECOND).await;
+    assert_eq!(said(&book.stored(&role("gone")).unwrap()), "no such role");
+    assert_eq!(
+        said(&book.stored(&role("loader")).unwrap()),
+        "no such role; a role of that name exists as arn:aws:iam::111122223333:role/tools/loader"
+    );
+    assert_eq!(source.reads(), 0);
+    // Before a refusal the role itself is asked for: it may have been made a moment ago.
+    pass(5 * SECOND).await;
+    assert_eq!(said(&book.fresh(&role("gone"), soon()).await), "policy everyone");
+    kept.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_role_whose_policy_asks_for_tags_is_read_by_itself() {
+    let source = Scripted::remote();
+    let asks = r#"{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":{"AWS":"*"},"Action":"sts:AssumeRole","Condition":{"StringEquals":{"aws:ResourceTag/team":"data"}}}]}"#;
+    let untold = RoleDocument {
+        policy: asks.into(),
+        tags: None,
+    };
+    *source.listing.lock().unwrap() = Some(Ok(vec![
+        (role("tagged"), untold.clone()),
+        (role("plain"), document("listed")),
+    ]));
+    source.names_all.store(true, Ordering::SeqCst);
+    let told = RoleDocument {
+        tags: Some(Arc::from([("sid".to_owned(), "told".to_owned())])),
+        ..untold
+    };
+    source.answers(Answer::Role(told));
+    let book = book(&[&source]);
+    let kept = Kept::start(&book, vec![role("tagged"), role("plain")]);
+    pass(SECOND).await;
+    assert_eq!(said(&book.stored(&role("tagged")).unwrap()), "policy told");
+    assert_eq!(
+        (source.reads_of(&role("tagged")), source.reads_of(&role("plain"))),
+        (1, 0)
+    );
+    kept.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_source_that_is_down_sees_one_look_every_few_seconds_and_not_one_a_role() {
+    let source = Scripted::remote();
+    source.answers(failing("InternalFailure"));
+    *source.listing.lock().unwrap() = Some(Err(ListingFailure::Failed("InternalFailure".into())));
+    let book = book(&[&source]);
+    let wanted: Vec<_> = (0..90).map(|number| role(&format!("role-{number}"))).collect();
+    let kept = Kept::start(&book, wanted);
+    pass(60 * SECOND).await;
+    let before = source.reads();
+    pass(600 * SECOND).await;
+    let reads = source.reads() - before;
+    assert!((100..=900).contains(&reads), "{reads} reads in ten minutes");
     kept.stop().await;
 }
 

@@ -369,11 +369,11 @@ impl<'a> Keeper<'a> {
                 }
                 self.look_soon();
             }
-            Step::Abandoned(reason) => {
+            Step::Abandoned(failure) => {
                 let Some(walk) = self.listing.take() else { return };
                 self.core.observer.roles_listed(walk.source, None, walk.begun.elapsed());
                 if let Some(lister) = self.listers.iter_mut().find(|lister| lister.order == walk.order) {
-                    lister.failed(&walk, &reason, self.core.settings.ttl);
+                    lister.failed(&walk, &failure, self.core.settings.ttl);
                 }
                 self.look_soon();
             }

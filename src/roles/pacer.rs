@@ -12,6 +12,9 @@ use super::age::backoff;
 /// The window in which reads are counted.
 const WINDOW: Duration = Duration::from_secs(1);
 
+/// This many failed reads in a row are the source's fault rather than that of a role.
+pub(super) const FAILING: u32 = 3;
+
 /// Who waits for a read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Lane {
@@ -39,6 +42,10 @@ struct State {
     resume: Option<Instant>,
     /// How often in a row the source asked to be left alone.
     throttled: u32,
+    /// How often in a row it failed, of whatever roles.
+    failed: u32,
+    /// Nothing in the background goes before this.
+    resume_background: Option<Instant>,
 }
 
 impl Pacer {
@@ -63,15 +70,31 @@ impl Pacer {
         state.resume = Some(now + backoff(state.throttled, fastrand::f64()));
     }
 
+    /// A read failed. After a few in a row it is the source that fails and not a role: the background leaves it alone for
+    /// longer each time, else a thousand roles would each try again every few seconds.
+    pub(super) fn failed(&self, now: Instant) {
+        let mut state = self.state();
+        state.failed = state.failed.saturating_add(1);
+        if let Some(beyond) = state.failed.checked_sub(FAILING) {
+            state.resume_background = Some(now + backoff(beyond + 1, fastrand::f64()));
+        }
+    }
+
     /// The source answered.
     pub(super) fn answered(&self) {
-        self.state().throttled = 0;
+        let mut state = self.state();
+        state.throttled = 0;
+        state.failed = 0;
+        state.resume_background = None;
     }
 
     /// Takes a turn now, or says when to try again.
     fn take(&self, lane: Lane, now: Instant) -> Result<(), Instant> {
         let mut state = self.state();
         if let Some(resume) = state.resume.filter(|resume| *resume > now) {
+            return Err(resume);
+        }
+        if let (Lane::Background, Some(resume)) = (lane, state.resume_background.filter(|resume| *resume > now)) {
             return Err(resume);
         }
         while state.recent.front().is_some_and(|oldest| *oldest + WINDOW <= now) {
@@ -143,6 +166,26 @@ mod tests {
         let start = Instant::now();
         assert!(pacer.take(Lane::Background, start).is_ok());
         assert_eq!(pacer.take(Lane::Background, start), Err(start + WINDOW));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_source_that_fails_is_left_alone_by_the_background_only() {
+        let pacer = five_a_second();
+        let start = Instant::now();
+        pacer.failed(start);
+        pacer.failed(start);
+        assert!(pacer.take(Lane::Background, start).is_ok());
+        for longest in [400, 800, 1600, 3200, 5000, 5000] {
+            pacer.failed(start);
+            let pause = pacer.take(Lane::Background, start).unwrap_err() - start;
+            assert!(
+                pause.as_millis() <= longest && pause.as_millis() >= longest / 2,
+                "{pause:?}"
+            );
+            assert!(pacer.take(Lane::Admission, start + 2 * WINDOW).is_ok());
+        }
+        pacer.answered();
+        assert!(pacer.take(Lane::Background, start + 4 * WINDOW).is_ok());
     }
 
     #[tokio::test(start_paused = true)]

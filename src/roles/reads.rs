@@ -13,7 +13,7 @@ use tracing::{debug, info, warn};
 use super::age::backoff;
 use super::book::{Core, Entry, Held, Trust};
 use super::observe::ReadResult;
-use super::pacer::{Lane, Pacer};
+use super::pacer::{FAILING, Lane, Pacer};
 use super::shelf::Slot;
 use super::source::{Answer, Pace, RoleDocument, RoleSource};
 use crate::iam::{Policy, RoleArn};
@@ -23,9 +23,6 @@ pub(super) const LONGEST_READ: Duration = Duration::from_secs(10);
 
 /// How many unfinished reads the keeper takes over at most; more are driven by those who wait for them alone.
 pub(super) const ADOPTED_READS: usize = 1024;
-
-/// This many failed reads in a row are the source's fault rather than that of a role.
-const FAILING: u32 = 3;
 
 /// A source and its pace.
 #[derive(Debug)]
@@ -264,7 +261,8 @@ impl Reader {
         match (&self.pacer, result) {
             (Some(pacer), ReadResult::Throttled) => pacer.throttled(Instant::now()),
             (Some(pacer), ReadResult::Role | ReadResult::NoSuchRole | ReadResult::NotMine) => pacer.answered(),
-            _ => {}
+            (Some(pacer), ReadResult::Failed | ReadResult::TimedOut) => pacer.failed(Instant::now()),
+            (None, _) => {}
         }
     }
 

@@ -1,7 +1,6 @@
 //! One pass over all roles of a source, page by page, at the source's pace; and when the next one is worth its calls.
 
 use std::collections::HashSet;
-use std::sync::Arc;
 use std::time::Duration;
 
 use futures::StreamExt;
@@ -21,7 +20,7 @@ const UNKNOWN_COST: usize = 20;
 /// After this many failures in a row of one page the pass is given up.
 const PATIENCE: u32 = 4;
 
-/// The longest pause after listings that failed.
+/// The longest pause after listings that are not allowed.
 const LONGEST_PAUSE: Duration = Duration::from_secs(600);
 
 /// A pass that takes longer than this says how far it is.
@@ -74,17 +73,22 @@ impl Lister {
     }
 
     /// A pass was given up.
-    pub(super) fn failed(&mut self, walk: &Walk<'_>, reason: &str, ttl: Duration) {
-        let source = walk.source;
+    pub(super) fn failed(&mut self, walk: &Walk<'_>, failure: &ListingFailure, ttl: Duration) {
+        let (source, reason) = (walk.source, failure.reason());
         if self.failures == 0 {
             warn!(
                 source,
-                reason, "the roles could not be listed; until they can, they are read one by one"
+                %reason, "the roles could not be listed; until they can, they are read one by one"
             );
         }
         let pause = (ttl / 2).saturating_mul(2_u32.saturating_pow(self.failures));
         self.failures = self.failures.saturating_add(1);
-        self.not_before = Instant::now().checked_add(pause.min(LONGEST_PAUSE));
+        // What is not allowed stays so until somebody allows it; what fails is over some time.
+        let longest = match failure {
+            ListingFailure::Denied(_) => LONGEST_PAUSE,
+            ListingFailure::Failed(_) | ListingFailure::Throttled(_) => ttl.min(LONGEST_PAUSE),
+        };
+        self.not_before = Instant::now().checked_add(pause.min(longest));
     }
 }
 
@@ -114,7 +118,7 @@ pub(super) enum Step {
     /// Every role was named.
     End,
     /// It was given up: why.
-    Abandoned(Arc<str>),
+    Abandoned(ListingFailure),
 }
 
 impl<'a> Walk<'a> {
@@ -202,12 +206,12 @@ fn steps<'a>(reader: &'a Reader, listing: Listing<'a>) -> impl futures::Stream<I
         };
         state.failures = state.failures.saturating_add(1);
         match (&failure, &reader.pacer) {
-            (ListingFailure::Denied(reason), _) => return Some((Step::Abandoned(Arc::clone(reason)), None)),
+            (ListingFailure::Denied(_), _) => return Some((Step::Abandoned(failure), None)),
             (ListingFailure::Throttled(_), Some(pacer)) => pacer.throttled(Instant::now()),
             _ => state.pause = Some(backoff(state.failures, fastrand::f64())),
         }
         if state.failures > PATIENCE {
-            return Some((Step::Abandoned(Arc::clone(failure.reason())), None));
+            return Some((Step::Abandoned(failure), None));
         }
         Some((Step::Stumble, Some(state)))
     })

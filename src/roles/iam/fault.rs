@@ -179,7 +179,10 @@ fn credentials(action: &str, said: &str) -> Fault {
     } else if said.contains("ExpiredToken") {
         "has an expired token; check the token's volume"
     } else {
-        "has no AWS credentials; give its ServiceAccount a role"
+        // What the SDK adds is the list of places where it looked.
+        return Fault::failed(format!(
+            "{action}: rolegate has no AWS credentials; give its ServiceAccount a role"
+        ));
     };
     Fault::failed(format!("{action}: rolegate {next} ({})", shortened(said)))
 }

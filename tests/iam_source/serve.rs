@@ -1,0 +1,208 @@
+//! `rolegate serve` keeps its book from IAM.
+
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use super::Aws;
+use super::program::{Folder, ISSUER, Program};
+use super::proxy::Fault;
+
+/// Longer than anything here takes.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+struct Served {
+    folder: Folder,
+    program: Program,
+}
+
+/// Serves ServiceAccounts of namespace `jobs` that name these roles.
+fn serve(aws: &Aws, accounts: &[(&str, &str)], flags: &[&str]) -> Served {
+    let folder = Folder::new();
+    for (name, role) in accounts {
+        folder.account("jobs", name, &[("eks.amazonaws.com/role-arn", role)]);
+    }
+    let mut command = aws.rolegate();
+    command.args([
+        "serve",
+        "--standalone",
+        folder.path().to_str().unwrap(),
+        "--issuer",
+        ISSUER,
+    ]);
+    command.args(["--role-source", "iam"]);
+    let program = Program::start(command, &folder, flags).unwrap_or_else(|(status, log)| panic!("{status}:\n{log}"));
+    Served { folder, program }
+}
+
+impl Served {
+    /// Creates a pod of this ServiceAccount; whether it is allowed, what was said, and how long it took.
+    async fn pod(&self, service_account: &str) -> (bool, String, Duration) {
+        let review = json!({
+            "apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview",
+            "request": {
+                "uid": "705ab4f5-6393-11e8-b7cc-42010a800002",
+                "kind": {"group": "", "version": "v1", "kind": "Pod"},
+                "resource": {"group": "", "version": "v1", "resource": "pods"},
+                "name": "p", "namespace": "jobs", "operation": "CREATE", "dryRun": false,
+                "object": {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p", "namespace": "jobs"},
+                    "spec": {"serviceAccountName": service_account, "containers": [{"name": "c", "image": "i"}]}},
+            },
+        });
+        let begun = Instant::now();
+        let response = self.program.review("/mutate/enforce?timeout=2s", &review).await;
+        let said = format!("{} {}", response["status"]["message"], response["warnings"]);
+        (response["allowed"] == Value::Bool(true), said, begun.elapsed())
+    }
+
+    async fn admits(&self, service_account: &str) {
+        let (allowed, said, _) = self.pod(service_account).await;
+        assert!(allowed && !said.contains("rolegate"), "{service_account}: {said}");
+    }
+
+    async fn refuses(&self, service_account: &str, cause: &str) {
+        let (allowed, said, _) = self.pod(service_account).await;
+        assert!(!allowed && said.contains(cause), "{service_account}: {said}");
+    }
+
+    /// The roles of `/roles`, until they are as wanted.
+    async fn until(&self, wanted: impl Fn(&[Value]) -> bool) {
+        let begun = Instant::now();
+        loop {
+            let (_, text) = self.program.get("/roles").await;
+            let roles: Vec<Value> = serde_json::from_str(&text).unwrap();
+            if wanted(&roles) {
+                return;
+            }
+            assert!(begun.elapsed() < PATIENCE, "{text}");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn thousands_of_roles_fill_the_book_page_by_page() {
+    let Some(aws) = Aws::start("listing thousands of roles") else {
+        return;
+    };
+    for number in 0..2100 {
+        aws.create_role("/many/", &format!("role-{number:04}"), "loader");
+    }
+    let account = |number: usize| format!("arn:aws:iam::111122223333:role/many/role-{number:04}");
+    let served = serve(&aws, &[("loader", &account(2099)), ("other", &account(3))], &[]);
+    served.until(|roles| roles.len() == 2100).await;
+    served.admits("loader").await;
+    served.refuses("other", "wrong-subject").await;
+    // The refusal alone was worth a call: nothing is refused because of a listing of before.
+    let listed = aws.proxy.calls_of("iam:ListRoles");
+    assert_eq!(listed % 3, 0, "whole listings");
+    assert!(aws.proxy.calls_of("iam:GetRole") <= 1, "{:?}", aws.proxy.calls());
+    assert!(!served.program.log_lines("the roles are listed").is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_changes_in_iam_shows_at_once_where_it_is_mended() {
+    let Some(aws) = Aws::start("roles that change") else {
+        return;
+    };
+    let role = aws.create_role("/", "loader", "somebody-else");
+    let absent = "arn:aws:iam::111122223333:role/late";
+    let served = serve(&aws, &[("loader", &role), ("late", absent)], &[]);
+    served.until(|roles| roles.len() == 2).await;
+    served.refuses("loader", "wrong-subject").await;
+    served.refuses("late", "role-not-found").await;
+    // A copy of under 5 s is as good as a read of now.
+    tokio::time::sleep(Duration::from_millis(5100)).await;
+    aws.mend_role("loader", "loader");
+    aws.create_role("/", "late", "late");
+    served.admits("loader").await;
+    served.admits("late").await;
+
+    // Deleted, and made again under the same name for somebody else.
+    aws.delete_role("late");
+    aws.create_role("/", "late", "somebody-else");
+    served.folder.account(
+        "jobs",
+        "newcomer",
+        &[("eks.amazonaws.com/role-arn", "arn:aws:iam::111122223333:role/new")],
+    );
+    aws.create_role("/", "new", "newcomer");
+    served
+        .until(|roles| roles.iter().any(|role| role["arn"].as_str().unwrap().ends_with("/new")))
+        .await;
+    served.admits("newcomer").await;
+
+    // All that was called is what the documentation asks for, and the other way round.
+    let documented = documented_actions();
+    let called: BTreeSet<String> = aws
+        .proxy
+        .calls()
+        .into_iter()
+        .filter(|call| call.starts_with("iam:"))
+        .collect();
+    assert_eq!(called, documented);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_outage_is_said_once_and_known_roles_keep_their_latency() {
+    let Some(aws) = Aws::start("an outage of IAM") else {
+        return;
+    };
+    let role = aws.create_role("/", "loader", "loader");
+    let wrong = aws.create_role("/", "wrong", "somebody-else");
+    let served = serve(&aws, &[("loader", &role), ("wrong", &wrong)], &["--trust-ttl", "1s"]);
+    served.until(|roles| roles.len() == 2).await;
+    served.admits("loader").await;
+    for fault in [
+        Fault::Error(500, "InternalFailure", "oops"),
+        Fault::Error(400, "Throttling", "Rate exceeded"),
+        Fault::Late(Duration::from_secs(5)),
+    ] {
+        aws.proxy.suffers(fault.clone());
+        tokio::time::sleep(Duration::from_secs(6)).await;
+        let (allowed, said, took) = served.pod("loader").await;
+        assert!(allowed && !said.contains("rolegate"), "{fault:?}: {said}");
+        assert!(
+            took < Duration::from_millis(500),
+            "{fault:?}: {took:?} for a role that is known"
+        );
+        if matches!(fault, Fault::Late(_)) {
+            continue; // A read under way may come just in time.
+        }
+        // What cannot be read afresh is not refused.
+        let (allowed, said, took) = served.pod("wrong").await;
+        assert!(allowed && said.contains("unknown"), "{fault:?}: {said}");
+        assert!(took < Duration::from_millis(1500), "{fault:?}: {took:?}");
+    }
+    assert_eq!(served.program.log_lines("the role source fails").len(), 1);
+    aws.proxy.suffers(Fault::None);
+    served.program.wait_for_log("the role source answers again");
+    tokio::time::sleep(Duration::from_secs(6)).await;
+    served.refuses("wrong", "wrong-subject").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn bare_role_names_are_of_the_account_that_sts_names() {
+    let Some(aws) = Aws::start("composed role ARNs") else {
+        return;
+    };
+    aws.create_role("/tools/", "loader", "loader");
+    let served = serve(&aws, &[("loader", "tools/loader")], &["--compose-role-arn"]);
+    served.admits("loader").await;
+    served
+        .until(|roles| {
+            roles
+                .iter()
+                .any(|role| role["arn"] == "arn:aws:iam::111122223333:role/tools/loader")
+        })
+        .await;
+}
+
+/// The actions of the policy in the documentation.
+fn documented_actions() -> BTreeSet<String> {
+    let policy: Value = serde_json::from_str(include_str!("../../docs/aws-iam-policy.json")).unwrap();
+    let statements = policy["Statement"].as_array().unwrap().iter();
+    let actions = statements.flat_map(|statement| statement["Action"].as_array().unwrap());
+    actions.map(|action| action.as_str().unwrap().to_owned()).collect()
+}

@@ -11,6 +11,7 @@
 mod fault;
 mod region;
 mod session;
+mod whole;
 
 use std::fmt;
 use std::sync::Arc;

@@ -11,10 +11,12 @@
 )]
 
 mod check;
+#[allow(unreachable_pub, reason = "one test binary")]
 mod moto;
 #[path = "../webhook/program.rs"]
 #[allow(dead_code, unreachable_pub, reason = "each test binary uses its part")]
 mod program;
+#[allow(unreachable_pub, reason = "one test binary")]
 mod proxy;
 mod serve;
 

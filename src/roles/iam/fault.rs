@@ -93,6 +93,11 @@ where
         }
         _ => {
             let said = chain(error);
+            if said.contains("cut short") {
+                return Fault::failed(format!(
+                    "{action}: the answer is cut short or not what IAM writes; tried again by itself"
+                ));
+            }
             if is_about_credentials(&said) {
                 return credentials(action, &said);
             }

@@ -13,6 +13,7 @@ use tokio::sync::OnceCell;
 
 use super::fault::{self, Fault};
 use super::region;
+use super::whole::WholeAnswers;
 use crate::iam::{AccountId, Partition, RoleArn};
 
 /// A connection that takes longer is to a place that drops packets.
@@ -57,7 +58,9 @@ impl Session {
     pub(super) async fn iam(&self, assume: Option<&RoleArn>) -> aws_sdk_iam::Client {
         let config = self.config().await;
         // The book paces calls, waits and tries again for all roles together; the SDK would do so for each by itself.
-        let mut builder = aws_sdk_iam::config::Builder::from(config).retry_config(RetryConfig::disabled());
+        let mut builder = aws_sdk_iam::config::Builder::from(config)
+            .retry_config(RetryConfig::disabled())
+            .interceptor(WholeAnswers);
         if let Some(role) = assume {
             let provider = AssumeRoleProvider::builder(role.as_str())
                 .session_name(SESSION_NAME)

@@ -80,6 +80,8 @@ impl ControlPlane {
         control_plane.write_kubeconfig("controllers.kubeconfig", control_plane.api, &controller_token);
         control_plane.start_etcd();
         control_plane.start_api_server();
+        // The controllers give up when the API server is not there within 10 s, which a slow machine may take.
+        control_plane.wait_for_api_server();
         control_plane.start_controller_manager();
         control_plane.wait_ready();
         control_plane
@@ -199,23 +201,29 @@ impl ControlPlane {
     /// Waits until the API server is ready and a controller has made the first ServiceAccount.
     #[track_caller]
     pub(crate) fn wait_ready(&self) {
-        let kubectl = |args: &[&str]| {
-            let mut command = self.keeper.command(&self.programs.kubectl);
-            command.env("KUBECONFIG", self.kubeconfig()).args(args);
-            let output = command.output().unwrap();
-            if output.status.success() {
-                return Ok(());
-            }
-            Err(String::from_utf8_lossy(&output.stderr).trim().to_owned())
-        };
-        until_ok("a ready API server", || {
-            self.assert_running();
-            kubectl(&["get", "--raw", "/readyz"])
-        });
+        self.wait_for_api_server();
         until_ok("the first ServiceAccount", || {
             self.assert_running();
-            kubectl(&["get", "serviceaccount", "default"])
+            self.kubectl(&["get", "serviceaccount", "default"])
         });
+    }
+
+    #[track_caller]
+    fn wait_for_api_server(&self) {
+        until_ok("a ready API server", || {
+            self.assert_running();
+            self.kubectl(&["get", "--raw", "/readyz"])
+        });
+    }
+
+    fn kubectl(&self, args: &[&str]) -> Result<(), String> {
+        let mut command = self.keeper.command(&self.programs.kubectl);
+        command.env("KUBECONFIG", self.kubeconfig()).args(args);
+        let output = command.output().unwrap();
+        if output.status.success() {
+            return Ok(());
+        }
+        Err(String::from_utf8_lossy(&output.stderr).trim().to_owned())
     }
 
     #[track_caller]

@@ -9,7 +9,7 @@
 //!
 //! # Writing a story
 //!
-//! A story is a function in a file `stories_*.rs`, whose name states what holds, and which that file's `register`
+//! A story is a function in a file `stories_*.rs` (`faults_*.rs` for faults), whose name states what holds, and which that file's `register`
 //! registers. It fails by panicking; what was typed, what was answered and the logs of the webhook are then shown by the harness.
 //!
 //! - `fn(&Cluster)`, registered with `beside_others`: shares the cluster and the default release (`cluster.release()`) with

@@ -19,12 +19,12 @@ for tool in wrk curl; do
     command -v "$tool" >/dev/null || { echo "load.sh: $tool is missing: apt-get install $tool" >&2; exit 2; }
 done
 
-# The path of the target of this kind and name: cargo names benchmarks after their content.
+# Builds the target of this kind and name, and prints its path: cargo names benchmarks after their content. Each is built on its
+# own: built together, the program would get the features that only tests ask of its dependencies.
 executable() {
-    cargo build --release "--$1" "$2" --message-format=json 2>/dev/null \
+    cargo build --release "--$1" "$2" --message-format=json \
         | grep "\"name\":\"$2\"" | sed -n 's/.*"executable":"\([^"]*\)".*/\1/p' | tail -1
 }
-cargo build --release --bin rolegate --bench echo
 rolegate=$(executable bin rolegate)
 echo_program=$(executable bench echo)
 

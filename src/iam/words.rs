@@ -150,5 +150,6 @@ mod tests {
         let (long, longer) = ("a".repeat(64), "a".repeat(65));
         assert_eq!(nearest_word(&long, [long.as_str()]), Some(long.as_str()));
         assert_eq!(nearest_word(&longer, [longer.as_str()]), None);
+        assert_eq!(nearest_word("ab", [""]), None);
     }
 }

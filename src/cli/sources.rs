@@ -28,6 +28,10 @@ const LONGEST: Duration = Duration::from_secs(24 * 3600);
 
 /// What flags say about reading AWS.
 #[derive(Clone, Debug, Default)]
+#[cfg_attr(
+    not(feature = "aws"),
+    expect(dead_code, reason = "flags are understood all the same")
+)]
 pub(crate) struct AwsAccess {
     /// `--assume-role`.
     pub(crate) assume: Vec<AssumeRole>,
@@ -135,7 +139,6 @@ pub(crate) async fn own_account(aws: &AwsAccess, patience: Duration) -> Result<(
 
 /// As with the feature; but nobody can be asked.
 #[cfg(not(feature = "aws"))]
-#[expect(clippy::unused_async, reason = "the same shape as with the feature `aws`")]
 pub(crate) async fn own_account(_aws: &AwsAccess, _patience: Duration) -> Result<(Partition, AccountId), String> {
     Err(WITHOUT_AWS.to_owned())
 }

@@ -43,6 +43,7 @@
 )]
 #![allow(dead_code, reason = "the harness offers what a story may need")]
 
+mod aws;
 mod cluster;
 mod control_plane;
 mod egress;
@@ -55,6 +56,9 @@ mod faults_share;
 mod faults_uninstall;
 mod kubectl;
 mod link;
+#[path = "../iam_source/moto.rs"]
+#[allow(unreachable_pub, reason = "another test program has it as a module, too")]
+mod moto;
 mod mounts;
 mod objects;
 mod process;
@@ -82,6 +86,7 @@ use stories::Stories;
 
 fn main() {
     let mut stories = Stories::default();
+    aws::register(&mut stories);
     objects::register(&mut stories);
     stories_certificates::register(&mut stories);
     stories_jobs::register(&mut stories);

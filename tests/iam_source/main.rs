@@ -12,6 +12,7 @@
 
 mod check;
 #[allow(unreachable_pub, reason = "one test binary")]
+#[allow(dead_code, reason = "the stories on a control plane need more of it")]
 mod moto;
 #[path = "../webhook/program.rs"]
 #[allow(dead_code, unreachable_pub, reason = "each test binary uses its part")]

@@ -10,7 +10,11 @@ use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
-const REQUIREMENT: &str = "moto[server]==5.2.5";
+/// With the AWS CLI, which brings the same SDK as moto does.
+const REQUIREMENTS: [&str; 2] = ["moto[server]==5.2.5", "awscli==1.46.3"];
+
+/// Its folder in the cache; another name when the requirements change.
+const FOLDER: &str = "moto-5.2.5-awscli-1.46.3";
 
 /// Ends with the test program, whose end closes its standard input.
 const SERVE: &str = "import sys, threading
@@ -38,6 +42,14 @@ pub fn moto(what: &str) -> Option<Moto> {
             None
         }
     }
+}
+
+/// A program of the virtual environment: `python3`, `aws`.
+///
+/// # Panics
+/// When it could not be made; [`moto`] says so first.
+pub fn program(name: &str) -> PathBuf {
+    environment().expect("moto was made ready").with_file_name(name)
 }
 
 /// An empty AWS.
@@ -162,27 +174,22 @@ fn environment() -> Result<PathBuf, String> {
         _ => return Err("neither XDG_CACHE_HOME nor HOME says where moto may be kept".to_owned()),
     }
     .join("rolegate");
-    let folder = cache.join("moto-5.2.5");
+    let folder = cache.join(FOLDER);
     let (python, ready) = (folder.join("bin/python3"), folder.join("ready"));
     fs::create_dir_all(&cache).map_err(|error| format!("{}: {error}", cache.display()))?;
     // Another test program may be making it.
-    let lock = File::create(cache.join("moto-5.2.5.lock")).map_err(|error| error.to_string())?;
+    let lock = File::create(cache.join(format!("{FOLDER}.lock"))).map_err(|error| error.to_string())?;
     lock.lock().map_err(|error| error.to_string())?;
     if ready.exists() {
         return Ok(python);
     }
-    say("making a virtual environment with moto for the tests of role source iam, once (some 60 MB, a minute)");
+    say("making a virtual environment with moto for the tests of role source iam, once (some 100 MB, a minute)");
     let _ = fs::remove_dir_all(&folder);
     run(Command::new("python3").args(["-m", "venv"]).arg(&folder))
         .map_err(|why| format!("{why}; install python3 with venv"))?;
-    run(Command::new(&python).args([
-        "-m",
-        "pip",
-        "install",
-        "--quiet",
-        "--disable-pip-version-check",
-        REQUIREMENT,
-    ]))?;
+    run(Command::new(&python)
+        .args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check"])
+        .args(REQUIREMENTS))?;
     File::create(ready).map_err(|error| error.to_string())?;
     Ok(python)
 }

@@ -216,3 +216,54 @@ fn the_notes_say_what_to_do_next_and_what_not_to_gate() {
     let beside = json!({"inject": false, "certificates": {"mode": "secret", "secretName": "mine"}});
     insta::assert_snapshot!("notes_beside_another_webhook", notes(beside));
 }
+
+#[test]
+fn what_the_readme_installs_is_what_it_says() {
+    let Some(chart) = chart() else { return };
+    let readme = include_str!("../../README.md");
+    let installs: Vec<Vec<String>> = readme
+        .lines()
+        .filter_map(|line| line.strip_prefix("$ helm install "))
+        .map(|typed| {
+            typed
+                .split(' ')
+                .map(|word| word.trim_matches('\'').to_owned())
+                .collect()
+        })
+        .collect();
+    let path = folder();
+    let rendered = installs.iter().map(|words| {
+        // `template` waits for nothing and makes no namespace.
+        let words = words
+            .iter()
+            .filter(|word| !["--wait", "--create-namespace"].contains(&word.as_str()));
+        let mut arguments: Vec<&str> = vec!["template"];
+        arguments.extend(words.map(|word| {
+            if word == "charts/rolegate" {
+                path.to_str().unwrap()
+            } else {
+                word
+            }
+        }));
+        chart
+            .helm(&arguments, &json!({}))
+            .unwrap_or_else(|error| panic!("{arguments:?}: {error}"))
+    });
+    let rendered: Vec<String> = rendered.collect();
+    let [on_eks, anywhere, by_files] = rendered.as_slice() else {
+        panic!("{installs:?}")
+    };
+    let role = "eks.amazonaws.com/role-arn: arn:aws:iam::111122223333:role/rolegate\n";
+    assert!(
+        on_eks.contains(role) && on_eks.contains("--role-source=iam"),
+        "{on_eks}"
+    );
+    assert!(
+        anywhere.contains("serviceAccountToken") && !anywhere.contains(role),
+        "{anywhere}"
+    );
+    assert!(
+        by_files.contains("--role-source=files=/etc/rolegate/roles") && !by_files.contains("--role-source=iam"),
+        "{by_files}"
+    );
+}

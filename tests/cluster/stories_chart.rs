@@ -1,16 +1,19 @@
 //! What the chart makes of the API server: `helm test`, and which requests are sent at all.
 
+use std::fs;
+use std::path::Path;
 use std::thread;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::cluster::{Cluster, Gate, Namespace, environment, role_of};
 use crate::release::{NAME, NAMESPACE, Release};
 use crate::stories::Stories;
-use crate::wait::until;
+use crate::wait::{until, until_ok};
 
 pub(crate) fn register(stories: &mut Stories) {
     stories.beside_others(helm_test_creates_a_pod_that_only_the_webhook_can_make_valid);
+    stories.beside_others(every_documented_values_file_installs);
     stories.beside_others(workloads_are_looked_at_when_what_makes_their_pods_changes);
 }
 
@@ -44,6 +47,74 @@ fn helm_test_creates_a_pod_that_only_the_webhook_can_make_valid(cluster: &Cluste
     until("a cluster without what helm test made", || {
         (!cluster.kubectl(&["get", "namespace", &test]).succeeded()).then_some(())
     });
+}
+
+fn every_documented_values_file_installs(cluster: &Cluster) {
+    let release = cluster.release();
+    let chart = Path::new(env!("CARGO_MANIFEST_DIR")).join("charts/rolegate");
+    for (group, version, kind, plural) in [
+        ("cert-manager.io", "v1", "Certificate", "certificates"),
+        ("cert-manager.io", "v1", "Issuer", "issuers"),
+        ("monitoring.coreos.com", "v1", "ServiceMonitor", "servicemonitors"),
+        ("monitoring.coreos.com", "v1", "PrometheusRule", "prometheusrules"),
+    ] {
+        cluster
+            .apply(&any_fields(group, version, kind, plural).to_string())
+            .ok();
+    }
+    let mut files: Vec<_> = fs::read_dir(chart.join("examples"))
+        .unwrap()
+        .map(|file| file.unwrap().path())
+        .collect();
+    files.sort();
+    assert!(files.len() > 10, "{files:?}");
+    for file in files {
+        let name = file.file_stem().unwrap().to_str().unwrap();
+        let (chart, file) = (chart.to_str().unwrap(), file.to_str().unwrap());
+        let install = [
+            "install",
+            name,
+            chart,
+            "--namespace",
+            name,
+            "--create-namespace",
+            "--values",
+            file,
+        ];
+        // The CRDs are served a moment after they were taken.
+        until_ok(&format!("helm install {name}"), || {
+            let said = release.helm(&install);
+            if said.succeeded() {
+                return Ok(());
+            }
+            let _ = release.helm(&["uninstall", name, "--namespace", name]);
+            if said.stderr.contains("no matches for kind") {
+                Err(said.stderr)
+            } else {
+                panic!("{}", said.stderr)
+            }
+        });
+        release.helm(&["uninstall", name, "--namespace", name]).ok();
+        cluster.kubectl(&["delete", "namespace", name, "--wait=false"]).ok();
+    }
+}
+
+/// A CRD whose objects may have any fields: what the chart writes into them is for their controllers.
+fn any_fields(group: &str, version: &str, kind: &str, plural: &str) -> Value {
+    json!({
+        "apiVersion": "apiextensions.k8s.io/v1",
+        "kind": "CustomResourceDefinition",
+        "metadata": {"name": format!("{plural}.{group}")},
+        "spec": {
+            "group": group,
+            "scope": "Namespaced",
+            "names": {"kind": kind, "plural": plural, "singular": kind.to_lowercase(), "listKind": format!("{kind}List")},
+            "versions": [{
+                "name": version, "served": true, "storage": true,
+                "schema": {"openAPIV3Schema": {"type": "object", "x-kubernetes-preserve-unknown-fields": true}},
+            }],
+        },
+    })
 }
 
 fn workloads_are_looked_at_when_what_makes_their_pods_changes(cluster: &Cluster) {

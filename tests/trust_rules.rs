@@ -236,7 +236,7 @@ fn numbers_and_booleans_are_compared_as_their_text() {
         ),
         (r#"{"NumericGreaterThan": {"aws:PrincipalAccount": "-5"}}"#, Yes),
         (
-            r#"{"NumericGreaterThanEquals": {"aws:PrincipalAccount": "111122223334"}}"#,
+            r#"{"NumericGreaterThanEquals": {"aws:PrincipalAccount": "444455556666"}}"#,
             No,
         ),
     ]);

@@ -57,7 +57,8 @@ Examples:
 
   In a cluster, with certificates that look after themselves
     rolegate serve --role-source files=/etc/rolegate/roles \\
-      --tls-secret rolegate/rolegate-tls --tls-names rolegate.rolegate.svc \\
+      --tls-secret rolegate-system/rolegate-tls \\
+      --tls-names rolegate.rolegate-system.svc \\
       --mutating-webhook-configuration rolegate
 
   In a cluster, with policies from AWS IAM, two accounts of them
@@ -465,7 +466,7 @@ impl FromStr for NamespacedName {
                 namespace: namespace.to_owned(),
                 name: name.to_owned(),
             }),
-            _ => Err("expected NAMESPACE/NAME, such as rolegate/rolegate-tls".to_owned()),
+            _ => Err("expected NAMESPACE/NAME, such as rolegate-system/rolegate-tls".to_owned()),
         }
     }
 }

@@ -22,7 +22,7 @@ pub(crate) struct Named<K> {
     pub(crate) api: Api<K>,
     /// Its name.
     pub(crate) name: String,
-    /// What log lines call it: `Secret rolegate/rolegate-tls`.
+    /// What log lines call it: `Secret rolegate-system/rolegate-tls`.
     pub(crate) what: String,
     /// The right that watching needs, for who lacks it.
     pub(crate) needs: String,

@@ -6,7 +6,7 @@
 //! eight times in the first second; neither the API server nor an admission may feel that.
 //!
 //! [`Events::record`] puts a refusal into a bounded queue and never waits. [`EventWriter::run`] owns everything else: it
-//! adds up what the queue brings ([`ledger`]) and makes one request at a time ([`write`]), at its own pace.
+//! adds up what the queue brings (`ledger`) and makes one request at a time (`write`), at its own pace.
 
 mod ledger;
 mod write;

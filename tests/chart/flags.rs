@@ -144,7 +144,7 @@ fn settings_are_typed_as_a_person_would() {
         ("honour-skip-label", json!(false), &["false"]),
         ("token-expiration", json!(86400), &["86400"]),
         ("aws-account-id", json!(111_122_223_333_u64), &["111122223333"]),
-        ("aws-account-id", json!("011122223333"), &["011122223333"]),
+        ("aws-account-id", json!("000000000000"), &["000000000000"]),
         (
             "log-level",
             json!("info,rolegate::webhook=debug"),

@@ -4,6 +4,8 @@
 use serde_json::{Value, json};
 
 use crate::cluster::{ACCOUNT, Alone, Gate, Namespace, role_of, trust_policy};
+use crate::release::{NAME, Release};
+use crate::rolegate_calls::calls_since;
 use crate::stories::Stories;
 use crate::wait::{until, until_ok};
 
@@ -16,6 +18,7 @@ pub(crate) fn register(stories: &mut Stories) {
 
 fn roles_of_objects_are_judged_once_settled(cluster: &Alone<'_>) {
     // Neither CRD is installed yet, and nobody else knows these roles.
+    let before = cluster.audit_events().len();
     let release = cluster.install(json!({"roleSources": ["ack", "crossplane"], "roleFiles": {"configMap": ""}}));
     let jobs = cluster.namespace("objects", Gate::Enforce);
     let kinds = [
@@ -86,7 +89,52 @@ fn roles_of_objects_are_judged_once_settled(cluster: &Alone<'_>) {
         release.log().matches("does not serve").count(),
         3 * release.replicas().len()
     );
+    each_right_is_used_and_needed(cluster, &release, before);
     // The CRDs stay: after one was deleted, garbage is not collected for a while, which other stories wait for.
+}
+
+/// The chart's rights to these objects: each was used, and a replica that lacks one says so.
+fn each_right_is_used_and_needed(cluster: &Alone<'_>, release: &Release, before: usize) {
+    for (group, rule_of) in [
+        ("iam.services.k8s.aws", "iam.services.k8s.aws"),
+        ("iam.aws.upbound.io", "iam.aws.upbound.io"),
+        ("iam.aws.m.upbound.io", "iam.aws.upbound.io"),
+    ] {
+        for (verb, other) in [("list", "watch"), ("watch", "list")] {
+            let used = calls_since(cluster, before).iter().any(|call| {
+                let object = &call["objectRef"];
+                call["verb"] == verb && object["resource"] == "roles" && object["apiGroup"] == group
+            });
+            assert!(used, "{verb} on roles.{group} was never used");
+            let role = cluster.json(&["get", "clusterrole", NAME]);
+            let rules = role["rules"].as_array().unwrap();
+            let place = rules
+                .iter()
+                .position(|rule| rule["apiGroups"].as_array().unwrap().contains(&json!(rule_of)))
+                .unwrap();
+            let set = |verbs: Value| {
+                let patch = json!([{"op": "replace", "path": format!("/rules/{place}/verbs"), "value": verbs}]);
+                cluster
+                    .kubectl(&[
+                        "patch",
+                        "clusterrole",
+                        NAME,
+                        "--type=json",
+                        "--patch",
+                        &patch.to_string(),
+                    ])
+                    .ok();
+            };
+            set(json!([other]));
+            let replica = release.start_replica();
+            let words = format!("cannot {verb} resource \"roles\" in API group \"{group}\"");
+            until(&words, || {
+                replica.log().replace('\\', "").contains(&words).then_some(())
+            });
+            release.kill(&replica);
+            set(rules[place]["verbs"].clone());
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug)]

@@ -30,7 +30,7 @@ Examples:
       --tls-cert certs/tls.crt --tls-key certs/tls.key
 
   For one that a cluster reaches under a name
-    rolegate certs --dns-name rolegate.rolegate-system.svc --dir /tmp/certs --days 7";
+    rolegate certs --dns-name rolegate.rolegate-system.svc --days 7";
 
 /// The flags of `rolegate certs`.
 #[derive(Args, Clone, Debug)]

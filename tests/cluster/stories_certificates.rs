@@ -28,10 +28,11 @@ use rolegate::webhook::tls::acceptor;
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 
-use crate::cluster::{Alone, Cluster, Gate};
+use crate::cluster::{Alone, Cluster, Gate, role_of};
 use crate::egress::Backend;
 use crate::release::{NAME, NAMESPACE};
 use crate::stories::Stories;
+use crate::stories_chart::serve_cert_manager;
 use crate::wait::{PATIENCE, until, until_ok};
 
 pub(crate) fn register(stories: &mut Stories) {
@@ -41,6 +42,7 @@ pub(crate) fn register(stories: &mut Stories) {
     stories.alone(what_is_emptied_is_written_back_and_never_renewed);
     stories.alone(rotation_under_traffic_loses_no_call);
     stories.alone(a_certificate_of_ones_own_is_trusted_by_its_ca);
+    stories.alone(a_certificate_of_cert_manager_is_served_and_its_ca_is_left_to_the_injector);
 }
 
 fn replicas_of_the_same_moment_agree_on_one_ca(cluster: &Cluster) {
@@ -295,6 +297,66 @@ fn a_certificate_of_ones_own_is_trusted_by_its_ca(cluster: &Alone<'_>) {
     cluster.wait_until_called(&release);
     drop(release);
     cluster.kubectl(&["delete", "secret", OWN, "-n", NAMESPACE]).ok();
+}
+
+/// cert-manager signs into the Secret that the chart ships, and its cainjector writes `caBundle`; the story does both.
+fn a_certificate_of_cert_manager_is_served_and_its_ca_is_left_to_the_injector(cluster: &Alone<'_>) {
+    serve_cert_manager(cluster);
+    cluster.kubectl(&["create", "namespace", NAMESPACE]);
+    let ca = rolegate::certs::issue::Authority::generate("cert-manager", SystemTime::now(), DAY).unwrap();
+    let names = [SubjectName::parse(&format!("{NAME}.{NAMESPACE}.svc")).unwrap()];
+    let leaf = ca.issue(&names, SystemTime::now(), DAY).unwrap();
+    let signed = json!({
+        "stringData": {"tls.crt": leaf.certificate_pem(), "tls.key": leaf.key_pem(), "ca.crt": ca.certificate_pem()},
+    });
+    let secret = format!("{NAME}-tls");
+    let release = thread::scope(|scope| {
+        scope.spawn(|| {
+            let fill = [
+                "-n",
+                NAMESPACE,
+                "patch",
+                "secret",
+                &secret,
+                "--type=merge",
+                "--patch",
+                &signed.to_string(),
+            ];
+            until("the Secret that the chart ships", || {
+                cluster.kubectl(&fill).succeeded().then_some(())
+            });
+        });
+        // Like a kubelet, it starts no replica before the Secret is filled.
+        cluster.install(json!({"certificates": {"mode": "cert-manager"}}))
+    });
+    let certificate = cluster.json(&["-n", NAMESPACE, "get", "certificates.cert-manager.io", NAME]);
+    assert_eq!(
+        certificate["spec"]["secretName"],
+        format!("{NAME}-tls"),
+        "{certificate}"
+    );
+    let bundle = BASE64.encode(ca.certificate_pem());
+    for kind in ["mutatingwebhookconfiguration", "validatingwebhookconfiguration"] {
+        let configuration = cluster.json(&["get", kind, NAME]);
+        let from = &configuration["metadata"]["annotations"]["cert-manager.io/inject-ca-from"];
+        assert_eq!(from, &format!("{NAMESPACE}/{NAME}"), "{configuration}");
+        let entries = configuration["webhooks"].as_array().unwrap().iter().enumerate();
+        let patch: Value = entries
+            .map(|(place, entry)| {
+                assert_eq!(entry["clientConfig"]["caBundle"], Value::Null, "nobody else writes it");
+                json!({"op": "add", "path": format!("/webhooks/{place}/clientConfig/caBundle"), "value": bundle})
+            })
+            .collect();
+        cluster
+            .kubectl(&["patch", kind, NAME, "--type=json", "--patch", &patch.to_string()])
+            .ok();
+    }
+    cluster.wait_until_called(&release);
+    let jobs = cluster.namespace("cert-manager-jobs", Gate::Enforce);
+    let role = jobs.trusted_role(&release, "worker", "default");
+    jobs.annotate("default", &role);
+    let pod = jobs.create_pod("worker", "default", &[]).json();
+    assert_eq!(role_of(&pod), Some(role));
 }
 
 const DAY: Duration = Duration::from_secs(86_400);

@@ -52,9 +52,8 @@ fn helm_test_creates_a_pod_that_only_the_webhook_can_make_valid(cluster: &Cluste
 fn every_documented_values_file_installs(cluster: &Cluster) {
     let release = cluster.release();
     let chart = Path::new(env!("CARGO_MANIFEST_DIR")).join("charts/rolegate");
+    serve_cert_manager(cluster);
     for (group, version, kind, plural) in [
-        ("cert-manager.io", "v1", "Certificate", "certificates"),
-        ("cert-manager.io", "v1", "Issuer", "issuers"),
         ("monitoring.coreos.com", "v1", "ServiceMonitor", "servicemonitors"),
         ("monitoring.coreos.com", "v1", "PrometheusRule", "prometheusrules"),
     ] {
@@ -96,6 +95,19 @@ fn every_documented_values_file_installs(cluster: &Cluster) {
         });
         release.helm(&["uninstall", name, "--namespace", name]).ok();
         cluster.kubectl(&["delete", "namespace", name, "--wait=false"]).ok();
+    }
+}
+
+/// cert-manager's kinds, without cert-manager.
+pub(crate) fn serve_cert_manager(cluster: &Cluster) {
+    for (kind, plural) in [("Certificate", "certificates"), ("Issuer", "issuers")] {
+        cluster
+            .apply(&any_fields("cert-manager.io", "v1", kind, plural).to_string())
+            .ok();
+        until(&format!("{plural} are served"), || {
+            let listed = cluster.kubectl(&["get", &format!("{plural}.cert-manager.io"), "--all-namespaces"]);
+            listed.succeeded().then_some(())
+        });
     }
 }
 

@@ -135,8 +135,12 @@ fn a_refused_workload_goes_on(cluster: &Cluster, kind: &str, described_as: &str)
     release.put_role(&role, &trust_policy(&apps.name, "api"));
     apps.kubectl(&["rollout", "restart", &format!("{kind}/api")]).ok();
 
-    let pod = until("a pod after the restart", || {
-        apps.json(&["get", "pods", "-l", "app=api"])["items"].get(0).cloned()
+    // One that the restarted template made, not a late try of the old one.
+    let pod = until("a pod of the restart", || {
+        let pods = apps.json(&["get", "pods", "-l", "app=api"]);
+        let mut pods = pods["items"].as_array().unwrap().iter();
+        pods.find(|pod| pod["metadata"]["annotations"]["kubectl.kubernetes.io/restartedAt"].is_string())
+            .cloned()
     });
     assert_eq!(role_of(&pod), Some(role));
 }

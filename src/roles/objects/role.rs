@@ -44,27 +44,28 @@ pub(super) const ACK: &[Definition] = &[Definition {
 
 /// Crossplane copies what it saw at AWS to `status.atProvider`; `Synced` says that it could look.
 pub(super) const CROSSPLANE: &[Definition] = &[
-    Definition {
-        what: "Crossplane's Role objects (roles.iam.aws.upbound.io)",
-        group: "iam.aws.upbound.io",
-        version: "v1beta1",
-        arn: "/status/atProvider/arn",
-        policy: "/status/atProvider/assumeRolePolicy",
-        tags: Some("/status/atProvider/tagsAll"),
-        settled: &["Synced"],
-        failed: None,
-    },
-    Definition {
-        what: "Crossplane's namespaced Role objects (roles.iam.aws.m.upbound.io)",
-        group: "iam.aws.m.upbound.io",
-        version: "v1beta1",
-        arn: "/status/atProvider/arn",
-        policy: "/status/atProvider/assumeRolePolicy",
-        tags: Some("/status/atProvider/tagsAll"),
-        settled: &["Synced"],
-        failed: None,
-    },
+    crossplane(
+        "Crossplane's Role objects (roles.iam.aws.upbound.io)",
+        "iam.aws.upbound.io",
+    ),
+    crossplane(
+        "Crossplane's namespaced Role objects (roles.iam.aws.m.upbound.io)",
+        "iam.aws.m.upbound.io",
+    ),
 ];
+
+const fn crossplane(what: &'static str, group: &'static str) -> Definition {
+    Definition {
+        what,
+        group,
+        version: "v1beta1",
+        arn: "/status/atProvider/arn",
+        policy: "/status/atProvider/assumeRolePolicy",
+        tags: Some("/status/atProvider/tagsAll"),
+        settled: &["Synced"],
+        failed: None,
+    }
+}
 
 /// A `Role` object as it comes. Of its fields nothing is taken for granted: one object of another shape must not stop the
 /// list that it is in.

@@ -222,12 +222,6 @@ impl Alone<'_> {
         Release::install(self.around.clone(), values)
     }
 
-    /// The same, without waiting until its replicas are ready.
-    pub(crate) fn install_without_waiting(&self, values: Value) -> Release {
-        self.remove_shared_release();
-        Release::install_without_waiting(self.around.clone(), values)
-    }
-
     /// Restarting and compacting: `cluster.control_plane().restart_api_server()`.
     pub(crate) fn control_plane(&self) -> &ControlPlane {
         &self.around.control_plane

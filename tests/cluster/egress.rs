@@ -27,8 +27,6 @@ pub(crate) struct Egress {
     /// By namespace and name of a Service.
     backends: Mutex<BTreeMap<(String, String), Arc<Backend>>>,
     client: OnceLock<Client>,
-    /// Connections to what is no Service with a backend.
-    strangers: Mutex<Vec<String>>,
 }
 
 impl Egress {
@@ -57,21 +55,14 @@ impl Egress {
         Arc::clone(lock(&self.backends).entry(key).or_default())
     }
 
-    /// `HOST:PORT (why)` of every connection that led nowhere.
-    pub(crate) fn strangers(&self) -> Vec<String> {
-        lock(&self.strangers).clone()
-    }
-
     async fn connect(&self, mut near: UnixStream) {
         let Some(target) = read_connect(&mut near).await else {
             return;
         };
         match self.find(&target).await {
             Ok((backend, port)) => backend.lead(near, &port).await,
-            Err(why) => {
-                lock(&self.strangers).push(format!("{target} ({why})"));
-                answer(&mut near, "502 Bad Gateway").await;
-            }
+            // To what is no Service with replicas. The answer reaches the API server's log.
+            Err(why) => answer(&mut near, &format!("502 {target}: {why}")).await,
         }
     }
 

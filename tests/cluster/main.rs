@@ -41,7 +41,6 @@
     clippy::string_slice,
     reason = "tests say what they expect by panicking"
 )]
-#![allow(dead_code, reason = "the harness offers what a story may need")]
 
 mod aws;
 mod cluster;

@@ -258,11 +258,6 @@ impl Release {
             .collect()
     }
 
-    /// How many reviews of pods the running replicas have answered.
-    pub(crate) fn calls(&self) -> f64 {
-        self.replicas().iter().map(|replica| replica.calls()).sum()
-    }
-
     /// Stores a role's trust policy, as `aws iam get-role` prints it, where the replicas read it; returns once they can.
     #[track_caller]
     pub(crate) fn put_role(&self, role_arn: &str, policy: &Value) {
@@ -273,14 +268,6 @@ impl Release {
         .to_string();
         self.patch_roles(&json!({"data": {&key: file}}));
         self.wait_for_file(&key, Some(&file));
-    }
-
-    /// Takes it away again.
-    #[track_caller]
-    pub(crate) fn remove_role(&self, role_arn: &str) {
-        let key = role_key(role_arn);
-        self.patch_roles(&json!({"data": {&key: null}}));
-        self.wait_for_file(&key, None);
     }
 
     #[track_caller]

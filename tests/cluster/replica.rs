@@ -18,8 +18,6 @@ const PROGRAM: &str = env!("CARGO_BIN_EXE_rolegate");
 #[derive(Debug)]
 pub(crate) struct Replica {
     pub(crate) name: String,
-    /// Where reviews go (HTTPS).
-    pub(crate) https: SocketAddr,
     /// Where probes and metrics are (HTTP).
     pub(crate) admin: SocketAddr,
     /// Where each container port really is, by number and by name.
@@ -77,7 +75,6 @@ impl Replica {
         let process = keeper.start_process(plan.name, command);
         Self {
             name: plan.name.to_owned(),
-            https,
             admin,
             ports: container_ports(container, &listened),
             readiness_path: container["readinessProbe"]["httpGet"]["path"]
@@ -86,10 +83,6 @@ impl Replica {
                 .to_owned(),
             process,
         }
-    }
-
-    pub(crate) fn pid(&self) -> u32 {
-        self.process.pid
     }
 
     /// Sends a signal; does not wait for its effect.

@@ -11,6 +11,7 @@ pub(crate) fn register(stories: &mut Stories) {
     stories.beside_others(a_role_for_ecs_tasks_is_refused_with_its_cause);
     stories.beside_others(a_bare_pod_reads_one_line_that_stands_alone_and_one_that_mends);
     stories.beside_others(a_refused_job_runs_by_itself_once_the_policy_is_mended);
+    stories.beside_others(the_deadline_of_a_refused_job_runs_on);
     stories.beside_others(a_refused_deployment_goes_on_at_a_restart);
     stories.beside_others(a_refused_stateful_set_goes_on_at_a_restart);
     stories.beside_others(a_refused_daemon_set_says_why);
@@ -100,6 +101,36 @@ fn a_refused_job_runs_by_itself_once_the_policy_is_mended(cluster: &Cluster) {
     jobs.finish_pod(pod["metadata"]["name"].as_str().unwrap());
     jobs.kubectl(&["wait", "job/report", "--for=condition=complete", "--timeout=60s"])
         .ok();
+}
+
+fn the_deadline_of_a_refused_job_runs_on(cluster: &Cluster) {
+    let release = cluster.release();
+    let jobs = cluster.namespace("deadline", Gate::Enforce);
+    let role = jobs.role_arn("reports");
+    release.put_role(&role, &trust_policy(&jobs.name, "somebody-else"));
+    jobs.annotate("default", &role);
+    let job = json!({
+        "apiVersion": "batch/v1",
+        "kind": "Job",
+        "metadata": {"name": "report"},
+        "spec": {"activeDeadlineSeconds": 4, "template": {"spec": {
+            "restartPolicy": "Never",
+            "containers": [{"name": "main", "image": "example"}],
+        }}},
+    });
+    jobs.create(&job, &[]).ok();
+    jobs.kubectl(&["wait", "job/report", "--for=condition=failed", "--timeout=60s"])
+        .ok();
+    let status = &jobs.json(&["get", "job", "report"])["status"];
+    let conditions = status["conditions"].as_array().unwrap();
+    assert!(
+        conditions
+            .iter()
+            .any(|condition| condition["reason"] == "DeadlineExceeded"),
+        "{status}"
+    );
+    assert!(refusals(&release, &jobs) >= 1);
+    assert!(status["failed"].is_null(), "no pod of it ever failed: {status}");
 }
 
 fn a_refused_deployment_goes_on_at_a_restart(cluster: &Cluster) {

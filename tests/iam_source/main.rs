@@ -10,6 +10,7 @@
     reason = "tests say what they expect by panicking"
 )]
 
+mod audit;
 mod check;
 #[allow(unreachable_pub, reason = "one test binary")]
 #[allow(dead_code, reason = "the stories on a control plane need more of it")]

@@ -12,6 +12,7 @@
 
 mod audit;
 mod check;
+mod credentials;
 #[allow(unreachable_pub, reason = "one test binary")]
 #[allow(dead_code, reason = "the stories on a control plane need more of it")]
 mod moto;

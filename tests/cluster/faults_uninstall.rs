@@ -51,7 +51,7 @@ fn kinds(cluster: &Alone<'_>) -> String {
 }
 
 /// What is named or labelled with the release. What controllers made of its Deployment and Service has an owner: the garbage
-/// collector takes it after them, in its own time, which is minutes after an API server that was killed.
+/// collector takes it after them, in its own time.
 fn leftovers(cluster: &Alone<'_>, kinds: &str) -> Vec<String> {
     let all = cluster.json(&["get", kinds, "--all-namespaces"]);
     let items = all["items"].as_array().unwrap().iter();

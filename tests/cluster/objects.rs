@@ -90,7 +90,7 @@ fn roles_of_objects_are_judged_once_settled(cluster: &Alone<'_>) {
         3 * release.replicas().len()
     );
     each_right_is_used_and_needed(cluster, &release, before);
-    // The CRDs stay: after one was deleted, garbage is not collected for a while, which other stories wait for.
+    // The CRDs stay: they go with the cluster.
 }
 
 /// The chart's rights to these objects: each was used, and a replica that lacks one says so.

@@ -120,7 +120,7 @@ impl RoleSource for Scripted {
         self.name
     }
 
-    fn read<'a>(&'a self, role: &'a RoleArn) -> BoxFuture<'a, Answer> {
+    fn read<'a>(&'a self, role: &'a RoleArn, _as_of: Instant) -> BoxFuture<'a, Answer> {
         struct Leaving<'a>(&'a AtomicUsize);
         impl Drop for Leaving<'_> {
             fn drop(&mut self) {
@@ -318,6 +318,24 @@ async fn before_a_refusal_only_a_copy_under_five_seconds_old_will_do() {
     advance(MILLI).await;
     assert_eq!(said(&book.fresh(&loader, soon()).await), "policy edited");
     assert_eq!(source.reads(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn before_a_refusal_a_source_that_reads_for_nothing_is_always_read() {
+    let (memory, remote) = (Scripted::memory(), Scripted::remote());
+    let book = book(&[&memory, &remote]);
+    let (loader, far) = (role("loader"), role("far"));
+    memory.answers_for(&far, Answer::NotMine);
+    memory.answers_for(&loader, Answer::NoSuchRole { hint: None });
+    assert_eq!(said(&book.entry(&loader, soon()).await), "no such role");
+    memory.answers_for(&loader, trusting("mended"));
+    pass(Duration::from_millis(1)).await;
+    assert_eq!(said(&book.fresh(&loader, soon()).await), "policy mended");
+
+    book.fresh(&far, soon()).await;
+    pass(Duration::from_millis(1)).await;
+    book.fresh(&far, soon()).await;
+    assert_eq!(remote.reads(), 1, "a call over the network is not repeated so soon");
 }
 
 #[tokio::test(start_paused = true)]

@@ -92,7 +92,7 @@ fn ask(source: &FileRoles, arn: &str) -> Answer {
         .enable_all()
         .build()
         .unwrap();
-    runtime.block_on(source.read(&RoleArn::parse(arn).unwrap()))
+    runtime.block_on(source.read(&RoleArn::parse(arn).unwrap(), Instant::now()))
 }
 
 /// What the source says, in words: the policy's Sid, or why there is none.
@@ -673,6 +673,32 @@ fn files_that_come_and_go_take_their_roles_along() {
     source.reload();
     assert_eq!(said(&source, &arn("a")), "no such role");
     assert_eq!(said(&source, &arn("b")), "policy one");
+}
+
+#[test]
+fn an_edit_counts_for_every_question_after_it_however_soon() {
+    let dir = Dir::new(&[]);
+    let source = dir.open();
+    for round in 0..50 {
+        let name = format!("a{round}");
+        assert_eq!(said(&source, &arn(&name)), "no such role");
+        dir.write(&format!("{name}.json"), get_role(&name, "one"));
+        assert_eq!(said(&source, &arn(&name)), "policy one");
+    }
+}
+
+#[test]
+fn questions_of_before_a_look_share_it() {
+    let dir = Dir::new(&[("a.json", &get_role("a", "one"))]);
+    let source = dir.open();
+    let before = Instant::now();
+    source.reload();
+    dir.write("a.json", get_role("a", "two"));
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let role = RoleArn::parse(&arn("a")).unwrap();
+    let told = |as_of| runtime.block_on(source.read(&role, as_of));
+    assert!(format!("{:?}", told(before)).contains("one"), "no look was needed");
+    assert!(format!("{:?}", told(Instant::now())).contains("two"));
 }
 
 #[test]

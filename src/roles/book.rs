@@ -18,7 +18,7 @@ use tokio::time::Instant;
 use super::age::Age;
 use super::observe::{ReadObserver, RoleState, RoleSummary};
 use super::providers::{KnownProvider, Providers};
-use super::reads::{Flight, Reader};
+use super::reads::{Flight, Reader, Told};
 use super::shelf::{Shelf, Slot, Standing};
 use super::source::{RoleSource, SourceHealth};
 use crate::iam::{Issuer, Policy, RoleArn};
@@ -68,7 +68,8 @@ pub struct Entry {
     pub source: Option<&'static str>,
 }
 
-/// A copy this young is as good as a read of now: an edit of a trust policy takes longer to reach every part of AWS.
+/// A copy this young of what is read over the network is as good as a read of now: an edit of a trust policy takes longer to
+/// reach every part of AWS. What is read from the disk or from memory costs nothing, and is read.
 pub(super) const AS_GOOD_AS_NOW: Duration = Duration::from_secs(5);
 
 /// The role book.
@@ -128,20 +129,23 @@ impl Book {
         }
     }
 
-    /// Read afresh before a refusal, unless the copy is under 5 s old. A read that fails is `Unknown`.
+    /// Read afresh before a refusal, unless the copy came over the network and is under 5 s old. A read that fails is `Unknown`.
     pub async fn fresh(&self, role: &RoleArn, deadline: Instant) -> Entry {
         let arrived = Instant::now();
         let limit = self.core.limit(arrived, deadline);
         let slot = self.core.place(role, Standing::Unwanted, arrived);
         // A read that began before the question came may have seen the policy of before the edit that the question is about.
-        let young_enough = |begun: Instant| begun + AS_GOOD_AS_NOW > arrived;
-        if let Some(held) = slot.held.load().as_deref().filter(|held| young_enough(held.begun)) {
+        let young_enough = |held: &Held| held.begun >= arrived || held.begun + self.core.as_good_as_now(held) > arrived;
+        if let Some(held) = slot.held.load().as_deref().filter(|held| young_enough(held)) {
             return held.entry();
         }
         loop {
             match self.core.read_by(&slot, limit).await {
                 Err(reason) => return Entry::unknown(reason),
-                Ok(told) if young_enough(told.begun()) => return told.entry(),
+                Ok(Told::Answer(held)) if young_enough(&held) => return held.entry(),
+                Ok(Told::Failed { reason, begun }) if begun + AS_GOOD_AS_NOW > arrived => {
+                    return Entry::unknown(reason);
+                }
                 // It shared a read that had begun long ago; the next one is new.
                 Ok(_) => {}
             }
@@ -295,6 +299,16 @@ impl Core {
             self.nudge.notify_one();
         }
         Some(held.entry())
+    }
+
+    /// How young a copy must be for a refusal.
+    fn as_good_as_now(&self, held: &Held) -> Duration {
+        let mut asked = self.sources.iter().take(held.order.saturating_add(1));
+        if asked.all(|reader| reader.pacer.is_none()) {
+            Duration::ZERO
+        } else {
+            AS_GOOD_AS_NOW
+        }
     }
 
     fn limit(&self, arrived: Instant, deadline: Instant) -> Instant {

@@ -20,13 +20,14 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use futures::future::{BoxFuture, ready};
 use futures::stream::once;
 use futures::{FutureExt, StreamExt};
 use tokio::sync::watch;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
@@ -35,9 +36,6 @@ use self::index::Index;
 use super::one_line;
 use super::source::{Answer, Listing, Pace, RoleSource, SourceHealth};
 use crate::iam::RoleArn;
-
-/// A look at the files this recent counts as now: many roles asked for at once are one look.
-const RECENT: Duration = Duration::from_millis(200);
 
 /// What the source says of a role that no file holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -126,13 +124,13 @@ impl FileRoles {
 
     /// Reads the directory again now, and takes over what can be understood. Blocks on the file system.
     pub fn reload(&self) {
-        self.shared.reload(Duration::ZERO);
+        self.shared.reload(None);
     }
 
-    /// The same where blocking harms nobody, unless somebody looked within `unless_within`.
-    async fn reload_elsewhere(&self, unless_within: Duration) {
+    /// The same where blocking harms nobody, unless somebody has looked since.
+    async fn reload_elsewhere(&self, unless_since: Option<Instant>) {
         let shared = Arc::clone(&self.shared);
-        if let Err(error) = tokio::task::spawn_blocking(move || shared.reload(unless_within)).await {
+        if let Err(error) = tokio::task::spawn_blocking(move || shared.reload(unless_since)).await {
             warn!(%error, "the role files could not be read again");
         }
     }
@@ -143,11 +141,10 @@ impl RoleSource for FileRoles {
         "files"
     }
 
-    fn read<'a>(&'a self, role: &'a RoleArn) -> BoxFuture<'a, Answer> {
+    fn read<'a>(&'a self, role: &'a RoleArn, as_of: Instant) -> BoxFuture<'a, Answer> {
         async move {
-            // A role is read when it is new or about to be refused: an edit of a moment ago must count then.
-            if self.shared.looked_ago() >= RECENT {
-                self.reload_elsewhere(RECENT).await;
+            if !self.shared.has_looked_since(as_of) {
+                self.reload_elsewhere(Some(as_of)).await;
             }
             let index = self.shared.index.load();
             index.answer(role).unwrap_or_else(|| match self.when_missing {
@@ -173,7 +170,7 @@ impl RoleSource for FileRoles {
     fn run(&self, stop: CancellationToken) -> BoxFuture<'_, ()> {
         async move {
             while stop.run_until_cancelled(tokio::time::sleep(self.poll)).await.is_some() {
-                self.reload_elsewhere(Duration::ZERO).await;
+                self.reload_elsewhere(None).await;
             }
         }
         .boxed()
@@ -227,7 +224,7 @@ struct Shared {
     index: ArcSwap<Index>,
     files: Mutex<Files>,
     opened: Instant,
-    /// When the directory was looked at last, in milliseconds after it was opened.
+    /// When the last look at the directory began, in nanoseconds after it was opened; set when it has ended.
     looked: AtomicU64,
     failures: AtomicU64,
     broken: AtomicUsize,
@@ -255,20 +252,19 @@ struct RoleFile {
 }
 
 impl Shared {
-    /// How long ago the directory was looked at.
-    fn looked_ago(&self) -> Duration {
-        let looked = Duration::from_millis(self.looked.load(Ordering::Relaxed));
-        self.opened.elapsed().saturating_sub(looked)
+    /// Whether a look has ended that began after this moment.
+    fn has_looked_since(&self, moment: Instant) -> bool {
+        let looked = Duration::from_nanos(self.looked.load(Ordering::Acquire));
+        looked > moment.saturating_duration_since(self.opened)
     }
 
-    fn reload(&self, unless_within: Duration) {
+    fn reload(&self, unless_since: Option<Instant>) {
         let mut state = self.files.lock().unwrap_or_else(PoisonError::into_inner);
         // Those who waited for the lock find the work done.
-        if self.looked_ago() < unless_within {
+        if unless_since.is_some_and(|moment| self.has_looked_since(moment)) {
             return;
         }
-        let now = u64::try_from(self.opened.elapsed().as_millis()).unwrap_or(u64::MAX);
-        self.looked.store(now, Ordering::Relaxed);
+        let began = u64::try_from(self.opened.elapsed().as_nanos()).unwrap_or(u64::MAX);
         match tree::json_files(&self.directory) {
             Err(unreadable) => {
                 let error = RoleFilesError::unreadable(unreadable);
@@ -288,6 +284,7 @@ impl Shared {
             .filter(|broken| broken.is_some())
             .count();
         self.broken.store(files + as_a_whole, Ordering::Relaxed);
+        self.looked.store(began, Ordering::Release);
     }
 
     /// Reads every file that is there; whether any said something new or is gone.

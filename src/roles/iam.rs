@@ -24,6 +24,7 @@ use futures::future::BoxFuture;
 use futures::stream::unfold;
 use futures::{FutureExt, StreamExt};
 use tokio::sync::{OnceCell, watch};
+use tokio::time::Instant;
 
 use self::fault::Fault;
 pub use self::session::Caller;
@@ -109,7 +110,7 @@ impl RoleSource for AccountRoles {
         "iam"
     }
 
-    fn read<'a>(&'a self, role: &'a RoleArn) -> BoxFuture<'a, Answer> {
+    fn read<'a>(&'a self, role: &'a RoleArn, _as_of: Instant) -> BoxFuture<'a, Answer> {
         async move {
             match self.elsewhere(role).await {
                 Err(fault) => fault.into_answer(),

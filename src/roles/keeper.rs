@@ -159,14 +159,17 @@ impl<'a> Keeper<'a> {
             self.begin_reads();
             let (progress, is_listing) = (self.next_progress(), self.is_listing());
             tokio::select! {
-                Some(step) = step_of(&mut self.listing) => self.take_step(step).await,
+                // What is wanted comes before the first page: a listing that ends before it is known who is missing from it
+                // answers for nobody.
+                biased;
+                () = sleep_until(self.next_wanted) => self.take_wanted(&wanted()),
+                Some(flight) = self.adoptions.recv() => self.adopted.push(flight),
+                Some(order) = self.changes.next(), if !self.changes.is_empty() => self.mark_changed(order),
                 Some(_) = self.reads.next(), if !self.reads.is_empty() => self.look_when_done(),
                 Some(()) = self.providers.next(), if !self.providers.is_empty() => {}
                 Some(_) = self.adopted.next(), if !self.adopted.is_empty() => self.look_when_done(),
-                Some(flight) = self.adoptions.recv() => self.adopted.push(flight),
-                Some(order) = self.changes.next(), if !self.changes.is_empty() => self.mark_changed(order),
+                Some(step) = step_of(&mut self.listing) => self.take_step(step).await,
                 () = self.core.nudge.notified() => self.look_soon(),
-                () = sleep_until(self.next_wanted) => self.take_wanted(&wanted()),
                 () = sleep_until(progress.unwrap_or(self.next_look)), if progress.is_some() => self.tell_progress(),
                 () = sleep_until(self.next_look), if !is_listing => self.look(),
             }
@@ -415,7 +418,7 @@ impl Core {
             let is_elsewhere = |answer: &Answer| matches!(answer, Answer::NotMine | Answer::CannotRead(_));
             let left_to_others = match (earlier.source.knows(role), &earlier.pacer) {
                 (Some(answer), _) => is_elsewhere(&answer),
-                (None, None) => is_elsewhere(&earlier.source.read(role).await),
+                (None, None) => is_elsewhere(&earlier.source.read(role, begun).await),
                 (None, Some(_)) => false,
             };
             if !left_to_others {

@@ -15,6 +15,7 @@ use futures::FutureExt as _;
 use futures::future::{BoxFuture, join_all};
 use kube::api::Api;
 use tokio::sync::watch;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use self::role::{ACK, CROSSPLANE, Definition, RoleObject};
@@ -71,7 +72,7 @@ impl RoleSource for RoleObjects {
         self.name
     }
 
-    fn read<'a>(&'a self, role: &'a RoleArn) -> BoxFuture<'a, Answer> {
+    fn read<'a>(&'a self, role: &'a RoleArn, _as_of: Instant) -> BoxFuture<'a, Answer> {
         async move {
             // At the start only: who reads bounds the waiting.
             self.store.first_listed().await;

@@ -5,7 +5,8 @@ use std::num::NonZeroU32;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep_until, timeout_at};
+use tokio_util::sync::CancellationToken;
 
 use super::age::backoff;
 
@@ -22,6 +23,33 @@ pub(super) enum Lane {
     Admission,
     /// Read-ahead and refresh: leave two fifths of the window to admissions.
     Background,
+}
+
+/// How urgent a read is: it may become more so while it waits for its turn, when an admission joins it.
+#[derive(Clone, Debug)]
+pub(super) struct Urgency(CancellationToken);
+
+impl Urgency {
+    pub(super) fn of(lane: Lane) -> Self {
+        let urgency = Self(CancellationToken::new());
+        urgency.raise_to(lane);
+        urgency
+    }
+
+    /// Somebody of this lane waits, too.
+    pub(super) fn raise_to(&self, lane: Lane) {
+        if lane == Lane::Admission {
+            self.0.cancel();
+        }
+    }
+
+    pub(super) fn lane(&self) -> Lane {
+        if self.0.is_cancelled() {
+            Lane::Admission
+        } else {
+            Lane::Background
+        }
+    }
 }
 
 /// Lets through at most so many reads in any second, and none while the source asked to be left alone.
@@ -57,9 +85,18 @@ impl Pacer {
     }
 
     /// Waits for its turn. Cancel-safe: one that is dropped while it waits has used nothing.
-    pub(super) async fn turn(&self, lane: Lane) {
-        while let Err(when) = self.take(lane, Instant::now()) {
-            sleep_until(when).await;
+    pub(super) async fn turn(&self, urgency: &Urgency) {
+        loop {
+            let lane = urgency.lane();
+            let Err(when) = self.take(lane, Instant::now()) else {
+                return;
+            };
+            match lane {
+                Lane::Admission => sleep_until(when).await,
+                Lane::Background => {
+                    let _raised = timeout_at(when, urgency.0.cancelled()).await;
+                }
+            }
         }
     }
 
@@ -137,7 +174,7 @@ mod tests {
         let pacer = five_a_second();
         let mut turns = Vec::new();
         for _ in 0..23 {
-            pacer.turn(Lane::Admission).await;
+            pacer.turn(&Urgency::of(Lane::Admission)).await;
             turns.push(Instant::now());
         }
         for (index, start) in turns.iter().enumerate() {
@@ -152,12 +189,30 @@ mod tests {
         let pacer = five_a_second();
         let start = Instant::now();
         for _ in 0..3 {
-            pacer.turn(Lane::Background).await;
+            pacer.turn(&Urgency::of(Lane::Background)).await;
         }
         assert!(pacer.take(Lane::Background, start).is_err());
         assert!(pacer.take(Lane::Admission, start).is_ok());
         assert!(pacer.take(Lane::Admission, start).is_ok());
         assert_eq!(pacer.take(Lane::Admission, start), Err(start + WINDOW));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_an_admission_joins_goes_at_its_pace() {
+        let pacer = five_a_second();
+        let start = Instant::now();
+        for _ in 0..6 {
+            pacer.failed(start);
+        }
+        let urgency = Urgency::of(Lane::Background);
+        let raise = async {
+            sleep_until(start + Duration::from_millis(10)).await;
+            urgency.raise_to(Lane::Background);
+            sleep_until(start + Duration::from_millis(20)).await;
+            urgency.raise_to(Lane::Admission);
+        };
+        tokio::join!(pacer.turn(&urgency), raise);
+        assert_eq!(start.elapsed(), Duration::from_millis(20));
     }
 
     #[tokio::test(start_paused = true)]

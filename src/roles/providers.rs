@@ -10,7 +10,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 use tracing::{debug, info};
 
 use super::book::{AS_GOOD_AS_NOW, Core};
-use super::pacer::Lane;
+use super::pacer::{Lane, Urgency};
 use super::reads::LONGEST_READ;
 use super::source::ProviderAnswer;
 use crate::iam::{Issuer, Provider, RoleArn};
@@ -186,7 +186,7 @@ impl Core {
                 continue;
             }
             if let Some(pacer) = &reader.pacer {
-                pacer.turn(lane).await;
+                pacer.turn(&Urgency::of(lane)).await;
             }
             match reader.source.provider(&account.role, issuer).await {
                 ProviderAnswer::NotMine => {}

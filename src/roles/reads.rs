@@ -13,13 +13,17 @@ use tracing::{debug, info, warn};
 use super::age::backoff;
 use super::book::{Core, Entry, Held, Trust};
 use super::observe::ReadResult;
-use super::pacer::{FAILING, Lane, Pacer};
+use super::pacer::{FAILING, Lane, Pacer, Urgency};
 use super::shelf::Slot;
 use super::source::{Answer, Pace, RoleDocument, RoleSource};
 use crate::iam::{Policy, RoleArn};
 
 /// The longest that one source may take for one role, whoever still waits for it.
 pub(super) const LONGEST_READ: Duration = Duration::from_secs(10);
+
+/// Background reads of a source that reads from the disk may share what one of them found this recently: a thousand roles that
+/// are read again are not a thousand looks at all files.
+const SHARED: Duration = Duration::from_millis(200);
 
 /// How many unfinished reads the keeper takes over at most; more are driven by those who wait for them alone.
 pub(super) const ADOPTED_READS: usize = 1024;
@@ -37,7 +41,7 @@ pub(super) struct Reader {
 /// The read under way for a role, and what failed since the last answer.
 #[derive(Debug, Default)]
 pub(super) struct Upkeep {
-    flight: Option<WeakShared<BoxFuture<'static, Told>>>,
+    flight: Option<(WeakShared<BoxFuture<'static, Told>>, Urgency)>,
     pub(super) failure: Option<Failure>,
 }
 
@@ -63,13 +67,6 @@ pub(super) enum Told {
 }
 
 impl Told {
-    pub(super) fn begun(&self) -> Instant {
-        match self {
-            Self::Answer(held) => held.begun,
-            Self::Failed { begun, .. } => *begun,
-        }
-    }
-
     pub(super) fn entry(&self) -> Entry {
         match self {
             Self::Answer(held) => held.entry(),
@@ -103,13 +100,20 @@ impl Core {
     /// Joins the read under way, or begins one.
     pub(super) fn read(self: &Arc<Self>, slot: &Arc<Slot>, lane: Lane) -> Flight {
         let mut upkeep = slot.upkeep();
-        if let Some(flight) = upkeep.flight.as_ref().and_then(WeakShared::upgrade) {
+        if let Some((flight, urgency)) = &upkeep.flight
+            && let Some(flight) = flight.upgrade()
+        {
+            urgency.raise_to(lane);
             return flight;
         }
         let core = Arc::clone(self);
         let read = Arc::clone(slot);
-        let flight = async move { core.ask_and_keep(&read, lane).await }.boxed().shared();
-        upkeep.flight = flight.downgrade();
+        let urgency = Urgency::of(lane);
+        let flight = {
+            let urgency = urgency.clone();
+            async move { core.ask_and_keep(&read, &urgency).await }.boxed().shared()
+        };
+        upkeep.flight = flight.downgrade().map(|flight| (flight, urgency));
         drop(upkeep);
         if let Some(adopter) = self.adopter.lock().unwrap_or_else(PoisonError::into_inner).as_ref() {
             // When the keeper has its hands full, those who wait drive the read by themselves.
@@ -118,9 +122,9 @@ impl Core {
         flight
     }
 
-    async fn ask_and_keep(&self, slot: &Slot, lane: Lane) -> Told {
+    async fn ask_and_keep(&self, slot: &Slot, urgency: &Urgency) -> Told {
         let mut begun = None;
-        let asked = self.ask(slot, lane, &mut begun).await;
+        let asked = self.ask(slot, urgency, &mut begun).await;
         let begun = begun.unwrap_or_else(Instant::now);
         match asked {
             Asked::Answered { trust, order } => {
@@ -143,7 +147,7 @@ impl Core {
     }
 
     /// Asks the sources in their order, until one neither leaves the role to the next nor stays silent.
-    async fn ask(&self, slot: &Slot, lane: Lane, begun: &mut Option<Instant>) -> Asked {
+    async fn ask(&self, slot: &Slot, urgency: &Urgency, begun: &mut Option<Instant>) -> Asked {
         let mut cannot = None;
         for (order, reader) in self.sources.iter().enumerate() {
             match reader.source.knows(&slot.role) {
@@ -155,16 +159,24 @@ impl Core {
                 _ => {}
             }
             if let Some(pacer) = &reader.pacer {
-                pacer.turn(lane).await;
+                pacer.turn(urgency).await;
             }
             let asked = Instant::now();
+            let as_of = match (urgency.lane(), &reader.pacer) {
+                // Never before what is kept: that would seem to be the newer.
+                (Lane::Background, None) => {
+                    let kept = slot.held.load().as_deref().map(|held| held.begun);
+                    asked.checked_sub(SHARED).max(*begun).max(kept).unwrap_or(asked)
+                }
+                _ => asked,
+            };
             if begun.is_none() {
-                *begun = Some(asked);
+                *begun = Some(as_of);
                 slot.changed.store(false, Ordering::Release);
                 slot.nudged.store(false, Ordering::Relaxed);
             }
             let name = reader.source.name();
-            let answer = timeout(LONGEST_READ, reader.source.read(&slot.role)).await;
+            let answer = timeout(LONGEST_READ, reader.source.read(&slot.role, as_of)).await;
             let result = match &answer {
                 Ok(Answer::Role(_)) => ReadResult::Role,
                 Ok(Answer::NoSuchRole { .. }) => ReadResult::NoSuchRole,
@@ -304,7 +316,10 @@ impl Slot {
 
     /// Whether a read is under way.
     pub(super) fn is_being_read(&self) -> bool {
-        self.upkeep().flight.as_ref().and_then(WeakShared::upgrade).is_some()
+        self.upkeep()
+            .flight
+            .as_ref()
+            .is_some_and(|(flight, _)| flight.upgrade().is_some())
     }
 
     fn fail(&self, reason: Arc<str>, pause: Pause) {

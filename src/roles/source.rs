@@ -6,6 +6,7 @@ use std::sync::Arc;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use futures::stream::BoxStream;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::iam::{Issuer, RoleArn};
@@ -110,8 +111,9 @@ pub trait RoleSource: Send + Sync + std::fmt::Debug + 'static {
     /// The word of `--role-source` and of metrics: `files`, `iam`, `ack`, `crossplane`.
     fn name(&self) -> &'static str;
 
-    /// Reads one role. Cancel-safe: may be dropped at any await.
-    fn read<'a>(&'a self, role: &'a RoleArn) -> BoxFuture<'a, Answer>;
+    /// Reads one role. What a source that reads (files, calls) tells was true at `as_of` or later, so that reads may share what
+    /// one of them found; one that watches tells what it was told last. Cancel-safe: may be dropped at any await.
+    fn read<'a>(&'a self, role: &'a RoleArn, as_of: Instant) -> BoxFuture<'a, Answer>;
 
     /// What can be said of a role without asking anybody, at once: [`Answer::NotMine`] and [`Answer::CannotRead`], mostly.
     /// None when it must be read.

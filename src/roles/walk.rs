@@ -9,7 +9,7 @@ use tokio::time::{Instant, sleep};
 use tracing::{info, warn};
 
 use super::age::backoff;
-use super::pacer::Lane;
+use super::pacer::{Lane, Urgency};
 use super::reads::Reader;
 use super::source::{Listing, ListingFailure, RoleDocument};
 use crate::iam::RoleArn;
@@ -190,7 +190,7 @@ fn steps<'a>(reader: &'a Reader, listing: Listing<'a>) -> impl futures::Stream<I
             sleep(pause).await;
         }
         if let Some(pacer) = &reader.pacer {
-            pacer.turn(Lane::Background).await;
+            pacer.turn(&Urgency::of(Lane::Background)).await;
         }
         let begun = Instant::now();
         let failure = match state.listing.next().await {

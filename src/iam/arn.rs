@@ -87,9 +87,14 @@ impl RoleArn {
     }
     /// Whether a text is [`RoleArn::provider_arn`], byte for byte; allocates nothing.
     pub(crate) fn is_provider_arn(&self, text: &str, issuer: &Issuer) -> bool {
-        text.strip_prefix(self.halves().0)
-            .and_then(|rest| rest.strip_prefix(PROVIDER))
-            .is_some_and(|rest| rest == issuer.as_str())
+        let account = text
+            .strip_suffix(issuer.as_str())
+            .and_then(|text| text.strip_suffix(PROVIDER));
+        account.is_some_and(|account| {
+            let rest = self.text.strip_prefix(account);
+            // A path may hold a second `:role/`; what stands before the first holds no slash.
+            rest.is_some_and(|rest| rest.starts_with(ROLE)) && !account.contains('/')
+        })
     }
 
     /// `arn:PARTITION:iam::ACCOUNT`, and path and name.

@@ -148,25 +148,17 @@ impl Key {
             return Claim::None;
         }
         let issuer = issuer.as_str();
-        if let Some((owner, claim)) = self.text.rsplit_once(':')
-            && owner.eq_ignore_ascii_case(issuer)
+        if let Some((owner, rest)) = self.text.split_at_checked(issuer.len())
+            && (owner == issuer || owner.eq_ignore_ascii_case(issuer))
         {
-            return match claim {
-                claim if claim.eq_ignore_ascii_case("sub") => Claim::Subject,
-                claim if claim.eq_ignore_ascii_case("aud") => Claim::Audience,
-                _ => Claim::Other,
-            };
-        }
-        if self.text.eq_ignore_ascii_case(issuer) {
-            // Without a dot it does not look like an issuer's key, but it is this issuer's.
-            return Claim::Bare;
-        }
-        let begins_with_issuer = self
-            .text
-            .split_at_checked(issuer.len())
-            .is_some_and(|(owner, rest)| owner.eq_ignore_ascii_case(issuer) && rest.starts_with(':'));
-        if begins_with_issuer {
-            return Claim::Other;
+            match rest.strip_prefix(':') {
+                Some(claim) if claim.eq_ignore_ascii_case("sub") => return Claim::Subject,
+                Some(claim) if claim.eq_ignore_ascii_case("aud") => return Claim::Audience,
+                Some(_) => return Claim::Other,
+                // Without a dot it does not look like an issuer's key, but it is this issuer's.
+                None if rest.is_empty() => return Claim::Bare,
+                None => {}
+            }
         }
         match self.kind {
             Kind::Claim => Claim::Foreign(owner(&self.text)),

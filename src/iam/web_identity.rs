@@ -129,7 +129,7 @@ impl Subject {
     /// The subject of a ServiceAccount's tokens.
     #[must_use]
     pub fn service_account(namespace: &str, name: &str) -> Self {
-        Self(format!("{SERVICE_ACCOUNT}{namespace}:{name}").into())
+        Self([SERVICE_ACCOUNT, namespace, ":", name].concat().into())
     }
     /// Any subject text (`check --batch`).
     #[must_use]

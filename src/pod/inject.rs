@@ -169,12 +169,17 @@ pub enum RolesUsed<'a> {
 /// not judged. Skipped containers do not count.
 #[must_use]
 pub fn has_pod_identity_only(rules: &AnnotationRules, pod: &PodView<'_>) -> bool {
+    let is_foreign = |container: &Container<'_>| has_foreign_pod_identity(container);
+    // Nearly no pod has such a container; only of one that has is it asked which containers count.
+    if !pod.containers().any(|(_, _, container)| is_foreign(container)) {
+        return false;
+    }
     let selection = Selection::of(rules, pod);
     let mut taken = pod
         .containers()
         .filter(|(_, _, container)| selection.takes(container.name()))
         .peekable();
-    taken.peek().is_some() && taken.all(|(_, _, container)| has_foreign_pod_identity(container))
+    taken.peek().is_some() && taken.all(|(_, _, container)| is_foreign(container))
 }
 
 /// Which roles the containers of a pod will assume with our token. The token they assume it with is for

@@ -1,7 +1,6 @@
 //! Where the book keeps its roles: a map in shards, bounded in size, read without waiting.
 
 use std::collections::HashMap;
-use std::hash::{BuildHasher, RandomState};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
@@ -43,7 +42,6 @@ pub(super) enum Standing {
 #[derive(Debug)]
 pub(super) struct Shelf {
     shards: Vec<RwLock<HashMap<RoleArn, Arc<Slot>>>>,
-    spread: RandomState,
     len: AtomicUsize,
     capacity: usize,
     evicting: Mutex<()>,
@@ -53,7 +51,6 @@ impl Shelf {
     pub(super) fn new(capacity: usize) -> Self {
         Self {
             shards: (0..SHARDS).map(|_| RwLock::default()).collect(),
-            spread: RandomState::new(),
             len: AtomicUsize::new(0),
             capacity: capacity.max(1),
             evicting: Mutex::new(()),
@@ -159,7 +156,9 @@ impl Shelf {
     }
 
     fn shard(&self, role: &RoleArn) -> Option<&RwLock<HashMap<RoleArn, Arc<Slot>>>> {
-        let hash = usize::try_from(self.spread.hash_one(role) >> 32).unwrap_or_default();
-        self.shards.get(hash % SHARDS)
+        // Names differ at their ends. Whoever makes all of them end alike has one shard, which is slower and no more.
+        let end = role.as_str().bytes().rev().take(4);
+        let spread = end.fold(role.as_str().len(), |spread, byte| spread * 31 + usize::from(byte));
+        self.shards.get(spread % SHARDS)
     }
 }

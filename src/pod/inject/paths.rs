@@ -31,6 +31,9 @@ impl PathStyle {
     }
 
     pub(super) fn same(self, one: &str, other: &str) -> bool {
+        if one == other {
+            return true;
+        }
         match self {
             Self::Posix => self.parts(one).eq(self.parts(other)),
             Self::Windows => {
@@ -48,7 +51,19 @@ impl PathStyle {
                 .or_else(|| path.strip_prefix("c:"))
                 .unwrap_or(path),
         };
-        path.split(move |character| character == '/' || (self == Self::Windows && character == '\\'))
-            .filter(|part| !part.is_empty() && *part != ".")
+        let is_separator = move |byte: u8| byte == b'/' || (self == Self::Windows && byte == b'\\');
+        let mut rest = Some(path);
+        std::iter::from_fn(move || {
+            let path = rest?;
+            // A separator is one byte, and part of no other character.
+            let end = path.bytes().position(is_separator);
+            let (part, after) = match end {
+                Some(end) => (path.get(..end), path.get(end + 1..)),
+                None => (Some(path), None),
+            };
+            rest = after;
+            part
+        })
+        .filter(|part| !part.is_empty() && *part != ".")
     }
 }

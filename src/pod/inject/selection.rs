@@ -19,7 +19,10 @@ pub(super) struct Selection<'p> {
 
 impl<'p> Selection<'p> {
     pub(super) fn of(rules: &AnnotationRules, pod: &'p PodView<'_>) -> Self {
-        let names = |annotation| sorted_names(pod.annotation(&rules.prefix, annotation).unwrap_or_default());
+        let names = |annotation| {
+            let csv = pod.annotation(&rules.prefix, annotation);
+            csv.map(sorted_names).unwrap_or_default()
+        };
         // An include list without a name is what a template leaves behind: it chooses nothing, so all are taken.
         let include = Some(names(INCLUDE_CONTAINERS)).filter(|include| !include.is_empty());
         Self {

@@ -475,3 +475,25 @@ fn special_bytes(block: &[u8; BLOCK]) -> u64 {
 const fn gather(bytes: u64) -> u64 {
     bytes.wrapping_mul(0x0102_0408_1020_4080) >> 56
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_byte_is_told_apart_at_every_place() {
+        for place in 0..BLOCK {
+            for byte in 0..=u8::MAX {
+                let mut block = [b'x'; BLOCK];
+                block[place] = byte;
+                let is_special = matches!(byte, b'"' | b'\\' | 0..b' ');
+                assert_eq!(
+                    special_bytes(&block),
+                    u64::from(is_special) << place,
+                    "{byte} at {place}"
+                );
+            }
+        }
+        assert_eq!(special_bytes(&[0; BLOCK]), u64::MAX);
+    }
+}

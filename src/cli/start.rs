@@ -39,6 +39,7 @@ use crate::webhook::lifecycle::Lifecycle;
 use crate::webhook::limits::Limits;
 use crate::webhook::pods::{Admission, AdmissionSettings, Knowledge, SkipLabel};
 use crate::webhook::server::{self, Connections, Transport};
+use crate::webhook::threads::ReviewThreads;
 use crate::webhook::tls;
 
 /// How often files are looked at again, besides certificates. Shorter than anybody waits for an edit to show.
@@ -106,6 +107,9 @@ pub(crate) async fn start(args: &ServeArgs) -> Result<Started, String> {
         },
     );
     let (listener, reviews) = listen("--listen", args.listen).await?;
+    let no_threads = |error| format!("cannot start the threads that answer reviews: {error}");
+    let threads = ReviewThreads::start().map_err(no_threads)?;
+    let listener = threads.adopt(listener).map_err(no_threads)?;
     let (admin_listener, admin_address) = listen("--admin-listen", args.admin_listen).await?;
     let connections = Connections::default();
     gauges(&metrics, &cluster, &book, &certificates, &connections);
@@ -146,14 +150,14 @@ pub(crate) async fn start(args: &ServeArgs) -> Result<Started, String> {
         let (life, limits) = (life.clone(), limits);
         async move {
             tokio::join!(
-                server::serve(
+                threads.run(server::serve(
                     listener,
                     Transport::Tls(acceptor),
                     Arc::new(webhook),
                     limits.clone(),
                     life.clone(),
                     connections
-                ),
+                )),
                 server::serve(
                     admin_listener,
                     Transport::Plain,

@@ -137,6 +137,11 @@ impl Key {
         self.kind == Kind::SessionName
     }
 
+    /// Whether it is the time of the request.
+    pub(crate) fn is_time(&self) -> bool {
+        matches!(self.kind, Kind::CurrentTime | Kind::EpochTime)
+    }
+
     /// Whether it is a tag of the role.
     pub(crate) fn is_role_tag(&self) -> bool {
         self.kind == Kind::RoleTag

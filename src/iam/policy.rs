@@ -18,6 +18,7 @@ pub struct Policy {
     pub(crate) statements: Box<[Statement]>,
     mentions_role_session_name: bool,
     mentions_role_tags: bool,
+    mentions_time: bool,
 }
 
 /// One statement of a policy.
@@ -104,6 +105,12 @@ impl Policy {
     #[must_use]
     pub fn mentions_role_tags(&self) -> bool {
         self.mentions_role_tags
+    }
+    /// Whether any statement asks for the time of the request (`aws:CurrentTime`, `aws:EpochTime`): where none does, the
+    /// judgement does not need [`Context::now`](super::Context::now).
+    #[must_use]
+    pub fn mentions_time(&self) -> bool {
+        self.mentions_time
     }
 }
 
@@ -214,10 +221,12 @@ fn read_document(members: Vec<(String, &RawValue)>) -> Result<Policy, PolicyErro
     };
     let mentions_role_session_name = mentions(Key::is_session_name);
     let mentions_role_tags = mentions(Key::is_role_tag);
+    let mentions_time = mentions(Key::is_time);
     Ok(Policy {
         statements: statements.into(),
         mentions_role_session_name,
         mentions_role_tags,
+        mentions_time,
     })
 }
 

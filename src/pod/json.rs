@@ -7,10 +7,14 @@ pub(crate) use self::read::{Read, Reader, Taken, read};
 /// Appends a JSON string. Nearly every text is plain, and is copied whole once that is known.
 pub(crate) fn write_text(out: &mut Vec<u8>, text: &str) {
     // Looks at every byte, so that it is done many at a time.
-    let is_plain = text.bytes().fold(true, |plain, byte| {
-        plain & (byte >= b' ') & (byte != b'"') & (byte != b'\\')
-    });
-    if is_plain {
+    let is_plain = |bytes: &[u8]| {
+        bytes.iter().fold(true, |plain, byte| {
+            plain & (*byte >= b' ') & (*byte != b'"') & (*byte != b'\\')
+        })
+    };
+    let (eights, rest) = text.as_bytes().as_chunks::<8>();
+    if eights.iter().all(|eight| is_plain(eight)) && is_plain(rest) {
+        out.reserve(text.len() + 2);
         out.push(b'"');
         out.extend_from_slice(text.as_bytes());
         out.push(b'"');

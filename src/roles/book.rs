@@ -167,9 +167,7 @@ impl Book {
     /// What is known of the OIDC provider of a role's account. Waits, by `deadline` (and the read timeout), only when nobody
     /// ever asked.
     pub async fn provider(&self, role: &RoleArn, deadline: Instant) -> KnownProvider {
-        self.core
-            .provider(role, self.core.limit(Instant::now(), deadline))
-            .await
+        self.core.provider(role, deadline).await
     }
 
     /// The same before a refusal because of it: read afresh, unless the copy is under 5 s old.
@@ -311,7 +309,7 @@ impl Core {
         }
     }
 
-    fn limit(&self, arrived: Instant, deadline: Instant) -> Instant {
+    pub(super) fn limit(&self, arrived: Instant, deadline: Instant) -> Instant {
         arrived
             .checked_add(self.settings.read_timeout)
             .map_or(deadline, |limit| limit.min(deadline))

@@ -83,13 +83,15 @@ impl Core {
         }
     }
 
-    /// What is known; waits only when nobody ever asked.
-    pub(super) async fn provider(&self, role: &RoleArn, limit: Instant) -> KnownProvider {
+    /// What is known; waits, by `deadline` and the read timeout, only when nobody ever asked.
+    pub(super) async fn provider(&self, role: &RoleArn, deadline: Instant) -> KnownProvider {
         let Some(account) = self.provider_account(role) else {
             return KnownProvider::Unknown;
         };
         if account.held.load().is_none() {
-            let _late = timeout_at(limit, self.read_provider(&account, Instant::now(), Lane::Admission)).await;
+            let arrived = Instant::now();
+            let limit = self.limit(arrived, deadline);
+            let _late = timeout_at(limit, self.read_provider(&account, arrived, Lane::Admission)).await;
         }
         let held = account.held.load();
         match held.as_deref() {

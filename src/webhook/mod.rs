@@ -13,5 +13,6 @@ pub mod review;
 pub mod route;
 pub mod server;
 pub mod status;
+pub mod threads;
 pub mod tls;
 pub mod workloads;

@@ -11,8 +11,9 @@ pub struct Patch {
     operations: usize,
 }
 
-/// Room for the patch of a pod with two or three containers, so that the text is not moved as it grows.
-const ROOM: usize = 2048;
+/// Room for the patch of a pod with one container, as most have, so that the text is not moved as it grows. No larger: the
+/// system's allocator hands out up to this much without a search.
+const ROOM: usize = 1024;
 
 impl Patch {
     /// Whether nothing is added; then neither `patch` nor `patchType` belongs in the answer.
@@ -216,8 +217,10 @@ pub(super) enum VariableValue<'a> {
 
 impl Variable<'_> {
     fn write(&self, out: &mut Vec<u8>) {
-        out.extend_from_slice(br#"{"name":"#);
-        write_text(out, self.name);
+        // The names of our variables need no escapes.
+        out.extend_from_slice(br#"{"name":""#);
+        out.extend_from_slice(self.name.as_bytes());
+        out.push(b'"');
         match self.value {
             VariableValue::Text(text) => {
                 out.extend_from_slice(br#","value":"#);

@@ -99,13 +99,20 @@ impl Admission {
         freshness: Freshness,
     ) -> Trial {
         let book = &self.knowledge.book;
-        let limit = book.limit(case.deadline);
-        let mut entry = match freshness {
-            Freshness::Asked => book.fresh(&role, limit).await,
-            Freshness::Kept => match book.stored(&role) {
-                Some(entry) => entry,
-                None => book.entry(&role, limit).await,
-            },
+        // What memory answers needs no time, nor the time.
+        let (mut limit, stored) = match freshness {
+            Freshness::Asked => (case.deadline, None),
+            Freshness::Kept => (case.deadline, book.stored(&role)),
+        };
+        let mut entry = match stored {
+            Some(entry) => entry,
+            None => {
+                limit = book.limit(case.deadline);
+                match freshness {
+                    Freshness::Asked => book.fresh(&role, limit).await,
+                    Freshness::Kept => book.entry(&role, limit).await,
+                }
+            }
         };
         let mut provider = KnownProvider::Unknown;
         if matches!(entry.trust, Trust::Policy { .. }) {
@@ -150,7 +157,7 @@ impl Admission {
             _ if !policy.mentions_role_session_name() => SetSessionName::FromPodName,
             PodSessionName::Generated => SetSessionName::No,
             PodSessionName::Known(name) => {
-                let context = context(tags.as_deref(), SessionName::Assumed(name));
+                let context = context(policy, tags.as_deref(), SessionName::Assumed(name));
                 match iam::judge(policy, &request.role, identity, &context).verdict {
                     Verdict::NotTrusted => SetSessionName::No,
                     Verdict::Trusted | Verdict::Undecided | Verdict::Unknown => SetSessionName::FromPodName,

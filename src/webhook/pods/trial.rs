@@ -5,7 +5,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use tokio::time::Instant;
 
 use crate::gate::Judged;
-use crate::iam::{self, Cause, Context, RoleArn, SessionName, Verdict, WebIdentity};
+use crate::iam::{self, Cause, Context, Policy, RoleArn, SessionName, Verdict, WebIdentity};
 use crate::pod::identity::MalformedRole;
 use crate::roles::{Entry, KnownProvider, Trust};
 
@@ -33,7 +33,14 @@ pub(super) fn trial(
     };
     match &entry.trust {
         Trust::Policy { policy, tags } => {
-            let of_policy = || iam::judge(policy, &judged.role, identity, &context(tags.as_deref(), session_name));
+            let of_policy = || {
+                iam::judge(
+                    policy,
+                    &judged.role,
+                    identity,
+                    &context(policy, tags.as_deref(), session_name),
+                )
+            };
             let of_provider = provider.as_provider();
             let of_provider = of_provider.and_then(|provider| iam::judge_provider(provider, &judged.role, identity));
             let judgement = of_provider.unwrap_or_else(of_policy);
@@ -60,11 +67,16 @@ pub(super) fn trial(
     }
 }
 
-pub(super) fn context<'a>(role_tags: Option<&'a [(String, String)]>, session_name: SessionName<'a>) -> Context<'a> {
-    let now = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .ok()
-        .and_then(|since| i64::try_from(since.as_secs()).ok());
+pub(super) fn context<'a>(
+    policy: &Policy,
+    role_tags: Option<&'a [(String, String)]>,
+    session_name: SessionName<'a>,
+) -> Context<'a> {
+    let seconds_since_the_epoch = || {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).ok()?;
+        i64::try_from(since.as_secs()).ok()
+    };
+    let now = policy.mentions_time().then(seconds_since_the_epoch).flatten();
     Context {
         now,
         role_tags,

@@ -49,6 +49,8 @@ fn a_certificate_of_ones_own_and_its_ca_are_exchanged_under_traffic_without_a_re
     let tally = traffic.stop();
     // What is pooled was opened under the old certificate; every connection from here on meets the new one.
     release.backend.drop_connections();
+    // A call on a connection that is being dropped fails, as it should.
+    cluster.wait_until_called(&release);
     let traffic = Traffic::start(cluster, &namespace, &role, 2);
     traffic.go_on(10);
     // What is not listed any more is taken out later, when no replica can still serve it: it harms nobody.

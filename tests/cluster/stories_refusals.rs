@@ -1,5 +1,7 @@
 //! A pod whose role does not trust it is refused: where its author reads the reason, and what happens once it is mended.
 
+use std::time::{Duration, Instant};
+
 use serde_json::{Value, json};
 
 use crate::cluster::{ACCOUNT, Cluster, Gate, Namespace, role_of, trust_policy};
@@ -163,6 +165,7 @@ fn a_refused_workload_goes_on(cluster: &Cluster, kind: &str, described_as: &str)
         );
     }
 
+    until_tries_are_rare(&release, &apps.name);
     release.put_role(&role, &trust_policy(&apps.name, "api"));
     apps.kubectl(&["rollout", "restart", &format!("{kind}/api")]).ok();
 
@@ -174,6 +177,19 @@ fn a_refused_workload_goes_on(cluster: &Cluster, kind: &str, described_as: &str)
             .cloned()
     });
     assert_eq!(role_of(&pod), Some(role));
+}
+
+/// A controller tries again after twice as long each time. One that tries between the two commands that follow would make a pod
+/// of the old template, which a StatefulSet keeps until it is ready.
+fn until_tries_are_rare(release: &Release, namespace: &str) {
+    let (mut seen, mut since) = (0, Instant::now());
+    until("three seconds without a try", || {
+        let reviews = release.reviews(namespace).len();
+        if reviews != seen {
+            (seen, since) = (reviews, Instant::now());
+        }
+        (since.elapsed() > Duration::from_secs(3)).then_some(())
+    });
 }
 
 fn a_refused_daemon_set_says_why(cluster: &Cluster) {

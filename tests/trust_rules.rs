@@ -920,6 +920,20 @@ fn documents_of_the_api_are_percent_decoded_and_plus_stays() {
 }
 
 #[test]
+fn a_policy_says_whether_it_asks_for_the_time() {
+    for (condition, expected) in [
+        (r#"{"DateLessThan":{"aws:CurrentTime":"2030-01-01T00:00:00Z"}}"#, true),
+        (r#"{"NumericLessThan":{"AWS:epochtime":"1900000000"}}"#, true),
+        (r#"{"StringEquals":{"sts:RoleSessionName":"${aws:CurrentTime}"}}"#, true),
+        (r#"{"Null":{"aws:TokenIssueTime":"true"}}"#, false),
+        (r#"{"StringEquals":{"sts:RoleSessionName":"aws:CurrentTime"}}"#, false),
+    ] {
+        let policy = Policy::parse(&allow(condition)).unwrap();
+        assert_eq!(policy.mentions_time(), expected, "{condition}");
+    }
+}
+
+#[test]
 fn a_policy_tells_whether_it_asks_for_the_session_name() {
     for (condition, mentions) in [
         (r#"{"StringLike": {"sts:rolesessionname": "*"}}"#, true),

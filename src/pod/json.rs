@@ -14,7 +14,6 @@ pub(crate) fn write_text(out: &mut Vec<u8>, text: &str) {
     };
     let (eights, rest) = text.as_bytes().as_chunks::<8>();
     if eights.iter().all(|eight| is_plain(eight)) && is_plain(rest) {
-        out.reserve(text.len() + 2);
         out.push(b'"');
         out.extend_from_slice(text.as_bytes());
         out.push(b'"');
@@ -34,6 +33,17 @@ pub(crate) fn write_number(out: &mut Vec<u8>, number: u64) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_character_is_written_so_that_it_is_read_back() {
+        for character in '\u{0}'..='\u{ff}' {
+            for text in [1, 8, 9].map(|times| character.to_string().repeat(times)) {
+                let mut written = Vec::new();
+                write_text(&mut written, &text);
+                assert_eq!(serde_json::from_slice::<String>(&written).unwrap(), text);
+            }
+        }
+    }
 
     proptest::proptest! {
         #[test]

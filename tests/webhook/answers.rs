@@ -182,6 +182,24 @@ async fn a_bad_annotation_is_quoted_with_its_key() {
 }
 
 #[tokio::test]
+async fn a_policy_that_asks_for_the_time_is_judged_with_the_time() {
+    let folder = Folder::new();
+    for (account, operator) in [("begun", "DateGreaterThan"), ("over", "DateLessThan")] {
+        let policy = policy_with(json!({
+            "StringEquals": {format!("{ISSUER}:sub"): format!("system:serviceaccount:jobs:{account}")},
+            operator: {"aws:CurrentTime": "2020-01-01T00:00:00Z"}
+        }));
+        let arn = folder.role(account, &policy);
+        folder.account("jobs", account, &[(ROLE_ANNOTATION, &arn)]);
+    }
+    let program = Program::serve(&folder, &[]);
+    for (account, expected) in [("begun", "trusted"), ("over", "not-trusted")] {
+        let response = program.review("/mutate", &creation(&job_pod("jobs", account))).await;
+        assert_eq!(response["auditAnnotations"]["verdict"], expected, "{response:#}");
+    }
+}
+
+#[tokio::test]
 async fn an_undecided_verdict_names_its_keys() {
     let folder = folder();
     let program = Program::serve(&folder, &[]);

@@ -274,6 +274,22 @@ mod tests {
     }
 
     #[test]
+    fn an_issuer_that_begins_like_another_is_another() {
+        let issuer = Issuer::parse("issuer.example/id/A").unwrap();
+        for (key, claim) in [
+            ("issuer.example/id/A:sub", Claim::Subject),
+            ("Issuer.example/id/a:AUD", Claim::Audience),
+            ("issuer.example/id/A:sub:x", Claim::Other),
+            ("issuer.example/id/A", Claim::Bare),
+            ("issuer.example/id/AB:sub", Claim::Foreign("issuer.example/id/AB")),
+            ("issuer.example/id/A/:sub", Claim::Foreign("issuer.example/id/A/")),
+            ("issuer.example/id/:sub", Claim::Foreign("issuer.example/id/")),
+        ] {
+            assert_eq!(Key::new(key).claim(&issuer), claim, "{key}");
+        }
+    }
+
+    #[test]
     fn every_documented_key_is_known_absent_or_unknowable() {
         const I: &str = "issuer.example/id/A";
         for (key, value) in [

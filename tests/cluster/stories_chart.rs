@@ -6,14 +6,14 @@ use std::thread;
 
 use serde_json::{Value, json};
 
-use crate::cluster::{Cluster, Gate, Namespace, environment, role_of};
+use crate::cluster::{Alone, Cluster, Gate, Namespace, environment, role_of};
 use crate::release::{NAME, NAMESPACE, Release};
 use crate::stories::Stories;
 use crate::wait::{until, until_ok};
 
 pub(crate) fn register(stories: &mut Stories) {
     stories.beside_others(helm_test_creates_a_pod_that_only_the_webhook_can_make_valid);
-    stories.beside_others(every_documented_values_file_installs);
+    stories.alone(every_documented_values_file_installs);
     stories.beside_others(workloads_are_looked_at_when_what_makes_their_pods_changes);
 }
 
@@ -49,7 +49,8 @@ fn helm_test_creates_a_pod_that_only_the_webhook_can_make_valid(cluster: &Cluste
     });
 }
 
-fn every_documented_values_file_installs(cluster: &Cluster) {
+/// Alone, because each of them asks for every pod of gated namespaces, and nothing runs behind it.
+fn every_documented_values_file_installs(cluster: &Alone<'_>) {
     let release = cluster.release();
     let chart = Path::new(env!("CARGO_MANIFEST_DIR")).join("charts/rolegate");
     serve_cert_manager(cluster);

@@ -79,6 +79,29 @@ const fn threads(cores: usize) -> usize {
 mod tests {
     use super::*;
 
+    #[tokio::test]
+    async fn what_they_accept_is_served_on_them() {
+        let threads = ReviewThreads::start().unwrap();
+        let listener = threads.adopt(TcpListener::bind("127.0.0.1:0").await.unwrap()).unwrap();
+        let address = listener.local_addr().unwrap();
+        let (tell, told) = tokio::sync::oneshot::channel();
+        let serve = threads.run(async move {
+            listener.accept().await.unwrap();
+            let name = std::thread::current().name().map(str::to_owned);
+            tell.send(name).unwrap();
+        });
+        let (connected, ()) = tokio::join!(tokio::net::TcpStream::connect(address), serve);
+        connected.unwrap();
+        assert_eq!(told.await.unwrap().as_deref(), Some("reviews"));
+    }
+
+    #[tokio::test]
+    #[should_panic(expected = "out of order")]
+    async fn a_panic_on_them_is_not_lost() {
+        let threads = ReviewThreads::start().unwrap();
+        threads.run(async { panic!("out of order") }).await;
+    }
+
     #[test]
     fn half_of_the_cores_answer_reviews_and_four_threads_at_most() {
         for (cores, expected) in [(0, 1), (1, 1), (2, 1), (3, 1), (4, 2), (8, 4), (9, 4), (64, 4)] {

@@ -12,5 +12,6 @@ pub mod iam;
 pub mod kubernetes;
 pub mod pod;
 pub mod roles;
+pub mod support;
 pub mod telemetry;
 pub mod webhook;

@@ -14,18 +14,31 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Each room with the rooms it may know. `ARCHITECTURE.md` draws the same.
-const ARROWS: [(&str, &[&str]); 10] = [
-    ("iam", &[]),
-    ("pod", &["iam"]),
-    ("gate", &["iam", "pod"]),
-    ("kubernetes", &["pod"]),
-    ("roles", &["iam", "kubernetes"]),
-    ("cluster", &["iam", "kubernetes", "pod"]),
-    ("certs", &["kubernetes"]),
-    ("telemetry", &["certs", "cluster", "gate", "iam", "kubernetes", "roles"]),
+const ARROWS: [(&str, &[&str]); 11] = [
+    ("support", &[]),
+    ("iam", &["support"]),
+    ("pod", &["iam", "support"]),
+    ("gate", &["iam", "pod", "support"]),
+    ("kubernetes", &["support"]),
+    ("roles", &["iam", "kubernetes", "support"]),
+    ("cluster", &["iam", "kubernetes", "pod", "support"]),
+    ("certs", &["kubernetes", "support"]),
+    (
+        "telemetry",
+        &["certs", "cluster", "gate", "iam", "kubernetes", "roles", "support"],
+    ),
     (
         "webhook",
-        &["certs", "cluster", "gate", "iam", "pod", "roles", "telemetry"],
+        &[
+            "certs",
+            "cluster",
+            "gate",
+            "iam",
+            "pod",
+            "roles",
+            "support",
+            "telemetry",
+        ],
     ),
     (
         "cli",
@@ -37,6 +50,7 @@ const ARROWS: [(&str, &[&str]); 10] = [
             "kubernetes",
             "pod",
             "roles",
+            "support",
             "telemetry",
             "webhook",
         ],
@@ -44,7 +58,40 @@ const ARROWS: [(&str, &[&str]); 10] = [
 ];
 
 /// What the pure rooms may use beside the language: formats, never the world.
-const PURE_CRATES: [&str; 4] = ["base64", "percent_encoding", "serde", "serde_json"];
+const PURE_CRATES: [&str; 7] = [
+    "base64",
+    "percent_encoding",
+    "serde",
+    "serde_json",
+    "shlex",
+    "strsim",
+    "unicode_properties",
+];
+
+/// The files that write to a terminal, a pipe or a log. Each passes what it writes through `support/text`.
+const OUTPUTS: [&str; 6] = [
+    "cli/output.rs",
+    "cli/check/batch.rs",
+    // The progress line: a number and words of our own.
+    "cli/sources.rs",
+    // Asks whether standard error is a terminal.
+    "cli/serve.rs",
+    "telemetry/audit.rs",
+    "telemetry/log.rs",
+];
+
+/// What escapes, quotes or shortens text, or tells characters that do not show: one module does, for all.
+const TEXT_CRAFT: [&str; 9] = [
+    "escape_default",
+    "escape_debug",
+    "escape_unicode",
+    "\\u{202",
+    "\\u{200",
+    "general_category",
+    "shlex::",
+    "r\"'\\''\"",
+    "'…'",
+];
 
 /// Parts of the standard library that reach the world or a clock.
 const IMPURE_STD: [&str; 10] = [
@@ -95,7 +142,7 @@ fn the_deciding_rooms_know_no_async_no_client_no_clock_and_no_environment() {
         foreign.contains("tokio") && foreign.contains("kube"),
         "the manifest was not read: {foreign:?}"
     );
-    for room in ["iam", "pod", "gate"] {
+    for room in ["support", "iam", "pod", "gate"] {
         for file in files_of(room) {
             let code = code_of(&file);
             for name in foreign.iter().filter(|name| !PURE_CRATES.contains(&name.as_str())) {
@@ -140,6 +187,50 @@ fn only_the_injection_makes_json_pointers_into_pods_and_only_the_review_knows_it
                 }
             }
         }
+    }
+}
+
+#[test]
+fn text_of_users_leaves_through_one_module_only() {
+    for (room, _) in ARROWS {
+        for file in files_of(room) {
+            if file.starts_with(source().join("support")) {
+                continue;
+            }
+            let code = code_of(&file);
+            for craft in TEXT_CRAFT {
+                assert!(
+                    !code.contains(craft),
+                    "{} escapes, quotes or shortens text by itself ({craft}); support/text does it for all",
+                    file.display()
+                );
+            }
+            let writes = [
+                "println!",
+                "print!",
+                "eprint",
+                "io::stderr",
+                "io::stdout",
+                "anstream::std",
+            ]
+            .iter()
+            .any(|way| code.contains(way));
+            let is_output = OUTPUTS.iter().any(|output| file == source().join(output));
+            assert!(
+                !writes || is_output,
+                "{} writes to the terminal by itself; cli/output.rs does it for all",
+                file.display()
+            );
+        }
+    }
+    for output in [
+        "cli/output.rs",
+        "cli/check/batch.rs",
+        "telemetry/audit.rs",
+        "telemetry/log.rs",
+    ] {
+        let code = code_of(&source().join(output));
+        assert!(code.contains("text::"), "{output} writes text as it came");
     }
 }
 

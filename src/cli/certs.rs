@@ -8,9 +8,10 @@ use std::time::{Duration, SystemTime};
 
 use clap::{ArgAction, Args};
 
-use super::output::{self, COMMAND, GOOD, Styled, fields, shell_word};
+use super::output::{self, COMMAND, GOOD, Styled, fields};
 use super::{Exit, values};
 use crate::certs::issue::{Authority, IssueError, SubjectName};
+use crate::support::text::shell::Command;
 
 const DAY: Duration = Duration::from_secs(86_400);
 
@@ -194,11 +195,13 @@ fn told(dir: &Path, names: &[SubjectName], days: u32) -> String {
         ("days", days.to_string()),
     ]);
     let (certificate, key) = (file("tls.crt"), file("tls.key"));
-    let serve = format!(
-        "rolegate serve --standalone DIR --issuer URL --tls-cert {} --tls-key {}",
-        shell_word(&certificate),
-        shell_word(&key)
-    );
+    let serve = Command::new("rolegate serve --standalone DIR --issuer URL")
+        .flag("--tls-cert")
+        .arg(&certificate)
+        .flag("--tls-key")
+        .arg(&key)
+        .finish()
+        .unwrap_or_default();
     let sign = Styled(GOOD, "✓");
     let command = Styled(COMMAND, serve);
     let dir = dir.display();

@@ -258,8 +258,7 @@ pub(crate) fn judged(
     let of_provider = of_provider.and_then(|provider| judge_provider(provider, role, identity));
     let judgement = of_provider.unwrap_or_else(|| judge(policy, role, identity, &context));
     let cause = judgement.explanation.as_ref().and_then(|why| why.cause);
-    let quote = |word: &str| output::shell_word(word).into_owned();
-    let fix = cause.and_then(|cause| provider_command(cause, role, identity, quote));
+    let fix = cause.and_then(|cause| provider_command(cause, role, identity));
     let report = report.judged(judgement, lints);
     match fix {
         Some(fix) => report.with_fix(fix),

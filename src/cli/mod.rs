@@ -93,8 +93,13 @@ pub fn run() -> ExitCode {
     let cli = match parse(&arguments) {
         Ok(cli) => cli,
         Err(error) => {
-            // A closed pipe is the only way this fails, and then nobody reads.
-            let _ = error.print();
+            // What was typed is repeated in it. A closed pipe is the only way this fails, and then nobody reads.
+            let rendered = error.render().ansi().to_string();
+            if error.use_stderr() {
+                output::note(rendered.trim_end());
+            } else {
+                let _ = output::print(&rendered);
+            }
             return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
         }
     };

@@ -10,6 +10,8 @@ use anstyle::{AnsiColor, Style};
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 
+use crate::support::text;
+
 /// Good news.
 pub(crate) const GOOD: Style = AnsiColor::Green.on_default().bold();
 /// Bad news.
@@ -51,31 +53,39 @@ impl<T: fmt::Display> fmt::Display for Styled<T> {
     }
 }
 
-/// Prints a report in the format that was asked for; `text` makes the one for people, colours included.
+/// Prints a report in the format that was asked for; `to_text` makes the one for people, colours included.
 ///
 /// # Errors
 /// When standard output cannot be written; not when its reader went away.
-pub(crate) fn report<T: Serialize>(format: Format, value: &T, text: impl FnOnce(&T) -> String) -> io::Result<()> {
+pub(crate) fn report<T: Serialize>(format: Format, value: &T, to_text: impl FnOnce(&T) -> String) -> io::Result<()> {
     match format {
-        Format::Text => print(&text(value)),
-        Format::Json => print(&format!("{}\n", serde_json::to_string_pretty(value)?)),
-        Format::Yaml => print(&serde_saphyr::to_string(value).map_err(io::Error::other)?),
+        Format::Text => print(&to_text(value)),
+        Format::Json => print(&text::json::escape(&format!(
+            "{}\n",
+            serde_json::to_string_pretty(value)?
+        ))),
+        Format::Yaml => print(&text::json::escape(
+            &serde_saphyr::to_string(value).map_err(io::Error::other)?,
+        )),
     }
 }
 
-/// Prints to standard output.
+/// Prints to standard output. Line breaks and styles are the only hidden characters that get there.
 ///
 /// # Errors
 /// As [`report`].
-pub(crate) fn print(text: &str) -> io::Result<()> {
+pub(crate) fn print(report: &str) -> io::Result<()> {
     let mut out = anstream::stdout().lock();
-    unless_reader_left(out.write_all(text.as_bytes()).and_then(|()| out.flush()))
+    unless_reader_left(
+        out.write_all(text::terminal(report).as_bytes())
+            .and_then(|()| out.flush()),
+    )
 }
 
 /// Tells something beside the report, on standard error.
-pub(crate) fn note(text: &str) {
+pub(crate) fn note(note: &str) {
     // Nowhere is left to tell that telling failed.
-    let _ = writeln!(anstream::stderr().lock(), "{text}");
+    let _ = writeln!(anstream::stderr().lock(), "{}", text::terminal(note));
 }
 
 /// Tells an error on standard error.
@@ -102,15 +112,6 @@ pub(crate) fn fields(rows: &[(&str, String)]) -> String {
     lines
 }
 
-/// A word as a POSIX shell takes it: quoted only where it must be.
-pub(crate) fn shell_word(word: &str) -> std::borrow::Cow<'_, str> {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=@%+,".contains(c);
-    if !word.is_empty() && word.chars().all(plain) {
-        return word.into();
-    }
-    format!("'{}'", word.replace('\'', r"'\''")).into()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -122,22 +123,6 @@ mod tests {
             anstream::adapter::strip_str(&text).to_string(),
             "  role     a\n  subject  b\n"
         );
-    }
-
-    #[test]
-    fn words_are_quoted_only_where_a_shell_would_take_them_apart() {
-        for (word, shown) in [
-            (
-                "oidc.eks.us-west-2.amazonaws.com/id/A",
-                "oidc.eks.us-west-2.amazonaws.com/id/A",
-            ),
-            ("", "''"),
-            ("a b", "'a b'"),
-            ("it's", r"'it'\''s'"),
-            ("$(x)", "'$(x)'"),
-        ] {
-            assert_eq!(shell_word(word), shown);
-        }
     }
 
     #[test]

@@ -29,6 +29,7 @@ use crate::kubernetes::{self, watch::WatchTiming};
 use crate::pod::identity::{AnnotationRules, Defaults};
 use crate::pod::inject::{PodIdentitySettings, WebIdentitySettings};
 use crate::roles::{Book, BookSettings, RoleSource};
+use crate::support::text;
 use crate::telemetry::audit::{AuditLog, AuditWriter};
 use crate::telemetry::events::{EventTiming, EventWriter, Events};
 use crate::telemetry::metrics::{ByNamespace, Metrics};
@@ -135,7 +136,10 @@ pub(crate) async fn start(args: &ServeArgs) -> Result<Started, String> {
         metrics,
         roles: {
             let book = book.clone();
-            Box::new(move || serde_json::to_vec(&book.snapshot()).unwrap_or_default())
+            Box::new(move || {
+                let roles = serde_json::to_string(&book.snapshot()).unwrap_or_default();
+                text::json::escape(&roles).into_owned().into_bytes()
+            })
         },
         roles_for: if args.admin_allow_remote_roles {
             RolesFor::Everyone

@@ -13,7 +13,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
 use super::reload::LastGood;
-use crate::pod::escape_control;
+use crate::support::text;
 
 /// The ServiceAccounts of a container credentials file.
 #[derive(Debug)]
@@ -118,7 +118,7 @@ fn read(path: &Path) -> Result<Vec<u8>, String> {
 fn parse(content: &[u8]) -> Result<Identities, String> {
     let Config { identities } = serde_json::from_slice(content).map_err(|error| {
         let expected = r#"expected {"identities": [{"namespace": "…", "serviceAccount": "…"}]}"#;
-        format!("{expected}: {}", escape_control(&error.to_string()))
+        format!("{expected}: {}", text::line(&error.to_string()))
     })?;
     Ok(identities
         .into_iter()

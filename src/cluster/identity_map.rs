@@ -19,8 +19,8 @@ use tokio_util::task::TaskTracker;
 use super::manifests::ManifestServiceAccounts;
 use super::reload::LastGood;
 use crate::kubernetes::watch::{Observer, WatchTiming, keep};
-use crate::pod::escape_control;
 use crate::pod::identity::{AnnotationRules, ServiceAccountIdentity};
+use crate::support::text;
 
 /// The key of the ConfigMap that is read.
 const KEY: &str = "config";
@@ -212,7 +212,7 @@ fn parse(rules: &AnnotationRules, source: Option<&Option<String>>) -> Result<Ent
     };
     let entries: Map<String, Value> = serde_json::from_str(text).map_err(|error| {
         let expected = r#"expected JSON, {"NAMESPACE/NAME": {"RoleARN": "…"}}"#;
-        format!("{expected}: {}", escape_control(&error.to_string()))
+        format!("{expected}: {}", text::line(&error.to_string()))
     })?;
     let entry = |(key, value): (&String, &Value)| entry(rules, key, value).transpose();
     entries.iter().filter_map(entry).collect()
@@ -221,7 +221,7 @@ fn parse(rules: &AnnotationRules, source: Option<&Option<String>>) -> Result<Ent
 type Entry = ((Box<str>, Box<str>), Arc<ServiceAccountIdentity>);
 
 fn entry(rules: &AnnotationRules, key: &str, value: &Value) -> Result<Option<Entry>, String> {
-    let wrong = |what: &str| format!("entry `{}`: {what}", escape_control(key));
+    let wrong = |what: &str| format!("entry `{}`: {what}", text::value(key));
     let (namespace, name) = match key.split_once('/') {
         Some((namespace, name)) if !namespace.is_empty() && !name.is_empty() && !name.contains('/') => {
             (namespace, name)

@@ -8,7 +8,7 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::iam::Issuer;
 use crate::kubernetes::api_error;
-use crate::pod::escape_control;
+use crate::support::text;
 
 /// Where an API server tells its issuer (Kubernetes, "ServiceAccount issuer discovery"). Every authenticated ServiceAccount
 /// may read it.
@@ -29,7 +29,7 @@ pub async fn discover(client: &kube::Client, deadline: Instant) -> Result<Issuer
     let Document { issuer } = serde_json::from_str(&document)
         .map_err(|error| DiscoveryError(format!("expected JSON with `issuer`: {error}")))?;
     Issuer::parse(&issuer)
-        .map_err(|error| DiscoveryError(format!("its issuer `{}` is none: {error}", escape_control(&issuer))))
+        .map_err(|error| DiscoveryError(format!("its issuer `{}` is none: {error}", text::value(&issuer))))
 }
 
 #[derive(Deserialize)]

@@ -20,8 +20,8 @@ use super::single_flight::{Answer, SingleFlight};
 use super::yaml::{self, Node, Wrong};
 use super::{Counts, Fetched, Stored};
 use crate::iam::RoleArn;
-use crate::pod::escape_control;
 use crate::pod::identity::{AnnotationRules, ServiceAccountIdentity};
+use crate::support::text;
 
 /// ServiceAccounts of a folder.
 #[derive(Debug)]
@@ -301,7 +301,7 @@ fn parse(files: &Files, rules: &AnnotationRules) -> Result<Content, ManifestErro
             .map_err(|Wrong { line, message }| ManifestError {
                 path: path.clone(),
                 line,
-                message: escape_control(&message).into_owned(),
+                message: text::line(&message).into_owned(),
             })?;
     }
     Ok(content)

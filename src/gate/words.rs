@@ -5,138 +5,168 @@
 
 use std::fmt::Write as _;
 
-use super::{Finding, GateSettings, Judged, RequireRole, Who};
+use super::{Finding, GateSettings, Judged, RequireRole, Restart, Who};
 use crate::iam::{Audience, Cause, RoleArn, Verdict, WebIdentity, provider_command};
+use crate::pod::Warning;
 use crate::pod::identity::MalformedRole;
-use crate::pod::{Warning, escape_control};
+use crate::support::text::{self, shell::Command};
 
-/// A user's text in a message is shortened to this many characters: the message has to stay readable.
-const QUOTED_CHARACTERS: usize = 200;
+/// A Kubernetes object's name is at most this long (RFC 1123 subdomain).
+const LONGEST_NAME: usize = 253;
 
 pub(super) fn refusal(finding: &Finding<'_>, who: &Who<'_>) -> String {
-    let Who {
-        namespace,
-        service_account,
-        ..
-    } = who;
-    let mut text = match finding {
-        Finding::NoRole => format!(
-            "ServiceAccount {namespace}/{service_account} has no IAM role (no-role): this namespace requires one\n\
-             fix: {}",
-            annotate(who)
+    let account = account(who);
+    let (mut message, fix) = match finding {
+        Finding::NoRole => (
+            format!("ServiceAccount {account} has no IAM role (no-role): this namespace requires one"),
+            annotate(who),
         ),
-        Finding::Malformed(malformed) => format!(
-            "ServiceAccount {namespace}/{service_account} names no usable IAM role ({}): {}\nfix: {}",
-            Cause::MalformedAnnotation,
-            malformed_reason(malformed),
+        Finding::Malformed(malformed) => (
+            format!(
+                "ServiceAccount {account} names no usable IAM role ({}): {}",
+                Cause::MalformedAnnotation,
+                malformed_reason(malformed),
+            ),
             if is_annotation(malformed, who) {
                 annotate(who)
             } else {
-                format!("set {} to the ARN of an IAM role", malformed.key)
+                Some(format!("set {} to the ARN of an IAM role", text::value(&malformed.key)))
             },
         ),
-        Finding::Conflict(conflict) => format!(
-            "the pod leaves no place for the identity of ServiceAccount {namespace}/{service_account} ({}): {}\n\
-             fix: rename the volume or move the mount, so that the token can stand there",
-            Cause::Conflict,
-            conflict.message,
+        Finding::Conflict(conflict) => (
+            format!(
+                "the pod leaves no place for the identity of ServiceAccount {account} ({}): {}",
+                Cause::Conflict,
+                conflict.message,
+            ),
+            Some("rename the volume or move the mount, so that the token can stand there".to_owned()),
         ),
-        Finding::Judged(judged, identity) => judged_refusal(judged, identity, who),
+        Finding::Judged(judged, identity) => (judged_reason(judged, identity, who), judged_fix(judged, identity, who)),
     };
-    if let Some(restart) = who.restart {
-        let _ = write!(
-            text,
-            "; then: kubectl rollout restart {}/{} --namespace {namespace}",
-            restart.kind, restart.name
-        );
+    let steps: Vec<String> = [
+        fix.map(|fix| format!("fix: {fix}")),
+        who.restart
+            .and_then(|restart| restart_command(restart, who))
+            .map(|command| format!("then: {command}")),
+    ]
+    .into_iter()
+    .flatten()
+    .collect();
+    if !steps.is_empty() {
+        let _ = write!(message, "\n{}", steps.join("; "));
     }
-    text
+    text::message(&message).into_owned()
 }
 
-fn judged_refusal(judged: &Judged, identity: &WebIdentity, who: &Who<'_>) -> String {
-    let mut text = headline(judged, who);
-    let _ = write!(text, ": {}", judged.reason);
+/// The ServiceAccount as `NAMESPACE/NAME`. Both are asked of the pod before the API server has validated it.
+fn account(who: &Who<'_>) -> String {
+    format!("{}/{}", text::value(who.namespace), text::value(who.service_account))
+}
+
+/// Nothing for an owner that no controller can have made: what follows such a name is not a name.
+fn restart_command(restart: Restart<'_>, who: &Who<'_>) -> Option<String> {
+    let is_name = !restart.name.is_empty()
+        && restart.name.len() <= LONGEST_NAME
+        && restart
+            .name
+            .bytes()
+            .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'-' | b'.'));
+    is_name
+        .then(|| {
+            Command::new("kubectl rollout restart")
+                .arg(&format!("{}/{}", restart.kind, restart.name))
+                .flag("--namespace")
+                .arg(who.namespace)
+                .finish()
+        })
+        .flatten()
+}
+
+fn judged_reason(judged: &Judged, identity: &WebIdentity, who: &Who<'_>) -> String {
+    let mut message = format!("{}: {}", headline(judged, who), judged.reason);
     if let Some(hint) = &judged.hint {
-        let _ = write!(text, "; {hint}");
+        let _ = write!(message, "; {hint}");
     }
     let _ = write!(
-        text,
+        message,
         " [role {}, subject {}, audience {}]",
         judged.role,
-        escape_control(identity.subject.as_str()),
-        escape_control(identity.audience.as_str())
+        text::value(identity.subject.as_str()),
+        text::value(identity.audience.as_str())
     );
+    message
+}
+
+fn judged_fix(judged: &Judged, identity: &WebIdentity, who: &Who<'_>) -> Option<String> {
     if judged.verdict == Verdict::Unknown {
-        text.push_str("\nfix: make the role readable for rolegate, or serve the namespace with --on-unknown=inject");
-        return text;
+        return Some("make the role readable for rolegate, or serve the namespace with --on-unknown=inject".to_owned());
     }
     let command = trust_policy_command(&judged.role, &identity.audience, who);
-    let _ = match judged.cause {
+    match judged.cause {
         // A mistyped ARN is mended first; the policy is what a new role would be created with.
-        Some(Cause::RoleNotFound) => write!(
-            text,
-            "\nfix: correct the annotation, or create the role with: {command}"
-        ),
-        cause => {
-            let of_provider = cause.and_then(|cause| provider_command(cause, &judged.role, identity, shell_quoted));
-            write!(text, "\nfix: {}", of_provider.unwrap_or(command))
+        Some(Cause::RoleNotFound) => {
+            command.map(|command| format!("correct the annotation, or create the role with: {command}"))
         }
-    };
-    text
+        Some(cause @ (Cause::ProviderNotFound | Cause::AudienceNotRegistered)) => {
+            provider_command(cause, &judged.role, identity)
+        }
+        _ => command,
+    }
 }
 
 /// Role name, ServiceAccount and cause: what has to survive when a line is cut.
 fn headline(judged: &Judged, who: &Who<'_>) -> String {
-    let Who {
-        namespace,
-        service_account,
-        ..
-    } = who;
+    let account = account(who);
     let name = judged.role.name();
     match (judged.verdict, judged.cause) {
         (Verdict::NotTrusted, Some(Cause::RoleNotFound)) => {
             format!(
-                "role {name} of ServiceAccount {namespace}/{service_account} does not exist ({})",
+                "role {name} of ServiceAccount {account} does not exist ({})",
                 Cause::RoleNotFound
             )
         }
         (Verdict::NotTrusted, Some(cause @ (Cause::ProviderNotFound | Cause::AudienceNotRegistered))) => {
-            format!("role {name} cannot be assumed by ServiceAccount {namespace}/{service_account} ({cause})")
+            format!("role {name} cannot be assumed by ServiceAccount {account} ({cause})")
         }
         (Verdict::NotTrusted, cause) => format!(
-            "role {name} does not trust ServiceAccount {namespace}/{service_account} ({})",
+            "role {name} does not trust ServiceAccount {account} ({})",
             cause.unwrap_or(Cause::OtherCondition)
         ),
-        (Verdict::Undecided, _) => format!("role {name} may not trust ServiceAccount {namespace}/{service_account}"),
+        (Verdict::Undecided, _) => format!("role {name} may not trust ServiceAccount {account}"),
         (Verdict::Unknown, _) => {
-            format!("role {name} of ServiceAccount {namespace}/{service_account} cannot be judged (unknown)")
+            format!("role {name} of ServiceAccount {account} cannot be judged (unknown)")
         }
-        (Verdict::Trusted, _) => format!("role {name} trusts ServiceAccount {namespace}/{service_account}"),
+        (Verdict::Trusted, _) => format!("role {name} trusts ServiceAccount {account}"),
     }
 }
 
-fn trust_policy_command(role: &RoleArn, audience: &Audience, who: &Who<'_>) -> String {
-    let mut command = format!(
-        "rolegate trust-policy --account {} --issuer {} --namespace {} --service-account {}",
-        role.account(),
-        who.issuer.as_str(),
-        who.namespace,
-        who.service_account
-    );
+fn trust_policy_command(role: &RoleArn, audience: &Audience, who: &Who<'_>) -> Option<String> {
+    let mut command = Command::new("rolegate trust-policy")
+        .flag("--account")
+        .arg(role.account())
+        .flag("--issuer")
+        .arg(who.issuer.as_str())
+        .flag("--namespace")
+        .arg(who.namespace)
+        .flag("--service-account")
+        .arg(who.service_account);
     if role.partition() != "aws" {
-        let _ = write!(command, " --partition {}", role.partition());
+        command = command.flag("--partition").arg(role.partition());
     }
     if audience.as_str() != "sts.amazonaws.com" {
-        let _ = write!(command, " --audience {}", shell_quoted(audience.as_str()));
+        command = command.flag("--audience").arg(audience.as_str());
     }
-    command
+    command.finish()
 }
 
-fn annotate(who: &Who<'_>) -> String {
-    format!(
-        "kubectl annotate serviceaccount {} --namespace {} --overwrite {}role-arn=arn:aws:iam::ACCOUNT:role/NAME",
-        who.service_account, who.namespace, who.prefix
-    )
+fn annotate(who: &Who<'_>) -> Option<String> {
+    Command::new("kubectl annotate serviceaccount")
+        .arg(who.service_account)
+        .flag("--namespace")
+        .arg(who.namespace)
+        .flag("--overwrite")
+        .arg(&format!("{}role-arn=arn:aws:iam::ACCOUNT:role/NAME", who.prefix))
+        .finish()
 }
 
 fn is_annotation(malformed: &MalformedRole, who: &Who<'_>) -> bool {
@@ -146,42 +176,19 @@ fn is_annotation(malformed: &MalformedRole, who: &Who<'_>) -> bool {
 fn malformed_reason(malformed: &MalformedRole) -> String {
     format!(
         "{}={} is no role ARN: {}",
-        malformed.key,
-        quoted(&malformed.value),
+        text::value(&malformed.key),
+        text::quote(&malformed.value),
         malformed.error
     )
 }
 
-fn quoted(text: &str) -> String {
-    let escaped = escape_control(text).replace('"', "\\\"");
-    if escaped.chars().count() <= QUOTED_CHARACTERS {
-        return format!("\"{escaped}\"");
-    }
-    let kept: String = escaped.chars().take(QUOTED_CHARACTERS).collect();
-    format!("\"{kept}…\"")
-}
-
-/// A word that a POSIX shell reads as written.
-fn shell_quoted(text: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:@%+=,".contains(c);
-    let escaped = escape_control(text);
-    if !escaped.is_empty() && escaped.chars().all(plain) {
-        return escaped.into_owned();
-    }
-    format!("'{}'", escaped.replace('\'', r"'\''"))
-}
-
 /// The first warning fits in 120 characters where names allow it; the second carries the reason.
 pub(super) fn warnings(settings: GateSettings, finding: &Finding<'_>, who: &Who<'_>) -> Vec<Warning> {
-    let Who {
-        namespace,
-        service_account,
-        ..
-    } = who;
+    let account = account(who);
     match finding {
         Finding::NoRole if settings.require_role == RequireRole::Off => Vec::new(),
         Finding::NoRole => vec![Warning::new(&format!(
-            "rolegate: no-role: ServiceAccount {namespace}/{service_account} has no IAM role"
+            "rolegate: no-role: ServiceAccount {account} has no IAM role"
         ))],
         Finding::Malformed(malformed) => vec![Warning::new(&format!(
             "rolegate: {}: {}; the pod gets no identity",
@@ -198,11 +205,7 @@ pub(super) fn warnings(settings: GateSettings, finding: &Finding<'_>, who: &Who<
 }
 
 fn judged_warnings(judged: &Judged, who: &Who<'_>) -> Vec<Warning> {
-    let Who {
-        namespace,
-        service_account,
-        ..
-    } = who;
+    let account = account(who);
     let name = judged.role.name();
     match judged.verdict {
         Verdict::Trusted => Vec::new(),
@@ -212,18 +215,18 @@ fn judged_warnings(judged: &Judged, who: &Who<'_>) -> Vec<Warning> {
         ],
         // A Deny for any AWS principal, for one, depends on no key.
         Verdict::Undecided if judged.undecided_keys.is_empty() => vec![Warning::new(&format!(
-            "rolegate: role {name} may not trust {namespace}/{service_account}: {}",
+            "rolegate: role {name} may not trust {account}: {}",
             judged.reason
         ))],
         Verdict::Undecided => vec![
             Warning::new(&format!(
-                "rolegate: role {name} may not trust {namespace}/{service_account}: depends on {}, which only STS knows",
+                "rolegate: role {name} may not trust {account}: depends on {}, which only STS knows",
                 judged.undecided_keys.join(", ")
             )),
             Warning::new(&format!("rolegate: {}", judged.reason)),
         ],
         Verdict::Unknown => vec![Warning::new(&format!(
-            "rolegate: trust of role {name} in {namespace}/{service_account} is unknown: {}",
+            "rolegate: trust of role {name} in {account} is unknown: {}",
             judged.reason
         ))],
     }

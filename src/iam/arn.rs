@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::web_identity::Issuer;
+use crate::support::text::is_hidden;
 
 /// The ARN of an IAM role, `arn:PARTITION:iam::ACCOUNT:role[/PATH]/NAME`, parsed once; cheap to clone.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -397,10 +398,7 @@ fn other_resource(resource: &str) -> RoleArnError {
 /// Mistakes that spoil a value as a whole, asked only of what is no role ARN: paths may hold quotes and braces.
 fn mistake_in_the_value(text: &str) -> Option<RoleArnError> {
     const QUOTES: [char; 5] = ['"', '\'', '`', '“', '”'];
-    if text
-        .chars()
-        .any(|c| c.is_whitespace() || c.is_control() || c == '\u{feff}' || c == '\u{200b}')
-    {
+    if text.chars().any(|c| c.is_whitespace() || is_hidden(c)) {
         // A template may hold blanks of its own.
         let without_blanks: String = text.chars().filter(|c| !c.is_whitespace()).collect();
         return Some(if holds_placeholder(&without_blanks) {

@@ -8,7 +8,7 @@ use super::key::{Given, Key, Request};
 use super::literal::{Decimal, Instant};
 use super::truth::Truth;
 use super::value::{self, Meaning, Value, Variables, Wildcards};
-use super::words;
+use crate::support::text;
 
 /// One key under one operator, with the values it is compared to. Operators, keys and statements' other parts are ANDed,
 /// the values ORed.
@@ -141,7 +141,7 @@ impl Operator {
             .iter()
             .find(|(operator, _)| operator.eq_ignore_ascii_case(name))
         else {
-            let meant = words::nearest_word(name, OPERATORS.iter().map(|(operator, _)| *operator));
+            let meant = text::nearest_word(name, OPERATORS.iter().map(|(operator, _)| *operator));
             return Err(match meant {
                 Some(meant) => format!("no such condition operator; {meant} was probably meant"),
                 None => "no such condition operator".to_owned(),

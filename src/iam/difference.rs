@@ -3,8 +3,8 @@
 use super::glob;
 use super::key::begins_with;
 use super::web_identity::{Issuer, SERVICE_ACCOUNT, is_region};
-use super::words::quote;
 use super::{RoleArn, Subject};
+use crate::support::text::quote;
 
 /// A difference: how far off (0 is nearest) and what it is.
 pub(crate) struct Difference {

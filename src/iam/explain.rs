@@ -8,8 +8,8 @@ use super::policy::{ASSUME_ROLE_WITH_WEB_IDENTITY, ActionForm, Effect, Statement
 use super::truth::Truth;
 use super::value::{Meaning, Value, Variables, Wildcards};
 use super::web_identity::SERVICE_ACCOUNT;
-use super::words::{self, quote};
 use super::{Cause, Policy, Verdict};
+use crate::support::text::{self, quote};
 
 /// The reason of a judgement that is not `trusted`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -99,8 +99,8 @@ impl Finding {
     fn finish(self) -> Explanation {
         Explanation {
             cause: Some(self.cause),
-            reason: words::cut(self.reason, LONGEST),
-            hint: self.hint.map(|hint| words::cut(hint, LONGEST)),
+            reason: text::truncate(&self.reason, LONGEST).into_owned(),
+            hint: self.hint.map(|hint| text::truncate(&hint, LONGEST).into_owned()),
             undecided_keys: Vec::new(),
         }
     }
@@ -140,7 +140,7 @@ impl<'a> Near<'a> {
         self.failing.iter().find_map(|entry| rule(self, entry))
     }
     fn provider_arn(&self) -> String {
-        words::printable(&self.request.role.provider_arn(&self.request.identity.issuer), 200)
+        text::value_within(&self.request.role.provider_arn(&self.request.identity.issuer), 200)
     }
     fn claim<'k>(&self, key: &'k Key) -> Claim<'k> {
         key.claim(&self.request.identity.issuer)
@@ -156,7 +156,7 @@ impl<'a> Near<'a> {
             return None;
         }
         let shown = |what: &str, list: &[Box<str>]| {
-            (!list.is_empty()).then(|| format!("{what} {}", words::list(list.iter().map(|one| &**one), MOST_SHOWN)))
+            (!list.is_empty()).then(|| format!("{what} {}", text::list(list.iter().map(|one| &**one), MOST_SHOWN)))
         };
         let trusted = [
             shown("the service", &principals.service),
@@ -219,7 +219,7 @@ impl<'a> Near<'a> {
             return None;
         }
         let actions = &self.statement.actions;
-        let shown = words::list(actions.patterns.iter().map(|pattern| &**pattern), MOST_SHOWN);
+        let shown = text::list(actions.patterns.iter().map(|pattern| &**pattern), MOST_SHOWN);
         let reason = match actions.form {
             ActionForm::Action => format!("{} allows {shown}, not {ASSUME_ROLE_WITH_WEB_IDENTITY}", self.label()),
             ActionForm::NotAction => {
@@ -489,7 +489,7 @@ fn shown_values(entry: &Entry) -> String {
 }
 
 fn operator(entry: &Entry) -> String {
-    words::printable(&entry.operator_text, 60)
+    text::value_within(&entry.operator_text, 60)
 }
 
 fn key_name(near: &Near<'_>, key: &Key) -> String {
@@ -534,9 +534,9 @@ pub(crate) fn undecided(policy: &Policy, request: &Request<'_>, allows: Truth) -
     }
     Explanation {
         cause: None,
-        reason: words::cut(reason, LONGEST),
+        reason: text::truncate(&reason, LONGEST).into_owned(),
         hint: None,
-        undecided_keys: keys.into_iter().map(|key| words::printable(key, 200)).collect(),
+        undecided_keys: keys.into_iter().map(|key| text::value_within(key, 200)).collect(),
     }
 }
 

@@ -5,8 +5,8 @@ use super::key::{Claim, Given, Request};
 use super::policy::{Effect, Statement};
 use super::truth::Truth;
 use super::web_identity::SERVICE_ACCOUNT;
-use super::words::quote;
 use super::{Context, Policy, RoleArn, WebIdentity};
+use crate::support::text::quote;
 
 /// Something in a statement that applies to the identity's provider that lets in more than was probably meant.
 #[derive(Clone, Debug, PartialEq, Eq)]

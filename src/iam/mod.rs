@@ -19,7 +19,6 @@ mod truth;
 mod value;
 pub mod verdict;
 pub mod web_identity;
-mod words;
 pub mod write;
 
 pub use arn::{AccountId, Partition, RoleArn, RoleArnError};
@@ -30,4 +29,3 @@ pub use policy::{Policy, PolicyError};
 pub use provider::{Provider, judge_provider, provider_command};
 pub use verdict::{Cause, Verdict};
 pub use web_identity::{Audience, Issuer, IssuerError, Subject, WebIdentity};
-pub(crate) use words::is_invisible;

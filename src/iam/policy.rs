@@ -10,7 +10,7 @@ use super::glob;
 use super::json::Json;
 use super::key::Key;
 use super::value::{Value, Variables};
-use super::words::{self, quote};
+use crate::support::text::{self, quote};
 
 /// A well-formed trust policy, compiled for evaluation.
 #[derive(Debug)]
@@ -127,7 +127,9 @@ const LONGEST_MESSAGE: usize = 400;
 impl PolicyError {
     fn new(place: &Place<'_>, problem: &str) -> Self {
         Self {
-            message: words::cut(format!("{place}: {problem}"), LONGEST_MESSAGE).into(),
+            message: text::truncate(&format!("{place}: {problem}"), LONGEST_MESSAGE)
+                .into_owned()
+                .into(),
         }
     }
     fn not_json(error: &serde_json::Error) -> Self {
@@ -159,7 +161,7 @@ enum Place<'a> {
 
 impl fmt::Display for Place<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let shown = |text| words::printable(text, 100);
+        let shown = |text| text::value_within(text, 100);
         match self {
             Self::Document => f.write_str("the document"),
             Self::Top(element) => f.write_str(&shown(element)),
@@ -464,7 +466,7 @@ fn expected(place: &Place<'_>, wanted: &str, found: &Json<'_>) -> PolicyError {
 }
 
 fn unknown_element(place: &Place<'_>, name: &str, known: &[&'static str], of: &str) -> PolicyError {
-    let problem = match words::nearest_word(name, known.iter().copied()) {
+    let problem = match text::nearest_word(name, known.iter().copied()) {
         Some(meant) => format!("{of} has no such element; {meant} was probably meant"),
         None => format!("{of} has no such element"),
     };

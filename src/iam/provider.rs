@@ -7,7 +7,7 @@ use super::evaluate::Judgement;
 use super::explain::Explanation;
 use super::verdict::{Cause, Verdict};
 use super::web_identity::WebIdentity;
-use super::words;
+use crate::support::text::{self, shell::Command};
 
 /// What is known of the OIDC provider that an issuer has in a role's account.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,7 +41,7 @@ pub fn judge_provider(provider: Provider<'_>, role: &RoleArn, identity: &WebIden
             }
             let listed = match client_ids.len() {
                 0 => "none".to_owned(),
-                _ => words::list(client_ids.iter().map(|id| &**id), SHOWN),
+                _ => text::list(client_ids.iter().map(|id| &**id), SHOWN),
             };
             (
                 Cause::AudienceNotRegistered,
@@ -49,7 +49,7 @@ pub fn judge_provider(provider: Provider<'_>, role: &RoleArn, identity: &WebIden
                     "the OIDC provider {} of account {} does not list the audience {} among its client IDs ({listed})",
                     identity.issuer.as_str(),
                     role.account(),
-                    words::quote(audience),
+                    text::quote(audience),
                 ),
                 "add the client ID to the provider, or correct the audience".to_owned(),
             )
@@ -66,27 +66,25 @@ pub fn judge_provider(provider: Provider<'_>, role: &RoleArn, identity: &WebIden
     })
 }
 
-/// The AWS CLI's command that mends a provider, its values as a shell reads them (`quote`); none for a cause that lies
-/// elsewhere.
+/// The AWS CLI's command that fixes a provider; none for a cause that lies elsewhere, or when a value cannot be quoted for a
+/// shell.
 #[must_use]
-pub fn provider_command(
-    cause: Cause,
-    role: &RoleArn,
-    identity: &WebIdentity,
-    quote: impl Fn(&str) -> String,
-) -> Option<String> {
-    let audience = quote(identity.audience.as_str());
-    match cause {
-        Cause::ProviderNotFound => Some(format!(
-            "aws iam create-open-id-connect-provider --url {} --client-id-list {audience}",
-            quote(&format!("https://{}", identity.issuer.as_str()))
-        )),
-        Cause::AudienceNotRegistered => Some(format!(
-            "aws iam add-client-id-to-open-id-connect-provider --open-id-connect-provider-arn {} --client-id {audience}",
-            quote(&role.provider_arn(&identity.issuer))
-        )),
-        _ => None,
-    }
+pub fn provider_command(cause: Cause, role: &RoleArn, identity: &WebIdentity) -> Option<String> {
+    let audience = identity.audience.as_str();
+    let command = match cause {
+        Cause::ProviderNotFound => Command::new("aws iam create-open-id-connect-provider")
+            .flag("--url")
+            .arg(&format!("https://{}", identity.issuer.as_str()))
+            .flag("--client-id-list")
+            .arg(audience),
+        Cause::AudienceNotRegistered => Command::new("aws iam add-client-id-to-open-id-connect-provider")
+            .flag("--open-id-connect-provider-arn")
+            .arg(&role.provider_arn(&identity.issuer))
+            .flag("--client-id")
+            .arg(audience),
+        _ => return None,
+    };
+    command.finish()
 }
 
 #[cfg(test)]
@@ -141,7 +139,7 @@ mod tests {
 
     #[test]
     fn the_command_names_provider_and_audience() {
-        let command = |cause| provider_command(cause, &role(), &identity("x"), str::to_owned);
+        let command = |cause| provider_command(cause, &role(), &identity("x"));
         assert_eq!(
             command(Cause::ProviderNotFound).unwrap(),
             format!("aws iam create-open-id-connect-provider --url https://{ISSUER} --client-id-list x")

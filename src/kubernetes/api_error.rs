@@ -4,7 +4,7 @@ use std::error::Error;
 
 use kube::core::Status;
 
-use crate::pod::escape_control;
+use crate::support::text;
 
 /// One line: `403 Forbidden: serviceaccounts is forbidden …`, or the chain of causes of a failed connection.
 pub(crate) fn one_line(error: &kube::Error) -> String {
@@ -22,7 +22,7 @@ pub(crate) fn status_line(status: &Status) -> String {
         (reason, "") => format!("{} {reason}", status.code),
         (reason, message) => format!("{} {reason}: {message}", status.code),
     };
-    escape_control(&line).into_owned()
+    text::line(&line).into_owned()
 }
 
 /// The error and its causes, without those that only repeat what stands already.
@@ -36,5 +36,5 @@ fn chain(error: &(dyn Error + 'static)) -> String {
         }
         cause = error.source();
     }
-    escape_control(&line).into_owned()
+    text::line(&line).into_owned()
 }

@@ -3,7 +3,7 @@
 use std::num::IntErrorKind;
 
 use super::view::PodView;
-use super::{Quoted, Warning};
+use super::{Warning, quoted};
 use crate::iam::{AccountId, Audience, Partition, RoleArn, RoleArnError};
 
 /// Token lifetimes that Kubernetes and STS take, in seconds.
@@ -370,7 +370,7 @@ fn expiration(
         warnings.push(Warning::new(&format!(
             "{} {} {what}: {used} is used",
             mistake.key,
-            Quoted(&mistake.written)
+            quoted(&mistake.written)
         )));
     }
     used
@@ -382,7 +382,7 @@ fn regional_sts(account: Option<&ServiceAccountIdentity>, defaults: &Defaults, w
     };
     let used = setting.value.unwrap_or(defaults.regional_sts);
     if let Some(mistake) = &setting.mistake {
-        let written = Quoted(&mistake.written);
+        let written = quoted(&mistake.written);
         warnings.push(Warning::new(&format!(
             "{} {written} is neither true nor false: {used} is used",
             mistake.key

@@ -33,9 +33,9 @@ use tracing::{info, warn};
 
 use self::formats::{Flaw, FoundRole};
 use self::index::Index;
-use super::one_line;
 use super::source::{Answer, Listing, Pace, RoleSource, SourceHealth};
 use crate::iam::RoleArn;
+use crate::support::text;
 
 /// What the source says of a role that no file holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -207,11 +207,11 @@ impl RoleFilesError {
 
 impl fmt::Display for RoleFilesError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&one_line(&self.file.display().to_string()))?;
+        f.write_str(&text::line(&self.file.display().to_string()))?;
         if let Some((line, column)) = self.position {
             write!(f, ":{line}:{column}")?;
         }
-        write!(f, ": {}", one_line(&self.problem))
+        write!(f, ": {}", text::line(&self.problem))
     }
 }
 

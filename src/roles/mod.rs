@@ -23,14 +23,3 @@ pub use objects::RoleObjects;
 pub use observe::{ReadObserver, ReadResult, RoleState, RoleSummary};
 pub use providers::KnownProvider;
 pub use source::{Answer, Listing, ListingFailure, Pace, ProviderAnswer, RoleDocument, RoleSource, SourceHealth};
-
-/// What does not print, escaped: names of files and texts of users end up in logs, warnings and terminals.
-fn one_line(text: &str) -> String {
-    text.chars()
-        .flat_map(|character| {
-            let escaped = character.is_control().then(|| character.escape_default());
-            let plain = escaped.is_none().then_some(character);
-            escaped.into_iter().flatten().chain(plain)
-        })
-        .collect()
-}

@@ -21,6 +21,7 @@ use tracing::{info, warn};
 
 use crate::gate::{Action, Mode};
 use crate::iam::verdict::{Cause, Verdict};
+use crate::support::text;
 
 /// Lines that may wait to be written; some 4 MB.
 const QUEUE_LINES: usize = 8192;
@@ -41,14 +42,18 @@ pub struct AuditRecord<'a> {
     /// The uid of the admission request; none for a request that is no review.
     pub uid: Option<&'a str>,
     /// The pod's namespace.
+    #[serde(serialize_with = "value")]
     pub namespace: Option<&'a str>,
     /// The pod's name; its `generateName` where it has no name yet.
+    #[serde(serialize_with = "value")]
     pub pod: Option<&'a str>,
     /// The name of its ServiceAccount.
+    #[serde(serialize_with = "value")]
     pub service_account: Option<&'a str>,
     /// The role ARN that was judged.
     pub role: Option<&'a str>,
     /// The audience of the token.
+    #[serde(serialize_with = "value")]
     pub audience: Option<&'a str>,
     /// The verdict.
     #[serde(serialize_with = "optional_word")]
@@ -167,10 +172,11 @@ impl AuditLog {
     /// Queues a line; never waits.
     pub fn record(&self, record: &AuditRecord<'_>) {
         let mut line = Vec::with_capacity(512);
-        let queued = serde_json::to_writer(&mut line, record).is_ok() && {
+        let queued = serde_json::to_string(record).is_ok_and(|json| {
+            line.extend_from_slice(text::json::escape(&json).as_bytes());
             line.push(b'\n');
             self.queue.try_send(Message::Line(line)).is_ok()
-        };
+        });
         if !queued {
             self.dropped.inc();
         }
@@ -323,6 +329,13 @@ fn file_name(path: &Path, rotation: Rotation, now: Timestamp) -> PathBuf {
 
 fn word<T: Display, S: Serializer>(value: &T, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_str(value)
+}
+
+/// A value that somebody else wrote, its middle left out where it is long: a pod can bring an audience of a megabyte.
+fn value<S: Serializer>(value: &Option<&str>, serializer: S) -> Result<S::Ok, S::Error> {
+    value
+        .map(|value| text::shorten(value, text::MAX_VALUE_CHARS))
+        .serialize(serializer)
 }
 
 fn optional_word<T: Display, S: Serializer>(value: &Option<T>, serializer: S) -> Result<S::Ok, S::Error> {

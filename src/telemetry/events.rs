@@ -26,6 +26,7 @@ use self::write::{Job, Outcome, Request, Writing};
 use super::metrics::{EventCounters, EventResult};
 use crate::cluster::ServiceAccounts;
 use crate::iam::Cause;
+use crate::support::text;
 
 /// The longest note that the API server takes, in bytes.
 const NOTE_BYTES: usize = 1024;
@@ -121,7 +122,7 @@ impl Events {
             writing: Writing {
                 client,
                 accounts,
-                instance: cut(instance, INSTANCE_BYTES).to_owned(),
+                instance: text::prefix_bytes(instance, INSTANCE_BYTES).to_owned(),
                 window: timing.window,
             },
             ledger: Ledger::new(timing.window, timing.gather),
@@ -365,17 +366,10 @@ fn note(message: &str) -> String {
     if reason.len() + fix.len() <= NOTE_BYTES {
         return format!("{reason}{fix}");
     }
-    const ELLIPSIS: &str = "…";
     if fix.len() > NOTE_BYTES / 2 {
-        return cut(&format!("{reason}{fix}"), NOTE_BYTES).to_owned();
+        return text::truncate_bytes(&format!("{reason}{fix}"), NOTE_BYTES).into_owned();
     }
-    let kept = cut(reason, NOTE_BYTES - fix.len() - ELLIPSIS.len());
-    format!("{kept}{ELLIPSIS}{fix}")
-}
-
-/// At most so many bytes of a text, ending with a whole character.
-fn cut(text: &str, bytes: usize) -> &str {
-    text.get(..text.floor_char_boundary(bytes)).unwrap_or_default()
+    format!("{}{fix}", text::truncate_bytes(reason, NOTE_BYTES - fix.len()))
 }
 
 #[cfg(test)]

@@ -1,9 +1,9 @@
 //! Logs: one line an event, on standard error, as text for people or JSON for programs.
 //!
-//! Much of what is logged was written by users of the cluster. A control character in it would break a line in two, or
-//! colour a terminal; in text it is escaped, in JSON it is by definition.
+//! Much of what is logged was written by users of the cluster. Hidden characters in it would break a line in two, or reach a
+//! terminal; in text and in JSON they are escaped, and a value of a text line is cut at 2 KiB.
 
-use std::fmt::{self, Write};
+use std::fmt;
 use std::io;
 use std::str::FromStr;
 
@@ -18,6 +18,8 @@ use tracing_subscriber::fmt::format::{self, FormatFields};
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt as _;
+
+use crate::support::text;
 
 /// `--log-format`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -116,13 +118,16 @@ where
     S: Subscriber + for<'a> LookupSpan<'a>,
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
 {
-    let layer = tracing_subscriber::fmt::layer().with_writer(writer);
+    let layer = tracing_subscriber::fmt::layer();
     match format {
-        LogFormat::Text => {
-            let ansi = colour == Colour::Always;
-            layer.with_ansi(ansi).fmt_fields(OneLine).with_filter(level.0).boxed()
-        }
+        LogFormat::Text => layer
+            .with_writer(writer)
+            .with_ansi(colour == Colour::Always)
+            .fmt_fields(OneLine)
+            .with_filter(level.0)
+            .boxed(),
         LogFormat::Json => layer
+            .with_writer(JsonWriters(writer))
             .json()
             .flatten_event(true)
             .with_span_list(false)
@@ -172,25 +177,34 @@ impl Visit for Visitor<'_> {
             if field.name() != "message" {
                 write!(self.writer, "{}=", field.name())?;
             }
-            write!(Escaping(&mut self.writer), "{value:?}")
+            self.writer.write_str(&text::line(&format!("{value:?}")))
         })();
     }
 }
 
-/// Passes text on with its control characters escaped.
-struct Escaping<W>(W);
+/// Writes JSON events with nothing hidden in them. An event is written whole, with one call.
+struct JsonWriter<W>(W);
 
-impl<W: Write> Write for Escaping<W> {
-    fn write_str(&mut self, text: &str) -> fmt::Result {
-        for part in text.split_inclusive(char::is_control) {
-            let plain = part.strip_suffix(char::is_control).unwrap_or(part);
-            self.0.write_str(plain)?;
-            part.chars()
-                .next_back()
-                .filter(|last| last.is_control())
-                .map_or(Ok(()), |control| write!(self.0, "{}", control.escape_default()))?;
-        }
-        Ok(())
+impl<W: io::Write> io::Write for JsonWriter<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let event = String::from_utf8_lossy(bytes);
+        self.0.write_all(text::json::escape(&event).as_bytes())?;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
+    }
+}
+
+/// Makes writers for JSON events.
+struct JsonWriters<M>(M);
+
+impl<'a, M: MakeWriter<'a>> MakeWriter<'a> for JsonWriters<M> {
+    type Writer = JsonWriter<M::Writer>;
+
+    fn make_writer(&'a self) -> Self::Writer {
+        JsonWriter(self.0.make_writer())
     }
 }
 
@@ -217,7 +231,7 @@ mod tests {
         let writer = memory.clone();
         let layer = layer(level.parse().unwrap(), format, Colour::Never, move || writer.clone());
         tracing::subscriber::with_default(tracing_subscriber::registry().with(layer), || {
-            tracing::info!(pod = %"a\nb\u{1b}[31m", name = "c\td", count = 3, "refused: {}", "e\r\nf\u{9b}g");
+            tracing::info!(pod = %"a\nb\u{1b}[31m\u{202e}", name = "c\td", count = 3, "refused: {}", "e\r\nf\u{9b}g");
             tracing::debug!("details");
         });
         String::from_utf8(memory.0.lock().unwrap().clone()).unwrap()
@@ -229,7 +243,7 @@ mod tests {
         let (_, line) = text.split_once(" INFO ").unwrap();
         assert_eq!(
             line,
-            "rolegate::telemetry::log::tests: refused: e\\r\\nf\\u{9b}g pod=a\\nb\\u{1b}[31m name=\"c\\td\" count=3\n"
+            "rolegate::telemetry::log::tests: refused: e\\r\\nf\\u{9b}g pod=a\\nb\\u{1b}[31m\\u{202e} name=\"c\\td\" count=3\n"
         );
     }
 
@@ -239,7 +253,8 @@ mod tests {
         let lines: Vec<serde_json::Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
         assert_eq!(lines.len(), 2);
         assert_eq!(lines[0]["level"], "INFO");
-        assert_eq!(lines[0]["pod"], "a\nb\u{1b}[31m");
+        assert_eq!(lines[0]["pod"], "a\nb\u{1b}[31m\u{202e}");
+        assert!(text.lines().all(|line| !line.contains(text::is_hidden)), "{text:?}");
         assert_eq!(lines[0]["count"], 3);
     }
 

@@ -13,18 +13,16 @@ use serde::Deserialize;
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
 
+use crate::pod::Warning;
 use crate::pod::inject::Patch;
 use crate::pod::json::{self, Read, Reader, Taken, write_text};
-use crate::pod::{Warning, escape_control};
+use crate::support::text;
 
 const API_VERSION: &str = "admission.k8s.io/v1";
 const KIND: &str = "AdmissionReview";
 
 /// What the API documents as operations.
 const OPERATIONS: [&str; 4] = ["CREATE", "UPDATE", "DELETE", "CONNECT"];
-
-/// A part of a body that is quoted in an error is shortened to this many characters: the message reaches people.
-const QUOTED_CHARACTERS: usize = 200;
 
 /// The API server drops what exceeds this many characters of warnings in all.
 const WARNINGS_CHARACTERS: usize = 4096;
@@ -151,9 +149,9 @@ impl fmt::Display for ReviewError {
         match self {
             Self::Empty => write!(f, "the body is empty: expected an {KIND} of {API_VERSION}"),
             Self::NotUtf8 => f.write_str("the body is not UTF-8, as JSON must be"),
-            Self::Malformed(error) => write!(f, "the body is no {KIND} of {API_VERSION}: {}", shown(error)),
+            Self::Malformed(error) => write!(f, "the body is no {KIND} of {API_VERSION}: {}", text::value(error)),
             Self::WrongReview { api_version, kind } => {
-                match (shown(kind).as_ref(), shown(api_version).as_ref()) {
+                match (text::value(kind).as_str(), text::value(api_version).as_str()) {
                     ("", "") => f.write_str("the body names neither kind nor apiVersion")?,
                     ("", version) => write!(f, "the body is of \"{version}\" and names no kind")?,
                     (kind, "") => write!(f, "the body is \"{kind}\" and names no apiVersion")?,
@@ -166,26 +164,13 @@ impl fmt::Display for ReviewError {
             }
             Self::Missing(part) => write!(f, "the {KIND} has no {part}"),
             Self::WrongObject { got, expected } => {
-                write!(f, "the object is \"{}\": this path judges {expected}", shown(got))
+                write!(f, "the object is \"{}\": this path judges {expected}", text::value(got))
             }
         }
     }
 }
 
 impl std::error::Error for ReviewError {}
-
-/// On one line, the middle left out where it is long: what was expected, and where, stands at the end.
-fn shown(text: &str) -> Cow<'_, str> {
-    let escaped = escape_control(text);
-    let length = escaped.chars().count();
-    if length <= QUOTED_CHARACTERS {
-        return escaped;
-    }
-    let half = QUOTED_CHARACTERS / 2;
-    let head = escaped.chars().take(half);
-    let tail = escaped.chars().skip(length - half);
-    Cow::Owned(head.chain(['…']).chain(tail).collect())
-}
 
 /// The error for an object that a path does not judge.
 #[must_use]

@@ -1,6 +1,7 @@
 //! The body of every answer that is not a 200: Kubernetes' `metav1.Status`, whose message the API server passes on to the
 //! author of the object.
 
+use crate::support::text;
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER};
@@ -86,7 +87,7 @@ pub fn status_response(reason: Reason, message: &str) -> Reply {
         api_version: "v1",
         metadata: Metadata {},
         status: "Failure",
-        message,
+        message: &text::message(message),
         reason: reason.as_str(),
         details: retry_after.map(|retry_after_seconds| Details { retry_after_seconds }),
         code: reason.code().as_u16(),

@@ -10,6 +10,7 @@ use serde_json::value::RawValue;
 use super::report::TRUSTED;
 use crate::cli::{Exit, input, output, values};
 use crate::iam::{Audience, Cause, Context, Issuer, Policy, RoleArn, Subject, Verdict, WebIdentity, judge};
+use crate::support::text;
 
 /// The verdict on a line, or a document, that cannot be read.
 pub(super) const MALFORMED: &str = "malformed";
@@ -214,7 +215,8 @@ fn skip_line(input: &mut impl BufRead) -> io::Result<()> {
 }
 
 fn write_answer(out: &mut impl Write, answer: &AnswerLine<'_>) -> io::Result<()> {
-    serde_json::to_writer(&mut *out, answer)?;
+    let json = serde_json::to_string(answer)?;
+    out.write_all(text::json::escape(&json).as_bytes())?;
     out.write_all(b"\n")
 }
 

@@ -5,9 +5,9 @@ use std::fmt::{self, Write as _};
 use serde::Serialize;
 
 use crate::cli::Exit;
-use crate::cli::output::{BAD, COMMAND, DOUBT, GOOD, STRONG, Styled, fields, shell_word};
+use crate::cli::output::{BAD, COMMAND, DOUBT, GOOD, STRONG, Styled, fields};
 use crate::iam::{Cause, Judgement, Lint, RoleArn, Verdict, WebIdentity};
-use crate::pod::escape_control;
+use crate::support::text::{self, shell::Command};
 
 /// One judgement. Its JSON is documented in `docs/reference/check.md`.
 #[derive(Debug, Serialize)]
@@ -155,10 +155,10 @@ impl Report {
         Self {
             verdict: super::batch::MALFORMED,
             cause: Some(Cause::MalformedAnnotation.as_str()),
-            reason: format!("{} is no role ARN: {error}", escape_control(key)),
+            reason: format!("{} is no role ARN: {error}", text::value(key)),
             fix: Some(annotate),
             exit: Exit::No,
-            ..Self::of(escape_control(value).into_owned(), identity)
+            ..Self::of(text::value(value), identity)
         }
     }
 
@@ -169,7 +169,7 @@ impl Report {
             cause: Some(Cause::NoRole.as_str()),
             reason: format!(
                 "the annotation {} gives no role; {prefix}role-arn would",
-                escape_control(key)
+                text::value(key)
             ),
             fix: Some(annotate),
             exit: Exit::No,
@@ -234,7 +234,7 @@ impl Report {
             ("role", self.role_arn.clone()),
             ("issuer", self.issuer.clone()),
             ("subject", self.subject.clone()),
-            ("audience", escape_control(&self.audience).into_owned()),
+            ("audience", text::value(&self.audience)),
         ];
         rows.extend(self.policy_from.as_ref().map(|origin| ("policy", origin.clone())));
         text.push_str(&fields(&rows));
@@ -255,18 +255,20 @@ pub(super) const TRUSTED: &str = "the trust policy lets this web identity assume
 /// The command that prints the policy which trusts this web identity; none for a subject that is no ServiceAccount's.
 pub(super) fn trust_policy_command(role: &RoleArn, identity: &WebIdentity) -> Option<String> {
     let (namespace, service_account) = identity.subject.namespace_and_name()?;
-    let mut command = format!(
-        "rolegate trust-policy --account {} --issuer {} --namespace {} --service-account {}",
-        role.account(),
-        shell_word(identity.issuer.as_str()),
-        shell_word(namespace),
-        shell_word(service_account)
-    );
+    let mut command = Command::new("rolegate trust-policy")
+        .flag("--account")
+        .arg(role.account())
+        .flag("--issuer")
+        .arg(identity.issuer.as_str())
+        .flag("--namespace")
+        .arg(namespace)
+        .flag("--service-account")
+        .arg(service_account);
     if role.partition() != "aws" {
-        let _ = write!(command, " --partition {}", role.partition());
+        command = command.flag("--partition").arg(role.partition());
     }
     if identity.audience.as_str() != crate::cli::values::DEFAULT_AUDIENCE {
-        let _ = write!(command, " --audience {}", shell_word(identity.audience.as_str()));
+        command = command.flag("--audience").arg(identity.audience.as_str());
     }
-    Some(command)
+    command.finish()
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::super::identity::{AnnotationRules, PodIdentityRequest, WebIdentityRequest};
 use super::super::view::{self, Container, ContainerList, PodView, VolumeMount};
-use super::super::{Quoted, Warning, escape_control};
+use super::super::{Warning, quoted};
 use super::patch::{Mount, OneEntry, Patch, Pointer, Value, Variable, VariableValue, Volume};
 use super::paths::PathStyle;
 use super::selection::{SKIP_CONTAINERS, Selection};
@@ -12,6 +12,7 @@ use super::{
     AUTHORIZATION_TOKEN_FILE, CREDENTIALS_FULL_URI, Conflict, Injection, PodIdentitySettings, ROLE_ARN, TOKEN_PATH,
     TOKEN_VOLUME, WEB_IDENTITY_TOKEN_FILE, WebIdentitySettings, has_foreign_pod_identity, sets_any,
 };
+use crate::support::text;
 
 const STS_REGIONAL_ENDPOINTS: &str = "AWS_STS_REGIONAL_ENDPOINTS";
 const DEFAULT_REGION: &str = "AWS_DEFAULT_REGION";
@@ -254,17 +255,17 @@ impl<'r> Recipe<'r> {
             "projected" => format!(
                 "holds no token for {} at path {}",
                 self.audience_wanted(),
-                Quoted(self.token_path)
+                quoted(self.token_path)
             ),
-            other => format!("is of kind {}", escape_control(other)),
+            other => format!("is of kind {}", text::value(other)),
         };
         Box::new(Conflict {
-            volume: escape_control(self.volume_name).into_owned(),
+            volume: text::value(self.volume_name),
             mount_path: None,
             message: format!(
                 "volume {} of the pod {what}, but the token volume mounted at {} has that name: rename the pod's volume",
-                Quoted(self.volume_name),
-                escape_control(self.mount_path),
+                quoted(self.volume_name),
+                text::value(self.mount_path),
             ),
         })
     }
@@ -272,7 +273,7 @@ impl<'r> Recipe<'r> {
     fn audience_wanted(&self) -> String {
         match self.kind {
             IdentityKind::Web => "an audience".to_owned(),
-            IdentityKind::Pod => format!("audience {}", Quoted(self.audience)),
+            IdentityKind::Pod => format!("audience {}", quoted(self.audience)),
         }
     }
 
@@ -286,15 +287,15 @@ impl<'r> Recipe<'r> {
             return Ok(());
         };
         Err(Box::new(Conflict {
-            volume: escape_control(mount.name()).into_owned(),
-            mount_path: Some(escape_control(mount.path()).into_owned()),
+            volume: text::value(mount.name()),
+            mount_path: Some(text::value(mount.path())),
             message: format!(
                 "container {} mounts volume {} at {}, where the token volume {} belongs: mount it elsewhere, or name the \
                  container in the pod's annotation {}{SKIP_CONTAINERS}",
-                Quoted(container.name()),
-                Quoted(mount.name()),
-                escape_control(mount.path()),
-                escape_control(self.volume_name),
+                quoted(container.name()),
+                quoted(mount.name()),
+                text::value(mount.path()),
+                text::value(self.volume_name),
                 self.rules.prefix,
             ),
         }))
@@ -308,7 +309,7 @@ impl<'r> Recipe<'r> {
         own_mount: Option<&VolumeMount<'_>>,
         warnings: &mut Vec<Warning>,
     ) {
-        let name = Quoted(container.name());
+        let name = quoted(container.name());
         if has_identity {
             let [first, second] = self.kind.variables();
             let (set, unset) = match (container.sets(first), container.sets(second)) {
@@ -324,7 +325,7 @@ impl<'r> Recipe<'r> {
             warnings.push(Warning::new(&format!(
                 "container {name} mounts {} at {}, but {file} is {}",
                 self.volume_name,
-                Quoted(mount.path()),
+                quoted(mount.path()),
                 self.identity.1,
             )));
         }

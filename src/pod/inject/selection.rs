@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::super::identity::AnnotationRules;
 use super::super::view::PodView;
-use super::super::{Quoted, Warning};
+use super::super::{Warning, quoted};
 
 pub(super) const SKIP_CONTAINERS: &str = "skip-containers";
 const INCLUDE_CONTAINERS: &str = "include-containers";
@@ -47,7 +47,7 @@ impl<'p> Selection<'p> {
             .chain(pod.ephemeral_containers().map(|(_, container)| container.name()))
             .collect();
         let mut unknown = include.iter().filter(|name| !known.contains(*name));
-        let first = Quoted(unknown.next()?);
+        let first = quoted(unknown.next()?);
         let others = match unknown.count() {
             0 => String::new(),
             count => format!(" and {count} more"),

@@ -12,6 +12,7 @@ use serde_json::value::RawValue;
 use super::terraform;
 use crate::iam::RoleArn;
 use crate::roles::source::RoleDocument;
+use crate::support::text;
 
 /// What the formats are called when a file has none of them.
 const FORMATS: &str = "the output of `aws iam get-role`, `aws iam list-roles` or `aws iam \
@@ -203,8 +204,8 @@ impl<'de> Deserialize<'de> for CliArn {
             Ok(role) => Ok(Self::Role(role)),
             Err(_) if is_of_aws(&text) => Ok(Self::OfAws),
             Err(error) => Err(D::Error::custom(format_args!(
-                "expected a role's ARN, found \"{}\": {error}",
-                text.escape_debug()
+                "expected a role's ARN, found {}: {error}",
+                text::quote(&text)
             ))),
         }
     }

@@ -9,8 +9,8 @@ use serde_json::Value;
 use super::RoleFilesError;
 use super::formats::{FoundRole, FoundTrust, Key};
 use crate::iam::RoleArn;
-use crate::roles::one_line;
 use crate::roles::source::{Answer, RoleDocument};
+use crate::support::text;
 
 /// Roles by what is known of their ARN.
 #[derive(Debug, Default)]
@@ -107,7 +107,7 @@ impl Index {
                     first.file.display(),
                     second.file.display()
                 );
-                Some(Answer::Failed(one_line(&why).into()))
+                Some(Answer::Failed((*text::line(&why)).into()))
             }
             (None, []) => None,
         }

@@ -18,8 +18,8 @@ use serde_json::Value;
 
 use super::formats::{FoundRole, FoundTrust, Key, is_of_aws};
 use crate::iam::RoleArn;
-use crate::roles::one_line;
 use crate::roles::source::RoleDocument;
+use crate::support::text;
 
 /// The output of `terraform show -json`.
 #[derive(Deserialize)]
@@ -172,7 +172,7 @@ impl Resource {
                     Tense::WillBe => format!("the trust policy of {address} is known only after apply ({file})"),
                     Tense::Is => format!("{address} has no assume_role_policy ({file})"),
                 };
-                FoundTrust::Unknown(one_line(&why).into())
+                FoundTrust::Unknown((*text::line(&why)).into())
             }
         };
         Ok(Some(FoundRole { key, trust }))
@@ -197,9 +197,9 @@ impl Resource {
                 Err(_) if is_of_aws(arn) => Ok(None),
                 Err(error) => {
                     let problem = format!(
-                        "{}: expected a role's ARN, found \"{}\": {error}",
+                        "{}: expected a role's ARN, found {}: {error}",
                         self.address,
-                        arn.escape_debug()
+                        text::quote(arn)
                     );
                     Err((arn.to_owned(), problem))
                 }

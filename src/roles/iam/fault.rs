@@ -6,7 +6,7 @@ use std::sync::Arc;
 use aws_sdk_iam::config::http::HttpResponse;
 use aws_sdk_iam::error::{ProvideErrorMetadata, SdkError};
 
-use crate::roles::one_line;
+use crate::support::text;
 
 /// Why a call gave nothing.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -194,22 +194,19 @@ fn credentials(action: &str, said: &str) -> Fault {
 
 /// An error and its causes on one line, each said once.
 fn chain(error: &dyn Error) -> String {
-    let mut said = one_line(&error.to_string());
+    let mut said = text::line(&error.to_string()).into_owned();
     let mut cause = error.source();
     while let Some(error) = cause {
-        let text = one_line(&error.to_string());
-        if !said.contains(&text) {
-            said = format!("{said}: {text}");
+        let cause_text = error.to_string();
+        let more = text::line(&cause_text);
+        if !said.contains(&*more) {
+            said = format!("{said}: {more}");
         }
         cause = error.source();
     }
     said
 }
 
-fn shortened(text: &str) -> String {
-    let text = one_line(text);
-    if text.chars().count() <= LONGEST {
-        return text;
-    }
-    text.chars().take(LONGEST).chain(['…']).collect()
+fn shortened(said: &str) -> String {
+    text::truncate(&text::escape(said), LONGEST).into_owned()
 }

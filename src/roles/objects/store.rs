@@ -7,8 +7,8 @@ use tokio::sync::watch;
 
 use super::role::State;
 use crate::iam::RoleArn;
-use crate::roles::one_line;
 use crate::roles::source::{Answer, RoleDocument};
+use crate::support::text;
 
 /// An object: the place of its definition, and its name.
 type Key = (usize, Arc<str>);
@@ -70,7 +70,7 @@ impl Store {
             None => Answer::Role(document.clone()),
             // Each controller would undo what the other does.
             Some((second, _)) => {
-                let [first, second] = [first, second].map(|(_, name)| one_line(name));
+                let [first, second] = [first, second].map(|(_, name)| text::value(name));
                 let why = format!(
                     "two Role objects, {first} and {second}, say different things of this role; let only one manage it"
                 );

@@ -17,11 +17,11 @@ use kube::core::Status;
 use serde_json::json;
 use tokio::time::Instant;
 
-use super::cut;
 use super::ledger::Key;
 use crate::cluster::{Fetched, ServiceAccounts};
 use crate::iam::Cause;
 use crate::kubernetes::api_error;
+use crate::support::text;
 use crate::telemetry::metrics::EventResult;
 
 /// Who reports; `kubectl describe` shows it as the source.
@@ -331,7 +331,7 @@ fn object_name(job: &Job, uid: &str, name: Name) -> String {
         job.note.hash(&mut hasher);
     }
     let hash = format!(".{:016x}", hasher.finish());
-    let account = cut(&job.key.service_account, NAME_BYTES - hash.len());
+    let account = text::prefix_bytes(&job.key.service_account, NAME_BYTES - hash.len());
     format!("{}{hash}", account.trim_end_matches(['.', '-']))
 }
 

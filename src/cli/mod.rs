@@ -10,6 +10,7 @@ mod check;
 mod completions;
 mod demo;
 pub(crate) mod duration;
+mod explain;
 pub(crate) mod input;
 pub(crate) mod output;
 pub mod serve;
@@ -57,6 +58,8 @@ enum Subcommands {
     Audit(Box<audit::AuditArgs>),
     /// Print the trust policy that is right, or merge it into one that exists
     TrustPolicy(trust_policy::TrustPolicyArgs),
+    /// Explain a cause or a verdict, and how to fix it
+    Explain(explain::ExplainArgs),
     /// Issue a CA and a serving certificate for development
     Certs(certs::CertsArgs),
     /// Start a webhook on the shipped example, send it pods over TLS and show what came back
@@ -108,6 +111,7 @@ pub fn run() -> ExitCode {
         Subcommands::Check(args) => check::run(*args),
         Subcommands::Audit(args) => audit::run(*args),
         Subcommands::TrustPolicy(args) => trust_policy::run(args),
+        Subcommands::Explain(args) => explain::run(&args),
         Subcommands::Certs(args) => certs::run(args),
         Subcommands::Demo(args) => demo::run(args),
         Subcommands::Completions(args) => completions::run(&args),

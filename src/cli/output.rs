@@ -93,6 +93,13 @@ pub(crate) fn error(text: impl fmt::Display) {
     note(&format!("{} {text}", Styled(BAD, "error:")));
 }
 
+/// The columns of the terminal on standard output, or `COLUMNS`; none for pipes and files.
+pub(crate) fn width() -> Option<usize> {
+    let terminal = terminal_size::terminal_size_of(io::stdout()).map(|(width, _)| usize::from(width.0));
+    let variable = || std::env::var("COLUMNS").ok()?.parse().ok();
+    terminal.or_else(variable).filter(|columns| *columns > 0)
+}
+
 /// A broken pipe is the reader's way to say "enough".
 pub(crate) fn unless_reader_left(result: io::Result<()>) -> io::Result<()> {
     match result {

@@ -14,6 +14,7 @@ mod batch;
 mod certs;
 mod check;
 mod demo;
+mod explain;
 mod schema;
 mod terraform;
 mod trust_policy;

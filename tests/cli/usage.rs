@@ -2,11 +2,12 @@
 
 use super::{rolegate, rolegate_with_variables};
 
-const COMMANDS: [&str; 7] = [
+const COMMANDS: [&str; 8] = [
     "serve",
     "check",
     "audit",
     "trust-policy",
+    "explain",
     "certs",
     "demo",
     "completions",

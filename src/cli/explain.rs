@@ -1,0 +1,273 @@
+//! `rolegate explain`: what a cause or a verdict means and how to fix it, from `docs/causes.md`.
+//!
+//! The page is the only source. A section begins with `` ## `word` `` and a summary: one sentence in a paragraph of its own.
+//! The terminal form supports the Markdown that the page uses: headings, paragraphs, lists of one level, fenced blocks, code
+//! spans and links. `tests/cli/explain.rs` checks that nothing else is left in the output.
+
+use std::fmt::Write as _;
+
+use clap::Args;
+use clap::builder::{PossibleValue, PossibleValuesParser};
+use serde::Serialize;
+
+use super::Exit;
+use super::output::{self, COMMAND, OutputArgs, STRONG, Styled};
+use crate::iam::Cause;
+
+const PAGE: &str = include_str!("../../docs/causes.md");
+
+/// Column width for pipes and files. Prose in wider lines is hard to read, so terminals get at most [`WIDEST`].
+const DEFAULT_WIDTH: usize = 80;
+const WIDEST: usize = 100;
+const NARROWEST: usize = 40;
+
+/// What `--help` prints after the flags.
+const AFTER_HELP: &str = "\
+Exit codes:
+  0  printed
+  2  unknown word, or usage error
+
+Examples:
+  List all causes and verdicts
+    rolegate explain
+
+  Explain the cause in a refusal
+    rolegate explain wrong-subject
+
+  The Markdown source, for programs
+    rolegate explain wrong-subject --output json";
+
+/// The flags of `rolegate explain`.
+#[derive(Args, Clone, Debug)]
+#[command(after_long_help = AFTER_HELP)]
+pub(crate) struct ExplainArgs {
+    /// The cause or the verdict to explain
+    ///
+    /// Without it, all of them are listed.
+    #[arg(value_name = "CAUSE", value_parser = words(), hide_possible_values = true)]
+    cause: Option<String>,
+
+    #[command(flatten)]
+    output: OutputArgs,
+}
+
+/// A section of the page.
+#[derive(Serialize)]
+struct Section {
+    cause: &'static str,
+    summary: &'static str,
+    /// Markdown, without the heading.
+    text: &'static str,
+}
+
+/// Runs the command.
+pub(crate) fn run(args: &ExplainArgs) -> Exit {
+    let format = args.output.output;
+    let width = output::width();
+    let printed = match &args.cause {
+        None => {
+            let all: Vec<Section> = sections().collect();
+            output::report(format, &all, |all| list(all, width.unwrap_or(usize::MAX)))
+        }
+        Some(word) => {
+            let Some(section) = sections().find(|section| section.cause == word) else {
+                output::error(format!("no section explains {word}"));
+                return Exit::Unclear;
+            };
+            let width = width.unwrap_or(DEFAULT_WIDTH).clamp(NARROWEST, WIDEST);
+            output::report(format, &section, |section| {
+                format!("{}\n\n{}", Styled(STRONG, section.cause), render(section.text, width))
+            })
+        }
+    };
+    match printed {
+        Ok(()) => Exit::Yes,
+        Err(error) => {
+            output::error(format!("standard output: {error}"));
+            Exit::Unclear
+        }
+    }
+}
+
+/// The words of the page, for clap: it suggests the nearest one, and completions offer them.
+fn words() -> PossibleValuesParser {
+    let value = |section: Section| PossibleValue::new(section.cause).help(section.summary.replace('`', ""));
+    sections().map(value).collect::<Vec<_>>().into()
+}
+
+fn sections() -> impl Iterator<Item = Section> {
+    PAGE.split("\n## ").skip(1).map(|section| {
+        let (heading, text) = section.split_once('\n').unwrap_or((section, ""));
+        let text = text.trim();
+        Section {
+            cause: heading.trim_matches('`'),
+            summary: text.lines().next().unwrap_or_default(),
+            text,
+        }
+    })
+}
+
+/// All words with their summaries, aligned.
+fn list(sections: &[Section], width: usize) -> String {
+    let (causes, verdicts): (Vec<&Section>, Vec<&Section>) = sections
+        .iter()
+        .partition(|section| Cause::ALL.iter().any(|cause| cause.as_str() == section.cause));
+    let longest = sections.iter().map(|section| section.cause.len()).max().unwrap_or(0);
+    let indent = " ".repeat(longest.saturating_add(4));
+    let mut shown = String::new();
+    for (title, sections) in [("Causes", causes), ("Verdicts", verdicts)] {
+        let _ = writeln!(shown, "{}", Styled(STRONG, title));
+        for section in sections {
+            let word = format!("  {COMMAND}{:longest$}{COMMAND:#}  ", section.cause);
+            wrap(&mut shown, &inline(section.summary), width, &word, &indent);
+        }
+        shown.push('\n');
+    }
+    let next = "Run `rolegate explain CAUSE` for the explanation of one of them and how to fix it.";
+    wrap(&mut shown, &inline(next), width, "", "");
+    shown
+}
+
+/// Markdown for a terminal: fenced blocks as they are, everything else wrapped.
+fn render(markdown: &str, width: usize) -> String {
+    let mut shown = String::new();
+    let mut lines = markdown.lines().peekable();
+    while let Some(line) = lines.next() {
+        if is_fence(line) {
+            for code in lines.by_ref().take_while(|line| !is_fence(line)) {
+                let _ = writeln!(shown, "    {code}");
+            }
+        } else if let Some(heading) = line.strip_prefix("### ") {
+            let _ = writeln!(shown, "{}", Styled(STRONG, heading));
+        } else if line.is_empty() {
+            shown.push('\n');
+        } else {
+            let (first, text, indent) = match line.strip_prefix("- ") {
+                Some(item) => ("  - ", item, "    "),
+                None => ("", line, ""),
+            };
+            let mut text = text.to_owned();
+            while let Some(more) = lines.next_if(|line| continues(line)) {
+                text.push(' ');
+                text.push_str(more.trim());
+            }
+            wrap(&mut shown, &inline(&text), width, first, indent);
+        }
+    }
+    shown
+}
+
+fn is_fence(line: &str) -> bool {
+    line.starts_with("```")
+}
+
+/// Whether a line continues the paragraph or the list item before it.
+fn continues(line: &str) -> bool {
+    !line.is_empty() && !line.starts_with("- ") && !line.starts_with('#') && !is_fence(line)
+}
+
+/// Code spans in color, links as `text (target)`.
+fn inline(markdown: &str) -> String {
+    let mut shown = String::new();
+    for (index, part) in markdown.split('`').enumerate() {
+        if index % 2 == 1 {
+            let _ = write!(shown, "{}", Styled(COMMAND, part));
+            continue;
+        }
+        for (index, part) in part.split("](").enumerate() {
+            let part = match part.split_once(')') {
+                Some((link, rest)) if index > 0 => {
+                    let _ = write!(shown, " ({})", target(link));
+                    rest
+                }
+                _ => part,
+            };
+            shown.push_str(&part.replace('[', ""));
+        }
+    }
+    shown
+}
+
+/// Where a link of the page leads for somebody who does not read it in `docs/`.
+fn target(link: &str) -> String {
+    if let Some(word) = link.strip_prefix('#') {
+        format!("rolegate explain {word}")
+    } else if link.contains("://") {
+        link.to_owned()
+    } else if let Some(path) = link.strip_prefix("../") {
+        path.to_owned()
+    } else {
+        format!("docs/{link}")
+    }
+}
+
+/// Appends a text, which can contain styles, in lines of at most `width` columns where its words allow that.
+fn wrap(shown: &mut String, text: &str, width: usize, first: &str, indent: &str) {
+    shown.push_str(first);
+    let mut column = columns(first);
+    let mut is_first = true;
+    for word in text.split_whitespace() {
+        let length = columns(word);
+        if is_first {
+            is_first = false;
+        } else if column.saturating_add(length) < width {
+            shown.push(' ');
+            column = column.saturating_add(1);
+        } else {
+            shown.push('\n');
+            shown.push_str(indent);
+            column = columns(indent);
+        }
+        shown.push_str(word);
+        column = column.saturating_add(length);
+    }
+    shown.push('\n');
+}
+
+fn columns(styled: &str) -> usize {
+    anstream::adapter::strip_str(styled).to_string().chars().count()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn plain(markdown: &str, width: usize) -> String {
+        anstream::adapter::strip_str(&render(markdown, width)).to_string()
+    }
+
+    #[test]
+    fn paragraphs_and_items_are_wrapped_and_blocks_are_not() {
+        let markdown =
+            "One two\nthree four.\n\n### Fix\n\n- five six\n  seven\n- eight\n\n```console\n$ a long command line\n```";
+        assert_eq!(
+            plain(markdown, 13),
+            "One two three\nfour.\n\nFix\n\n  - five six\n    seven\n  - eight\n\n    $ a long command line\n"
+        );
+    }
+
+    #[test]
+    fn code_spans_lose_their_backticks_and_links_name_their_target() {
+        for (markdown, shown) in [
+            ("See [`no-role`](#no-role).", "See no-role (rolegate explain no-role)."),
+            ("[IAM](aws-iam.md) (a)", "IAM (docs/aws-iam.md) (a)"),
+            ("a ([b](../README.md#c))", "a (b (README.md#c))"),
+            ("[d](https://example.com/)", "d (https://example.com/)"),
+            ("`[0-9A-Za-z]*` and `](`", "[0-9A-Za-z]* and ]("),
+        ] {
+            assert_eq!(plain(markdown, 80), format!("{shown}\n"));
+        }
+    }
+
+    #[test]
+    fn styles_do_not_count_as_columns() {
+        let mut shown = String::new();
+        wrap(&mut shown, &inline("`abc` `def`"), 7, "", "");
+        assert_eq!(anstream::adapter::strip_str(&shown).to_string(), "abc def\n");
+    }
+
+    #[test]
+    fn a_word_that_is_longer_than_the_line_has_a_line_of_its_own() {
+        assert_eq!(plain("a bcdefghij k", 5), "a\nbcdefghij\nk\n");
+    }
+}

@@ -30,22 +30,26 @@ fn documents() -> Vec<PathBuf> {
     found
 }
 
-/// The targets of `[text](target)`, outside code.
-fn links(text: &str) -> Vec<String> {
+/// The lines outside fenced code.
+fn prose(text: &str) -> impl Iterator<Item = &str> {
     let mut is_code = false;
-    let prose = text.lines().filter(|line| {
+    text.lines().filter(move |line| {
         let is_fence = line.trim_start().starts_with("```");
         is_code ^= is_fence;
         !is_code && !is_fence
-    });
-    let prose = prose.collect::<Vec<_>>().join("\n");
+    })
+}
+
+/// The targets of `[text](target)`, outside code.
+fn links(text: &str) -> Vec<String> {
+    let prose = prose(text).collect::<Vec<_>>().join("\n");
     let targets = prose.split("](").skip(1).filter_map(|rest| rest.split_once(')'));
     targets.map(|(target, _)| target.to_owned()).collect()
 }
 
 /// The anchors of a document's headings, as GitHub makes them.
 fn anchors(text: &str) -> Vec<String> {
-    let headings = text.lines().filter(|line| line.starts_with('#'));
+    let headings = prose(text).filter(|line| line.starts_with('#'));
     let slug = |heading: &str| {
         let text = heading.trim_start_matches('#').trim().to_lowercase();
         let kept = text
@@ -54,6 +58,23 @@ fn anchors(text: &str) -> Vec<String> {
         kept.map(|c| if c == ' ' { '-' } else { c }).collect()
     };
     headings.map(slug).collect()
+}
+
+/// A section of `docs/causes.md` has the anchor that refusals and other pages link to: the cause.
+#[test]
+fn the_anchor_of_a_cause_is_its_word() {
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/causes.md");
+    let anchors = anchors(&fs::read_to_string(page).unwrap());
+    for cause in rolegate::iam::Cause::ALL {
+        let count = anchors.iter().filter(|anchor| *anchor == cause.as_str()).count();
+        assert_eq!(count, 1, "{cause}: {anchors:?}");
+    }
+}
+
+#[test]
+fn a_comment_in_a_code_block_is_not_an_anchor() {
+    let text = "# One\n```console\n# two\n```\n## `three-four`\n";
+    assert_eq!(anchors(text), ["one", "three-four"]);
 }
 
 #[test]

@@ -240,7 +240,7 @@ fn only_the_role_source_iam_knows_the_aws_sdk() {
         for file in files_of(room) {
             let of_the_source = file.starts_with(source().join("roles/iam")) || file.ends_with("roles/iam.rs");
             let code = code_of(&file);
-            for name in ["aws_config", "aws_sdk_iam", "aws_sdk_sts"] {
+            for name in ["aws_config", "aws_credential_types", "aws_sdk_iam", "aws_sdk_sts"] {
                 assert!(
                     of_the_source || !mentions_path(&code, name),
                     "{} uses the crate `{name}`",

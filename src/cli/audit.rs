@@ -5,19 +5,18 @@ mod report;
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
-use std::str::FromStr as _;
 use std::sync::Arc;
 
 use clap::Args;
 
 use self::accounts::{Account, Wish};
 use self::report::{Audit, Row};
-use super::assume_role::{self, AssumeRole};
+use super::aws_args::AwsArgs;
 use super::check::judged;
 use super::check::report::Report;
 use super::output::{self, OutputArgs};
 use super::serve::{AnnotationPrefix, RoleSourceSpec, annotation_prefix};
-use super::sources::{self, AwsAccess, Found};
+use super::sources::{self, Found};
 use super::{Exit, values};
 use crate::iam::{AccountId, Audience, Issuer, Partition, RoleArn, Subject, WebIdentity};
 use crate::pod::identity::AnnotationRules;
@@ -91,11 +90,8 @@ pub(crate) struct AuditArgs {
     #[arg(long, value_name = "SOURCE", value_delimiter = ',', help_heading = "Judging")]
     role_source: Vec<RoleSourceSpec>,
 
-    /// Another account whose roles source iam reads, and the role of it to assume for that
-    ///
-    /// May be repeated or separated by commas.
-    #[arg(long, value_name = "ACCOUNT=ROLE_ARN", value_delimiter = ',', value_parser = AssumeRole::from_str, help_heading = "Judging")]
-    assume_role: Vec<AssumeRole>,
+    #[command(flatten)]
+    aws: AwsArgs,
 
     #[command(flatten)]
     output: OutputArgs,
@@ -125,10 +121,10 @@ fn audit(args: AuditArgs) -> Result<Audit, String> {
         issuer,
         token_audience,
         role_source,
-        assume_role,
+        aws,
         output: _,
     } = args;
-    assume_role::refuse_repeated(&assume_role)?;
+    aws.check()?;
     let rules = Arc::new(AnnotationRules {
         prefix: annotation_prefix.as_str().to_owned(),
         compose: aws_account_id.and_then(|account| Some((aws_partition.or_else(|| Partition::parse("aws"))?, account))),
@@ -157,10 +153,7 @@ fn audit(args: AuditArgs) -> Result<Audit, String> {
             (issuer, accounts, specs)
         }
     };
-    let aws = AwsAccess {
-        assume: assume_role,
-        region: issuer.region().map(str::to_owned),
-    };
+    let aws = aws.access(issuer.region());
     let roles: BTreeSet<RoleArn> = accounts.iter().filter_map(|account| account.role().cloned()).collect();
     let roles: Vec<RoleArn> = roles.into_iter().collect();
     let entries = runtime.block_on(sources::read_all(&specs, &aws, &roles, &issuer))?;

@@ -4,7 +4,6 @@ mod batch;
 pub(crate) mod report;
 
 use std::path::{Path, PathBuf};
-use std::str::FromStr as _;
 use std::time::SystemTime;
 
 use clap::error::ErrorKind;
@@ -12,10 +11,10 @@ use clap::parser::ValueSource;
 use clap::{ArgMatches, Args};
 
 use self::report::{LintReport, Report};
-use super::assume_role::{self, AssumeRole};
+use super::aws_args::AwsArgs;
 use super::output::{self, Format, OutputArgs};
 use super::serve::RoleSourceSpec;
-use super::sources::{self, AwsAccess, Found};
+use super::sources::{self, Found};
 use super::{Exit, input, values};
 use crate::iam::{
     Audience, Context, Issuer, Policy, RoleArn, Subject, WebIdentity, judge, judge_provider, lint, provider_command,
@@ -94,17 +93,8 @@ pub(crate) struct CheckArgs {
     )]
     role_source: Vec<RoleSourceSpec>,
 
-    /// Another account whose roles source iam reads, and the role of it to assume for that
-    ///
-    /// May be repeated or separated by commas.
-    #[arg(
-        long,
-        value_name = "ACCOUNT=ROLE_ARN",
-        value_delimiter = ',',
-        value_parser = AssumeRole::from_str,
-        help_heading = "Where the policy comes from"
-    )]
-    assume_role: Vec<AssumeRole>,
+    #[command(flatten)]
+    aws: AwsArgs,
 
     /// Judge JSON lines, one answer a line; - is standard input
     #[arg(long, value_name = "FILE|-", help_heading = "Many at once")]
@@ -149,7 +139,9 @@ impl CheckArgs {
             }
             self.policy = None;
         }
-        assume_role::refuse_repeated(&self.assume_role).map_err(|message| (ErrorKind::ValueValidation, message))?;
+        self.aws
+            .check()
+            .map_err(|message| (ErrorKind::ValueValidation, message))?;
         Ok(())
     }
 }
@@ -164,7 +156,7 @@ pub(crate) fn run(args: CheckArgs) -> Exit {
         audience,
         policy,
         role_source,
-        assume_role,
+        aws,
         batch,
         output,
     } = args;
@@ -187,7 +179,7 @@ pub(crate) fn run(args: CheckArgs) -> Exit {
     let report = Report::about(&role, &identity);
     let report = match policy {
         Some(file) => from_file(report, &file, &role, &identity),
-        None => from_sources(report, &role_source, assume_role, &role, &identity),
+        None => from_sources(report, &role_source, aws, &role, &identity),
     };
     match report {
         Ok(report) => tell(&report, output.output),
@@ -210,7 +202,7 @@ fn from_file(report: Report, file: &Path, role: &RoleArn, identity: &WebIdentity
 fn from_sources(
     report: Report,
     specs: &[RoleSourceSpec],
-    assume: Vec<AssumeRole>,
+    aws: AwsArgs,
     role: &RoleArn,
     identity: &WebIdentity,
 ) -> Result<Report, String> {
@@ -219,10 +211,7 @@ fn from_sources(
     } else {
         specs
     };
-    let aws = AwsAccess {
-        assume,
-        region: identity.issuer.region().map(str::to_owned),
-    };
+    let aws = aws.access(identity.issuer.region());
     let Found {
         entry: Entry { trust, source, .. },
         provider,

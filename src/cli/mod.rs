@@ -5,6 +5,7 @@
 
 pub mod assume_role;
 mod audit;
+mod aws_args;
 mod certs;
 mod check;
 mod completions;

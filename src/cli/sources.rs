@@ -18,6 +18,8 @@ use super::serve::RoleSourceSpec;
 use crate::iam::{AccountId, Issuer, Partition, RoleArn};
 use crate::kubernetes::{self, watch::WatchTiming};
 use crate::roles::files::{FileRoles, WhenMissing};
+#[cfg(feature = "aws")]
+use crate::roles::iam::AwsUser;
 use crate::roles::{Book, BookSettings, Entry, KnownProvider, RoleObjects, RoleSource};
 
 /// The longest that a command waits for one role. Nobody's pod waits here, so it may be long.
@@ -37,6 +39,34 @@ pub(crate) struct AwsAccess {
     pub(crate) assume: Vec<AssumeRole>,
     /// The Region whose endpoints are asked when neither environment nor profile set one.
     pub(crate) region: Option<String>,
+    /// `--profile`.
+    pub(crate) profile: Option<String>,
+    /// Whom messages about AWS advise.
+    pub(crate) advice: Advice,
+}
+
+/// Whom messages about AWS advise.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Advice {
+    /// The operator of a pod: its ServiceAccount needs a role.
+    #[default]
+    Operator,
+    /// The person who ran the command: a profile is missing, or a login.
+    Person,
+}
+
+impl AwsAccess {
+    /// As a command reads AWS: on a person's machine, or in a pod (a Job, `kubectl exec`).
+    pub(crate) fn of_command() -> Self {
+        let advice = match std::env::var_os("KUBERNETES_SERVICE_HOST") {
+            Some(_) => Advice::Operator,
+            None => Advice::Person,
+        };
+        Self {
+            advice,
+            ..Self::default()
+        }
+    }
 }
 
 /// Opens the sources, to be asked in this order. The last one knows that a role it lacks does not exist.
@@ -102,6 +132,11 @@ fn iam_settings(aws: &AwsAccess) -> crate::roles::iam::IamSettings {
     crate::roles::iam::IamSettings {
         assume: assume.collect(),
         region: aws.region.clone(),
+        profile: aws.profile.clone(),
+        user: match aws.advice {
+            Advice::Operator => AwsUser::Pod,
+            Advice::Person => AwsUser::Person,
+        },
     }
 }
 

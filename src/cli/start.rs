@@ -277,6 +277,7 @@ fn aws_access(args: &ServeArgs) -> AwsAccess {
     AwsAccess {
         assume: args.assume_role.clone(),
         region,
+        ..AwsAccess::default()
     }
 }
 

@@ -9,6 +9,7 @@
 //! This module and what is below it are the only ones that know the SDK.
 
 mod fault;
+mod origin;
 mod region;
 mod session;
 mod whole;
@@ -26,7 +27,7 @@ use futures::{FutureExt, StreamExt};
 use tokio::sync::{OnceCell, watch};
 use tokio::time::Instant;
 
-use self::fault::Fault;
+use self::fault::{Call, Fault};
 pub use self::session::Caller;
 use self::session::Session;
 use super::source::{Answer, Listing, ListingFailure, ProviderAnswer, RoleDocument, RoleSource, namesake_hint};
@@ -42,12 +43,26 @@ pub struct IamSettings {
     pub assume: Vec<(AccountId, RoleArn)>,
     /// The Region whose endpoints are asked when neither environment nor profile set one.
     pub region: Option<String>,
+    /// `--profile`: the profile of the shared configuration whose credentials are used, whatever the environment holds.
+    pub profile: Option<String>,
+    /// Who uses AWS.
+    pub user: AwsUser,
+}
+
+/// Who uses AWS, and so what messages advise.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum AwsUser {
+    /// A pod that runs on: credentials come with its ServiceAccount, and what fails is tried again.
+    #[default]
+    Pod,
+    /// A person at a terminal, for one command: credentials come with a profile, and the person runs it again.
+    Person,
 }
 
 /// The sources of role source `iam`, one an account, to be asked in this order. Nothing is asked of AWS yet.
 #[must_use]
 pub fn open(settings: &IamSettings) -> Vec<Arc<dyn RoleSource>> {
-    let session = Arc::new(Session::new(hint(settings)));
+    let session = Arc::new(Session::new(settings));
     sources(&session, &settings.assume)
 }
 
@@ -56,17 +71,9 @@ pub fn open(settings: &IamSettings) -> Vec<Arc<dyn RoleSource>> {
 /// # Errors
 /// One line that says why it is not known.
 pub async fn caller(settings: &IamSettings) -> Result<Caller, Arc<str>> {
-    let session = Session::new(hint(settings));
+    let session = Session::new(settings);
     let caller = session.caller().await;
     caller.cloned().map_err(Fault::into_reason)
-}
-
-fn hint(settings: &IamSettings) -> Option<String> {
-    let assumed = || {
-        let (_, role) = settings.assume.first()?;
-        Some(region::of_partition(role.partition()).to_owned())
-    };
-    settings.region.clone().or_else(assumed)
 }
 
 fn sources(session: &Arc<Session>, assume: &[(AccountId, RoleArn)]) -> Vec<Arc<dyn RoleSource>> {
@@ -113,7 +120,7 @@ impl RoleSource for AccountRoles {
     fn read<'a>(&'a self, role: &'a RoleArn, _as_of: Instant) -> BoxFuture<'a, Answer> {
         async move {
             match self.elsewhere(role).await {
-                Err(fault) => fault.into_answer(),
+                Err(fault) => self.knows(role).unwrap_or_else(|| fault.into_answer()),
                 Ok(Some(elsewhere)) => elsewhere,
                 Ok(None) => self.read_role(role).await.unwrap_or_else(Fault::into_answer),
             }
@@ -122,6 +129,9 @@ impl RoleSource for AccountRoles {
     }
 
     fn knows(&self, role: &RoleArn) -> Option<Answer> {
+        if let Some(reason) = self.session.no_credentials() {
+            return Some(Answer::CannotRead(Arc::clone(reason)));
+        }
         elsewhere(role, self.account()?, &self.whose)
     }
 
@@ -176,11 +186,17 @@ impl AccountRoles {
 
     /// What to say of a role that is not of this account.
     async fn elsewhere(&self, role: &RoleArn) -> Result<Option<Answer>, Fault> {
-        let account = match &self.whose {
-            Whose::Own => &self.session.caller().await?.account,
-            Whose::Assumed { account, .. } => account,
-        };
-        Ok(elsewhere(role, account, &self.whose))
+        self.check_caller().await?;
+        Ok(self.account().and_then(|account| elsewhere(role, account, &self.whose)))
+    }
+
+    /// Asks STS whose credentials rolegate has: of its own account, nobody could tell otherwise which roles are its. A person's
+    /// are checked in any case, so that missing ones are not blamed on the role that they would assume.
+    async fn check_caller(&self) -> Result<(), Fault> {
+        match (&self.whose, self.session.user()) {
+            (Whose::Assumed { .. }, AwsUser::Pod) => Ok(()),
+            _ => self.session.caller().await.map(drop),
+        }
     }
 
     async fn client(&self) -> &Client {
@@ -191,27 +207,35 @@ impl AccountRoles {
         self.client.get_or_init(|| self.session.iam(assume)).await
     }
 
-    async fn read_role(&self, role: &RoleArn) -> Result<Answer, Fault> {
+    /// The role of this name, whatever its path; none when there is none.
+    async fn get_role(&self, role: &RoleArn) -> Result<Option<Role>, Fault> {
         let client = self.client().await;
         let called = twice(|| client.get_role().role_name(role.name()).send()).await;
-        let found = match called {
-            Ok(answer) => answer.role,
-            Err(error) => match self.fault("iam:GetRole", &error) {
-                Fault::Absent => return Ok(Answer::NoSuchRole { hint: None }),
-                fault => return Err(fault),
+        match called {
+            Ok(answer) => match answer.role {
+                Some(found) => Ok(Some(found)),
+                None => Err(self.again("iam:GetRole", "the answer holds no role").await),
             },
+            Err(error) => match self.fault("iam:GetRole", &error).await {
+                Fault::Absent => Ok(None),
+                fault => Err(fault),
+            },
+        }
+    }
+
+    async fn read_role(&self, role: &RoleArn) -> Result<Answer, Fault> {
+        let Some(found) = self.get_role(role).await? else {
+            return Ok(Answer::NoSuchRole { hint: None });
         };
-        let found = found
-            .ok_or_else(|| Fault::Failed("iam:GetRole: the answer holds no role; tried again by itself".into()))?;
         if found.arn != role.as_str() {
             let namesake = RoleArn::parse(&found.arn).ok();
             return Ok(Answer::NoSuchRole {
                 hint: namesake.as_ref().map(namesake_hint),
             });
         }
-        let document = document(found).ok_or_else(|| {
-            Fault::Failed("iam:GetRole: the answer holds no trust policy; tried again by itself".into())
-        })?;
+        let Some(document) = document(found) else {
+            return Err(self.again("iam:GetRole", "the answer holds no trust policy").await);
+        };
         Ok(Answer::Role(RoleDocument {
             // No tags and none told are the same to the SDK; GetRole tells all.
             tags: Some(document.tags.unwrap_or_default()),
@@ -235,20 +259,19 @@ impl AccountRoles {
     }
 
     async fn page(&self, marker: Option<String>) -> Result<(Vec<(RoleArn, RoleDocument)>, Option<String>), Fault> {
-        if matches!(self.whose, Whose::Own) {
-            // Without it nobody could tell which roles a listing should have named.
-            self.session.caller().await?;
-        }
+        self.check_caller().await?;
         let client = self.client().await;
         let called = twice(|| client.list_roles().max_items(PAGE).set_marker(marker.clone()).send()).await;
-        let page = called.map_err(|error| self.fault("iam:ListRoles", &error))?;
+        let page = match called {
+            Ok(page) => page,
+            Err(error) => return Err(self.fault("iam:ListRoles", &error).await),
+        };
         let next = match (page.is_truncated, page.marker) {
             (false, _) => None,
             (true, Some(next)) => Some(next),
             (true, None) => {
-                return Err(Fault::Failed(
-                    "iam:ListRoles: the answer does not say where the next page begins; tried again by itself".into(),
-                ));
+                let what = "the answer does not say where the next page begins";
+                return Err(self.again("iam:ListRoles", what).await);
             }
         };
         let roles = page.roles.into_iter().filter_map(|role| {
@@ -277,25 +300,39 @@ impl AccountRoles {
                     .map(Into::into)
                     .collect(),
             }),
-            Err(error) => match self.fault("iam:GetOpenIDConnectProvider", &error) {
+            Err(error) => match self.fault("iam:GetOpenIDConnectProvider", &error).await {
                 Fault::Absent => Ok(ProviderAnswer::NoSuchProvider),
                 fault => Err(fault),
             },
         }
     }
 
-    fn fault<E>(&self, action: &str, error: &SdkError<E, HttpResponse>) -> Fault
+    async fn fault<E>(&self, action: &str, error: &SdkError<E, HttpResponse>) -> Fault
     where
         E: std::error::Error + ProvideErrorMetadata + 'static,
     {
-        let whose = match &self.whose {
-            Whose::Own => self
-                .session
-                .known_caller()
-                .map_or("rolegate", |caller| caller.arn.as_str()),
-            Whose::Assumed { role, .. } => role.as_str(),
+        fault::of(&self.call(action).await, error)
+    }
+
+    /// What passes: the answer of a call that makes no sense.
+    async fn again(&self, action: &str, what: &str) -> Fault {
+        self.call(action).await.again(what)
+    }
+
+    async fn call<'a>(&'a self, action: &'a str) -> Call<'a> {
+        let (whose, assumed) = match &self.whose {
+            Whose::Own => {
+                let caller = self.session.known_caller();
+                (caller.map_or("rolegate", |caller| caller.arn.as_str()), None)
+            }
+            Whose::Assumed { role, .. } => (role.as_str(), Some(role)),
         };
-        fault::of(action, whose, error)
+        Call {
+            action,
+            whose,
+            assumed,
+            origin: self.session.origin().await,
+        }
     }
 }
 

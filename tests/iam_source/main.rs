@@ -1,6 +1,8 @@
 //! The role source `iam`: the real program and the real SDK against moto, and against moto on bad days. Nothing here ever
 //! asks AWS: the endpoint is a proxy on loopback and the instance metadata is switched off.
 
+// Without the feature there is no such source.
+#![cfg(feature = "aws")]
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -16,6 +18,7 @@ mod credentials;
 #[allow(unreachable_pub, reason = "one test binary")]
 #[allow(dead_code, reason = "the stories on a control plane need more of it")]
 mod moto;
+mod profiles;
 #[path = "../webhook/program.rs"]
 #[allow(dead_code, unreachable_pub, reason = "each test binary uses its part")]
 mod program;
@@ -122,17 +125,22 @@ impl Aws {
         for name in inherited.filter(|name| is_foreign(&name.to_string_lossy())) {
             command.env_remove(name);
         }
+        command.envs(self.environment()).stdin(Stdio::null());
         command
-            .env("AWS_ACCESS_KEY_ID", &self.own.key)
-            .env("AWS_SECRET_ACCESS_KEY", &self.own.secret)
-            .env("AWS_SESSION_TOKEN", &self.own.token)
-            .env("AWS_ENDPOINT_URL", self.proxy.url())
-            .env("AWS_REGION", "us-west-2")
-            .env("AWS_EC2_METADATA_DISABLED", "true")
-            .env("AWS_CONFIG_FILE", "/dev/null")
-            .env("AWS_SHARED_CREDENTIALS_FILE", "/dev/null")
-            .stdin(Stdio::null());
-        command
+    }
+
+    /// What makes this AWS the only one of a program.
+    fn environment(&self) -> [(&'static str, String); 8] {
+        [
+            ("AWS_ACCESS_KEY_ID", self.own.key.clone()),
+            ("AWS_SECRET_ACCESS_KEY", self.own.secret.clone()),
+            ("AWS_SESSION_TOKEN", self.own.token.clone()),
+            ("AWS_ENDPOINT_URL", self.proxy.url()),
+            ("AWS_REGION", "us-west-2".to_owned()),
+            ("AWS_EC2_METADATA_DISABLED", "true".to_owned()),
+            ("AWS_CONFIG_FILE", "/dev/null".to_owned()),
+            ("AWS_SHARED_CREDENTIALS_FILE", "/dev/null".to_owned()),
+        ]
     }
 
     /// `rolegate check` of ServiceAccount `jobs/loader`: exit code and report.
@@ -163,7 +171,10 @@ fn finish_check(mut command: Command, role: &str, more: &[&str]) -> (i32, Value)
 
 /// Variables that would reach the program from whoever runs the tests.
 fn is_foreign(name: &str) -> bool {
-    name.starts_with("AWS_") || name.starts_with("ROLEGATE_") || name.to_ascii_lowercase().ends_with("_proxy")
+    name.starts_with("AWS_")
+        || name.starts_with("ROLEGATE_")
+        || name == "KUBERNETES_SERVICE_HOST"
+        || name.to_ascii_lowercase().ends_with("_proxy")
 }
 
 /// The trust policy that lets a ServiceAccount of namespace `jobs` in.

@@ -16,8 +16,6 @@ pub enum Fault {
     Error(u16, &'static str, &'static str),
     /// The same for one action only.
     ErrorOf(&'static str, u16, &'static str, &'static str),
-    /// The same for STS.
-    StsError(u16, &'static str, &'static str),
     /// Answers come this late.
     Late(Duration),
     /// The connection is closed without an answer.
@@ -101,7 +99,6 @@ impl State {
             Fault::ErrorOf(of, status, code, message) if of == action => {
                 respond(&mut stream, status, &error(code, message), 0)
             }
-            Fault::StsError(status, code, message) if !is_iam => respond(&mut stream, status, &error(code, message), 0),
             Fault::Status(status) if is_iam => respond(&mut stream, status, "", 0),
             Fault::NoXml if is_iam => respond(&mut stream, 200, "<html><body>Welcome to the hotel's WLAN", 0),
             Fault::Cut if is_iam => {}

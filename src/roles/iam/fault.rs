@@ -4,8 +4,11 @@ use std::error::Error;
 use std::sync::Arc;
 
 use aws_sdk_iam::config::http::HttpResponse;
-use aws_sdk_iam::error::{ProvideErrorMetadata, SdkError};
+use aws_sdk_iam::error::{ErrorMetadata, ProvideErrorMetadata, SdkError};
 
+use super::AwsUser;
+use super::origin::Origin;
+use crate::iam::RoleArn;
 use crate::support::text;
 
 /// Why a call gave nothing.
@@ -55,51 +58,55 @@ const UNKNOWN_KEY: [&str; 4] = [
     "MissingAuthenticationToken",
 ];
 
-/// Sorts the error of a call. `action` as in a policy (`iam:GetRole`), `whose` says whose credentials asked.
-pub(super) fn of<E>(action: &str, whose: &str, error: &SdkError<E, HttpResponse>) -> Fault
+/// A call, as its errors name it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Call<'a> {
+    /// As in a policy: `iam:GetRole`.
+    pub(super) action: &'a str,
+    /// Whose credentials asked.
+    pub(super) whose: &'a str,
+    /// The role that was assumed for it.
+    pub(super) assumed: Option<&'a RoleArn>,
+    /// Where rolegate's own credentials come from.
+    pub(super) origin: &'a Origin,
+}
+
+/// Sorts the error of a call.
+pub(super) fn of<E>(call: &Call<'_>, error: &SdkError<E, HttpResponse>) -> Fault
 where
     E: Error + ProvideErrorMetadata + 'static,
 {
+    let Call { action, .. } = call;
     match error {
         SdkError::ServiceError(answer) => {
             let status = answer.raw().status().as_u16();
-            answered(action, whose, answer.err().code(), answer.err().message(), status)
+            call.answered(answer.err().code(), answer.err().message(), status)
         }
         SdkError::ResponseError(answer) => {
             let status = answer.raw().status().as_u16();
             match status {
-                429 => throttled(action, "429"),
-                200..300 => Fault::failed(format!(
-                    "{action}: the answer is cut short or not what IAM writes; tried again by itself"
-                )),
-                _ => unavailable(action, &status.to_string()),
+                429 => call.throttled("429"),
+                200..300 => call.cut_short(),
+                _ => call.unavailable(&status.to_string()),
             }
         }
-        SdkError::TimeoutError(_) => Fault::failed(format!(
-            "{action}: AWS did not answer in time; check the way to the endpoint (NAT, VPC endpoint, proxy, NetworkPolicy)"
-        )),
+        SdkError::TimeoutError(_) => call.late(),
         SdkError::DispatchFailure(failure) => {
-            let said = chain(error);
-            if is_about_credentials(&said) {
-                return credentials(action, &said);
+            if let Some(reason) = call.without_credentials(error) {
+                return Fault::failed(reason);
             }
             if failure.is_timeout() {
-                return Fault::failed(format!(
-                    "{action}: AWS did not answer in time; check the way to the endpoint (NAT, VPC endpoint, proxy, \
-                     NetworkPolicy)"
-                ));
+                return call.late();
             }
-            Fault::failed(format!("{action}: no connection to AWS: {}", shortened(&said)))
+            Fault::failed(format!("{action}: no connection to AWS: {}", shortened(&chain(error))))
         }
         _ => {
             let said = chain(error);
             if said.contains("cut short") {
-                return Fault::failed(format!(
-                    "{action}: the answer is cut short or not what IAM writes; tried again by itself"
-                ));
+                return call.cut_short();
             }
-            if is_about_credentials(&said) {
-                return credentials(action, &said);
+            if let Some(reason) = call.without_credentials(error) {
+                return Fault::failed(reason);
             }
             Fault::failed(format!("{action}: {}", shortened(&said)))
         }
@@ -125,88 +132,124 @@ impl Fault {
     }
 }
 
-fn answered(action: &str, whose: &str, code: Option<&str>, message: Option<&str>, status: u16) -> Fault {
-    let said = shortened(message.unwrap_or_default());
-    let Some(code) = code else {
-        return match status {
-            429 => throttled(action, "429"),
-            _ => unavailable(action, &status.to_string()),
+impl Call<'_> {
+    fn answered(&self, code: Option<&str>, message: Option<&str>, status: u16) -> Fault {
+        let Self {
+            action, whose, origin, ..
+        } = self;
+        let said = shortened(message.unwrap_or_default());
+        let Some(code) = code else {
+            return match status {
+                429 => self.throttled("429"),
+                _ => self.unavailable(&status.to_string()),
+            };
         };
-    };
-    let is = |codes: &[&str]| codes.contains(&code);
-    match code {
-        "NoSuchEntity" | "NoSuchEntityException" => Fault::Absent,
-        _ if is(&THROTTLING) || status == 429 => throttled(action, code),
-        _ if is(&DENIED) => {
-            Fault::Denied(format!("{action} is not allowed to {whose}: allow it in their IAM policy ({said})").into())
+        let is = |codes: &[&str]| codes.contains(&code);
+        match code {
+            "NoSuchEntity" | "NoSuchEntityException" => Fault::Absent,
+            _ if is(&THROTTLING) || status == 429 => self.throttled(code),
+            _ if is(&DENIED) => Fault::Denied(
+                format!("{action} is not allowed to {whose}: allow it in their IAM policy ({said})").into(),
+            ),
+            _ if is(&EXPIRED) => Fault::failed(format!(
+                "{action}: {} have expired ({code}); renew them",
+                origin.credentials()
+            )),
+            _ if is(&CLOCK)
+                || is(&SIGNATURE)
+                    && said.contains("Signature ")
+                    && (said.contains("expired") || said.contains("not yet current")) =>
+            {
+                let clock = match origin.user() {
+                    AwsUser::Pod => "the clock of rolegate's node",
+                    AwsUser::Person => "the clock of this machine",
+                };
+                Fault::failed(format!("{action}: {clock} is off ({code}: {said}); set it by NTP"))
+            }
+            _ if is(&SIGNATURE) => Fault::failed(format!(
+                "{action}: AWS does not accept the signature ({code}); check the secret key"
+            )),
+            _ if is(&UNKNOWN_KEY) => Fault::failed(format!(
+                "{action}: AWS does not know {} ({code}); renew them",
+                origin.credentials()
+            )),
+            _ if status >= 500 => self.unavailable(code),
+            _ => Fault::failed(format!("{action}: {code}: {said}")),
         }
-        _ if is(&EXPIRED) => Fault::failed(format!(
-            "{action}: the credentials of rolegate have expired ({code}); renew them"
-        )),
-        _ if is(&CLOCK)
-            || is(&SIGNATURE)
-                && said.contains("Signature ")
-                && (said.contains("expired") || said.contains("not yet current")) =>
-        {
-            Fault::failed(format!(
-                "{action}: the clock of rolegate's node is off ({code}: {said}); set it by NTP"
-            ))
-        }
-        _ if is(&SIGNATURE) => Fault::failed(format!(
-            "{action}: AWS does not accept the signature ({code}); check the secret key"
-        )),
-        _ if is(&UNKNOWN_KEY) => Fault::failed(format!(
-            "{action}: AWS does not know the credentials of rolegate ({code}); renew them"
-        )),
-        _ if status >= 500 => unavailable(action, code),
-        _ => Fault::failed(format!("{action}: {code}: {said}")),
+    }
+
+    fn throttled(&self, code: &str) -> Fault {
+        let next = match self.origin.user() {
+            AwsUser::Pod => "tried again more slowly",
+            AwsUser::Person => "run the command again later",
+        };
+        Fault::Throttled(format!("{}: AWS is being asked too often ({code}); {next}", self.action).into())
+    }
+
+    fn unavailable(&self, code: &str) -> Fault {
+        self.again(&format!("AWS has an error of its own ({code})"))
+    }
+
+    fn cut_short(&self) -> Fault {
+        self.again("the answer is cut short or not what IAM writes")
+    }
+
+    fn late(&self) -> Fault {
+        Fault::failed(format!(
+            "{}: AWS did not answer in time; check the way to the endpoint (NAT, VPC endpoint, proxy, NetworkPolicy)",
+            self.action
+        ))
+    }
+
+    /// What passes.
+    pub(super) fn again(&self, what: &str) -> Fault {
+        let next = match self.origin.user() {
+            AwsUser::Pod => "tried again by itself",
+            AwsUser::Person => "run the command again",
+        };
+        Fault::failed(format!("{}: {what}; {next}", self.action))
+    }
+
+    fn without_credentials(&self, error: &(dyn Error + 'static)) -> Option<String> {
+        self.origin.explain(self.action, self.assumed, error)
     }
 }
 
-fn throttled(action: &str, code: &str) -> Fault {
-    Fault::Throttled(format!("{action}: AWS is being asked too often ({code}); tried again more slowly").into())
-}
-
-fn unavailable(action: &str, code: &str) -> Fault {
-    Fault::failed(format!(
-        "{action}: AWS has an error of its own ({code}); tried again by itself"
-    ))
-}
-
-fn is_about_credentials(said: &str) -> bool {
-    said.contains("credential") || said.contains("identity resolver") || said.contains("no providers in chain")
-}
-
-fn credentials(action: &str, said: &str) -> Fault {
-    let denied = ["AccessDenied", "InvalidIdentityToken", "Not authorized"];
-    let next = if denied.iter().any(|word| said.contains(word)) {
-        "may not assume its role; check who the role trusts"
-    } else if said.contains("ExpiredToken") {
-        "has an expired token; check the token's volume"
-    } else {
-        // What the SDK adds is the list of places where it looked.
-        return Fault::failed(format!(
-            "{action}: rolegate has no AWS credentials; give its ServiceAccount a role"
-        ));
-    };
-    Fault::failed(format!("{action}: rolegate {next} ({})", shortened(said)))
-}
-
 /// An error and its causes on one line, each said once.
-fn chain(error: &dyn Error) -> String {
-    let mut said = text::line(&error.to_string()).into_owned();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let cause_text = error.to_string();
-        let more = text::line(&cause_text);
-        if !said.contains(&*more) {
-            said = format!("{said}: {more}");
+pub(super) fn chain(error: &(dyn Error + 'static)) -> String {
+    let mut said = String::new();
+    for text in causes(error).filter_map(text_of) {
+        if said.is_empty() {
+            said = text;
+        } else if !said.contains(&text) {
+            said = format!("{said}: {text}");
         }
-        cause = error.source();
     }
     said
 }
 
-fn shortened(said: &str) -> String {
+/// An error, its cause, the cause of that.
+pub(super) fn causes<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
+    std::iter::successors(Some(error), |error| (*error).source())
+}
+
+/// What one error adds to the line. Some of the SDK's errors print as Rust values, some say nothing.
+fn text_of(error: &(dyn Error + 'static)) -> Option<String> {
+    if let Some(answer) = error.downcast_ref::<ErrorMetadata>() {
+        return answer.message().map(|message| text::line(message).into_owned());
+    }
+    let said = error.to_string();
+    let said = text::line(&said.lines().map(str::trim).collect::<Vec<_>>().join(" ")).into_owned();
+    let code = said
+        .strip_prefix("unhandled error (")
+        .and_then(|rest| rest.strip_suffix(')'));
+    match code {
+        Some(code) => Some(code.to_owned()),
+        None if said == "service error" => None,
+        None => Some(said),
+    }
+}
+
+pub(super) fn shortened(said: &str) -> String {
     text::truncate(&text::escape(said), LONGEST).into_owned()
 }

@@ -1,19 +1,22 @@
 //! The SDK's configuration, read once: Region, endpoints, credentials; and who those credentials are.
 
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use aws_config::environment::EnvironmentVariableRegionProvider;
 use aws_config::meta::region::RegionProviderChain;
-use aws_config::profile::ProfileFileRegionProvider;
+use aws_config::profile::{ProfileFileCredentialsProvider, ProfileFileRegionProvider};
+use aws_config::provider_config::ProviderConfig;
 use aws_config::retry::RetryConfig;
 use aws_config::sts::AssumeRoleProvider;
 use aws_config::timeout::TimeoutConfig;
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use tokio::sync::OnceCell;
 
-use super::fault::{self, Fault};
-use super::region;
+use super::fault::{self, Call, Fault};
+use super::origin::Origin;
 use super::whole::WholeAnswers;
+use super::{AwsUser, IamSettings, region};
 use crate::iam::{AccountId, Partition, RoleArn};
 
 /// A connection that takes longer is to a place that drops packets.
@@ -40,23 +43,56 @@ pub struct Caller {
 #[derive(Debug)]
 pub(super) struct Session {
     region_hint: Option<String>,
-    config: OnceCell<SdkConfig>,
+    profile: Option<String>,
+    user: AwsUser,
+    configured: OnceCell<Configured>,
     caller: OnceCell<Caller>,
+    /// Why there are no credentials. A command does not look for them twice: it would say the same, and may take seconds.
+    no_credentials: OnceLock<Arc<str>>,
+}
+
+/// What is known once the configuration is read.
+#[derive(Debug)]
+struct Configured {
+    sdk: SdkConfig,
+    origin: Origin,
 }
 
 impl Session {
-    /// `region_hint`: for when neither environment nor profile set a Region.
-    pub(super) fn new(region_hint: Option<String>) -> Self {
+    /// Reads nothing yet.
+    pub(super) fn new(settings: &IamSettings) -> Self {
+        let assumed = || {
+            let (_, role) = settings.assume.first()?;
+            Some(region::of_partition(role.partition()).to_owned())
+        };
         Self {
-            region_hint,
-            config: OnceCell::new(),
+            region_hint: settings.region.clone().or_else(assumed),
+            profile: settings.profile.clone(),
+            user: settings.user,
+            configured: OnceCell::new(),
             caller: OnceCell::new(),
+            no_credentials: OnceLock::new(),
         }
+    }
+
+    /// Who uses AWS.
+    pub(super) const fn user(&self) -> AwsUser {
+        self.user
+    }
+
+    /// Where the credentials come from.
+    pub(super) async fn origin(&self) -> &Origin {
+        &self.configured().await.origin
+    }
+
+    /// Why there are no credentials, once a command has looked for them in vain.
+    pub(super) fn no_credentials(&self) -> Option<&Arc<str>> {
+        self.no_credentials.get()
     }
 
     /// A client of IAM with rolegate's own credentials, or with those of a role that they assume.
     pub(super) async fn iam(&self, assume: Option<&RoleArn>) -> aws_sdk_iam::Client {
-        let config = self.config().await;
+        let config = &self.configured().await.sdk;
         // The book paces calls, waits and tries again for all roles together; the SDK would do so for each by itself.
         let mut builder = aws_sdk_iam::config::Builder::from(config)
             .retry_config(RetryConfig::disabled())
@@ -84,9 +120,26 @@ impl Session {
 
     async fn ask_caller(&self) -> Result<Caller, Fault> {
         const ACTION: &str = "sts:GetCallerIdentity";
-        let client = aws_sdk_sts::Client::new(self.config().await);
+        if let Some(reason) = self.no_credentials.get() {
+            return Err(Fault::Failed(Arc::clone(reason)));
+        }
+        let Configured { sdk, origin } = self.configured().await;
+        let client = aws_sdk_sts::Client::new(sdk);
         let answer = client.get_caller_identity().send().await;
-        let answer = answer.map_err(|error| fault::of(ACTION, "rolegate", &error))?;
+        let answer = answer.map_err(|error| {
+            if self.user == AwsUser::Person
+                && let Some(reason) = origin.explain(ACTION, None, &error)
+            {
+                return Fault::Failed(Arc::clone(self.no_credentials.get_or_init(|| reason.into())));
+            }
+            let call = Call {
+                action: ACTION,
+                whose: "rolegate",
+                assumed: None,
+                origin,
+            };
+            fault::of(&call, &error)
+        })?;
         let arn = answer.arn().unwrap_or_default();
         let account = answer.account().and_then(AccountId::parse);
         let partition = region::partition_of(arn).and_then(Partition::parse);
@@ -102,28 +155,52 @@ impl Session {
         }
     }
 
-    async fn config(&self) -> &SdkConfig {
-        self.config.get_or_init(|| load(self.region_hint.clone())).await
+    async fn configured(&self) -> &Configured {
+        let read = || async {
+            let profile = self.profile.as_deref();
+            let (sdk, origin) = tokio::join!(
+                load(self.region_hint.clone(), profile),
+                Origin::read(self.user, profile)
+            );
+            Configured { sdk, origin }
+        };
+        self.configured.get_or_init(read).await
     }
 }
 
-async fn load(hint: Option<String>) -> SdkConfig {
+async fn load(hint: Option<String>, profile: Option<&str>) -> SdkConfig {
     let timeouts = TimeoutConfig::builder()
         .connect_timeout(CONNECT)
         .operation_timeout(CALL)
         .build();
-    aws_config::defaults(BehaviorVersion::latest())
-        .region(region(hint).await)
-        .timeout_config(timeouts)
+    let region = region(hint, profile).await;
+    let loader = aws_config::defaults(BehaviorVersion::latest())
+        .region(region.clone())
+        .timeout_config(timeouts);
+    let Some(profile) = profile else {
+        return loader.load().await;
+    };
+    // As with the AWS CLI, a profile that is named on the command line wins over credentials of the environment. The SDK's
+    // default chain asks the environment first, whatever the profile.
+    let credentials = ProfileFileCredentialsProvider::builder()
+        .profile_name(profile)
+        .configure(&ProviderConfig::without_region().with_region(region))
+        .build();
+    loader
+        .profile_name(profile)
+        .credentials_provider(credentials)
         .load()
         .await
 }
 
 /// The Region of environment or profile, as everywhere with AWS's SDKs; else one of the right partition. The instance's
 /// metadata is not asked: from within pods it mostly cannot be reached, and trying takes seconds.
-async fn region(hint: Option<String>) -> Option<Region> {
-    let configured = RegionProviderChain::first_try(EnvironmentVariableRegionProvider::new())
-        .or_else(ProfileFileRegionProvider::new());
+async fn region(hint: Option<String>, profile: Option<&str>) -> Option<Region> {
+    let of_profile = match profile {
+        Some(profile) => ProfileFileRegionProvider::builder().profile_name(profile).build(),
+        None => ProfileFileRegionProvider::new(),
+    };
+    let configured = RegionProviderChain::first_try(EnvironmentVariableRegionProvider::new()).or_else(of_profile);
     if let Some(region) = configured.region().await {
         return Some(region);
     }

@@ -3,7 +3,7 @@
 mod accounts;
 mod report;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -157,6 +157,9 @@ fn audit(args: AuditArgs) -> Result<Audit, String> {
     let roles: BTreeSet<RoleArn> = accounts.iter().filter_map(|account| account.role().cloned()).collect();
     let roles: Vec<RoleArn> = roles.into_iter().collect();
     let entries = runtime.block_on(sources::read_all(&specs, &aws, &roles, &issuer))?;
+    if let Some(reason) = common_failure(&entries) {
+        return Err(reason.to_string());
+    }
     let rows = accounts.into_iter().map(|account| {
         let audience = account.audience.clone().unwrap_or_else(|| token_audience.clone());
         let identity = WebIdentity {
@@ -168,6 +171,17 @@ fn audit(args: AuditArgs) -> Result<Audit, String> {
         row(account, &identity, found, annotation_prefix.as_str())
     });
     Ok(Audit::of(rows.collect()))
+}
+
+/// Why no role at all could be read, if that is one reason for all of them: missing credentials, most often. It is printed once
+/// then, not once for each ServiceAccount.
+fn common_failure(entries: &HashMap<RoleArn, Found>) -> Option<&Arc<str>> {
+    let mut reasons = entries.values().map(|found| match &found.entry.trust {
+        Trust::Unknown(reason) => Some(reason),
+        _ => None,
+    });
+    let first = reasons.next()??;
+    reasons.all(|reason| reason == Some(first)).then_some(first)
 }
 
 fn row(account: Account, identity: &WebIdentity, found: Option<&Found>, prefix: &str) -> Row {

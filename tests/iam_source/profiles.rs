@@ -6,11 +6,12 @@ use std::net::TcpListener;
 use std::path::Path;
 use std::process::Command;
 use std::thread;
+use std::time::Instant;
 
-use serde_json::json;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use super::{Aws, ISSUER, finish_check, is_foreign};
+use super::{Aws, ISSUER, finish_check, is_foreign, trusting};
 
 const ROLE: &str = "arn:aws:iam::111122223333:role/loader";
 
@@ -316,4 +317,53 @@ fn a_portal_that_cannot_be_reached_is_not_taken_for_a_session_that_ended() {
         "{said}"
     );
     assert!(!said.contains("expired"), "{said}");
+}
+
+#[test]
+fn an_audit_without_credentials_says_so_once() {
+    let home = home("");
+    let account = |name: &str| {
+        format!(
+            "---\napiVersion: v1\nkind: ServiceAccount\nmetadata:\n  name: {name}\n  namespace: jobs\n  annotations:\n    \
+             eks.amazonaws.com/role-arn: arn:aws:iam::111122223333:role/{name}\n"
+        )
+    };
+    let manifests = tempfile::tempdir().unwrap();
+    let accounts: String = (0..40).map(|number| account(&format!("job-{number}"))).collect();
+    fs::write(manifests.path().join("accounts.yaml"), accounts).unwrap();
+    let audit = |more: &[&str]| {
+        let output = rolegate(home.path())
+            .args(["audit", "--issuer", ISSUER, "--standalone"])
+            .arg(manifests.path())
+            .args(more)
+            .output()
+            .unwrap();
+        let text = |bytes| String::from_utf8(bytes).unwrap();
+        (output.status.code(), text(output.stdout), text(output.stderr))
+    };
+    // Reads of roles are paced: 40 that failed one by one took 12 s.
+    let before = Instant::now();
+    let expected = "error: no AWS credentials found; set AWS_PROFILE or --profile, or run: aws configure\n";
+    for output in ["text", "json"] {
+        let (code, out, error) = audit(&["--role-source", "iam", "-o", output]);
+        assert_eq!((code, &*out, &*error), (Some(2), "", expected));
+    }
+    assert!(before.elapsed().as_secs() < 10, "{:?}", before.elapsed());
+
+    // What another source knows is reported.
+    let roles = tempfile::tempdir().unwrap();
+    fs::create_dir(roles.path().join("111122223333")).unwrap();
+    fs::write(
+        roles.path().join("111122223333/job-7.json"),
+        trusting("111122223333", "job-7").to_string(),
+    )
+    .unwrap();
+    let files = format!("files={}", roles.path().display());
+    let (code, out, _) = audit(&["--role-source", &files, "--role-source", "iam", "-o", "json"]);
+    let report: Value = serde_json::from_str(&out).unwrap();
+    let summary = &report["summary"];
+    assert_eq!(
+        (code, &summary["trusted"], &summary["unclear"]),
+        (Some(2), &json!(1), &json!(39))
+    );
 }

@@ -8,6 +8,7 @@
 //!
 //! This module and what is below it are the only ones that know the SDK.
 
+mod editor;
 mod fault;
 mod origin;
 mod region;
@@ -27,6 +28,7 @@ use futures::{FutureExt, StreamExt};
 use tokio::sync::{OnceCell, watch};
 use tokio::time::Instant;
 
+pub use self::editor::{CurrentRole, RoleEditor, open_editor};
 use self::fault::{Call, Fault};
 pub use self::session::Caller;
 use self::session::Session;

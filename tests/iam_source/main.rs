@@ -15,6 +15,7 @@
 mod audit;
 mod check;
 mod credentials;
+mod editor;
 #[allow(unreachable_pub, reason = "one test binary")]
 #[allow(dead_code, reason = "the stories on a control plane need more of it")]
 mod moto;

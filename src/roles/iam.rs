@@ -11,6 +11,7 @@
 mod editor;
 mod fault;
 mod origin;
+mod ownership;
 mod region;
 mod session;
 mod whole;
@@ -30,6 +31,7 @@ use tokio::time::Instant;
 
 pub use self::editor::{CurrentRole, RoleEditor, open_editor};
 use self::fault::{Call, Fault};
+pub use self::ownership::{managed_by, unique_id_principals};
 pub use self::session::Caller;
 use self::session::Session;
 use super::source::{Answer, Listing, ListingFailure, ProviderAnswer, RoleDocument, RoleSource, namesake_hint};

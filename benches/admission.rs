@@ -80,6 +80,7 @@ fn admission(folder: &std::path::Path, policy_for: &str) -> Admission {
         book,
     };
     let settings = AdmissionSettings {
+        docs_url: None,
         mode: Mode::Enforce,
         rules: (*rules).clone(),
         defaults: Defaults {

@@ -1,14 +1,14 @@
 //! The decision: identity, verdict and mode in, answer out. The one place where a verdict becomes an action.
 //!
 //! The default is refusal on evidence, not on doubt: STS has the last word, and what cannot be known is admitted with a
-//! warning. Everything here is synchronous and total; the words that a pod's author reads are made here too.
+//! warning. Everything here is synchronous and total. What a pod's author reads is made in `messages`.
 
-mod words;
+pub mod messages;
 
 use std::fmt;
 use std::str::FromStr;
 
-use crate::iam::{Cause, Issuer, RoleArn, Verdict, WebIdentity};
+use crate::iam::{Cause, Explanation, Judgement, RoleArn, Verdict, WebIdentity};
 use crate::pod::Warning;
 use crate::pod::identity::MalformedRole;
 use crate::pod::inject::Conflict;
@@ -44,18 +44,18 @@ pub enum RequireRole {
     Enforce,
 }
 
-/// Whose pod is decided on; what the words of an answer name.
+/// Whose pod is decided on: what a message names.
 #[derive(Clone, Copy, Debug)]
-pub struct Who<'a> {
+pub struct Owner<'a> {
     /// The namespace of the pod and of its ServiceAccount.
     pub namespace: &'a str,
     /// The ServiceAccount's name.
     pub service_account: &'a str,
-    /// The cluster's issuer.
-    pub issuer: &'a Issuer,
     /// Annotation prefix, with its slash.
     pub prefix: &'a str,
-    /// What to restart after mending, for pods whose controller backs off for minutes.
+    /// `--docs-url`: where causes are documented, for messages that shall name a page instead of a command.
+    pub docs_url: Option<&'a str>,
+    /// What to restart once the cause is fixed, for pods whose controller backs off for minutes.
     pub restart: Option<Restart<'a>>,
 }
 
@@ -90,12 +90,64 @@ pub struct Judged {
     pub verdict: Verdict,
     /// Why not, when not trusted.
     pub cause: Option<Cause>,
-    /// One line: what was wanted and what was got, or why nothing is known. Empty when trusted.
-    pub reason: String,
-    /// What would mend it.
-    pub hint: Option<String>,
-    /// The condition keys that an undecided verdict depends on.
-    pub undecided_keys: Vec<String>,
+    /// The reasons, as values.
+    pub why: Why,
+}
+
+/// Why a verdict is what it is.
+#[derive(Clone, Debug)]
+pub enum Why {
+    /// The policy trusts.
+    Trusted,
+    /// The policy, or the OIDC provider, does not (surely) let the web identity in.
+    Explained(Box<Explanation>),
+    /// No role has the ARN.
+    NoSuchRole {
+        /// What was found instead, one line: a role of the same name and another path.
+        hint: Option<String>,
+    },
+    /// The policy is not one that IAM's grammar takes: where and how.
+    Malformed(String),
+    /// The policy could not be read: why, on one line.
+    Unreadable(String),
+}
+
+impl Judged {
+    /// Of a judgment of the policy or of the provider.
+    #[must_use]
+    pub fn of(role: RoleArn, judgment: Judgement) -> Self {
+        let Judgement { verdict, explanation } = judgment;
+        Self {
+            role,
+            verdict,
+            cause: explanation.as_ref().and_then(|why| why.cause),
+            why: explanation.map_or(Why::Trusted, Why::Explained),
+        }
+    }
+
+    /// Of a role that does not exist.
+    #[must_use]
+    pub fn no_such_role(role: RoleArn, hint: Option<&str>) -> Self {
+        Self {
+            role,
+            verdict: Verdict::NotTrusted,
+            cause: Some(Cause::RoleNotFound),
+            why: Why::NoSuchRole {
+                hint: hint.map(str::to_owned),
+            },
+        }
+    }
+
+    /// Of a role whose policy is malformed ([`Why::Malformed`]) or could not be read ([`Why::Unreadable`]).
+    #[must_use]
+    pub const fn unknown(role: RoleArn, why: Why) -> Self {
+        Self {
+            role,
+            verdict: Verdict::Unknown,
+            cause: None,
+            why,
+        }
+    }
 }
 
 /// What is done with the pod.
@@ -120,7 +172,7 @@ pub struct Decision {
     pub cause: Option<Cause>,
     /// For the author.
     pub warnings: Vec<Warning>,
-    /// What the author reads of a refusal: line 1 stands alone, line 2 tells how to mend it.
+    /// What the author reads of a refusal: line 1 stands alone, rows say more ([`messages::Message::text`]).
     pub refusal: Option<String>,
 }
 
@@ -134,7 +186,7 @@ pub struct Decision {
 /// | unknown | inject, warn; or deny ([`OnUnknown::Deny`]) | inject, warn | inject |
 /// | malformed role ARN, conflict | deny | admit untouched, warn | admit untouched |
 #[must_use]
-pub fn decide(settings: GateSettings, mode: Mode, finding: &Finding<'_>, who: &Who<'_>) -> Decision {
+pub fn decide(settings: GateSettings, mode: Mode, finding: &Finding<'_>, owner: &Owner<'_>) -> Decision {
     let (verdict, cause) = match finding {
         Finding::NoRole => (
             None,
@@ -154,11 +206,11 @@ pub fn decide(settings: GateSettings, mode: Mode, finding: &Finding<'_>, who: &W
         verdict,
         cause,
         warnings: if warns {
-            words::warnings(settings, finding, who)
+            messages::warnings(settings, finding, owner)
         } else {
             Vec::new()
         },
-        refusal: (effect == Effect::Deny).then(|| words::refusal(finding, who)),
+        refusal: (effect == Effect::Deny).then(|| messages::refusal(finding, owner).text()),
     }
 }
 
@@ -253,18 +305,29 @@ impl Action {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::iam::{Audience, Subject};
+    use crate::iam::{Audience, Issuer, Subject};
     use crate::pod::identity::MalformedRole;
 
     fn judged(verdict: Verdict) -> Judged {
-        Judged {
-            role: RoleArn::parse("arn:aws:iam::111122223333:role/jobs/worker").unwrap(),
-            verdict,
-            cause: (verdict == Verdict::NotTrusted).then_some(Cause::WrongSubject),
-            reason: "statement 1 wants this, the token says that".to_owned(),
-            hint: None,
-            undecided_keys: vec!["aws:SourceIp".to_owned()],
-        }
+        let role = RoleArn::parse("arn:aws:iam::111122223333:role/jobs/worker").unwrap();
+        let (condition, cause) = match verdict {
+            Verdict::Unknown => return Judged::unknown(role, Why::Unreadable("no answer".to_owned())),
+            Verdict::Trusted => ("{}", None),
+            Verdict::Undecided => (r#"{"StringEquals": {"aws:SourceIp": "192.0.2.1"}}"#, None),
+            Verdict::NotTrusted => (
+                r#"{"StringEquals": {"oidc.example.com:sub": "system:serviceaccount:prod:worker"}}"#,
+                Some(Cause::WrongSubject),
+            ),
+        };
+        let policy = format!(
+            r#"{{"Statement": {{"Effect": "Allow", "Action": "sts:AssumeRoleWithWebIdentity", "Condition": {condition},
+                "Principal": {{"Federated": "arn:aws:iam::111122223333:oidc-provider/oidc.example.com"}}}}}}"#
+        );
+        let policy = crate::iam::Policy::parse(&policy).unwrap();
+        let judgment = crate::iam::judge(&policy, &role, &identity(), &crate::iam::Context::default());
+        let judged = Judged::of(role, judgment);
+        assert_eq!((judged.verdict, judged.cause), (verdict, cause));
+        judged
     }
 
     fn identity() -> WebIdentity {
@@ -275,24 +338,24 @@ mod tests {
         }
     }
 
-    fn with<T>(finding: Case, then: impl FnOnce(&Finding<'_>, &Who<'_>) -> T) -> T {
+    fn with<T>(finding: Case, then: impl FnOnce(&Finding<'_>, &Owner<'_>) -> T) -> T {
         let identity = identity();
-        let who = Who {
+        let owner = Owner {
             namespace: "jobs",
             service_account: "worker",
-            issuer: &identity.issuer,
             prefix: "eks.amazonaws.com/",
+            docs_url: None,
             restart: None,
         };
         match finding {
-            Case::NoRole => then(&Finding::NoRole, &who),
+            Case::NoRole => then(&Finding::NoRole, &owner),
             Case::Malformed => {
                 let malformed = MalformedRole {
                     key: "eks.amazonaws.com/role-arn".to_owned(),
                     value: "a\tb".to_owned(),
                     error: RoleArn::parse("a\tb").unwrap_err(),
                 };
-                then(&Finding::Malformed(&malformed), &who)
+                then(&Finding::Malformed(&malformed), &owner)
             }
             Case::Conflict => {
                 let conflict = Conflict {
@@ -300,9 +363,9 @@ mod tests {
                     mount_path: None,
                     message: "volume aws-iam-token is a hostPath".to_owned(),
                 };
-                then(&Finding::Conflict(&conflict), &who)
+                then(&Finding::Conflict(&conflict), &owner)
             }
-            Case::Judged(verdict) => then(&Finding::Judged(&judged(verdict), &identity), &who),
+            Case::Judged(verdict) => then(&Finding::Judged(&judged(verdict), &identity), &owner),
         }
     }
 
@@ -414,7 +477,7 @@ mod tests {
                 (Mode::Warn, warn),
                 (Mode::Audit, (audit, false)),
             ] {
-                let decision = with(case, |finding, who| decide(settings, mode, finding, who));
+                let decision = with(case, |finding, owner| decide(settings, mode, finding, owner));
                 assert_eq!(decision.effect, effect, "{case:?} in {mode}");
                 assert_eq!(
                     !decision.warnings.is_empty(),
@@ -436,115 +499,10 @@ mod tests {
             (Case::Judged(Verdict::NotTrusted), Some(Cause::WrongSubject)),
             (Case::Judged(Verdict::Trusted), None),
         ] {
-            let decision = with(case, |finding, who| {
-                decide(GateSettings::default(), Mode::Audit, finding, who)
+            let decision = with(case, |finding, owner| {
+                decide(GateSettings::default(), Mode::Audit, finding, owner)
             });
             assert_eq!(decision.cause, cause, "{case:?}");
-        }
-    }
-
-    fn refusal(case: Case, change: impl FnOnce(&mut Who<'_>)) -> String {
-        with(case, |finding, who| {
-            let mut who = *who;
-            change(&mut who);
-            words::refusal(finding, &who)
-        })
-    }
-
-    #[test]
-    fn refusals_as_authors_read_them() {
-        let restart = Restart {
-            kind: "deployment",
-            name: "web",
-        };
-        for (refusal, expected) in [
-            (
-                refusal(Case::Judged(Verdict::NotTrusted), |_| ()),
-                "role worker does not trust ServiceAccount jobs/worker (wrong-subject): statement 1 wants this, the token says \
-                 that [role arn:aws:iam::111122223333:role/jobs/worker, subject system:serviceaccount:jobs:worker, audience \
-                 sts.amazonaws.com]\n\
-                 fix: rolegate trust-policy --account 111122223333 --issuer oidc.example.com --namespace jobs \
-                 --service-account worker",
-            ),
-            (
-                refusal(Case::Judged(Verdict::Unknown), |_| ()),
-                "role worker of ServiceAccount jobs/worker cannot be judged (unknown): statement 1 wants this, the token says \
-                 that [role arn:aws:iam::111122223333:role/jobs/worker, subject system:serviceaccount:jobs:worker, audience \
-                 sts.amazonaws.com]\n\
-                 fix: make the role readable for rolegate, or serve the namespace with --on-unknown=inject",
-            ),
-            (
-                refusal(Case::Malformed, |_| ()),
-                "ServiceAccount jobs/worker names no usable IAM role (malformed-annotation): \
-                 eks.amazonaws.com/role-arn=\"a\\tb\" is no role ARN: it holds a blank, a newline or another character that \
-                 does not print; remove it\n\
-                 fix: kubectl annotate serviceaccount worker --namespace jobs --overwrite \
-                 eks.amazonaws.com/role-arn=arn:aws:iam::ACCOUNT:role/NAME",
-            ),
-            (
-                refusal(Case::Conflict, |who| who.restart = Some(restart)),
-                "the pod leaves no place for the identity of ServiceAccount jobs/worker (conflict): volume aws-iam-token is a \
-                 hostPath\n\
-                 fix: rename the volume or move the mount, so that the token can stand there; then: kubectl rollout restart \
-                 deployment/web --namespace jobs",
-            ),
-            (
-                refusal(Case::NoRole, |_| ()),
-                "ServiceAccount jobs/worker has no IAM role (no-role): this namespace requires one\n\
-                 fix: kubectl annotate serviceaccount worker --namespace jobs --overwrite \
-                 eks.amazonaws.com/role-arn=arn:aws:iam::ACCOUNT:role/NAME",
-            ),
-        ] {
-            assert_eq!(refusal, expected);
-        }
-    }
-
-    #[test]
-    fn what_stood_in_the_config_map_is_mended_there() {
-        let malformed = MalformedRole {
-            key: "RoleARN".to_owned(),
-            value: "app".to_owned(),
-            error: RoleArn::parse("app").unwrap_err(),
-        };
-        let refusal = with(Case::NoRole, |_, who| {
-            words::refusal(&Finding::Malformed(&malformed), who)
-        });
-        assert_eq!(
-            refusal,
-            "ServiceAccount jobs/worker names no usable IAM role (malformed-annotation): RoleARN=\"app\" is no role ARN: it \
-             is a role's name without the ARN; write arn:aws:iam::ACCOUNT:role/NAME\n\
-             fix: set RoleARN to the ARN of an IAM role"
-        );
-    }
-
-    #[test]
-    fn the_command_of_a_refusal_can_be_pasted_into_a_shell() {
-        for (audience, option) in [
-            ("sts.amazonaws.com", ""),
-            (
-                "https://a.example/b_c:1@x%2F+=,-",
-                " --audience https://a.example/b_c:1@x%2F+=,-",
-            ),
-            ("a b", " --audience 'a b'"),
-            ("$(reboot)", " --audience '$(reboot)'"),
-            ("it's", " --audience \"it's\""),
-            ("ä", " --audience 'ä'"),
-            ("", " --audience ''"),
-        ] {
-            let mut identity = identity();
-            identity.audience = Audience::new(audience);
-            let refusal = with(Case::NoRole, |_, who| {
-                words::refusal(&Finding::Judged(&judged(Verdict::NotTrusted), &identity), who)
-            });
-            let command = refusal.lines().nth(1).unwrap();
-            assert_eq!(
-                command.strip_prefix(
-                    "fix: rolegate trust-policy --account 111122223333 --issuer oidc.example.com --namespace jobs \
-                     --service-account worker"
-                ),
-                Some(option),
-                "{audience:?}"
-            );
         }
     }
 
@@ -570,26 +528,6 @@ mod tests {
             (Action::Error, "error"),
         ] {
             assert_eq!(action.as_str(), word);
-        }
-    }
-
-    #[test]
-    fn warnings_as_authors_read_them() {
-        for (case, expected) in [
-            (
-                Case::Judged(Verdict::Undecided),
-                "rolegate: role worker may not trust jobs/worker: depends on aws:SourceIp, which only STS knows",
-            ),
-            (
-                Case::Judged(Verdict::NotTrusted),
-                "rolegate: role worker does not trust ServiceAccount jobs/worker (wrong-subject)",
-            ),
-        ] {
-            let decision = with(case, |finding, who| {
-                decide(GateSettings::default(), Mode::Warn, finding, who)
-            });
-            assert_eq!(decision.warnings[0].as_str(), expected);
-            assert!(expected.chars().count() <= 120);
         }
     }
 }

@@ -28,7 +28,7 @@ use tokio_util::sync::CancellationToken;
 
 const MINUTE: Duration = Duration::from_secs(60);
 const REFUSED: &str =
-    "role api does not trust ServiceAccount jobs/api (wrong-subject): why\nfix: rolegate trust-policy";
+    "role api does not trust ServiceAccount jobs/api (wrong-subject): why\n  fix      rolegate trust-policy";
 
 /// One replica of the webhook.
 struct Replica {
@@ -178,7 +178,11 @@ async fn after_ten_minutes_other_words_are_another_event_and_the_same_words_are_
     let replica = Replica::of(&api);
     // As a Job's controller tries.
     for minute in 0..10 {
-        let words = if minute < 5 { REFUSED } else { "other words\nfix: mend" };
+        let words = if minute < 5 {
+            REFUSED
+        } else {
+            "other words\n  fix      correct it"
+        };
         replica.refuse_saying("api", Cause::WrongSubject, words);
         sleep(MINUTE).await;
     }
@@ -190,11 +194,11 @@ async fn after_ten_minutes_other_words_are_another_event_and_the_same_words_are_
     sleep(10 * MINUTE).await;
     assert_eq!(stored(&api).len(), 1, "the same words go on");
     assert_eq!(stored(&api)[0]["series"]["count"], 11);
-    replica.refuse_saying("api", Cause::WrongSubject, "other words\nfix: mend");
+    replica.refuse_saying("api", Cause::WrongSubject, "other words\n  fix      correct it");
     sleep(MINUTE).await;
     let events = stored(&api);
     assert_eq!(events.len(), 2);
-    assert_eq!(events[1]["note"], "other words; fix: mend");
+    assert_eq!(events[1]["note"], "other words; fix: correct it");
     replica.ends().await;
 }
 

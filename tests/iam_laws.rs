@@ -13,6 +13,7 @@
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
+use rolegate::gate::messages::explanation::Words;
 use rolegate::iam::{
     Audience, Context, Issuer, Judgement, Policy, RoleArn, SessionName, Subject, Verdict, WebIdentity, judge, lint,
 };
@@ -243,8 +244,10 @@ proptest! {
             None => prop_assert_eq!(judgement.verdict, Verdict::Trusted),
             Some(explanation) => {
                 prop_assert_eq!(explanation.cause.is_some(), judgement.verdict == Verdict::NotTrusted);
-                prop_assert!(!explanation.reason.is_empty());
-                for line in explanation.hint.iter().chain([&explanation.reason]).chain(&explanation.undecided_keys) {
+                let (role, identity) = (role(), identity());
+                let words = Words { role: &role, identity: &identity, explanation: &explanation };
+                prop_assert!(!words.reason().is_empty());
+                for line in words.hint().iter().chain([&words.reason()]) {
                     prop_assert!(line.chars().count() <= 600 && !line.contains(char::is_control), "{line}");
                 }
             }
@@ -297,12 +300,16 @@ fn survives(text: &str) {
             session_name: SessionName::Suggested("a"),
         };
         let judgement = judge(&policy, &role(), &identity(), &context);
-        assert!(
-            judgement
-                .explanation
-                .is_none_or(|explanation| explanation.reason.chars().count() <= 600)
-        );
-        drop(lint(&policy, &role(), &identity()));
+        let (role, identity) = (role(), identity());
+        assert!(judgement.explanation.is_none_or(|explanation| {
+            let words = Words {
+                role: &role,
+                identity: &identity,
+                explanation: &explanation,
+            };
+            words.reason().chars().count() <= 600
+        }));
+        drop(lint(&policy, &role, &identity));
     }
 }
 

@@ -22,7 +22,7 @@ use evaluate::{Answer, Request, evaluate};
 use generate::{conditional, policy, request};
 use json::Json;
 use proptest::prelude::*;
-use rolegate::iam::write::Grant;
+use rolegate::iam::edit::Grant;
 use rolegate::iam::{
     AccountId, Audience, Context, Issuer, Partition, Policy, RoleArn, Subject, Verdict, WebIdentity, judge,
 };

@@ -15,6 +15,7 @@
 use std::fmt::Write as _;
 use std::path::Path;
 
+use rolegate::gate::messages::explanation::Words;
 use rolegate::iam::{Audience, Context, Issuer, Policy, RoleArn, Subject, WebIdentity, judge};
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -67,7 +68,7 @@ fn answer(case: &Case) -> Answer {
         subject: Subject::from_text(&case.subject),
         audience: Audience::new(&case.audience),
     };
-    let policy = match Policy::parse(case.policy.get()) {
+    let policy = match Policy::parse_written(case.policy.get()) {
         Ok(policy) => policy,
         Err(error) => {
             return Answer {
@@ -90,11 +91,18 @@ fn answer(case: &Case) -> Answer {
         Some(explanation) => Answer {
             verdict,
             cause: explanation.cause.map(|cause| cause.to_string()),
-            keys: explanation.undecided_keys,
-            words: match explanation.hint {
-                Some(hint) => format!("{}\n  {hint}", explanation.reason),
-                None => explanation.reason,
+            words: {
+                let words = Words {
+                    role: &role,
+                    identity: &identity,
+                    explanation: &explanation,
+                };
+                match words.hint() {
+                    Some(hint) => format!("{}\n  {hint}", words.reason()),
+                    None => words.reason(),
+                }
             },
+            keys: explanation.undecided_keys,
         },
     }
 }

@@ -11,6 +11,7 @@
 
 use std::fmt::Write as _;
 
+use rolegate::gate::messages::explanation::Words;
 use rolegate::iam::{Audience, Context, Issuer, Policy, RoleArn, SessionName, Subject, WebIdentity, judge};
 
 const PROVIDER: &str = "arn:aws:iam::111122223333:oidc-provider/issuer.example/A";
@@ -48,8 +49,13 @@ fn told(statements: &[String], context: &Context<'_>) -> String {
     if let Some(cause) = explanation.cause {
         write!(told, " ({cause})").unwrap();
     }
-    write!(told, "\n  {}", explanation.reason).unwrap();
-    if let Some(hint) = explanation.hint {
+    let words = Words {
+        role: &role,
+        identity: &identity,
+        explanation: &explanation,
+    };
+    write!(told, "\n  {}", words.reason()).unwrap();
+    if let Some(hint) = words.hint() {
         write!(told, "\n  {hint}").unwrap();
     }
     if !explanation.undecided_keys.is_empty() {

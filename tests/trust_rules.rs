@@ -8,6 +8,7 @@
     reason = "tests say what they expect by panicking"
 )]
 
+use rolegate::gate::messages::explanation::Words;
 use rolegate::iam::{Audience, Context, Issuer, Policy, RoleArn, SessionName, Subject, Verdict, WebIdentity, judge};
 
 use Verdict::{NotTrusted as No, Trusted as Yes, Undecided as Maybe};
@@ -27,12 +28,17 @@ fn judged(policy: &str, context: &Context<'_>) -> Verdict {
     assert_eq!(judgement.explanation.is_none(), judgement.verdict == Yes);
     if let Some(explanation) = judgement.explanation {
         assert_eq!(explanation.cause.is_some(), judgement.verdict == No);
+        let reason = Words {
+            role: &role,
+            identity: &identity,
+            explanation: &explanation,
+        }
+        .reason();
         // A Deny of the AWS principal "*" leaves it open without a key.
-        let names_what_is_open =
-            !explanation.undecided_keys.is_empty() || explanation.reason.contains("AWS principal \"*\"");
+        let names_what_is_open = !explanation.undecided_keys.is_empty() || reason.contains("AWS principal \"*\"");
         assert_eq!(names_what_is_open, judgement.verdict == Maybe, "{explanation:?}");
-        assert!(!explanation.reason.is_empty() && explanation.reason.chars().count() <= 600);
-        assert!(!explanation.reason.contains(char::is_control), "{explanation:?}");
+        assert!(!reason.is_empty() && reason.chars().count() <= 600);
+        assert!(!reason.contains(char::is_control), "{explanation:?}");
     }
     judgement.verdict
 }

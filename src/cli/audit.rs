@@ -12,12 +12,12 @@ use clap::Args;
 use self::accounts::{Account, Wish};
 use self::report::{Audit, Row};
 use super::aws_args::AwsArgs;
-use super::check::judged;
-use super::check::report::Report;
+use super::check::{self, report::Report};
 use super::output::{self, OutputArgs};
 use super::serve::{AnnotationPrefix, RoleSourceSpec, annotation_prefix};
 use super::sources::{self, Found};
 use super::{Exit, values};
+use crate::gate::{Judged, Why};
 use crate::iam::{AccountId, Audience, Issuer, Partition, RoleArn, Subject, WebIdentity};
 use crate::pod::identity::AnnotationRules;
 use crate::roles::Trust;
@@ -168,7 +168,7 @@ fn audit(args: AuditArgs) -> Result<Audit, String> {
             audience,
         };
         let found = account.role().and_then(|role| entries.get(role));
-        row(account, &identity, found, annotation_prefix.as_str())
+        row(account, identity, found, annotation_prefix.as_str())
     });
     Ok(Audit::of(rows.collect()))
 }
@@ -184,40 +184,23 @@ fn common_failure(entries: &HashMap<RoleArn, Found>) -> Option<&Arc<str>> {
     reasons.all(|reason| reason == Some(first)).then_some(first)
 }
 
-fn row(account: Account, identity: &WebIdentity, found: Option<&Found>, prefix: &str) -> Row {
+fn row(account: Account, identity: WebIdentity, found: Option<&Found>, prefix: &str) -> Row {
     let Account {
         namespace, name, wish, ..
     } = account;
-    let annotate = || {
-        format!(
-            "kubectl annotate serviceaccount {name} --namespace {namespace} --overwrite \
-             {prefix}role-arn=arn:aws:iam::ACCOUNT:role/NAME"
-        )
-    };
-    let report = match &wish {
-        Wish::Role(role) => {
-            let report = Report::about(role, identity);
-            match found {
-                None => report.unknown("it was not read"),
-                Some(found) => from_found(report, found, role, identity),
+    let report = match wish {
+        Wish::Role(role) => match found {
+            None => {
+                let why = Why::Unreadable("it was not read".to_owned());
+                Report::of_judged(Judged::unknown(role, why), identity, Vec::new(), None)
             }
-        }
-        Wish::Malformed { key, value, error } => Report::malformed_annotation(value, identity, key, error, annotate()),
-        Wish::LookAlike { key } => Report::look_alike(identity, key, prefix, annotate()),
+            Some(found) => {
+                let origin = found.entry.source.map(|source| format!("role source {source}"));
+                check::from_found(found, role, identity, origin)
+            }
+        },
+        Wish::Malformed(malformed) => Report::malformed_annotation(&malformed, identity, prefix),
+        Wish::LookAlike { key } => Report::look_alike(identity, &key, prefix),
     };
     Row::new(namespace, name, report)
-}
-
-fn from_found(report: Report, found: &Found, role: &RoleArn, identity: &WebIdentity) -> Report {
-    let Found { entry, provider } = found;
-    let report = match entry.source {
-        Some(source) => report.with_policy_from(format!("role source {source}")),
-        None => report,
-    };
-    match &entry.trust {
-        Trust::Policy { policy, tags } => judged(report, policy, tags.as_deref(), provider, role, identity),
-        Trust::NoSuchRole { hint } => report.no_such_role(hint.as_deref()),
-        Trust::Malformed(reason) => report.malformed(reason),
-        Trust::Unknown(reason) => report.unknown(reason),
-    }
 }

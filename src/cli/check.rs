@@ -16,10 +16,10 @@ use super::output::{self, Format, OutputArgs};
 use super::serve::RoleSourceSpec;
 use super::sources::{self, Found};
 use super::{Exit, input, values};
-use crate::iam::{
-    Audience, Context, Issuer, Policy, RoleArn, Subject, WebIdentity, judge, judge_provider, lint, provider_command,
-};
-use crate::roles::{Entry, KnownProvider, Trust};
+use crate::gate::{Judged, Why};
+use crate::iam::wrapped::unwrapped;
+use crate::iam::{Audience, Context, Issuer, Policy, RoleArn, Subject, WebIdentity, judge, judge_provider, lint};
+use crate::roles::{KnownProvider, Trust};
 
 /// What `--help` says below the flags.
 const AFTER_HELP: &str = r#"Exit codes:
@@ -75,7 +75,7 @@ pub(crate) struct CheckArgs {
     #[arg(long, value_name = "AUDIENCE", default_value = values::DEFAULT_AUDIENCE, value_parser = values::audience, help_heading = "Who asks for what")]
     audience: Audience,
 
-    /// The role's trust policy, JSON, plain or percent-encoded; - is standard input
+    /// The role's trust policy: JSON, plain or percent-encoded, or the output of aws iam get-role; - is standard input
     ///
     /// Without it the role is looked up in the sources.
     #[arg(long, value_name = "FILE|-", help_heading = "Where the policy comes from")]
@@ -176,13 +176,12 @@ pub(crate) fn run(args: CheckArgs) -> Exit {
         subject,
         audience,
     };
-    let report = Report::about(&role, &identity);
     let report = match policy {
-        Some(file) => from_file(report, &file, &role, &identity),
-        None => from_sources(report, &role_source, aws, &role, &identity),
+        Some(file) => from_file(&file, role, identity),
+        None => from_sources(&role_source, aws, role, identity),
     };
     match report {
-        Ok(report) => tell(&report, output.output),
+        Ok(report) => print(&report, output.output),
         Err(message) => {
             output::error(message);
             Exit::Unclear
@@ -190,21 +189,24 @@ pub(crate) fn run(args: CheckArgs) -> Exit {
     }
 }
 
-fn from_file(report: Report, file: &Path, role: &RoleArn, identity: &WebIdentity) -> Result<Report, String> {
+fn from_file(file: &Path, role: RoleArn, identity: WebIdentity) -> Result<Report, String> {
     let text = input::read(file)?;
-    let report = report.with_policy_from(input::name(file));
-    Ok(match Policy::parse_encoded(&text) {
-        Ok(policy) => judged(report, &policy, None, &KnownProvider::Unknown, role, identity),
-        Err(error) => report.malformed(&error.to_string()),
+    let (document, origin) = unwrapped(&text);
+    let name = Some(input::name(file));
+    Ok(match Policy::parse_encoded(&document) {
+        Ok(policy) => {
+            let policy = policy.of_origin(origin);
+            judged(&policy, None, &KnownProvider::Unknown, role, identity, name)
+        }
+        Err(error) => Report::malformed(role, identity, &error.to_string(), name),
     })
 }
 
 fn from_sources(
-    report: Report,
     specs: &[RoleSourceSpec],
     aws: AwsArgs,
-    role: &RoleArn,
-    identity: &WebIdentity,
+    role: RoleArn,
+    identity: WebIdentity,
 ) -> Result<Report, String> {
     let specs = if specs.is_empty() {
         &[RoleSourceSpec::Iam]
@@ -212,47 +214,56 @@ fn from_sources(
         specs
     };
     let aws = aws.access(identity.issuer.region());
-    let Found {
-        entry: Entry { trust, source, .. },
-        provider,
-    } = sources::read(specs, &aws, role, &identity.issuer)?;
-    let origin = source.map_or_else(
+    let found = sources::read(specs, &aws, &role, &identity.issuer)?;
+    let origin = found.entry.source.map_or_else(
         || "any role source".to_owned(),
         |source| format!("role source {source}"),
     );
-    let report = report.with_policy_from(origin);
-    Ok(match trust {
-        Trust::Policy { policy, tags } => judged(report, &policy, tags.as_deref(), &provider, role, identity),
-        Trust::NoSuchRole { hint } => report.no_such_role(hint.as_deref()),
-        Trust::Malformed(reason) => report.malformed(&reason),
-        Trust::Unknown(reason) => report.unknown(&reason),
-    })
+    Ok(from_found(&found, role, identity, Some(origin)))
 }
 
-pub(crate) fn judged(
-    report: Report,
+/// The report of a role that was read through the sources.
+pub(crate) fn from_found(found: &Found, role: RoleArn, identity: WebIdentity, origin: Option<String>) -> Report {
+    match &found.entry.trust {
+        Trust::Policy { policy, tags } => judged(policy, tags.as_deref(), &found.provider, role, identity, origin),
+        Trust::NoSuchRole { hint } => Report::of_judged(
+            Judged::no_such_role(role, hint.as_deref()),
+            identity,
+            Vec::new(),
+            origin,
+        ),
+        Trust::Malformed(reason) => Report::malformed(role, identity, reason, origin),
+        Trust::Unknown(reason) => {
+            let judged = Judged::unknown(role, Why::Unreadable(reason.to_string()));
+            Report::of_judged(judged, identity, Vec::new(), origin)
+        }
+    }
+}
+
+fn judged(
     policy: &Policy,
     role_tags: Option<&[(String, String)]>,
     provider: &KnownProvider,
-    role: &RoleArn,
-    identity: &WebIdentity,
+    role: RoleArn,
+    identity: WebIdentity,
+    origin: Option<String>,
 ) -> Report {
+    if let Some(objection) = policy.objection() {
+        return Report::malformed(role, identity, &objection.to_string(), origin);
+    }
     let context = Context {
         now: now(),
         role_tags,
         ..Context::default()
     };
-    let lints = lint(policy, role, identity).into_iter().map(LintReport::from).collect();
+    let lints = lint(policy, &role, &identity)
+        .into_iter()
+        .map(LintReport::from)
+        .collect();
     let of_provider = provider.as_provider();
-    let of_provider = of_provider.and_then(|provider| judge_provider(provider, role, identity));
-    let judgement = of_provider.unwrap_or_else(|| judge(policy, role, identity, &context));
-    let cause = judgement.explanation.as_ref().and_then(|why| why.cause);
-    let fix = cause.and_then(|cause| provider_command(cause, role, identity));
-    let report = report.judged(judgement, lints);
-    match fix {
-        Some(fix) => report.with_fix(fix),
-        None => report,
-    }
+    let of_provider = of_provider.and_then(|provider| judge_provider(provider, &identity));
+    let judgment = of_provider.unwrap_or_else(|| judge(policy, &role, &identity, &context));
+    Report::of_judged(Judged::of(role, judgment), identity, lints, origin)
 }
 
 /// Seconds since the epoch; none when the clock stands before it.
@@ -261,7 +272,7 @@ fn now() -> Option<i64> {
     i64::try_from(elapsed.as_secs()).ok()
 }
 
-fn tell(report: &Report, format: Format) -> Exit {
+fn print(report: &Report, format: Format) -> Exit {
     match output::report(format, report, Report::text) {
         Ok(()) => report.exit(),
         Err(error) => {

@@ -1,6 +1,5 @@
 //! Files that are named on the command line; `-` is standard input.
 
-use std::borrow::Cow;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
@@ -35,11 +34,7 @@ pub(crate) fn name(file: &Path) -> String {
 /// # Errors
 /// One line: which file, and why not.
 pub(crate) fn read(file: &Path) -> Result<String, String> {
-    let name = if file.as_os_str() == "-" {
-        "standard input".to_owned()
-    } else {
-        file.display().to_string()
-    };
+    let name = name(file);
     let mut bytes = Vec::new();
     let read = open(file)?.take(LIMIT.saturating_add(1)).read_to_end(&mut bytes);
     read.map_err(|error| format!("{name}: {error}"))?;
@@ -49,15 +44,10 @@ pub(crate) fn read(file: &Path) -> Result<String, String> {
             LIMIT / 1024 / 1024
         ));
     }
-    String::from_utf8(bytes).map_err(|_| format!("{name}: not UTF-8 text"))
-}
-
-/// A policy document as text: what IAM's API hands out is percent-encoded. Only percent escapes are decoded; `+` stays `+`.
-pub(crate) fn decoded(document: &str) -> Cow<'_, str> {
-    let document = document.trim();
-    if document.starts_with('%') {
-        percent_encoding::percent_decode_str(document).decode_utf8_lossy()
-    } else {
-        document.into()
+    if bytes.starts_with(&[0xff, 0xfe]) || bytes.starts_with(&[0xfe, 0xff]) {
+        return Err(format!(
+            "{name}: UTF-16 text, as Windows PowerShell's > writes it; write UTF-8 (Out-File -Encoding utf8)"
+        ));
     }
+    String::from_utf8(bytes).map_err(|_| format!("{name}: not UTF-8 text"))
 }

@@ -88,6 +88,13 @@ pub(crate) fn note(note: &str) {
     let _ = writeln!(anstream::stderr().lock(), "{}", text::terminal(note));
 }
 
+/// Asks something on standard error; the answer is typed on the same line.
+#[cfg(feature = "aws")]
+pub(crate) fn ask(question: &str) {
+    let mut out = anstream::stderr().lock();
+    let _ = write!(out, "{}", text::terminal(question)).and_then(|()| out.flush());
+}
+
 /// Tells an error on standard error.
 pub(crate) fn error(text: impl fmt::Display) {
     note(&format!("{} {text}", Styled(BAD, "error:")));

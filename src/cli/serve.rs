@@ -178,6 +178,12 @@ pub struct ServeArgs {
     #[arg(long, value_name = "ANSWER", default_value = "off", help_heading = JUDGING)]
     pub require_role: RequireRole,
 
+    /// Where messages send their readers: a page with a section for each cause, as docs/causes.md
+    ///
+    /// Messages end with URL#CAUSE. Without it they name the command `rolegate explain CAUSE`.
+    #[arg(long, value_name = "URL", value_parser = docs_url, help_heading = JUDGING)]
+    pub docs_url: Option<String>,
+
     /// Leave pods with the label eks.amazonaws.com/skip-pod-identity-webhook alone
     ///
     /// `--honour-skip-label=false` judges and injects them like any other.
@@ -586,6 +592,22 @@ fn listen_address(text: &str) -> Result<SocketAddr, String> {
     expanded
         .parse()
         .map_err(|_| "expected an IP address and a port, such as 0.0.0.0:8443, [::]:8443 or :8443".to_owned())
+}
+
+/// The value of `--docs-url`: short enough for every message, and without a fragment of its own.
+fn docs_url(text: &str) -> Result<String, String> {
+    const LONGEST: usize = 120;
+    let is_url = text.starts_with("https://") || text.starts_with("http://");
+    let is_plain = text
+        .chars()
+        .all(|character| character.is_ascii_graphic() && !matches!(character, '"' | '\'' | '`' | '<' | '>' | '#'));
+    if !is_url || !is_plain {
+        return Err("expected a URL that starts with https:// and has no fragment (#…)".to_owned());
+    }
+    if text.len() > LONGEST {
+        return Err(format!("expected at most {LONGEST} characters"));
+    }
+    Ok(text.trim_end_matches('/').to_owned())
 }
 
 pub(crate) fn annotation_prefix(text: &str) -> Result<AnnotationPrefix, String> {

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use futures::future::join_all;
 use futures::stream::{self, StreamExt as _};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 #[cfg(feature = "aws")]
 use tokio::time::{sleep, timeout_at};
 use tokio_util::sync::CancellationToken;
@@ -20,7 +20,7 @@ use crate::kubernetes::{self, watch::WatchTiming};
 use crate::roles::files::{FileRoles, WhenMissing};
 #[cfg(feature = "aws")]
 use crate::roles::iam::AwsUser;
-use crate::roles::{Book, BookSettings, Entry, KnownProvider, RoleObjects, RoleSource};
+use crate::roles::{Answer, Book, BookSettings, Entry, KnownProvider, RoleDocument, RoleObjects, RoleSource};
 
 /// The longest that a command waits for one role. Nobody's pod waits here, so it may be long.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -140,13 +140,23 @@ fn iam_settings(aws: &AwsAccess) -> crate::roles::iam::IamSettings {
     }
 }
 
+/// What writes trust policies to the roles of an account.
+///
+/// # Errors
+/// That there are no credentials for it.
+#[cfg(feature = "aws")]
+pub(crate) async fn editor(aws: &AwsAccess, account: &AccountId) -> Result<crate::roles::iam::RoleEditor, String> {
+    crate::roles::iam::open_editor(&iam_settings(aws), account).await
+}
+
 #[cfg(not(feature = "aws"))]
 fn iam(_aws: &AwsAccess) -> Result<Vec<Arc<dyn RoleSource>>, String> {
     Err(WITHOUT_AWS.to_owned())
 }
 
 #[cfg(not(feature = "aws"))]
-const WITHOUT_AWS: &str = "this rolegate was built without the cargo feature `aws` and cannot ask AWS; use files=DIR";
+pub(super) const WITHOUT_AWS: &str =
+    "this rolegate was built without the cargo feature `aws` and cannot ask AWS; use files=DIR";
 
 /// Partition and account of rolegate's own credentials, asked of STS for as long as `patience`.
 ///
@@ -201,6 +211,56 @@ pub(crate) fn read(
     let runtime = runtime.map_err(|error| format!("no runtime for reading roles: {error}"))?;
     let mut found = runtime.block_on(read_all(specs, aws, std::slice::from_ref(role), issuer))?;
     found.remove(role).ok_or_else(|| format!("{role} was not read"))
+}
+
+/// The document of one role, as its source gives it, with the name of the source.
+///
+/// # Errors
+/// That no source has it, and why.
+pub(crate) fn document(
+    specs: &[RoleSourceSpec],
+    aws: &AwsAccess,
+    role: &RoleArn,
+) -> Result<(&'static str, RoleDocument), String> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| format!("no runtime for reading roles: {error}"))?;
+    runtime.block_on(async {
+        let sources = open(specs, aws).await?;
+        let stop = CancellationToken::new();
+        let running = join_all(sources.iter().map(|source| source.run(stop.clone())));
+        let reading = async {
+            let found = timeout(PATIENCE, first_document(&sources, role)).await;
+            stop.cancel();
+            found.unwrap_or_else(|_| Err(format!("{role}: no answer within {} s", PATIENCE.as_secs())))
+        };
+        let (found, _) = tokio::join!(reading, running);
+        found
+    })
+}
+
+async fn first_document(
+    sources: &[Arc<dyn RoleSource>],
+    role: &RoleArn,
+) -> Result<(&'static str, RoleDocument), String> {
+    for source in sources {
+        match source.read(role, Instant::now()).await {
+            Answer::Role(document) => return Ok((source.name(), document)),
+            Answer::NotMine => {}
+            Answer::NoSuchRole { hint: None } => {
+                return Err(format!("{role} does not exist (role source {})", source.name()));
+            }
+            Answer::NoSuchRole { hint: Some(hint) } => {
+                return Err(format!("{role} does not exist (role source {}): {hint}", source.name()));
+            }
+            Answer::CannotRead(why) | Answer::Failed(why) | Answer::Throttled(why) => {
+                return Err(format!(
+                    "{role} could not be read from role source {}: {why}",
+                    source.name()
+                ));
+            }
+        }
+    }
+    Err(format!("{role} is not known to any role source"))
 }
 
 /// How many roles are read at once: a source over the network limits itself, and files need no more.

@@ -448,6 +448,7 @@ fn admission_settings(args: &ServeArgs, rules: &AnnotationRules, issuer: &Issuer
             on_unknown: args.on_unknown.into(),
             require_role: args.require_role.into(),
         },
+        docs_url: args.docs_url.clone(),
         skip_label: if args.honour_skip_label {
             SkipLabel::Honoured
         } else {

@@ -334,7 +334,7 @@ fn is_partition(text: &str) -> bool {
             .all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-'))
 }
 
-fn check_account(text: &str) -> Result<(), RoleArnError> {
+pub(crate) fn check_account(text: &str) -> Result<(), RoleArnError> {
     let is_digits = text.bytes().all(|byte| byte.is_ascii_digit());
     match text.len() {
         0 => Err(RoleArnError::NoAccount),

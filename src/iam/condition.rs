@@ -12,7 +12,7 @@ use crate::support::text;
 
 /// One key under one operator, with the values it is compared to. Operators, keys and statements' other parts are ANDed,
 /// the values ORed.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Entry {
     /// As written, for people.
     pub(crate) operator_text: Box<str>,
@@ -197,7 +197,7 @@ impl Operator {
 }
 
 impl Test {
-    fn is_negated(self) -> bool {
+    pub(crate) fn is_negated(self) -> bool {
         match self {
             Self::Text(_, polarity) | Self::Arn(polarity) | Self::Address(polarity) => polarity == Negated,
             Self::Number(comparison) | Self::Date(comparison) => comparison == C::NotEquals,
@@ -435,18 +435,14 @@ impl Entry {
 pub(crate) fn text_matches(value: &Value, test: TextTest, text: &str, request: &Request<'_>) -> Truth {
     match (&value.meaning, test) {
         (Meaning::Exact, TextTest::Equals | TextTest::Like) => (*value.text == *text).into(),
-        (Meaning::Exact, TextTest::EqualsIgnoreCase) => equal_ignoring_case(&value.text, text).into(),
+        (Meaning::Exact, TextTest::EqualsIgnoreCase) => (value.text.to_lowercase() == text.to_lowercase()).into(),
         (Meaning::Pattern, _) => glob::matches(&value.text, text).into(),
         _ => {
             let Some(expansion) = value.expand(test.wildcards(), request) else {
                 return Truth::False;
             };
             let fits = match test {
-                TextTest::EqualsIgnoreCase => {
-                    let lowered: Vec<Token> = expansion.tokens.iter().flat_map(|token| lowered(*token)).collect();
-                    let text: String = text.chars().flat_map(char::to_lowercase).collect();
-                    glob::matches_tokens(lowered.iter().copied(), &text)
-                }
+                TextTest::EqualsIgnoreCase => equals_ignoring_case(&expansion.tokens, text),
                 TextTest::Equals | TextTest::Like => glob::matches_tokens(expansion.tokens.iter().copied(), text),
             };
             Truth::from(fits).and(expansion.certainty)
@@ -454,19 +450,33 @@ pub(crate) fn text_matches(value: &Value, test: TextTest, text: &str, request: &
     }
 }
 
-/// Character by character: the whole text's lower case would write a sigma at its end in another form.
-fn equal_ignoring_case(left: &str, right: &str) -> bool {
-    left.chars()
-        .flat_map(char::to_lowercase)
-        .eq(right.chars().flat_map(char::to_lowercase))
+/// Compares the lower-cased texts, as STS does: a sigma at the end of a word has a form of its own there. Where a part of the
+/// pattern is not known, so is whether a sigma ends a word, and both forms count as one.
+fn equals_ignoring_case(tokens: &[Token], text: &str) -> bool {
+    let known: Option<String> = tokens
+        .iter()
+        .map(|token| match token {
+            Token::Char(c) => Some(*c),
+            Token::One | Token::Run => None,
+        })
+        .collect();
+    if let Some(known) = known {
+        return known.to_lowercase() == text.to_lowercase();
+    }
+    let text: String = text.chars().flat_map(lowered_char).collect();
+    glob::matches_tokens(tokens.iter().copied().flat_map(lowered), &text)
 }
 
-fn lowered(token: Token) -> impl Iterator<Item = Token> {
+fn lowered_char(c: char) -> impl Iterator<Item = char> + Clone {
+    c.to_lowercase().map(|c| if c == 'ς' { 'σ' } else { c })
+}
+
+fn lowered(token: Token) -> impl Iterator<Item = Token> + Clone {
     let (c, other) = match token {
         Token::Char(c) => (Some(c), None),
         other => (None, Some(other)),
     };
-    c.into_iter().flat_map(char::to_lowercase).map(Token::Char).chain(other)
+    c.into_iter().flat_map(lowered_char).map(Token::Char).chain(other)
 }
 
 /// Which of a domain's texts a value of a String operator matches: all, none, or some.

@@ -9,7 +9,7 @@ use super::{Policy, RoleArn, Verdict, WebIdentity};
 /// Judges one web identity against a role's trust policy. Pure and total.
 ///
 /// With D what any Deny statement says and W what any Allow statement says: D true or W false is not trusted, D false and W
-/// true is trusted, anything else hangs on what only STS can know.
+/// true is trusted, anything else depends on what only STS can know.
 #[must_use]
 pub fn judge(policy: &Policy, role: &RoleArn, identity: &WebIdentity, context: &Context<'_>) -> Judgement {
     let request = Request {
@@ -17,25 +17,32 @@ pub fn judge(policy: &Policy, role: &RoleArn, identity: &WebIdentity, context: &
         identity,
         context,
     };
-    let allows = any(policy, Effect::Allow, &request);
-    let denies = any(policy, Effect::Deny, &request);
-    let verdict = match (denies, allows) {
-        (Truth::True, _) | (_, Truth::False) => Verdict::NotTrusted,
-        (Truth::False, Truth::True) => {
-            return Judgement {
-                verdict: Verdict::Trusted,
-                explanation: None,
-            };
-        }
-        _ => Verdict::Undecided,
-    };
+    let (denies, allows) = (
+        any(policy, Effect::Deny, &request),
+        any(policy, Effect::Allow, &request),
+    );
+    let verdict = of(denies, allows);
     let explanation = match verdict {
-        Verdict::Undecided => explain::undecided(policy, &request, allows),
-        _ => explain::not_trusted(policy, &request, denies),
+        Verdict::Trusted => None,
+        Verdict::Undecided | Verdict::Unknown => Some(explain::undecided(policy, &request, allows)),
+        Verdict::NotTrusted => Some(explain::not_trusted(policy, &request, denies)),
     };
     Judgement {
         verdict,
-        explanation: Some(Box::new(explanation)),
+        explanation: explanation.map(Box::new),
+    }
+}
+
+/// The verdict alone, without its reasons.
+pub(crate) fn verdict(policy: &Policy, request: &Request<'_>) -> Verdict {
+    of(any(policy, Effect::Deny, request), any(policy, Effect::Allow, request))
+}
+
+fn of(denies: Truth, allows: Truth) -> Verdict {
+    match (denies, allows) {
+        (Truth::True, _) | (_, Truth::False) => Verdict::NotTrusted,
+        (Truth::False, Truth::True) => Verdict::Trusted,
+        _ => Verdict::Undecided,
     }
 }
 

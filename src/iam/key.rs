@@ -6,11 +6,12 @@
 use std::borrow::Cow;
 
 use super::evaluate::{Context, SessionName};
+use super::service_prefixes::is_service_prefix;
 use super::web_identity::Issuer;
 use super::{RoleArn, WebIdentity};
 
 /// A condition key as written in a policy; its name ignores case.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Key {
     text: Box<str>,
     kind: Kind,
@@ -43,7 +44,7 @@ enum Kind {
     Unnamed,
 }
 
-const NAMED: [(&str, Kind); 20] = [
+const NAMED: [(&str, Kind); 24] = [
     ("sts:RoleAuthorizedByIdp", Kind::AuthorizedByIdp),
     ("sts:RoleSessionName", Kind::SessionName),
     ("sts:TransitiveTagKeys", Kind::Absent),
@@ -58,6 +59,10 @@ const NAMED: [(&str, Kind); 20] = [
     ("aws:SourceArn", Kind::Absent),
     ("aws:SourceAccount", Kind::Absent),
     ("aws:SourceOrgID", Kind::Absent),
+    ("aws:SourceOrgPaths", Kind::Absent),
+    ("aws:AssumedRoot", Kind::Absent),
+    ("sts:AWSServiceName", Kind::Absent),
+    ("iam:PassedToService", Kind::Absent),
     ("aws:ResourceAccount", Kind::Account),
     ("aws:PrincipalAccount", Kind::Account),
     ("aws:PrincipalType", Kind::PrincipalType),
@@ -67,12 +72,16 @@ const NAMED: [(&str, Kind); 20] = [
 ];
 
 /// Families of keys by how their names begin.
-const FAMILIES: [(&str, Kind); 7] = [
+const FAMILIES: [(&str, Kind); 11] = [
     ("aws:RequestTag/", Kind::Absent),
     ("aws:PrincipalTag/", Kind::Absent),
     ("aws:PrincipalOrg", Kind::Absent),
     ("aws:MultiFactorAuth", Kind::Absent),
     ("aws:CalledVia", Kind::Absent),
+    ("aws:PrincipalServiceName", Kind::Absent),
+    ("aws:Ec2InstanceSource", Kind::Absent),
+    ("identitystore:", Kind::Absent),
+    ("saml:", Kind::Absent),
     ("aws:ResourceTag/", Kind::RoleTag),
     ("iam:ResourceTag/", Kind::RoleTag),
 ];
@@ -222,7 +231,11 @@ fn kind(text: &str) -> Kind {
     if let Some((_, kind)) = FAMILIES.iter().find(|(beginning, _)| begins_with(text, beginning)) {
         return *kind;
     }
-    if looks_like_issuer(owner(text)) {
+    // Before the look of an issuer as well: a key of a service may name an identity provider behind its prefix.
+    let is_of_a_service = text
+        .split_once(':')
+        .is_some_and(|(prefix, _)| is_service_prefix(prefix));
+    if !is_of_a_service && looks_like_claim(text) {
         Kind::Claim
     } else {
         Kind::Unnamed
@@ -237,8 +250,16 @@ fn owner(text: &str) -> &str {
     }
 }
 
-fn looks_like_issuer(owner: &str) -> bool {
-    owner.contains('.') || begins_with(owner, "https://") || begins_with(owner, "arn:")
+/// Whether a key was meant as a claim of an issuer, also one that was written wrong: with a placeholder left in, with a part
+/// of the issuer only, or with its scheme or its provider's ARN.
+fn looks_like_claim(text: &str) -> bool {
+    let owner = owner(text);
+    let is_issuer = owner.contains('.') || begins_with(owner, "https://") || begins_with(owner, "arn:");
+    let holds_what_no_prefix_does = owner.contains(['$', '{', '<', '/']);
+    let has_claim = text
+        .rsplit_once(':')
+        .is_some_and(|(_, claim)| claim.eq_ignore_ascii_case("sub") || claim.eq_ignore_ascii_case("aud"));
+    is_issuer || holds_what_no_prefix_does || has_claim
 }
 
 pub(crate) fn begins_with(text: &str, beginning: &str) -> bool {
@@ -309,7 +330,26 @@ mod tests {
             ("arn:x", "unknown"),
             ("other.example:sub", "absent"),
             ("other.example", "absent"),
-            ("localhost:sub", "unknown"),
+            ("localhost:sub", "absent"),
+            ("localhost:amr", "unknown"),
+            ("EXAMPLED539D4633E53DE1B71EXAMPLE:sub", "absent"),
+            ("id/EXAMPLED539D4633E53DE1B71EXAMPLE:AUD", "absent"),
+            ("${OIDC_PROVIDER}:sub", "absent"),
+            ("$oidc_provider:sub", "absent"),
+            ("<OIDC_PROVIDER>:amr", "absent"),
+            ("${OIDC_PROVIDER}", "absent"),
+            ("aws:TransactionContext/IdentityProvider/example.com:dept", "unknown"),
+            ("s3:ExistingObjectTag/a.b:sub", "unknown"),
+            ("kms:EncryptionContext:aws.example:aud", "unknown"),
+            ("SAML:aud", "absent"),
+            ("saml:namequalifier", "absent"),
+            ("identitystore:UserId", "absent"),
+            ("aws:SourceOrgPaths", "absent"),
+            ("aws:AssumedRoot", "absent"),
+            ("aws:PrincipalServiceNamesList", "absent"),
+            ("aws:Ec2InstanceSourceVpc", "absent"),
+            ("sts:AWSServiceName", "absent"),
+            ("iam:PassedToService", "absent"),
             ("sts:RoleAuthorizedByIdp", "false"),
             ("aws:RequestTag/team", "absent"),
             ("aws:TagKeys", "absent"),

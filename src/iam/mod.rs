@@ -5,7 +5,7 @@
 
 pub mod arn;
 mod condition;
-mod difference;
+pub mod edit;
 pub mod evaluate;
 pub mod explain;
 mod glob;
@@ -13,19 +13,25 @@ mod json;
 mod key;
 pub mod lint;
 mod literal;
+pub mod mismatch;
+mod not_json;
 pub mod policy;
 pub mod provider;
+mod service_prefixes;
+pub mod size;
+mod storable;
 mod truth;
 mod value;
 pub mod verdict;
 pub mod web_identity;
-pub mod write;
+pub mod wrapped;
 
 pub use arn::{AccountId, Partition, RoleArn, RoleArnError};
+pub use edit::{Edit, Grant};
 pub use evaluate::{Context, Judgement, SessionName, judge};
-pub use explain::Explanation;
+pub use explain::{Carried, Explanation, Fault, Requirement, StatementLabel};
 pub use lint::{Lint, lint};
-pub use policy::{Policy, PolicyError};
+pub use policy::{Origin, Policy, PolicyError};
 pub use provider::{Provider, judge_provider, provider_command};
 pub use verdict::{Cause, Verdict};
 pub use web_identity::{Audience, Issuer, IssuerError, Subject, WebIdentity};

@@ -10,19 +10,34 @@ use super::glob;
 use super::json::Json;
 use super::key::Key;
 use super::value::{Value, Variables};
+use super::{not_json, storable};
 use crate::support::text::{self, quote};
 
 /// A well-formed trust policy, compiled for evaluation.
 #[derive(Debug)]
 pub struct Policy {
     pub(crate) statements: Box<[Statement]>,
+    /// Whether `${…}` is a variable.
+    pub(crate) variables: Variables,
     mentions_role_session_name: bool,
     mentions_role_tags: bool,
     mentions_time: bool,
+    unstorable: Box<[PolicyError]>,
+    origin: Origin,
+}
+
+/// Whether IAM has seen a document. What IAM stores is judged as it is; what somebody writes is held to IAM's rules first.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Origin {
+    /// IAM stores it: an answer of its API, or the output of the AWS CLI.
+    #[default]
+    Stored,
+    /// A person or a tool wrote it: a bare document, Terraform.
+    Written,
 }
 
 /// One statement of a policy.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Statement {
     /// From 1.
     pub(crate) number: usize,
@@ -41,7 +56,7 @@ pub(crate) enum Effect {
 }
 
 /// Whom a statement is about; at least one.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Principals {
     pub(crate) federated: Vec<Box<str>>,
     pub(crate) service: Vec<Box<str>>,
@@ -49,7 +64,7 @@ pub(crate) struct Principals {
 }
 
 /// What a statement is about.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Actions {
     pub(crate) form: ActionForm,
     pub(crate) patterns: Vec<Box<str>>,
@@ -63,6 +78,16 @@ pub(crate) enum ActionForm {
     NotAction,
 }
 
+impl ActionForm {
+    /// The element's name.
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Action => "Action",
+            Self::NotAction => "NotAction",
+        }
+    }
+}
+
 /// The action by which a web identity assumes a role.
 pub(crate) const ASSUME_ROLE_WITH_WEB_IDENTITY: &str = "sts:AssumeRoleWithWebIdentity";
 
@@ -73,10 +98,32 @@ impl Policy {
     /// # Errors
     /// Where and how it breaks IAM's grammar.
     pub fn parse(json: &str) -> Result<Self, PolicyError> {
-        let document =
-            Json::parse(json.trim_start_matches('\u{feff}')).map_err(|error| PolicyError::not_json(&error))?;
-        let members = object(document, &Place::Document)?;
-        read_document(members)
+        let json = json.trim_start_matches('\u{feff}');
+        let document = Json::parse(json).map_err(|error| not_json::error(json, &error))?;
+        let members = match document {
+            Json::Object(_) => object(document, &Place::Document)?,
+            other => return Err(not_json::not_an_object(&other)),
+        };
+        let mut policy = read_document(members)?;
+        policy.unstorable = storable::refusals(json, &policy.statements).into();
+        Ok(policy)
+    }
+    /// As [`Policy::parse`], for a document that somebody writes and IAM has not seen yet.
+    ///
+    /// # Errors
+    /// Also where IAM would refuse to store it ([`Policy::unstorable`]).
+    pub fn parse_written(json: &str) -> Result<Self, PolicyError> {
+        let policy = Self::parse(json)?;
+        match policy.unstorable.first() {
+            Some(refusal) => Err(refusal.clone()),
+            None => Ok(policy),
+        }
+    }
+    /// Why IAM would refuse to store this document, the first reason of each kind: characters, size, `Sid`s, actions,
+    /// `Federated` principals. Empty for nearly every document; IAM is known to hold older ones that it would refuse today.
+    #[must_use]
+    pub fn unstorable(&self) -> &[PolicyError] {
+        &self.unstorable
     }
     /// Parses a document as `GetRole` and `ListRoles` hand it out: percent-encoded (`+` stays `+`). Text that starts
     /// with `{` after white space is taken as it is.
@@ -93,6 +140,27 @@ impl Policy {
                 &Place::Document,
                 "its percent escapes do not make UTF-8 text",
             )),
+        }
+    }
+    /// The policy, as one of this origin.
+    #[must_use]
+    pub fn of_origin(self, origin: Origin) -> Self {
+        Self { origin, ..self }
+    }
+    /// Why IAM would refuse to store it, for a document that IAM has not stored yet.
+    #[must_use]
+    pub fn objection(&self) -> Option<&PolicyError> {
+        match self.origin {
+            Origin::Stored => None,
+            Origin::Written => self.unstorable.first(),
+        }
+    }
+    /// The same document with other statements, for judging an edit of it.
+    pub(crate) fn with_statements(&self, statements: Vec<Statement>) -> Self {
+        Self {
+            statements: statements.into(),
+            unstorable: Box::default(),
+            ..*self
         }
     }
     /// Whether any statement asks for `sts:RoleSessionName`.
@@ -125,16 +193,12 @@ pub struct PolicyError {
 const LONGEST_MESSAGE: usize = 400;
 
 impl PolicyError {
-    fn new(place: &Place<'_>, problem: &str) -> Self {
+    pub(super) fn new(place: &Place<'_>, problem: &str) -> Self {
         Self {
             message: text::truncate(&format!("{place}: {problem}"), LONGEST_MESSAGE)
                 .into_owned()
                 .into(),
         }
-    }
-    fn not_json(error: &serde_json::Error) -> Self {
-        // Its words are fixed ones and a line and column, never the text's.
-        Self::new(&Place::Document, &format!("not JSON: {error}"))
     }
 }
 
@@ -148,7 +212,7 @@ impl std::error::Error for PolicyError {}
 
 /// A place in a document.
 #[derive(Clone, Copy)]
-enum Place<'a> {
+pub(super) enum Place<'a> {
     Document,
     Top(&'a str),
     Statement(usize),
@@ -195,6 +259,7 @@ fn read_document(members: Vec<(String, &RawValue)>) -> Result<Policy, PolicyErro
             "Version" => variables = version(read(raw, &place)?, &place)?,
             "Id" => _ = text(read(raw, &place)?, &place)?,
             "Statement" => statements = Some(read(raw, &place)?),
+            "Role" | "Roles" | "AssumeRolePolicyDocument" => return Err(not_json::is_iam_output(name)),
             other => return Err(unknown_element(&place, other, &TOP_ELEMENTS, "a trust policy")),
         }
     }
@@ -226,9 +291,12 @@ fn read_document(members: Vec<(String, &RawValue)>) -> Result<Policy, PolicyErro
     let mentions_time = mentions(Key::is_time);
     Ok(Policy {
         statements: statements.into(),
+        variables,
         mentions_role_session_name,
         mentions_role_tags,
         mentions_time,
+        unstorable: Box::default(),
+        origin: Origin::Stored,
     })
 }
 
@@ -378,8 +446,19 @@ fn read_condition(json: Json<'_>, number: usize, variables: Variables) -> Result
     let mut entries = Vec::new();
     for (operator_text, raw) in &object(json, &Place::Element(number, "Condition"))? {
         let place = Place::Member(number, "Condition", operator_text);
-        let operator = Operator::parse(operator_text).map_err(|problem| PolicyError::new(&place, &problem))?;
-        for (key, raw) in &object(read(raw, &place)?, &place)? {
+        let members = read(raw, &place)?;
+        let operator = Operator::parse(operator_text).map_err(|problem| match swapped_operator(&members) {
+            Some(inner) => {
+                let problem = format!(
+                    "the operator and the key are swapped; write {{{}: {{{}: …}}}}",
+                    quote(inner),
+                    quote(operator_text)
+                );
+                PolicyError::new(&Place::Element(number, "Condition"), &problem)
+            }
+            None => PolicyError::new(&place, &problem),
+        })?;
+        for (key, raw) in &object(members, &place)? {
             let place = Place::Key(number, operator_text, key);
             let values = read_values(read(raw, &place)?, operator, variables, &place)?;
             entries.push(Entry {
@@ -391,6 +470,13 @@ fn read_condition(json: Json<'_>, number: usize, variables: Variables) -> Result
         }
     }
     Ok(entries.into())
+}
+
+/// The condition operator that stands where a key belongs.
+fn swapped_operator<'j>(members: &'j Json<'_>) -> Option<&'j str> {
+    let Json::Object(members) = members else { return None };
+    let mut names = members.iter().map(|(name, _)| name.as_str());
+    names.find(|name| Operator::parse(name).is_ok())
 }
 
 fn read_values(

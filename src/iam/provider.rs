@@ -4,10 +4,10 @@
 
 use super::arn::RoleArn;
 use super::evaluate::Judgement;
-use super::explain::Explanation;
+use super::explain::{Explanation, Fault};
 use super::verdict::{Cause, Verdict};
 use super::web_identity::WebIdentity;
-use crate::support::text::{self, shell::Command};
+use crate::support::text::shell::Command;
 
 /// What is known of the OIDC provider that an issuer has in a role's account.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,51 +18,24 @@ pub enum Provider<'a> {
     Missing,
 }
 
-/// How many client IDs are shown.
-const SHOWN: usize = 5;
-
 /// What is wrong with the provider; none when it stands in nobody's way.
 #[must_use]
-pub fn judge_provider(provider: Provider<'_>, role: &RoleArn, identity: &WebIdentity) -> Option<Judgement> {
-    let (cause, reason, hint) = match provider {
-        Provider::Missing => (
-            Cause::ProviderNotFound,
-            format!(
-                "account {} has no OIDC provider for {}",
-                role.account(),
-                identity.issuer.as_str()
-            ),
-            "create it once an account and cluster".to_owned(),
-        ),
+pub fn judge_provider(provider: Provider<'_>, identity: &WebIdentity) -> Option<Judgement> {
+    let fault = match provider {
+        Provider::Missing => Fault::NoProvider,
         Provider::Registered(client_ids) => {
             let audience = identity.audience.as_str();
             if client_ids.iter().any(|id| **id == *audience) {
                 return None;
             }
-            let listed = match client_ids.len() {
-                0 => "none".to_owned(),
-                _ => text::list(client_ids.iter().map(|id| &**id), SHOWN),
-            };
-            (
-                Cause::AudienceNotRegistered,
-                format!(
-                    "the OIDC provider {} of account {} does not list the audience {} among its client IDs ({listed})",
-                    identity.issuer.as_str(),
-                    role.account(),
-                    text::quote(audience),
-                ),
-                "add the client ID to the provider, or correct the audience".to_owned(),
-            )
+            Fault::AudienceNotRegistered {
+                listed: client_ids.iter().map(ToString::to_string).collect(),
+            }
         }
     };
     Some(Judgement {
         verdict: Verdict::NotTrusted,
-        explanation: Some(Box::new(Explanation {
-            cause: Some(cause),
-            reason,
-            hint: Some(hint),
-            undecided_keys: Vec::new(),
-        })),
+        explanation: Some(Box::new(Explanation::of(fault))),
     })
 }
 
@@ -111,9 +84,7 @@ mod tests {
     }
 
     fn cause(provider: Provider<'_>, audience: &str) -> Option<Cause> {
-        judge_provider(provider, &role(), &identity(audience))?
-            .explanation?
-            .cause
+        judge_provider(provider, &identity(audience))?.explanation?.cause
     }
 
     #[test]

@@ -9,7 +9,7 @@ use super::literal::{Decimal, Instant, Network};
 use super::truth::Truth;
 
 /// A value of a condition.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Value {
     /// As written; numbers and booleans are compared as their text.
     pub(crate) text: Box<str>,
@@ -17,7 +17,7 @@ pub(crate) struct Value {
 }
 
 /// What a value's text means under its operator.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) enum Meaning {
     /// The text itself.
     Exact,
@@ -35,7 +35,7 @@ pub(crate) enum Meaning {
 }
 
 /// A part of a text with variables.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) enum Piece {
     /// Text as written, with wildcards where the operator knows them.
     Text(Box<str>),
@@ -132,6 +132,10 @@ impl Value {
             match piece {
                 Piece::Text(text) => expansion.push_text(text, wildcards),
                 Piece::Literal(c) => expansion.tokens.push(Token::Char(*c)),
+                // Every condition key has a colon: this one is a placeholder that was to be filled in, and never has a value.
+                Piece::Variable { key, default } if !key.as_str().contains(':') => {
+                    expansion.push_text(default.as_deref()?, Wildcards::Literal);
+                }
                 Piece::Variable { key, default } => match key.given(request) {
                     Given::Text(text) => expansion.push_text(&text, Wildcards::Literal),
                     Given::Absent => expansion.push_text(default.as_deref()?, Wildcards::Literal),

@@ -1,6 +1,7 @@
 //! The web identity that a projected ServiceAccount token carries: issuer, subject, audience.
 
 use std::fmt;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 /// What a token says of its holder.
@@ -60,6 +61,56 @@ impl Issuer {
             .or_else(|| host.strip_prefix("oidc-eks."))?;
         let (region, domain) = rest.split_once('.')?;
         (is_region(region) && !domain.is_empty()).then_some(region)
+    }
+}
+
+/// The partition of a Region, by how the Region's name begins; the longer beginnings first.
+const PARTITIONS: [(&str, &str); 8] = [
+    ("cn-", "aws-cn"),
+    ("us-gov-", "aws-us-gov"),
+    ("us-isob-", "aws-iso-b"),
+    ("us-isof-", "aws-iso-f"),
+    ("eu-isoe-", "aws-iso-e"),
+    ("us-iso-", "aws-iso"),
+    ("eusc-", "aws-eusc"),
+    ("", "aws"),
+];
+
+impl Issuer {
+    /// The partition of the Region in an EKS issuer: `aws-cn` for `cn-north-1`. `aws` for any other issuer.
+    #[must_use]
+    pub fn partition(&self) -> &'static str {
+        let region = self.region().unwrap_or_default();
+        PARTITIONS
+            .iter()
+            .find(|(start, _)| region.starts_with(start))
+            .map_or("aws", |(_, partition)| partition)
+    }
+
+    /// Why STS cannot fetch the issuer's keys, where its name alone says so: STS asks public HTTPS addresses. A fragment for
+    /// people.
+    #[must_use]
+    pub fn unreachable(&self) -> Option<&'static str> {
+        let host_and_port = self.0.split('/').next().unwrap_or_default();
+        let (host, port) = match host_and_port.rsplit_once(':') {
+            Some((host, port)) if !host.ends_with(']') || host.starts_with('[') => (host, Some(port)),
+            _ => (host_and_port, None),
+        };
+        let host = host.trim_start_matches('[').trim_end_matches(']');
+        let is_internal = ["localhost", "kubernetes"].contains(&host)
+            || [".svc", ".local", ".internal", ".localhost"]
+                .iter()
+                .any(|end| host.ends_with(end))
+            || host.contains(".svc.");
+        let is_private = host.parse::<IpAddr>().is_ok_and(|address| match address {
+            IpAddr::V4(address) => address.is_private() || address.is_loopback() || address.is_link_local(),
+            IpAddr::V6(address) => address.is_loopback() || address.is_unique_local(),
+        });
+        if is_internal || is_private {
+            return Some("its host has no public address, so STS cannot fetch its keys (InvalidIdentityToken)");
+        }
+        port.filter(|port| *port != "443")
+            .map(|_| "it has a port, which IAM does not accept in the URL of an OIDC provider")
     }
 }
 
@@ -233,6 +284,46 @@ mod tests {
             ("issuer.example/oidc.eks.us-west-2.amazonaws.com", None),
         ] {
             assert_eq!(Issuer::parse(issuer).unwrap().region(), region, "{issuer}");
+        }
+    }
+
+    #[test]
+    fn an_issuer_tells_its_partition() {
+        for (issuer, partition) in [
+            ("oidc.eks.us-west-2.amazonaws.com/id/A", "aws"),
+            ("oidc.eks.cn-north-1.amazonaws.com.cn/id/A", "aws-cn"),
+            ("oidc.eks.us-gov-west-1.amazonaws.com/id/A", "aws-us-gov"),
+            ("oidc.eks.us-iso-east-1.c2s.ic.gov/id/A", "aws-iso"),
+            ("oidc.eks.us-isob-east-1.sc2s.sgov.gov/id/A", "aws-iso-b"),
+            ("oidc.eks.eu-isoe-west-1.cloud.adc-e.uk/id/A", "aws-iso-e"),
+            ("oidc.eks.us-isof-south-1.csp.hci.ic.gov/id/A", "aws-iso-f"),
+            ("oidc.eks.eusc-de-east-1.amazonaws.eu/id/A", "aws-eusc"),
+            ("issuer.example", "aws"),
+        ] {
+            assert_eq!(Issuer::parse(issuer).unwrap().partition(), partition, "{issuer}");
+        }
+    }
+
+    #[test]
+    fn an_issuer_that_sts_cannot_reach_is_recognized() {
+        for issuer in [
+            "kubernetes.default.svc.cluster.local",
+            "kubernetes.default.svc",
+            "localhost:8443",
+            "10.0.0.1",
+            "127.0.0.1:6443/a",
+            "[fd00::1]:8443",
+            "issuer.example:8443/id",
+        ] {
+            assert!(Issuer::parse(issuer).unwrap().unreachable().is_some(), "{issuer}");
+        }
+        for issuer in [
+            "oidc.eks.us-west-2.amazonaws.com/id/A",
+            "issuer.example:443/id",
+            "203.0.113.1",
+            "s3.amazonaws.com/a:b",
+        ] {
+            assert_eq!(Issuer::parse(issuer).unwrap().unreachable(), None, "{issuer}");
         }
     }
 

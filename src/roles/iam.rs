@@ -35,7 +35,7 @@ pub use self::ownership::{managed_by, unique_id_principals};
 pub use self::session::Caller;
 use self::session::Session;
 use super::source::{Answer, Listing, ListingFailure, ProviderAnswer, RoleDocument, RoleSource, namesake_hint};
-use crate::iam::{AccountId, Issuer, RoleArn};
+use crate::iam::{AccountId, Issuer, Origin, RoleArn};
 
 /// How many roles a page holds; the most that IAM gives.
 const PAGE: i32 = 1000;
@@ -241,6 +241,7 @@ impl AccountRoles {
             return Err(self.again("iam:GetRole", "the answer holds no trust policy").await);
         };
         Ok(Answer::Role(RoleDocument {
+            origin: Origin::Stored,
             // No tags and none told are the same to the SDK; GetRole tells all.
             tags: Some(document.tags.unwrap_or_default()),
             ..document
@@ -364,6 +365,7 @@ fn document(role: Role) -> Option<RoleDocument> {
         .tags
         .map(|tags| tags.into_iter().map(|tag| (tag.key, tag.value)).collect());
     Some(RoleDocument {
+        origin: Origin::Stored,
         policy: role.assume_role_policy_document?.into(),
         tags,
     })

@@ -434,7 +434,7 @@ impl Core {
         if newer {
             return Filled::Kept;
         }
-        let trust = trust_of(role, document);
+        let trust = trust_of(document);
         if matches!(&trust, Trust::Policy { policy, tags: None } if policy.mentions_role_tags()) {
             return Filled::NeedsMore;
         }

@@ -196,7 +196,7 @@ impl Core {
                 }
                 Ok(Answer::Role(document)) => {
                     return Asked::Answered {
-                        trust: trust_of(&slot.role, &document),
+                        trust: trust_of(&document),
                         order,
                     };
                 }
@@ -354,12 +354,12 @@ impl Slot {
 }
 
 /// Parses a role's document.
-pub(super) fn trust_of(role: &RoleArn, document: &RoleDocument) -> Trust {
+pub(super) fn trust_of(document: &RoleDocument) -> Trust {
     match Policy::parse_encoded(&document.policy) {
         Ok(policy) => Trust::Policy {
-            policy: Arc::new(policy),
+            policy: Arc::new(policy.of_origin(document.origin)),
             tags: document.tags.clone(),
         },
-        Err(error) => Trust::Malformed(format!("the trust policy of {role} is malformed: {error}").into()),
+        Err(error) => Trust::Malformed(error.to_string().into()),
     }
 }

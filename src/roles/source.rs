@@ -9,7 +9,7 @@ use futures::stream::BoxStream;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::iam::{Issuer, RoleArn};
+use crate::iam::{Issuer, Origin, RoleArn};
 
 /// A role as its source tells it; cheap to clone.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,6 +18,8 @@ pub struct RoleDocument {
     pub policy: Arc<str>,
     /// The role's tags, when the source gives them.
     pub tags: Option<Arc<[(String, String)]>>,
+    /// Whether IAM has stored the policy.
+    pub origin: Origin,
 }
 
 /// What a source says of a role.

@@ -25,6 +25,7 @@ use self::ledger::{Heard, Key, Ledger};
 use self::write::{Job, Outcome, Request, Writing};
 use super::metrics::{EventCounters, EventResult};
 use crate::cluster::ServiceAccounts;
+use crate::gate::messages;
 use crate::iam::Cause;
 use crate::support::text;
 
@@ -143,7 +144,8 @@ impl Events {
                 cause: refusal.cause,
             },
             uid: refusal.uid.cloned(),
-            note: note(refusal.message).into(),
+            // `kubectl describe` shows a table.
+            note: messages::one_line(refusal.message, NOTE_BYTES).into(),
             at: Timestamp::now(),
         };
         match self.queue.try_send(noted) {
@@ -351,59 +353,5 @@ impl Allowance {
 
     fn take(&mut self, now: Instant) {
         self.full_at = self.full_at.max(now) + self.refill;
-    }
-}
-
-/// The refusal on one line, because `kubectl describe` shows a table, within what the API server takes. Of a long one the
-/// end of the reason goes, and the way out stays.
-fn note(message: &str) -> String {
-    let (reason, fix) = message.split_once('\n').unwrap_or((message, ""));
-    let fix = if fix.is_empty() {
-        String::new()
-    } else {
-        format!("; {}", fix.replace('\n', " "))
-    };
-    if reason.len() + fix.len() <= NOTE_BYTES {
-        return format!("{reason}{fix}");
-    }
-    if fix.len() > NOTE_BYTES / 2 {
-        return text::truncate_bytes(&format!("{reason}{fix}"), NOTE_BYTES).into_owned();
-    }
-    format!("{}{fix}", text::truncate_bytes(reason, NOTE_BYTES - fix.len()))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_note_is_one_line_that_ends_with_the_way_out() {
-        assert_eq!(
-            note("role api does not trust a/b (wrong-subject): why\nfix: rolegate trust-policy"),
-            "role api does not trust a/b (wrong-subject): why; fix: rolegate trust-policy"
-        );
-        assert_eq!(note("no way out"), "no way out");
-    }
-
-    #[test]
-    fn a_long_note_is_cut_at_a_character_and_keeps_the_way_out() {
-        for filler in ["x", "é", "日", "🦀"] {
-            for shift in ["", "a", "ab", "abc"] {
-                let reason = format!("{shift}{}", filler.repeat(2000));
-                let note = note(&format!("{reason}\nfix: do this"));
-                assert!(
-                    note.len() <= NOTE_BYTES && note.len() > NOTE_BYTES - 8,
-                    "{}",
-                    note.len()
-                );
-                assert!(note.ends_with("…; fix: do this"), "{note}");
-            }
-        }
-        let long = note(&format!("short\nfix: {}", "é".repeat(2000)));
-        assert!(
-            long.len() <= NOTE_BYTES && long.starts_with("short; fix: é"),
-            "{}",
-            long.len()
-        );
     }
 }

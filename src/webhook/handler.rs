@@ -18,6 +18,7 @@ use super::status::{JSON, Reason, Reply, status_response};
 use super::workloads;
 use crate::gate::{Action, Mode};
 use crate::iam::{Audience, Cause, RoleArn, Verdict};
+use crate::support::text;
 use crate::telemetry::audit::{AuditLog, AuditRecord};
 use crate::telemetry::events::{Events, Refusal};
 use crate::telemetry::metrics::{Metrics, Review};
@@ -150,20 +151,26 @@ impl Recorder for Recording<'_> {
 
 /// One line a refusal or warning; other decisions are for whoever looks closely.
 fn log(record: &Record<'_>) {
+    // Nothing has validated these yet.
+    let shown = |value| text::shorten(value, text::MAX_VALUE_CHARS);
     macro_rules! decision {
         ($level:ident, $words:literal) => {
             $level!(
-                namespace = record.namespace,
-                pod = record.pod,
-                service_account = record.service_account,
+                namespace = &*shown(record.namespace),
+                pod = &*shown(record.pod),
+                service_account = &*shown(record.service_account),
                 role = record.role.map_or("", RoleArn::as_str),
                 verdict = record.verdict.map_or("", Verdict::as_str),
                 cause = record.cause.map_or("", Cause::as_str),
                 mode = record.mode.map_or("", Mode::as_str),
                 action = record.action.as_str(),
                 dry_run = record.dry_run,
-                reason = record.message.unwrap_or_default(),
-                uid = record.uid,
+                // The first line stands alone; what follows repeats the fields and tells the author what to do.
+                reason = record
+                    .message
+                    .and_then(|message| message.lines().next())
+                    .unwrap_or_default(),
+                uid = &*shown(record.uid),
                 $words
             )
         };

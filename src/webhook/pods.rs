@@ -21,7 +21,7 @@ use super::route::PathMode;
 use crate::cluster::container_credentials::ContainerCredentials;
 use crate::cluster::identity_map::IdentityMap;
 use crate::cluster::{ServiceAccounts, Stored};
-use crate::gate::{self, Action, Effect, Finding, GateSettings, Mode, Restart, Who};
+use crate::gate::{self, Action, Effect, Finding, GateSettings, Mode, Owner, Restart};
 use crate::iam::{Audience, Cause, Issuer, RoleArn, Verdict};
 use crate::pod::Warning;
 use crate::pod::identity::{self, AnnotationRules, Defaults, PodIdentityRequest, Requested, ServiceAccountIdentity};
@@ -52,6 +52,8 @@ pub struct AdmissionSettings {
     pub gate: GateSettings,
     /// What the skip label does.
     pub skip_label: SkipLabel,
+    /// `--docs-url`.
+    pub docs_url: Option<String>,
 }
 
 /// `--honour-skip-label`.
@@ -328,15 +330,15 @@ impl Admission {
     }
 
     fn decided(&self, case: &Case<'_>, finding: &Finding<'_>) -> Assessment {
-        Assessment::of(gate::decide(self.settings.gate, case.mode, finding, &self.who(case)))
+        Assessment::of(gate::decide(self.settings.gate, case.mode, finding, &self.owner(case)))
     }
 
-    fn who<'a>(&'a self, case: &Case<'a>) -> Who<'a> {
-        Who {
+    fn owner<'a>(&'a self, case: &Case<'a>) -> Owner<'a> {
+        Owner {
             namespace: case.namespace,
             service_account: case.service_account,
-            issuer: &self.knowledge.issuer,
             prefix: &self.settings.rules.prefix,
+            docs_url: self.settings.docs_url.as_deref(),
             restart: restart(case.pod),
         }
     }

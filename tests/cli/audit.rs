@@ -122,7 +122,7 @@ fn namespaces_are_chosen_and_bare_names_composed() {
     assert_eq!(audit(folder.path(), &["--aws-account-id", "111122223333"]).code, 0);
     assert_eq!(
         audit(folder.path(), &["--namespace", "elsewhere"]).out,
-        "no ServiceAccount asks for a role\n"
+        "no ServiceAccount has a role annotation\n"
     );
     assert_eq!(audit(folder.path(), &["--namespace", "elsewhere,jobs"]).code, 1);
 }

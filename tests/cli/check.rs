@@ -111,18 +111,29 @@ fn yaml_says_the_same_as_json() {
     assert_eq!(yaml, json);
 }
 
+/// The fix names the role, so what it prints is the role's own policy with the addition.
 #[test]
-fn the_fix_is_a_command_that_mends_it() {
-    let report = check(
-        &policy("StringEquals", "system:serviceaccount:prod:default"),
-        &["-o", "json"],
+fn the_fix_is_a_command_that_corrects_it_and_keeps_who_is_in() {
+    let directory = tempfile::tempdir().unwrap();
+    let document = policy("StringEquals", "system:serviceaccount:prod:default");
+    let account = directory.path().join("111122223333");
+    std::fs::create_dir(&account).unwrap();
+    std::fs::write(
+        account.join(format!("{}.json", ROLE.rsplit('/').next().unwrap())),
+        &document,
     )
-    .out;
-    let report: Value = serde_json::from_str(&report).unwrap();
+    .unwrap();
+    let report: Value = serde_json::from_str(&check(&document, &["-o", "json"]).out).unwrap();
     let fix: Vec<&str> = report["fix"].as_str().unwrap().split(' ').collect();
     assert_eq!(fix[0], "rolegate");
-    let mended = rolegate(&fix[1..]);
-    assert_eq!(check(&mended.out, &[]).code, 0);
+    let source = format!("files={}", directory.path().display());
+    let corrected = rolegate(&[&fix[1..], &["--role-source", &source]].concat());
+    assert_eq!(check(&corrected.out, &[]).code, 0, "{}", corrected.err);
+    assert!(
+        corrected.out.contains("system:serviceaccount:prod:default"),
+        "{}",
+        corrected.out
+    );
 }
 
 #[test]

@@ -421,7 +421,18 @@ fn value_of(key: &str, request: &Request) -> Value {
             .iter()
             .any(|beginning| key.starts_with(&beginning.to_lowercase()))
     };
-    if before_last_colon.contains('.') || starts(&["https://", "arn:"]) || before_last_colon == issuer {
+    let first = key.split(':').next().unwrap_or_default();
+    // As many prefixes as the generated keys need.
+    let services = ["aws", "sts", "iam", "saml", "ec2", "eks", "identitystore", "s3", "kms"];
+    let of_service = key.contains(':') && services.contains(&first);
+    let has_claim = key.ends_with(":sub") || key.ends_with(":aud");
+    let odd = before_last_colon.contains(['$', '{', '<', '/']);
+    let of_issuer = before_last_colon.contains('.')
+        || starts(&["https://", "arn:"])
+        || before_last_colon == issuer
+        || odd
+        || has_claim;
+    if of_issuer && !of_service {
         return Value::Absent;
     }
     for prefix in ["aws:resourcetag/", "iam:resourcetag/"] {
@@ -443,6 +454,10 @@ fn value_of(key: &str, request: &Request) -> Value {
         "aws:SourceArn",
         "aws:SourceAccount",
         "aws:SourceOrgID",
+        "aws:SourceOrgPaths",
+        "aws:AssumedRoot",
+        "sts:AWSServiceName",
+        "iam:PassedToService",
     ];
     let absent_beginnings = [
         "aws:RequestTag/",
@@ -450,6 +465,10 @@ fn value_of(key: &str, request: &Request) -> Value {
         "aws:MultiFactorAuth",
         "aws:PrincipalOrg",
         "aws:CalledVia",
+        "aws:PrincipalServiceName",
+        "aws:Ec2InstanceSource",
+        "identitystore:",
+        "saml:",
     ];
     if absent.iter().any(|name| name.to_lowercase() == key) || starts(&absent_beginnings) {
         return Value::Absent;
@@ -695,6 +714,9 @@ fn fill_in(variable: &str, request: &Request) -> Pattern {
         Some((key, default)) => (key, default.strip_suffix('\'')),
         None => (variable, None),
     };
+    if !key.contains(':') {
+        return default.map_or(Pattern::Nothing, literal);
+    }
     match (value_of(key, request), default) {
         (Value::Text(text), _) => literal(&text),
         (Value::Absent, Some(default)) => literal(default),

@@ -145,7 +145,12 @@ async fn refusals_are_events_about_the_service_account_and_dry_runs_are_not() {
     let events = api.events(|events| events.stored.clone());
     assert_eq!(events.len(), 1, "{events:#?}");
     assert_eq!(events[0]["regarding"]["uid"], "uid-of-jobs-stranger");
-    assert_eq!(events[0]["note"], message.as_str().unwrap().replace('\n', "; "));
+    let note = events[0]["note"].as_str().unwrap();
+    let first = message.as_str().unwrap().lines().next().unwrap();
+    assert!(
+        note.starts_with(&format!("{first}; fix: rolegate trust-policy --role-arn ")),
+        "{note}"
+    );
     assert_eq!(
         events[0]["series"]["count"], 8,
         "what was not told yet is told at the end"

@@ -42,7 +42,8 @@ async fn a_workload_whose_role_does_not_trust_it_is_warned_about() {
         assert_eq!(response["allowed"], true);
         let warning = response["warnings"][0].as_str().unwrap();
         assert!(
-            warning.contains("role worker does not trust ServiceAccount jobs/stranger (wrong-subject)"),
+            warning.starts_with("IAM role \"worker\" does not trust ServiceAccount jobs/stranger: ")
+                && warning.ends_with("(wrong-subject)"),
             "{warning}"
         );
     }

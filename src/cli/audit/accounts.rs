@@ -10,7 +10,7 @@ use crate::cluster::manifests::ManifestServiceAccounts;
 use crate::cluster::{issuer, live};
 use crate::iam::{Audience, Issuer, RoleArn};
 use crate::kubernetes;
-use crate::pod::identity::{AnnotationRules, ServiceAccountIdentity};
+use crate::pod::identity::{AnnotationRules, MalformedRole, ServiceAccountIdentity};
 
 /// How long an API server may take to name its issuer.
 const DISCOVERY: Duration = Duration::from_secs(30);
@@ -30,11 +30,7 @@ pub(super) struct Account {
 pub(super) enum Wish {
     Role(RoleArn),
     /// The annotation is there and names no role.
-    Malformed {
-        key: String,
-        value: String,
-        error: String,
-    },
+    Malformed(MalformedRole),
     /// Only a key that was probably meant to be it is there.
     LookAlike {
         key: String,
@@ -46,11 +42,7 @@ impl Account {
     fn of(namespace: &str, name: &str, identity: &ServiceAccountIdentity) -> Option<Self> {
         let wish = match (identity.role(), identity.malformed(), identity.look_alike()) {
             (Some(role), _, _) => Wish::Role(role.clone()),
-            (None, Some(malformed), _) => Wish::Malformed {
-                key: malformed.key.clone(),
-                value: malformed.value.clone(),
-                error: malformed.error.to_string(),
-            },
+            (None, Some(malformed), _) => Wish::Malformed(malformed.clone()),
             (None, None, Some(key)) => Wish::LookAlike { key: key.to_owned() },
             (None, None, None) => return None,
         };
@@ -65,7 +57,7 @@ impl Account {
     pub(super) const fn role(&self) -> Option<&RoleArn> {
         match &self.wish {
             Wish::Role(role) => Some(role),
-            Wish::Malformed { .. } | Wish::LookAlike { .. } => None,
+            Wish::Malformed(_) | Wish::LookAlike { .. } => None,
         }
     }
 }

@@ -7,6 +7,7 @@ use serde::Serialize;
 use crate::cli::Exit;
 use crate::cli::check::report::Report;
 use crate::cli::output::{BAD, COMMAND, DIM, DOUBT, GOOD, STRONG, Styled};
+use crate::support::text;
 
 /// The whole report. Its JSON is documented in `docs/reference/audit.md`.
 #[derive(Debug, Serialize)]
@@ -48,7 +49,11 @@ impl Row {
     }
 
     fn name(&self) -> String {
-        format!("{}/{}", self.namespace, self.service_account)
+        format!(
+            "{}/{}",
+            text::value(&self.namespace),
+            text::value(&self.service_account)
+        )
     }
 
     /// Worst first: what is surely wrong, what could not be told, what is too wide, what is well.
@@ -94,13 +99,13 @@ impl Audit {
     /// For people: a table, and under each problem why and what mends it.
     pub(super) fn text(&self) -> String {
         if self.service_accounts.is_empty() {
-            return "no ServiceAccount asks for a role\n".to_owned();
+            return "no ServiceAccount has a role annotation\n".to_owned();
         }
         let mut cells = vec![["VERDICT", "SERVICE ACCOUNT", "ROLE", "CAUSE"].map(str::to_owned)];
         cells.extend(self.service_accounts.iter().map(|row| {
             let report = &row.report;
             let cause = report.cause().unwrap_or_default().to_owned();
-            [report.word().to_owned(), row.name(), report.role().to_owned(), cause]
+            [report.word().to_owned(), row.name(), text::value(report.role()), cause]
         }));
         let widths = [0, 1, 2].map(|column| {
             cells
@@ -147,37 +152,38 @@ impl Audit {
             too_wide,
         } = self.summary;
         let accounts = if service_accounts == 1 {
-            "ServiceAccount asks"
+            "ServiceAccount has"
         } else {
-            "ServiceAccounts ask"
+            "ServiceAccounts have"
         };
         let mut text = format!(
-            "{service_accounts} {accounts} for a role: {findings} cannot have it, {unclear} unclear, {trusted} trusted"
+            "{service_accounts} {accounts} a role annotation: {findings} not trusted, {unclear} undetermined, {trusted} trusted"
         );
         if too_wide > 0 {
-            let _ = write!(text, " ({too_wide} by a policy that is too wide)");
+            let _ = write!(text, " ({too_wide} with notes)");
         }
         text
     }
 }
 
 impl Row {
-    /// Why, and what mends it; nothing for what is well.
+    /// Why, and what fixes it; nothing for what is well.
     fn below(&self) -> String {
         let report = &self.report;
         let mut text = String::new();
         // Writing to a String cannot fail.
         if self.rank() < 2 {
-            let _ = writeln!(text, "    {}", report.reason());
-            if let Some(hint) = report.hint() {
-                let _ = writeln!(text, "    {hint}");
-            }
-            if let Some(fix) = report.fix() {
-                let _ = writeln!(text, "    fix: {}", Styled(COMMAND, fix));
+            let message = report.message();
+            let _ = writeln!(text, "    {}", message.first());
+            for (label, value) in message.rows().filter(|(label, _)| *label != "role") {
+                let _ = match label {
+                    "fix" => writeln!(text, "      {label:7}  {}", Styled(COMMAND, value)),
+                    _ => writeln!(text, "      {label:7}  {value}"),
+                };
             }
         }
         for lint in report.lints() {
-            let _ = writeln!(text, "    {} {lint}", Styled(DOUBT, "too wide:"));
+            let _ = writeln!(text, "    {} {lint}", Styled(DOUBT, "note:"));
         }
         text
     }

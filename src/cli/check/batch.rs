@@ -7,8 +7,9 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use super::report::TRUSTED;
+use super::report::{TRUSTED, not_stored};
 use crate::cli::{Exit, input, output, values};
+use crate::gate::Judged;
 use crate::iam::{Audience, Cause, Context, Issuer, Policy, RoleArn, Subject, Verdict, WebIdentity, judge};
 use crate::support::text;
 
@@ -91,30 +92,29 @@ fn answer_all(mut lines: impl Lines, out: &mut impl Write, now: Option<i64>) -> 
     Ok(worst)
 }
 
-fn answer<T>(line: &[u8], now: Option<i64>, tell: impl FnOnce(Exit, &AnswerLine<'_>) -> T) -> T {
+fn answer<T>(line: &[u8], now: Option<i64>, answer: impl FnOnce(Exit, &AnswerLine<'_>) -> T) -> T {
     match judge_line(line, now) {
-        Ok(judgement) => {
-            let exit = match judgement.verdict {
+        Ok((judged, identity)) => {
+            let exit = match judged.verdict {
                 Verdict::Trusted => Exit::Yes,
                 Verdict::NotTrusted => Exit::No,
                 Verdict::Undecided | Verdict::Unknown => Exit::Unclear,
             };
-            let why = judgement.explanation.as_deref();
-            let reason = why.map_or(Cow::Borrowed(TRUSTED), |why| match &why.hint {
-                Some(hint) => Cow::Owned(format!("{}; {hint}", why.reason)),
-                None => Cow::Borrowed(why.reason.as_str()),
-            });
-            let cause = why.and_then(|why| why.cause).map(Cause::as_str);
-            tell(
+            let reason = match (judged.verdict, judged.hint(&identity)) {
+                (Verdict::Trusted, _) => Cow::Borrowed(TRUSTED),
+                (_, Some(hint)) => Cow::Owned(format!("{}; {hint}", judged.reason(&identity))),
+                (_, None) => Cow::Owned(judged.reason(&identity)),
+            };
+            answer(
                 exit,
                 &AnswerLine {
-                    verdict: judgement.verdict.as_str(),
-                    cause,
+                    verdict: judged.verdict.as_str(),
+                    cause: judged.cause.map(Cause::as_str),
                     reason,
                 },
             )
         }
-        Err(reason) => tell(Exit::Unclear, &malformed(reason)),
+        Err(reason) => answer(Exit::Unclear, &malformed(reason)),
     }
 }
 
@@ -127,8 +127,8 @@ fn malformed(reason: String) -> AnswerLine<'static> {
 }
 
 /// Judges one line, or says in one line why it cannot be read.
-fn judge_line(line: &[u8], now: Option<i64>) -> Result<crate::iam::Judgement, String> {
-    let question: QuestionLine<'_> = serde_json::from_slice(line).map_err(|error| told(&error))?;
+fn judge_line(line: &[u8], now: Option<i64>) -> Result<(Judged, WebIdentity), String> {
+    let question: QuestionLine<'_> = serde_json::from_slice(line).map_err(|error| unreadable(&error))?;
     let role = RoleArn::parse(&question.role_arn).map_err(|error| format!("roleArn: {error}"))?;
     let issuer = Issuer::parse(&question.issuer).map_err(|error| format!("issuer: {error}"))?;
     let audience = Audience::new(question.audience.as_deref().unwrap_or(values::DEFAULT_AUDIENCE));
@@ -139,26 +139,28 @@ fn judge_line(line: &[u8], now: Option<i64>) -> Result<crate::iam::Judgement, St
     };
     let raw = question.policy.get();
     let policy = match raw.starts_with('"') {
-        true => Policy::parse_encoded(&serde_json::from_str::<Cow<'_, str>>(raw).map_err(|error| told(&error))?),
+        true => Policy::parse_encoded(&serde_json::from_str::<Cow<'_, str>>(raw).map_err(|error| unreadable(&error))?),
         false => Policy::parse(raw),
     };
-    let policy = policy.map_err(|error| format!("IAM would not store this policy: {error}"))?;
-    Ok(judge(
-        &policy,
-        &role,
-        &identity,
-        &Context {
-            now,
-            ..Context::default()
-        },
-    ))
+    // Whoever writes lines writes policies: each is held to what IAM would store.
+    let policy = policy.and_then(|policy| match policy.unstorable().first() {
+        Some(objection) => Err(objection.clone()),
+        None => Ok(policy),
+    });
+    let policy = policy.map_err(|error| not_stored(&error))?;
+    let context = Context {
+        now,
+        ..Context::default()
+    };
+    let judgment = judge(&policy, &role, &identity, &context);
+    Ok((Judged::of(role, judgment), identity))
 }
 
 /// serde_json counts lines of what it was given, which is always the first here; the column helps.
-fn told(error: &serde_json::Error) -> String {
+fn unreadable(error: &serde_json::Error) -> String {
     let text = error.to_string();
     let what = text.split(" at line ").next().unwrap_or(&text);
-    format!("the line is no question ({what}, column {})", error.column())
+    format!("the line is not a valid request ({what}, column {})", error.column())
 }
 
 /// Input that can tell whether the next line may have to be waited for.

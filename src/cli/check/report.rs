@@ -1,4 +1,4 @@
-//! What `check` says of one web identity, for programs and for people.
+//! What `check` reports of one web identity, for programs and for people.
 
 use std::fmt::{self, Write as _};
 
@@ -6,15 +6,28 @@ use serde::Serialize;
 
 use crate::cli::Exit;
 use crate::cli::output::{BAD, COMMAND, DOUBT, GOOD, STRONG, Styled, fields};
-use crate::iam::{Cause, Judgement, Lint, RoleArn, Verdict, WebIdentity};
-use crate::support::text::{self, shell::Command};
+use crate::gate::messages::{self, Message};
+use crate::gate::{Judged, Why};
+use crate::iam::{Cause, Lint, PolicyError, RoleArn, Verdict, WebIdentity};
+use crate::pod::identity::MalformedRole;
+use crate::support::text;
 
-/// One judgement. Its JSON is documented in `docs/reference/check.md`.
+/// The reason of a judgment that is trusted.
+pub(super) const TRUSTED: &str = "the trust policy lets this web identity assume the role";
+
+/// What is said of a document that IAM would refuse.
+pub(super) fn not_stored(error: &PolicyError) -> String {
+    format!("IAM would refuse this policy: {error}")
+}
+
+/// One judgment. Its JSON is documented in `docs/reference/check.md`.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Report {
     verdict: &'static str,
     cause: Option<&'static str>,
+    /// Line 1 of the message.
+    summary: String,
     reason: String,
     hint: Option<String>,
     undecided_keys: Vec<String>,
@@ -24,13 +37,15 @@ pub(crate) struct Report {
     subject: String,
     audience: String,
     policy_from: Option<String>,
-    /// The command that prints the right policy, where that would help.
+    /// What to do: a command where there is one.
     fix: Option<String>,
+    #[serde(skip)]
+    message: Message,
     #[serde(skip)]
     exit: Exit,
 }
 
-/// Something too wide in the policy.
+/// A remark about the policy, whatever the verdict.
 #[derive(Debug, Serialize)]
 pub(crate) struct LintReport {
     code: &'static str,
@@ -50,18 +65,79 @@ impl From<Lint> for LintReport {
 }
 
 impl Report {
-    pub(crate) fn about(role: &RoleArn, identity: &WebIdentity) -> Self {
+    /// Of a role that was judged, or could not be.
+    pub(crate) fn of_judged(
+        judged: Judged,
+        identity: WebIdentity,
+        lints: Vec<LintReport>,
+        policy_from: Option<String>,
+    ) -> Self {
+        let (namespace, name) = identity.subject.namespace_and_name().unwrap_or_default();
+        let message = messages::about_judged(&judged, &identity, namespace, name);
+        let exit = match judged.verdict {
+            Verdict::Trusted => Exit::Yes,
+            Verdict::NotTrusted => Exit::No,
+            Verdict::Undecided | Verdict::Unknown => Exit::Unclear,
+        };
+        let (reason, undecided_keys) = match &judged.why {
+            Why::Trusted => (TRUSTED.to_owned(), Vec::new()),
+            Why::Explained(explanation) => (judged.reason(&identity), explanation.undecided_keys.clone()),
+            _ => (judged.reason(&identity), Vec::new()),
+        };
         Self {
-            fix: trust_policy_command(role, identity),
-            ..Self::of(role.to_string(), identity)
+            verdict: judged.verdict.as_str(),
+            cause: judged.cause.map(Cause::as_str),
+            reason,
+            hint: judged.hint(&identity),
+            undecided_keys,
+            lints,
+            policy_from,
+            ..Self::about(message, judged.role.to_string(), &identity, exit)
         }
     }
 
-    /// Nothing is known yet.
-    fn of(role_arn: String, identity: &WebIdentity) -> Self {
+    /// Of a policy that IAM would refuse.
+    pub(crate) fn malformed(role: RoleArn, identity: WebIdentity, error: &str, policy_from: Option<String>) -> Self {
+        let judged = Judged::unknown(role, Why::Malformed(format!("IAM would refuse this policy: {error}")));
+        Self {
+            verdict: super::batch::MALFORMED,
+            ..Self::of_judged(judged, identity, Vec::new(), policy_from)
+        }
+    }
+
+    /// The role annotation is there and is not the ARN of a role.
+    pub(crate) fn malformed_annotation(malformed: &MalformedRole, identity: WebIdentity, prefix: &str) -> Self {
+        let (namespace, name) = identity.subject.namespace_and_name().unwrap_or_default();
+        let message = messages::about_malformed(malformed, namespace, name, prefix);
+        Self {
+            verdict: super::batch::MALFORMED,
+            cause: Some(Cause::MalformedAnnotation.as_str()),
+            reason: format!("{} is not a role ARN: {}", text::value(&malformed.key), malformed.error),
+            ..Self::about(message, malformed.value.clone(), &identity, Exit::No)
+        }
+    }
+
+    /// Only a key that was probably meant to be the role annotation is there.
+    pub(crate) fn look_alike(identity: WebIdentity, key: &str, prefix: &str) -> Self {
+        let (namespace, name) = identity.subject.namespace_and_name().unwrap_or_default();
+        let message = messages::about_look_alike(key, namespace, name, prefix);
+        Self {
+            verdict: super::batch::MALFORMED,
+            cause: Some(Cause::NoRole.as_str()),
+            reason: format!(
+                "the annotation {} sets no role; {prefix}role-arn does",
+                text::value(key)
+            ),
+            ..Self::about(message, String::new(), &identity, Exit::No)
+        }
+    }
+
+    fn about(message: Message, role_arn: String, identity: &WebIdentity, exit: Exit) -> Self {
+        let fix = message.rows().find(|(label, _)| *label == "fix");
         Self {
             verdict: Verdict::Unknown.as_str(),
             cause: None,
+            summary: message.first().to_owned(),
             reason: String::new(),
             hint: None,
             undecided_keys: Vec::new(),
@@ -71,109 +147,9 @@ impl Report {
             subject: identity.subject.as_str().to_owned(),
             audience: identity.audience.as_str().to_owned(),
             policy_from: None,
-            fix: None,
-            exit: Exit::Unclear,
-        }
-    }
-
-    pub(crate) fn with_policy_from(self, origin: String) -> Self {
-        Self {
-            policy_from: Some(origin),
-            ..self
-        }
-    }
-
-    pub(crate) fn unknown(self, reason: &str) -> Self {
-        Self {
-            reason: reason.to_owned(),
-            fix: None,
-            ..self
-        }
-    }
-
-    pub(crate) fn no_such_role(self, hint: Option<&str>) -> Self {
-        Self {
-            verdict: Verdict::NotTrusted.as_str(),
-            cause: Some(Cause::RoleNotFound.as_str()),
-            reason: "no role of this ARN exists".to_owned(),
-            hint: hint.map(str::to_owned),
-            fix: None,
-            exit: Exit::No,
-            ..self
-        }
-    }
-
-    pub(crate) fn malformed(self, error: &str) -> Self {
-        let reason = format!("IAM would not store this policy: {error}");
-        Self {
-            verdict: super::batch::MALFORMED,
-            reason,
-            ..self
-        }
-    }
-
-    pub(crate) fn judged(self, judgement: Judgement, lints: Vec<LintReport>) -> Self {
-        let Judgement { verdict, explanation } = judgement;
-        let exit = match verdict {
-            Verdict::Trusted => Exit::Yes,
-            Verdict::NotTrusted => Exit::No,
-            Verdict::Undecided | Verdict::Unknown => Exit::Unclear,
-        };
-        // Nothing is wrong with a policy that depends on what only STS knows.
-        let fix = self.fix.filter(|_| verdict == Verdict::NotTrusted);
-        let (cause, reason, hint, undecided_keys) = match explanation {
-            Some(why) => (why.cause.map(Cause::as_str), why.reason, why.hint, why.undecided_keys),
-            None => (None, TRUSTED.to_owned(), None, Vec::new()),
-        };
-        let verdict = verdict.as_str();
-        Self {
-            verdict,
-            cause,
-            reason,
-            hint,
-            undecided_keys,
-            lints,
-            fix,
+            fix: fix.map(|(_, fix)| fix.to_owned()),
+            message,
             exit,
-            ..self
-        }
-    }
-
-    /// With another command than the one that prints the right policy.
-    pub(crate) fn with_fix(self, fix: String) -> Self {
-        Self { fix: Some(fix), ..self }
-    }
-
-    /// The role annotation is there and names no role.
-    pub(crate) fn malformed_annotation(
-        value: &str,
-        identity: &WebIdentity,
-        key: &str,
-        error: &str,
-        annotate: String,
-    ) -> Self {
-        Self {
-            verdict: super::batch::MALFORMED,
-            cause: Some(Cause::MalformedAnnotation.as_str()),
-            reason: format!("{} is no role ARN: {error}", text::value(key)),
-            fix: Some(annotate),
-            exit: Exit::No,
-            ..Self::of(text::value(value), identity)
-        }
-    }
-
-    /// Only a key that was probably meant to be the role annotation is there.
-    pub(crate) fn look_alike(identity: &WebIdentity, key: &str, prefix: &str, annotate: String) -> Self {
-        Self {
-            verdict: super::batch::MALFORMED,
-            cause: Some(Cause::NoRole.as_str()),
-            reason: format!(
-                "the annotation {} gives no role; {prefix}role-arn would",
-                text::value(key)
-            ),
-            fix: Some(annotate),
-            exit: Exit::No,
-            ..Self::of(String::new(), identity)
         }
     }
 
@@ -193,23 +169,15 @@ impl Report {
         &self.role_arn
     }
 
-    pub(crate) fn reason(&self) -> &str {
-        &self.reason
-    }
-
-    pub(crate) fn hint(&self) -> Option<&str> {
-        self.hint.as_deref()
-    }
-
-    pub(crate) fn fix(&self) -> Option<&str> {
-        self.fix.as_deref()
+    pub(crate) const fn message(&self) -> &Message {
+        &self.message
     }
 
     pub(crate) fn lints(&self) -> &[LintReport] {
         &self.lints
     }
 
-    /// For people: the verdict first, then the words, then what was judged.
+    /// For people: the verdict, the message, what was judged.
     pub(crate) fn text(&self) -> String {
         let (style, sign, word) = match self.verdict {
             "trusted" => (GOOD, "✓", "trusted"),
@@ -222,53 +190,36 @@ impl Report {
             Some(cause) => writeln!(text, "  {STRONG}{cause}{STRONG:#}"),
             None => writeln!(text),
         };
-        let _ = writeln!(text, "  {}", self.reason);
-        if let Some(hint) = &self.hint {
-            let _ = writeln!(text, "  {hint}");
+        let _ = writeln!(text, "{}\n", self.summary);
+        let mut rows: Vec<(&str, String)> = self
+            .message
+            .rows()
+            .map(|(label, value)| match label {
+                "fix" => (label, Styled(COMMAND, value).to_string()),
+                _ => (label, value.to_owned()),
+            })
+            .collect();
+        if rows.iter().all(|(label, _)| *label != "role") {
+            rows.insert(0, ("role", text::value(&self.role_arn)));
         }
-        for lint in &self.lints {
-            let _ = writeln!(text, "  {} {lint}", Styled(DOUBT, "too wide:"));
-        }
-        text.push('\n');
-        let mut rows = vec![
-            ("role", self.role_arn.clone()),
-            ("issuer", self.issuer.clone()),
-            ("subject", self.subject.clone()),
-            ("audience", text::value(&self.audience)),
+        let steps = rows
+            .iter()
+            .position(|(label, _)| matches!(*label, "edit" | "fix" | "docs"))
+            .unwrap_or(rows.len());
+        let judged = [
+            ("issuer", Some(&self.issuer)),
+            ("subject", Some(&self.subject)),
+            ("audience", Some(&self.audience)),
+            ("policy", self.policy_from.as_ref()),
         ];
-        rows.extend(self.policy_from.as_ref().map(|origin| ("policy", origin.clone())));
+        let judged = judged
+            .into_iter()
+            .filter_map(|(label, value)| Some((label, text::value(value?))));
+        rows.splice(steps..steps, judged);
         text.push_str(&fields(&rows));
-        if let Some(fix) = &self.fix {
-            let _ = writeln!(
-                text,
-                "\nThe policy that is right (--merge FILE adds it to one that exists):\n  {}",
-                Styled(COMMAND, fix)
-            );
+        for lint in &self.lints {
+            let _ = writeln!(text, "  {} {lint}", Styled(DOUBT, "note:"));
         }
         text
     }
-}
-
-/// The reason of a judgement that is trusted.
-pub(super) const TRUSTED: &str = "the trust policy lets this web identity assume the role";
-
-/// The command that prints the policy which trusts this web identity; none for a subject that is no ServiceAccount's.
-pub(super) fn trust_policy_command(role: &RoleArn, identity: &WebIdentity) -> Option<String> {
-    let (namespace, service_account) = identity.subject.namespace_and_name()?;
-    let mut command = Command::new("rolegate trust-policy")
-        .flag("--account")
-        .arg(role.account())
-        .flag("--issuer")
-        .arg(identity.issuer.as_str())
-        .flag("--namespace")
-        .arg(namespace)
-        .flag("--service-account")
-        .arg(service_account);
-    if role.partition() != "aws" {
-        command = command.flag("--partition").arg(role.partition());
-    }
-    if identity.audience.as_str() != crate::cli::values::DEFAULT_AUDIENCE {
-        command = command.flag("--audience").arg(identity.audience.as_str());
-    }
-    command.finish()
 }

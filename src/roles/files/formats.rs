@@ -10,7 +10,7 @@ use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
 use super::terraform;
-use crate::iam::RoleArn;
+use crate::iam::{Origin, RoleArn};
 use crate::roles::source::RoleDocument;
 use crate::support::text;
 
@@ -85,6 +85,7 @@ pub(super) fn read(bytes: &[u8], below: &Path) -> Result<Vec<FoundRole>, Flaw> {
         Ok(vec![FoundRole {
             key: key_of(below)?,
             trust: FoundTrust::Document(RoleDocument {
+                origin: Origin::Written,
                 policy: text.into(),
                 tags: None,
             }),
@@ -181,6 +182,7 @@ impl CliRole {
             .tags
             .map(|tags| tags.into_iter().map(|tag| (tag.key, tag.value)).collect());
         let document = RoleDocument {
+            origin: Origin::Stored,
             policy: self.policy.0,
             tags,
         };

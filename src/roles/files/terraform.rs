@@ -17,7 +17,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::formats::{FoundRole, FoundTrust, Key, is_of_aws};
-use crate::iam::RoleArn;
+use crate::iam::{Origin, RoleArn};
 use crate::roles::source::RoleDocument;
 use crate::support::text;
 
@@ -162,6 +162,7 @@ impl Resource {
             Some(policy) => {
                 let tags = tags(attributes.tags_all.as_ref().or(attributes.tags.as_ref()));
                 FoundTrust::Document(RoleDocument {
+                    origin: Origin::Written,
                     policy: policy.into(),
                     tags,
                 })

@@ -9,7 +9,7 @@ use kube::core::DynamicResourceScope;
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::iam::RoleArn;
+use crate::iam::{Origin, RoleArn};
 use crate::roles::source::RoleDocument;
 
 /// A kind of `Role` objects, and where in them things stand.
@@ -109,6 +109,7 @@ impl RoleObject {
             (Some(Ok(role)), Some(policy)) => State::Settled(
                 role,
                 RoleDocument {
+                    origin: Origin::Stored,
                     policy: Arc::from(policy),
                     tags: definition.tags.and_then(|pointer| self.tags(pointer)),
                 },
@@ -214,6 +215,7 @@ mod tests {
 
     fn settled(policy: &str) -> State {
         let document = RoleDocument {
+            origin: Origin::Stored,
             policy: policy.into(),
             tags: None,
         };

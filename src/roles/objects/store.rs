@@ -189,6 +189,7 @@ impl Known {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::iam::Origin;
 
     fn role(name: &str) -> RoleArn {
         RoleArn::parse(&format!("arn:aws:iam::111122223333:role/{name}")).unwrap()
@@ -196,6 +197,7 @@ mod tests {
 
     fn document(policy: &str) -> RoleDocument {
         RoleDocument {
+            origin: Origin::Stored,
             policy: policy.into(),
             tags: None,
         }

@@ -119,7 +119,7 @@ impl Admission {
             provider = book.provider(&role, limit).await;
             let stands_in_the_way = |provider: &KnownProvider| {
                 let provider = provider.as_provider();
-                provider.is_some_and(|provider| iam::judge_provider(provider, &role, identity).is_some())
+                provider.is_some_and(|provider| iam::judge_provider(provider, identity).is_some())
             };
             if freshness == Freshness::Asked && stands_in_the_way(&provider) {
                 match book.provider_afresh(&role, limit).await {

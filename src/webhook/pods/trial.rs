@@ -4,8 +4,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use tokio::time::Instant;
 
-use crate::gate::Judged;
-use crate::iam::{self, Cause, Context, Policy, RoleArn, SessionName, Verdict, WebIdentity};
+use crate::gate::{Judged, Why};
+use crate::iam::{self, Context, Policy, RoleArn, SessionName, WebIdentity};
 use crate::pod::identity::MalformedRole;
 use crate::roles::{Entry, KnownProvider, Trust};
 
@@ -23,43 +23,19 @@ pub(super) fn trial(
     identity: &WebIdentity,
     session_name: SessionName<'_>,
 ) -> Trial {
-    let mut judged = Judged {
-        role,
-        verdict: Verdict::Unknown,
-        cause: None,
-        reason: String::new(),
-        hint: None,
-        undecided_keys: Vec::new(),
-    };
-    match &entry.trust {
+    let judged = match &entry.trust {
         Trust::Policy { policy, tags } => {
-            let of_policy = || {
-                iam::judge(
-                    policy,
-                    &judged.role,
-                    identity,
-                    &context(policy, tags.as_deref(), session_name),
-                )
-            };
             let of_provider = provider.as_provider();
-            let of_provider = of_provider.and_then(|provider| iam::judge_provider(provider, &judged.role, identity));
-            let judgement = of_provider.unwrap_or_else(of_policy);
-            judged.verdict = judgement.verdict;
-            if let Some(explanation) = judgement.explanation {
-                judged.cause = explanation.cause;
-                judged.reason = explanation.reason;
-                judged.hint = explanation.hint;
-                judged.undecided_keys = explanation.undecided_keys;
-            }
+            let of_provider = of_provider.and_then(|provider| iam::judge_provider(provider, identity));
+            let judgment = of_provider.unwrap_or_else(|| {
+                iam::judge(policy, &role, identity, &context(policy, tags.as_deref(), session_name))
+            });
+            Judged::of(role, judgment)
         }
-        Trust::NoSuchRole { hint } => {
-            judged.hint = hint.as_deref().map(str::to_owned);
-            judged.verdict = Verdict::NotTrusted;
-            judged.cause = Some(Cause::RoleNotFound);
-            judged.reason = "no role of that ARN exists; check account, path and name".to_owned();
-        }
-        Trust::Malformed(reason) | Trust::Unknown(reason) => judged.reason = reason.to_string(),
-    }
+        Trust::NoSuchRole { hint } => Judged::no_such_role(role, hint.as_deref()),
+        Trust::Malformed(reason) => Judged::unknown(role, Why::Malformed(reason.to_string())),
+        Trust::Unknown(reason) => Judged::unknown(role, Why::Unreadable(reason.to_string())),
+    };
     Trial {
         judged,
         trust: Some(entry.trust),

@@ -19,13 +19,81 @@ impl Json {
         Self::Text(text.to_owned())
     }
 
-    /// Whether it is this text, alone or in a list of one.
-    pub(super) fn is_just(&self, wanted: &str) -> bool {
+    /// The value of a key, as it is spelled.
+    pub(super) fn member(&self, key: &str) -> Option<&Self> {
+        let Self::Object(entries) = self else { return None };
+        entries.iter().find(|(name, _)| name == key).map(|(_, value)| value)
+    }
+
+    pub(super) fn member_mut(&mut self, key: &str) -> Option<&mut Self> {
+        let Self::Object(entries) = self else { return None };
+        entries.iter_mut().find(|(name, _)| name == key).map(|(_, value)| value)
+    }
+
+    /// An item of a list, counted from 1; what is no list is its own first item.
+    pub(super) fn item_mut(&mut self, number: usize) -> Option<&mut Self> {
+        let index = number.checked_sub(1)?;
         match self {
-            Self::Text(text) => text == wanted,
-            Self::List(values) => matches!(values.as_slice(), [Self::Text(text)] if text == wanted),
-            _ => false,
+            Self::List(values) => values.get_mut(index),
+            only => (index == 0).then_some(only),
         }
+    }
+
+    /// Writes one text for another, alone or in a list.
+    pub(super) fn replace_text(&mut self, found: &str, new: &str) -> Option<()> {
+        let place = match self {
+            Self::List(values) => values.iter_mut().find(|value| value.is_text(found))?,
+            only if only.is_text(found) => only,
+            _ => return None,
+        };
+        *place = Self::text(new);
+        Some(())
+    }
+
+    /// Numbers and booleans are compared as their text.
+    fn is_text(&self, wanted: &str) -> bool {
+        match self {
+            Self::Text(text) | Self::Plain(text) => text == wanted,
+            Self::List(_) | Self::Object(_) => false,
+        }
+    }
+
+    /// Gives a member another key, in its place.
+    pub(super) fn rename(&mut self, key: &str, new: &str) -> Option<()> {
+        let Self::Object(entries) = self else { return None };
+        let (name, _) = entries.iter_mut().find(|(name, _)| name == key)?;
+        new.clone_into(name);
+        Some(())
+    }
+
+    /// Moves `from.key` to `to.key`; a group that is empty then goes, one that is missing is added behind.
+    pub(super) fn move_member(&mut self, from: &str, key: &str, to: &str) -> Option<()> {
+        let Self::Object(groups) = self else { return None };
+        let at = groups.iter().position(|(name, _)| name == from)?;
+        let (_, Self::Object(members)) = groups.get_mut(at)? else {
+            return None;
+        };
+        let place = members.iter().position(|(name, _)| name == key)?;
+        let member = members.remove(place);
+        let is_empty = members.is_empty();
+        match groups.iter_mut().find(|(name, _)| name == to) {
+            Some((_, Self::Object(members))) => members.push(member),
+            Some(_) => return None,
+            None => groups.insert(at.saturating_add(1), (to.to_owned(), Self::Object(vec![member]))),
+        }
+        if is_empty {
+            groups.remove(at);
+        }
+        Some(())
+    }
+
+    /// The items of a list; what is no list is its own only item.
+    pub(super) fn items(&self) -> impl Iterator<Item = &Self> {
+        match self {
+            Self::List(values) => values.as_slice(),
+            only => std::slice::from_ref(only),
+        }
+        .iter()
     }
 
     /// One value is a list of one.
@@ -33,14 +101,6 @@ impl Json {
         match self {
             Self::List(values) => values,
             only => vec![only],
-        }
-    }
-
-    /// A list of one in the form that `self` has: alone, or as a list.
-    pub(super) fn like(&self, mut list: Vec<Self>) -> Self {
-        match (self, list.pop()) {
-            (Self::Object(_), Some(only)) if list.is_empty() => only,
-            (_, last) => Self::List(list.into_iter().chain(last).collect()),
         }
     }
 
@@ -53,19 +113,19 @@ impl Json {
     fn from_raw(raw: &RawValue, depth_left: usize) -> Result<Self, String> {
         let depth_left = depth_left.checked_sub(1).ok_or("it is nested too deep")?;
         let text = raw.get();
-        let told = |error: serde_json::Error| error.to_string();
+        let message = |error: serde_json::Error| error.to_string();
         Ok(match text.bytes().next() {
             Some(b'{') => {
-                let Entries(entries) = serde_json::from_str(text).map_err(told)?;
+                let Entries(entries) = serde_json::from_str(text).map_err(message)?;
                 let read = |(key, value): (String, &RawValue)| Ok((key, Self::from_raw(value, depth_left)?));
                 Self::Object(entries.into_iter().map(read).collect::<Result<_, String>>()?)
             }
             Some(b'[') => {
-                let values: Vec<&RawValue> = serde_json::from_str(text).map_err(told)?;
+                let values: Vec<&RawValue> = serde_json::from_str(text).map_err(message)?;
                 let read = |value| Self::from_raw(value, depth_left);
                 Self::List(values.into_iter().map(read).collect::<Result<_, String>>()?)
             }
-            Some(b'"') => Self::Text(serde_json::from_str(text).map_err(told)?),
+            Some(b'"') => Self::Text(serde_json::from_str(text).map_err(message)?),
             _ => Self::Plain(text.to_owned()),
         })
     }
@@ -117,7 +177,7 @@ fn print_block<T>(
     out.push(close);
 }
 
-fn quoted(text: &str) -> String {
+pub(super) fn quoted(text: &str) -> String {
     serde_json::Value::from(text).to_string()
 }
 
@@ -144,9 +204,4 @@ impl<'de: 'a, 'a> serde::Deserialize<'de> for Entries<'a> {
         }
         deserializer.deserialize_map(Visitor)
     }
-}
-
-/// The value of a key, as it is spelt.
-pub(super) fn value_of<'a>(entries: &'a [(String, Json)], wanted: &str) -> Option<&'a Json> {
-    entries.iter().find(|(key, _)| key == wanted).map(|(_, value)| value)
 }

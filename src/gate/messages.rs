@@ -1,0 +1,438 @@
+//! Every sentence that people read of a decision or an explanation: refusals, warnings, Events, and what the commands print.
+//!
+//! Line 1 stands alone, because `kubectl get events` and many job systems show nothing else: what is wrong, for whom, what
+//! the policy allows instead, and the cause in brackets. Then rows of `label  value`, aligned: what was found, what is
+//! needed, how to fix it, where to read more. A command is complete and quoted for a shell, or it is left out.
+
+pub mod commands;
+pub mod explanation;
+
+use super::{Finding, GateSettings, Judged, Owner, RequireRole, Why};
+use crate::iam::{Cause, Verdict, WebIdentity, provider_command};
+use crate::pod::Warning;
+use crate::pod::identity::MalformedRole;
+use crate::support::text;
+
+/// The longest first line, in characters.
+pub const FIRST_LINE_CHARS: usize = 200;
+
+/// The most lines that a message has.
+pub const MAX_LINES: usize = 9;
+
+/// A name in a first line that would be too long is shortened to this many characters.
+const SHORT_NAME_CHARS: usize = 30;
+
+/// A message: a line that stands alone, and rows that say more.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Message {
+    first: String,
+    rows: Vec<(&'static str, String)>,
+}
+
+/// What a first line is about.
+pub(crate) struct Subject<'a> {
+    pub(crate) namespace: &'a str,
+    pub(crate) service_account: &'a str,
+}
+
+impl Message {
+    /// A message whose first line is `IAM role "ROLE" PREDICATE ServiceAccount NAMESPACE/NAME: CLAUSE (WORD)`.
+    pub(crate) fn about_role(role: &str, predicate: &str, subject: &Subject<'_>, clause: &str, word: &str) -> Self {
+        let line = |role: &str, namespace: &str, name: &str, clause: &str| {
+            format!("IAM role \"{role}\" {predicate} ServiceAccount {namespace}/{name}: {clause} ({word})")
+        };
+        Self::first_line(role, subject, clause, line)
+    }
+
+    /// A message whose first line is `ServiceAccount NAMESPACE/NAME CLAUSE (WORD)`.
+    fn about_account(subject: &Subject<'_>, clause: &str, word: &str) -> Self {
+        let line = |_: &str, namespace: &str, name: &str, clause: &str| {
+            format!("ServiceAccount {namespace}/{name}{clause} ({word})")
+        };
+        Self::first_line("", subject, clause, line)
+    }
+
+    /// The longest form of a line that fits: names lose their middle first, then the clause its end.
+    fn first_line(
+        role: &str,
+        subject: &Subject<'_>,
+        clause: &str,
+        line: impl Fn(&str, &str, &str, &str) -> String,
+    ) -> Self {
+        let clause = &*text::escape(clause);
+        let (role, namespace, name) = (
+            text::value(role),
+            text::value(subject.namespace),
+            text::value(subject.service_account),
+        );
+        let whole = line(&role, &namespace, &name, clause);
+        if whole.chars().count() <= FIRST_LINE_CHARS {
+            return Self::new(whole);
+        }
+        let with_names = |most: usize| {
+            let short = |text: &str| text::shorten(text, most).into_owned();
+            let (role, namespace, name) = (short(&role), short(&namespace), short(&name));
+            let others = line(&role, &namespace, &name, "").chars().count();
+            let left = FIRST_LINE_CHARS.saturating_sub(others);
+            (line(&role, &namespace, &name, &text::truncate(clause, left)), left)
+        };
+        // A clause of half its length says more than names in full.
+        let (first, left) = with_names(text::MAX_VALUE_CHARS);
+        if left >= clause.chars().count().div_ceil(2).max(40) {
+            return Self::new(first);
+        }
+        Self::new(with_names(SHORT_NAME_CHARS).0)
+    }
+
+    fn new(first: String) -> Self {
+        Self {
+            first,
+            rows: Vec::new(),
+        }
+    }
+
+    fn row(mut self, label: &'static str, value: impl Into<Option<String>>) -> Self {
+        if let Some(value) = value.into() {
+            self.rows.push((label, text::escape(&value).into_owned()));
+        }
+        self
+    }
+
+    /// A row for what line 1 does not hold in full.
+    fn row_if_cut(self, label: &'static str, value: &str) -> Self {
+        let value = text::escape(value);
+        if self.first.contains(&*value) {
+            return self;
+        }
+        self.row(label, value.into_owned())
+    }
+
+    /// Line 1.
+    #[must_use]
+    pub fn first(&self) -> &str {
+        &self.first
+    }
+
+    /// The rows: label and value.
+    pub fn rows(&self) -> impl Iterator<Item = (&'static str, &str)> {
+        self.rows.iter().map(|(label, value)| (*label, value.as_str()))
+    }
+
+    /// The value of a row.
+    fn value_of(&self, wanted: &str) -> Option<&str> {
+        self.rows().find(|(label, _)| *label == wanted).map(|(_, value)| value)
+    }
+
+    /// The whole message: at most [`MAX_LINES`] lines and 2 KiB. A row that does not fit is left out as a whole.
+    #[must_use]
+    pub fn text(&self) -> String {
+        let mut message = self.first.clone();
+        let mut lines = 1;
+        for (label, value) in self.rows() {
+            let line = format!("\n  {label:7}  {value}");
+            if lines < MAX_LINES && message.len().saturating_add(line.len()) <= text::MAX_MESSAGE_BYTES {
+                message.push_str(&line);
+                lines += 1;
+            }
+        }
+        message
+    }
+
+    /// Two warnings: line 1, and how to fix it.
+    #[must_use]
+    pub fn warnings(&self) -> Vec<Warning> {
+        let fits = |label: &'static str| {
+            let line = format!("fix: {}", self.value_of(label)?);
+            (line.chars().count() <= Warning::MAX_CHARACTERS).then_some(line)
+        };
+        let fix = fits("fix").or_else(|| fits("docs"));
+        [Some(self.first.clone()), fix]
+            .into_iter()
+            .flatten()
+            .map(|line| Warning::new(&line))
+            .collect()
+    }
+}
+
+/// A message on one line, for where a table shows it: line 1, then what to do, in at most so many bytes. A part that does not
+/// fit is left out as a whole.
+#[must_use]
+pub fn one_line(message: &str, max_bytes: usize) -> String {
+    let mut lines = message.lines();
+    let mut line = text::truncate_bytes(lines.next().unwrap_or_default(), max_bytes).into_owned();
+    for (label, value) in lines.filter_map(|row| row.trim_start().split_once("  ")) {
+        let part = format!("; {label}: {}", value.trim_start());
+        if matches!(label, "fix" | "then" | "docs") && line.len().saturating_add(part.len()) <= max_bytes {
+            line.push_str(&part);
+        }
+    }
+    line
+}
+
+/// What a refusal says.
+pub(super) fn refusal(finding: &Finding<'_>, owner: &Owner<'_>) -> Message {
+    let message = about(finding, owner);
+    match owner
+        .restart
+        .and_then(|restart| commands::restart(restart, owner.namespace))
+    {
+        // Above the documentation, in the order of the steps.
+        Some(command) => {
+            let docs = message.rows.len().saturating_sub(1);
+            let mut message = message;
+            message.rows.insert(docs, ("then", command));
+            message
+        }
+        None => message,
+    }
+}
+
+/// What warnings say: as a refusal, where there is something to say.
+pub(super) fn warnings(settings: GateSettings, finding: &Finding<'_>, owner: &Owner<'_>) -> Vec<Warning> {
+    match finding {
+        Finding::NoRole if settings.require_role == RequireRole::Off => Vec::new(),
+        Finding::Judged(judged, _) if judged.verdict == Verdict::Trusted => Vec::new(),
+        _ => about(finding, owner).warnings(),
+    }
+}
+
+fn about(finding: &Finding<'_>, owner: &Owner<'_>) -> Message {
+    let subject = Subject {
+        namespace: owner.namespace,
+        service_account: owner.service_account,
+    };
+    let docs = |word: &str| docs(owner.docs_url, word);
+    match finding {
+        Finding::NoRole => {
+            let word = Cause::NoRole.as_str();
+            Message::about_account(&subject, " has no IAM role, and this namespace requires one", word)
+                .row(
+                    "fix",
+                    commands::annotate(&subject, owner.prefix).unwrap_or_else(|| ANNOTATE.to_owned()),
+                )
+                .row("docs", docs(word))
+        }
+        Finding::Malformed(malformed) => of_malformed(malformed, &subject, owner.prefix, docs),
+        Finding::Conflict(conflict) => {
+            let word = Cause::Conflict.as_str();
+            let clause = format!(": the pod conflicts with its token: {}", conflict.message);
+            Message::about_account(&subject, &clause, word)
+                .row_if_cut("found", &conflict.message)
+                .row("fix", "rename the volume, or mount it elsewhere".to_owned())
+                .row("docs", docs(word))
+        }
+        Finding::Judged(judged, identity) => of_role(judged, identity, &subject, docs),
+    }
+}
+
+/// What the commands say of a role: the same message as a refusal.
+#[must_use]
+pub fn about_judged(judged: &Judged, identity: &WebIdentity, namespace: &str, service_account: &str) -> Message {
+    let subject = Subject {
+        namespace,
+        service_account,
+    };
+    of_role(judged, identity, &subject, |word| docs(None, word))
+}
+
+/// What the commands say of a malformed role annotation: the same message as a refusal.
+#[must_use]
+pub fn about_malformed(malformed: &MalformedRole, namespace: &str, service_account: &str, prefix: &str) -> Message {
+    let subject = Subject {
+        namespace,
+        service_account,
+    };
+    of_malformed(malformed, &subject, prefix, |word| docs(None, word))
+}
+
+/// What the commands say of a ServiceAccount with an annotation that looks like the role annotation.
+#[must_use]
+pub fn about_look_alike(key: &str, namespace: &str, service_account: &str, prefix: &str) -> Message {
+    let subject = Subject {
+        namespace,
+        service_account,
+    };
+    let word = Cause::NoRole.as_str();
+    let clause = format!(
+        ": annotation {} sets no role; the key is {prefix}role-arn",
+        text::value_within(key, 63)
+    );
+    Message::about_account(&subject, &clause, word)
+        .row("fix", commands::annotate(&subject, prefix))
+        .row("docs", docs(None, word))
+}
+
+fn of_malformed(
+    malformed: &MalformedRole,
+    subject: &Subject<'_>,
+    prefix: &str,
+    docs: impl Fn(&str) -> String,
+) -> Message {
+    let word = Cause::MalformedAnnotation.as_str();
+    let fix = if malformed.key.starts_with(prefix) {
+        commands::annotate(subject, prefix)
+    } else {
+        Some(format!("set {} to the ARN of an IAM role", text::value(&malformed.key)))
+    };
+    Message::about_account(subject, &malformed_clause(malformed, prefix), word)
+        .row("found", text::quote(&malformed.value))
+        .row("problem", malformed.error.to_string())
+        .row("fix", fix)
+        .row("docs", docs(word))
+}
+
+const ANNOTATE: &str = "annotate the ServiceAccount with the ARN of an IAM role";
+
+/// Where a cause or verdict is documented.
+fn docs(docs_url: Option<&str>, word: &str) -> String {
+    match docs_url {
+        Some(url) => format!("{url}#{word}"),
+        None => format!("rolegate explain {word}"),
+    }
+}
+
+fn malformed_clause(malformed: &MalformedRole, prefix: &str) -> String {
+    let what = if malformed.key.starts_with(prefix) {
+        "annotation "
+    } else {
+        ""
+    };
+    format!(
+        ": {what}{}={} is not a role ARN",
+        text::value(&malformed.key),
+        text::quote_within(&malformed.value, 63)
+    )
+}
+
+fn of_role(judged: &Judged, identity: &WebIdentity, subject: &Subject<'_>, docs: impl Fn(&str) -> String) -> Message {
+    let name = judged.role.name();
+    let role = &judged.role;
+    let role_row = || text::value(role.as_str());
+    let trust_policy = || commands::trust_policy(role, identity);
+    match &judged.why {
+        Why::Trusted => Message::new(format!(
+            "IAM role \"{name}\" trusts ServiceAccount {}/{}",
+            text::value(subject.namespace),
+            text::value(subject.service_account)
+        )),
+        Why::NoSuchRole { hint } => {
+            let word = Cause::RoleNotFound.as_str();
+            let account = role.account();
+            let line = |role: &str, namespace: &str, name: &str, clause: &str| {
+                format!(
+                    "IAM role \"{role}\" does not exist in account {account}; ServiceAccount {namespace}/{name} asks for it{clause} \
+                     ({word})"
+                )
+            };
+            let create = commands::trust_policy_for_new_role(role, identity);
+            Message::first_line(name, subject, "", line)
+                .row("role", role_row())
+                .row("note", hint.as_deref().map(text::value))
+                .row(
+                    "fix",
+                    match create {
+                        Some(command) => {
+                            format!("correct the ARN, or create the role; its trust policy: {command}")
+                        }
+                        None => "correct the ARN, or create the role".to_owned(),
+                    },
+                )
+                .row("docs", docs(word))
+        }
+        Why::Malformed(reason) | Why::Unreadable(reason) => {
+            let (clause, fix, word) = match &judged.why {
+                Why::Malformed(_) => (
+                    format!("its trust policy is malformed: {reason}"),
+                    "correct the trust policy; until then rolegate cannot evaluate it",
+                    "malformed",
+                ),
+                _ => (
+                    format!("its trust policy could not be read: {reason}"),
+                    "make the role readable for rolegate, or set --on-unknown=inject",
+                    Verdict::Unknown.as_str(),
+                ),
+            };
+            Message::about_role(name, "could not be checked for", subject, &clause, word)
+                .row("role", role_row())
+                .row_if_cut("reason", &text::truncate(&text::line(reason), 600))
+                .row("fix", fix.to_owned())
+                .row("docs", docs(word))
+        }
+        Why::Explained(explanation) => {
+            let words = explanation::Words {
+                role,
+                identity,
+                explanation,
+            };
+            let fix = match (judged.verdict, judged.cause) {
+                (Verdict::NotTrusted, Some(cause @ (Cause::ProviderNotFound | Cause::AudienceNotRegistered))) => {
+                    provider_command(cause, role, identity)
+                }
+                (Verdict::NotTrusted, Some(Cause::ExplicitDeny)) => words.hint(),
+                (Verdict::NotTrusted, _) => trust_policy().or_else(|| words.hint()),
+                _ => None,
+            };
+            let word = judged.cause.map_or(judged.verdict.as_str(), Cause::as_str);
+            let predicate = match (judged.verdict, judged.cause) {
+                (Verdict::NotTrusted, Some(Cause::ProviderNotFound | Cause::AudienceNotRegistered)) => {
+                    "cannot be assumed by"
+                }
+                (Verdict::NotTrusted, _) => "does not trust",
+                _ => "might not trust",
+            };
+            let mut message = Message::about_role(name, predicate, subject, &words.clause(), word).row(
+                "role",
+                match &explanation.statement {
+                    Some(statement) => format!("{}, {}", role_row(), explanation::label(statement)),
+                    None => role_row(),
+                },
+            );
+            message = match words.allowed_and_needed() {
+                Some((allowed, needed)) => message.row("allowed", allowed).row("needed", needed),
+                None => message.row_if_cut("reason", &words.reason()),
+            };
+            let correction = words.correction();
+            let room = MAX_LINES.saturating_sub(
+                // Line 1, what stands there by now, and the fix, its second step and the documentation.
+                1 + message.rows.len() + usize::from(correction.is_some()) + 3,
+            );
+            for also in words.others(room.max(1)) {
+                message = message.row("also", also);
+            }
+            message.row("edit", correction).row("fix", fix).row("docs", docs(word))
+        }
+    }
+}
+
+impl Judged {
+    /// The reason on one line: which statement, what it requires, what the token has; every fault of it. Empty when trusted.
+    #[must_use]
+    pub fn reason(&self, identity: &WebIdentity) -> String {
+        match &self.why {
+            Why::Trusted => String::new(),
+            Why::NoSuchRole { .. } => format!("no role has this ARN in account {}", self.role.account()),
+            Why::Malformed(reason) | Why::Unreadable(reason) => text::line(reason).into_owned(),
+            Why::Explained(explanation) => explanation::Words {
+                role: &self.role,
+                identity,
+                explanation,
+            }
+            .reason(),
+        }
+    }
+
+    /// What corrects it, on one line, where that is known.
+    #[must_use]
+    pub fn hint(&self, identity: &WebIdentity) -> Option<String> {
+        match &self.why {
+            Why::Trusted | Why::Malformed(_) | Why::Unreadable(_) => None,
+            Why::NoSuchRole { hint } => hint.as_deref().map(text::value),
+            Why::Explained(explanation) => explanation::Words {
+                role: &self.role,
+                identity,
+                explanation,
+            }
+            .hint(),
+        }
+    }
+}

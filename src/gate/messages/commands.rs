@@ -1,0 +1,159 @@
+//! The commands that messages offer. Each is complete and quoted for a shell, or there is none.
+
+use super::Subject;
+use crate::gate::Restart;
+use crate::iam::{RoleArn, WebIdentity};
+use crate::support::text::shell::Command;
+
+/// The audience that `rolegate trust-policy` assumes.
+pub const DEFAULT_AUDIENCE: &str = "sts.amazonaws.com";
+
+/// The longest name of an object (RFC 1123 subdomain).
+const MAX_NAME_BYTES: usize = 253;
+
+/// What adds the web identity to a role's present trust policy. None for a subject that is not a ServiceAccount's.
+#[must_use]
+pub fn trust_policy(role: &RoleArn, identity: &WebIdentity) -> Option<String> {
+    let command = Command::new("rolegate trust-policy")
+        .flag("--role-arn")
+        .arg(role.as_str());
+    for_identity(command, identity)
+}
+
+/// What prints the trust policy that a new role is created with.
+#[must_use]
+pub fn trust_policy_for_new_role(role: &RoleArn, identity: &WebIdentity) -> Option<String> {
+    let mut command = Command::new("rolegate trust-policy")
+        .flag("--account")
+        .arg(role.account());
+    if role.partition() != identity.issuer.partition() {
+        command = command.flag("--partition").arg(role.partition());
+    }
+    for_identity(command, identity)
+}
+
+fn for_identity(command: Command, identity: &WebIdentity) -> Option<String> {
+    let (namespace, service_account) = identity.subject.namespace_and_name()?;
+    let mut command = command
+        .flag("--issuer")
+        .arg(identity.issuer.as_str())
+        .flag("-n")
+        .arg(namespace)
+        .flag("--service-account")
+        .arg(service_account);
+    if identity.audience.as_str() != DEFAULT_AUDIENCE {
+        command = command.flag("--audience").arg(identity.audience.as_str());
+    }
+    command.finish()
+}
+
+/// What gives a ServiceAccount a role, whose ARN is to be filled in.
+pub(crate) fn annotate(subject: &Subject<'_>, prefix: &str) -> Option<String> {
+    Command::new("kubectl annotate serviceaccount")
+        .arg(subject.service_account)
+        .flag("-n")
+        .arg(subject.namespace)
+        .flag("--overwrite")
+        .arg(&format!("{prefix}role-arn=arn:aws:iam::ACCOUNT:role/NAME"))
+        .finish()
+}
+
+/// What makes a controller that backs off for minutes try again. None for an owner whose name no controller can have: owner
+/// references are the pod author's text.
+pub(super) fn restart(restart: Restart<'_>, namespace: &str) -> Option<String> {
+    is_subdomain(restart.name).then(|| {
+        Command::new("kubectl rollout restart")
+            .arg(&format!("{}/{}", restart.kind, restart.name))
+            .flag("-n")
+            .arg(namespace)
+            .finish()
+    })?
+}
+
+fn is_subdomain(name: &str) -> bool {
+    let is_end = |byte: &u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
+    let is_label = |label: &str| {
+        let bytes = label.as_bytes();
+        bytes.first().is_some_and(is_end)
+            && bytes.last().is_some_and(is_end)
+            && bytes.iter().all(|byte| is_end(byte) || *byte == b'-')
+    };
+    name.len() <= MAX_NAME_BYTES && name.split('.').all(is_label)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::iam::{Audience, Issuer, Subject as TokenSubject};
+
+    fn identity(issuer: &str, audience: &str) -> WebIdentity {
+        WebIdentity {
+            issuer: Issuer::parse(issuer).unwrap(),
+            subject: TokenSubject::service_account("jobs", "worker"),
+            audience: Audience::new(audience),
+        }
+    }
+
+    #[test]
+    fn a_command_names_what_is_not_the_default() {
+        let role = RoleArn::parse("arn:aws-cn:iam::111122223333:role/jobs/worker").unwrap();
+        let chinese = identity("oidc.eks.cn-north-1.amazonaws.com.cn/id/A", DEFAULT_AUDIENCE);
+        assert_eq!(
+            trust_policy(&role, &chinese).unwrap(),
+            "rolegate trust-policy --role-arn arn:aws-cn:iam::111122223333:role/jobs/worker --issuer \
+             oidc.eks.cn-north-1.amazonaws.com.cn/id/A -n jobs --service-account worker"
+        );
+        assert_eq!(
+            trust_policy_for_new_role(&role, &chinese).unwrap(),
+            "rolegate trust-policy --account 111122223333 --issuer oidc.eks.cn-north-1.amazonaws.com.cn/id/A -n jobs \
+             --service-account worker"
+        );
+        let command = trust_policy_for_new_role(&role, &identity("issuer.example", "a b")).unwrap();
+        assert!(
+            command.contains(" --partition aws-cn ") && command.ends_with(" --audience 'a b'"),
+            "{command}"
+        );
+        for audience in ["a\nb", "\u{1b}[31m", "a\u{202e}"] {
+            assert_eq!(
+                trust_policy(&role, &identity("issuer.example", audience)),
+                None,
+                "{audience:?}"
+            );
+        }
+        let mut other = identity("issuer.example", DEFAULT_AUDIENCE);
+        other.subject = TokenSubject::from_text("repo:a/b");
+        assert_eq!(trust_policy(&role, &other), None);
+    }
+
+    #[test]
+    fn only_a_name_that_a_controller_can_have_is_restarted() {
+        let command = |name| {
+            restart(
+                Restart {
+                    kind: "statefulset",
+                    name,
+                },
+                "jobs",
+            )
+        };
+        assert_eq!(
+            command("web-0.a").unwrap(),
+            "kubectl rollout restart statefulset/web-0.a -n jobs"
+        );
+        let long = "a".repeat(254);
+        for name in [
+            "",
+            "x; touch pwned; echo ",
+            "$(id)",
+            "a\nb",
+            "A",
+            "-a",
+            "a-",
+            "a..b",
+            "a_b",
+            long.as_str(),
+        ] {
+            assert_eq!(command(name), None, "{name:?}");
+        }
+    }
+}

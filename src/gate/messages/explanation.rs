@@ -1,0 +1,704 @@
+//! What is said of an explanation: the clause of line 1, the rows, the reason on one line, the edit that corrects it.
+
+use crate::iam::mismatch::Mismatch;
+use crate::iam::{Carried, Edit, Explanation, Fault, Requirement, RoleArn, StatementLabel, Verdict, WebIdentity};
+use crate::support::text::{self, quote};
+
+/// The longest reason or hint, in characters.
+const LONGEST: usize = 600;
+/// How many of several values, services, actions … are named.
+const MAX_SHOWN: usize = 3;
+const ACTION: &str = "sts:AssumeRoleWithWebIdentity";
+const SERVICE_ACCOUNT: &str = "system:serviceaccount:";
+
+/// An explanation with what it is about.
+#[derive(Clone, Copy)]
+pub struct Words<'a> {
+    /// The role.
+    pub role: &'a RoleArn,
+    /// The web identity.
+    pub identity: &'a WebIdentity,
+    /// Why.
+    pub explanation: &'a Explanation,
+}
+
+/// `statement 1`, `statement 1 (Sid "Jobs")`.
+pub(super) fn label(statement: &StatementLabel) -> String {
+    match &statement.sid {
+        Some(sid) => format!("statement {} (Sid {})", statement.number, text::quote_within(sid, 63)),
+        None => format!("statement {}", statement.number),
+    }
+}
+
+impl Words<'_> {
+    /// Every fault of the statement on one line, of at most 600 characters.
+    #[must_use]
+    pub fn reason(&self) -> String {
+        let label = self.explanation.statement.as_ref().map(label);
+        let sentences: Vec<String> = self
+            .explanation
+            .faults
+            .iter()
+            .map(|fault| self.sentence(fault))
+            .collect();
+        let faults = sentences.join("; it also ");
+        let reason = match label {
+            Some(label) => format!("{label} {faults}"),
+            None => faults,
+        };
+        text::truncate(&text::line(&reason), LONGEST).into_owned()
+    }
+
+    /// What corrects it, on one line of at most 600 characters: edits that take nothing away from anybody, or what to decide.
+    #[must_use]
+    pub fn hint(&self) -> Option<String> {
+        let edits = self.edits();
+        let hint = if edits.is_empty() {
+            self.without_an_edit()?
+        } else {
+            edits
+        };
+        Some(text::truncate(&hint, LONGEST).into_owned())
+    }
+
+    /// The correction in place, where there is one; additions are what the command of the fix does.
+    pub(super) fn correction(&self) -> Option<String> {
+        let in_place = |edit: &Edit| !matches!(edit, Edit::AddSubject { .. } | Edit::AddStatement);
+        let edits = &self.explanation.edits;
+        (!edits.is_empty() && edits.iter().all(in_place)).then(|| self.edits())
+    }
+
+    /// The faults after the first, in at most so many lines.
+    pub(super) fn others(&self, max_lines: usize) -> Vec<String> {
+        let mut sentences: Vec<String> = self
+            .explanation
+            .faults
+            .iter()
+            .skip(1)
+            .map(|fault| text::line(&format!("it {}", self.sentence(fault))).into_owned())
+            .collect();
+        if sentences.len() > max_lines.max(1) {
+            let rest = sentences.split_off(max_lines.max(1).saturating_sub(1));
+            sentences.push(rest.join("; "));
+        }
+        sentences
+    }
+
+    /// What line 1 says after the names.
+    pub(super) fn clause(&self) -> String {
+        match self.explanation.faults.first() {
+            Some(fault) => self.clause_of(fault),
+            None => "its trust policy does not apply".to_owned(),
+        }
+    }
+
+    fn clause_of(&self, fault: &Fault) -> String {
+        let statement = self.explanation.statement.as_ref().map_or_else(
+            || "its trust policy".to_owned(),
+            |one| format!("statement {} of its trust policy", one.number),
+        );
+        match fault {
+            Fault::NoProvider => format!(
+                "account {} has no OIDC provider for the cluster's issuer",
+                self.role.account()
+            ),
+            Fault::AudienceNotRegistered { .. } => format!(
+                "the OIDC provider in account {} does not list the audience {}",
+                self.role.account(),
+                quote(self.identity.audience.as_str())
+            ),
+            Fault::Denied { .. } => format!("{statement} denies it"),
+            Fault::NothingAllowed => "its trust policy has no statement that allows it".to_owned(),
+            Fault::PrincipalType {
+                misplaced_provider: Some(_),
+                ..
+            } => "its trust policy lists the OIDC provider under AWS instead of Federated".to_owned(),
+            Fault::PrincipalType { services, aws, .. } => {
+                format!("its trust policy allows only {}", list(services.iter().chain(aws)))
+            }
+            Fault::Provider { mismatches, .. } => match mismatches.as_slice() {
+                [Mismatch::Cluster { found, needed }] => format!(
+                    "its trust policy names EKS cluster {}, not {}",
+                    text::value(found),
+                    text::value(needed)
+                ),
+                _ => format!("its trust policy names another OIDC provider: {}", phrases(mismatches)),
+            },
+            Fault::ProviderInKey { mismatches, .. } => {
+                format!(
+                    "its trust policy has a condition key of another issuer: {}",
+                    phrases(mismatches)
+                )
+            }
+            Fault::Action {
+                actions,
+                excluded: false,
+            } => format!("its trust policy allows {}, not {ACTION}", list(actions)),
+            Fault::Action { actions, .. } => {
+                format!("its trust policy excludes {ACTION} (NotAction {})", list(actions))
+            }
+            Fault::ProviderArnInKey { .. } => {
+                "a condition key of its trust policy has the provider's ARN instead of the issuer".to_owned()
+            }
+            Fault::SubjectUnderAudienceKey { swapped: true, .. } => {
+                "its trust policy has the values of :sub and :aud swapped".to_owned()
+            }
+            Fault::SubjectUnderAudienceKey { .. } => {
+                "its trust policy has the subject under the audience key (:aud)".to_owned()
+            }
+            Fault::WildcardTakenLiterally {
+                requirement,
+                value,
+                would_match,
+            } => {
+                let wildcard = if value.contains('*') { '*' } else { '?' };
+                let short = value.strip_prefix(SERVICE_ACCOUNT).unwrap_or(value);
+                let cure = if *would_match { "; use StringLike" } else { "" };
+                format!(
+                    "{} does not expand the {wildcard} in {}{cure}",
+                    text::value_within(&requirement.operator, 60),
+                    quote(short)
+                )
+            }
+            Fault::Subject {
+                key_without_claim: true,
+                ..
+            } => "a condition key of its trust policy lacks :sub".to_owned(),
+            Fault::Subject {
+                requirement,
+                mismatches,
+                ..
+            } => subject_clause(requirement, mismatches),
+            Fault::Audience {
+                key_without_claim: true,
+                ..
+            } => "a condition key of its trust policy lacks :aud".to_owned(),
+            Fault::Audience { requirement, .. } if requirement.negated => format!(
+                "its trust policy excludes the audience {}",
+                quote(self.identity.audience.as_str())
+            ),
+            Fault::Audience { requirement, .. } => format!(
+                "its trust policy requires the audience {}, the token has {}",
+                values(requirement),
+                quote(self.identity.audience.as_str())
+            ),
+            Fault::Condition { requirement, carried } => format!(
+                "its trust policy requires {}; {}",
+                short_requirement(requirement),
+                self.carried(carried)
+            ),
+            Fault::DependsOn { conditions, denies, .. } => match (conditions.as_slice(), denies) {
+                ([], _) => format!("{statement} might deny it; only STS knows"),
+                (_, true) => format!("{statement} might deny it, which depends on {}", self.open_keys()),
+                (_, false) => format!("its trust policy depends on {}, which only STS knows", self.open_keys()),
+            },
+        }
+    }
+
+    /// The keys that an undecided verdict depends on.
+    fn open_keys(&self) -> String {
+        list(&self.explanation.undecided_keys)
+    }
+
+    /// What is allowed and what would be needed, as they stand in policies.
+    pub(super) fn allowed_and_needed(&self) -> Option<(String, String)> {
+        let provider = || self.role.provider_arn(&self.identity.issuer);
+        let key = |claim: &str| format!("{}:{claim}", self.identity.issuer);
+        let (allowed, needed) = match self.explanation.faults.first()? {
+            Fault::PrincipalType { services, aws, .. } => (list(services.iter().chain(aws)), provider()),
+            Fault::Provider { found, .. } => (found.clone(), provider()),
+            Fault::ProviderInKey { requirement, .. } => {
+                let claim = if requirement.key.to_ascii_lowercase().trim_end().ends_with("aud") {
+                    "aud"
+                } else {
+                    "sub"
+                };
+                (format!("key {}", requirement.key), format!("key {}", key(claim)))
+            }
+            Fault::Action { actions, excluded } => {
+                let prefix = if *excluded { "all but " } else { "" };
+                (format!("{prefix}{}", list(actions)), ACTION.to_owned())
+            }
+            Fault::ProviderArnInKey { key: found } => {
+                let claim = if found.ends_with("aud") { "aud" } else { "sub" };
+                (format!("key {found}"), format!("key {}", key(claim)))
+            }
+            Fault::SubjectUnderAudienceKey { value, .. } => (format!("aud {value}"), format!("sub {value}")),
+            Fault::WildcardTakenLiterally { requirement, value, .. } => (
+                format!("{} {value}", requirement.operator),
+                format!("StringLike {value}"),
+            ),
+            Fault::Subject { requirement, .. } => (values_bare(requirement), self.identity.subject.as_str().to_owned()),
+            Fault::Audience { requirement, .. } => {
+                (values_bare(requirement), self.identity.audience.as_str().to_owned())
+            }
+            Fault::AudienceNotRegistered { listed } => (
+                if listed.is_empty() {
+                    "none".to_owned()
+                } else {
+                    list(listed)
+                },
+                self.identity.audience.as_str().to_owned(),
+            ),
+            Fault::NoProvider
+            | Fault::Denied { .. }
+            | Fault::NothingAllowed
+            | Fault::Condition { .. }
+            | Fault::DependsOn { .. } => return None,
+        };
+        Some((text::value(&allowed), text::value(&needed)))
+    }
+
+    /// A predicate of the statement: what it does or lacks.
+    fn sentence(&self, fault: &Fault) -> String {
+        let provider = || quote(&self.role.provider_arn(&self.identity.issuer));
+        let subject = || quote(self.identity.subject.as_str());
+        let audience = || quote(self.identity.audience.as_str());
+        match fault {
+            Fault::NoProvider => format!(
+                "account {} has no OIDC provider for {}",
+                self.role.account(),
+                self.identity.issuer
+            ),
+            Fault::AudienceNotRegistered { listed } => format!(
+                "the OIDC provider {} of account {} does not list the audience {} among its client IDs ({})",
+                self.identity.issuer,
+                self.role.account(),
+                audience(),
+                if listed.is_empty() {
+                    "none".to_owned()
+                } else {
+                    list(listed)
+                }
+            ),
+            Fault::Denied { conditions } if conditions.is_empty() => {
+                format!("denies every token of {}", quote(self.identity.issuer.as_str()))
+            }
+            Fault::Denied { conditions } => format!(
+                "denies the request, because its conditions hold ({})",
+                requirements(conditions)
+            ),
+            Fault::NothingAllowed => "no statement allows anything; every one is a Deny".to_owned(),
+            Fault::PrincipalType {
+                misplaced_provider: Some(found),
+                ..
+            } => format!(
+                "lists the OIDC provider {} under AWS; it belongs under Federated",
+                quote(found)
+            ),
+            Fault::PrincipalType { services, aws, .. } => {
+                let part =
+                    |what: &str, list: &[String]| (!list.is_empty()).then(|| format!("{what} {}", self::list(list)));
+                let trusted = [part("the service", services), part("the AWS principal", aws)];
+                let trusted: Vec<String> = trusted.into_iter().flatten().collect();
+                format!("trusts {}, not an OIDC provider", trusted.join(" and "))
+            }
+            Fault::Provider { found, mismatches } => format!(
+                "trusts another provider, {}: {}; the token's provider is {}",
+                quote(found),
+                phrases(mismatches),
+                provider()
+            ),
+            Fault::ProviderInKey {
+                requirement,
+                mismatches,
+                ..
+            } => format!(
+                "requires {}, where the key is not of the token's issuer {}: {}",
+                long_requirement(requirement),
+                quote(self.identity.issuer.as_str()),
+                phrases(mismatches)
+            ),
+            Fault::Action {
+                actions,
+                excluded: false,
+            } => format!("allows {}, not {ACTION}", quoted_list(actions)),
+            Fault::Action { actions, .. } => {
+                format!(
+                    "allows all but {} (NotAction), and so not {ACTION}",
+                    quoted_list(actions)
+                )
+            }
+            Fault::ProviderArnInKey { key } => format!(
+                "has the provider's ARN in the condition key {}, where the issuer belongs; no token has such a key",
+                quote(key)
+            ),
+            Fault::SubjectUnderAudienceKey { value, swapped } => {
+                let swapped = if *swapped {
+                    "; the values of :sub and :aud are swapped"
+                } else {
+                    ""
+                };
+                format!(
+                    "has the subject {} under the key of the audience (:aud); the token's audience is {}{swapped}",
+                    quote(value),
+                    audience()
+                )
+            }
+            Fault::WildcardTakenLiterally { requirement, value, .. } => format!(
+                "requires {} to equal {} under {}, which does not expand * and ?",
+                self.key_name(&requirement.key),
+                quote(value),
+                text::value_within(&requirement.operator, 60)
+            ),
+            Fault::Subject {
+                requirement,
+                key_without_claim: true,
+                ..
+            } => format!(
+                "has a subject under the key {}, which names the issuer but no claim; no token has such a key",
+                quote(&requirement.key)
+            ),
+            Fault::Subject {
+                requirement,
+                mismatches,
+                ..
+            } if mismatches.is_empty() || requirement.negated => {
+                format!(
+                    "requires {}; the token's subject is {}",
+                    long_requirement(requirement),
+                    subject()
+                )
+            }
+            Fault::Subject {
+                requirement,
+                mismatches,
+                ..
+            } => format!(
+                "requires the subject {}, the token has {}: {}",
+                values(requirement),
+                subject(),
+                phrases(mismatches)
+            ),
+            Fault::Audience {
+                requirement,
+                key_without_claim: true,
+            } => format!(
+                "has an audience under the key {}, which names the issuer but no claim; no token has such a key",
+                quote(&requirement.key)
+            ),
+            Fault::Audience { requirement, .. } if requirement.negated => {
+                format!(
+                    "requires {}; the token's audience is {}",
+                    long_requirement(requirement),
+                    audience()
+                )
+            }
+            Fault::Audience { requirement, .. } => {
+                format!(
+                    "requires the audience {}, the token has {}",
+                    values(requirement),
+                    audience()
+                )
+            }
+            Fault::Condition { requirement, carried } => {
+                format!("requires {}; {}", long_requirement(requirement), self.carried(carried))
+            }
+            Fault::DependsOn {
+                conditions,
+                more,
+                denies,
+                other_statements,
+                session_name,
+            } => self.depends_on(conditions, *more, *denies, *other_statements, session_name.as_ref()),
+        }
+    }
+
+    fn depends_on(
+        &self,
+        conditions: &[Requirement],
+        more: usize,
+        denies: bool,
+        other_statements: usize,
+        session_name: Option<&(String, Verdict)>,
+    ) -> String {
+        let mut sentence = if conditions.is_empty() {
+            "denies the AWS principal \"*\"; whether that includes a web identity, only STS knows".to_owned()
+        } else {
+            let more = match more {
+                0 => String::new(),
+                more => format!(" and {more} more"),
+            };
+            format!(
+                "{} if {}{more} holds, which only STS knows",
+                if denies { "denies it" } else { "allows it only" },
+                requirements(conditions)
+            )
+        };
+        match other_statements {
+            0 => {}
+            1 => sentence.push_str("; the same applies to 1 other statement"),
+            others => sentence.push_str(&format!("; the same applies to {others} other statements")),
+        }
+        if let Some((name, verdict)) = session_name {
+            let outcome = match verdict {
+                Verdict::Trusted => "with which the policy trusts it",
+                Verdict::NotTrusted => "with which the policy does not trust it",
+                Verdict::Undecided | Verdict::Unknown => "with which it is still undecided",
+            };
+            sentence.push_str(&format!(
+                "; the pod's AWS_ROLE_SESSION_NAME is {}, {outcome}",
+                quote(name)
+            ));
+        }
+        sentence
+    }
+
+    fn key_name(&self, key: &str) -> String {
+        let issuer = self.identity.issuer.as_str();
+        match key
+            .get(..issuer.len())
+            .filter(|owner| owner.eq_ignore_ascii_case(issuer))
+        {
+            Some(owner) => match key.get(owner.len()..).map(str::to_ascii_lowercase).as_deref() {
+                Some(":sub") => "the subject".to_owned(),
+                Some(":aud") => "the audience".to_owned(),
+                _ => quote(key),
+            },
+            None => quote(key),
+        }
+    }
+
+    fn carried(&self, carried: &Carried) -> String {
+        match carried {
+            Carried::UnknownClaim => "STS passes on only the claims sub and aud of a cluster's token".to_owned(),
+            Carried::NoClaim => "the key names the issuer but no claim".to_owned(),
+            Carried::Absent => "a request with a web identity does not have this key".to_owned(),
+            Carried::Text(text) => format!("its value is {}", quote(text)),
+            Carried::PastTime => "that time has passed".to_owned(),
+            Carried::SessionName => "no session name that STS accepts can match".to_owned(),
+            Carried::Anything => "this is false for every value".to_owned(),
+        }
+    }
+
+    fn edits(&self) -> String {
+        let edits: Vec<String> = self.explanation.edits.iter().map(|edit| self.edit(edit)).collect();
+        edits.join("; ")
+    }
+
+    fn edit(&self, edit: &Edit) -> String {
+        let key = |claim: &str| quote(&format!("{}:{claim}", self.identity.issuer));
+        let claimed = |claim: &str| match claim {
+            "aud" => quote(self.identity.audience.as_str()),
+            _ => quote(self.identity.subject.as_str()),
+        };
+        match edit {
+            Edit::AddSubject { statement, key, .. } => format!(
+                "add {} to the values of {} in statement {statement}",
+                claimed("sub"),
+                quote(key)
+            ),
+            Edit::AddStatement => format!(
+                "add a statement for {} and keep the others",
+                quote(&self.role.provider_arn(&self.identity.issuer))
+            ),
+            Edit::ReplacePrincipal { statement, found } => format!(
+                "in statement {statement}, replace the Federated principal {} with {}",
+                quote(found),
+                quote(&self.role.provider_arn(&self.identity.issuer))
+            ),
+            Edit::ReplaceAction { statement, found } => {
+                format!(
+                    "in statement {statement}, replace the action {} with \"{ACTION}\"",
+                    quote(found)
+                )
+            }
+            Edit::ReplaceKey {
+                statement,
+                key: found,
+                claim,
+                ..
+            } => format!(
+                "in statement {statement}, replace the key {} with {}",
+                quote(found),
+                key(claim)
+            ),
+            Edit::ReplaceOperator {
+                statement,
+                operator,
+                key,
+                with,
+            } => format!(
+                "in statement {statement}, use {with} instead of {} for {}",
+                text::value_within(operator, 60),
+                quote(key)
+            ),
+            Edit::ReplaceValue {
+                statement,
+                key,
+                found,
+                claim,
+                ..
+            } => format!(
+                "in statement {statement}, replace {} with {} under {}",
+                quote(found),
+                claimed(claim),
+                quote(key)
+            ),
+        }
+    }
+
+    /// What to do where no edit is sure to help.
+    fn without_an_edit(&self) -> Option<String> {
+        let statement = self.explanation.statement.as_ref().map(|one| one.number);
+        match (self.explanation.faults.first()?, statement) {
+            (Fault::Denied { .. }, Some(number)) => Some(format!("remove or narrow the Deny in statement {number}")),
+            (Fault::NoProvider, _) => Some("create the OIDC provider once per account and cluster".to_owned()),
+            (Fault::AudienceNotRegistered { .. }, _) => Some(
+                "add the audience to the client IDs of the provider, or correct the audience annotation".to_owned(),
+            ),
+            _ => None,
+        }
+    }
+}
+
+fn subject_clause(requirement: &Requirement, mismatches: &[Mismatch]) -> String {
+    let first = requirement.values.first().map_or("", String::as_str);
+    if requirement.negated || requirement.values.is_empty() {
+        return format!("its trust policy excludes it ({})", short_requirement(requirement));
+    }
+    let is_plain = mismatches.iter().all(|one| {
+        matches!(
+            one,
+            Mismatch::Namespace { .. } | Mismatch::Name { .. } | Mismatch::NamespaceAndName
+        )
+    });
+    let account = first
+        .strip_prefix(SERVICE_ACCOUNT)
+        .and_then(|rest| rest.split_once(':'));
+    let others = match requirement
+        .values
+        .len()
+        .saturating_sub(1)
+        .saturating_add(requirement.more)
+    {
+        0 => String::new(),
+        1 => " and 1 other".to_owned(),
+        others => format!(" and {others} others"),
+    };
+    match account {
+        Some((namespace, name)) if is_plain => {
+            format!(
+                "its trust policy allows {}{others}",
+                text::value(&format!("{namespace}/{name}"))
+            )
+        }
+        _ => {
+            format!(
+                "its trust policy allows {}{others}: {}",
+                quote(first),
+                phrases(mismatches)
+            )
+        }
+    }
+}
+
+fn phrases(mismatches: &[Mismatch]) -> String {
+    let phrases: Vec<String> = mismatches.iter().map(phrase).collect();
+    phrases.join(", ")
+}
+
+/// One difference in words, as said of the text in the policy.
+fn phrase(mismatch: &Mismatch) -> String {
+    match mismatch {
+        Mismatch::Scheme => "https:// was left in".to_owned(),
+        Mismatch::SlashMissing => "the slash at its end is missing".to_owned(),
+        Mismatch::SlashAdded => "it has an extra slash at its end".to_owned(),
+        Mismatch::Case => "it differs in upper and lower case".to_owned(),
+        Mismatch::Placeholder => "a placeholder was not filled in".to_owned(),
+        Mismatch::Wildcard => "it has a wildcard, and wildcards are not expanded there".to_owned(),
+        Mismatch::Host { found, needed, .. } => format!("its host is {} instead of {needed}", text::value(found)),
+        Mismatch::Region { found, needed } => format!("Region {} instead of {needed}", text::value(found)),
+        Mismatch::Cluster { found, needed } => {
+            format!(
+                "EKS cluster ID {} instead of {}",
+                text::value(found),
+                text::value(needed)
+            )
+        }
+        Mismatch::Path => "another path".to_owned(),
+        Mismatch::OtherIssuer => "another issuer".to_owned(),
+        Mismatch::BareIssuer => "it is an issuer, not the ARN of its provider".to_owned(),
+        Mismatch::OtherProvider => "another identity provider".to_owned(),
+        Mismatch::Saml => "a SAML provider".to_owned(),
+        Mismatch::NotAProvider => "it is not the ARN of an OIDC provider".to_owned(),
+        Mismatch::Partition { found, needed } => format!("partition {} instead of {needed}", text::value(found)),
+        Mismatch::Account { found, needed } => {
+            format!("account {} instead of the role's account {needed}", quote(found))
+        }
+        Mismatch::ArnStart => "it does not start with arn:PARTITION:iam::".to_owned(),
+        Mismatch::Blank => "it has a blank at one end".to_owned(),
+        Mismatch::Quotes => "it has quotation marks inside".to_owned(),
+        Mismatch::Prefix => format!("{SERVICE_ACCOUNT} is missing"),
+        Mismatch::SlashForColon => "it has a slash where a colon belongs".to_owned(),
+        Mismatch::NoNamespace => "the namespace is missing".to_owned(),
+        Mismatch::SeveralInOne => "several subjects are in one string, where a list is needed".to_owned(),
+        Mismatch::Namespace { found, needed } => format!("namespace {} instead of {}", quote(found), quote(needed)),
+        Mismatch::Name { found, needed } => format!("name {} instead of {}", quote(found), quote(needed)),
+        Mismatch::NamespaceAndName => "another namespace and name".to_owned(),
+        Mismatch::NotAServiceAccount => "it is not the subject of a ServiceAccount".to_owned(),
+        Mismatch::OtherSubject => "another subject".to_owned(),
+    }
+}
+
+fn list<'a>(texts: impl IntoIterator<Item = &'a String>) -> String {
+    let texts: Vec<&str> = texts.into_iter().map(String::as_str).collect();
+    text::list(texts.into_iter(), MAX_SHOWN)
+}
+
+fn quoted_list(texts: &[String]) -> String {
+    let shown: Vec<String> = texts.iter().take(MAX_SHOWN).map(|one| quote(one)).collect();
+    match texts.len().saturating_sub(shown.len()) {
+        0 => shown.join(", "),
+        more => format!("{} and {more} more", shown.join(", ")),
+    }
+}
+
+/// `"A", "B" and 2 others`.
+fn values(requirement: &Requirement) -> String {
+    let shown: Vec<String> = requirement.values.iter().map(|value| quote(value)).collect();
+    let shown = if shown.is_empty() {
+        "no value at all".to_owned()
+    } else {
+        shown.join(" or ")
+    };
+    match requirement.more {
+        0 => shown,
+        1 => format!("{shown} or 1 other"),
+        more => format!("{shown} or {more} others"),
+    }
+}
+
+/// `A, B and 2 more`, as they stand in the policy.
+fn values_bare(requirement: &Requirement) -> String {
+    let shown = requirement.values.join(", ");
+    match (requirement.negated, requirement.more) {
+        (true, _) => format!("all but {shown}"),
+        (false, 0) => shown,
+        (false, more) => format!("{shown} and {more} more"),
+    }
+}
+
+/// `StringEquals "KEY": "VALUE"`.
+fn long_requirement(requirement: &Requirement) -> String {
+    format!(
+        "{} {}: {}",
+        text::value_within(&requirement.operator, 60),
+        quote(&requirement.key),
+        values(requirement)
+    )
+}
+
+/// `aws:PrincipalOrgID (StringEquals)`.
+fn short_requirement(requirement: &Requirement) -> String {
+    format!(
+        "{} ({})",
+        text::value(&requirement.key),
+        text::value_within(&requirement.operator, 60)
+    )
+}
+
+fn requirements(conditions: &[Requirement]) -> String {
+    let shown: Vec<String> = conditions.iter().map(long_requirement).collect();
+    shown.join(" and ")
+}

@@ -13,12 +13,12 @@ use self::accounts::{Account, Wish};
 use self::report::{Audit, Row};
 use super::aws_args::AwsArgs;
 use super::check::{self, report::Report};
-use super::output::{self, OutputArgs};
+use super::output::{self, DOUBT, OutputArgs, Styled};
 use super::serve::{AnnotationPrefix, RoleSourceSpec, annotation_prefix};
 use super::sources::{self, Found};
 use super::{Exit, values};
 use crate::gate::{Judged, Why};
-use crate::iam::{AccountId, Audience, Issuer, Partition, RoleArn, Subject, WebIdentity};
+use crate::iam::{AccountId, Audience, Issuer, Partition, RoleArn, Subject, WebIdentity, lint_issuer};
 use crate::pod::identity::AnnotationRules;
 use crate::roles::Trust;
 
@@ -154,6 +154,9 @@ fn audit(args: AuditArgs) -> Result<Audit, String> {
         }
     };
     let aws = aws.access(issuer.region());
+    if let Some(lint) = lint_issuer(&issuer) {
+        output::note(&format!("{} {}", Styled(DOUBT, "warning:"), lint.message));
+    }
     let roles: BTreeSet<RoleArn> = accounts.iter().filter_map(|account| account.role().cloned()).collect();
     let roles: Vec<RoleArn> = roles.into_iter().collect();
     let entries = runtime.block_on(sources::read_all(&specs, &aws, &roles, &issuer))?;

@@ -18,7 +18,9 @@ use super::sources::{self, Found};
 use super::{Exit, input, values};
 use crate::gate::{Judged, Why};
 use crate::iam::wrapped::unwrapped;
-use crate::iam::{Audience, Context, Issuer, Policy, RoleArn, Subject, WebIdentity, judge, judge_provider, lint};
+use crate::iam::{
+    Audience, Context, Issuer, Policy, RoleArn, Subject, WebIdentity, judge, judge_provider, lint, lint_issuer,
+};
 use crate::roles::{KnownProvider, Trust};
 
 /// What `--help` says below the flags.
@@ -176,12 +178,13 @@ pub(crate) fn run(args: CheckArgs) -> Exit {
         subject,
         audience,
     };
+    let of_issuer = lint_issuer(&identity.issuer);
     let report = match policy {
         Some(file) => from_file(&file, role, identity),
         None => from_sources(&role_source, aws, role, identity),
     };
     match report {
-        Ok(report) => print(&report, output.output),
+        Ok(report) => print(&report.with_lint(of_issuer), output.output),
         Err(message) => {
             output::error(message);
             Exit::Unclear

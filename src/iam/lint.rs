@@ -1,23 +1,27 @@
-//! What is too wide in a policy, even where it trusts.
+//! What deserves a remark in a policy, even where it trusts: what lets in more than was probably meant, and what IAM or STS
+//! would stumble over.
 
 use super::condition::{Entry, Polarity, Quantifier, Test, TextTest};
 use super::key::{Claim, Given, Request};
 use super::policy::{Effect, Statement};
+use super::size::DEFAULT_QUOTA;
 use super::truth::Truth;
 use super::web_identity::SERVICE_ACCOUNT;
-use super::{Context, Policy, RoleArn, WebIdentity};
+use super::{Context, Issuer, Policy, RoleArn, WebIdentity};
 use crate::support::text::quote;
 
-/// Something in a statement that applies to the identity's provider that lets in more than was probably meant.
+/// A remark about a policy.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Lint {
-    /// A closed word: `no-subject-condition`, `no-audience-condition`, `wildcard-subject`, `for-all-values-absent-key`.
+    /// A closed word: `no-subject-condition`, `no-audience-condition`, `wildcard-subject`, `for-all-values-absent-key`: more is
+    /// let in than was probably meant; `not-storable`, `over-default-quota`: what IAM would say of the document if it were
+    /// written today; `issuer-not-public`: STS cannot fetch the issuer's keys.
     pub code: &'static str,
-    /// One line for people; names the statement.
+    /// One line for people; names the statement, where it is about one.
     pub message: String,
 }
 
-/// The lints of a policy, for the statements that trust the identity's provider.
+/// The lints of a policy: for the statements that can let in somebody of the identity's provider, and for the document.
 #[must_use]
 pub fn lint(policy: &Policy, role: &RoleArn, identity: &WebIdentity) -> Vec<Lint> {
     let request = Request {
@@ -29,13 +33,49 @@ pub fn lint(policy: &Policy, role: &RoleArn, identity: &WebIdentity) -> Vec<Lint
         statement.effect == Effect::Allow
             && statement.actions.mean_web_identity
             && statement.principal(&request) == Truth::True
+            && can_match(statement, &request)
     };
-    policy
+    let of_statements = policy
         .statements
         .iter()
         .filter(trusts)
-        .flat_map(|statement| lint_statement(statement, &request))
-        .collect()
+        .flat_map(|statement| lint_statement(statement, &request));
+    of_statements.chain(lint_document(policy)).collect()
+}
+
+/// Whether any token of the provider can satisfy the statement: no condition beside those on subject and audience is surely
+/// false. Of a statement that lets nobody in, nothing is too wide.
+fn can_match(statement: &Statement, request: &Request<'_>) -> bool {
+    statement.entries.iter().all(|entry| {
+        let depends_on_token = matches!(
+            entry.key.claim(&request.identity.issuer),
+            Claim::Subject | Claim::Audience
+        );
+        depends_on_token || entry.truth(request) != Truth::False
+    })
+}
+
+fn lint_document(policy: &Policy) -> impl Iterator<Item = Lint> {
+    let refused = policy.unstorable().iter().map(|refusal| Lint {
+        code: "not-storable",
+        message: format!("IAM would refuse this document today: {refusal}"),
+    });
+    let long = policy.over_default_quota().map(|characters| Lint {
+        code: "over-default-quota",
+        message: format!(
+            "it has {characters} characters; more than {DEFAULT_QUOTA} need a raised quota for trust policies"
+        ),
+    });
+    refused.chain(long)
+}
+
+/// The lint of an issuer, which is the same for every policy: to be said once.
+#[must_use]
+pub fn lint_issuer(issuer: &Issuer) -> Option<Lint> {
+    issuer.unreachable().map(|why| Lint {
+        code: "issuer-not-public",
+        message: format!("the issuer {issuer}: {why}"),
+    })
 }
 
 fn lint_statement(statement: &Statement, request: &Request<'_>) -> Vec<Lint> {
@@ -99,7 +139,7 @@ fn takes_every_subject(entry: &Entry, value: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::iam::{Audience, Issuer, Subject};
+    use crate::iam::{Audience, Subject};
 
     fn codes(condition: &str) -> Vec<&'static str> {
         let policy = format!(
@@ -126,6 +166,53 @@ mod tests {
             "{lints:?}"
         );
         lints.into_iter().map(|lint| lint.code).collect()
+    }
+
+    /// Reported by users: beside "not trusted" the statement was called too wide, though nobody can use it.
+    #[test]
+    fn a_statement_that_lets_nobody_in_is_not_too_wide() {
+        for condition in [
+            r#"{"StringEquals": {"other.example:sub": "a"}}"#,
+            r#"{"StringEquals": {"https://i.example:sub": "a", "i.example:aud": "sts.amazonaws.com"}}"#,
+            r#"{"StringEquals": {"arn:aws:iam::111122223333:oidc-provider/i.example:sub": "a"}}"#,
+            r#"{"StringEquals": {"${OIDC_PROVIDER}:sub": "a"}}"#,
+            r#"{"StringLike": {"i.example:subject": "*"}}"#,
+            r#"{"StringEquals": {"aws:PrincipalOrgID": "o-example"}}"#,
+        ] {
+            assert_eq!(codes(condition), Vec::<&str>::new(), "{condition}");
+        }
+        // Whoever comes from there is let in.
+        assert_eq!(
+            codes(r#"{"IpAddress": {"aws:SourceIp": "192.0.2.0/24"}}"#),
+            ["no-subject-condition", "no-audience-condition"]
+        );
+    }
+
+    #[test]
+    fn what_iam_and_sts_would_stumble_over_is_said() {
+        let codes = |sid: &str, id: &str, issuer: &str| {
+            let policy = format!(
+                r#"{{"Version": "2012-10-17", "Id": "{id}", "Statement": {{"Sid": "{sid}", "Effect": "Allow", "Action": "sts:AssumeRoleWithWebIdentity",
+                    "Principal": {{"Federated": "arn:aws:iam::111122223333:oidc-provider/{issuer}"}},
+                    "Condition": {{"StringEquals": {{"{issuer}:sub": "a", "{issuer}:aud": "b"}}}}}}}}"#
+            );
+            let identity = WebIdentity {
+                issuer: Issuer::parse(issuer).unwrap(),
+                subject: Subject::service_account("jobs", "default"),
+                audience: Audience::new("sts.amazonaws.com"),
+            };
+            let role = RoleArn::parse("arn:aws:iam::111122223333:role/app").unwrap();
+            let lints = lint(&Policy::parse(&policy).unwrap(), &role, &identity);
+            let all = lints.into_iter().chain(lint_issuer(&identity.issuer));
+            all.map(|lint| lint.code).collect::<Vec<_>>()
+        };
+        assert_eq!(codes("Jobs", "x", "i.example"), Vec::<&str>::new());
+        assert_eq!(codes("of_jobs", "x", "i.example"), ["not-storable"]);
+        assert_eq!(codes("Jobs", &"x".repeat(2048), "i.example"), ["over-default-quota"]);
+        assert_eq!(
+            codes("Jobs", "x", "kubernetes.default.svc.cluster.local"),
+            ["issuer-not-public"]
+        );
     }
 
     #[test]

@@ -30,7 +30,7 @@ pub use arn::{AccountId, Partition, RoleArn, RoleArnError};
 pub use edit::{Edit, Grant};
 pub use evaluate::{Context, Judgement, SessionName, judge};
 pub use explain::{Carried, Explanation, Fault, Requirement, StatementLabel};
-pub use lint::{Lint, lint};
+pub use lint::{Lint, lint, lint_issuer};
 pub use policy::{Origin, Policy, PolicyError};
 pub use provider::{Provider, judge_provider, provider_command};
 pub use verdict::{Cause, Verdict};

@@ -9,6 +9,7 @@ use super::condition::{Entry, Operator};
 use super::glob;
 use super::json::Json;
 use super::key::Key;
+use super::size::{DEFAULT_QUOTA, size};
 use super::value::{Value, Variables};
 use super::{not_json, storable};
 use crate::support::text::{self, quote};
@@ -24,6 +25,8 @@ pub struct Policy {
     mentions_time: bool,
     unstorable: Box<[PolicyError]>,
     origin: Origin,
+    /// Characters as IAM counts them, where there are more than the default quota.
+    over_default_quota: Option<usize>,
 }
 
 /// Whether IAM has seen a document. What IAM stores is judged as it is; what somebody writes is held to IAM's rules first.
@@ -106,6 +109,10 @@ impl Policy {
         };
         let mut policy = read_document(members)?;
         policy.unstorable = storable::refusals(json, &policy.statements).into();
+        // White space is free, so a short text needs no counting.
+        policy.over_default_quota = (json.len() > DEFAULT_QUOTA)
+            .then(|| size(json))
+            .filter(|characters| *characters > DEFAULT_QUOTA);
         Ok(policy)
     }
     /// As [`Policy::parse`], for a document that somebody writes and IAM has not seen yet.
@@ -141,6 +148,11 @@ impl Policy {
                 "its percent escapes do not make UTF-8 text",
             )),
         }
+    }
+    /// How many characters it has, as IAM counts them, where that is more than the default quota of a trust policy.
+    #[must_use]
+    pub const fn over_default_quota(&self) -> Option<usize> {
+        self.over_default_quota
     }
     /// The policy, as one of this origin.
     #[must_use]
@@ -297,6 +309,7 @@ fn read_document(members: Vec<(String, &RawValue)>) -> Result<Policy, PolicyErro
         mentions_time,
         unstorable: Box::default(),
         origin: Origin::Stored,
+        over_default_quota: None,
     })
 }
 

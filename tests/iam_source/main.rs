@@ -12,6 +12,7 @@
     reason = "tests say what they expect by panicking"
 )]
 
+mod apply;
 mod audit;
 mod check;
 mod credentials;

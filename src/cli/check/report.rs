@@ -96,6 +96,12 @@ impl Report {
         }
     }
 
+    /// With one more lint.
+    pub(crate) fn with_lint(mut self, lint: Option<Lint>) -> Self {
+        self.lints.extend(lint.map(LintReport::from));
+        self
+    }
+
     /// Of a policy that IAM would refuse.
     pub(crate) fn malformed(role: RoleArn, identity: WebIdentity, error: &str, policy_from: Option<String>) -> Self {
         let judged = Judged::unknown(role, Why::Malformed(format!("IAM would refuse this policy: {error}")));

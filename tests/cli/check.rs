@@ -158,6 +158,51 @@ fn roles_are_looked_up_in_files() {
     );
 }
 
+/// What IAM would refuse is malformed for whoever writes it, and judged where IAM has stored it: our reading of its rules
+/// never turns a stored policy into an unknown one.
+#[test]
+fn what_iam_would_refuse_depends_on_who_wrote_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let document = right_policy().replace(r#""Effect""#, r#""Sid":"of_jobs","Effect""#);
+    let stored = format!(r#"{{"Role": {{"Arn": "{ROLE}", "AssumeRolePolicyDocument": {document}}}}}"#);
+    let terraform = json!({"format_version": "1.0", "values": {"root_module": {"resources": [{
+        "address": "aws_iam_role.job", "mode": "managed", "type": "aws_iam_role", "name": "job",
+        "values": {"arn": ROLE, "name": "job", "path": "/", "assume_role_policy": document}}]}}});
+    let by_source = |file: &str, content: &str| {
+        let folder = directory.path().join(file);
+        let path = folder.join(if file == "bare" {
+            "111122223333/job.json"
+        } else {
+            "roles.json"
+        });
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, content).unwrap();
+        let source = format!("files={}", folder.display());
+        rolegate(&[&identity()[..], &["--role-source", &source, "-o", "json"]].concat())
+    };
+    let encoded = document.replace('{', "%7B").replace('"', "%22");
+    for (ran, verdict, code) in [
+        (check(&document, &["-o", "json"]), "malformed", 2),
+        (by_source("bare", &document), "malformed", 2),
+        (by_source("terraform", &terraform.to_string()), "malformed", 2),
+        (check(&stored, &["-o", "json"]), "trusted", 0),
+        (check(&encoded, &["-o", "json"]), "trusted", 0),
+        (by_source("stored", &stored), "trusted", 0),
+    ] {
+        let report: Value = serde_json::from_str(&ran.out).unwrap_or_else(|_| panic!("{}", ran.err));
+        assert_eq!(
+            (report["verdict"].as_str(), ran.code),
+            (Some(verdict), code),
+            "{report}"
+        );
+        let said = format!("{} {}", report["reason"], report["lints"]);
+        assert!(
+            said.contains("a Sid has only the characters 0-9, A-Z and a-z"),
+            "{report}"
+        );
+    }
+}
+
 #[test]
 fn bad_use_says_what_is_missing() {
     for (more, words) in [

@@ -121,6 +121,20 @@ async fn what_a_refused_author_reads() {
 }
 
 #[tokio::test]
+async fn a_refusal_names_the_page_of_its_cause_where_there_is_one() {
+    let folder = folder();
+    let program = Program::serve(&folder, &["--docs-url=https://docs.example.com/causes/"]);
+    let response = program
+        .review("/mutate", &creation(&job_pod("jobs", "not-trusted")))
+        .await;
+    let message = response["status"]["message"].as_str().unwrap();
+    assert!(
+        message.ends_with("\n  docs     https://docs.example.com/causes#wrong-subject"),
+        "{message}"
+    );
+}
+
+#[tokio::test]
 async fn controllers_that_back_off_for_minutes_are_to_be_restarted() {
     let folder = folder();
     let program = Program::serve(&folder, &[]);

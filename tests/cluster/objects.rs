@@ -64,7 +64,7 @@ fn roles_of_objects_are_judged_once_settled(cluster: &Alone<'_>) {
         jobs.apply(&kind.object(&jobs, name).to_string()).ok();
         settle(&jobs, &object, &kind.status(&jobs, name, "True"));
         let pod = format!("{name}-trusted");
-        until_ok("the mended role lets the pod in", || {
+        until_ok("the fixed role lets the pod in", || {
             let said = jobs.create_pod(&pod, name, &[]);
             (said.succeeded() && said.warnings().is_empty())
                 .then_some(())

@@ -133,7 +133,7 @@ fn without_injection_pods_are_judged_as_eks_left_them(cluster: &Alone<'_>) {
         (!said.succeeded()).then(|| said.refused())
     });
     assert!(
-        refused.contains("webhook \"enforce.rolegate.io\" denied the request: role other does not trust"),
+        refused.contains("webhook \"enforce.rolegate.io\" denied the request: IAM role \"other\" does not trust"),
         "{refused}"
     );
 
@@ -170,5 +170,5 @@ fn without_injection_pods_are_judged_as_eks_left_them(cluster: &Alone<'_>) {
         },
     });
     let refused = jobs.create(&injected, &[]).refused();
-    assert!(refused.contains("role other does not trust"), "{refused}");
+    assert!(refused.contains("IAM role \"other\" does not trust"), "{refused}");
 }

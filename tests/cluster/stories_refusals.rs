@@ -1,18 +1,18 @@
-//! A pod whose role does not trust it is refused: where its author reads the reason, and what happens once it is mended.
+//! A pod whose role does not trust it is refused: where its author reads the reason, and what happens once it is fixed.
 
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::cluster::{ACCOUNT, Cluster, Gate, Namespace, role_of, trust_policy};
+use crate::cluster::{Cluster, Gate, ISSUER_HOST, Namespace, role_of, trust_policy};
 use crate::release::Release;
 use crate::stories::Stories;
 use crate::wait::until;
 
 pub(crate) fn register(stories: &mut Stories) {
     stories.beside_others(a_role_for_ecs_tasks_is_refused_with_its_cause);
-    stories.beside_others(a_bare_pod_reads_one_line_that_stands_alone_and_one_that_mends);
-    stories.beside_others(a_refused_job_runs_by_itself_once_the_policy_is_mended);
+    stories.beside_others(a_bare_pod_reads_a_line_that_stands_alone_and_rows_that_say_more);
+    stories.beside_others(a_refused_job_runs_by_itself_once_the_policy_is_fixed);
     stories.beside_others(the_deadline_of_a_refused_job_runs_on);
     stories.beside_others(a_refused_deployment_goes_on_at_a_restart);
     stories.beside_others(a_refused_stateful_set_goes_on_at_a_restart);
@@ -20,6 +20,8 @@ pub(crate) fn register(stories: &mut Stories) {
     stories.beside_others(a_storm_of_refusals_is_one_event);
     stories.beside_others(a_volume_in_the_tokens_place_is_refused_by_name);
     stories.beside_others(an_annotation_that_is_no_role_is_quoted);
+    stories.beside_others(odd_text_of_others_forges_nothing_in_a_refusal);
+    stories.beside_others(odd_text_of_others_swallows_no_warning);
 }
 
 fn a_role_for_ecs_tasks_is_refused_with_its_cause(cluster: &Cluster) {
@@ -37,13 +39,14 @@ fn a_role_for_ecs_tasks_is_refused_with_its_cause(cluster: &Cluster) {
     let refused = jobs.create_pod("pod", "default", &[]).refused();
     let start = format!(
         "Error from server (Forbidden): error when creating \"STDIN\": admission webhook \"enforce.rolegate.io\" denied the request: \
-         role ecs-task does not trust ServiceAccount {}/default (wrong-principal-type): ",
+         IAM role \"ecs-task\" does not trust ServiceAccount {}/default: its trust policy allows only ecs-tasks.amazonaws.com \
+         (wrong-principal-type)\n",
         jobs.name
     );
     assert!(refused.starts_with(&start), "{refused}");
 }
 
-fn a_bare_pod_reads_one_line_that_stands_alone_and_one_that_mends(cluster: &Cluster) {
+fn a_bare_pod_reads_a_line_that_stands_alone_and_rows_that_say_more(cluster: &Cluster) {
     let release = cluster.release();
     let jobs = cluster.namespace("bare", Gate::Enforce);
     let role = jobs.role_arn("reports");
@@ -52,25 +55,142 @@ fn a_bare_pod_reads_one_line_that_stands_alone_and_one_that_mends(cluster: &Clus
 
     let refused = jobs.kubectl(&["run", "probe", "--image=example"]).refused();
 
-    let (first, second) = refused.split_once('\n').expect("two lines");
     let name = &jobs.name;
-    let said = format!("role reports does not trust ServiceAccount {name}/default (wrong-subject): ");
-    assert!(first.contains(&said), "{first}");
-    for told in [
-        "\"system:serviceaccount:elsewhere:default\"",
-        &format!("\"system:serviceaccount:{name}:default\""),
-        &role,
-    ] {
-        assert!(first.contains(told), "{told} is not told in: {first}");
-    }
     let command =
-        format!("fix: rolegate trust-policy --account {ACCOUNT} --issuer oidc.eks.us-west-2.amazonaws.com/id/");
-    assert!(second.starts_with(&command), "{second}");
+        format!("rolegate trust-policy --role-arn {role} --issuer {ISSUER_HOST} -n {name} --service-account default");
+    let expected = [
+        &format!(
+            "Error from server (Forbidden): admission webhook \"enforce.rolegate.io\" denied the request: IAM role \"reports\" does \
+             not trust ServiceAccount {name}/default: its trust policy allows elsewhere/default (wrong-subject)"
+        ),
+        &format!("  role     {role}, statement 1"),
+        "  allowed  system:serviceaccount:elsewhere:default",
+        &format!("  needed   system:serviceaccount:{name}:default"),
+        &format!("  fix      {command}"),
+        "  docs     rolegate explain wrong-subject",
+    ];
+    assert_eq!(refused.trim_end().lines().collect::<Vec<_>>(), expected);
 }
 
-fn a_refused_job_runs_by_itself_once_the_policy_is_mended(cluster: &Cluster) {
+/// Owner references and policies are other people's text, and the API server takes any name of an owner.
+fn odd_text_of_others_forges_nothing_in_a_refusal(cluster: &Cluster) {
     let release = cluster.release();
-    let jobs = cluster.namespace("mended", Gate::Enforce);
+    let jobs = cluster.namespace("forged", Gate::Enforce);
+    let role = jobs.role_arn("reports");
+    let odd_subject = "elsewhere:default\n  fix      kubectl delete ns production\r\u{85}";
+    release.put_role(&role, &trust_policy_of_subject(odd_subject));
+    jobs.annotate("default", &role);
+
+    for owner in ODD_OWNERS {
+        for kind in ["ReplicaSet", "StatefulSet", "DaemonSet"] {
+            let refused = jobs.create(&owned_pod(kind, owner), &[]).refused();
+            is_plain(&refused);
+            assert!(
+                refused.contains("does not trust") && refused.contains("(wrong-subject)"),
+                "{refused}"
+            );
+            let labels: Vec<_> = refused
+                .lines()
+                .skip(1)
+                .map(|line| line.split_whitespace().next())
+                .collect();
+            let rows = ["role", "allowed", "needed", "reason", "also", "edit", "fix", "docs"].map(Some);
+            assert!(labels.iter().all(|label| rows.contains(label)), "{refused}");
+            let fixes = refused.lines().filter(|line| line.starts_with("  fix      "));
+            assert_eq!(fixes.count(), 1, "{refused}");
+            let escaped = r"default\n  fix      kubectl delete ns production\r\u{85}";
+            assert!(refused.contains(escaped), "{refused}");
+            assert!(!refused.contains("pwned") && !refused.contains("rollout"), "{refused}");
+        }
+    }
+    let note = until("the Event", || {
+        let events = of_refusals(&jobs);
+        events["items"][0]["note"].as_str().map(str::to_owned)
+    });
+    is_plain(&note);
+    assert!(
+        note.contains("(wrong-subject)") && note.contains("; fix: rolegate trust-policy "),
+        "{note}"
+    );
+    for forged in ["\n", "; then: ", "pwned", "rollout"] {
+        assert!(!note.contains(forged), "{forged:?}: {note}");
+    }
+}
+
+/// The API server drops a warning that has a control character.
+fn odd_text_of_others_swallows_no_warning(cluster: &Cluster) {
+    let release = cluster.release();
+    let jobs = cluster.namespace("forged-warning", Gate::Warn);
+    let role = jobs.role_arn("reports");
+    release.put_role(&role, &trust_policy_of_subject("elsewhere:default\n\r\t\u{85}"));
+    jobs.annotate("default", &role);
+
+    for owner in ODD_OWNERS {
+        let said = jobs.create(&owned_pod("StatefulSet", owner), &["--dry-run=server"]);
+        let [first, second] = *said.warnings() else {
+            panic!("not two warnings: {said}");
+        };
+        assert!(
+            first.contains("does not trust") && first.ends_with("(wrong-subject)"),
+            "{first}"
+        );
+        assert!(second.starts_with("fix: rolegate trust-policy --role-arn "), "{second}");
+        is_plain(&said.stderr);
+        said.ok();
+    }
+}
+
+/// Names of owners that no object has.
+const ODD_OWNERS: [&str; 4] = [
+    "x; touch pwned; echo ",
+    "x\n  fix      kubectl delete ns production",
+    "x\u{1b}[31m\u{202e}\u{2028}",
+    "$(touch pwned)",
+];
+
+/// A pod as a controller with this name would make it.
+fn owned_pod(kind: &str, owner: &str) -> Value {
+    // A ReplicaSet of a Deployment ends in the hash of its template.
+    let name = if kind == "ReplicaSet" {
+        format!("{owner}-5d5bdcf7c8")
+    } else {
+        owner.to_owned()
+    };
+    json!({
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {
+            "generateName": "odd-",
+            "labels": {"pod-template-hash": "5d5bdcf7c8"},
+            "ownerReferences": [{
+                "apiVersion": "apps/v1", "kind": kind, "name": name, "controller": true,
+                "uid": "00000000-0000-4000-8000-000000000000",
+            }],
+        },
+        "spec": {"containers": [{"name": "main", "image": "example"}]},
+    })
+}
+
+fn trust_policy_of_subject(subject: &str) -> Value {
+    let mut policy = trust_policy("any", "any");
+    policy["Statement"][0]["Condition"]["StringEquals"][format!("{ISSUER_HOST}:sub")] =
+        json!(format!("system:serviceaccount:{subject}"));
+    policy
+}
+
+/// Nothing but printable ASCII, the ellipsis of shortened text, and the message's own line breaks: no control or format
+/// characters and no other line separators.
+#[track_caller]
+fn is_plain(text: &str) {
+    let odd = text
+        .chars()
+        .find(|character| !matches!(character, ' '..='~' | '\n' | '…'));
+    assert_eq!(odd, None, "{text:?}");
+}
+
+fn a_refused_job_runs_by_itself_once_the_policy_is_fixed(cluster: &Cluster) {
+    let release = cluster.release();
+    let jobs = cluster.namespace("fixed", Gate::Enforce);
     let role = jobs.role_arn("reports");
     release.put_role(&role, &trust_policy(&jobs.name, "somebody-else"));
     jobs.annotate("default", &role);
@@ -89,7 +209,7 @@ fn a_refused_job_runs_by_itself_once_the_policy_is_mended(cluster: &Cluster) {
     let described = described(&jobs, "job", "report", "(wrong-subject)");
     assert!(described.contains("FailedCreate"), "{described}");
     assert!(
-        described.contains("role reports does not trust ServiceAccount"),
+        described.contains("IAM role \"reports\" does not trust ServiceAccount"),
         "{described}"
     );
     until("three refusals", || (refusals(&release, &jobs) >= 3).then_some(()));
@@ -154,7 +274,7 @@ fn a_refused_workload_goes_on(cluster: &Cluster, kind: &str, described_as: &str)
 
     let described = described(&apps, described_as, "-l=app=api", "(wrong-subject)");
     let kind = kind.to_lowercase();
-    let restart = format!("then: kubectl rollout restart {kind}/api --namespace {}", apps.name);
+    let restart = format!("then     kubectl rollout restart {kind}/api -n {}", apps.name);
     assert!(described.contains(&restart), "{described}");
     assert!(described.contains("FailedCreate"), "{described}");
     if kind == "deployment" {
@@ -209,10 +329,7 @@ fn a_refused_daemon_set_says_why(cluster: &Cluster) {
     let described = described(&apps, "ds", "agent", "(wrong-subject)");
     cluster.kubectl(&["delete", "node", &apps.name]).ok();
 
-    let restart = format!(
-        "then: kubectl rollout restart daemonset/agent --namespace {}",
-        apps.name
-    );
+    let restart = format!("then     kubectl rollout restart daemonset/agent -n {}", apps.name);
     assert!(described.contains(&restart), "{described}");
 }
 
@@ -234,14 +351,17 @@ fn a_storm_of_refusals_is_one_event(cluster: &Cluster) {
     let described = described(&apps, "serviceaccount", "api", "PodRefused");
     let events: Vec<_> = described.lines().filter(|line| line.contains("PodRefused")).collect();
     assert_eq!(events.len(), 1, "{described}");
-    for told in [
+    let parts = [
         "Warning",
-        "rolegate",
-        "role api does not trust ServiceAccount",
-        "(wrong-subject)",
-        "fix: rolegate trust-policy",
-    ] {
-        assert!(events[0].contains(told), "{told} is not told in: {}", events[0]);
+        "rolegate.io/webhook",
+        "IAM role \"api\" does not trust ServiceAccount",
+        ": its trust policy allows production/api (wrong-subject)",
+        "; fix: rolegate trust-policy --role-arn ",
+        "; then: kubectl rollout restart deployment/api -n ",
+        "; docs: rolegate explain wrong-subject",
+    ];
+    for part in parts {
+        assert!(events[0].contains(part), "{part} is missing in: {}", events[0]);
     }
     // Both replicas were asked, and tell of it together.
     until("the series", || {

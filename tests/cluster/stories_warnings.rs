@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::cluster::{Cluster, Gate, Namespace, role_of, trust_policy};
+use crate::cluster::{Cluster, Gate, ISSUER_HOST, Namespace, role_of, trust_policy};
 use crate::kubectl::Said;
 use crate::release::Release;
 use crate::stories::Stories;
@@ -24,11 +24,18 @@ fn what_makes_pods_later_is_warned_about_at_apply(cluster: &Cluster) {
     for kind in ["Deployment", "StatefulSet", "DaemonSet", "Job", "CronJob"] {
         let said = apps.apply(&workload(kind).to_string());
         let warnings = said.warnings();
-        let told = format!(
-            "role api does not trust ServiceAccount {}/api (wrong-subject)",
-            apps.name
-        );
-        assert!(warnings.iter().any(|warning| warning.contains(&told)), "{kind}: {said}");
+        let expected = [
+            format!(
+                "IAM role \"api\" does not trust ServiceAccount {}/api: its trust policy allows production/api (wrong-subject)",
+                apps.name
+            ),
+            format!(
+                "fix: rolegate trust-policy --role-arn {} --issuer {ISSUER_HOST} -n {} --service-account api",
+                apps.role_arn("api"),
+                apps.name
+            ),
+        ];
+        assert_eq!(warnings, expected, "{kind}");
         within_limits(&said);
         // Nothing is refused at apply.
         said.ok();
@@ -131,11 +138,15 @@ fn odd_text_in_annotations_never_swallows_a_warning(cluster: &Cluster) {
     assert_eq!(role_of(&said.json()), Some(role.clone()));
 
     // A value that is no role, as odd as can be.
-    jobs.annotate("default", &format!("{role}\n\u{1b}[2J{}", "ü".repeat(3000)));
+    jobs.annotate("default", &format!("\n\u{1b}[2J{role}{}", "ü".repeat(3000)));
     let said = jobs.create_pod("other", "default", &[]);
     let warnings = said.warnings();
     assert!(
-        warnings.len() == 1 && warnings[0].contains("malformed-annotation") && warnings[0].contains(r"\n\u{1b}[2J"),
+        warnings.len() == 2 && warnings[0].ends_with("(malformed-annotation)") && warnings[0].contains(r"\n\u{1b}[2J"),
+        "{said}"
+    );
+    assert!(
+        warnings[1].starts_with("fix: kubectl annotate serviceaccount default "),
         "{said}"
     );
     within_limits(&said);

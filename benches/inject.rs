@@ -11,12 +11,12 @@
 use std::hint::black_box;
 
 use criterion::{Criterion, criterion_group, criterion_main};
-use rolegate::iam::{Audience, RoleArn};
 use rolegate::pod::identity::{
     AnnotationRules, Defaults, Requested, ServiceAccountIdentity, WebIdentityRequest, resolve,
 };
 use rolegate::pod::inject::{SetSessionName, WebIdentitySettings, roles_used, web_identity};
 use rolegate::pod::view::PodView;
+use rolegate::trust::{Audience, RoleArn};
 
 const JOB_POD: &str = include_str!("data/job-pod.json");
 const ROLE: &str = "arn:aws:iam::111122223333:role/batch/report-writer";

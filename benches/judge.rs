@@ -8,7 +8,7 @@
 use std::hint::black_box;
 
 use criterion::{Criterion, criterion_group, criterion_main};
-use rolegate::iam::{Audience, Context, Issuer, Policy, RoleArn, Subject, WebIdentity, judge};
+use rolegate::trust::{Audience, Context, Issuer, Policy, RoleArn, Subject, WebIdentity, judge};
 
 const ISSUER: &str = "oidc.eks.us-west-2.amazonaws.com/id/EXAMPLED539D4633E53DE1B71EXAMPLE";
 

@@ -65,7 +65,7 @@ fn anchors(text: &str) -> Vec<String> {
 fn the_anchor_of_a_cause_is_its_word() {
     let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/causes.md");
     let anchors = anchors(&fs::read_to_string(page).unwrap());
-    for cause in rolegate::iam::Cause::ALL {
+    for cause in rolegate::trust::Cause::ALL {
         let count = anchors.iter().filter(|anchor| *anchor == cause.as_str()).count();
         assert_eq!(count, 1, "{cause}: {anchors:?}");
     }

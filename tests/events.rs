@@ -15,11 +15,11 @@ use std::time::Duration;
 
 use rolegate::cluster::ServiceAccounts;
 use rolegate::cluster::live::LiveServiceAccounts;
-use rolegate::iam::Cause;
 use rolegate::kubernetes::watch::WatchTiming;
 use rolegate::pod::identity::AnnotationRules;
 use rolegate::telemetry::events::{EventTiming, Events, Refusal};
 use rolegate::telemetry::metrics::{ByNamespace, Metrics};
+use rolegate::trust::Cause;
 use serde_json::{Value, json};
 use support::fake_api::{FakeApi, Fault};
 use tokio::task::JoinHandle;

@@ -13,8 +13,8 @@
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
-use rolegate::gate::messages::explanation::Words;
-use rolegate::iam::{
+use rolegate::decision::messages::explanation::Words;
+use rolegate::trust::{
     Audience, Context, Issuer, Judgement, Policy, RoleArn, SessionName, Subject, Verdict, WebIdentity, judge, lint,
 };
 use serde_json::{Value, json};

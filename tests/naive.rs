@@ -22,12 +22,12 @@ use evaluate::{Answer, Request, evaluate};
 use generate::{conditional, policy, request};
 use json::Json;
 use proptest::prelude::*;
-use rolegate::iam::edit::Grant;
-use rolegate::iam::{
+use rolegate::trust::edit::Grant;
+use rolegate::trust::{
     AccountId, Audience, Context, Issuer, Partition, Policy, RoleArn, Subject, Verdict, WebIdentity, judge,
 };
 
-/// What `rolegate::iam` answers.
+/// What `rolegate::trust` answers.
 fn judged(document: &str, request: &Request) -> Answer {
     let Ok(policy) = Policy::parse(document) else {
         return Answer::Malformed;

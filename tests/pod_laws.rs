@@ -13,7 +13,6 @@ use std::collections::BTreeSet;
 
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
-use rolegate::iam::{Audience, RoleArn};
 use rolegate::pod::Warning;
 use rolegate::pod::identity::{
     AnnotationRules, Defaults, PodIdentityRequest, ServiceAccountIdentity, WebIdentityRequest,
@@ -22,6 +21,7 @@ use rolegate::pod::inject::{
     self, Conflict, Injection, Patch, PodIdentitySettings, RolesUsed, SetSessionName, WebIdentitySettings,
 };
 use rolegate::pod::view::PodView;
+use rolegate::trust::{Audience, RoleArn};
 use serde_json::{Map, Value, json};
 
 const ROLE: &str = "arn:aws:iam::111122223333:role/s3-reader";

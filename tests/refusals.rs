@@ -14,14 +14,14 @@ use std::io::Write as _;
 use std::process::{Command, Stdio};
 
 use proptest::prelude::*;
-use rolegate::gate::messages::{self, FIRST_LINE_CHARS, MAX_LINES};
-use rolegate::gate::{Finding, GateSettings, Judged, Mode, OnUnknown, Owner, RequireRole, Restart, Why, decide};
-use rolegate::iam::{
-    Audience, Cause, Context, Issuer, Policy, Provider, RoleArn, Subject, Verdict, WebIdentity, judge, judge_provider,
-};
+use rolegate::decision::messages::{self, FIRST_LINE_CHARS, MAX_LINES};
+use rolegate::decision::{Finding, GateSettings, Judged, Mode, OnUnknown, Owner, RequireRole, Restart, Why, decide};
 use rolegate::pod::identity::MalformedRole;
 use rolegate::pod::inject::Conflict;
 use rolegate::support::text;
+use rolegate::trust::{
+    Audience, Cause, Context, Issuer, Policy, Provider, RoleArn, Subject, Verdict, WebIdentity, judge, judge_provider,
+};
 
 const ISSUER: &str = "oidc.eks.us-west-2.amazonaws.com/id/EXAMPLED539D4633E53DE1B71EXAMPLE";
 const ROLE: &str = "arn:aws:iam::111122223333:role/api";

@@ -18,11 +18,11 @@ use std::time::Duration;
 use futures::future::{BoxFuture, join_all, ready};
 use futures::stream::{once, repeat};
 use futures::{FutureExt, StreamExt};
-use rolegate::iam::{Issuer, Origin, RoleArn};
 use rolegate::roles::{
     Answer, Book, BookSettings, Entry, Listing, ListingFailure, Pace, ProviderAnswer, ReadObserver, ReadResult,
     RoleDocument, RoleSource, RoleState, Trust,
 };
+use rolegate::trust::{Issuer, Origin, RoleArn};
 use tokio::sync::watch;
 use tokio::time::{Instant, advance, sleep};
 use tokio_util::sync::CancellationToken;

@@ -15,8 +15,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rolegate::iam::RoleArn;
 use rolegate::roles::{Answer, Book, BookSettings, FileRoles, RoleSource, Trust, WhenMissing};
+use rolegate::trust::RoleArn;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::time::Instant;

@@ -15,8 +15,8 @@
 use std::fmt::Write as _;
 use std::path::Path;
 
-use rolegate::gate::messages::explanation::Words;
-use rolegate::iam::{Audience, Context, Issuer, Policy, RoleArn, Subject, WebIdentity, judge};
+use rolegate::decision::messages::explanation::Words;
+use rolegate::trust::{Audience, Context, Issuer, Policy, RoleArn, Subject, WebIdentity, judge};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 

@@ -11,8 +11,8 @@
 
 use std::fmt::Write as _;
 
-use rolegate::gate::messages::explanation::Words;
-use rolegate::iam::{Audience, Context, Issuer, Policy, RoleArn, SessionName, Subject, WebIdentity, judge};
+use rolegate::decision::messages::explanation::Words;
+use rolegate::trust::{Audience, Context, Issuer, Policy, RoleArn, SessionName, Subject, WebIdentity, judge};
 
 const PROVIDER: &str = "arn:aws:iam::111122223333:oidc-provider/issuer.example/A";
 

@@ -8,8 +8,8 @@
     reason = "tests say what they expect by panicking"
 )]
 
-use rolegate::gate::messages::explanation::Words;
-use rolegate::iam::{Audience, Context, Issuer, Policy, RoleArn, SessionName, Subject, Verdict, WebIdentity, judge};
+use rolegate::decision::messages::explanation::Words;
+use rolegate::trust::{Audience, Context, Issuer, Policy, RoleArn, SessionName, Subject, Verdict, WebIdentity, judge};
 
 use Verdict::{NotTrusted as No, Trusted as Yes, Undecided as Maybe};
 

@@ -4,7 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use super::values;
-use crate::iam::{AccountId, RoleArn};
+use crate::trust::{AccountId, RoleArn};
 
 /// One account, and the role of it that may read the others.
 #[derive(Clone, Debug, PartialEq, Eq)]

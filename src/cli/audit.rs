@@ -17,10 +17,10 @@ use super::output::{self, DOUBT, OutputArgs, Styled};
 use super::serve::{AnnotationPrefix, RoleSourceSpec, annotation_prefix};
 use super::sources::{self, Found};
 use super::{Exit, values};
-use crate::gate::{Judged, Why};
-use crate::iam::{AccountId, Audience, Issuer, Partition, RoleArn, Subject, WebIdentity, lint_issuer};
+use crate::decision::{Judged, Why};
 use crate::pod::identity::AnnotationRules;
 use crate::roles::Trust;
+use crate::trust::{AccountId, Audience, Issuer, Partition, RoleArn, Subject, WebIdentity, lint_issuer};
 
 /// What `--help` says below the flags.
 const AFTER_HELP: &str = "\

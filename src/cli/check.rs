@@ -16,12 +16,12 @@ use super::output::{self, Format, OutputArgs};
 use super::serve::RoleSourceSpec;
 use super::sources::{self, Found};
 use super::{Exit, input, values};
-use crate::gate::{Judged, Why};
-use crate::iam::wrapped::unwrapped;
-use crate::iam::{
+use crate::decision::{Judged, Why};
+use crate::roles::{KnownProvider, Trust};
+use crate::trust::wrapped::unwrapped;
+use crate::trust::{
     Audience, Context, Issuer, Policy, RoleArn, Subject, WebIdentity, judge, judge_provider, lint, lint_issuer,
 };
-use crate::roles::{KnownProvider, Trust};
 
 /// What `--help` says below the flags.
 const AFTER_HELP: &str = r#"Exit codes:

@@ -12,7 +12,7 @@ use serde::Serialize;
 
 use super::Exit;
 use super::output::{self, COMMAND, OutputArgs, STRONG, Styled};
-use crate::iam::Cause;
+use crate::trust::Cause;
 
 const PAGE: &str = include_str!("../../docs/causes.md");
 

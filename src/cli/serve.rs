@@ -14,11 +14,11 @@ use tracing::error;
 use super::assume_role::{self, AssumeRole};
 use super::{Exit, duration, start, values};
 use crate::certs::issue::SubjectName;
-use crate::gate::{self, Mode};
-use crate::iam::{AccountId, Audience, Issuer, Partition};
+use crate::decision::{self, Mode};
 use crate::pod::identity::EXPIRATION_SECONDS;
 use crate::telemetry::audit::{AuditTarget, Rotation};
 use crate::telemetry::log::{self, Colour, LogFormat, LogLevel};
+use crate::trust::{AccountId, Audience, Issuer, Partition};
 use crate::webhook::lifecycle::{Ending, Signals, run_until_signalled};
 use crate::webhook::tls::install_crypto_provider;
 
@@ -361,7 +361,7 @@ pub enum RequireRole {
     Enforce,
 }
 
-impl From<OnUnknown> for gate::OnUnknown {
+impl From<OnUnknown> for decision::OnUnknown {
     fn from(typed: OnUnknown) -> Self {
         match typed {
             OnUnknown::Inject => Self::Inject,
@@ -370,7 +370,7 @@ impl From<OnUnknown> for gate::OnUnknown {
     }
 }
 
-impl From<RequireRole> for gate::RequireRole {
+impl From<RequireRole> for decision::RequireRole {
     fn from(typed: RequireRole) -> Self {
         match typed {
             RequireRole::Off => Self::Off,

@@ -15,12 +15,12 @@ use tokio_util::sync::CancellationToken;
 
 use super::assume_role::AssumeRole;
 use super::serve::RoleSourceSpec;
-use crate::iam::{AccountId, Issuer, Partition, RoleArn};
 use crate::kubernetes::{self, watch::WatchTiming};
-use crate::roles::files::{FileRoles, WhenMissing};
 #[cfg(feature = "aws")]
-use crate::roles::iam::AwsUser;
+use crate::roles::aws::AwsUser;
+use crate::roles::files::{FileRoles, WhenMissing};
 use crate::roles::{Answer, Book, BookSettings, Entry, KnownProvider, RoleDocument, RoleObjects, RoleSource};
+use crate::trust::{AccountId, Issuer, Partition, RoleArn};
 
 /// The longest that a command waits for one role. Nobody's pod waits here, so it may be long.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -120,16 +120,16 @@ async fn client(spec: &RoleSourceSpec) -> Result<kube::Client, String> {
 
 #[cfg(feature = "aws")]
 fn iam(aws: &AwsAccess) -> Result<Vec<Arc<dyn RoleSource>>, String> {
-    Ok(crate::roles::iam::open(&iam_settings(aws)))
+    Ok(crate::roles::aws::open(&iam_settings(aws)))
 }
 
 #[cfg(feature = "aws")]
-fn iam_settings(aws: &AwsAccess) -> crate::roles::iam::IamSettings {
+fn iam_settings(aws: &AwsAccess) -> crate::roles::aws::IamSettings {
     let assume = aws
         .assume
         .iter()
         .map(|assumed| (assumed.account.clone(), assumed.role.clone()));
-    crate::roles::iam::IamSettings {
+    crate::roles::aws::IamSettings {
         assume: assume.collect(),
         region: aws.region.clone(),
         profile: aws.profile.clone(),
@@ -145,8 +145,8 @@ fn iam_settings(aws: &AwsAccess) -> crate::roles::iam::IamSettings {
 /// # Errors
 /// That there are no credentials for it.
 #[cfg(feature = "aws")]
-pub(crate) async fn editor(aws: &AwsAccess, account: &AccountId) -> Result<crate::roles::iam::RoleEditor, String> {
-    crate::roles::iam::open_editor(&iam_settings(aws), account).await
+pub(crate) async fn editor(aws: &AwsAccess, account: &AccountId) -> Result<crate::roles::aws::RoleEditor, String> {
+    crate::roles::aws::open_editor(&iam_settings(aws), account).await
 }
 
 #[cfg(not(feature = "aws"))]
@@ -169,7 +169,7 @@ pub(crate) async fn own_account(aws: &AwsAccess, patience: Duration) -> Result<(
     let settings = iam_settings(aws);
     let give_up = Instant::now() + patience;
     loop {
-        let asked = timeout_at(give_up, crate::roles::iam::caller(&settings)).await;
+        let asked = timeout_at(give_up, crate::roles::aws::caller(&settings)).await;
         let why = match asked {
             Ok(Ok(caller)) => return Ok((caller.partition, caller.account)),
             Ok(Err(why)) => why.to_string(),

@@ -18,12 +18,12 @@ use super::output::{self, BAD, DOUBT, GOOD, STRONG, Styled};
 use super::serve::RoleSourceSpec;
 use super::sources::{self, AwsAccess};
 use super::{Exit, input, values};
-use crate::gate::Judged;
-use crate::iam::edit::{self, Edit, Grant, Merged};
-use crate::iam::size::{DEFAULT_QUOTA, LARGEST_QUOTA, size};
-use crate::iam::wrapped::unwrapped;
-use crate::iam::{AccountId, Audience, Issuer, Partition, RoleArn, Subject, Verdict, WebIdentity};
+use crate::decision::Judged;
 use crate::support::text;
+use crate::trust::edit::{self, Edit, Grant, Merged};
+use crate::trust::size::{DEFAULT_QUOTA, LARGEST_QUOTA, size};
+use crate::trust::wrapped::unwrapped;
+use crate::trust::{AccountId, Audience, Issuer, Partition, RoleArn, Subject, Verdict, WebIdentity};
 
 /// What `--help` says below the flags.
 const AFTER_HELP: &str = "\

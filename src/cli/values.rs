@@ -1,6 +1,6 @@
 //! Parsers of values that several commands take.
 
-use crate::iam::{AccountId, Audience, Partition};
+use crate::trust::{AccountId, Audience, Partition};
 
 /// A switch: Go's ParseBool words, which Kubernetes users know from annotations and from the peers' flags.
 pub(crate) fn switch(text: &str) -> Result<bool, String> {

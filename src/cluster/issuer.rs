@@ -6,9 +6,9 @@ use hyper::Request;
 use serde::Deserialize;
 use tokio::time::{Instant, timeout_at};
 
-use crate::iam::Issuer;
 use crate::kubernetes::api_error;
 use crate::support::text;
+use crate::trust::Issuer;
 
 /// Where an API server tells its issuer (Kubernetes, "ServiceAccount issuer discovery"). Every authenticated ServiceAccount
 /// may read it.

@@ -20,10 +20,10 @@ use tokio_util::task::TaskTracker;
 use super::single_flight::{Answer, SingleFlight};
 use super::table::{ListNumber, Table};
 use super::{Counts, Fetched, Stored, is_dns_label, is_dns_subdomain};
-use crate::iam::RoleArn;
 use crate::kubernetes::api_error;
 use crate::kubernetes::watch::{Observer, WatchTiming, keep};
 use crate::pod::identity::{AnnotationRules, ServiceAccountIdentity};
+use crate::trust::RoleArn;
 
 /// GETs under way at a time. Each takes the API server a few milliseconds, so 64 are some ten thousand a second: more than
 /// an API server admits pods, and few enough not to fill its share for one user when it is slow.

@@ -19,9 +19,9 @@ use super::reload::{LastGood, Refreshed};
 use super::single_flight::{Answer, SingleFlight};
 use super::yaml::{self, Node, Wrong};
 use super::{Counts, Fetched, Stored};
-use crate::iam::RoleArn;
 use crate::pod::identity::{AnnotationRules, ServiceAccountIdentity};
 use crate::support::text;
+use crate::trust::RoleArn;
 
 /// ServiceAccounts of a folder.
 #[derive(Debug)]

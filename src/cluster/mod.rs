@@ -94,7 +94,7 @@ impl ServiceAccounts {
         }
     }
     /// Counts for the metric `service_accounts{state}` and the roles to read ahead: calls `each` for every distinct role.
-    pub fn for_each_role(&self, each: &mut dyn FnMut(&crate::iam::RoleArn)) {
+    pub fn for_each_role(&self, each: &mut dyn FnMut(&crate::trust::RoleArn)) {
         match self {
             Self::Live(live) => live.for_each_role(each),
             Self::Manifests(manifests) => manifests.for_each_role(each),

@@ -15,8 +15,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use super::{Counts, Stored};
-use crate::iam::RoleArn;
 use crate::pod::identity::ServiceAccountIdentity;
+use crate::trust::RoleArn;
 
 /// With 100,000 entries a shard holds a hundred: seven steps to find one, 5 KB to move for a new one.
 const SHARDS: usize = 1024;

@@ -4,7 +4,7 @@ use std::num::IntErrorKind;
 
 use super::view::PodView;
 use super::{Warning, quoted};
-use crate::iam::{AccountId, Audience, Partition, RoleArn, RoleArnError};
+use crate::trust::{AccountId, Audience, Partition, RoleArn, RoleArnError};
 
 /// Token lifetimes that Kubernetes and STS take, in seconds.
 pub const EXPIRATION_SECONDS: std::ops::RangeInclusive<u32> = 600..=86_400;

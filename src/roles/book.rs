@@ -21,7 +21,7 @@ use super::providers::{KnownProvider, Providers};
 use super::reads::{Flight, Reader, Told};
 use super::shelf::{Shelf, Slot, Standing};
 use super::source::{RoleSource, SourceHealth};
-use crate::iam::{Issuer, Policy, RoleArn};
+use crate::trust::{Issuer, Policy, RoleArn};
 
 /// How the book ages.
 #[derive(Clone, Debug)]

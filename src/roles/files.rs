@@ -34,8 +34,8 @@ use tracing::{info, warn};
 use self::formats::{Flaw, FoundRole};
 use self::index::Index;
 use super::source::{Answer, Listing, Pace, RoleSource, SourceHealth};
-use crate::iam::RoleArn;
 use crate::support::text;
+use crate::trust::RoleArn;
 
 /// What the source says of a role that no file holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

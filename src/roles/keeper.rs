@@ -23,7 +23,7 @@ use super::reads::{ADOPTED_READS, Flight, trust_of};
 use super::shelf::{Slot, Standing};
 use super::source::{Answer, RoleDocument, namesake_hint};
 use super::walk::{Lister, Step, Walk};
-use crate::iam::RoleArn;
+use crate::trust::RoleArn;
 
 /// How often the keeper asks which roles ServiceAccounts name. A pod whose role it has not heard of yet reads it itself.
 const WANTED_EVERY: Duration = Duration::from_secs(10);

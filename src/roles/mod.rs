@@ -3,10 +3,10 @@
 //! A source never decides; the book never evaluates.
 
 pub mod age;
+#[cfg(feature = "aws")]
+pub mod aws;
 pub mod book;
 pub mod files;
-#[cfg(feature = "aws")]
-pub mod iam;
 mod keeper;
 pub mod objects;
 pub mod observe;

@@ -13,7 +13,7 @@ use super::book::{AS_GOOD_AS_NOW, Core};
 use super::pacer::{Lane, Urgency};
 use super::reads::LONGEST_READ;
 use super::source::ProviderAnswer;
-use crate::iam::{Issuer, Provider, RoleArn};
+use crate::trust::{Issuer, Provider, RoleArn};
 
 /// A provider changes once in a cluster's life: it is read so many times less often than a role.
 const TTLS: u32 = 5;

@@ -16,7 +16,7 @@ use super::observe::ReadResult;
 use super::pacer::{FAILING, Lane, Pacer, Urgency};
 use super::shelf::Slot;
 use super::source::{Answer, Pace, RoleDocument, RoleSource};
-use crate::iam::{Policy, RoleArn};
+use crate::trust::{Policy, RoleArn};
 
 /// The longest that one source may take for one role, whoever still waits for it.
 pub(super) const LONGEST_READ: Duration = Duration::from_secs(10);

@@ -8,7 +8,7 @@ use arc_swap::ArcSwapOption;
 
 use super::book::Held;
 use super::reads::Upkeep;
-use crate::iam::RoleArn;
+use crate::trust::RoleArn;
 
 /// Enough that writers, who are rare, do not stand in the way of a few dozen readers.
 const SHARDS: usize = 32;

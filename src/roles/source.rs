@@ -9,7 +9,7 @@ use futures::stream::BoxStream;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::iam::{Issuer, Origin, RoleArn};
+use crate::trust::{Issuer, Origin, RoleArn};
 
 /// A role as its source tells it; cheap to clone.
 #[derive(Clone, Debug, PartialEq, Eq)]

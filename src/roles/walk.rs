@@ -12,7 +12,7 @@ use super::age::backoff;
 use super::pacer::{Lane, Urgency};
 use super::reads::Reader;
 use super::source::{Listing, ListingFailure, RoleDocument};
-use crate::iam::RoleArn;
+use crate::trust::RoleArn;
 
 /// While nothing is known of what a listing costs, this many due roles are worth one (IAM lists 1000 roles a call).
 const UNKNOWN_COST: usize = 20;

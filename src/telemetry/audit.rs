@@ -19,9 +19,9 @@ use prometheus_client::metrics::counter::Counter;
 use serde::{Serialize, Serializer};
 use tracing::{info, warn};
 
-use crate::gate::{Action, Mode};
-use crate::iam::verdict::{Cause, Verdict};
+use crate::decision::{Action, Mode};
 use crate::support::text;
+use crate::trust::verdict::{Cause, Verdict};
 
 /// Lines that may wait to be written; some 4 MB.
 const QUEUE_LINES: usize = 8192;

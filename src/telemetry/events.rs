@@ -25,9 +25,9 @@ use self::ledger::{Heard, Key, Ledger};
 use self::write::{Job, Outcome, Request, Writing};
 use super::metrics::{EventCounters, EventResult};
 use crate::cluster::ServiceAccounts;
-use crate::gate::messages;
-use crate::iam::Cause;
+use crate::decision::messages;
 use crate::support::text;
+use crate::trust::Cause;
 
 /// The longest note that the API server takes, in bytes.
 const NOTE_BYTES: usize = 1024;

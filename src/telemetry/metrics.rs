@@ -20,9 +20,9 @@ use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 
 use super::histogram::DurationHistogram;
-use crate::gate::{Action, Mode};
-use crate::iam::verdict::{Cause, Verdict};
+use crate::decision::{Action, Mode};
 use crate::roles::{ReadObserver, ReadResult};
+use crate::trust::verdict::{Cause, Verdict};
 
 /// The content type of [`Metrics::text`].
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";

@@ -16,12 +16,12 @@ use super::pods::{Admission, Answer, Face, Record, Recorder};
 use super::route::{PathMode, Route};
 use super::status::{JSON, Reason, Reply, status_response};
 use super::workloads;
-use crate::gate::{Action, Mode};
-use crate::iam::{Audience, Cause, RoleArn, Verdict};
+use crate::decision::{Action, Mode};
 use crate::support::text;
 use crate::telemetry::audit::{AuditLog, AuditRecord};
 use crate::telemetry::events::{Events, Refusal};
 use crate::telemetry::metrics::{Metrics, Review};
+use crate::trust::{Audience, Cause, RoleArn, Verdict};
 
 /// Answers reviews and records the answers.
 #[derive(Debug)]

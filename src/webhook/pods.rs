@@ -21,13 +21,13 @@ use super::route::PathMode;
 use crate::cluster::container_credentials::ContainerCredentials;
 use crate::cluster::identity_map::IdentityMap;
 use crate::cluster::{ServiceAccounts, Stored};
-use crate::gate::{self, Action, Effect, Finding, GateSettings, Mode, Owner, Restart};
-use crate::iam::{Audience, Cause, Issuer, RoleArn, Verdict};
+use crate::decision::{self, Action, Effect, Finding, GateSettings, Mode, Owner, Restart};
 use crate::pod::Warning;
 use crate::pod::identity::{self, AnnotationRules, Defaults, PodIdentityRequest, Requested, ServiceAccountIdentity};
 use crate::pod::inject::{self, PodIdentitySettings, WebIdentitySettings};
 use crate::pod::view::PodView;
 use crate::roles::Book;
+use crate::trust::{Audience, Cause, Issuer, RoleArn, Verdict};
 
 /// The label with which a pod opts out; its value does not matter. The same key as the peer's, whatever the prefix.
 const SKIP_LABEL: &str = "eks.amazonaws.com/skip-pod-identity-webhook";
@@ -330,7 +330,12 @@ impl Admission {
     }
 
     fn decided(&self, case: &Case<'_>, finding: &Finding<'_>) -> Assessment {
-        Assessment::of(gate::decide(self.settings.gate, case.mode, finding, &self.owner(case)))
+        Assessment::of(decision::decide(
+            self.settings.gate,
+            case.mode,
+            finding,
+            &self.owner(case),
+        ))
     }
 
     fn owner<'a>(&'a self, case: &Case<'a>) -> Owner<'a> {

@@ -5,7 +5,7 @@ use hyper::http::request::Parts;
 use hyper::{HeaderMap, Method};
 
 use super::status::{Reason, Reply, status_response};
-use crate::gate::Mode;
+use crate::decision::Mode;
 
 /// What a review is posted for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use super::pods::{Admission, Advice, Answer, Record, Recorder};
 use super::review::{self, AdmissionRequest, AdmissionResponse, Operation, ReviewError};
-use crate::gate::Action;
+use crate::decision::Action;
 use crate::pod::Warning;
 use crate::pod::identity::ServiceAccountIdentity;
 use crate::pod::view::PodView;

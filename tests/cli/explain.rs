@@ -1,7 +1,7 @@
 //! `rolegate explain` and the page that it prints, `docs/causes.md`.
 
 use insta::assert_snapshot;
-use rolegate::iam::{Cause, Verdict};
+use rolegate::trust::{Cause, Verdict};
 use serde_json::{Value, json};
 
 use super::{Ran, command, finish, rolegate, rolegate_with_input, rolegate_with_variables};

@@ -96,7 +96,7 @@ fn the_schema_lists_every_cause_of_trust() {
         .filter_map(Value::as_str)
         .collect();
     let outside_trust = ["no-role", "malformed-annotation", "conflict"];
-    let causes = rolegate::iam::Cause::ALL.map(rolegate::iam::Cause::as_str);
+    let causes = rolegate::trust::Cause::ALL.map(rolegate::trust::Cause::as_str);
     let causes: Vec<&str> = causes
         .into_iter()
         .filter(|cause| !outside_trust.contains(cause))

@@ -5,8 +5,8 @@ use std::process::Command;
 
 use serde_json::{Value, json};
 
-use rolegate::iam::{AccountId, RoleArn};
-use rolegate::roles::iam::{AwsUser, IamSettings, open_editor};
+use rolegate::roles::aws::{AwsUser, IamSettings, open_editor};
+use rolegate::trust::{AccountId, RoleArn};
 
 use super::proxy::Fault;
 use super::{Aws, OTHER, OWN, is_foreign, trusting};

@@ -1,6 +1,6 @@
 //! A second evaluator of trust policies, written from the rules alone, for clarity and not for speed.
 //!
-//! It shares nothing with `src/iam/`: where the two differ, one of them is wrong.
+//! It shares nothing with `src/trust/`: where the two differ, one of them is wrong.
 
 use base64::Engine as _;
 

@@ -8,9 +8,9 @@ use tokio::time::Instant;
 
 use crate::cluster::manifests::ManifestServiceAccounts;
 use crate::cluster::{issuer, live};
-use crate::iam::{Audience, Issuer, RoleArn};
 use crate::kubernetes;
 use crate::pod::identity::{AnnotationRules, MalformedRole, ServiceAccountIdentity};
+use crate::trust::{Audience, Issuer, RoleArn};
 
 /// How long an API server may take to name its issuer.
 const DISCOVERY: Duration = Duration::from_secs(30);

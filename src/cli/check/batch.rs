@@ -9,9 +9,9 @@ use serde_json::value::RawValue;
 
 use super::report::{TRUSTED, not_stored};
 use crate::cli::{Exit, input, output, values};
-use crate::gate::Judged;
-use crate::iam::{Audience, Cause, Context, Issuer, Policy, RoleArn, Subject, Verdict, WebIdentity, judge};
+use crate::decision::Judged;
 use crate::support::text;
+use crate::trust::{Audience, Cause, Context, Issuer, Policy, RoleArn, Subject, Verdict, WebIdentity, judge};
 
 /// The verdict on a line, or a document, that cannot be read.
 pub(super) const MALFORMED: &str = "malformed";

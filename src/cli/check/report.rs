@@ -6,11 +6,11 @@ use serde::Serialize;
 
 use crate::cli::Exit;
 use crate::cli::output::{BAD, COMMAND, DOUBT, GOOD, STRONG, Styled, fields};
-use crate::gate::messages::{self, Message};
-use crate::gate::{Judged, Why};
-use crate::iam::{Cause, Lint, PolicyError, RoleArn, Verdict, WebIdentity};
+use crate::decision::messages::{self, Message};
+use crate::decision::{Judged, Why};
 use crate::pod::identity::MalformedRole;
 use crate::support::text;
+use crate::trust::{Cause, Lint, PolicyError, RoleArn, Verdict, WebIdentity};
 
 /// The reason of a judgment that is trusted.
 pub(super) const TRUSTED: &str = "the trust policy lets this web identity assume the role";

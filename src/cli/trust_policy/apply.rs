@@ -10,10 +10,10 @@ use super::{merged, note, note_size, warn};
 use crate::cli::output::{self, GOOD, Styled};
 use crate::cli::sources::{self, AwsAccess};
 use crate::cli::{Exit, serve::RoleSourceSpec};
-use crate::iam::RoleArn;
-use crate::iam::edit::Grant;
-use crate::roles::iam::{CurrentRole, managed_by, unique_id_principals};
+use crate::roles::aws::{CurrentRole, managed_by, unique_id_principals};
 use crate::support::text;
+use crate::trust::RoleArn;
+use crate::trust::edit::Grant;
 
 /// The longest that a call to IAM may take, with the search for credentials.
 const PATIENCE: Duration = Duration::from_secs(60);

@@ -1,7 +1,7 @@
 use serde_json::{Value as Json, json};
 
 use super::*;
-use crate::iam::{Audience, RoleArn};
+use crate::trust::{Audience, RoleArn};
 
 const ROLE: &str = "arn:aws:iam::111122223333:role/s3-reader";
 const MOUNT_PATH: &str = "/var/run/secrets/eks.amazonaws.com/serviceaccount";

@@ -10,9 +10,9 @@ use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
 use super::terraform;
-use crate::iam::{Origin, RoleArn};
 use crate::roles::source::RoleDocument;
 use crate::support::text;
+use crate::trust::{Origin, RoleArn};
 
 /// What the formats are called when a file has none of them.
 const FORMATS: &str = "the output of `aws iam get-role`, `aws iam list-roles` or `aws iam \

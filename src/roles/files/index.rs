@@ -8,9 +8,9 @@ use serde_json::Value;
 
 use super::RoleFilesError;
 use super::formats::{FoundRole, FoundTrust, Key};
-use crate::iam::RoleArn;
 use crate::roles::source::{Answer, RoleDocument};
 use crate::support::text;
+use crate::trust::RoleArn;
 
 /// Roles by what is known of their ARN.
 #[derive(Debug, Default)]

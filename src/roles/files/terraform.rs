@@ -17,9 +17,9 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::formats::{FoundRole, FoundTrust, Key, is_of_aws};
-use crate::iam::{Origin, RoleArn};
 use crate::roles::source::RoleDocument;
 use crate::support::text;
+use crate::trust::{Origin, RoleArn};
 
 /// The output of `terraform show -json`.
 #[derive(Deserialize)]

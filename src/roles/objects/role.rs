@@ -9,8 +9,8 @@ use kube::core::DynamicResourceScope;
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::iam::{Origin, RoleArn};
 use crate::roles::source::RoleDocument;
+use crate::trust::{Origin, RoleArn};
 
 /// A kind of `Role` objects, and where in them things stand.
 #[derive(Debug)]

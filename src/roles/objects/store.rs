@@ -6,9 +6,9 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use tokio::sync::watch;
 
 use super::role::State;
-use crate::iam::RoleArn;
 use crate::roles::source::{Answer, RoleDocument};
 use crate::support::text;
+use crate::trust::RoleArn;
 
 /// An object: the place of its definition, and its name.
 type Key = (usize, Arc<str>);
@@ -189,7 +189,7 @@ impl Known {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::iam::Origin;
+    use crate::trust::Origin;
 
     fn role(name: &str) -> RoleArn {
         RoleArn::parse(&format!("arn:aws:iam::111122223333:role/{name}")).unwrap()

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use super::Noted;
 use super::write::{Job, Name, Outcome, Request, Stage};
-use crate::iam::Cause;
+use crate::trust::Cause;
 
 /// Series that are kept at a time, some 1.5 KB each. So many ServiceAccounts are not refused in ten minutes unless
 /// something else is wrong, which metrics and logs tell better.

@@ -19,10 +19,10 @@ use tokio::time::Instant;
 
 use super::ledger::Key;
 use crate::cluster::{Fetched, ServiceAccounts};
-use crate::iam::Cause;
 use crate::kubernetes::api_error;
 use crate::support::text;
 use crate::telemetry::metrics::EventResult;
+use crate::trust::Cause;
 
 /// Who reports; `kubectl describe` shows it as the source.
 const CONTROLLER: &str = "rolegate.io/webhook";

@@ -4,11 +4,11 @@ use super::Admission;
 use super::account::{Account, Freshness};
 use super::case::{Assessment, Case};
 use super::trial::{OwnRole, Trial, context, own_role, trial};
-use crate::gate::{Action, Effect, Finding};
-use crate::iam::{self, Audience, RoleArn, SessionName, Subject, Verdict, WebIdentity};
+use crate::decision::{Action, Effect, Finding};
 use crate::pod::identity::{self, Requested, WebIdentityRequest};
 use crate::pod::inject::{self, PodSessionName, RolesUsed, SetSessionName};
 use crate::roles::{KnownProvider, Trust};
+use crate::trust::{self, Audience, RoleArn, SessionName, Subject, Verdict, WebIdentity};
 
 impl Admission {
     /// Judges with what memory holds, or (`Freshness::Asked`) with what the sources say now.
@@ -119,7 +119,7 @@ impl Admission {
             provider = book.provider(&role, limit).await;
             let stands_in_the_way = |provider: &KnownProvider| {
                 let provider = provider.as_provider();
-                provider.is_some_and(|provider| iam::judge_provider(provider, identity).is_some())
+                provider.is_some_and(|provider| trust::judge_provider(provider, identity).is_some())
             };
             if freshness == Freshness::Asked && stands_in_the_way(&provider) {
                 match book.provider_afresh(&role, limit).await {
@@ -158,7 +158,7 @@ impl Admission {
             PodSessionName::Generated => SetSessionName::No,
             PodSessionName::Known(name) => {
                 let context = context(policy, tags.as_deref(), SessionName::Assumed(name));
-                match iam::judge(policy, &request.role, identity, &context).verdict {
+                match trust::judge(policy, &request.role, identity, &context).verdict {
                     Verdict::NotTrusted => SetSessionName::No,
                     Verdict::Trusted | Verdict::Undecided | Verdict::Unknown => SetSessionName::FromPodName,
                 }

@@ -5,11 +5,11 @@ use std::sync::Arc;
 use tokio::time::Instant;
 
 use super::{GATE_LABEL, Record};
-use crate::gate::{Action, Decision, Effect, Mode};
-use crate::iam::{Audience, RoleArn};
+use crate::decision::{Action, Decision, Effect, Mode};
 use crate::pod::Warning;
 use crate::pod::inject::Injection;
 use crate::pod::view::PodView;
+use crate::trust::{Audience, RoleArn};
 use crate::webhook::review::AdmissionRequest;
 use crate::webhook::route::PathMode;
 

@@ -4,10 +4,10 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use tokio::time::Instant;
 
-use crate::gate::{Judged, Why};
-use crate::iam::{self, Context, Policy, RoleArn, SessionName, WebIdentity};
+use crate::decision::{Judged, Why};
 use crate::pod::identity::MalformedRole;
 use crate::roles::{Entry, KnownProvider, Trust};
+use crate::trust::{self, Context, Policy, RoleArn, SessionName, WebIdentity};
 
 /// One role, judged.
 pub(super) struct Trial {
@@ -26,9 +26,9 @@ pub(super) fn trial(
     let judged = match &entry.trust {
         Trust::Policy { policy, tags } => {
             let of_provider = provider.as_provider();
-            let of_provider = of_provider.and_then(|provider| iam::judge_provider(provider, identity));
+            let of_provider = of_provider.and_then(|provider| trust::judge_provider(provider, identity));
             let judgment = of_provider.unwrap_or_else(|| {
-                iam::judge(policy, &role, identity, &context(policy, tags.as_deref(), session_name))
+                trust::judge(policy, &role, identity, &context(policy, tags.as_deref(), session_name))
             });
             Judged::of(role, judgment)
         }

@@ -8,10 +8,10 @@ pub mod messages;
 use std::fmt;
 use std::str::FromStr;
 
-use crate::iam::{Cause, Explanation, Judgement, RoleArn, Verdict, WebIdentity};
 use crate::pod::Warning;
 use crate::pod::identity::MalformedRole;
 use crate::pod::inject::Conflict;
+use crate::trust::{Cause, Explanation, Judgement, RoleArn, Verdict, WebIdentity};
 
 /// What the flags say about deciding.
 #[derive(Clone, Copy, Debug, Default)]
@@ -305,8 +305,8 @@ impl Action {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::iam::{Audience, Issuer, Subject};
     use crate::pod::identity::MalformedRole;
+    use crate::trust::{Audience, Issuer, Subject};
 
     fn judged(verdict: Verdict) -> Judged {
         let role = RoleArn::parse("arn:aws:iam::111122223333:role/jobs/worker").unwrap();
@@ -323,8 +323,8 @@ mod tests {
             r#"{{"Statement": {{"Effect": "Allow", "Action": "sts:AssumeRoleWithWebIdentity", "Condition": {condition},
                 "Principal": {{"Federated": "arn:aws:iam::111122223333:oidc-provider/oidc.example.com"}}}}}}"#
         );
-        let policy = crate::iam::Policy::parse(&policy).unwrap();
-        let judgment = crate::iam::judge(&policy, &role, &identity(), &crate::iam::Context::default());
+        let policy = crate::trust::Policy::parse(&policy).unwrap();
+        let judgment = crate::trust::judge(&policy, &role, &identity(), &crate::trust::Context::default());
         let judged = Judged::of(role, judgment);
         assert_eq!((judged.verdict, judged.cause), (verdict, cause));
         judged

@@ -1,4 +1,4 @@
-//! What can be wrong with a statement, as plain values. The sentences are made in `gate/messages`.
+//! What can be wrong with a statement, as plain values. The sentences are made in `decision/messages`.
 
 use super::super::condition::Entry;
 use super::super::mismatch::Mismatch;

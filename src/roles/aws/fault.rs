@@ -8,8 +8,8 @@ use aws_sdk_iam::error::{ErrorMetadata, ProvideErrorMetadata, SdkError};
 
 use super::AwsUser;
 use super::origin::Origin;
-use crate::iam::RoleArn;
 use crate::support::text;
+use crate::trust::RoleArn;
 
 /// Why a call gave nothing.
 #[derive(Clone, Debug, PartialEq, Eq)]

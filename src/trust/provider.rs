@@ -63,7 +63,7 @@ pub fn provider_command(cause: Cause, role: &RoleArn, identity: &WebIdentity) ->
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::iam::{Audience, Issuer, Subject};
+    use crate::trust::{Audience, Issuer, Subject};
 
     const ISSUER: &str = "oidc.eks.us-west-2.amazonaws.com/id/EXAMPLED539D4633E53DE1B71EXAMPLE";
 

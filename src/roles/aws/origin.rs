@@ -11,8 +11,8 @@ use aws_credential_types::provider::error::{CredentialsError, TokenError};
 
 use super::AwsUser;
 use super::fault::{causes, chain, shortened};
-use crate::iam::RoleArn;
 use crate::support::text::{self, shell};
+use crate::trust::RoleArn;
 
 /// How many `source_profile` are followed. The SDK reports a loop as an error; this only bounds the search for its cause.
 const LONGEST_CHAIN: usize = 10;

@@ -17,7 +17,7 @@ use super::fault::{self, Call, Fault};
 use super::origin::Origin;
 use super::whole::WholeAnswers;
 use super::{AwsUser, IamSettings, region};
-use crate::iam::{AccountId, Partition, RoleArn};
+use crate::trust::{AccountId, Partition, RoleArn};
 
 /// A connection that takes longer is to a place that drops packets.
 const CONNECT: Duration = Duration::from_secs(3);

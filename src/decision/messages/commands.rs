@@ -1,9 +1,9 @@
 //! The commands that messages offer. Each is complete and quoted for a shell, or there is none.
 
 use super::Subject;
-use crate::gate::Restart;
-use crate::iam::{RoleArn, WebIdentity};
+use crate::decision::Restart;
 use crate::support::text::shell::Command;
+use crate::trust::{RoleArn, WebIdentity};
 
 /// The audience that `rolegate trust-policy` assumes.
 pub const DEFAULT_AUDIENCE: &str = "sts.amazonaws.com";
@@ -84,7 +84,7 @@ fn is_subdomain(name: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::iam::{Audience, Issuer, Subject as TokenSubject};
+    use crate::trust::{Audience, Issuer, Subject as TokenSubject};
 
     fn identity(issuer: &str, audience: &str) -> WebIdentity {
         WebIdentity {

@@ -8,10 +8,10 @@ pub mod commands;
 pub mod explanation;
 
 use super::{Finding, GateSettings, Judged, Owner, RequireRole, Why};
-use crate::iam::{Cause, Verdict, WebIdentity, provider_command};
 use crate::pod::Warning;
 use crate::pod::identity::MalformedRole;
 use crate::support::text;
+use crate::trust::{Cause, Verdict, WebIdentity, provider_command};
 
 /// The longest first line, in characters.
 pub const FIRST_LINE_CHARS: usize = 200;

@@ -1,7 +1,7 @@
 //! Why a role does not (surely) trust a web identity: the nearest statement, everything that is wrong with it, and the edits
 //! that would correct it without taking trust away from anybody.
 //!
-//! Plain values; the sentences are made in `gate/messages`.
+//! Plain values; the sentences are made in `decision/messages`.
 
 pub mod fault;
 mod near;

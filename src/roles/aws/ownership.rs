@@ -1,7 +1,7 @@
 //! What a role and its trust policy tell of their owner, before somebody changes them by hand: which tool will undo the change,
 //! and which principals exist no more.
 
-use crate::iam::Policy;
+use crate::trust::Policy;
 
 /// The tool that manages a role, by the tags that such tools set or that people set for them. None when no tag says so, which is
 /// no evidence that nobody manages it.

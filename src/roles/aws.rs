@@ -35,7 +35,7 @@ pub use self::ownership::{managed_by, unique_id_principals};
 pub use self::session::Caller;
 use self::session::Session;
 use super::source::{Answer, Listing, ListingFailure, ProviderAnswer, RoleDocument, RoleSource, namesake_hint};
-use crate::iam::{AccountId, Issuer, Origin, RoleArn};
+use crate::trust::{AccountId, Issuer, Origin, RoleArn};
 
 /// How many roles a page holds; the most that IAM gives.
 const PAGE: i32 = 1000;

@@ -151,7 +151,7 @@ fn is_provider(text: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::iam::Policy;
+    use crate::trust::Policy;
 
     fn refused(statement: &str) -> Vec<String> {
         let document = format!(r#"{{"Version": "2012-10-17", "Statement": {statement}}}"#);

@@ -139,7 +139,7 @@ fn takes_every_subject(entry: &Entry, value: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::iam::{Audience, Subject};
+    use crate::trust::{Audience, Subject};
 
     fn codes(condition: &str) -> Vec<&'static str> {
         let policy = format!(

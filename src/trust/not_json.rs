@@ -101,7 +101,7 @@ fn has_comment(text: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use crate::iam::Policy;
+    use crate::trust::Policy;
 
     #[test]
     fn each_mistake_has_a_name() {

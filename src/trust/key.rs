@@ -270,7 +270,7 @@ pub(crate) fn begins_with(text: &str, beginning: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::iam::{Audience, Subject};
+    use crate::trust::{Audience, Subject};
 
     fn given(key: &str, issuer: &str, tags: Option<&[(String, String)]>) -> String {
         let role = RoleArn::parse("arn:aws:iam::111122223333:role/app").unwrap();

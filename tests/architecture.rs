@@ -1,4 +1,4 @@
-//! The house keeps its shape: arrows point downwards only, and the two floors that decide touch nothing of the outside.
+//! The layers of ARCHITECTURE.md are those of the code: dependencies point down only, and what decides touches nothing outside.
 
 #![allow(
     clippy::expect_used,
@@ -13,51 +13,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Each room with the rooms it may know. `ARCHITECTURE.md` draws the same.
-const ARROWS: [(&str, &[&str]); 11] = [
-    ("support", &[]),
-    ("iam", &["support"]),
-    ("pod", &["iam", "support"]),
-    ("gate", &["iam", "pod", "support"]),
-    ("kubernetes", &["support"]),
-    ("roles", &["iam", "kubernetes", "support"]),
-    ("cluster", &["iam", "kubernetes", "pod", "support"]),
-    ("certs", &["kubernetes", "support"]),
-    (
-        "telemetry",
-        &["certs", "cluster", "gate", "iam", "kubernetes", "roles", "support"],
-    ),
-    (
-        "webhook",
-        &[
-            "certs",
-            "cluster",
-            "gate",
-            "iam",
-            "pod",
-            "roles",
-            "support",
-            "telemetry",
-        ],
-    ),
-    (
-        "cli",
-        &[
-            "certs",
-            "cluster",
-            "gate",
-            "iam",
-            "kubernetes",
-            "pod",
-            "roles",
-            "support",
-            "telemetry",
-            "webhook",
-        ],
-    ),
-];
-
-/// What the pure rooms may use beside the language: formats, never the world.
+/// What the pure modules may use besides the language: formats, never the outside world.
 const PURE_CRATES: [&str; 7] = [
     "base64",
     "percent_encoding",
@@ -93,7 +49,7 @@ const TEXT_CRAFT: [&str; 9] = [
     "'…'",
 ];
 
-/// Parts of the standard library that reach the world or a clock.
+/// Parts of the standard library that reach the outside world or a clock.
 const IMPURE_STD: [&str; 10] = [
     "std::env",
     "std::fs",
@@ -108,14 +64,15 @@ const IMPURE_STD: [&str; 10] = [
 ];
 
 #[test]
-fn arrows_point_downwards_only() {
-    for (room, known) in ARROWS {
-        for file in files_of(room) {
+fn dependencies_point_down_only() {
+    let layers = layers();
+    for (module, known) in &layers {
+        for file in files_of(module) {
             let code = code_of(&file);
-            for reached in rooms_named(&code) {
+            for reached in modules_named(&code, &layers) {
                 assert!(
-                    reached == room || known.contains(&reached.as_str()),
-                    "{} reaches into `{reached}`, which `{room}` must not know",
+                    reached == *module || known.contains(&reached),
+                    "{} depends on `{reached}`, which `{module}` must not know",
                     file.display()
                 );
             }
@@ -124,48 +81,80 @@ fn arrows_point_downwards_only() {
 }
 
 #[test]
-fn every_room_is_drawn() {
-    let drawn: BTreeSet<String> = ARROWS.iter().map(|(room, _)| (*room).to_owned()).collect();
+fn the_table_names_every_module_and_each_knows_only_what_stands_below_it() {
+    let layers = layers();
     let lib = fs::read_to_string(source().join("lib.rs")).unwrap();
     let built: BTreeSet<String> = lib
         .lines()
         .filter_map(|line| line.strip_prefix("pub mod ")?.strip_suffix(';').map(str::to_owned))
         .collect();
+    let drawn: BTreeSet<String> = layers.iter().map(|(module, _)| module.clone()).collect();
     assert_eq!(drawn, built);
+    let mut below = BTreeSet::new();
+    for (module, known) in &layers {
+        assert!(
+            known.is_subset(&below),
+            "`{module}` knows what does not stand below it: {known:?}"
+        );
+        below.insert(module.clone());
+    }
+}
+
+/// What ARCHITECTURE.md permits and nothing uses would hide the next wrong dependency.
+#[test]
+fn what_the_table_permits_is_used() {
+    let layers = layers();
+    for (module, known) in &layers {
+        let used: BTreeSet<String> = files_of(module)
+            .iter()
+            .flat_map(|file| modules_named(&code_of(file), &layers))
+            .collect();
+        let unused: Vec<&String> = known.difference(&used).collect();
+        assert!(unused.is_empty(), "`{module}` may know {unused:?}, and does not");
+    }
 }
 
 #[test]
-fn the_deciding_rooms_know_no_async_no_client_no_clock_and_no_environment() {
+fn the_deciding_modules_know_no_async_no_client_no_clock_and_no_environment() {
     let manifest = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml")).unwrap();
     let foreign = dependencies(&manifest);
     assert!(
         foreign.contains("tokio") && foreign.contains("kube"),
         "the manifest was not read: {foreign:?}"
     );
-    for room in ["support", "iam", "pod", "gate"] {
-        for file in files_of(room) {
-            let code = code_of(&file);
-            for name in foreign.iter().filter(|name| !PURE_CRATES.contains(&name.as_str())) {
-                assert!(
-                    !mentions_path(&code, name),
-                    "{} uses the crate `{name}`",
-                    file.display()
-                );
-            }
-            for word in IMPURE_STD {
-                assert!(!code.contains(word), "{} uses {word}", file.display());
-            }
-            for word in ["async ", ".await"] {
-                assert!(!code.contains(word), "{} holds `{}`", file.display(), word.trim());
-            }
+    let mut pure: Vec<PathBuf> = ["support", "trust", "pod", "decision"]
+        .iter()
+        .flat_map(|module| files_of(module))
+        .collect();
+    // The plan of a rotation is decided without I/O, with the time passed in.
+    let rotation = files_of("certs/rotation");
+    assert!(rotation.len() > 1, "{rotation:?}");
+    pure.extend(rotation);
+    for file in pure {
+        let code = code_of(&file);
+        let times = file.starts_with(source().join("certs"));
+        for name in foreign.iter().filter(|name| !PURE_CRATES.contains(&name.as_str())) {
+            // A point in time is a value; asking for the present one is not.
+            let is_time = times && name == "jiff";
+            assert!(
+                is_time || !mentions_path(&code, name),
+                "{} uses the crate `{name}`",
+                file.display()
+            );
+        }
+        for word in IMPURE_STD.iter().chain(&["Timestamp::now", "Zoned::now"]) {
+            assert!(!code.contains(word), "{} uses {word}", file.display());
+        }
+        for word in ["async ", ".await"] {
+            assert!(!code.contains(word), "{} holds `{}`", file.display(), word.trim());
         }
     }
 }
 
 #[test]
 fn only_the_injection_makes_json_pointers_into_pods_and_only_the_review_knows_its_wire_form() {
-    for (room, _) in ARROWS {
-        for file in files_of(room) {
+    for (module, _) in layers() {
+        for file in files_of(&module) {
             let code = code_of(&file);
             // The demonstration plays the API server: it writes reviews and reads answers and patches.
             if file.starts_with(source().join("cli/demo")) || file.ends_with("cli/demo.rs") {
@@ -192,8 +181,8 @@ fn only_the_injection_makes_json_pointers_into_pods_and_only_the_review_knows_it
 
 #[test]
 fn text_of_users_leaves_through_one_module_only() {
-    for (room, _) in ARROWS {
-        for file in files_of(room) {
+    for (module, _) in layers() {
+        for file in files_of(&module) {
             if file.starts_with(source().join("support")) {
                 continue;
             }
@@ -236,9 +225,9 @@ fn text_of_users_leaves_through_one_module_only() {
 
 #[test]
 fn only_the_role_source_iam_knows_the_aws_sdk() {
-    for (room, _) in ARROWS {
-        for file in files_of(room) {
-            let of_the_source = file.starts_with(source().join("roles/iam")) || file.ends_with("roles/iam.rs");
+    for (module, _) in layers() {
+        for file in files_of(&module) {
+            let of_the_source = file.starts_with(source().join("roles/aws")) || file.ends_with("roles/aws.rs");
             let code = code_of(&file);
             for name in ["aws_config", "aws_credential_types", "aws_sdk_iam", "aws_sdk_sts"] {
                 assert!(
@@ -255,15 +244,34 @@ fn source() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("src")
 }
 
-/// The Rust files of a room: its folder and the file beside it.
-fn files_of(room: &str) -> Vec<PathBuf> {
+/// The modules with what each may know, from the table of ARCHITECTURE.md, the lowest first.
+fn layers() -> Vec<(String, BTreeSet<String>)> {
+    let page = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("ARCHITECTURE.md")).unwrap();
+    let table = page.split("| module | may know |").nth(1).expect("the table of layers");
+    let rows = table.lines().skip(2).take_while(|line| line.starts_with('|'));
+    let names = |cell: &str| {
+        let quoted = cell.split('`').skip(1).step_by(2);
+        quoted.map(str::to_owned).collect::<BTreeSet<_>>()
+    };
+    let layers: Vec<_> = rows
+        .map(|row| {
+            let cells: Vec<&str> = row.trim_matches('|').split('|').collect();
+            (names(cells[0]).into_iter().next().unwrap(), names(cells[1]))
+        })
+        .collect();
+    assert!(layers.len() > 8, "{layers:?}");
+    layers
+}
+
+/// The Rust files of a module: its folder and the file beside it.
+fn files_of(module: &str) -> Vec<PathBuf> {
     let mut files = Vec::new();
-    let beside = source().join(format!("{room}.rs"));
+    let beside = source().join(format!("{module}.rs"));
     if beside.exists() {
         files.push(beside);
     }
-    collect(&source().join(room), &mut files);
-    assert!(!files.is_empty(), "room `{room}` has no files");
+    collect(&source().join(module), &mut files);
+    assert!(!files.is_empty(), "module `{module}` has no files");
     files
 }
 
@@ -281,33 +289,67 @@ fn collect(folder: &Path, files: &mut Vec<PathBuf>) {
 
 /// A file's code without comments and without its tests, which may use what they like.
 fn code_of(file: &Path) -> String {
-    if ["tests.rs", "differential.rs"]
+    if ["tests.rs", "differential.rs", "laws.rs"]
         .iter()
         .any(|tests| file.ends_with(tests))
     {
         return String::new();
     }
-    let text = fs::read_to_string(file).unwrap();
-    let code = text.split("#[cfg(test)]").next().unwrap_or_default();
-    code.lines()
+    without_tests(&fs::read_to_string(file).unwrap())
+        .lines()
         .map(|line| line.split("//").next().unwrap_or_default())
         .collect::<Vec<_>>()
         .join("\n")
 }
 
-fn rooms_named(code: &str) -> BTreeSet<String> {
+/// Takes out each item behind `#[cfg(test)]`: up to its semicolon, or to the brace that ends it at its own indentation.
+fn without_tests(text: &str) -> String {
+    let mut kept = Vec::new();
+    let mut lines = text.lines();
+    while let Some(line) = lines.next() {
+        if line.trim() != "#[cfg(test)]" {
+            kept.push(line);
+            continue;
+        }
+        let indentation = &line[..line.len() - line.trim_start().len()];
+        let end = format!("{indentation}}}");
+        let mut is_open = false;
+        for line in lines.by_ref() {
+            is_open |= line.trim_end().ends_with('{');
+            let is_over = if is_open {
+                line == end
+            } else {
+                line.trim_end().ends_with([';', '}'])
+            };
+            if is_over {
+                break;
+            }
+        }
+    }
+    kept.join("\n")
+}
+
+#[test]
+fn only_tests_are_left_out_of_what_is_read() {
+    let text = "a\n#[cfg(test)]\nmod laws;\nb\n    #[cfg(test)]\n    #[allow(x)]\n    fn f() {\n        {\n        }\n    }\nc\n#[cfg(test)]\nmod tests {\n    d\n}\ne";
+    assert_eq!(without_tests(text), "a\nb\nc\ne");
+    let rotation = code_of(&source().join("certs/rotation.rs"));
+    assert!(rotation.contains("impl Rotation"), "the plan of a rotation is not read");
+}
+
+fn modules_named(code: &str, layers: &[(String, BTreeSet<String>)]) -> BTreeSet<String> {
     let mut named = BTreeSet::new();
     for part in code.split("crate::").skip(1) {
         if let Some(list) = part.strip_prefix('{') {
             let list = list.split(';').next().unwrap_or_default();
-            for (room, _) in ARROWS {
-                if mentions_word(list, room) {
-                    named.insert(room.to_owned());
+            for (module, _) in layers {
+                if mentions_word(list, module) {
+                    named.insert(module.clone());
                 }
             }
         } else {
             let name: String = part.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
-            if ARROWS.iter().any(|(room, _)| *room == name) {
+            if layers.iter().any(|(module, _)| *module == name) {
                 named.insert(name);
             }
         }

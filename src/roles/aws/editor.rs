@@ -9,8 +9,8 @@ use aws_sdk_iam::operation::update_assume_role_policy::UpdateAssumeRolePolicyErr
 use super::fault::{Fault, shortened};
 use super::session::Session;
 use super::{AccountRoles, IamSettings, Whose};
-use crate::iam::{AccountId, RoleArn};
 use crate::support::text;
+use crate::trust::{AccountId, RoleArn};
 
 /// Reads and writes the roles of one account.
 #[derive(Debug)]

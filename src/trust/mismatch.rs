@@ -1,6 +1,6 @@
 //! How a name in a policy differs from the one that was needed: the mistakes that people make.
 //!
-//! Plain values; the sentences are made where all of them are (`gate/messages`).
+//! Plain values; the sentences are made where all of them are (`decision/messages`).
 
 use super::arn::check_account;
 use super::glob;

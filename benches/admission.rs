@@ -23,7 +23,7 @@ use rolegate::decision::{GateSettings, Mode};
 use rolegate::pod::identity::{AnnotationRules, Defaults};
 use rolegate::pod::inject::{PodIdentitySettings, WebIdentitySettings};
 use rolegate::roles::files::{FileRoles, WhenMissing};
-use rolegate::roles::{Book, BookSettings};
+use rolegate::roles::{RoleCache, RoleCacheSettings};
 use rolegate::trust::{Audience, Issuer, RoleArn};
 use rolegate::webhook::pods::{Admission, AdmissionSettings, Answer, Face, Knowledge, Record, Recorder, SkipLabel};
 use rolegate::webhook::route::PathMode;
@@ -61,9 +61,9 @@ fn admission(folder: &std::path::Path, policy_for: &str) -> Admission {
         compose: None,
     });
     let files = FileRoles::open(folder.join("roles"), WhenMissing::NoSuchRole, FileRoles::POLL).unwrap();
-    let book = Book::new(
+    let cache = RoleCache::new(
         vec![Arc::new(files)],
-        BookSettings {
+        RoleCacheSettings {
             ttl: Duration::from_secs(3600),
             max_stale: Duration::from_secs(3600),
             read_timeout: Duration::from_secs(1),
@@ -77,7 +77,7 @@ fn admission(folder: &std::path::Path, policy_for: &str) -> Admission {
         )),
         identity_map: None,
         container_credentials: None,
-        book,
+        cache,
     };
     let settings = AdmissionSettings {
         docs_url: None,
@@ -104,7 +104,7 @@ fn admission(folder: &std::path::Path, policy_for: &str) -> Admission {
             disable_instance_metadata: false,
         },
         gate: GateSettings::default(),
-        skip_label: SkipLabel::Honoured,
+        skip_label: SkipLabel::Honored,
     };
     Admission::new(settings, knowledge)
 }
@@ -118,7 +118,7 @@ fn admissions(criterion: &mut Criterion) {
     let folder = tempfile::TempDir::new().unwrap();
     let admission = admission(folder.path(), "jobs:worker");
     let far = Instant::now() + Duration::from_secs(3600);
-    // Reads the policy into the book: from now on everything is answered from memory.
+    // Reads the policy into the role cache: from now on everything is answered from memory.
     runtime.block_on(admission_entry(&admission, far));
 
     let mut group = criterion.benchmark_group("admission");

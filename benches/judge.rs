@@ -1,4 +1,4 @@
-//! What one judgement costs, and one parse. A judgement of a policy of ordinary size must stay under 5 µs.
+//! What one judgment costs, and one parse. A judgment of a policy of ordinary size must stay under 5 µs.
 #![allow(
     missing_docs,
     clippy::unwrap_used,
@@ -29,7 +29,7 @@ fn policy(subjects: &[&str]) -> String {
     )
 }
 
-fn judgements(criterion: &mut Criterion) {
+fn judgments(criterion: &mut Criterion) {
     let role = RoleArn::parse("arn:aws:iam::111122223333:role/prodvana-ecs-access-role").unwrap();
     let identity = WebIdentity {
         issuer: Issuer::parse(ISSUER).unwrap(),
@@ -66,5 +66,5 @@ fn judgements(criterion: &mut Criterion) {
     });
 }
 
-criterion_group!(benches, judgements);
+criterion_group!(benches, judgments);
 criterion_main!(benches);

@@ -11,7 +11,7 @@ use std::str::FromStr;
 use crate::pod::Warning;
 use crate::pod::identity::MalformedRole;
 use crate::pod::inject::Conflict;
-use crate::trust::{Cause, Explanation, Judgement, RoleArn, Verdict, WebIdentity};
+use crate::trust::{Cause, Explanation, Judgment, RoleArn, Verdict, WebIdentity};
 
 /// What the flags say about deciding.
 #[derive(Clone, Copy, Debug, Default)]
@@ -115,8 +115,8 @@ pub enum Why {
 impl Judged {
     /// Of a judgment of the policy or of the provider.
     #[must_use]
-    pub fn of(role: RoleArn, judgment: Judgement) -> Self {
-        let Judgement { verdict, explanation } = judgment;
+    pub fn of(role: RoleArn, judgment: Judgment) -> Self {
+        let Judgment { verdict, explanation } = judgment;
         Self {
             role,
             verdict,

@@ -15,7 +15,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rolegate::roles::{Answer, Book, BookSettings, FileRoles, RoleSource, Trust, WhenMissing};
+use rolegate::roles::{Answer, FileRoles, RoleCache, RoleCacheSettings, RoleSource, Trust, WhenMissing};
 use rolegate::trust::RoleArn;
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -802,19 +802,22 @@ fn a_role_that_is_asked_for_is_read_from_the_disk_as_it_is_now() {
 async fn a_change_of_a_file_reaches_the_book_by_itself() {
     let dir = Dir::new(&[("a.json", &get_role("a", "one"))]);
     let source = FileRoles::open(dir.path(), WhenMissing::NoSuchRole, Duration::from_millis(10)).unwrap();
-    let settings = BookSettings {
+    let settings = RoleCacheSettings {
         ttl: Duration::from_secs(60),
         max_stale: Duration::from_secs(3600),
         read_timeout: Duration::from_millis(700),
         capacity: 100,
     };
-    let book = Book::new(vec![Arc::new(source)], settings);
+    let cache = RoleCache::new(vec![Arc::new(source)], settings);
     let (a, b) = (RoleArn::parse(&arn("a")).unwrap(), RoleArn::parse(&arn("b")).unwrap());
     let stop = CancellationToken::new();
     let wanted = vec![a.clone(), b.clone()];
-    let keeper = tokio::spawn(Arc::clone(&book).run(move || wanted.clone(), stop.clone()));
+    let keeper = tokio::spawn(Arc::clone(&cache).run(move || wanted.clone(), stop.clone()));
     let deadline = Instant::now() + Duration::from_secs(30);
-    assert!(matches!(book.entry(&b, deadline).await.trust, Trust::NoSuchRole { .. }));
+    assert!(matches!(
+        cache.entry(&b, deadline).await.trust,
+        Trust::NoSuchRole { .. }
+    ));
 
     dir.write("b.json", get_role("b", "created"));
     dir.write(
@@ -822,7 +825,7 @@ async fn a_change_of_a_file_reaches_the_book_by_itself() {
         json!({"Role": cli_role("a", &json!({"Statment": []}))}).to_string(),
     );
     let arrived = || {
-        let trust = |role| book.stored(role).map(|entry| entry.trust);
+        let trust = |role| cache.stored(role).map(|entry| entry.trust);
         matches!(
             (trust(&a), trust(&b)),
             (Some(Trust::Malformed(_)), Some(Trust::Policy { .. }))
@@ -831,7 +834,7 @@ async fn a_change_of_a_file_reaches_the_book_by_itself() {
     while !arrived() && Instant::now() < deadline {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
-    assert!(arrived(), "{:?}", book.snapshot());
+    assert!(arrived(), "{:?}", cache.snapshot());
     stop.cancel();
     keeper.await.unwrap();
 }

@@ -30,7 +30,7 @@ struct Case {
     audience: String,
     verdict: String,
     cause: Option<String>,
-    /// What an undecided judgement hangs on.
+    /// What an undecided judgment hangs on.
     #[serde(default)]
     keys: Vec<String>,
     policy: Box<RawValue>,
@@ -79,9 +79,9 @@ fn answer(case: &Case) -> Answer {
             };
         }
     };
-    let judgement = judge(&policy, &role, &identity, &Context::default());
-    let verdict = judgement.verdict.to_string();
-    match judgement.explanation {
+    let judgment = judge(&policy, &role, &identity, &Context::default());
+    let verdict = judgment.verdict.to_string();
+    match judgment.explanation {
         None => Answer {
             verdict,
             cause: None,

@@ -1,4 +1,4 @@
-//! What people read of a judgement: the nearest statement, its cause, what would mend it, and what an open one hangs on.
+//! What people read of a judgment: the nearest statement, its cause, what would mend it, and what an open one hangs on.
 
 #![allow(
     clippy::unwrap_used,
@@ -41,9 +41,9 @@ fn told(statements: &[String], context: &Context<'_>) -> String {
         subject: Subject::service_account("jobs", "app"),
         audience: Audience::new("sts.amazonaws.com"),
     };
-    let judgement = judge(&policy, &role, &identity, context);
-    let mut told = judgement.verdict.to_string();
-    let Some(explanation) = judgement.explanation else {
+    let judgment = judge(&policy, &role, &identity, context);
+    let mut told = judgment.verdict.to_string();
+    let Some(explanation) = judgment.explanation else {
         return told;
     };
     if let Some(cause) = explanation.cause {

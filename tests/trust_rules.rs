@@ -24,10 +24,10 @@ fn judged(policy: &str, context: &Context<'_>) -> Verdict {
         audience: Audience::new("sts.amazonaws.com"),
     };
     let policy = Policy::parse(policy).unwrap_or_else(|error| panic!("{policy}: {error}"));
-    let judgement = judge(&policy, &role, &identity, context);
-    assert_eq!(judgement.explanation.is_none(), judgement.verdict == Yes);
-    if let Some(explanation) = judgement.explanation {
-        assert_eq!(explanation.cause.is_some(), judgement.verdict == No);
+    let judgment = judge(&policy, &role, &identity, context);
+    assert_eq!(judgment.explanation.is_none(), judgment.verdict == Yes);
+    if let Some(explanation) = judgment.explanation {
+        assert_eq!(explanation.cause.is_some(), judgment.verdict == No);
         let reason = Words {
             role: &role,
             identity: &identity,
@@ -36,11 +36,11 @@ fn judged(policy: &str, context: &Context<'_>) -> Verdict {
         .reason();
         // A Deny of the AWS principal "*" leaves it open without a key.
         let names_what_is_open = !explanation.undecided_keys.is_empty() || reason.contains("AWS principal \"*\"");
-        assert_eq!(names_what_is_open, judgement.verdict == Maybe, "{explanation:?}");
+        assert_eq!(names_what_is_open, judgment.verdict == Maybe, "{explanation:?}");
         assert!(!reason.is_empty() && reason.chars().count() <= 600);
         assert!(!reason.contains(char::is_control), "{explanation:?}");
     }
-    judgement.verdict
+    judgment.verdict
 }
 
 fn allow(condition: &str) -> String {

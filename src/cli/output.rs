@@ -1,7 +1,7 @@
 //! What commands print: text for people, JSON and YAML for programs.
 //!
-//! Colours are written always and taken away where they do not belong: `NO_COLOR`, `CLICOLOR`, `CLICOLOR_FORCE` and pipes
-//! are honoured by anstream. A reader who goes away (`| head`) is no error.
+//! Colors are written always and taken away where they do not belong: `NO_COLOR`, `CLICOLOR`, `CLICOLOR_FORCE` and pipes
+//! are honored by anstream. A reader who goes away (`| head`) is no error.
 
 use std::fmt::{self, Write as _};
 use std::io::{self, Write};
@@ -53,7 +53,7 @@ impl<T: fmt::Display> fmt::Display for Styled<T> {
     }
 }
 
-/// Prints a report in the format that was asked for; `to_text` makes the one for people, colours included.
+/// Prints a report in the format that was asked for; `to_text` makes the one for people, colors included.
 ///
 /// # Errors
 /// When standard output cannot be written; not when its reader went away.

@@ -17,7 +17,7 @@ use crate::certs::issue::SubjectName;
 use crate::decision::{self, Mode};
 use crate::pod::identity::EXPIRATION_SECONDS;
 use crate::telemetry::audit::{AuditTarget, Rotation};
-use crate::telemetry::log::{self, Colour, LogFormat, LogLevel};
+use crate::telemetry::log::{self, Color, LogFormat, LogLevel};
 use crate::trust::{AccountId, Audience, Issuer, Partition};
 use crate::webhook::lifecycle::{Ending, Signals, run_until_signalled};
 use crate::webhook::tls::install_crypto_provider;
@@ -186,9 +186,9 @@ pub struct ServeArgs {
 
     /// Leave pods with the label eks.amazonaws.com/skip-pod-identity-webhook alone
     ///
-    /// `--honour-skip-label=false` judges and injects them like any other.
+    /// `--honor-skip-label=false` judges and injects them like any other.
     #[arg(long, value_name = "BOOL", default_value = "true", default_missing_value = "true", num_args = 0..=1, require_equals = true, action = ArgAction::Set, value_parser = values::switch, help_heading = JUDGING)]
-    pub honour_skip_label: bool,
+    pub honor_skip_label: bool,
 
     /// Where trust policies come from, asked in this order: iam, ack, crossplane, files=DIR
     ///
@@ -539,13 +539,13 @@ impl ServeArgs {
 
 /// Runs the webhook until a signal stops it.
 pub(crate) fn run(args: &ServeArgs) -> Exit {
-    let colour = if std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+    let color = if std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
     {
-        Colour::Always
+        Color::Always
     } else {
-        Colour::Never
+        Color::Never
     };
-    log::init(args.log_level.clone(), args.log_format, colour);
+    log::init(args.log_level.clone(), args.log_format, color);
     install_crypto_provider();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,

@@ -19,7 +19,7 @@ use crate::kubernetes::{self, watch::WatchTiming};
 #[cfg(feature = "aws")]
 use crate::roles::aws::AwsUser;
 use crate::roles::files::{FileRoles, WhenMissing};
-use crate::roles::{Answer, Book, BookSettings, Entry, KnownProvider, RoleDocument, RoleObjects, RoleSource};
+use crate::roles::{Answer, Entry, KnownProvider, RoleCache, RoleCacheSettings, RoleDocument, RoleObjects, RoleSource};
 use crate::trust::{AccountId, Issuer, Partition, RoleArn};
 
 /// The longest that a command waits for one role. Nobody's pod waits here, so it may be long.
@@ -279,7 +279,7 @@ pub(crate) async fn read_all(
     roles: &[RoleArn],
     issuer: &Issuer,
 ) -> Result<HashMap<RoleArn, Found>, String> {
-    let settings = BookSettings {
+    let settings = RoleCacheSettings {
         // What is listed first is still good when all else is read.
         ttl: LONGEST,
         max_stale: LONGEST,
@@ -287,14 +287,14 @@ pub(crate) async fn read_all(
         capacity: roles.len().max(1),
     };
     let sources = open(specs, aws).await?;
-    let book = Book::new(sources.clone(), settings);
-    book.check_providers_of(issuer.clone());
+    let cache = RoleCache::new(sources.clone(), settings);
+    cache.check_providers_of(issuer.clone());
     let reads = stream::iter(roles).map(|role| {
-        let book = &book;
+        let cache = &cache;
         async move {
             let deadline = Instant::now().checked_add(PATIENCE).unwrap_or_else(Instant::now);
-            let entry = book.entry(role, deadline).await;
-            let provider = book.provider(role, deadline).await;
+            let entry = cache.entry(role, deadline).await;
+            let provider = cache.provider(role, deadline).await;
             (role.clone(), Found { entry, provider })
         }
     });
@@ -304,7 +304,7 @@ pub(crate) async fn read_all(
     let reading = async {
         if roles.len() > LIST_ABOVE {
             let progress = Progress::default();
-            book.list(roles, |listed| progress.tell(listed)).await;
+            cache.list(roles, |listed| progress.tell(listed)).await;
             progress.clear();
         }
         let found = reads.buffer_unordered(READS_AT_ONCE).collect().await;

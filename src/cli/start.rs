@@ -27,7 +27,7 @@ use crate::decision::GateSettings;
 use crate::kubernetes::{self, watch::WatchTiming};
 use crate::pod::identity::{AnnotationRules, Defaults};
 use crate::pod::inject::{PodIdentitySettings, WebIdentitySettings};
-use crate::roles::{Book, BookSettings, RoleSource};
+use crate::roles::{RoleCache, RoleCacheSettings, RoleSource};
 use crate::support::text;
 use crate::telemetry::audit::{AuditLog, AuditWriter};
 use crate::telemetry::events::{EventTiming, EventWriter, Events};
@@ -49,7 +49,7 @@ const READ_AGAIN: Duration = Duration::from_secs(2);
 /// How long the start waits for an API server that is asked for its issuer. Kubernetes starts the pod anew after that.
 const DISCOVERY: Duration = Duration::from_secs(30);
 
-/// How many roles the book keeps: some 2 KB each, so 40 MB at most. An AWS account holds 1,000 roles, 5,000 at most.
+/// How many roles the role cache keeps: some 2 KB each, so 40 MB at most. An AWS account holds 1,000 roles, 5,000 at most.
 const BOOK_CAPACITY: usize = 20_000;
 
 /// A webhook that listens, and serves once [`Started::serve`] is awaited.
@@ -89,8 +89,8 @@ pub(crate) async fn start(args: &ServeArgs) -> Result<Started, String> {
     });
     let cluster = cluster(args, &rules).await?;
     let sources = open_sources(args).await?;
-    let book = Book::observed(sources.clone(), book_settings(args), metrics.clone());
-    book.check_providers_of(cluster.issuer.clone());
+    let cache = RoleCache::observed(sources.clone(), book_settings(args), metrics.clone());
+    cache.check_providers_of(cluster.issuer.clone());
     for source in &sources {
         metrics.announce_source(source.name());
     }
@@ -104,7 +104,7 @@ pub(crate) async fn start(args: &ServeArgs) -> Result<Started, String> {
             accounts: cluster.accounts.clone(),
             identity_map: cluster.identity_map.clone(),
             container_credentials: credentials.clone(),
-            book: book.clone(),
+            cache: cache.clone(),
         },
     );
     let (listener, reviews) = listen("--listen", args.listen).await?;
@@ -113,7 +113,7 @@ pub(crate) async fn start(args: &ServeArgs) -> Result<Started, String> {
     let listener = threads.adopt(listener).map_err(no_threads)?;
     let (admin_listener, admin_address) = listen("--admin-listen", args.admin_listen).await?;
     let connections = Connections::default();
-    gauges(&metrics, &cluster, &book, &certificates, &connections);
+    gauges(&metrics, &cluster, &cache, &certificates, &connections);
     count_reload_failures(&metrics, &cluster, &sources, credentials.as_ref(), &certificates);
     let limits = Arc::new(Limits {
         drain: args.drain,
@@ -135,9 +135,9 @@ pub(crate) async fn start(args: &ServeArgs) -> Result<Started, String> {
         readiness: readiness(&cluster, &certificates),
         metrics,
         roles: {
-            let book = book.clone();
+            let cache = cache.clone();
             Box::new(move || {
-                let roles = serde_json::to_string(&book.snapshot()).unwrap_or_default();
+                let roles = serde_json::to_string(&cache.snapshot()).unwrap_or_default();
                 text::json::escape(&roles).into_owned().into_bytes()
             })
         },
@@ -173,7 +173,7 @@ pub(crate) async fn start(args: &ServeArgs) -> Result<Started, String> {
             );
         }
     };
-    let keeping = keep(book, &cluster, credentials, certificates.following, life.clone());
+    let keeping = keep(cache, &cluster, credentials, certificates.following, life.clone());
     let work = async move {
         // Events end last: what the servers refused at the end is told of, too.
         let stop = CancellationToken::new();
@@ -199,7 +199,7 @@ pub(crate) async fn start(args: &ServeArgs) -> Result<Started, String> {
 
 /// What is watched or read again while the servers serve.
 fn keep(
-    book: Arc<Book>,
+    cache: Arc<RoleCache>,
     cluster: &Cluster,
     credentials: Option<Arc<ContainerCredentials>>,
     certificates: BoxFuture<'static, ()>,
@@ -211,7 +211,7 @@ fn keep(
         let wanted = {
             let accounts = accounts.clone();
             move || {
-                // What the book could not keep needs not be read ahead, and 100,000 roles need not be named a second time.
+                // What the role cache could not keep needs not be read ahead, and 100,000 roles need not be named a second time.
                 let mut roles = Vec::with_capacity(accounts.counts().with_role.min(BOOK_CAPACITY));
                 accounts.for_each_role(&mut |role| {
                     if roles.len() < BOOK_CAPACITY {
@@ -221,7 +221,7 @@ fn keep(
                 roles
             }
         };
-        let book = book.run(wanted, stop.clone());
+        let cache = cache.run(wanted, stop.clone());
         let end = async {
             life.stopped().await;
             stop.cancel();
@@ -239,7 +239,7 @@ fn keep(
                 () = life.stopped() => {}
             }
         };
-        tokio::join!(book, end, certificates);
+        tokio::join!(cache, end, certificates);
     }
 }
 
@@ -360,8 +360,8 @@ async fn open_sources(args: &ServeArgs) -> Result<Vec<Arc<dyn RoleSource>>, Stri
     }
 }
 
-const fn book_settings(args: &ServeArgs) -> BookSettings {
-    BookSettings {
+const fn book_settings(args: &ServeArgs) -> RoleCacheSettings {
+    RoleCacheSettings {
         ttl: args.trust_ttl,
         max_stale: args.trust_max_stale,
         read_timeout: args.trust_read_timeout,
@@ -449,8 +449,8 @@ fn admission_settings(args: &ServeArgs, rules: &AnnotationRules, issuer: &Issuer
             require_role: args.require_role.into(),
         },
         docs_url: args.docs_url.clone(),
-        skip_label: if args.honour_skip_label {
-            SkipLabel::Honoured
+        skip_label: if args.honor_skip_label {
+            SkipLabel::Honored
         } else {
             SkipLabel::Ignored
         },
@@ -477,7 +477,7 @@ fn readiness(cluster: &Cluster, certificates: &Certificates) -> Readiness {
 fn gauges(
     metrics: &Metrics,
     cluster: &Cluster,
-    book: &Arc<Book>,
+    cache: &Arc<RoleCache>,
     certificates: &Certificates,
     connections: &Connections,
 ) {
@@ -497,9 +497,10 @@ fn gauges(
             .to_vec()
         },
     );
-    let book = book.clone();
-    metrics.gauges("role_book_roles", "Roles in the book", "state", move || {
-        book.counts()
+    let cache = cache.clone();
+    metrics.gauges("role_cache_roles", "Roles in the role cache", "state", move || {
+        cache
+            .counts()
             .map(|(state, count)| (state.as_str(), as_gauge(count)))
             .to_vec()
     });

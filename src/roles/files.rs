@@ -390,7 +390,7 @@ fn index_of(files: &BTreeMap<PathBuf, RoleFile>) -> Result<Index, RoleFilesError
     Index::build(files.iter().map(|(path, file)| (path.as_path(), file.roles.as_slice())))
 }
 
-/// Tells contents apart. Not a defence against forgery: whoever writes the files may write what they like.
+/// Tells contents apart. Not a defense against forgery: whoever writes the files may write what they like.
 fn fingerprint(bytes: &[u8]) -> u64 {
     let mut hasher = DefaultHasher::new();
     bytes.hash(&mut hasher);

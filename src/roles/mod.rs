@@ -1,23 +1,23 @@
-//! Where trust policies come from: sources that read, and the book that keeps what was read.
+//! Where trust policies come from: sources that read, and the role cache that keeps what was read.
 //!
-//! A source never decides; the book never evaluates.
+//! A source never decides; the role cache never evaluates.
 
 pub mod age;
 #[cfg(feature = "aws")]
 pub mod aws;
-pub mod book;
+pub mod cache;
+mod fetch;
 pub mod files;
-mod keeper;
+mod limiter;
+mod list;
 pub mod objects;
 pub mod observe;
-mod pacer;
 mod providers;
-mod reads;
-mod shelf;
+mod refresh;
 pub mod source;
-mod walk;
+mod store;
 
-pub use book::{Book, BookSettings, Entry, Trust};
+pub use cache::{Entry, RoleCache, RoleCacheSettings, Trust};
 pub use files::{FileRoles, RoleFilesError, WhenMissing};
 pub use objects::RoleObjects;
 pub use observe::{ReadObserver, ReadResult, RoleState, RoleSummary};

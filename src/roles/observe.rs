@@ -1,4 +1,4 @@
-//! What the book tells the outside: each read as it happens, and its content on request.
+//! What the role cache tells the outside: each read as it happens, and its content on request.
 
 use std::time::Duration;
 
@@ -62,7 +62,7 @@ impl ReadObserver for () {
     fn role_read(&self, _source: &'static str, _result: ReadResult, _took: Duration) {}
 }
 
-/// What the book's copy of a role is worth: the label `state` of the metric `role_book_roles`.
+/// What the role cache's copy of a role is worth: the label `state` of the metric `role_cache_roles`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum RoleState {
@@ -92,7 +92,7 @@ impl RoleState {
     }
 }
 
-/// What the book holds of one role: an element of `/roles`.
+/// What the role cache holds of one role: an element of `/roles`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct RoleSummary {

@@ -1,4 +1,4 @@
-//! What the book knows of OIDC providers: one an account, since a cluster has one issuer.
+//! What the role cache knows of OIDC providers: one an account, since a cluster has one issuer.
 //!
 //! The check is an extra: what cannot be read stands in nobody's way. It is asked for once, the first time that a role of its
 //! account is judged, and then kept up to date in the background; before a refusal because of it, it is read afresh.
@@ -9,9 +9,9 @@ use arc_swap::{ArcSwap, ArcSwapOption};
 use tokio::time::{Instant, timeout, timeout_at};
 use tracing::{debug, info};
 
-use super::book::{AS_GOOD_AS_NOW, Core};
-use super::pacer::{Lane, Urgency};
-use super::reads::LONGEST_READ;
+use super::cache::{AS_GOOD_AS_NOW, Core};
+use super::fetch::LONGEST_READ;
+use super::limiter::{Priority, Urgency};
 use super::source::ProviderAnswer;
 use crate::trust::{Issuer, Provider, RoleArn};
 
@@ -91,7 +91,7 @@ impl Core {
         if account.held.load().is_none() {
             let arrived = Instant::now();
             let limit = self.limit(arrived, deadline);
-            let _late = timeout_at(limit, self.read_provider(&account, arrived, Lane::Admission)).await;
+            let _late = timeout_at(limit, self.read_provider(&account, arrived, Priority::Admission)).await;
         }
         let held = account.held.load();
         match held.as_deref() {
@@ -110,7 +110,7 @@ impl Core {
         };
         let late = || Arc::from("the OIDC provider could not be read in time");
         let arrived = Instant::now();
-        timeout_at(limit, self.read_provider(&account, arrived, Lane::Admission))
+        timeout_at(limit, self.read_provider(&account, arrived, Priority::Admission))
             .await
             .map_err(|_elapsed| late())?;
         match account.held.load().as_deref() {
@@ -141,7 +141,7 @@ impl Core {
     }
 
     /// Reads it, unless what is held was read about when this was asked for.
-    pub(super) async fn read_provider(&self, account: &Account, asked: Instant, lane: Lane) {
+    pub(super) async fn read_provider(&self, account: &Account, asked: Instant, priority: Priority) {
         let Some(issuer) = self.providers.issuer.get() else {
             return;
         };
@@ -154,7 +154,7 @@ impl Core {
             return;
         }
         let tried_at = Instant::now();
-        let answer = timeout(LONGEST_READ, self.ask_provider(account, issuer, lane)).await;
+        let answer = timeout(LONGEST_READ, self.ask_provider(account, issuer, priority)).await;
         let answer = answer.unwrap_or_else(|_| ProviderAnswer::Failed("AWS did not answer in time".into()));
         account.tell(&answer);
         let (known, failure) = match answer {
@@ -182,13 +182,13 @@ impl Core {
         })));
     }
 
-    async fn ask_provider(&self, account: &Account, issuer: &Issuer, lane: Lane) -> ProviderAnswer {
+    async fn ask_provider(&self, account: &Account, issuer: &Issuer, priority: Priority) -> ProviderAnswer {
         for reader in self.sources.iter().filter(|reader| reader.source.reads_providers()) {
             if reader.source.knows(&account.role).is_some() {
                 continue;
             }
-            if let Some(pacer) = &reader.pacer {
-                pacer.turn(&Urgency::of(lane)).await;
+            if let Some(limiter) = &reader.limiter {
+                limiter.turn(&Urgency::of(priority)).await;
             }
             match reader.source.provider(&account.role, issuer).await {
                 ProviderAnswer::NotMine => {}

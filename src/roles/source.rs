@@ -44,7 +44,7 @@ pub enum Answer {
     Throttled(Arc<str>),
 }
 
-/// What a read costs, and so how the book spends reads.
+/// What a read costs, and so how the role cache spends reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Pace {
     /// The source answers from what it holds already or from the disk: reads are neither limited nor backed off.
@@ -145,7 +145,7 @@ pub trait RoleSource: Send + Sync + std::fmt::Debug + 'static {
         std::future::ready(ProviderAnswer::NotMine).boxed()
     }
 
-    /// Rises whenever what the source holds has changed, for sources that watch or re-read by themselves: what the book
+    /// Rises whenever what the source holds has changed, for sources that watch or re-read by themselves: what the role cache
     /// kept of it is read again at once.
     fn changes(&self) -> Option<tokio::sync::watch::Receiver<u64>>;
 
@@ -161,7 +161,7 @@ pub trait RoleSource: Send + Sync + std::fmt::Debug + 'static {
         SourceHealth::default()
     }
 
-    /// What the source does by itself while the program serves (watching, reading files again), until `stop`. The book
+    /// What the source does by itself while the program serves (watching, reading files again), until `stop`. The role cache
     /// runs it as part of its own task, so that every task has one owner.
     fn run(&self, stop: CancellationToken) -> BoxFuture<'_, ()> {
         drop(stop);

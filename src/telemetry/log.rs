@@ -54,9 +54,9 @@ impl FromStr for LogFormat {
     }
 }
 
-/// Whether text may carry colours.
+/// Whether text may carry colors.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Colour {
+pub enum Color {
     /// For a terminal.
     Always,
     /// For a file or a pipe.
@@ -106,14 +106,14 @@ impl FromStr for LogLevel {
 }
 
 /// Starts logging to standard error. To be called once; later calls change nothing.
-pub fn init(level: LogLevel, format: LogFormat, colour: Colour) {
+pub fn init(level: LogLevel, format: LogFormat, color: Color) {
     // An error means that logging has begun already.
     let _ = tracing_subscriber::registry()
-        .with(layer(level, format, colour, io::stderr))
+        .with(layer(level, format, color, io::stderr))
         .try_init();
 }
 
-fn layer<S, W>(level: LogLevel, format: LogFormat, colour: Colour, writer: W) -> Box<dyn Layer<S> + Send + Sync>
+fn layer<S, W>(level: LogLevel, format: LogFormat, color: Color, writer: W) -> Box<dyn Layer<S> + Send + Sync>
 where
     S: Subscriber + for<'a> LookupSpan<'a>,
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
@@ -122,7 +122,7 @@ where
     match format {
         LogFormat::Text => layer
             .with_writer(writer)
-            .with_ansi(colour == Colour::Always)
+            .with_ansi(color == Color::Always)
             .fmt_fields(OneLine)
             .with_filter(level.0)
             .boxed(),
@@ -229,7 +229,7 @@ mod tests {
     fn logged(level: &str, format: LogFormat) -> String {
         let memory = Memory::default();
         let writer = memory.clone();
-        let layer = layer(level.parse().unwrap(), format, Colour::Never, move || writer.clone());
+        let layer = layer(level.parse().unwrap(), format, Color::Never, move || writer.clone());
         tracing::subscriber::with_default(tracing_subscriber::registry().with(layer), || {
             tracing::info!(pod = %"a\nb\u{1b}[31m\u{202e}", name = "c\td", count = 3, "refused: {}", "e\r\nf\u{9b}g");
             tracing::debug!("details");

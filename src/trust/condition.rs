@@ -205,7 +205,7 @@ impl Test {
         }
     }
     /// A positive answer, turned round for a negated operator.
-    fn polarised(self, positive: Truth) -> Truth {
+    fn polarized(self, positive: Truth) -> Truth {
         if self.is_negated() { !positive } else { positive }
     }
 }
@@ -330,7 +330,7 @@ impl Entry {
             }
             Test::Null => return Truth::Unknown,
         };
-        self.operator.test.polarised(positive)
+        self.operator.test.polarized(positive)
     }
 
     /// On a key that is there and holds something of a domain: true or false only when it is so for all of them.
@@ -343,12 +343,12 @@ impl Entry {
                     (Meaning::Exact, Domain::Anything) => Truth::Unknown,
                     _ => text_reach(value, test, domain, request),
                 };
-                self.operator.test.polarised(any(&reach))
+                self.operator.test.polarized(any(&reach))
             }
             Test::Arn(_) if domain == Domain::SessionName => Truth::False,
             Test::Arn(_) => {
                 // False for all that is no ARN; so it is false throughout, or hangs on the value.
-                let on_arns = self.operator.test.polarised(any(&|value| arn_reach(value, request)));
+                let on_arns = self.operator.test.polarized(any(&|value| arn_reach(value, request)));
                 on_arns.and(Truth::Unknown)
             }
             Test::Bool => {
@@ -403,7 +403,7 @@ impl Entry {
                 Some(ordering) => comparison.holds_from(ordering),
                 None => Truth::Unknown,
             };
-            self.operator.test.polarised(Truth::any(self.values.iter().map(holds)))
+            self.operator.test.polarized(Truth::any(self.values.iter().map(holds)))
         };
         match (self.operator.test, given) {
             (Test::Date(comparison), _) => on_now(

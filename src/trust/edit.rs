@@ -15,7 +15,7 @@ use super::key::{Claim, Key, Request};
 use super::policy::{ASSUME_ROLE_WITH_WEB_IDENTITY, ActionForm, Actions, Effect, Principals, Statement};
 use super::value::Variables;
 use super::{
-    AccountId, Audience, Context, Issuer, Judgement, Partition, Policy, PolicyError, RoleArn, Subject, Verdict,
+    AccountId, Audience, Context, Issuer, Judgment, Partition, Policy, PolicyError, RoleArn, Subject, Verdict,
     WebIdentity, judge,
 };
 
@@ -107,7 +107,7 @@ pub struct Merged {
     /// Condition keys that statements for the same provider have and the added statement lacks, as written.
     pub left_out: Vec<String>,
     /// The judgment of the result when it is not `trusted`: a `Deny` of the document still stands in the way, or may.
-    pub obstacle: Option<Judgement>,
+    pub obstacle: Option<Judgment>,
     /// Why IAM would refuse to store the result.
     pub unstorable: Vec<PolicyError>,
 }

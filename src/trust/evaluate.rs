@@ -1,4 +1,4 @@
-//! The judgement: may the holder of this web identity assume this role?
+//! The judgment: may the holder of this web identity assume this role?
 
 use super::explain::{self, Explanation};
 use super::key::Request;
@@ -11,7 +11,7 @@ use super::{Policy, RoleArn, Verdict, WebIdentity};
 /// With D what any Deny statement says and W what any Allow statement says: D true or W false is not trusted, D false and W
 /// true is trusted, anything else depends on what only STS can know.
 #[must_use]
-pub fn judge(policy: &Policy, role: &RoleArn, identity: &WebIdentity, context: &Context<'_>) -> Judgement {
+pub fn judge(policy: &Policy, role: &RoleArn, identity: &WebIdentity, context: &Context<'_>) -> Judgment {
     let request = Request {
         role,
         identity,
@@ -27,7 +27,7 @@ pub fn judge(policy: &Policy, role: &RoleArn, identity: &WebIdentity, context: &
         Verdict::Undecided | Verdict::Unknown => Some(explain::undecided(policy, &request, allows)),
         Verdict::NotTrusted => Some(explain::not_trusted(policy, &request, denies)),
     };
-    Judgement {
+    Judgment {
         verdict,
         explanation: explanation.map(Box::new),
     }
@@ -71,10 +71,10 @@ pub enum SessionName<'a> {
 
 /// A verdict with its reasons.
 #[derive(Clone, Debug)]
-pub struct Judgement {
+pub struct Judgment {
     /// Never [`Verdict::Unknown`].
     pub verdict: Verdict,
-    /// Why, unless trusted. Boxed: a trusted judgement allocates nothing.
+    /// Why, unless trusted. Boxed: a trusted judgment allocates nothing.
     pub explanation: Option<Box<Explanation>>,
 }
 

@@ -28,7 +28,7 @@ pub mod wrapped;
 
 pub use arn::{AccountId, Partition, RoleArn, RoleArnError};
 pub use edit::{Edit, Grant};
-pub use evaluate::{Context, Judgement, SessionName, judge};
+pub use evaluate::{Context, Judgment, SessionName, judge};
 pub use explain::{Carried, Explanation, Fault, Requirement, StatementLabel};
 pub use lint::{Lint, lint, lint_issuer};
 pub use policy::{Origin, Policy, PolicyError};

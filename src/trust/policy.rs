@@ -187,7 +187,7 @@ impl Policy {
         self.mentions_role_tags
     }
     /// Whether any statement asks for the time of the request (`aws:CurrentTime`, `aws:EpochTime`): where none does, the
-    /// judgement does not need [`Context::now`](super::Context::now).
+    /// judgment does not need [`Context::now`](super::Context::now).
     #[must_use]
     pub fn mentions_time(&self) -> bool {
         self.mentions_time

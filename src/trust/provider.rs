@@ -3,7 +3,7 @@
 //! STS looks at the provider before the policy, so its faults come first.
 
 use super::arn::RoleArn;
-use super::evaluate::Judgement;
+use super::evaluate::Judgment;
 use super::explain::{Explanation, Fault};
 use super::verdict::{Cause, Verdict};
 use super::web_identity::WebIdentity;
@@ -20,7 +20,7 @@ pub enum Provider<'a> {
 
 /// What is wrong with the provider; none when it stands in nobody's way.
 #[must_use]
-pub fn judge_provider(provider: Provider<'_>, identity: &WebIdentity) -> Option<Judgement> {
+pub fn judge_provider(provider: Provider<'_>, identity: &WebIdentity) -> Option<Judgment> {
     let fault = match provider {
         Provider::Missing => Fault::NoProvider,
         Provider::Registered(client_ids) => {
@@ -33,7 +33,7 @@ pub fn judge_provider(provider: Provider<'_>, identity: &WebIdentity) -> Option<
             }
         }
     };
-    Some(Judgement {
+    Some(Judgment {
         verdict: Verdict::NotTrusted,
         explanation: Some(Box::new(Explanation::of(fault))),
     })

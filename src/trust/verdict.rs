@@ -1,4 +1,4 @@
-//! The words in which a judgement is told: verdicts and causes, closed lists that metrics, audit log, command line and
+//! The words in which a judgment is told: verdicts and causes, closed lists that metrics, audit log, command line and
 //! documentation share.
 
 use std::fmt;

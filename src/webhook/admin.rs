@@ -1,4 +1,4 @@
-//! The admin face, plain HTTP: probes, metrics, and what the role book holds.
+//! The admin face, plain HTTP: probes, metrics, and what the role cache holds.
 
 use std::fmt::{self, Write as _};
 use std::net::SocketAddr;

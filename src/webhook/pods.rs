@@ -26,7 +26,7 @@ use crate::pod::Warning;
 use crate::pod::identity::{self, AnnotationRules, Defaults, PodIdentityRequest, Requested, ServiceAccountIdentity};
 use crate::pod::inject::{self, PodIdentitySettings, WebIdentitySettings};
 use crate::pod::view::PodView;
-use crate::roles::Book;
+use crate::roles::RoleCache;
 use crate::trust::{Audience, Cause, Issuer, RoleArn, Verdict};
 
 /// The label with which a pod opts out; its value does not matter. The same key as the peer's, whatever the prefix.
@@ -56,11 +56,11 @@ pub struct AdmissionSettings {
     pub docs_url: Option<String>,
 }
 
-/// `--honour-skip-label`.
+/// `--honor-skip-label`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SkipLabel {
     /// A labelled pod is admitted untouched.
-    Honoured,
+    Honored,
     /// The label means nothing.
     Ignored,
 }
@@ -77,7 +77,7 @@ pub struct Knowledge {
     /// `--container-credentials-config`.
     pub container_credentials: Option<Arc<ContainerCredentials>>,
     /// Trust policies.
-    pub book: Arc<Book>,
+    pub cache: Arc<RoleCache>,
 }
 
 /// Whether the answer may change the pod.
@@ -85,7 +85,7 @@ pub struct Knowledge {
 pub enum Face {
     /// `/mutate`.
     Mutating,
-    /// `/validate/pods`: the same judgement without a patch.
+    /// `/validate/pods`: the same judgment without a patch.
     Validating,
 }
 
@@ -288,7 +288,7 @@ impl Admission {
         if case.pod.is_mirror() {
             return Some(Action::None);
         }
-        let skips = self.settings.skip_label == SkipLabel::Honoured && case.pod.label(SKIP_LABEL).is_some();
+        let skips = self.settings.skip_label == SkipLabel::Honored && case.pod.label(SKIP_LABEL).is_some();
         skips.then_some(Action::Skipped)
     }
 

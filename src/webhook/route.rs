@@ -12,7 +12,7 @@ use crate::decision::Mode;
 pub enum Route {
     /// `POST /mutate…`: judge a pod and inject its identity.
     MutatePods(PathMode),
-    /// `POST /validate/pods…`: the same judgement without a patch.
+    /// `POST /validate/pods…`: the same judgment without a patch.
     ValidatePods(PathMode),
     /// `POST /validate/workloads`: warnings for what makes pods later.
     ValidateWorkloads,
@@ -27,7 +27,7 @@ pub enum PathMode {
     Named(Mode),
     /// Anything else serves as [`Mode::Enforce`], with a warning that the namespace's label holds no mode. A 404 would stop
     /// every pod while the versions of chart and program differ.
-    Misspelt,
+    Misspelled,
 }
 
 impl PathMode {
@@ -37,7 +37,7 @@ impl PathMode {
         match self {
             Self::Configured => configured,
             Self::Named(mode) => mode,
-            Self::Misspelt => Mode::Enforce,
+            Self::Misspelled => Mode::Enforce,
         }
     }
 }
@@ -91,7 +91,7 @@ fn path_mode(rest: &str) -> Option<PathMode> {
         return Some(PathMode::Configured);
     }
     let word = rest.strip_prefix('/')?;
-    Some(word.parse().map_or(PathMode::Misspelt, PathMode::Named))
+    Some(word.parse().map_or(PathMode::Misspelled, PathMode::Named))
 }
 
 /// Whether the body says that it is JSON: `application/json` in any case, with or without parameters.
@@ -110,19 +110,19 @@ mod tests {
 
     #[test]
     fn paths_name_what_is_asked_and_in_which_mode() {
-        use PathMode::{Configured, Misspelt, Named};
+        use PathMode::{Configured, Misspelled, Named};
         let cases = [
             ("/mutate", Some(Route::MutatePods(Configured))),
             ("/mutate/enforce", Some(Route::MutatePods(Named(Mode::Enforce)))),
             ("/mutate/warn", Some(Route::MutatePods(Named(Mode::Warn)))),
             ("/mutate/audit", Some(Route::MutatePods(Named(Mode::Audit)))),
-            ("/mutate/misspelt", Some(Route::MutatePods(Misspelt))),
-            ("/mutate/Enforce", Some(Route::MutatePods(Misspelt))),
-            ("/mutate/", Some(Route::MutatePods(Misspelt))),
-            ("/mutate/warn/more", Some(Route::MutatePods(Misspelt))),
+            ("/mutate/misspelt", Some(Route::MutatePods(Misspelled))),
+            ("/mutate/Enforce", Some(Route::MutatePods(Misspelled))),
+            ("/mutate/", Some(Route::MutatePods(Misspelled))),
+            ("/mutate/warn/more", Some(Route::MutatePods(Misspelled))),
             ("/validate/pods", Some(Route::ValidatePods(Configured))),
             ("/validate/pods/warn", Some(Route::ValidatePods(Named(Mode::Warn)))),
-            ("/validate/pods/other", Some(Route::ValidatePods(Misspelt))),
+            ("/validate/pods/other", Some(Route::ValidatePods(Misspelled))),
             ("/validate/workloads", Some(Route::ValidateWorkloads)),
             ("/", None),
             ("", None),
@@ -140,7 +140,7 @@ mod tests {
 
     #[test]
     fn a_misspelt_mode_is_enforce_whatever_is_configured() {
-        assert_eq!(PathMode::Misspelt.or(Mode::Audit), Mode::Enforce);
+        assert_eq!(PathMode::Misspelled.or(Mode::Audit), Mode::Enforce);
         assert_eq!(PathMode::Configured.or(Mode::Audit), Mode::Audit);
         assert_eq!(PathMode::Named(Mode::Warn).or(Mode::Audit), Mode::Warn);
     }

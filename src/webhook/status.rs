@@ -38,7 +38,7 @@ pub enum Reason {
     Invalid,
     /// 500: our own fault.
     InternalError,
-    /// 503: a passing shortage; the answer carries `Retry-After: 1`, which the API server honours within its timeout.
+    /// 503: a passing shortage; the answer carries `Retry-After: 1`, which the API server honors within its timeout.
     ServiceUnavailable,
 }
 
@@ -92,7 +92,7 @@ pub fn status_response(reason: Reason, message: &str) -> Reply {
         details: retry_after.map(|retry_after_seconds| Details { retry_after_seconds }),
         code: reason.code().as_u16(),
     };
-    // Nothing in `Status` can fail to serialise; an empty body is what is left to say if it did.
+    // Nothing in `Status` can fail to serialize; an empty body is what is left to say if it did.
     let body = serde_json::to_vec(&status).unwrap_or_default();
     let mut reply = json_response(reason.code(), body);
     if let Some(seconds) = retry_after {

@@ -141,7 +141,7 @@ fn settings_are_typed_as_a_person_would() {
         ("trust-ttl", json!("30s"), &["30s"]),
         ("trust-ttl", json!(30), &["30"]),
         ("metrics-namespace", json!(true), &["true"]),
-        ("honour-skip-label", json!(false), &["false"]),
+        ("honor-skip-label", json!(false), &["false"]),
         ("token-expiration", json!(86400), &["86400"]),
         ("aws-account-id", json!(111_122_223_333_u64), &["111122223333"]),
         ("aws-account-id", json!("000000000000"), &["000000000000"]),

@@ -116,8 +116,8 @@ fn a_wrong_flag_names_itself_and_what_it_takes() {
         (&["serve", "--role-source", "s3"], &["--role-source", "files=DIR"]),
         (&["serve", "--role-source", "files="], &["--role-source", "files=DIR"]),
         (
-            &["serve", "--honour-skip-label=maybe"],
-            &["--honour-skip-label", "true or false"],
+            &["serve", "--honor-skip-label=maybe"],
+            &["--honor-skip-label", "true or false"],
         ),
         (&["serve", "--standalone", "."], &["--issuer"]),
         (&["serve", "--tls-cert", "x"], &["--tls-key"]),
@@ -186,7 +186,7 @@ fn variables_stand_for_flags_that_are_required() {
 }
 
 #[test]
-fn colours_are_for_terminals_and_those_who_ask() {
+fn colors_are_for_terminals_and_those_who_ask() {
     let arguments = [
         "check",
         "--policy",
@@ -197,14 +197,14 @@ fn colours_are_for_terminals_and_those_who_ask() {
         super::ISSUER,
     ];
     let arguments = [&arguments[..], &["--namespace", "jobs", "--service-account", "default"]].concat();
-    let coloured = |variables: &[(&str, &str)]| {
+    let colored = |variables: &[(&str, &str)]| {
         let mut command = super::command(&arguments);
         command.env_remove("NO_COLOR").envs(variables.iter().copied());
         super::finish(command, &super::right_policy()).out.contains('\u{1b}')
     };
-    assert!(!coloured(&[]), "a pipe gets none");
-    assert!(coloured(&[("CLICOLOR_FORCE", "1")]));
-    assert!(!coloured(&[("NO_COLOR", "1")]));
+    assert!(!colored(&[]), "a pipe gets none");
+    assert!(colored(&[("CLICOLOR_FORCE", "1")]));
+    assert!(!colored(&[("NO_COLOR", "1")]));
 }
 
 #[test]

@@ -204,7 +204,7 @@ impl Release {
         replica.wait();
     }
 
-    /// Takes a replica that has ended off the books.
+    /// Takes a replica that has ended off the caches.
     pub(crate) fn forget(&self, replica: &Replica) {
         self.backend.take_out(&replica.name);
         lock(&self.running)

@@ -1,4 +1,4 @@
-//! `rolegate serve` keeps its book from IAM.
+//! `rolegate serve` keeps its cache from IAM.
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};

@@ -164,7 +164,7 @@ async fn the_skip_label_leaves_a_pod_alone() {
     pod["metadata"]["labels"]["eks.amazonaws.com/skip-pod-identity-webhook"] = json!("");
     let program = Program::serve(&folder, &[]);
     assert!(program.review("/mutate", &creation(&pod)).await.get("patch").is_none());
-    let program = Program::serve(&folder, &["--honour-skip-label=false"]);
+    let program = Program::serve(&folder, &["--honor-skip-label=false"]);
     assert!(program.review("/mutate", &creation(&pod)).await.get("patch").is_some());
 }
 

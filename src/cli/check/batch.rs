@@ -47,7 +47,7 @@ struct AnswerLine<'a> {
     reason: Cow<'a, str>,
 }
 
-/// One question. Unknown keys are ignored, so that a line may carry what its writer needs to recognise it.
+/// One question. Unknown keys are ignored, so that a line may carry what its writer needs to recognize it.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct QuestionLine<'a> {

@@ -45,7 +45,7 @@ fn defaults_are_what_the_help_says() {
     );
     assert_eq!(args.container_credentials_token_volume_name, "eks-pod-identity-token");
     assert_eq!(args.container_credentials_token_path, "eks-pod-identity-token");
-    assert!(args.honour_skip_label);
+    assert!(args.honor_skip_label);
     for off in [
         args.admin_allow_remote_roles,
         args.sts_regional_endpoints,
@@ -218,7 +218,7 @@ fn switches_take_the_words_of_go() {
     ] {
         assert!(serve(&[bad]).is_err(), "{bad}");
     }
-    assert!(!serve(&["--honour-skip-label=false"]).unwrap().honour_skip_label);
+    assert!(!serve(&["--honor-skip-label=false"]).unwrap().honor_skip_label);
 }
 
 #[test]

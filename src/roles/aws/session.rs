@@ -93,7 +93,7 @@ impl Session {
     /// A client of IAM with rolegate's own credentials, or with those of a role that they assume.
     pub(super) async fn iam(&self, assume: Option<&RoleArn>) -> aws_sdk_iam::Client {
         let config = &self.configured().await.sdk;
-        // The book paces calls, waits and tries again for all roles together; the SDK would do so for each by itself.
+        // The role cache paces calls, waits and tries again for all roles together; the SDK would do so for each by itself.
         let mut builder = aws_sdk_iam::config::Builder::from(config)
             .retry_config(RetryConfig::disabled())
             .interceptor(WholeAnswers);

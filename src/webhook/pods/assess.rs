@@ -98,31 +98,31 @@ impl Admission {
         identity: &WebIdentity,
         freshness: Freshness,
     ) -> Trial {
-        let book = &self.knowledge.book;
+        let cache = &self.knowledge.cache;
         // What memory answers needs no time, nor the time.
         let (mut limit, stored) = match freshness {
             Freshness::Asked => (case.deadline, None),
-            Freshness::Kept => (case.deadline, book.stored(&role)),
+            Freshness::Kept => (case.deadline, cache.stored(&role)),
         };
         let mut entry = match stored {
             Some(entry) => entry,
             None => {
-                limit = book.limit(case.deadline);
+                limit = cache.limit(case.deadline);
                 match freshness {
-                    Freshness::Asked => book.fresh(&role, limit).await,
-                    Freshness::Kept => book.entry(&role, limit).await,
+                    Freshness::Asked => cache.fresh(&role, limit).await,
+                    Freshness::Kept => cache.entry(&role, limit).await,
                 }
             }
         };
         let mut provider = KnownProvider::Unknown;
         if matches!(entry.trust, Trust::Policy { .. }) {
-            provider = book.provider(&role, limit).await;
+            provider = cache.provider(&role, limit).await;
             let stands_in_the_way = |provider: &KnownProvider| {
                 let provider = provider.as_provider();
                 provider.is_some_and(|provider| trust::judge_provider(provider, identity).is_some())
             };
             if freshness == Freshness::Asked && stands_in_the_way(&provider) {
-                match book.provider_afresh(&role, limit).await {
+                match cache.provider_afresh(&role, limit).await {
                     Ok(afresh) => provider = afresh,
                     Err(reason) => {
                         provider = KnownProvider::Unknown;

@@ -27,7 +27,7 @@ impl Case<'_> {
     pub(super) fn mode_warning(&self) -> Vec<Warning> {
         match self.asked {
             PathMode::Configured | PathMode::Named(_) => Vec::new(),
-            PathMode::Misspelt => vec![Warning::new(&format!(
+            PathMode::Misspelled => vec![Warning::new(&format!(
                 "rolegate: label {GATE_LABEL} of namespace {} holds no mode (enforce, warn, audit): served as enforce",
                 self.namespace
             ))],

@@ -1,4 +1,4 @@
-//! One role, judged: what the book tells, put to the evaluator.
+//! One role, judged: what the role cache tells, put to the evaluator.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 

@@ -1,12 +1,12 @@
-//! The role book: what was read of each role, how old it is, and when it is read again.
+//! The role cache: what was read of each role, how old it is, and when it is read again.
 //!
-//! [`Book::stored`] answers from memory and never waits; it is on the path of every pod. [`Book::entry`] and
-//! [`Book::fresh`] read when memory is not enough. At most one read of a role is under way at a time: whoever needs it
-//! shares it, and it goes on as long as anybody does (`reads`). [`Book::run`] (`keeper`) keeps the book: it drives reads to their end
+//! [`RoleCache::stored`] answers from memory and never waits; it is on the path of every pod. [`RoleCache::entry`] and
+//! [`RoleCache::fresh`] read when memory is not enough. At most one read of a role is under way at a time: whoever needs it
+//! shares it, and it goes on as long as anybody does (`reads`). [`RoleCache::run`] (`refresher`) keeps the role cache: it drives reads to their end
 //! when those who began them have left, reads ahead what ServiceAccounts name, and refreshes what is in use.
 //!
 //! A failed read never removes what is known: the old copy serves until it is too old. What an answer means is not the
-//! book's affair.
+//! cache's affair.
 
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
@@ -16,16 +16,16 @@ use tokio::sync::{Notify, mpsc};
 use tokio::time::Instant;
 
 use super::age::Age;
+use super::fetch::{Fetcher, InFlight, ReadOutcome};
 use super::observe::{ReadObserver, RoleState, RoleSummary};
 use super::providers::{KnownProvider, Providers};
-use super::reads::{Flight, Reader, Told};
-use super::shelf::{Shelf, Slot, Standing};
 use super::source::{RoleSource, SourceHealth};
+use super::store::{CachedRole, Reference, Store};
 use crate::trust::{Issuer, Policy, RoleArn};
 
-/// How the book ages.
+/// How the role cache ages.
 #[derive(Clone, Debug)]
-pub struct BookSettings {
+pub struct RoleCacheSettings {
     /// `--trust-ttl`: how long a copy is fresh (60 s).
     pub ttl: Duration,
     /// `--trust-max-stale`: how old a copy may serve (1 h).
@@ -57,7 +57,7 @@ pub enum Trust {
     Unknown(Arc<str>),
 }
 
-/// An answer of the book.
+/// An answer of the role cache.
 #[derive(Clone, Debug)]
 pub struct Entry {
     /// What is known.
@@ -72,34 +72,34 @@ pub struct Entry {
 /// reach every part of AWS. What is read from the disk or from memory costs nothing, and is read.
 pub(super) const AS_GOOD_AS_NOW: Duration = Duration::from_secs(5);
 
-/// The role book.
+/// The role cache.
 #[derive(Debug)]
-pub struct Book {
+pub struct RoleCache {
     pub(super) core: Arc<Core>,
 }
 
-impl Book {
-    /// An empty book over sources, asked in this order.
+impl RoleCache {
+    /// An empty cache over sources, asked in this order.
     #[must_use]
-    pub fn new(sources: Vec<Arc<dyn RoleSource>>, settings: BookSettings) -> Arc<Self> {
+    pub fn new(sources: Vec<Arc<dyn RoleSource>>, settings: RoleCacheSettings) -> Arc<Self> {
         Self::observed(sources, settings, Arc::new(()))
     }
 
-    /// An empty book whose reads somebody counts.
+    /// An empty cache whose reads somebody counts.
     #[must_use]
     pub fn observed(
         sources: Vec<Arc<dyn RoleSource>>,
-        settings: BookSettings,
+        settings: RoleCacheSettings,
         observer: Arc<dyn ReadObserver>,
     ) -> Arc<Self> {
-        let sources = sources.into_iter().map(Reader::new).collect();
-        let shelf = Shelf::new(settings.capacity);
+        let sources = sources.into_iter().map(Fetcher::new).collect();
+        let store = Store::new(settings.capacity);
         Arc::new(Self {
             core: Arc::new(Core {
                 sources,
                 settings,
                 observer,
-                shelf,
+                store,
                 providers: Providers::default(),
                 opened: Instant::now(),
                 nudge: Notify::new(),
@@ -112,7 +112,10 @@ impl Book {
     #[must_use]
     pub fn stored(&self, role: &RoleArn) -> Option<Entry> {
         let now = Instant::now();
-        self.core.shelf.look(role, |slot| self.core.serve(slot, now)).flatten()
+        self.core
+            .store
+            .look(role, |cached| self.core.serve(cached, now))
+            .flatten()
     }
 
     /// From memory, else read once, coalesced, by `deadline` (and the read timeout).
@@ -122,8 +125,8 @@ impl Book {
         }
         let arrived = Instant::now();
         let limit = self.core.limit(arrived, deadline);
-        let slot = self.core.place(role, Standing::Unwanted, arrived);
-        match self.core.read_by(&slot, limit).await {
+        let cached = self.core.place(role, Reference::Unwanted, arrived);
+        match self.core.read_by(&cached, limit).await {
             Ok(told) => told.entry(),
             Err(reason) => Entry::unknown(reason),
         }
@@ -133,17 +136,17 @@ impl Book {
     pub async fn fresh(&self, role: &RoleArn, deadline: Instant) -> Entry {
         let arrived = Instant::now();
         let limit = self.core.limit(arrived, deadline);
-        let slot = self.core.place(role, Standing::Unwanted, arrived);
+        let cached = self.core.place(role, Reference::Unwanted, arrived);
         // A read that began before the question came may have seen the policy of before the edit that the question is about.
         let young_enough = |held: &Held| held.begun >= arrived || held.begun + self.core.as_good_as_now(held) > arrived;
-        if let Some(held) = slot.held.load().as_deref().filter(|held| young_enough(held)) {
+        if let Some(held) = cached.held.load().as_deref().filter(|held| young_enough(held)) {
             return held.entry();
         }
         loop {
-            match self.core.read_by(&slot, limit).await {
+            match self.core.read_by(&cached, limit).await {
                 Err(reason) => return Entry::unknown(reason),
-                Ok(Told::Answer(held)) if young_enough(&held) => return held.entry(),
-                Ok(Told::Failed { reason, begun }) if begun + AS_GOOD_AS_NOW > arrived => {
+                Ok(ReadOutcome::Answer(held)) if young_enough(&held) => return held.entry(),
+                Ok(ReadOutcome::Failed { reason, begun }) if begun + AS_GOOD_AS_NOW > arrived => {
                     return Entry::unknown(reason);
                 }
                 // It shared a read that had begun long ago; the next one is new.
@@ -179,14 +182,14 @@ impl Book {
         self.core.provider_afresh(role, limit).await
     }
 
-    /// What the book holds, sorted by ARN: the page `/roles`.
+    /// What the role cache holds, sorted by ARN: the page `/roles`.
     #[must_use]
     pub fn snapshot(&self) -> Vec<RoleSummary> {
         let now = Instant::now();
-        let mut summaries = Vec::with_capacity(self.core.shelf.len());
+        let mut summaries = Vec::with_capacity(self.core.store.len());
         self.core
-            .shelf
-            .for_each(|slot| summaries.extend(self.core.summary(slot, now)));
+            .store
+            .for_each(|cached| summaries.extend(self.core.summary(cached, now)));
         summaries.sort_unstable_by(|left, right| left.arn.cmp(&right.arn));
         summaries
     }
@@ -201,13 +204,13 @@ impl Book {
             .collect()
     }
 
-    /// How many roles are in each state: the metric `role_book_roles`.
+    /// How many roles are in each state: the metric `role_cache_roles`.
     #[must_use]
     pub fn counts(&self) -> [(RoleState, usize); 4] {
         let now = Instant::now();
         let mut counts = RoleState::ALL.map(|state| (state, 0));
-        self.core.shelf.for_each(|slot| {
-            let state = self.core.state(slot, now);
+        self.core.store.for_each(|cached| {
+            let state = self.core.state(cached, now);
             for (counted, count) in &mut counts {
                 *count += usize::from(Some(*counted) == state);
             }
@@ -226,22 +229,22 @@ impl Entry {
     }
 }
 
-/// What the book and its keeper share.
+/// What the role cache and its refresher share.
 #[derive(Debug)]
 pub(super) struct Core {
-    pub(super) sources: Vec<Reader>,
-    pub(super) settings: BookSettings,
+    pub(super) sources: Vec<Fetcher>,
+    pub(super) settings: RoleCacheSettings,
     pub(super) observer: Arc<dyn ReadObserver>,
-    pub(super) shelf: Shelf,
+    pub(super) store: Store,
     pub(super) providers: Providers,
     opened: Instant,
     /// A stale copy is in use and nobody reads it again.
     pub(super) nudge: Notify,
-    /// Where reads go on when nobody waits for them any more; none while no keeper runs.
-    pub(super) adopter: Mutex<Option<mpsc::Sender<Flight>>>,
+    /// Where reads go on when nobody waits for them any more; none while no refresher runs.
+    pub(super) adopter: Mutex<Option<mpsc::Sender<InFlight>>>,
 }
 
-/// An answer that the book keeps.
+/// An answer that the role cache keeps.
 #[derive(Debug)]
 pub(super) struct Held {
     pub(super) trust: Trust,
@@ -264,14 +267,14 @@ impl Held {
 
 impl Core {
     /// A role's place, marked as used now.
-    pub(super) fn place(&self, role: &RoleArn, standing: Standing, now: Instant) -> Arc<Slot> {
+    pub(super) fn place(&self, role: &RoleArn, reference: Reference, now: Instant) -> Arc<CachedRole> {
         let now_ms = self.millis(now);
-        let slot = self.shelf.place(role, standing, now_ms);
-        slot.used.store(now_ms, Ordering::Relaxed);
-        slot
+        let cached = self.store.place(role, reference, now_ms);
+        cached.used.store(now_ms, Ordering::Relaxed);
+        cached
     }
 
-    /// Milliseconds of the book's own clock, which starts at 1 when it is opened.
+    /// Milliseconds of the role cache's own clock, which starts at 1 when it is opened.
     pub(super) fn millis(&self, now: Instant) -> u64 {
         u64::try_from(now.saturating_duration_since(self.opened).as_millis()).unwrap_or(u64::MAX - 1) + 1
     }
@@ -281,8 +284,8 @@ impl Core {
         Age::of(age, self.settings.ttl, self.settings.max_stale)
     }
 
-    fn serve(&self, slot: &Slot, now: Instant) -> Option<Entry> {
-        let held = slot.held.load();
+    fn serve(&self, cached: &CachedRole, now: Instant) -> Option<Entry> {
+        let held = cached.held.load();
         let held = held.as_deref()?;
         let age = self.age_of(held, now);
         if age == Age::TooOld {
@@ -290,10 +293,10 @@ impl Core {
         }
         let now_ms = self.millis(now);
         // Looked at before it is written, so that many readers of one role do not pass its cache line around.
-        if slot.used.load(Ordering::Relaxed) != now_ms {
-            slot.used.store(now_ms, Ordering::Relaxed);
+        if cached.used.load(Ordering::Relaxed) != now_ms {
+            cached.used.store(now_ms, Ordering::Relaxed);
         }
-        if age == Age::Stale && !slot.nudged.swap(true, Ordering::Relaxed) {
+        if age == Age::Stale && !cached.nudged.swap(true, Ordering::Relaxed) {
             self.nudge.notify_one();
         }
         Some(held.entry())
@@ -302,7 +305,7 @@ impl Core {
     /// How young a copy must be for a refusal.
     fn as_good_as_now(&self, held: &Held) -> Duration {
         let mut asked = self.sources.iter().take(held.order.saturating_add(1));
-        if asked.all(|reader| reader.pacer.is_none()) {
+        if asked.all(|reader| reader.limiter.is_none()) {
             Duration::ZERO
         } else {
             AS_GOOD_AS_NOW
@@ -315,20 +318,24 @@ impl Core {
             .map_or(deadline, |limit| limit.min(deadline))
     }
 
-    fn state(&self, slot: &Slot, now: Instant) -> Option<RoleState> {
-        match slot.held.load().as_deref().map(|held| self.age_of(held, now)) {
+    fn state(&self, cached: &CachedRole, now: Instant) -> Option<RoleState> {
+        match cached.held.load().as_deref().map(|held| self.age_of(held, now)) {
             Some(Age::Fresh) => Some(RoleState::Fresh),
             Some(Age::Stale) => Some(RoleState::Stale),
             Some(Age::TooOld) => Some(RoleState::TooOld),
-            None => slot.upkeep().failure.as_ref().map(|_| RoleState::Failed),
+            None => cached.refresh_state().failure.as_ref().map(|_| RoleState::Failed),
         }
     }
 
     /// None for a role whose first read is still under way.
-    fn summary(&self, slot: &Slot, now: Instant) -> Option<RoleSummary> {
-        let state = self.state(slot, now)?;
-        let failure = slot.upkeep().failure.as_ref().map(|failure| failure.reason.to_string());
-        let held = slot.held.load();
+    fn summary(&self, cached: &CachedRole, now: Instant) -> Option<RoleSummary> {
+        let state = self.state(cached, now)?;
+        let failure = cached
+            .refresh_state()
+            .failure
+            .as_ref()
+            .map(|failure| failure.reason.to_string());
+        let held = cached.held.load();
         let (holds, why) = match held.as_deref().map(|held| &held.trust) {
             None => (None, None),
             Some(Trust::Policy { .. }) => (Some("policy"), None),
@@ -337,7 +344,7 @@ impl Core {
             Some(Trust::Unknown(reason)) => (Some("unknown"), Some(Arc::clone(reason))),
         };
         Some(RoleSummary {
-            arn: slot.role.as_str().to_owned(),
+            arn: cached.role.as_str().to_owned(),
             state,
             holds,
             age_seconds: held

@@ -15,7 +15,7 @@ use proptest::prelude::*;
 use proptest::sample::{Index, select};
 use rolegate::decision::messages::explanation::Words;
 use rolegate::trust::{
-    Audience, Context, Issuer, Judgement, Policy, RoleArn, SessionName, Subject, Verdict, WebIdentity, judge, lint,
+    Audience, Context, Issuer, Judgment, Policy, RoleArn, SessionName, Subject, Verdict, WebIdentity, judge, lint,
 };
 use serde_json::{Value, json};
 
@@ -34,7 +34,7 @@ fn identity() -> WebIdentity {
     }
 }
 
-fn judged(document: &Value, context: &Context<'_>) -> Judgement {
+fn judged(document: &Value, context: &Context<'_>) -> Judgment {
     let policy = Policy::parse(&document.to_string()).unwrap_or_else(|error| panic!("{document}: {error}"));
     judge(&policy, &role(), &identity(), context)
 }
@@ -237,13 +237,13 @@ proptest! {
     }
 
     #[test]
-    fn every_judgement_but_a_trusting_one_says_why_in_one_short_line(document in policy()) {
-        let judgement = judged(&document, &Context::default());
-        prop_assert_ne!(judgement.verdict, Verdict::Unknown);
-        match judgement.explanation {
-            None => prop_assert_eq!(judgement.verdict, Verdict::Trusted),
+    fn every_judgment_but_a_trusting_one_says_why_in_one_short_line(document in policy()) {
+        let judgment = judged(&document, &Context::default());
+        prop_assert_ne!(judgment.verdict, Verdict::Unknown);
+        match judgment.explanation {
+            None => prop_assert_eq!(judgment.verdict, Verdict::Trusted),
             Some(explanation) => {
-                prop_assert_eq!(explanation.cause.is_some(), judgement.verdict == Verdict::NotTrusted);
+                prop_assert_eq!(explanation.cause.is_some(), judgment.verdict == Verdict::NotTrusted);
                 let (role, identity) = (role(), identity());
                 let words = Words { role: &role, identity: &identity, explanation: &explanation };
                 prop_assert!(!words.reason().is_empty());
@@ -299,9 +299,9 @@ fn survives(text: &str) {
             role_tags: Some(&[]),
             session_name: SessionName::Suggested("a"),
         };
-        let judgement = judge(&policy, &role(), &identity(), &context);
+        let judgment = judge(&policy, &role(), &identity(), &context);
         let (role, identity) = (role(), identity());
-        assert!(judgement.explanation.is_none_or(|explanation| {
+        assert!(judgment.explanation.is_none_or(|explanation| {
             let words = Words {
                 role: &role,
                 identity: &identity,

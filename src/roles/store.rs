@@ -1,4 +1,4 @@
-//! Where the book keeps its roles: a map in shards, bounded in size, read without waiting.
+//! Where the role cache keeps its roles: a map in shards, bounded in size, read without waiting.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use arc_swap::ArcSwapOption;
 
-use super::book::Held;
-use super::reads::Upkeep;
+use super::cache::Held;
+use super::fetch::RefreshState;
 use crate::trust::RoleArn;
 
 /// Enough that writers, who are rare, do not stand in the way of a few dozen readers.
@@ -15,13 +15,13 @@ const SHARDS: usize = 32;
 
 /// One role's place.
 #[derive(Debug)]
-pub(super) struct Slot {
+pub(super) struct CachedRole {
     pub(super) role: RoleArn,
     /// The last answer. Swapped whole, so that a reader never waits for a writer.
     pub(super) held: ArcSwapOption<Held>,
     /// The read under way and the failures since the last answer.
-    pub(super) upkeep: Mutex<Upkeep>,
-    /// When the book was last asked for it, in milliseconds of the book's own clock.
+    pub(super) refresh_state: Mutex<RefreshState>,
+    /// When the role cache was last asked for it, in milliseconds of the role cache's own clock.
     pub(super) used: AtomicU64,
     /// Whether a ServiceAccount names it.
     pub(super) wanted: AtomicBool,
@@ -33,21 +33,21 @@ pub(super) struct Slot {
 
 /// Whether ServiceAccounts name a role.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Standing {
+pub(super) enum Reference {
     Wanted,
     Unwanted,
 }
 
 /// All roles.
 #[derive(Debug)]
-pub(super) struct Shelf {
-    shards: Vec<RwLock<HashMap<RoleArn, Arc<Slot>>>>,
+pub(super) struct Store {
+    shards: Vec<RwLock<HashMap<RoleArn, Arc<CachedRole>>>>,
     len: AtomicUsize,
     capacity: usize,
     evicting: Mutex<()>,
 }
 
-impl Shelf {
+impl Store {
     pub(super) fn new(capacity: usize) -> Self {
         Self {
             shards: (0..SHARDS).map(|_| RwLock::default()).collect(),
@@ -66,20 +66,20 @@ impl Shelf {
     }
 
     /// Looks at a role's place under a shared lock.
-    pub(super) fn look<T>(&self, role: &RoleArn, read: impl FnOnce(&Slot) -> T) -> Option<T> {
+    pub(super) fn look<T>(&self, role: &RoleArn, read: impl FnOnce(&CachedRole) -> T) -> Option<T> {
         let shard = self.shard(role)?.read().unwrap_or_else(PoisonError::into_inner);
-        shard.get(role).map(|slot| read(slot))
+        shard.get(role).map(|cached| read(cached))
     }
 
     /// A role's place, made when it is not there; something else may have to leave for it.
-    pub(super) fn place(&self, role: &RoleArn, standing: Standing, now_ms: u64) -> Arc<Slot> {
+    pub(super) fn place(&self, role: &RoleArn, reference: Reference, now_ms: u64) -> Arc<CachedRole> {
         let fresh = || {
-            Arc::new(Slot {
+            Arc::new(CachedRole {
                 role: role.clone(),
                 held: ArcSwapOption::empty(),
-                upkeep: Mutex::default(),
+                refresh_state: Mutex::default(),
                 used: AtomicU64::new(now_ms),
-                wanted: AtomicBool::new(standing == Standing::Wanted),
+                wanted: AtomicBool::new(reference == Reference::Wanted),
                 changed: AtomicBool::new(false),
                 nudged: AtomicBool::new(false),
             })
@@ -87,31 +87,31 @@ impl Shelf {
         let Some(shard) = self.shard(role) else {
             return fresh();
         };
-        if let Some(slot) = shard.read().unwrap_or_else(PoisonError::into_inner).get(role) {
-            return Arc::clone(slot);
+        if let Some(cached) = shard.read().unwrap_or_else(PoisonError::into_inner).get(role) {
+            return Arc::clone(cached);
         }
-        let slot = {
+        let cached = {
             let mut shard = shard.write().unwrap_or_else(PoisonError::into_inner);
             // Somebody else may have made it between the two locks.
-            if let Some(slot) = shard.get(role) {
-                return Arc::clone(slot);
+            if let Some(cached) = shard.get(role) {
+                return Arc::clone(cached);
             }
-            let slot = fresh();
-            shard.insert(role.clone(), Arc::clone(&slot));
+            let cached = fresh();
+            shard.insert(role.clone(), Arc::clone(&cached));
             self.len.fetch_add(1, Ordering::Relaxed);
-            slot
+            cached
         };
         if self.len() > self.capacity {
             self.evict(role);
         }
-        slot
+        cached
     }
 
     /// Calls `each` for every role, shard by shard.
-    pub(super) fn for_each(&self, mut each: impl FnMut(&Arc<Slot>)) {
+    pub(super) fn for_each(&self, mut each: impl FnMut(&Arc<CachedRole>)) {
         for shard in &self.shards {
-            for slot in shard.read().unwrap_or_else(PoisonError::into_inner).values() {
-                each(slot);
+            for cached in shard.read().unwrap_or_else(PoisonError::into_inner).values() {
+                each(cached);
             }
         }
     }
@@ -138,14 +138,14 @@ impl Shelf {
             return;
         }
         let mut others = Vec::with_capacity(self.len());
-        self.for_each(|slot| {
-            if slot.role != *newcomer {
-                let wanted = slot.wanted.load(Ordering::Relaxed);
-                others.push((wanted, slot.used.load(Ordering::Relaxed), slot.role.clone()));
+        self.for_each(|cached| {
+            if cached.role != *newcomer {
+                let wanted = cached.wanted.load(Ordering::Relaxed);
+                others.push((wanted, cached.used.load(Ordering::Relaxed), cached.role.clone()));
             }
         });
         others.sort_unstable();
-        // A little more than needed, else a full book would look at all roles for each new one.
+        // A little more than needed, else a full cache would look at all roles for each new one.
         let spare = self.capacity / 16;
         for (index, (wanted, _, role)) in others.iter().enumerate().take(excess + spare) {
             if index >= excess && *wanted {
@@ -155,7 +155,7 @@ impl Shelf {
         }
     }
 
-    fn shard(&self, role: &RoleArn) -> Option<&RwLock<HashMap<RoleArn, Arc<Slot>>>> {
+    fn shard(&self, role: &RoleArn) -> Option<&RwLock<HashMap<RoleArn, Arc<CachedRole>>>> {
         // Names differ at their ends. Whoever makes all of them end alike has one shard, which is slower and no more.
         let end = role.as_str().bytes().rev().take(4);
         let spread = end.fold(role.as_str().len(), |spread, byte| spread * 31 + usize::from(byte));

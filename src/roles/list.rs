@@ -9,8 +9,8 @@ use tokio::time::{Instant, sleep};
 use tracing::{info, warn};
 
 use super::age::backoff;
-use super::pacer::{Lane, Urgency};
-use super::reads::Reader;
+use super::fetch::Fetcher;
+use super::limiter::{Priority, Urgency};
 use super::source::{Listing, ListingFailure, RoleDocument};
 use crate::trust::RoleArn;
 
@@ -31,7 +31,7 @@ const PROGRESS_EVERY: Duration = Duration::from_secs(5);
 
 /// A source that can list, and how its listings went.
 #[derive(Debug)]
-pub(super) struct Lister {
+pub(super) struct ListSchedule {
     /// Its place among the sources.
     pub(super) order: usize,
     /// How many calls the last whole listing took.
@@ -42,7 +42,7 @@ pub(super) struct Lister {
     failures: u32,
 }
 
-impl Lister {
+impl ListSchedule {
     pub(super) fn new(order: usize) -> Self {
         Self {
             order,
@@ -59,9 +59,9 @@ impl Lister {
     }
 
     /// A pass came to its end.
-    pub(super) fn ended(&mut self, walk: &Walk<'_>, ttl: Duration) {
-        let took = walk.begun.elapsed();
-        let (source, roles, calls) = (walk.source, walk.roles, walk.pages);
+    pub(super) fn ended(&mut self, pass: &ListPass<'_>, ttl: Duration) {
+        let took = pass.begun.elapsed();
+        let (source, roles, calls) = (pass.source, pass.roles, pass.pages);
         if self.failures > 0 {
             info!(source, roles, "the roles can be listed again");
         } else if self.pages.is_none() || took > QUIET {
@@ -69,12 +69,12 @@ impl Lister {
         }
         self.failures = 0;
         self.pages = Some(calls.max(1));
-        self.not_before = walk.begun.checked_add(ttl / 2);
+        self.not_before = pass.begun.checked_add(ttl / 2);
     }
 
     /// A pass was given up.
-    pub(super) fn failed(&mut self, walk: &Walk<'_>, failure: &ListingFailure, ttl: Duration) {
-        let (source, reason) = (walk.source, failure.reason());
+    pub(super) fn failed(&mut self, pass: &ListPass<'_>, failure: &ListingFailure, ttl: Duration) {
+        let (source, reason) = (pass.source, failure.reason());
         if self.failures == 0 {
             warn!(
                 source,
@@ -93,10 +93,10 @@ impl Lister {
 }
 
 /// A pass under way.
-pub(super) struct Walk<'a> {
+pub(super) struct ListPass<'a> {
     pub(super) order: usize,
     pub(super) source: &'static str,
-    steps: BoxStream<'a, Step>,
+    steps: BoxStream<'a, ListStep>,
     pub(super) begun: Instant,
     pages: usize,
     pub(super) roles: usize,
@@ -107,7 +107,7 @@ pub(super) struct Walk<'a> {
 }
 
 /// What a pass says next.
-pub(super) enum Step {
+pub(super) enum ListStep {
     /// A page, and when its call began.
     Page {
         roles: Vec<(RoleArn, RoleDocument)>,
@@ -121,9 +121,9 @@ pub(super) enum Step {
     Abandoned(ListingFailure),
 }
 
-impl<'a> Walk<'a> {
+impl<'a> ListPass<'a> {
     /// None when the source cannot list.
-    pub(super) fn begin(order: usize, reader: &'a Reader) -> Option<Self> {
+    pub(super) fn begin(order: usize, reader: &'a Fetcher) -> Option<Self> {
         let listing = reader.source.list()?;
         let begun = Instant::now();
         Some(Self {
@@ -140,10 +140,10 @@ impl<'a> Walk<'a> {
     }
 
     /// Cancel-safe.
-    pub(super) async fn step(&mut self) -> Step {
-        let step = self.steps.next().await.unwrap_or(Step::End);
-        self.stumbles = matches!(step, Step::Stumble);
-        if let Step::Page { roles, .. } = &step {
+    pub(super) async fn step(&mut self) -> ListStep {
+        let step = self.steps.next().await.unwrap_or(ListStep::End);
+        self.stumbles = matches!(step, ListStep::Stumble);
+        if let ListStep::Page { roles, .. } = &step {
             self.pages += 1;
             self.roles += roles.len();
         }
@@ -173,7 +173,7 @@ impl<'a> Walk<'a> {
     }
 }
 
-fn steps<'a>(reader: &'a Reader, listing: Listing<'a>) -> impl futures::Stream<Item = Step> + Send + 'a {
+fn steps<'a>(reader: &'a Fetcher, listing: Listing<'a>) -> impl futures::Stream<Item = ListStep> + Send + 'a {
     struct State<'a> {
         listing: Listing<'a>,
         failures: u32,
@@ -189,30 +189,30 @@ fn steps<'a>(reader: &'a Reader, listing: Listing<'a>) -> impl futures::Stream<I
         if let Some(pause) = state.pause.take() {
             sleep(pause).await;
         }
-        if let Some(pacer) = &reader.pacer {
-            pacer.turn(&Urgency::of(Lane::Background)).await;
+        if let Some(limiter) = &reader.limiter {
+            limiter.turn(&Urgency::of(Priority::Background)).await;
         }
         let begun = Instant::now();
         let failure = match state.listing.next().await {
-            None => return Some((Step::End, None)),
+            None => return Some((ListStep::End, None)),
             Some(Ok(roles)) => {
-                if let Some(pacer) = &reader.pacer {
-                    pacer.answered();
+                if let Some(limiter) = &reader.limiter {
+                    limiter.answered();
                 }
                 state.failures = 0;
-                return Some((Step::Page { roles, begun }, Some(state)));
+                return Some((ListStep::Page { roles, begun }, Some(state)));
             }
             Some(Err(failure)) => failure,
         };
         state.failures = state.failures.saturating_add(1);
-        match (&failure, &reader.pacer) {
-            (ListingFailure::Denied(_), _) => return Some((Step::Abandoned(failure), None)),
-            (ListingFailure::Throttled(_), Some(pacer)) => pacer.throttled(Instant::now()),
+        match (&failure, &reader.limiter) {
+            (ListingFailure::Denied(_), _) => return Some((ListStep::Abandoned(failure), None)),
+            (ListingFailure::Throttled(_), Some(limiter)) => limiter.throttled(Instant::now()),
             _ => state.pause = Some(backoff(state.failures, fastrand::f64())),
         }
         if state.failures > PATIENCE {
-            return Some((Step::Abandoned(failure), None));
+            return Some((ListStep::Abandoned(failure), None));
         }
-        Some((Step::Stumble, Some(state)))
+        Some((ListStep::Stumble, Some(state)))
     })
 }

@@ -1,4 +1,4 @@
-//! The keeper of the book: the one task that reads in the background.
+//! The refresher of the role cache: the one task that reads in the background.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::future::pending;
@@ -17,15 +17,15 @@ use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
 use super::age::Age;
-use super::book::{Book, Core, Held, Trust};
-use super::pacer::Lane;
-use super::reads::{ADOPTED_READS, Flight, trust_of};
-use super::shelf::{Slot, Standing};
+use super::cache::{Core, Held, RoleCache, Trust};
+use super::fetch::{ADOPTED_READS, InFlight, trust_of};
+use super::limiter::Priority;
+use super::list::{ListPass, ListSchedule, ListStep};
 use super::source::{Answer, RoleDocument, namesake_hint};
-use super::walk::{Lister, Step, Walk};
+use super::store::{CachedRole, Reference};
 use crate::trust::RoleArn;
 
-/// How often the keeper asks which roles ServiceAccounts name. A pod whose role it has not heard of yet reads it itself.
+/// How often the refresher asks which roles ServiceAccounts name. A pod whose role it has not heard of yet reads it itself.
 const WANTED_EVERY: Duration = Duration::from_secs(10);
 
 /// The shortest pause between two looks at all roles.
@@ -34,57 +34,57 @@ const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// How many background reads are under way at once. Few: a slow source should not find all its connections taken.
 const READS_AT_ONCE: usize = 4;
 
-impl Book {
-    /// Keeps the book until `stop`: reads ahead the roles that `wanted` names, refreshes what is in use at its time to live,
-    /// reads again what a source says has changed, and runs the sources' own background work. The only task of the book;
+impl RoleCache {
+    /// Keeps the role cache until `stop`: reads ahead the roles that `wanted` names, refreshes what is in use at its time to live,
+    /// reads again what a source says has changed, and runs the sources' own background work. The only task of the role cache;
     /// whoever starts it awaits it.
     pub async fn run(self: Arc<Self>, wanted: impl Fn() -> Vec<RoleArn> + Send, stop: CancellationToken) {
         let core = &self.core;
         let sources = join_all(core.sources.iter().map(|reader| reader.source.run(stop.clone())));
         let keep = async {
-            let mut keeper = Keeper::new(core);
+            let mut refresher = Refresher::new(core);
             tokio::select! {
                 () = stop.cancelled() => {}
-                () = keeper.keep(wanted) => {}
+                () = refresher.keep(wanted) => {}
             }
         };
         tokio::join!(sources, keep);
     }
 }
 
-impl Book {
+impl RoleCache {
     /// Lists every source over the network once, for these roles first of all. `progress` is told the number of roles so far,
     /// once it takes longer than a second. A listing that fails leaves its roles to be read one by one.
     pub async fn list(&self, wanted: &[RoleArn], progress: impl Fn(usize)) {
         let core = &self.core;
         let now_ms = core.millis(Instant::now());
         for role in wanted {
-            core.shelf.place(role, Standing::Wanted, now_ms);
+            core.store.place(role, Reference::Wanted, now_ms);
         }
         let remote = core
             .sources
             .iter()
             .enumerate()
-            .filter(|(_, reader)| reader.pacer.is_some());
+            .filter(|(_, reader)| reader.limiter.is_some());
         for (order, reader) in remote {
-            let Some(mut walk) = Walk::begin(order, reader) else {
+            let Some(mut pass) = ListPass::begin(order, reader) else {
                 continue;
             };
             loop {
-                let next_progress = walk.next_progress();
+                let next_progress = pass.next_progress();
                 tokio::select! {
-                    step = walk.step() => match step {
-                        Step::Stumble => {}
-                        Step::Page { roles, begun } => core.take_page(&mut walk, roles, begun).await,
-                        Step::End => {
-                            core.take_absences(&walk);
+                    step = pass.step() => match step {
+                        ListStep::Stumble => {}
+                        ListStep::Page { roles, begun } => core.take_page(&mut pass, roles, begun).await,
+                        ListStep::End => {
+                            core.take_absences(&pass);
                             break;
                         }
-                        Step::Abandoned(_) => break,
+                        ListStep::Abandoned(_) => break,
                     },
                     () = sleep_until(next_progress) => {
-                        progress(walk.roles);
-                        walk.next_progress = Instant::now() + PROGRESS_EVERY;
+                        progress(pass.roles);
+                        pass.next_progress = Instant::now() + PROGRESS_EVERY;
                     }
                 }
             }
@@ -95,36 +95,36 @@ impl Book {
 /// How often somebody who waits is told how far a listing is.
 const PROGRESS_EVERY: Duration = Duration::from_millis(200);
 
-struct Keeper<'a> {
+struct Refresher<'a> {
     core: &'a Arc<Core>,
     /// Roles whose time has come, not begun yet.
-    due: VecDeque<Arc<Slot>>,
+    due: VecDeque<Arc<CachedRole>>,
     /// Reads of OIDC providers under way, and when to look for the next.
     providers: FuturesUnordered<BoxFuture<'a, ()>>,
     /// Background reads under way.
-    reads: FuturesUnordered<Flight>,
+    reads: FuturesUnordered<InFlight>,
     /// Every read under way comes here too, so that it ends even when nobody waits for it.
-    adopted: FuturesUnordered<Flight>,
-    adoptions: mpsc::Receiver<Flight>,
+    adopted: FuturesUnordered<InFlight>,
+    adoptions: mpsc::Receiver<InFlight>,
     /// The places of sources that say that something changed.
     changes: SelectAll<BoxStream<'static, usize>>,
     /// The listing under way.
-    listing: Option<Walk<'a>>,
+    listing: Option<ListPass<'a>>,
     /// The places of sources to list next.
     to_list: VecDeque<usize>,
     /// Sources that can list, as far as is known.
-    listers: Vec<Lister>,
+    listers: Vec<ListSchedule>,
     next_look: Instant,
     next_wanted: Instant,
 }
 
-impl Drop for Keeper<'_> {
+impl Drop for Refresher<'_> {
     fn drop(&mut self) {
         *self.core.adopter.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 }
 
-impl<'a> Keeper<'a> {
+impl<'a> Refresher<'a> {
     fn new(core: &'a Arc<Core>) -> Self {
         let (adopter, adoptions) = mpsc::channel(ADOPTED_READS);
         *core.adopter.lock().unwrap_or_else(PoisonError::into_inner) = Some(adopter);
@@ -147,7 +147,7 @@ impl<'a> Keeper<'a> {
             changes: select_all(changes),
             listing: None,
             to_list: places.clone().collect(),
-            listers: places.map(Lister::new).collect(),
+            listers: places.map(ListSchedule::new).collect(),
             next_look: now,
             next_wanted: now,
         }
@@ -181,34 +181,34 @@ impl<'a> Keeper<'a> {
             let Some(order) = self.to_list.pop_front() else { return };
             let core = self.core;
             let Some(reader) = core.sources.get(order) else { return };
-            self.listing = Walk::begin(order, reader);
+            self.listing = ListPass::begin(order, reader);
             if self.listing.is_none() {
-                self.listers.retain(|lister| lister.order != order);
+                self.listers.retain(|schedule| schedule.order != order);
             }
         }
     }
 
     /// Whether a listing is about to answer what is due.
     fn is_listing(&self) -> bool {
-        self.listing.as_ref().is_some_and(|walk| !walk.stumbles())
+        self.listing.as_ref().is_some_and(|pass| !pass.stumbles())
     }
 
     fn next_progress(&self) -> Option<Instant> {
-        self.listing.as_ref().map(Walk::next_progress)
+        self.listing.as_ref().map(ListPass::next_progress)
     }
 
     fn tell_progress(&mut self) {
-        if let Some(walk) = &mut self.listing {
-            walk.tell_progress();
+        if let Some(pass) = &mut self.listing {
+            pass.tell_progress();
         }
     }
 
     /// Begins reads of due roles, unless a listing is about to answer them all.
     fn begin_reads(&mut self) {
         while !self.is_listing() && self.reads.len() < READS_AT_ONCE {
-            let Some(slot) = self.due.pop_front() else { return };
-            if matches!(self.due_at(&slot, Instant::now()), Some(at) if at <= Instant::now()) {
-                self.reads.push(self.core.read(&slot, Lane::Background));
+            let Some(cached) = self.due.pop_front() else { return };
+            if matches!(self.due_at(&cached, Instant::now()), Some(at) if at <= Instant::now()) {
+                self.reads.push(self.core.read(&cached, Priority::Background));
             }
         }
     }
@@ -230,62 +230,65 @@ impl<'a> Keeper<'a> {
         let mut next = now + WANTED_EVERY;
         let mut forgotten = Vec::new();
         let mut due = Vec::new();
-        self.core.shelf.for_each(|slot| {
-            if self.is_forgotten(slot, now) {
-                forgotten.push(slot.role.clone());
+        self.core.store.for_each(|cached| {
+            if self.is_forgotten(cached, now) {
+                forgotten.push(cached.role.clone());
                 return;
             }
-            match self.due_at(slot, now) {
-                Some(at) if at <= now && slot.is_being_read() => {}
-                Some(at) if at <= now => due.push((at, Arc::clone(slot))),
+            match self.due_at(cached, now) {
+                Some(at) if at <= now && cached.is_being_read() => {}
+                Some(at) if at <= now => due.push((at, Arc::clone(cached))),
                 Some(at) => next = next.min(at),
                 None => {}
             }
         });
         for role in &forgotten {
-            self.core.shelf.remove(role);
+            self.core.store.remove(role);
         }
         self.list_instead(&due, now);
         // The longest due first, so that none waits for ever when reads are slow.
         due.sort_unstable_by_key(|(at, _)| *at);
-        self.due = due.into_iter().map(|(_, slot)| slot).collect();
+        self.due = due.into_iter().map(|(_, cached)| cached).collect();
         self.next_look = next.max(now + LOOK_EVERY);
     }
 
     /// Many roles of a source over the network are cheaper to list.
-    fn list_instead(&mut self, due: &[(Instant, Arc<Slot>)], now: Instant) {
+    fn list_instead(&mut self, due: &[(Instant, Arc<CachedRole>)], now: Instant) {
         if self.listing.is_some() {
             return;
         }
         let core = self.core;
-        let worth_it = |lister: &&Lister| {
-            let Some(reader) = core.sources.get(lister.order) else {
+        let worth_it = |schedule: &&ListSchedule| {
+            let Some(reader) = core.sources.get(schedule.order) else {
                 return false;
             };
             // Roles of another account do not become fresh by it.
-            let concerned = || due.iter().filter(|(_, slot)| reader.source.knows(&slot.role).is_none());
-            reader.pacer.is_some() && lister.is_worth(concerned().count(), now)
+            let concerned = || {
+                due.iter()
+                    .filter(|(_, cached)| reader.source.knows(&cached.role).is_none())
+            };
+            reader.limiter.is_some() && schedule.is_worth(concerned().count(), now)
         };
         self.to_list = self
             .listers
             .iter()
             .filter(worth_it)
-            .map(|lister| lister.order)
+            .map(|schedule| schedule.order)
             .collect();
     }
 
     /// When a role is read next; none when nobody needs it.
-    fn due_at(&self, slot: &Slot, now: Instant) -> Option<Instant> {
+    fn due_at(&self, cached: &CachedRole, now: Instant) -> Option<Instant> {
         let ttl = self.core.settings.ttl;
-        let held = slot.held.load();
-        let used = slot.used.load(Ordering::Relaxed);
-        let in_use = slot.wanted.load(Ordering::Relaxed)
+        let held = cached.held.load();
+        let used = cached.used.load(Ordering::Relaxed);
+        let in_use = cached.wanted.load(Ordering::Relaxed)
             || held.as_deref().is_some_and(|held| used > self.core.millis(held.begun));
         if !in_use {
             return None;
         }
-        let changed = slot.changed.load(Ordering::Acquire);
-        match (&slot.upkeep().failure, held.as_deref()) {
+        let changed = cached.changed.load(Ordering::Acquire);
+        match (&cached.refresh_state().failure, held.as_deref()) {
             (Some(failure), _) if failure.retry_at > now => Some(failure.retry_at),
             _ if changed => Some(now),
             // After a failure of a source that answers from memory there is no use in asking before it says that it changed.
@@ -297,14 +300,14 @@ impl<'a> Keeper<'a> {
     }
 
     /// Nobody names it, nobody asked for it for as long as a copy may serve, and its copy serves no more.
-    fn is_forgotten(&self, slot: &Slot, now: Instant) -> bool {
-        if slot.wanted.load(Ordering::Relaxed) {
+    fn is_forgotten(&self, cached: &CachedRole, now: Instant) -> bool {
+        if cached.wanted.load(Ordering::Relaxed) {
             return false;
         }
         let kept = u64::try_from(self.core.settings.max_stale.as_millis()).unwrap_or(u64::MAX);
-        let unused = slot.used.load(Ordering::Relaxed).saturating_add(kept) < self.core.millis(now);
+        let unused = cached.used.load(Ordering::Relaxed).saturating_add(kept) < self.core.millis(now);
         unused
-            && slot
+            && cached
                 .held
                 .load()
                 .as_deref()
@@ -313,10 +316,10 @@ impl<'a> Keeper<'a> {
 
     /// Marks what a source at this place answered, or could answer now, and looks at once.
     fn mark_changed(&mut self, order: usize) {
-        self.core.shelf.for_each(|slot| {
-            let may_differ = slot.held.load().as_deref().is_none_or(|held| held.order >= order);
+        self.core.store.for_each(|cached| {
+            let may_differ = cached.held.load().as_deref().is_none_or(|held| held.order >= order);
             if may_differ {
-                slot.changed.store(true, Ordering::Release);
+                cached.changed.store(true, Ordering::Release);
             }
         });
         self.next_look = Instant::now();
@@ -325,22 +328,22 @@ impl<'a> Keeper<'a> {
     fn take_wanted(&mut self, wanted: &[RoleArn]) {
         let now = Instant::now();
         self.next_wanted = now + WANTED_EVERY;
-        let capacity = self.core.shelf.capacity();
+        let capacity = self.core.store.capacity();
         if wanted.len() > capacity {
             debug!(
                 wanted = wanted.len(),
-                capacity, "more roles are named than the role book holds; the rest is read on demand"
+                capacity, "more roles are named than the role cache holds; the rest is read on demand"
             );
         }
         let wanted: HashSet<_> = wanted.iter().take(capacity).collect();
         self.core
-            .shelf
-            .for_each(|slot| slot.wanted.store(wanted.contains(&slot.role), Ordering::Relaxed));
+            .store
+            .for_each(|cached| cached.wanted.store(wanted.contains(&cached.role), Ordering::Relaxed));
         self.core.want_providers(wanted.iter().copied());
         self.read_providers(now);
         let now_ms = self.core.millis(now);
         for role in wanted {
-            self.core.shelf.place(role, Standing::Wanted, now_ms);
+            self.core.store.place(role, Reference::Wanted, now_ms);
         }
         self.next_look = now;
     }
@@ -352,31 +355,31 @@ impl<'a> Keeper<'a> {
         }
         let core = self.core;
         for account in core.due_providers(now) {
-            let read = async move { core.read_provider(&account, now, Lane::Background).await };
+            let read = async move { core.read_provider(&account, now, Priority::Background).await };
             self.providers.push(read.boxed());
         }
     }
 
-    async fn take_step(&mut self, step: Step) {
+    async fn take_step(&mut self, step: ListStep) {
         match step {
-            Step::Stumble => {}
-            Step::Page { roles, begun } => self.take_page(roles, begun).await,
-            Step::End => {
-                let Some(walk) = self.listing.take() else { return };
+            ListStep::Stumble => {}
+            ListStep::Page { roles, begun } => self.take_page(roles, begun).await,
+            ListStep::End => {
+                let Some(pass) = self.listing.take() else { return };
                 self.core
                     .observer
-                    .roles_listed(walk.source, Some(walk.roles), walk.begun.elapsed());
-                self.core.take_absences(&walk);
-                if let Some(lister) = self.listers.iter_mut().find(|lister| lister.order == walk.order) {
-                    lister.ended(&walk, self.core.settings.ttl);
+                    .roles_listed(pass.source, Some(pass.roles), pass.begun.elapsed());
+                self.core.take_absences(&pass);
+                if let Some(schedule) = self.listers.iter_mut().find(|schedule| schedule.order == pass.order) {
+                    schedule.ended(&pass, self.core.settings.ttl);
                 }
                 self.look_soon();
             }
-            Step::Abandoned(failure) => {
-                let Some(walk) = self.listing.take() else { return };
-                self.core.observer.roles_listed(walk.source, None, walk.begun.elapsed());
-                if let Some(lister) = self.listers.iter_mut().find(|lister| lister.order == walk.order) {
-                    lister.failed(&walk, &failure, self.core.settings.ttl);
+            ListStep::Abandoned(failure) => {
+                let Some(pass) = self.listing.take() else { return };
+                self.core.observer.roles_listed(pass.source, None, pass.begun.elapsed());
+                if let Some(schedule) = self.listers.iter_mut().find(|schedule| schedule.order == pass.order) {
+                    schedule.failed(&pass, &failure, self.core.settings.ttl);
                 }
                 self.look_soon();
             }
@@ -384,8 +387,8 @@ impl<'a> Keeper<'a> {
     }
 
     async fn take_page(&mut self, roles: Vec<(RoleArn, RoleDocument)>, begun: Instant) {
-        if let Some(walk) = &mut self.listing {
-            self.core.take_page(walk, roles, begun).await;
+        if let Some(pass) = &mut self.listing {
+            self.core.take_page(pass, roles, begun).await;
         }
     }
 }
@@ -400,10 +403,10 @@ enum Filled {
 }
 
 impl Core {
-    async fn take_page(&self, walk: &mut Walk<'_>, roles: Vec<(RoleArn, RoleDocument)>, begun: Instant) {
+    async fn take_page(&self, pass: &mut ListPass<'_>, roles: Vec<(RoleArn, RoleDocument)>, begun: Instant) {
         for (index, (role, document)) in roles.into_iter().enumerate() {
-            if self.fill(walk.order, begun, &role, &document).await == Filled::NeedsMore {
-                walk.left_out.insert(role);
+            if self.fill(pass.order, begun, &role, &document).await == Filled::NeedsMore {
+                pass.left_out.insert(role);
             }
             // Thousands of policies are parsed here; admissions on this thread go first.
             if index % 64 == 63 {
@@ -416,7 +419,7 @@ impl Core {
     async fn fill(&self, order: usize, begun: Instant, role: &RoleArn, document: &RoleDocument) -> Filled {
         for earlier in self.sources.iter().take(order) {
             let is_elsewhere = |answer: &Answer| matches!(answer, Answer::NotMine | Answer::CannotRead(_));
-            let left_to_others = match (earlier.source.knows(role), &earlier.pacer) {
+            let left_to_others = match (earlier.source.knows(role), &earlier.limiter) {
                 (Some(answer), _) => is_elsewhere(&answer),
                 (None, None) => is_elsewhere(&earlier.source.read(role, begun).await),
                 (None, Some(_)) => false,
@@ -425,12 +428,12 @@ impl Core {
                 return Filled::Kept;
             }
         }
-        let known = self.shelf.look(role, |_| ()).is_some();
-        if !known && self.shelf.len() >= self.shelf.capacity() {
+        let known = self.store.look(role, |_| ()).is_some();
+        if !known && self.store.len() >= self.store.capacity() {
             return Filled::Kept;
         }
-        let slot = self.shelf.place(role, Standing::Unwanted, self.millis(begun));
-        let newer = slot.held.load().as_deref().is_some_and(|held| held.begun > begun);
+        let cached = self.store.place(role, Reference::Unwanted, self.millis(begun));
+        let newer = cached.held.load().as_deref().is_some_and(|held| held.begun > begun);
         if newer {
             return Filled::Kept;
         }
@@ -439,7 +442,7 @@ impl Core {
             return Filled::NeedsMore;
         }
         let source = self.sources.get(order).map(|reader| reader.source.name());
-        slot.keep(Arc::new(Held {
+        cached.keep(Arc::new(Held {
             trust,
             source,
             order,
@@ -449,39 +452,39 @@ impl Core {
     }
 
     /// What a listing of every role did not name does not exist.
-    fn take_absences(&self, walk: &Walk<'_>) {
-        let Some(reader) = self.sources.get(walk.order) else {
+    fn take_absences(&self, pass: &ListPass<'_>) {
+        let Some(reader) = self.sources.get(pass.order) else {
             return;
         };
         let mut absent = Vec::new();
         let mut present: HashMap<String, RoleArn> = HashMap::new();
-        self.shelf.for_each(|slot| {
-            if !reader.source.lists_every_role_like(&slot.role) || walk.left_out.contains(&slot.role) {
+        self.store.for_each(|cached| {
+            if !reader.source.lists_every_role_like(&cached.role) || pass.left_out.contains(&cached.role) {
                 return;
             }
-            let held = slot.held.load();
+            let held = cached.held.load();
             match held.as_deref() {
-                Some(held) if held.begun >= walk.begun => {
+                Some(held) if held.begun >= pass.begun => {
                     if matches!(held.trust, Trust::Policy { .. } | Trust::Malformed(_)) {
-                        present.insert(slot.role.name().to_ascii_lowercase(), slot.role.clone());
+                        present.insert(cached.role.name().to_ascii_lowercase(), cached.role.clone());
                     }
                 }
                 // An earlier source may answer for it.
-                Some(held) if held.order < walk.order => {}
-                None if walk.order > 0 && !self.is_left_to(walk.order, &slot.role) => {}
-                _ => absent.push(Arc::clone(slot)),
+                Some(held) if held.order < pass.order => {}
+                None if pass.order > 0 && !self.is_left_to(pass.order, &cached.role) => {}
+                _ => absent.push(Arc::clone(cached)),
             }
         });
         let source = Some(reader.source.name());
-        for slot in absent {
-            let namesake = present.get(&slot.role.name().to_ascii_lowercase());
-            slot.keep(Arc::new(Held {
+        for cached in absent {
+            let namesake = present.get(&cached.role.name().to_ascii_lowercase());
+            cached.keep(Arc::new(Held {
                 trust: Trust::NoSuchRole {
                     hint: namesake.map(namesake_hint),
                 },
                 source,
-                order: walk.order,
-                begun: walk.begun,
+                order: pass.order,
+                begun: pass.begun,
             }));
         }
     }
@@ -500,9 +503,9 @@ fn after(moment: Instant, duration: Duration) -> Instant {
 }
 
 /// What the listing under way says next; never, when there is none.
-async fn step_of(listing: &mut Option<Walk<'_>>) -> Option<Step> {
+async fn step_of(listing: &mut Option<ListPass<'_>>) -> Option<ListStep> {
     match listing {
-        Some(walk) => Some(walk.step().await),
+        Some(pass) => Some(pass.step().await),
         None => pending().await,
     }
 }

@@ -18,7 +18,7 @@ pub(super) const FAILING: u32 = 3;
 
 /// Who waits for a read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Lane {
+pub(super) enum Priority {
     /// An admission: may use every read of the window.
     Admission,
     /// Read-ahead and refresh: leave two fifths of the window to admissions.
@@ -30,24 +30,24 @@ pub(super) enum Lane {
 pub(super) struct Urgency(CancellationToken);
 
 impl Urgency {
-    pub(super) fn of(lane: Lane) -> Self {
+    pub(super) fn of(priority: Priority) -> Self {
         let urgency = Self(CancellationToken::new());
-        urgency.raise_to(lane);
+        urgency.raise_to(priority);
         urgency
     }
 
-    /// Somebody of this lane waits, too.
-    pub(super) fn raise_to(&self, lane: Lane) {
-        if lane == Lane::Admission {
+    /// Somebody of this priority waits, too.
+    pub(super) fn raise_to(&self, priority: Priority) {
+        if priority == Priority::Admission {
             self.0.cancel();
         }
     }
 
-    pub(super) fn lane(&self) -> Lane {
+    pub(super) fn priority(&self) -> Priority {
         if self.0.is_cancelled() {
-            Lane::Admission
+            Priority::Admission
         } else {
-            Lane::Background
+            Priority::Background
         }
     }
 }
@@ -57,7 +57,7 @@ impl Urgency {
 /// It remembers when the last reads were let through instead of counting tokens: a bucket that refills would allow twice the
 /// rate in the second after a pause, and the limit is one that AWS enforces.
 #[derive(Debug)]
-pub(super) struct Pacer {
+pub(super) struct RateLimiter {
     per_second: usize,
     state: Mutex<State>,
 }
@@ -76,7 +76,7 @@ struct State {
     resume_background: Option<Instant>,
 }
 
-impl Pacer {
+impl RateLimiter {
     pub(super) fn new(per_second: NonZeroU32) -> Self {
         Self {
             per_second: usize::try_from(per_second.get()).unwrap_or(usize::MAX),
@@ -87,13 +87,13 @@ impl Pacer {
     /// Waits for its turn. Cancel-safe: one that is dropped while it waits has used nothing.
     pub(super) async fn turn(&self, urgency: &Urgency) {
         loop {
-            let lane = urgency.lane();
-            let Err(when) = self.take(lane, Instant::now()) else {
+            let priority = urgency.priority();
+            let Err(when) = self.take(priority, Instant::now()) else {
                 return;
             };
-            match lane {
-                Lane::Admission => sleep_until(when).await,
-                Lane::Background => {
+            match priority {
+                Priority::Admission => sleep_until(when).await,
+                Priority::Background => {
                     let _raised = timeout_at(when, urgency.0.cancelled()).await;
                 }
             }
@@ -126,20 +126,21 @@ impl Pacer {
     }
 
     /// Takes a turn now, or says when to try again.
-    fn take(&self, lane: Lane, now: Instant) -> Result<(), Instant> {
+    fn take(&self, priority: Priority, now: Instant) -> Result<(), Instant> {
         let mut state = self.state();
         if let Some(resume) = state.resume.filter(|resume| *resume > now) {
             return Err(resume);
         }
-        if let (Lane::Background, Some(resume)) = (lane, state.resume_background.filter(|resume| *resume > now)) {
+        if let (Priority::Background, Some(resume)) = (priority, state.resume_background.filter(|resume| *resume > now))
+        {
             return Err(resume);
         }
         while state.recent.front().is_some_and(|oldest| *oldest + WINDOW <= now) {
             state.recent.pop_front();
         }
-        let limit = match lane {
-            Lane::Admission => self.per_second,
-            Lane::Background => self.per_second.saturating_sub(self.per_second / 5 * 2).max(1),
+        let limit = match priority {
+            Priority::Admission => self.per_second,
+            Priority::Background => self.per_second.saturating_sub(self.per_second / 5 * 2).max(1),
         };
         // With `limit` or more in the window, this is the one whose leaving makes room.
         match state
@@ -165,16 +166,16 @@ impl Pacer {
 mod tests {
     use super::*;
 
-    fn five_a_second() -> Pacer {
-        Pacer::new(NonZeroU32::new(5).unwrap())
+    fn five_a_second() -> RateLimiter {
+        RateLimiter::new(NonZeroU32::new(5).unwrap())
     }
 
     #[tokio::test(start_paused = true)]
     async fn no_second_sees_more_reads_than_allowed() {
-        let pacer = five_a_second();
+        let limiter = five_a_second();
         let mut turns = Vec::new();
         for _ in 0..23 {
-            pacer.turn(&Urgency::of(Lane::Admission)).await;
+            limiter.turn(&Urgency::of(Priority::Admission)).await;
             turns.push(Instant::now());
         }
         for (index, start) in turns.iter().enumerate() {
@@ -186,79 +187,79 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn background_reads_leave_room_for_admissions() {
-        let pacer = five_a_second();
+        let limiter = five_a_second();
         let start = Instant::now();
         for _ in 0..3 {
-            pacer.turn(&Urgency::of(Lane::Background)).await;
+            limiter.turn(&Urgency::of(Priority::Background)).await;
         }
-        assert!(pacer.take(Lane::Background, start).is_err());
-        assert!(pacer.take(Lane::Admission, start).is_ok());
-        assert!(pacer.take(Lane::Admission, start).is_ok());
-        assert_eq!(pacer.take(Lane::Admission, start), Err(start + WINDOW));
+        assert!(limiter.take(Priority::Background, start).is_err());
+        assert!(limiter.take(Priority::Admission, start).is_ok());
+        assert!(limiter.take(Priority::Admission, start).is_ok());
+        assert_eq!(limiter.take(Priority::Admission, start), Err(start + WINDOW));
     }
 
     #[tokio::test(start_paused = true)]
     async fn what_an_admission_joins_goes_at_its_pace() {
-        let pacer = five_a_second();
+        let limiter = five_a_second();
         let start = Instant::now();
         for _ in 0..6 {
-            pacer.failed(start);
+            limiter.failed(start);
         }
-        let urgency = Urgency::of(Lane::Background);
+        let urgency = Urgency::of(Priority::Background);
         let raise = async {
             sleep_until(start + Duration::from_millis(10)).await;
-            urgency.raise_to(Lane::Background);
+            urgency.raise_to(Priority::Background);
             sleep_until(start + Duration::from_millis(20)).await;
-            urgency.raise_to(Lane::Admission);
+            urgency.raise_to(Priority::Admission);
         };
-        tokio::join!(pacer.turn(&urgency), raise);
+        tokio::join!(limiter.turn(&urgency), raise);
         assert_eq!(start.elapsed(), Duration::from_millis(20));
     }
 
     #[tokio::test(start_paused = true)]
     async fn one_read_a_second_is_enough_for_background_reads_too() {
-        let pacer = Pacer::new(NonZeroU32::MIN);
+        let limiter = RateLimiter::new(NonZeroU32::MIN);
         let start = Instant::now();
-        assert!(pacer.take(Lane::Background, start).is_ok());
-        assert_eq!(pacer.take(Lane::Background, start), Err(start + WINDOW));
+        assert!(limiter.take(Priority::Background, start).is_ok());
+        assert_eq!(limiter.take(Priority::Background, start), Err(start + WINDOW));
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_source_that_fails_is_left_alone_by_the_background_only() {
-        let pacer = five_a_second();
+        let limiter = five_a_second();
         let start = Instant::now();
-        pacer.failed(start);
-        pacer.failed(start);
-        assert!(pacer.take(Lane::Background, start).is_ok());
+        limiter.failed(start);
+        limiter.failed(start);
+        assert!(limiter.take(Priority::Background, start).is_ok());
         for (round, longest) in (1..).zip([400, 800, 1600, 3200, 5000, 5000]) {
-            pacer.failed(start);
-            let pause = pacer.take(Lane::Background, start).unwrap_err() - start;
+            limiter.failed(start);
+            let pause = limiter.take(Priority::Background, start).unwrap_err() - start;
             assert!(
                 pause.as_millis() <= longest && pause.as_millis() >= longest / 2,
                 "{pause:?}"
             );
             // Each in a second of its own, so that only the failures could be in the way.
-            assert!(pacer.take(Lane::Admission, start + round * WINDOW).is_ok());
+            assert!(limiter.take(Priority::Admission, start + round * WINDOW).is_ok());
         }
-        pacer.answered();
-        assert!(pacer.take(Lane::Background, start + 8 * WINDOW).is_ok());
+        limiter.answered();
+        assert!(limiter.take(Priority::Background, start + 8 * WINDOW).is_ok());
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_throttled_source_is_left_alone_longer_each_time() {
-        let pacer = five_a_second();
+        let limiter = five_a_second();
         let start = Instant::now();
         for (failures, longest) in [(1, 400), (2, 800), (3, 1600)] {
-            pacer.throttled(start);
-            let resume = pacer.take(Lane::Admission, start).unwrap_err();
+            limiter.throttled(start);
+            let resume = limiter.take(Priority::Admission, start).unwrap_err();
             let pause = (resume - start).as_millis();
             assert!(
                 pause >= longest / 2 && pause <= longest,
                 "failure {failures}: {pause} ms"
             );
         }
-        pacer.answered();
-        pacer.throttled(start);
-        assert!(pacer.take(Lane::Admission, start).unwrap_err() <= start + Duration::from_millis(400));
+        limiter.answered();
+        limiter.throttled(start);
+        assert!(limiter.take(Priority::Admission, start).unwrap_err() <= start + Duration::from_millis(400));
     }
 }

@@ -1,4 +1,4 @@
-//! The role book under a source that is slow, fails, throttles and counts, over paused time.
+//! The role cache under a source that is slow, fails, throttles and counts, over paused time.
 
 #![allow(
     clippy::unwrap_used,
@@ -19,8 +19,8 @@ use futures::future::{BoxFuture, join_all, ready};
 use futures::stream::{once, repeat};
 use futures::{FutureExt, StreamExt};
 use rolegate::roles::{
-    Answer, Book, BookSettings, Entry, Listing, ListingFailure, Pace, ProviderAnswer, ReadObserver, ReadResult,
-    RoleDocument, RoleSource, RoleState, Trust,
+    Answer, Entry, Listing, ListingFailure, Pace, ProviderAnswer, ReadObserver, ReadResult, RoleCache,
+    RoleCacheSettings, RoleDocument, RoleSource, RoleState, Trust,
 };
 use rolegate::trust::{Issuer, Origin, RoleArn};
 use tokio::sync::watch;
@@ -208,8 +208,8 @@ fn failing(reason: &str) -> Answer {
     Answer::Failed(reason.into())
 }
 
-fn settings() -> BookSettings {
-    BookSettings {
+fn settings() -> RoleCacheSettings {
+    RoleCacheSettings {
         ttl: 60 * SECOND,
         max_stale: 3600 * SECOND,
         read_timeout: 700 * MILLI,
@@ -217,16 +217,16 @@ fn settings() -> BookSettings {
     }
 }
 
-fn book(sources: &[&Arc<Scripted>]) -> Arc<Book> {
+fn cache(sources: &[&Arc<Scripted>]) -> Arc<RoleCache> {
     book_with(sources, settings())
 }
 
-fn book_with(sources: &[&Arc<Scripted>], settings: BookSettings) -> Arc<Book> {
+fn book_with(sources: &[&Arc<Scripted>], settings: RoleCacheSettings) -> Arc<RoleCache> {
     let sources = sources
         .iter()
         .map(|source| Arc::clone(*source) as Arc<dyn RoleSource>)
         .collect();
-    Book::new(sources, settings)
+    RoleCache::new(sources, settings)
 }
 
 fn soon() -> Instant {
@@ -254,9 +254,9 @@ struct Kept {
 }
 
 impl Kept {
-    fn start(book: &Arc<Book>, wanted: Vec<RoleArn>) -> Self {
+    fn start(cache: &Arc<RoleCache>, wanted: Vec<RoleArn>) -> Self {
         let stop = CancellationToken::new();
-        let task = tokio::spawn(Arc::clone(book).run(move || wanted.clone(), stop.clone()));
+        let task = tokio::spawn(Arc::clone(cache).run(move || wanted.clone(), stop.clone()));
         Self { stop, task }
     }
 
@@ -274,17 +274,17 @@ async fn pass(duration: Duration) {
 #[tokio::test(start_paused = true)]
 async fn a_role_is_read_once_and_then_served_from_memory() {
     let source = Scripted::remote();
-    let book = book(&[&source]);
+    let cache = cache(&[&source]);
     let loader = role("loader");
 
-    assert!(book.stored(&loader).is_none());
-    let entry = book.entry(&loader, soon()).await;
+    assert!(cache.stored(&loader).is_none());
+    let entry = cache.entry(&loader, soon()).await;
     assert_eq!((said(&entry).as_str(), entry.source), ("policy everyone", Some("iam")));
     assert_eq!(entry.read_at, Some(Instant::now()));
 
     advance(59 * SECOND).await;
-    assert_eq!(said(&book.entry(&loader, soon()).await), "policy everyone");
-    assert_eq!(said(&book.stored(&loader).unwrap()), "policy everyone");
+    assert_eq!(said(&cache.entry(&loader, soon()).await), "policy everyone");
+    assert_eq!(said(&cache.stored(&loader).unwrap()), "policy everyone");
     assert_eq!(source.reads(), 1);
 }
 
@@ -292,15 +292,15 @@ async fn a_role_is_read_once_and_then_served_from_memory() {
 async fn a_thousand_questions_at_once_are_one_read() {
     let source = Scripted::remote();
     source.takes(100 * MILLI);
-    let book = book(&[&source]);
+    let cache = cache(&[&source]);
     let loader = role("loader");
 
-    let entries = join_all((0..1000).map(|_| book.entry(&loader, soon()))).await;
+    let entries = join_all((0..1000).map(|_| cache.entry(&loader, soon()))).await;
     assert!(entries.iter().all(|entry| said(entry) == "policy everyone"));
     assert_eq!(source.reads(), 1, "entry");
 
     advance(30 * SECOND).await;
-    let entries = join_all((0..1000).map(|_| book.fresh(&loader, soon()))).await;
+    let entries = join_all((0..1000).map(|_| cache.fresh(&loader, soon()))).await;
     assert!(entries.iter().all(|entry| said(entry) == "policy everyone"));
     assert_eq!(source.reads(), 2, "fresh");
     assert_eq!(source.most_at_once.load(Ordering::SeqCst), 1);
@@ -309,33 +309,33 @@ async fn a_thousand_questions_at_once_are_one_read() {
 #[tokio::test(start_paused = true)]
 async fn before_a_refusal_only_a_copy_under_five_seconds_old_will_do() {
     let source = Scripted::remote();
-    let book = book(&[&source]);
+    let cache = cache(&[&source]);
     let loader = role("loader");
-    book.entry(&loader, soon()).await;
+    cache.entry(&loader, soon()).await;
     source.answers(trusting("edited"));
 
     advance(4999 * MILLI).await;
-    assert_eq!(said(&book.fresh(&loader, soon()).await), "policy everyone");
+    assert_eq!(said(&cache.fresh(&loader, soon()).await), "policy everyone");
     advance(MILLI).await;
-    assert_eq!(said(&book.fresh(&loader, soon()).await), "policy edited");
+    assert_eq!(said(&cache.fresh(&loader, soon()).await), "policy edited");
     assert_eq!(source.reads(), 2);
 }
 
 #[tokio::test(start_paused = true)]
 async fn before_a_refusal_a_source_that_reads_for_nothing_is_always_read() {
     let (memory, remote) = (Scripted::memory(), Scripted::remote());
-    let book = book(&[&memory, &remote]);
+    let cache = cache(&[&memory, &remote]);
     let (loader, far) = (role("loader"), role("far"));
     memory.answers_for(&far, Answer::NotMine);
     memory.answers_for(&loader, Answer::NoSuchRole { hint: None });
-    assert_eq!(said(&book.entry(&loader, soon()).await), "no such role");
+    assert_eq!(said(&cache.entry(&loader, soon()).await), "no such role");
     memory.answers_for(&loader, trusting("mended"));
     pass(Duration::from_millis(1)).await;
-    assert_eq!(said(&book.fresh(&loader, soon()).await), "policy mended");
+    assert_eq!(said(&cache.fresh(&loader, soon()).await), "policy mended");
 
-    book.fresh(&far, soon()).await;
+    cache.fresh(&far, soon()).await;
     pass(Duration::from_millis(1)).await;
-    book.fresh(&far, soon()).await;
+    cache.fresh(&far, soon()).await;
     assert_eq!(remote.reads(), 1, "a call over the network is not repeated so soon");
 }
 
@@ -343,20 +343,20 @@ async fn before_a_refusal_a_source_that_reads_for_nothing_is_always_read() {
 async fn before_a_refusal_a_read_that_began_long_ago_will_not_do() {
     let source = Scripted::remote();
     source.takes(8 * SECOND);
-    let patient = BookSettings {
+    let patient = RoleCacheSettings {
         read_timeout: 60 * SECOND,
         ..settings()
     };
-    let book = book_with(&[&source], patient);
+    let cache = book_with(&[&source], patient);
     let loader = role("loader");
 
     let patience = Instant::now() + 60 * SECOND;
-    let first = book.entry(&loader, patience);
+    let first = cache.entry(&loader, patience);
     let second = async {
         sleep(6 * SECOND).await;
         source.answers(trusting("edited"));
         source.takes(SECOND);
-        book.fresh(&loader, patience).await
+        cache.fresh(&loader, patience).await
     };
     let (first, second) = tokio::join!(first, second);
     assert_eq!(
@@ -373,22 +373,22 @@ async fn before_a_refusal_a_read_that_began_long_ago_will_not_do() {
 #[tokio::test(start_paused = true)]
 async fn a_failed_read_before_a_refusal_is_unknown_while_the_old_copy_still_serves() {
     let source = Scripted::remote();
-    let book = book(&[&source]);
+    let cache = cache(&[&source]);
     let loader = role("loader");
-    book.entry(&loader, soon()).await;
+    cache.entry(&loader, soon()).await;
     source.answers(failing("AccessDenied: not allowed to call iam:GetRole"));
 
     advance(10 * SECOND).await;
-    let entry = book.fresh(&loader, soon()).await;
+    let entry = cache.fresh(&loader, soon()).await;
     assert_eq!(said(&entry), "unknown: AccessDenied: not allowed to call iam:GetRole");
-    assert_eq!(said(&book.stored(&loader).unwrap()), "policy everyone");
-    assert_eq!(said(&book.entry(&loader, soon()).await), "policy everyone");
+    assert_eq!(said(&cache.stored(&loader).unwrap()), "policy everyone");
+    assert_eq!(said(&cache.entry(&loader, soon()).await), "policy everyone");
 
     source.answers(trusting("edited"));
     advance(10 * SECOND).await;
-    assert_eq!(said(&book.fresh(&loader, soon()).await), "policy edited");
+    assert_eq!(said(&cache.fresh(&loader, soon()).await), "policy edited");
     assert_eq!(
-        book.snapshot()[0].reason,
+        cache.snapshot()[0].reason,
         None,
         "a failure is forgotten when a read succeeds"
     );
@@ -398,20 +398,20 @@ async fn a_failed_read_before_a_refusal_is_unknown_while_the_old_copy_still_serv
 async fn a_stale_copy_serves_and_the_keeper_reads_again() {
     let source = Scripted::remote();
     source.takes(300 * MILLI);
-    let book = book(&[&source]);
+    let cache = cache(&[&source]);
     let loader = role("loader");
-    let kept = Kept::start(&book, vec![]);
-    book.entry(&loader, soon()).await;
+    let kept = Kept::start(&cache, vec![]);
+    cache.entry(&loader, soon()).await;
     source.answers(trusting("edited"));
 
     pass(600 * SECOND).await;
     assert_eq!(source.reads(), 1, "what nobody uses is not read again");
     let before = Instant::now();
-    assert_eq!(said(&book.entry(&loader, soon()).await), "policy everyone");
+    assert_eq!(said(&cache.entry(&loader, soon()).await), "policy everyone");
     assert_eq!(Instant::now(), before, "a stale copy is served without waiting");
 
     pass(SECOND).await;
-    assert_eq!(said(&book.stored(&loader).unwrap()), "policy edited");
+    assert_eq!(said(&cache.stored(&loader).unwrap()), "policy edited");
     assert_eq!(source.reads(), 2);
     kept.stop().await;
 }
@@ -419,18 +419,18 @@ async fn a_stale_copy_serves_and_the_keeper_reads_again() {
 #[tokio::test(start_paused = true)]
 async fn a_copy_that_is_too_old_does_not_serve() {
     let source = Scripted::remote();
-    let book = book(&[&source]);
+    let cache = cache(&[&source]);
     let loader = role("loader");
-    book.entry(&loader, soon()).await;
+    cache.entry(&loader, soon()).await;
     source.answers(failing("no route to host"));
 
     advance(3600 * SECOND).await;
-    assert!(book.stored(&loader).is_some());
-    assert_eq!(book.snapshot()[0].state, RoleState::Stale);
+    assert!(cache.stored(&loader).is_some());
+    assert_eq!(cache.snapshot()[0].state, RoleState::Stale);
     advance(MILLI).await;
-    assert!(book.stored(&loader).is_none());
-    assert_eq!(book.snapshot()[0].state, RoleState::TooOld);
-    let entry = book.entry(&loader, soon()).await;
+    assert!(cache.stored(&loader).is_none());
+    assert_eq!(cache.snapshot()[0].state, RoleState::TooOld);
+    let entry = cache.entry(&loader, soon()).await;
     assert_eq!(said(&entry), "unknown: no route to host");
     assert_eq!(entry.read_at, None);
 }
@@ -438,12 +438,12 @@ async fn a_copy_that_is_too_old_does_not_serve() {
 #[tokio::test(start_paused = true)]
 async fn roles_that_are_named_are_read_ahead_and_refreshed_at_their_time_to_live() {
     let source = Scripted::remote();
-    let book = book(&[&source]);
+    let cache = cache(&[&source]);
     let wanted = vec![role("loader"), role("team/trainer")];
-    let kept = Kept::start(&book, wanted.clone());
+    let kept = Kept::start(&cache, wanted.clone());
 
     pass(SECOND).await;
-    assert!(wanted.iter().all(|role| book.stored(role).is_some()));
+    assert!(wanted.iter().all(|role| cache.stored(role).is_some()));
     assert_eq!(source.reads(), 2);
 
     source.answers(trusting("edited"));
@@ -451,7 +451,7 @@ async fn roles_that_are_named_are_read_ahead_and_refreshed_at_their_time_to_live
     assert!(
         wanted
             .iter()
-            .all(|role| said(&book.stored(role).unwrap()) == "policy edited")
+            .all(|role| said(&cache.stored(role).unwrap()) == "policy edited")
     );
     assert_eq!(source.reads(), 4);
     kept.stop().await;
@@ -460,13 +460,13 @@ async fn roles_that_are_named_are_read_ahead_and_refreshed_at_their_time_to_live
 #[tokio::test(start_paused = true)]
 async fn a_source_over_the_network_is_read_at_its_pace_and_admissions_go_first() {
     let source = Scripted::remote();
-    let book = book(&[&source]);
+    let cache = cache(&[&source]);
     let wanted: Vec<_> = (0..15).map(|number| role(&format!("ahead-{number}"))).collect();
     let start = Instant::now();
-    let kept = Kept::start(&book, wanted.clone());
+    let kept = Kept::start(&cache, wanted.clone());
     pass(500 * MILLI).await;
 
-    let entry = book.entry(&role("urgent"), soon()).await;
+    let entry = cache.entry(&role("urgent"), soon()).await;
     assert_eq!(said(&entry), "policy everyone");
     assert!(
         Instant::now() < start + 600 * MILLI,
@@ -474,7 +474,7 @@ async fn a_source_over_the_network_is_read_at_its_pace_and_admissions_go_first()
     );
 
     pass(10 * SECOND).await;
-    assert!(wanted.iter().all(|role| book.stored(role).is_some()));
+    assert!(wanted.iter().all(|role| cache.stored(role).is_some()));
     let times = source.times();
     for (index, first) in times.iter().enumerate() {
         let within = times.iter().skip(index).filter(|time| **time < *first + SECOND).count();
@@ -486,10 +486,10 @@ async fn a_source_over_the_network_is_read_at_its_pace_and_admissions_go_first()
 #[tokio::test(start_paused = true)]
 async fn a_source_in_memory_is_not_limited() {
     let source = Scripted::memory();
-    let book = book(&[&source]);
+    let cache = cache(&[&source]);
     let start = Instant::now();
     for number in 0..50 {
-        book.entry(&role(&format!("role-{number}")), soon()).await;
+        cache.entry(&role(&format!("role-{number}")), soon()).await;
     }
     assert_eq!(Instant::now(), start);
     assert_eq!(source.reads(), 50);
@@ -499,7 +499,7 @@ async fn a_source_in_memory_is_not_limited() {
 async fn an_admission_waits_for_its_read_timeout_or_its_deadline_whichever_is_sooner() {
     let source = Scripted::remote();
     source.takes(5 * SECOND);
-    let book = book(&[&source]);
+    let cache = cache(&[&source]);
     for (name, budget, waited) in [
         ("one", 2 * SECOND, 700 * MILLI),
         ("two", 300 * MILLI, 300 * MILLI),
@@ -509,8 +509,8 @@ async fn an_admission_waits_for_its_read_timeout_or_its_deadline_whichever_is_so
             let start = Instant::now();
             let role = role(&format!("{name}-{ask}"));
             let entry = match ask {
-                "entry" => book.entry(&role, start + budget).await,
-                _ => book.fresh(&role, start + budget).await,
+                "entry" => cache.entry(&role, start + budget).await,
+                _ => cache.fresh(&role, start + budget).await,
             };
             assert_eq!(
                 said(&entry),
@@ -525,17 +525,17 @@ async fn an_admission_waits_for_its_read_timeout_or_its_deadline_whichever_is_so
 async fn a_read_that_outlasts_its_admission_still_fills_the_book() {
     let source = Scripted::remote();
     source.takes(900 * MILLI);
-    let book = book(&[&source]);
+    let cache = cache(&[&source]);
     let loader = role("loader");
-    let kept = Kept::start(&book, vec![]);
+    let kept = Kept::start(&cache, vec![]);
     pass(MILLI).await;
 
     assert_eq!(
-        said(&book.entry(&loader, soon()).await),
+        said(&cache.entry(&loader, soon()).await),
         "unknown: iam did not answer within 700 ms"
     );
     pass(300 * MILLI).await;
-    assert_eq!(said(&book.stored(&loader).unwrap()), "policy everyone");
+    assert_eq!(said(&cache.stored(&loader).unwrap()), "policy everyone");
     assert_eq!(source.reads(), 1);
     kept.stop().await;
 }
@@ -544,17 +544,17 @@ async fn a_read_that_outlasts_its_admission_still_fills_the_book() {
 async fn whoever_began_a_read_may_leave_without_spoiling_it_for_others() {
     let source = Scripted::remote();
     source.takes(500 * MILLI);
-    let book = book(&[&source]);
+    let cache = cache(&[&source]);
     let loader = role("loader");
 
     let first = tokio::spawn({
-        let (book, loader) = (Arc::clone(&book), loader.clone());
-        async move { book.entry(&loader, soon()).await }
+        let (cache, loader) = (Arc::clone(&cache), loader.clone());
+        async move { cache.entry(&loader, soon()).await }
     });
     sleep(100 * MILLI).await;
     let second = tokio::spawn({
-        let (book, loader) = (Arc::clone(&book), loader.clone());
-        async move { book.entry(&loader, soon()).await }
+        let (cache, loader) = (Arc::clone(&cache), loader.clone());
+        async move { cache.entry(&loader, soon()).await }
     });
     sleep(100 * MILLI).await;
     first.abort();
@@ -566,19 +566,19 @@ async fn whoever_began_a_read_may_leave_without_spoiling_it_for_others() {
 async fn a_read_that_everybody_left_can_be_begun_again() {
     let source = Scripted::remote();
     source.takes(500 * MILLI);
-    let book = book(&[&source]);
+    let cache = cache(&[&source]);
     let loader = role("loader");
     assert!(
-        tokio::time::timeout(100 * MILLI, book.entry(&loader, soon()))
+        tokio::time::timeout(100 * MILLI, cache.entry(&loader, soon()))
             .await
             .is_err()
     );
     assert_eq!(
         source.at_once.load(Ordering::SeqCst),
         0,
-        "nobody waits, nobody keeps the book: the read ends"
+        "nobody waits, nobody keeps the role cache: the read ends"
     );
-    assert_eq!(said(&book.entry(&loader, soon()).await), "policy everyone");
+    assert_eq!(said(&cache.entry(&loader, soon()).await), "policy everyone");
     assert_eq!(source.reads(), 2);
 }
 
@@ -586,9 +586,9 @@ async fn a_read_that_everybody_left_can_be_begun_again() {
 async fn after_failures_a_role_is_left_alone_for_longer_each_time_and_admissions_do_not_wait_for_nothing() {
     let source = Scripted::remote();
     source.answers(failing("no route to host"));
-    let book = book(&[&source]);
+    let cache = cache(&[&source]);
     let loader = role("loader");
-    let kept = Kept::start(&book, vec![loader.clone()]);
+    let kept = Kept::start(&cache, vec![loader.clone()]);
 
     pass(60 * SECOND).await;
     let times = source.times();
@@ -605,14 +605,14 @@ async fn after_failures_a_role_is_left_alone_for_longer_each_time_and_admissions
     );
 
     let start = Instant::now();
-    let entry = book.entry(&loader, soon()).await;
+    let entry = cache.entry(&loader, soon()).await;
     assert_eq!(said(&entry), "unknown: no route to host");
     assert!(start.elapsed() <= 700 * MILLI);
 
     source.answers(trusting("everyone"));
     pass(6 * SECOND).await;
     assert_eq!(
-        said(&book.stored(&loader).unwrap()),
+        said(&cache.stored(&loader).unwrap()),
         "policy everyone",
         "recovery is noticed within five seconds"
     );
@@ -623,14 +623,14 @@ async fn after_failures_a_role_is_left_alone_for_longer_each_time_and_admissions
 async fn throttling_of_one_role_slows_the_reads_of_all() {
     let source = Scripted::remote();
     source.answers(Answer::Throttled("Throttling: Rate exceeded".into()));
-    let book = book(&[&source]);
+    let cache = cache(&[&source]);
     assert_eq!(
-        said(&book.entry(&role("one"), soon()).await),
+        said(&cache.entry(&role("one"), soon()).await),
         "unknown: Throttling: Rate exceeded"
     );
     source.answers(trusting("everyone"));
     let start = Instant::now();
-    assert_eq!(said(&book.entry(&role("two"), soon()).await), "policy everyone");
+    assert_eq!(said(&cache.entry(&role("two"), soon()).await), "policy everyone");
     assert!(start.elapsed() >= 200 * MILLI, "{:?}", start.elapsed());
 }
 
@@ -643,14 +643,14 @@ async fn sources_are_asked_in_order_until_one_does_not_pass_on() {
     first.answers_for(&role("broken"), failing("not synchronised yet"));
     first.answers_for(&role("gone"), Answer::NoSuchRole { hint: None });
     second.answers(trusting("second"));
-    let book = book(&[&first, &second]);
+    let cache = cache(&[&first, &second]);
     for (name, expected, source) in [
         ("first", "policy first", Some("ack")),
         ("second", "policy second", Some("iam")),
         ("broken", "unknown: not synchronised yet", None),
         ("gone", "no such role", Some("ack")),
     ] {
-        let entry = book.entry(&role(name), soon()).await;
+        let entry = cache.entry(&role(name), soon()).await;
         assert_eq!((said(&entry).as_str(), entry.source), (expected, source), "{name}");
     }
 }
@@ -661,12 +661,12 @@ async fn a_role_that_no_source_knows_is_unknown_and_the_reason_names_them() {
     let crossplane = Scripted::new("crossplane", Pace::Memory);
     ack.answers(Answer::NotMine);
     crossplane.answers(Answer::NotMine);
-    let entry = book(&[&ack, &crossplane]).entry(&role("loader"), soon()).await;
+    let entry = cache(&[&ack, &crossplane]).entry(&role("loader"), soon()).await;
     assert_eq!(
         said(&entry),
         "unknown: no role source knows this role (asked: ack, crossplane)"
     );
-    let entry = book(&[]).entry(&role("loader"), soon()).await;
+    let entry = cache(&[]).entry(&role("loader"), soon()).await;
     assert_eq!(said(&entry), "unknown: there is no role source");
 }
 
@@ -678,7 +678,7 @@ async fn a_malformed_policy_is_told_apart_and_named() {
         policy: r#"{"Statement": 7"#.into(),
         tags: None,
     }));
-    let entry = book(&[&source]).entry(&role("loader"), soon()).await;
+    let entry = cache(&[&source]).entry(&role("loader"), soon()).await;
     let said = said(&entry);
     assert!(said.starts_with("malformed: the document: not JSON: "), "{said}");
 }
@@ -696,7 +696,7 @@ async fn a_percent_encoded_policy_is_understood() {
         tags: plain.tags,
     }));
     assert_eq!(
-        said(&book(&[&source]).entry(&role("loader"), soon()).await),
+        said(&cache(&[&source]).entry(&role("loader"), soon()).await),
         "policy everyone"
     );
 }
@@ -704,19 +704,19 @@ async fn a_percent_encoded_policy_is_understood() {
 #[tokio::test(start_paused = true)]
 async fn what_a_source_says_has_changed_is_read_again_at_once() {
     let source = Scripted::memory();
-    let book = book(&[&source]);
+    let cache = cache(&[&source]);
     let (used, gone) = (role("used"), role("gone"));
     source.answers_for(&gone, Answer::NoSuchRole { hint: None });
-    let kept = Kept::start(&book, vec![used.clone(), gone.clone()]);
+    let kept = Kept::start(&cache, vec![used.clone(), gone.clone()]);
     pass(SECOND).await;
-    assert_eq!(said(&book.stored(&gone).unwrap()), "no such role");
+    assert_eq!(said(&cache.stored(&gone).unwrap()), "no such role");
 
     source.answers(trusting("edited"));
     source.answers_for(&gone, trusting("created"));
     source.changes.send_modify(|version| *version += 1);
     pass(200 * MILLI).await;
-    assert_eq!(said(&book.stored(&used).unwrap()), "policy edited");
-    assert_eq!(said(&book.stored(&gone).unwrap()), "policy created");
+    assert_eq!(said(&cache.stored(&used).unwrap()), "policy edited");
+    assert_eq!(said(&cache.stored(&gone).unwrap()), "policy created");
     assert_eq!((source.reads_of(&used), source.reads_of(&gone)), (2, 2));
     kept.stop().await;
 }
@@ -727,13 +727,13 @@ async fn a_listing_fills_the_book_in_one_go() {
     let wanted: Vec<_> = (0..90).map(|number| role(&format!("role-{number}"))).collect();
     let listed = wanted.iter().map(|role| (role.clone(), document("listed"))).collect();
     *source.listing.lock().unwrap() = Some(Ok(listed));
-    let book = book(&[&source]);
-    let kept = Kept::start(&book, wanted.clone());
+    let cache = cache(&[&source]);
+    let kept = Kept::start(&cache, wanted.clone());
     pass(SECOND).await;
     assert!(
         wanted
             .iter()
-            .all(|role| said(&book.stored(role).unwrap()) == "policy listed")
+            .all(|role| said(&cache.stored(role).unwrap()) == "policy listed")
     );
     assert_eq!(source.reads(), 0);
 
@@ -752,25 +752,25 @@ async fn an_hour_of_a_thousand_roles_costs_at_most_120_calls() {
     let named: Vec<_> = (0..1000).map(|number| role(&format!("role-{number}"))).collect();
     let exists = (50..1050).map(|number| (role(&format!("role-{number}")), document("listed")));
     *source.listing.lock().unwrap() = Some(Ok(exists.collect()));
-    let book = book_with(
+    let cache = book_with(
         &[&source],
-        BookSettings {
+        RoleCacheSettings {
             capacity: 20_000,
             ..settings()
         },
     );
-    book.check_providers_of(Issuer::parse("issuer.example").unwrap());
-    let kept = Kept::start(&book, named.clone());
+    cache.check_providers_of(Issuer::parse("issuer.example").unwrap());
+    let kept = Kept::start(&cache, named.clone());
     pass(SECOND).await;
     for second in 0..3600 {
         pass(SECOND).await;
         // Pods of all of them, again and again; none waits.
         for role in named.iter().skip(second % 7).step_by(97) {
-            assert!(book.stored(role).is_some(), "{role} after {second} s");
-            let _provider = book.provider(role, soon()).await;
+            assert!(cache.stored(role).is_some(), "{role} after {second} s");
+            let _provider = cache.provider(role, soon()).await;
         }
     }
-    assert_eq!(said(&book.stored(&role("role-7")).unwrap()), "no such role");
+    assert_eq!(said(&cache.stored(&role("role-7")).unwrap()), "no such role");
     let lists = source.listings.load(Ordering::SeqCst);
     let providers = source.providers.load(Ordering::SeqCst);
     // And STS once.
@@ -792,18 +792,18 @@ async fn what_a_whole_listing_does_not_name_does_not_exist_until_it_is_read() {
     let source = Scripted::remote();
     source.names_all.store(true, Ordering::SeqCst);
     *source.listing.lock().unwrap() = Some(Ok(vec![(role("tools/loader"), document("listed"))]));
-    let book = book(&[&source]);
-    let kept = Kept::start(&book, vec![role("loader"), role("gone")]);
+    let cache = cache(&[&source]);
+    let kept = Kept::start(&cache, vec![role("loader"), role("gone")]);
     pass(SECOND).await;
-    assert_eq!(said(&book.stored(&role("gone")).unwrap()), "no such role");
+    assert_eq!(said(&cache.stored(&role("gone")).unwrap()), "no such role");
     assert_eq!(
-        said(&book.stored(&role("loader")).unwrap()),
+        said(&cache.stored(&role("loader")).unwrap()),
         "no such role; a role of that name exists as arn:aws:iam::111122223333:role/tools/loader"
     );
     assert_eq!(source.reads(), 0);
     // Before a refusal the role itself is asked for: it may have been made a moment ago.
     pass(5 * SECOND).await;
-    assert_eq!(said(&book.fresh(&role("gone"), soon()).await), "policy everyone");
+    assert_eq!(said(&cache.fresh(&role("gone"), soon()).await), "policy everyone");
     kept.stop().await;
 }
 
@@ -827,10 +827,10 @@ async fn a_role_whose_policy_asks_for_tags_is_read_by_itself() {
         ..untold
     };
     source.answers(Answer::Role(told));
-    let book = book(&[&source]);
-    let kept = Kept::start(&book, vec![role("tagged"), role("plain")]);
+    let cache = cache(&[&source]);
+    let kept = Kept::start(&cache, vec![role("tagged"), role("plain")]);
     pass(SECOND).await;
-    assert_eq!(said(&book.stored(&role("tagged")).unwrap()), "policy told");
+    assert_eq!(said(&cache.stored(&role("tagged")).unwrap()), "policy told");
     assert_eq!(
         (source.reads_of(&role("tagged")), source.reads_of(&role("plain"))),
         (1, 0)
@@ -843,9 +843,9 @@ async fn a_source_that_is_down_sees_one_look_every_few_seconds_and_not_one_a_rol
     let source = Scripted::remote();
     source.answers(failing("InternalFailure"));
     *source.listing.lock().unwrap() = Some(Err(ListingFailure::Failed("InternalFailure".into())));
-    let book = book(&[&source]);
+    let cache = cache(&[&source]);
     let wanted: Vec<_> = (0..90).map(|number| role(&format!("role-{number}"))).collect();
-    let kept = Kept::start(&book, wanted);
+    let kept = Kept::start(&cache, wanted);
     pass(60 * SECOND).await;
     let before = source.reads();
     pass(600 * SECOND).await;
@@ -858,11 +858,11 @@ async fn a_source_that_is_down_sees_one_look_every_few_seconds_and_not_one_a_rol
 async fn a_failed_listing_leaves_roles_to_be_read_one_by_one() {
     let source = Scripted::remote();
     *source.listing.lock().unwrap() = Some(Err(ListingFailure::Failed("InternalFailure".into())));
-    let book = book(&[&source]);
+    let cache = cache(&[&source]);
     let loader = role("loader");
-    let kept = Kept::start(&book, vec![loader.clone()]);
+    let kept = Kept::start(&cache, vec![loader.clone()]);
     pass(SECOND).await;
-    assert_eq!(said(&book.stored(&loader).unwrap()), "policy everyone");
+    assert_eq!(said(&cache.stored(&loader).unwrap()), "policy everyone");
     kept.stop().await;
 }
 
@@ -874,36 +874,36 @@ async fn a_listing_of_a_later_source_does_not_overrule_an_earlier_one() {
     first.answers_for(&role("both"), trusting("first"));
     let listed = vec![(role("both"), document("second")), (role("second"), document("second"))];
     *second.listing.lock().unwrap() = Some(Ok(listed));
-    let book = book(&[&first, &second]);
-    let kept = Kept::start(&book, vec![role("both"), role("second")]);
+    let cache = cache(&[&first, &second]);
+    let kept = Kept::start(&cache, vec![role("both"), role("second")]);
     pass(SECOND).await;
-    assert_eq!(said(&book.stored(&role("both")).unwrap()), "policy first");
-    assert_eq!(said(&book.stored(&role("second")).unwrap()), "policy second");
+    assert_eq!(said(&cache.stored(&role("both")).unwrap()), "policy first");
+    assert_eq!(said(&cache.stored(&role("second")).unwrap()), "policy second");
     kept.stop().await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn the_book_is_bounded_and_forgets_the_longest_unused_role_that_nobody_names() {
     let source = Scripted::memory();
-    let book = book_with(
+    let cache = book_with(
         &[&source],
-        BookSettings {
+        RoleCacheSettings {
             capacity: 4,
             ..settings()
         },
     );
     let named = role("named");
-    let kept = Kept::start(&book, vec![named.clone()]);
+    let kept = Kept::start(&cache, vec![named.clone()]);
     pass(SECOND).await;
     for name in ["a", "b", "c"] {
-        book.entry(&role(name), soon()).await;
+        cache.entry(&role(name), soon()).await;
         pass(10 * MILLI).await;
     }
-    assert!(book.stored(&role("a")).is_some(), "a is used again, b is not");
+    assert!(cache.stored(&role("a")).is_some(), "a is used again, b is not");
     pass(10 * MILLI).await;
-    book.entry(&role("d"), soon()).await;
+    cache.entry(&role("d"), soon()).await;
 
-    let held: Vec<_> = book.snapshot().into_iter().map(|summary| summary.arn).collect();
+    let held: Vec<_> = cache.snapshot().into_iter().map(|summary| summary.arn).collect();
     let expected: Vec<_> = ["a", "c", "d", "named"]
         .into_iter()
         .map(|name| role(name).to_string())
@@ -915,27 +915,27 @@ async fn the_book_is_bounded_and_forgets_the_longest_unused_role_that_nobody_nam
 #[tokio::test(start_paused = true)]
 async fn more_named_roles_than_fit_do_not_push_each_other_out() {
     let source = Scripted::memory();
-    let book = book_with(
+    let cache = book_with(
         &[&source],
-        BookSettings {
+        RoleCacheSettings {
             capacity: 4,
             ..settings()
         },
     );
-    let kept = Kept::start(&book, (0..10).map(|number| role(&format!("role-{number}"))).collect());
+    let kept = Kept::start(&cache, (0..10).map(|number| role(&format!("role-{number}"))).collect());
     pass(30 * SECOND).await;
-    assert_eq!((book.snapshot().len(), source.reads()), (4, 4));
+    assert_eq!((cache.snapshot().len(), source.reads()), (4, 4));
     kept.stop().await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn roles_that_nobody_uses_any_more_leave_the_book() {
     let source = Scripted::memory();
-    let book = book(&[&source]);
-    let kept = Kept::start(&book, vec![role("named")]);
-    book.entry(&role("once"), soon()).await;
+    let cache = cache(&[&source]);
+    let kept = Kept::start(&cache, vec![role("named")]);
+    cache.entry(&role("once"), soon()).await;
     pass(2 * 3600 * SECOND).await;
-    let held: Vec<_> = book.snapshot().into_iter().map(|summary| summary.arn).collect();
+    let held: Vec<_> = cache.snapshot().into_iter().map(|summary| summary.arn).collect();
     assert_eq!(held, [role("named").to_string()]);
     kept.stop().await;
 }
@@ -946,11 +946,11 @@ async fn a_silent_source_is_given_up_after_ten_seconds_and_counted() {
     source.takes(3600 * SECOND);
     let observer = Arc::new(Counted::default());
     let sources = vec![Arc::clone(&source) as Arc<dyn RoleSource>];
-    let book = Book::observed(sources, settings(), Arc::clone(&observer) as Arc<dyn ReadObserver>);
-    let kept = Kept::start(&book, vec![role("loader")]);
+    let cache = RoleCache::observed(sources, settings(), Arc::clone(&observer) as Arc<dyn ReadObserver>);
+    let kept = Kept::start(&cache, vec![role("loader")]);
     pass(11 * SECOND).await;
     assert_eq!(*observer.0.lock().unwrap(), [("iam", ReadResult::TimedOut)]);
-    let summary = &book.snapshot()[0];
+    let summary = &cache.snapshot()[0];
     assert_eq!(
         (summary.state, summary.reason.as_deref()),
         (RoleState::Failed, Some("iam did not answer within 10 s"))
@@ -966,9 +966,9 @@ async fn every_read_is_counted_by_source_and_result() {
     iam.answers_for(&role("broken"), failing("why"));
     let observer = Arc::new(Counted::default());
     let sources = vec![ack as Arc<dyn RoleSource>, iam];
-    let book = Book::observed(sources, settings(), Arc::clone(&observer) as Arc<dyn ReadObserver>);
+    let cache = RoleCache::observed(sources, settings(), Arc::clone(&observer) as Arc<dyn ReadObserver>);
     for name in ["here", "gone", "broken"] {
-        book.entry(&role(name), soon()).await;
+        cache.entry(&role(name), soon()).await;
     }
     let counted: Vec<_> = observer
         .0
@@ -989,7 +989,7 @@ async fn every_read_is_counted_by_source_and_result() {
         ]
     );
     assert_eq!(
-        book.counts(),
+        cache.counts(),
         [
             (RoleState::Fresh, 2),
             (RoleState::Stale, 0),
@@ -1009,12 +1009,12 @@ async fn the_page_of_roles_says_what_is_held_and_why_not() {
         },
     );
     source.answers_for(&role("unread"), failing("known only after apply"));
-    let book = book(&[&source]);
+    let cache = cache(&[&source]);
     for name in ["unread", "here", "gone"] {
-        book.entry(&role(name), soon()).await;
+        cache.entry(&role(name), soon()).await;
     }
     advance(61 * SECOND).await;
-    let page = serde_json::to_value(book.snapshot()).unwrap();
+    let page = serde_json::to_value(cache.snapshot()).unwrap();
     let expected = serde_json::json!([
         {"arn": role("gone").as_str(), "state": "stale", "holds": "no-such-role", "ageSeconds": 61, "source": "files",
          "reason": "a role of that name exists as …: the path differs"},
@@ -1030,8 +1030,8 @@ async fn the_page_of_roles_says_what_is_held_and_why_not() {
 async fn the_keeper_stops_when_told_and_sleeps_when_nothing_is_due() {
     let source = Scripted::remote();
     source.takes(3600 * SECOND);
-    let book = book(&[&source]);
-    let kept = Kept::start(&book, vec![role("loader")]);
+    let cache = cache(&[&source]);
+    let kept = Kept::start(&cache, vec![role("loader")]);
     pass(SECOND).await;
     let start = Instant::now();
     kept.stop().await;

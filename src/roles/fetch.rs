@@ -11,11 +11,11 @@ use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 use tracing::{debug, info, warn};
 
 use super::age::backoff;
-use super::book::{Core, Entry, Held, Trust};
+use super::cache::{Core, Entry, Held, Trust};
+use super::limiter::{FAILING, Priority, RateLimiter, Urgency};
 use super::observe::ReadResult;
-use super::pacer::{FAILING, Lane, Pacer, Urgency};
-use super::shelf::Slot;
 use super::source::{Answer, Pace, RoleDocument, RoleSource};
+use super::store::CachedRole;
 use crate::trust::{Policy, RoleArn};
 
 /// The longest that one source may take for one role, whoever still waits for it.
@@ -25,23 +25,23 @@ pub(super) const LONGEST_READ: Duration = Duration::from_secs(10);
 /// are read again are not a thousand looks at all files.
 const SHARED: Duration = Duration::from_millis(200);
 
-/// How many unfinished reads the keeper takes over at most; more are driven by those who wait for them alone.
+/// How many unfinished reads the refresher takes over at most; more are driven by those who wait for them alone.
 pub(super) const ADOPTED_READS: usize = 1024;
 
 /// A source and its pace.
 #[derive(Debug)]
-pub(super) struct Reader {
+pub(super) struct Fetcher {
     pub(super) source: Arc<dyn RoleSource>,
     /// None for a source that answers from memory.
-    pub(super) pacer: Option<Pacer>,
+    pub(super) limiter: Option<RateLimiter>,
     /// Failed reads in a row, of whatever roles.
     failures: AtomicU32,
 }
 
 /// The read under way for a role, and what failed since the last answer.
 #[derive(Debug, Default)]
-pub(super) struct Upkeep {
-    flight: Option<(WeakShared<BoxFuture<'static, Told>>, Urgency)>,
+pub(super) struct RefreshState {
+    flight: Option<(WeakShared<BoxFuture<'static, ReadOutcome>>, Urgency)>,
     pub(super) failure: Option<Failure>,
 }
 
@@ -57,16 +57,16 @@ pub(super) struct Failure {
 }
 
 /// One read, shared by all who wait for it.
-pub(super) type Flight = Shared<BoxFuture<'static, Told>>;
+pub(super) type InFlight = Shared<BoxFuture<'static, ReadOutcome>>;
 
 /// How a read ended.
 #[derive(Clone, Debug)]
-pub(super) enum Told {
+pub(super) enum ReadOutcome {
     Answer(Arc<Held>),
     Failed { reason: Arc<str>, begun: Instant },
 }
 
-impl Told {
+impl ReadOutcome {
     pub(super) fn entry(&self) -> Entry {
         match self {
             Self::Answer(held) => held.entry(),
@@ -77,15 +77,19 @@ impl Told {
 
 impl Core {
     /// Reads a role for an admission: joins the read under way or begins one, and waits no longer than `limit`.
-    pub(super) async fn read_by(self: &Arc<Self>, slot: &Arc<Slot>, limit: Instant) -> Result<Told, Arc<str>> {
-        while let Some((retry_at, reason)) = slot.pause(Instant::now()) {
+    pub(super) async fn read_by(
+        self: &Arc<Self>,
+        cached: &Arc<CachedRole>,
+        limit: Instant,
+    ) -> Result<ReadOutcome, Arc<str>> {
+        while let Some((retry_at, reason)) = cached.pause(Instant::now()) {
             if retry_at >= limit {
                 return Err(reason);
             }
             sleep_until(retry_at).await;
         }
         let asked = Instant::now();
-        let flight = self.read(slot, Lane::Admission);
+        let flight = self.read(cached, Priority::Admission);
         timeout_at(limit, flight).await.map_err(|_elapsed| {
             let waited = limit.saturating_duration_since(asked);
             let why = format!(
@@ -98,33 +102,33 @@ impl Core {
     }
 
     /// Joins the read under way, or begins one.
-    pub(super) fn read(self: &Arc<Self>, slot: &Arc<Slot>, lane: Lane) -> Flight {
-        let mut upkeep = slot.upkeep();
-        if let Some((flight, urgency)) = &upkeep.flight
+    pub(super) fn read(self: &Arc<Self>, cached: &Arc<CachedRole>, priority: Priority) -> InFlight {
+        let mut refresh_state = cached.refresh_state();
+        if let Some((flight, urgency)) = &refresh_state.flight
             && let Some(flight) = flight.upgrade()
         {
-            urgency.raise_to(lane);
+            urgency.raise_to(priority);
             return flight;
         }
         let core = Arc::clone(self);
-        let read = Arc::clone(slot);
-        let urgency = Urgency::of(lane);
+        let read = Arc::clone(cached);
+        let urgency = Urgency::of(priority);
         let flight = {
             let urgency = urgency.clone();
             async move { core.ask_and_keep(&read, &urgency).await }.boxed().shared()
         };
-        upkeep.flight = flight.downgrade().map(|flight| (flight, urgency));
-        drop(upkeep);
+        refresh_state.flight = flight.downgrade().map(|flight| (flight, urgency));
+        drop(refresh_state);
         if let Some(adopter) = self.adopter.lock().unwrap_or_else(PoisonError::into_inner).as_ref() {
-            // When the keeper has its hands full, those who wait drive the read by themselves.
+            // When the refresher has its hands full, those who wait drive the read by themselves.
             let _full = adopter.try_send(flight.clone());
         }
         flight
     }
 
-    async fn ask_and_keep(&self, slot: &Slot, urgency: &Urgency) -> Told {
+    async fn ask_and_keep(&self, cached: &CachedRole, urgency: &Urgency) -> ReadOutcome {
         let mut begun = None;
-        let asked = self.ask(slot, urgency, &mut begun).await;
+        let asked = self.ask(cached, urgency, &mut begun).await;
         let begun = begun.unwrap_or_else(Instant::now);
         match asked {
             Asked::Answered { trust, order } => {
@@ -135,22 +139,22 @@ impl Core {
                     order,
                     begun,
                 });
-                slot.keep(Arc::clone(&held));
-                slot.upkeep().flight = None;
-                Told::Answer(held)
+                cached.keep(Arc::clone(&held));
+                cached.refresh_state().flight = None;
+                ReadOutcome::Answer(held)
             }
             Asked::Failed { reason, pause } => {
-                slot.fail(Arc::clone(&reason), pause);
-                Told::Failed { reason, begun }
+                cached.fail(Arc::clone(&reason), pause);
+                ReadOutcome::Failed { reason, begun }
             }
         }
     }
 
     /// Asks the sources in their order, until one neither leaves the role to the next nor stays silent.
-    async fn ask(&self, slot: &Slot, urgency: &Urgency, begun: &mut Option<Instant>) -> Asked {
+    async fn ask(&self, cached: &CachedRole, urgency: &Urgency, begun: &mut Option<Instant>) -> Asked {
         let mut cannot = None;
         for (order, reader) in self.sources.iter().enumerate() {
-            match reader.source.knows(&slot.role) {
+            match reader.source.knows(&cached.role) {
                 Some(Answer::NotMine) => continue,
                 Some(Answer::CannotRead(reason)) => {
                     cannot = Some(reason);
@@ -158,25 +162,25 @@ impl Core {
                 }
                 _ => {}
             }
-            if let Some(pacer) = &reader.pacer {
-                pacer.turn(urgency).await;
+            if let Some(limiter) = &reader.limiter {
+                limiter.turn(urgency).await;
             }
             let asked = Instant::now();
-            let as_of = match (urgency.lane(), &reader.pacer) {
+            let as_of = match (urgency.priority(), &reader.limiter) {
                 // Never before what is kept: that would seem to be the newer.
-                (Lane::Background, None) => {
-                    let kept = slot.held.load().as_deref().map(|held| held.begun);
+                (Priority::Background, None) => {
+                    let kept = cached.held.load().as_deref().map(|held| held.begun);
                     asked.checked_sub(SHARED).max(*begun).max(kept).unwrap_or(asked)
                 }
                 _ => asked,
             };
             if begun.is_none() {
                 *begun = Some(as_of);
-                slot.changed.store(false, Ordering::Release);
-                slot.nudged.store(false, Ordering::Relaxed);
+                cached.changed.store(false, Ordering::Release);
+                cached.nudged.store(false, Ordering::Relaxed);
             }
             let name = reader.source.name();
-            let answer = timeout(LONGEST_READ, reader.source.read(&slot.role, as_of)).await;
+            let answer = timeout(LONGEST_READ, reader.source.read(&cached.role, as_of)).await;
             let result = match &answer {
                 Ok(Answer::Role(_)) => ReadResult::Role,
                 Ok(Answer::NoSuchRole { .. }) => ReadResult::NoSuchRole,
@@ -187,7 +191,7 @@ impl Core {
             };
             self.observer.role_read(name, result, asked.elapsed());
             reader.mind(result);
-            reader.log(&slot.role, &answer);
+            reader.log(&cached.role, &answer);
             let reason: Arc<str> = match answer {
                 Ok(Answer::NotMine) => continue,
                 Ok(Answer::CannotRead(reason)) => {
@@ -209,7 +213,7 @@ impl Core {
                 Ok(Answer::Failed(reason) | Answer::Throttled(reason)) => reason,
                 Err(_) => format!("{name} did not answer within {} s", LONGEST_READ.as_secs()).into(),
             };
-            let pause = if reader.pacer.is_some() {
+            let pause = if reader.limiter.is_some() {
                 Pause::BackOff
             } else {
                 Pause::None
@@ -217,8 +221,8 @@ impl Core {
             return Asked::Failed { reason, pause };
         }
         if begun.is_none() {
-            slot.changed.store(false, Ordering::Release);
-            slot.nudged.store(false, Ordering::Relaxed);
+            cached.changed.store(false, Ordering::Release);
+            cached.nudged.store(false, Ordering::Relaxed);
         }
         let why = cannot.unwrap_or_else(|| match self.sources.len() {
             0 => "there is no role source".into(),
@@ -255,25 +259,25 @@ pub(super) enum Pause {
     None,
 }
 
-impl Reader {
+impl Fetcher {
     pub(super) fn new(source: Arc<dyn RoleSource>) -> Self {
-        let pacer = match source.pace() {
+        let limiter = match source.pace() {
             Pace::Memory => None,
-            Pace::Remote { per_second } => Some(Pacer::new(per_second)),
+            Pace::Remote { per_second } => Some(RateLimiter::new(per_second)),
         };
         Self {
             source,
-            pacer,
+            limiter,
             failures: AtomicU32::new(0),
         }
     }
 
     /// Lets the pace follow how a read ended.
     fn mind(&self, result: ReadResult) {
-        match (&self.pacer, result) {
-            (Some(pacer), ReadResult::Throttled) => pacer.throttled(Instant::now()),
-            (Some(pacer), ReadResult::Role | ReadResult::NoSuchRole | ReadResult::NotMine) => pacer.answered(),
-            (Some(pacer), ReadResult::Failed | ReadResult::TimedOut) => pacer.failed(Instant::now()),
+        match (&self.limiter, result) {
+            (Some(limiter), ReadResult::Throttled) => limiter.throttled(Instant::now()),
+            (Some(limiter), ReadResult::Role | ReadResult::NoSuchRole | ReadResult::NotMine) => limiter.answered(),
+            (Some(limiter), ReadResult::Failed | ReadResult::TimedOut) => limiter.failed(Instant::now()),
             (None, _) => {}
         }
     }
@@ -293,39 +297,39 @@ impl Reader {
             }
         };
         debug!(source, %role, reason, "a role could not be read");
-        if self.pacer.is_some() && self.failures.fetch_add(1, Ordering::Relaxed) + 1 == FAILING {
+        if self.limiter.is_some() && self.failures.fetch_add(1, Ordering::Relaxed) + 1 == FAILING {
             warn!(source, %role, reason, "the role source fails; what was read before serves until it is too old");
         }
     }
 }
 
-impl Slot {
-    pub(super) fn upkeep(&self) -> std::sync::MutexGuard<'_, Upkeep> {
-        self.upkeep.lock().unwrap_or_else(PoisonError::into_inner)
+impl CachedRole {
+    pub(super) fn refresh_state(&self) -> std::sync::MutexGuard<'_, RefreshState> {
+        self.refresh_state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// An answer came. One that began earlier than what is kept changes nothing: a listing and a read may overtake each other.
     pub(super) fn keep(&self, held: Arc<Held>) {
-        let mut upkeep = self.upkeep();
+        let mut refresh_state = self.refresh_state();
         if self.held.load().as_deref().is_some_and(|kept| kept.begun > held.begun) {
             return;
         }
         self.held.store(Some(held));
-        upkeep.failure = None;
+        refresh_state.failure = None;
     }
 
     /// Whether a read is under way.
     pub(super) fn is_being_read(&self) -> bool {
-        self.upkeep()
+        self.refresh_state()
             .flight
             .as_ref()
             .is_some_and(|(flight, _)| flight.upgrade().is_some())
     }
 
     fn fail(&self, reason: Arc<str>, pause: Pause) {
-        let mut upkeep = self.upkeep();
+        let mut refresh_state = self.refresh_state();
         let at = Instant::now();
-        let streak = upkeep
+        let streak = refresh_state
             .failure
             .as_ref()
             .map_or(0, |failure| failure.streak)
@@ -334,7 +338,7 @@ impl Slot {
             Pause::BackOff => at + backoff(streak, fastrand::f64()),
             Pause::None => at,
         };
-        *upkeep = Upkeep {
+        *refresh_state = RefreshState {
             flight: None,
             failure: Some(Failure {
                 reason,
@@ -347,8 +351,11 @@ impl Slot {
 
     /// Until when nobody reads after a failure, and why it failed.
     fn pause(&self, now: Instant) -> Option<(Instant, Arc<str>)> {
-        let upkeep = self.upkeep();
-        let failure = upkeep.failure.as_ref().filter(|failure| failure.retry_at > now)?;
+        let refresh_state = self.refresh_state();
+        let failure = refresh_state
+            .failure
+            .as_ref()
+            .filter(|failure| failure.retry_at > now)?;
         Some((failure.retry_at, Arc::clone(&failure.reason)))
     }
 }

@@ -25,7 +25,9 @@ use rolegate::pod::inject::{PodIdentitySettings, WebIdentitySettings};
 use rolegate::roles::files::{FileRoles, WhenMissing};
 use rolegate::roles::{RoleCache, RoleCacheSettings};
 use rolegate::trust::{Audience, Issuer, RoleArn};
-use rolegate::webhook::pods::{Admission, AdmissionSettings, Answer, Face, Knowledge, Record, Recorder, SkipLabel};
+use rolegate::webhook::pods::{
+    Admission, AdmissionSettings, Answer, ClusterState, Endpoint, Record, Recorder, SkipLabel,
+};
 use rolegate::webhook::route::PathMode;
 use tokio::time::Instant;
 
@@ -70,7 +72,7 @@ fn admission(folder: &std::path::Path, policy_for: &str) -> Admission {
             capacity: 100,
         },
     );
-    let knowledge = Knowledge {
+    let state = ClusterState {
         issuer: Issuer::parse(ISSUER).unwrap(),
         accounts: Arc::new(ServiceAccounts::Manifests(
             ManifestServiceAccounts::load(folder, rules.clone()).unwrap(),
@@ -106,7 +108,7 @@ fn admission(folder: &std::path::Path, policy_for: &str) -> Admission {
         gate: GateSettings::default(),
         skip_label: SkipLabel::Honored,
     };
-    Admission::new(settings, knowledge)
+    Admission::new(settings, state)
 }
 
 fn admissions(criterion: &mut Criterion) {
@@ -129,7 +131,7 @@ fn admissions(criterion: &mut Criterion) {
                 .review(
                     black_box(POD.as_bytes()),
                     PathMode::Named(Mode::Enforce),
-                    Face::Mutating,
+                    Endpoint::Mutating,
                     far,
                     &Seen,
                 )
@@ -148,7 +150,7 @@ async fn admission_entry(admission: &Admission, deadline: Instant) {
         .review(
             POD.as_bytes(),
             PathMode::Named(Mode::Enforce),
-            Face::Mutating,
+            Endpoint::Mutating,
             deadline,
             &Seen,
         )

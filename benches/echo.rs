@@ -13,7 +13,7 @@ use hyper::service::service_fn;
 use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use rolegate::certs::serving::{Pair, Serving};
-use rolegate::webhook::face::{Call, Face, Handler};
+use rolegate::webhook::http_service::{Call, Handler, HttpService};
 use rolegate::webhook::lifecycle::Lifecycle;
 use rolegate::webhook::limits::Limits;
 use rolegate::webhook::server::{Connections, Transport, serve};
@@ -80,7 +80,7 @@ async fn echo(request: Request<Incoming>) -> Result<Response<Full<bytes::Bytes>>
 
 async fn face(listener: TcpListener, tls: TlsAcceptor) -> Result<(), Anything> {
     let limits = Arc::new(Limits::default());
-    let service = Arc::new(Face::new(Parrot, limits.clone()));
+    let service = Arc::new(HttpService::new(Parrot, limits.clone()));
     serve(
         listener,
         Transport::Tls(tls),

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use clap::Args;
 
-use self::accounts::{Account, Wish};
+use self::accounts::{Account, RoleAnnotation};
 use self::report::{Audit, Row};
 use super::aws_args::AwsArgs;
 use super::check::{self, report::Report};
@@ -189,10 +189,13 @@ fn common_failure(entries: &HashMap<RoleArn, Found>) -> Option<&Arc<str>> {
 
 fn row(account: Account, identity: WebIdentity, found: Option<&Found>, prefix: &str) -> Row {
     let Account {
-        namespace, name, wish, ..
+        namespace,
+        name,
+        annotation,
+        ..
     } = account;
-    let report = match wish {
-        Wish::Role(role) => match found {
+    let report = match annotation {
+        RoleAnnotation::Role(role) => match found {
             None => {
                 let why = Why::Unreadable("it was not read".to_owned());
                 Report::of_judged(Judged::unknown(role, why), identity, Vec::new(), None)
@@ -202,8 +205,8 @@ fn row(account: Account, identity: WebIdentity, found: Option<&Found>, prefix: &
                 check::from_found(found, role, identity, origin)
             }
         },
-        Wish::Malformed(malformed) => Report::malformed_annotation(&malformed, identity, prefix),
-        Wish::LookAlike { key } => Report::look_alike(identity, &key, prefix),
+        RoleAnnotation::Malformed(malformed) => Report::malformed_annotation(&malformed, identity, prefix),
+        RoleAnnotation::LookAlike { key } => Report::look_alike(identity, &key, prefix),
     };
     Row::new(namespace, name, report)
 }

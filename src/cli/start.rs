@@ -34,11 +34,11 @@ use crate::telemetry::events::{EventTiming, EventWriter, Events};
 use crate::telemetry::metrics::{ByNamespace, Metrics};
 use crate::trust::{Issuer, Partition};
 use crate::webhook::admin::{Admin, Readiness, RolesFor};
-use crate::webhook::face::Face;
 use crate::webhook::handler::Webhook;
+use crate::webhook::http_service::HttpService;
 use crate::webhook::lifecycle::Lifecycle;
 use crate::webhook::limits::Limits;
-use crate::webhook::pods::{Admission, AdmissionSettings, Knowledge, SkipLabel};
+use crate::webhook::pods::{Admission, AdmissionSettings, ClusterState, SkipLabel};
 use crate::webhook::server::{self, Connections, Transport};
 use crate::webhook::threads::ReviewThreads;
 use crate::webhook::tls;
@@ -99,7 +99,7 @@ pub(crate) async fn start(args: &ServeArgs) -> Result<Started, String> {
     let (audit, audit_writer) = audit_log(args, &metrics)?;
     let admission = Admission::new(
         admission_settings(args, &rules, &cluster.issuer)?,
-        Knowledge {
+        ClusterState {
             issuer: cluster.issuer.clone(),
             accounts: cluster.accounts.clone(),
             identity_map: cluster.identity_map.clone(),
@@ -122,7 +122,7 @@ pub(crate) async fn start(args: &ServeArgs) -> Result<Started, String> {
     let (events, event_writer) = events(args, &cluster, &metrics).unzip();
     let acceptor = tls::acceptor(certificates.serving.clone(), certificates.client_ca.clone())
         .map_err(|error| format!("cannot set up TLS: {error}"))?;
-    let webhook = Face::new(
+    let webhook = HttpService::new(
         Webhook {
             admission,
             metrics: metrics.clone(),

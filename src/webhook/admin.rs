@@ -1,4 +1,4 @@
-//! The admin face, plain HTTP: probes, metrics, and what the role cache holds.
+//! The admin server, plain HTTP: probes, metrics, and what the role cache holds.
 
 use std::fmt::{self, Write as _};
 use std::net::SocketAddr;
@@ -83,7 +83,7 @@ impl fmt::Debug for Readiness {
     }
 }
 
-/// The admin face.
+/// The admin service.
 pub struct Admin {
     /// What `/readyz` asks.
     pub readiness: Readiness,
@@ -116,7 +116,7 @@ impl Admin {
         if !matches!(path, "/livez" | "/readyz" | "/metrics" | "/roles") {
             return status_response(
                 Reason::NotFound,
-                "the admin face serves /livez, /readyz, /metrics and /roles",
+                "the admin server serves /livez, /readyz, /metrics and /roles",
             );
         }
         if !matches!(*method, Method::GET | Method::HEAD) {

@@ -1,4 +1,4 @@
-//! What the HTTPS face hands whole bodies to: reviews are answered, and each answer is recorded for operators.
+//! What the HTTPS endpoint hands whole bodies to: reviews are answered, and each answer is recorded for operators.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,8 +11,8 @@ use jiff::Timestamp;
 use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
-use super::face::{Call, Handler};
-use super::pods::{Admission, Answer, Face, Record, Recorder};
+use super::http_service::{Call, Handler};
+use super::pods::{Admission, Answer, Endpoint, Record, Recorder};
 use super::route::{PathMode, Route};
 use super::status::{JSON, Reason, Reply, status_response};
 use super::workloads;
@@ -42,10 +42,13 @@ impl Handler for Webhook {
             webhook: self,
             arrived: call.arrived,
         };
-        let pods = |mode: PathMode, face: Face| self.admission.review(&call.body, mode, face, call.deadline, &recorder);
+        let pods = |mode: PathMode, endpoint: Endpoint| {
+            self.admission
+                .review(&call.body, mode, endpoint, call.deadline, &recorder)
+        };
         let answer = match call.route {
-            Route::MutatePods(mode) => pods(mode, Face::Mutating).await,
-            Route::ValidatePods(mode) => pods(mode, Face::Validating).await,
+            Route::MutatePods(mode) => pods(mode, Endpoint::Mutating).await,
+            Route::ValidatePods(mode) => pods(mode, Endpoint::Validating).await,
             Route::ValidateWorkloads => workloads::review(&self.admission, &call.body, call.deadline, &recorder).await,
         };
         match answer {

@@ -1,11 +1,11 @@
-//! The HTTP faces: AdmissionReview in and out, the handlers, the server, TLS.
+//! The HTTP servers: AdmissionReview in and out, the handlers, the server, TLS.
 
 pub mod admin;
 mod body;
 pub mod budget;
 mod connection;
-pub mod face;
 pub mod handler;
+pub mod http_service;
 pub mod lifecycle;
 pub mod limits;
 pub mod pods;

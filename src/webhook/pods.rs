@@ -3,10 +3,10 @@
 //! Everything is answered from memory. What memory does not know is asked once, within the request's budget, and before
 //! any refusal both the ServiceAccount and the policy are read afresh: no pod is refused because of a stale copy.
 
-mod account;
-mod assess;
-mod case;
-mod trial;
+mod evaluate;
+mod pod_request;
+mod role_evaluation;
+mod service_account;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,8 +14,8 @@ use std::time::Duration;
 use serde::de::IgnoredAny;
 use tokio::time::Instant;
 
-use self::account::{Account, Freshness, Unavailable};
-use self::case::{Assessment, Case};
+use self::pod_request::{Outcome, PodRequest};
+use self::service_account::{Account, Freshness, Unavailable};
 use super::review::{self, AdmissionRequest, AdmissionResponse, AuditAnnotations, Operation, ReviewError};
 use super::route::PathMode;
 use crate::cluster::container_credentials::ContainerCredentials;
@@ -67,7 +67,7 @@ pub enum SkipLabel {
 
 /// What is known of the cluster and of roles.
 #[derive(Clone, Debug)]
-pub struct Knowledge {
+pub struct ClusterState {
     /// The cluster's issuer.
     pub issuer: Issuer,
     /// ServiceAccounts.
@@ -82,7 +82,7 @@ pub struct Knowledge {
 
 /// Whether the answer may change the pod.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Face {
+pub enum Endpoint {
     /// `/mutate`.
     Mutating,
     /// `/validate/pods`: the same judgment without a patch.
@@ -152,14 +152,14 @@ pub(super) struct Advice {
 #[derive(Debug)]
 pub struct Admission {
     settings: AdmissionSettings,
-    knowledge: Knowledge,
+    state: ClusterState,
 }
 
 impl Admission {
     /// Over what is known.
     #[must_use]
-    pub const fn new(settings: AdmissionSettings, knowledge: Knowledge) -> Self {
-        Self { settings, knowledge }
+    pub const fn new(settings: AdmissionSettings, state: ClusterState) -> Self {
+        Self { settings, state }
     }
 
     /// The settings.
@@ -173,7 +173,7 @@ impl Admission {
         &self,
         body: &[u8],
         asked: PathMode,
-        face: Face,
+        endpoint: Endpoint,
         deadline: Instant,
         recorder: &(impl Recorder + Sync),
     ) -> Answer {
@@ -185,7 +185,7 @@ impl Admission {
             Ok(pod) => pod,
             Err(error) => return Answer::BadRequest(error),
         };
-        let case = Case {
+        let pod_request = PodRequest {
             pod,
             namespace: request.namespace(),
             service_account: pod.service_account_name(),
@@ -193,16 +193,16 @@ impl Admission {
             asked,
             deadline,
         };
-        let assessed = match (request.sub_resource(), request.operation()) {
-            ("", Operation::Create) => self.created(&case).await,
-            ("ephemeralcontainers", Operation::Update) => Ok(self.ephemeral(&case, request.old_object()).await),
+        let evaluated = match (request.sub_resource(), request.operation()) {
+            ("", Operation::Create) => self.created(&pod_request).await,
+            ("ephemeralcontainers", Operation::Update) => Ok(self.ephemeral(&pod_request, request.old_object()).await),
             // A pod that exists already cannot be given a volume, and refusing its deletion would help nobody.
-            _ => Ok(Assessment::untouched(Action::None)),
+            _ => Ok(Outcome::untouched(Action::None)),
         };
-        match assessed {
-            Ok(assessment) => self.answer(&request, &case, face, assessment, recorder),
+        match evaluated {
+            Ok(outcome) => self.answer(&request, &pod_request, endpoint, outcome, recorder),
             Err(Unavailable(reason)) => {
-                recorder.record(&case.record(&request, &Assessment::untouched(Action::Error), Some(&reason)));
+                recorder.record(&pod_request.record(&request, &Outcome::untouched(Action::Error), Some(&reason)));
                 Answer::Unavailable(reason)
             }
         }
@@ -218,7 +218,7 @@ impl Admission {
         identity: Option<Option<Arc<ServiceAccountIdentity>>>,
         deadline: Instant,
     ) -> Advice {
-        let case = Case {
+        let pod_request = PodRequest {
             pod,
             namespace,
             service_account,
@@ -226,8 +226,8 @@ impl Admission {
             asked: PathMode::Configured,
             deadline,
         };
-        let left_alone = self.is_left_alone(&case).is_some()
-            || self.has_container_credentials(&case)
+        let left_alone = self.is_left_alone(&pod_request).is_some()
+            || self.has_container_credentials(&pod_request)
             || inject::has_pod_identity_only(&self.settings.rules, pod);
         if left_alone {
             return Advice::default();
@@ -238,163 +238,174 @@ impl Admission {
                 identity,
                 freshness: Freshness::Asked,
             },
-            None => match self.account(&case).await {
+            None => match self.account(&pod_request).await {
                 Ok(account) => account,
                 Err(Unavailable(_)) => return Advice::default(),
             },
         };
-        let mut assessment = self.assess(&case, &account, Freshness::Kept).await;
-        if assessment.decision.verdict == Some(Verdict::NotTrusted) {
+        let mut outcome = self.evaluate(&pod_request, &account, Freshness::Kept).await;
+        if outcome.decision.verdict == Some(Verdict::NotTrusted) {
             // The policy may have been mended a moment ago, in the same `kubectl apply`.
-            assessment = self.assess(&case, &account, Freshness::Asked).await;
+            outcome = self.evaluate(&pod_request, &account, Freshness::Asked).await;
         }
-        let mut warnings = assessment.warnings;
-        warnings.append(&mut assessment.decision.warnings);
+        let mut warnings = outcome.warnings;
+        warnings.append(&mut outcome.decision.warnings);
         Advice {
             warnings,
-            role: assessment.role,
-            verdict: assessment.decision.verdict,
-            cause: assessment.decision.cause,
+            role: outcome.role,
+            verdict: outcome.decision.verdict,
+            cause: outcome.decision.cause,
         }
     }
 
-    async fn created(&self, case: &Case<'_>) -> Result<Assessment, Unavailable> {
-        if let Some(action) = self.is_left_alone(case) {
-            return Ok(Assessment::untouched(action));
+    async fn created(&self, pod_request: &PodRequest<'_>) -> Result<Outcome, Unavailable> {
+        if let Some(action) = self.is_left_alone(pod_request) {
+            return Ok(Outcome::untouched(action));
         }
-        if self.has_container_credentials(case) {
-            return Ok(self.container_credentials(case));
+        if self.has_container_credentials(pod_request) {
+            return Ok(self.container_credentials(pod_request));
         }
-        if inject::has_pod_identity_only(&self.settings.rules, case.pod) {
-            return Ok(Assessment::untouched(Action::PodIdentity));
+        if inject::has_pod_identity_only(&self.settings.rules, pod_request.pod) {
+            return Ok(Outcome::untouched(Action::PodIdentity));
         }
-        let account = self.account(case).await?;
-        let assessment = self.assess(case, &account, Freshness::Kept).await;
-        if assessment.decision.effect != Effect::Deny {
-            return Ok(assessment);
+        let account = self.account(pod_request).await?;
+        let outcome = self.evaluate(pod_request, &account, Freshness::Kept).await;
+        if outcome.decision.effect != Effect::Deny {
+            return Ok(outcome);
         }
         let account = match account.freshness {
             Freshness::Asked => account,
-            Freshness::Kept => self.fetched(case, None, case.deadline).await?,
+            Freshness::Kept => self.fetched(pod_request, None, pod_request.deadline).await?,
         };
-        Ok(Assessment {
+        Ok(Outcome {
             service_account_uid: account.uid.clone(),
-            ..self.assess(case, &account, Freshness::Asked).await
+            ..self.evaluate(pod_request, &account, Freshness::Asked).await
         })
     }
 
     /// Why a pod is none of our business.
-    fn is_left_alone(&self, case: &Case<'_>) -> Option<Action> {
-        if case.pod.is_mirror() {
+    fn is_left_alone(&self, pod_request: &PodRequest<'_>) -> Option<Action> {
+        if pod_request.pod.is_mirror() {
             return Some(Action::None);
         }
-        let skips = self.settings.skip_label == SkipLabel::Honored && case.pod.label(SKIP_LABEL).is_some();
+        let skips = self.settings.skip_label == SkipLabel::Honored && pod_request.pod.label(SKIP_LABEL).is_some();
         skips.then_some(Action::Skipped)
     }
 
-    fn has_container_credentials(&self, case: &Case<'_>) -> bool {
-        self.knowledge
+    fn has_container_credentials(&self, pod_request: &PodRequest<'_>) -> bool {
+        self.state
             .container_credentials
             .as_ref()
-            .is_some_and(|config| config.contains(case.namespace, case.service_account))
+            .is_some_and(|config| config.contains(pod_request.namespace, pod_request.service_account))
     }
 
-    fn container_credentials(&self, case: &Case<'_>) -> Assessment {
-        let (request, warnings) = self.pod_identity_request(case);
-        match inject::pod_identity(&self.settings.rules, case.pod, &request, &self.settings.pod_identity) {
-            Ok(injection) => Assessment {
+    fn container_credentials(&self, pod_request: &PodRequest<'_>) -> Outcome {
+        let (request, warnings) = self.pod_identity_request(pod_request);
+        match inject::pod_identity(
+            &self.settings.rules,
+            pod_request.pod,
+            &request,
+            &self.settings.pod_identity,
+        ) {
+            Ok(injection) => Outcome {
                 warnings,
                 injection: Some(injection),
-                ..Assessment::untouched(Action::PodIdentity)
+                ..Outcome::untouched(Action::PodIdentity)
             },
-            Err(conflict) => Assessment {
+            Err(conflict) => Outcome {
                 warnings,
-                ..self.decided(case, &Finding::Conflict(&conflict))
+                ..self.decided(pod_request, &Finding::Conflict(&conflict))
             },
         }
     }
 
     /// The ServiceAccount's annotations count as far as memory holds them: here they set a token's lifetime, no more.
-    fn pod_identity_request(&self, case: &Case<'_>) -> (PodIdentityRequest, Vec<Warning>) {
-        let stored = match self.knowledge.accounts.stored(case.namespace, case.service_account) {
+    fn pod_identity_request(&self, pod_request: &PodRequest<'_>) -> (PodIdentityRequest, Vec<Warning>) {
+        let stored = match self
+            .state
+            .accounts
+            .stored(pod_request.namespace, pod_request.service_account)
+        {
             Stored::Identity(identity) => Some(identity),
             Stored::Plain | Stored::Missing => None,
         };
         identity::resolve_pod_identity(
             &self.settings.rules,
             stored.as_deref(),
-            case.pod,
+            pod_request.pod,
             &self.settings.defaults,
             fastrand::u32(POD_IDENTITY_EXPIRATION_SECONDS),
         )
     }
 
-    fn decided(&self, case: &Case<'_>, finding: &Finding<'_>) -> Assessment {
-        Assessment::of(decision::decide(
+    fn decided(&self, pod_request: &PodRequest<'_>, finding: &Finding<'_>) -> Outcome {
+        Outcome::of(decision::decide(
             self.settings.gate,
-            case.mode,
+            pod_request.mode,
             finding,
-            &self.owner(case),
+            &self.owner(pod_request),
         ))
     }
 
-    fn owner<'a>(&'a self, case: &Case<'a>) -> Owner<'a> {
+    fn owner<'a>(&'a self, pod_request: &PodRequest<'a>) -> Owner<'a> {
         Owner {
-            namespace: case.namespace,
-            service_account: case.service_account,
+            namespace: pod_request.namespace,
+            service_account: pod_request.service_account,
             prefix: &self.settings.rules.prefix,
             docs_url: self.settings.docs_url.as_deref(),
-            restart: restart(case.pod),
+            restart: restart(pod_request.pod),
         }
     }
 
     /// `kubectl debug`: the new containers get what the others have. Nothing here is ever a reason to refuse.
-    async fn ephemeral(&self, case: &Case<'_>, old: Option<&PodView<'_>>) -> Assessment {
-        if let Some(action) = self.is_left_alone(case) {
-            return Assessment::untouched(action);
+    async fn ephemeral(&self, pod_request: &PodRequest<'_>, old: Option<&PodView<'_>>) -> Outcome {
+        if let Some(action) = self.is_left_alone(pod_request) {
+            return Outcome::untouched(action);
         }
         let Some(old) = old else {
-            return Assessment::untouched(Action::None);
+            return Outcome::untouched(Action::None);
         };
         let (rules, settings) = (&self.settings.rules, &self.settings);
-        if self.has_container_credentials(case) {
-            let (request, warnings) = self.pod_identity_request(case);
-            let injection = inject::ephemeral_pod_identity(rules, old, case.pod, &request, &settings.pod_identity);
-            return Assessment {
+        if self.has_container_credentials(pod_request) {
+            let (request, warnings) = self.pod_identity_request(pod_request);
+            let injection =
+                inject::ephemeral_pod_identity(rules, old, pod_request.pod, &request, &settings.pod_identity);
+            return Outcome {
                 injection: Some(injection),
                 warnings,
-                ..Assessment::untouched(Action::PodIdentity)
+                ..Outcome::untouched(Action::PodIdentity)
             };
         }
-        let account = match self.account(case).await {
+        let account = match self.account(pod_request).await {
             Ok(account) => account,
             Err(Unavailable(reason)) => {
                 let warning = Warning::new(&format!("rolegate: no identity for the new container: {reason}"));
-                return Assessment {
+                return Outcome {
                     warnings: vec![warning],
-                    ..Assessment::untouched(Action::None)
+                    ..Outcome::untouched(Action::None)
                 };
             }
         };
-        match identity::resolve(rules, account.identity.as_deref(), case.pod, &settings.defaults) {
+        match identity::resolve(rules, account.identity.as_deref(), pod_request.pod, &settings.defaults) {
             (Requested::WebIdentity(request), warnings) => {
-                let injection = inject::ephemeral_web_identity(rules, old, case.pod, &request, &settings.web_identity);
+                let injection =
+                    inject::ephemeral_web_identity(rules, old, pod_request.pod, &request, &settings.web_identity);
                 // A pod without the token volume cannot get it any more.
                 let action = if injection.patch.is_empty() {
                     Action::None
                 } else {
                     Action::Inject
                 };
-                Assessment {
+                Outcome {
                     role: Some(request.role),
                     injection: Some(injection),
                     warnings,
-                    ..Assessment::untouched(action)
+                    ..Outcome::untouched(action)
                 }
             }
-            (Requested::Nothing | Requested::Malformed(_), warnings) => Assessment {
+            (Requested::Nothing | Requested::Malformed(_), warnings) => Outcome {
                 warnings,
-                ..Assessment::untouched(Action::None)
+                ..Outcome::untouched(Action::None)
             },
         }
     }
@@ -402,40 +413,40 @@ impl Admission {
     fn answer(
         &self,
         request: &AdmissionRequest<'_, PodView<'_>>,
-        case: &Case<'_>,
-        face: Face,
-        mut assessment: Assessment,
+        pod_request: &PodRequest<'_>,
+        endpoint: Endpoint,
+        mut outcome: Outcome,
         recorder: &impl Recorder,
     ) -> Answer {
-        let mut warnings = case.mode_warning();
-        warnings.append(&mut assessment.warnings);
-        warnings.append(&mut assessment.decision.warnings);
-        if let Some(injection) = &mut assessment.injection {
+        let mut warnings = pod_request.mode_warning();
+        warnings.append(&mut outcome.warnings);
+        warnings.append(&mut outcome.decision.warnings);
+        if let Some(injection) = &mut outcome.injection {
             warnings.append(&mut injection.warnings);
         }
-        let patch = match face {
-            Face::Mutating => assessment.injection.as_ref().map(|injection| &injection.patch),
-            Face::Validating => None,
+        let patch = match endpoint {
+            Endpoint::Mutating => outcome.injection.as_ref().map(|injection| &injection.patch),
+            Endpoint::Validating => None,
         };
         let response = AdmissionResponse {
             uid: request.uid(),
-            refusal: assessment.decision.refusal.as_deref(),
+            refusal: outcome.decision.refusal.as_deref(),
             patch,
             warnings: &warnings,
             audit: AuditAnnotations {
-                role: assessment.role.as_ref().map(RoleArn::as_str),
-                verdict: assessment.decision.verdict.map(Verdict::as_str),
-                cause: assessment.decision.cause.map(Cause::as_str),
-                mode: Some(case.mode.as_str()),
+                role: outcome.role.as_ref().map(RoleArn::as_str),
+                verdict: outcome.decision.verdict.map(Verdict::as_str),
+                cause: outcome.decision.cause.map(Cause::as_str),
+                mode: Some(pod_request.mode.as_str()),
             },
         };
         let json = response.to_json();
-        let message = assessment
+        let message = outcome
             .decision
             .refusal
             .as_deref()
             .or_else(|| warnings.first().map(Warning::as_str));
-        recorder.record(&case.record(request, &assessment, message));
+        recorder.record(&pod_request.record(request, &outcome, message));
         Answer::Review(json)
     }
 }

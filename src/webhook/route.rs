@@ -1,4 +1,4 @@
-//! The paths of the HTTPS face, and what is refused before a body is read.
+//! The paths of the HTTPS server, and what is refused before a body is read.
 
 use hyper::header::{ALLOW, CONTENT_TYPE, HeaderValue};
 use hyper::http::request::Parts;

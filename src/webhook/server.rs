@@ -32,7 +32,7 @@ pub trait Service: Send + Sync + 'static {
 pub enum Transport {
     /// HTTPS.
     Tls(TlsAcceptor),
-    /// HTTP, for the admin face.
+    /// HTTP, for the admin server.
     Plain,
 }
 

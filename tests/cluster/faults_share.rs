@@ -10,7 +10,7 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use hyper::StatusCode;
 use rolegate::certs::issue::{Authority, SubjectName};
 use rolegate::certs::serving::{Pair, Serving};
-use rolegate::webhook::face::{Call, Face, Handler};
+use rolegate::webhook::http_service::{Call, Handler, HttpService};
 use rolegate::webhook::lifecycle::Lifecycle;
 use rolegate::webhook::limits::Limits;
 use rolegate::webhook::server::{Connections, Transport, serve};
@@ -121,7 +121,7 @@ impl Server {
             ..Limits::default()
         });
         let (yes, life) = (Yes::default(), Lifecycle::new());
-        let face = Arc::new(Face::new(yes.clone(), limits.clone()));
+        let face = Arc::new(HttpService::new(yes.clone(), limits.clone()));
         let transport = Transport::Tls(acceptor(serving, None).unwrap());
         tokio::spawn(serve(
             listener,

@@ -19,7 +19,7 @@ use rolegate::certs::self_managed::{ConfigurationKind, ConfigurationName, SelfMa
 use rolegate::certs::serving::Serving;
 use rolegate::certs::status::Status;
 use rolegate::kubernetes::watch::WatchTiming;
-use rolegate::webhook::face::{Call, Face, Handler};
+use rolegate::webhook::http_service::{Call, Handler, HttpService};
 use rolegate::webhook::lifecycle::Lifecycle;
 use rolegate::webhook::limits::Limits;
 use rolegate::webhook::server::{Connections, Transport, serve};
@@ -544,7 +544,7 @@ impl Replica {
             age: Duration::ZERO,
             ..Limits::default()
         });
-        let face = Arc::new(Face::new(Yes, limits.clone()));
+        let face = Arc::new(HttpService::new(Yes, limits.clone()));
         let transport = Transport::Tls(acceptor(serving, None).unwrap());
         let life = replica.life.clone();
         replica.tasks.push(tokio::spawn(async move {

@@ -12,7 +12,7 @@ use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use rolegate::certs::serving::{ClientCa, Pair, Serving};
-use rolegate::webhook::face::{Call, Face, Handler};
+use rolegate::webhook::http_service::{Call, Handler, HttpService};
 use rolegate::webhook::lifecycle::Lifecycle;
 use rolegate::webhook::limits::Limits;
 use rolegate::webhook::route::Route;
@@ -153,7 +153,7 @@ pub(crate) async fn server_with(limits: Limits, serving: Arc<Serving>, client_ca
         may_answer: Arc::new(Semaphore::new(0)),
     };
     let limits = Arc::new(limits);
-    let face = Arc::new(Face::new(parrot.clone(), limits.clone()));
+    let face = Arc::new(HttpService::new(parrot.clone(), limits.clone()));
     let transport = Transport::Tls(acceptor(serving.clone(), client_ca).unwrap());
     let task = tokio::spawn(serve(
         listener,

@@ -248,7 +248,7 @@ impl Program {
         exchange(stream, request.body(Full::new(body)).unwrap()).await
     }
 
-    /// What the admin face answers.
+    /// What the admin server answers.
     pub async fn get(&self, route: &str) -> (u16, String) {
         let stream = TcpStream::connect(self.admin).await.unwrap();
         let request = hyper::Request::builder()

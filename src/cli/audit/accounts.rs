@@ -20,14 +20,14 @@ const DISCOVERY: Duration = Duration::from_secs(30);
 pub(super) struct Account {
     pub(super) namespace: String,
     pub(super) name: String,
-    pub(super) wish: Wish,
+    pub(super) annotation: RoleAnnotation,
     /// When it names its own.
     pub(super) audience: Option<Audience>,
 }
 
 /// What the role annotation says.
 #[derive(Clone, Debug)]
-pub(super) enum Wish {
+pub(super) enum RoleAnnotation {
     Role(RoleArn),
     /// The annotation is there and names no role.
     Malformed(MalformedRole),
@@ -40,24 +40,24 @@ pub(super) enum Wish {
 impl Account {
     /// None when nothing about its role was written.
     fn of(namespace: &str, name: &str, identity: &ServiceAccountIdentity) -> Option<Self> {
-        let wish = match (identity.role(), identity.malformed(), identity.look_alike()) {
-            (Some(role), _, _) => Wish::Role(role.clone()),
-            (None, Some(malformed), _) => Wish::Malformed(malformed.clone()),
-            (None, None, Some(key)) => Wish::LookAlike { key: key.to_owned() },
+        let annotation = match (identity.role(), identity.malformed(), identity.look_alike()) {
+            (Some(role), _, _) => RoleAnnotation::Role(role.clone()),
+            (None, Some(malformed), _) => RoleAnnotation::Malformed(malformed.clone()),
+            (None, None, Some(key)) => RoleAnnotation::LookAlike { key: key.to_owned() },
             (None, None, None) => return None,
         };
         Some(Self {
             namespace: namespace.to_owned(),
             name: name.to_owned(),
-            wish,
+            annotation,
             audience: identity.audience().cloned(),
         })
     }
 
     pub(super) const fn role(&self) -> Option<&RoleArn> {
-        match &self.wish {
-            Wish::Role(role) => Some(role),
-            Wish::Malformed(_) | Wish::LookAlike { .. } => None,
+        match &self.annotation {
+            RoleAnnotation::Role(role) => Some(role),
+            RoleAnnotation::Malformed(_) | RoleAnnotation::LookAlike { .. } => None,
         }
     }
 }

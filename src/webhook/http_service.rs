@@ -1,4 +1,4 @@
-//! The HTTPS face: everything about a request that is not the review itself. Routes, limits and the body are settled
+//! The HTTPS service: everything about a request that is not the review itself. Routes, limits and the body are settled
 //! here; a [`Handler`] gets whole bodies and a deadline.
 
 use std::net::SocketAddr;
@@ -44,17 +44,17 @@ pub trait Handler: Send + Sync + 'static {
     }
 }
 
-/// The HTTPS face of a handler.
+/// The HTTPS service around a handler.
 #[derive(Debug)]
-pub struct Face<H> {
+pub struct HttpService<H> {
     handler: H,
     limits: Arc<Limits>,
     ledger: Ledger,
     in_flight: AtomicUsize,
 }
 
-impl<H: Handler> Face<H> {
-    /// A face that serves within these limits.
+impl<H: Handler> HttpService<H> {
+    /// A service within these limits.
     #[must_use]
     pub fn new(handler: H, limits: Arc<Limits>) -> Self {
         let ledger = Ledger::new(limits.held_bytes);
@@ -100,7 +100,7 @@ impl<H: Handler> Face<H> {
     }
 }
 
-impl<H: Handler> Service for Face<H> {
+impl<H: Handler> Service for HttpService<H> {
     async fn answer(&self, _peer: SocketAddr, request: Request<Incoming>) -> Reply {
         let arrived = Instant::now();
         let (head, body) = request.into_parts();

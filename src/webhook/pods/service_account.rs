@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tokio::time::Instant;
 
 use super::Admission;
-use super::case::Case;
+use super::pod_request::PodRequest;
 use crate::cluster::{Fetched, Stored};
 use crate::pod::identity::ServiceAccountIdentity;
 
@@ -28,9 +28,9 @@ pub(super) struct Unavailable(pub(super) String);
 
 impl Admission {
     /// The ServiceAccount from memory when its copy has a role, else from the API server.
-    pub(super) async fn account(&self, case: &Case<'_>) -> Result<Account, Unavailable> {
-        let accounts = &self.knowledge.accounts;
-        match accounts.stored(case.namespace, case.service_account) {
+    pub(super) async fn account(&self, pod_request: &PodRequest<'_>) -> Result<Account, Unavailable> {
+        let accounts = &self.state.accounts;
+        match accounts.stored(pod_request.namespace, pod_request.service_account) {
             Stored::Identity(identity) if identity.asks_for_role() => {
                 let kept = Account {
                     uid: None,
@@ -43,24 +43,27 @@ impl Admission {
                 // The watch is broken or silent: the role may be another by now. An answer that does not come in time is
                 // no reason to refuse what memory can serve.
                 let now = Instant::now();
-                let deadline = now + case.deadline.saturating_duration_since(now) / 2;
-                Ok(self.fetched(case, None, deadline).await.unwrap_or(kept))
+                let deadline = now + pod_request.deadline.saturating_duration_since(now) / 2;
+                Ok(self.fetched(pod_request, None, deadline).await.unwrap_or(kept))
             }
-            Stored::Identity(identity) => self.fetched(case, Some(Some(identity)), case.deadline).await,
-            Stored::Plain => self.fetched(case, Some(None), case.deadline).await,
-            Stored::Missing => self.fetched(case, None, case.deadline).await,
+            Stored::Identity(identity) => {
+                self.fetched(pod_request, Some(Some(identity)), pod_request.deadline)
+                    .await
+            }
+            Stored::Plain => self.fetched(pod_request, Some(None), pod_request.deadline).await,
+            Stored::Missing => self.fetched(pod_request, None, pod_request.deadline).await,
         }
     }
 
     /// `known`: the copy without a role that may serve when too many questions are under way already.
     pub(super) async fn fetched(
         &self,
-        case: &Case<'_>,
+        pod_request: &PodRequest<'_>,
         known: Option<Option<Arc<ServiceAccountIdentity>>>,
         deadline: Instant,
     ) -> Result<Account, Unavailable> {
-        let (namespace, name) = (case.namespace, case.service_account);
-        let (uid, identity) = match self.knowledge.accounts.fetch(namespace, name, deadline).await {
+        let (namespace, name) = (pod_request.namespace, pod_request.service_account);
+        let (uid, identity) = match self.state.accounts.fetch(namespace, name, deadline).await {
             Fetched::Found { uid, identity } => (uid, identity),
             Fetched::NotFound => (None, None),
             Fetched::Busy => known.map(|identity| (None, identity)).ok_or_else(|| {
@@ -76,7 +79,7 @@ impl Admission {
         };
         let identity = match identity {
             Some(identity) if identity.asks_for_role() => Some(identity),
-            other => self.identity_map_entry(case).or(other),
+            other => self.identity_map_entry(pod_request).or(other),
         };
         Ok(Account {
             uid,
@@ -85,10 +88,10 @@ impl Admission {
         })
     }
 
-    pub(super) fn identity_map_entry(&self, case: &Case<'_>) -> Option<Arc<ServiceAccountIdentity>> {
-        self.knowledge
+    pub(super) fn identity_map_entry(&self, pod_request: &PodRequest<'_>) -> Option<Arc<ServiceAccountIdentity>> {
+        self.state
             .identity_map
             .as_ref()?
-            .lookup(case.namespace, case.service_account)
+            .lookup(pod_request.namespace, pod_request.service_account)
     }
 }

@@ -10,19 +10,19 @@ use crate::roles::{Entry, KnownProvider, Trust};
 use crate::trust::{self, Context, Policy, RoleArn, SessionName, WebIdentity};
 
 /// One role, judged.
-pub(super) struct Trial {
+pub(super) struct RoleEvaluation {
     pub(super) judged: Judged,
     pub(super) trust: Option<Trust>,
     pub(super) read_at: Option<Instant>,
 }
 
-pub(super) fn trial(
+pub(super) fn role_evaluation(
     role: RoleArn,
     entry: Entry,
     provider: &KnownProvider,
     identity: &WebIdentity,
     session_name: SessionName<'_>,
-) -> Trial {
+) -> RoleEvaluation {
     let judged = match &entry.trust {
         Trust::Policy { policy, tags } => {
             let of_provider = provider.as_provider();
@@ -36,7 +36,7 @@ pub(super) fn trial(
         Trust::Malformed(reason) => Judged::unknown(role, Why::Malformed(reason.to_string())),
         Trust::Unknown(reason) => Judged::unknown(role, Why::Unreadable(reason.to_string())),
     };
-    Trial {
+    RoleEvaluation {
         judged,
         trust: Some(entry.trust),
         read_at: entry.read_at,

@@ -1,9 +1,9 @@
-//! From what is known to an assessment: what is asked for, whose trust it needs, and what is done about it.
+//! From what is known to an outcome: what is asked for, whose trust it needs, and what is done about it.
 
 use super::Admission;
-use super::account::{Account, Freshness};
-use super::case::{Assessment, Case};
-use super::trial::{OwnRole, Trial, context, own_role, trial};
+use super::pod_request::{Outcome, PodRequest};
+use super::role_evaluation::{OwnRole, RoleEvaluation, context, own_role, role_evaluation};
+use super::service_account::{Account, Freshness};
 use crate::decision::{Action, Effect, Finding};
 use crate::pod::identity::{self, Requested, WebIdentityRequest};
 use crate::pod::inject::{self, PodSessionName, RolesUsed, SetSessionName};
@@ -12,102 +12,115 @@ use crate::trust::{self, Audience, RoleArn, SessionName, Subject, Verdict, WebId
 
 impl Admission {
     /// Judges with what memory holds, or (`Freshness::Asked`) with what the sources say now.
-    pub(super) async fn assess(&self, case: &Case<'_>, account: &Account, freshness: Freshness) -> Assessment {
+    pub(super) async fn evaluate(
+        &self,
+        pod_request: &PodRequest<'_>,
+        account: &Account,
+        freshness: Freshness,
+    ) -> Outcome {
         let (requested, warnings) = identity::resolve(
             &self.settings.rules,
             account.identity.as_deref(),
-            case.pod,
+            pod_request.pod,
             &self.settings.defaults,
         );
-        let mut assessment = match requested {
-            Requested::Nothing => self.decided(case, &Finding::NoRole),
-            Requested::Malformed(malformed) => self.decided(case, &Finding::Malformed(&malformed)),
-            Requested::WebIdentity(request) => self.assess_web_identity(case, &request, freshness).await,
+        let mut outcome = match requested {
+            Requested::Nothing => self.decided(pod_request, &Finding::NoRole),
+            Requested::Malformed(malformed) => self.decided(pod_request, &Finding::Malformed(&malformed)),
+            Requested::WebIdentity(request) => self.assess_web_identity(pod_request, &request, freshness).await,
         };
-        assessment.warnings.splice(0..0, warnings);
-        assessment
+        outcome.warnings.splice(0..0, warnings);
+        outcome
     }
 
     pub(super) async fn assess_web_identity(
         &self,
-        case: &Case<'_>,
+        pod_request: &PodRequest<'_>,
         request: &WebIdentityRequest,
         freshness: Freshness,
-    ) -> Assessment {
+    ) -> Outcome {
         let settings = &self.settings.web_identity;
-        let (annotated, own) = match inject::roles_used(&self.settings.rules, case.pod, request, settings) {
+        let (annotated, own) = match inject::roles_used(&self.settings.rules, pod_request.pod, request, settings) {
             RolesUsed::Annotated => (true, Vec::new()),
             RolesUsed::Several { annotated, own } => (annotated, own),
         };
-        let identity = self.web_identity(case, request);
+        let identity = self.web_identity(pod_request, request);
         let mut worst = None;
         if annotated || own.is_empty() {
-            worst = Some(self.trial(case, request.role.clone(), &identity, freshness).await);
+            worst = Some(
+                self.role_evaluation(pod_request, request.role.clone(), &identity, freshness)
+                    .await,
+            );
         }
         for text in own {
             let role = match own_role(text) {
                 OwnRole::Role(role) => role,
                 OwnRole::Computed => continue,
-                OwnRole::Malformed(malformed) => return self.decided(case, &Finding::Malformed(&malformed)),
+                OwnRole::Malformed(malformed) => return self.decided(pod_request, &Finding::Malformed(&malformed)),
             };
-            let trial = self.trial(case, role, &identity, freshness).await;
+            let role_evaluation = self.role_evaluation(pod_request, role, &identity, freshness).await;
             if worst
                 .as_ref()
-                .is_none_or(|worst: &Trial| worst.judged.verdict < trial.judged.verdict)
+                .is_none_or(|worst: &RoleEvaluation| worst.judged.verdict < role_evaluation.judged.verdict)
             {
-                worst = Some(trial);
+                worst = Some(role_evaluation);
             }
         }
-        let Some(trial) = worst else {
+        let Some(role_evaluation) = worst else {
             // Every container computes its role's name: nothing can be judged, so nothing stands in the way.
-            return self.injected(case, request, SetSessionName::No, Assessment::untouched(Action::Inject));
+            return self.injected(
+                pod_request,
+                request,
+                SetSessionName::No,
+                Outcome::untouched(Action::Inject),
+            );
         };
-        let assessment = Assessment {
-            role: Some(trial.judged.role.clone()),
+        let outcome = Outcome {
+            role: Some(role_evaluation.judged.role.clone()),
             audience: Some(identity.audience.clone()),
-            policy_read_at: trial.read_at,
-            ..self.decided(case, &Finding::Judged(&trial.judged, &identity))
+            policy_read_at: role_evaluation.read_at,
+            ..self.decided(pod_request, &Finding::Judged(&role_evaluation.judged, &identity))
         };
-        if assessment.decision.effect != Effect::Inject {
-            return assessment;
+        if outcome.decision.effect != Effect::Inject {
+            return outcome;
         }
         self.injected(
-            case,
+            pod_request,
             request,
-            self.session_name(case, request, &trial, &identity),
-            assessment,
+            self.session_name(pod_request, request, &role_evaluation, &identity),
+            outcome,
         )
     }
 
     /// The web identity that the pod's token will carry. An author's own token volume keeps its own audience.
-    pub(super) fn web_identity(&self, case: &Case<'_>, request: &WebIdentityRequest) -> WebIdentity {
+    pub(super) fn web_identity(&self, pod_request: &PodRequest<'_>, request: &WebIdentityRequest) -> WebIdentity {
         WebIdentity {
-            issuer: self.knowledge.issuer.clone(),
-            subject: Subject::service_account(case.namespace, case.service_account),
-            audience: case
+            issuer: self.state.issuer.clone(),
+            subject: Subject::service_account(pod_request.namespace, pod_request.service_account),
+            audience: pod_request
                 .pod
                 .token_audience()
                 .map_or_else(|| request.audience.clone(), Audience::new),
         }
     }
 
-    pub(super) async fn trial(
+    pub(super) async fn role_evaluation(
         &self,
-        case: &Case<'_>,
+        pod_request: &PodRequest<'_>,
         role: RoleArn,
         identity: &WebIdentity,
         freshness: Freshness,
-    ) -> Trial {
-        let cache = &self.knowledge.cache;
+    ) -> RoleEvaluation {
+        let cache = &self.state.cache;
         // What memory answers needs no time, nor the time.
         let (mut limit, stored) = match freshness {
-            Freshness::Asked => (case.deadline, None),
-            Freshness::Kept => (case.deadline, cache.stored(&role)),
+            Freshness::Asked => (pod_request.deadline, None),
+            Freshness::Kept => (pod_request.deadline, cache.stored(&role)),
         };
         let mut entry = match stored {
             Some(entry) => entry,
             None => {
-                limit = cache.limit(case.deadline);
+                limit = cache.limit(pod_request.deadline);
                 match freshness {
                     Freshness::Asked => cache.fresh(&role, limit).await,
                     Freshness::Kept => cache.entry(&role, limit).await,
@@ -131,28 +144,28 @@ impl Admission {
                 }
             }
         }
-        let session_name = case
+        let session_name = pod_request
             .pod
             .own_session_name()
             .map_or(SessionName::Unknown, SessionName::Suggested);
-        trial(role, entry, &provider, identity, session_name)
+        role_evaluation(role, entry, &provider, identity, session_name)
     }
 
     /// Whether the pod's name becomes the session's: only when the policy surely does not refuse it.
     pub(super) fn session_name(
         &self,
-        case: &Case<'_>,
+        pod_request: &PodRequest<'_>,
         request: &WebIdentityRequest,
-        trial: &Trial,
+        role_evaluation: &RoleEvaluation,
         identity: &WebIdentity,
     ) -> SetSessionName {
-        if !self.settings.web_identity.role_session_name || trial.judged.role != request.role {
+        if !self.settings.web_identity.role_session_name || role_evaluation.judged.role != request.role {
             return SetSessionName::No;
         }
-        let Some(Trust::Policy { policy, tags }) = &trial.trust else {
+        let Some(Trust::Policy { policy, tags }) = &role_evaluation.trust else {
             return SetSessionName::No;
         };
-        match inject::session_name(case.pod) {
+        match inject::session_name(pod_request.pod) {
             PodSessionName::Unfit => SetSessionName::No,
             _ if !policy.mentions_role_session_name() => SetSessionName::FromPodName,
             PodSessionName::Generated => SetSessionName::No,
@@ -168,26 +181,26 @@ impl Admission {
 
     pub(super) fn injected(
         &self,
-        case: &Case<'_>,
+        pod_request: &PodRequest<'_>,
         request: &WebIdentityRequest,
         set_name: SetSessionName,
-        assessment: Assessment,
-    ) -> Assessment {
+        outcome: Outcome,
+    ) -> Outcome {
         match inject::web_identity(
             &self.settings.rules,
-            case.pod,
+            pod_request.pod,
             request,
             &self.settings.web_identity,
             set_name,
         ) {
-            Ok(injection) => Assessment {
+            Ok(injection) => Outcome {
                 injection: Some(injection),
-                ..assessment
+                ..outcome
             },
-            Err(conflict) => Assessment {
-                role: assessment.role,
-                audience: assessment.audience,
-                ..self.decided(case, &Finding::Conflict(&conflict))
+            Err(conflict) => Outcome {
+                role: outcome.role,
+                audience: outcome.audience,
+                ..self.decided(pod_request, &Finding::Conflict(&conflict))
             },
         }
     }

@@ -14,7 +14,7 @@ use crate::webhook::review::AdmissionRequest;
 use crate::webhook::route::PathMode;
 
 /// The parts of a request that every step needs.
-pub(super) struct Case<'a> {
+pub(super) struct PodRequest<'a> {
     pub(super) pod: &'a PodView<'a>,
     pub(super) namespace: &'a str,
     pub(super) service_account: &'a str,
@@ -23,7 +23,7 @@ pub(super) struct Case<'a> {
     pub(super) deadline: Instant,
 }
 
-impl Case<'_> {
+impl PodRequest<'_> {
     pub(super) fn mode_warning(&self) -> Vec<Warning> {
         match self.asked {
             PathMode::Configured | PathMode::Named(_) => Vec::new(),
@@ -37,7 +37,7 @@ impl Case<'_> {
     pub(super) fn record<'r>(
         &'r self,
         request: &'r AdmissionRequest<'_, PodView<'_>>,
-        assessment: &'r Assessment,
+        outcome: &'r Outcome,
         message: Option<&'r str>,
     ) -> Record<'r> {
         Record {
@@ -45,14 +45,14 @@ impl Case<'_> {
             namespace: self.namespace,
             pod: self.pod.name().or(self.pod.generate_name()).unwrap_or(request.name()),
             service_account: self.service_account,
-            service_account_uid: assessment.service_account_uid.as_ref(),
-            role: assessment.role.as_ref(),
-            audience: assessment.audience.as_ref(),
-            verdict: assessment.decision.verdict,
-            cause: assessment.decision.cause,
+            service_account_uid: outcome.service_account_uid.as_ref(),
+            role: outcome.role.as_ref(),
+            audience: outcome.audience.as_ref(),
+            verdict: outcome.decision.verdict,
+            cause: outcome.decision.cause,
             mode: Some(self.mode),
-            action: assessment.action,
-            policy_age: assessment.policy_read_at.map(|at| at.elapsed()),
+            action: outcome.action,
+            policy_age: outcome.policy_read_at.map(|at| at.elapsed()),
             dry_run: request.is_dry_run(),
             message,
         }
@@ -60,7 +60,7 @@ impl Case<'_> {
 }
 
 /// What is to be answered, and what it rests on.
-pub(super) struct Assessment {
+pub(super) struct Outcome {
     pub(super) action: Action,
     pub(super) decision: Decision,
     pub(super) role: Option<RoleArn>,
@@ -71,7 +71,7 @@ pub(super) struct Assessment {
     pub(super) service_account_uid: Option<Arc<str>>,
 }
 
-impl Assessment {
+impl Outcome {
     pub(super) const fn untouched(action: Action) -> Self {
         Self {
             action,

@@ -19,7 +19,7 @@ use super::age::Age;
 use super::fetch::{Fetcher, InFlight, ReadOutcome};
 use super::observe::{ReadObserver, RoleState, RoleSummary};
 use super::providers::{KnownProvider, Providers};
-use super::source::{RoleSource, SourceHealth};
+use super::source::RoleSource;
 use super::store::{CachedRole, Reference, Store};
 use crate::trust::{Issuer, Policy, RoleArn};
 
@@ -192,16 +192,6 @@ impl RoleCache {
             .for_each(|cached| summaries.extend(self.core.summary(cached, now)));
         summaries.sort_unstable_by(|left, right| left.arn.cmp(&right.arn));
         summaries
-    }
-
-    /// How well each source keeps up with what it watches: for metrics.
-    #[must_use]
-    pub fn sources(&self) -> Vec<(&'static str, SourceHealth)> {
-        self.core
-            .sources
-            .iter()
-            .map(|reader| (reader.source.name(), reader.source.health()))
-            .collect()
     }
 
     /// How many roles are in each state: the metric `role_cache_roles`.

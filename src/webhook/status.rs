@@ -34,10 +34,6 @@ pub enum Reason {
     RequestEntityTooLarge,
     /// 415.
     UnsupportedMediaType,
-    /// 422: well-formed, but not something that can be judged.
-    Invalid,
-    /// 500: our own fault.
-    InternalError,
     /// 503: a passing shortage; the answer carries `Retry-After: 1`, which the API server honors within its timeout.
     ServiceUnavailable,
 }
@@ -54,8 +50,6 @@ impl Reason {
             Self::Timeout => StatusCode::REQUEST_TIMEOUT,
             Self::RequestEntityTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            Self::Invalid => StatusCode::UNPROCESSABLE_ENTITY,
-            Self::InternalError => StatusCode::INTERNAL_SERVER_ERROR,
             Self::ServiceUnavailable => StatusCode::SERVICE_UNAVAILABLE,
         }
     }
@@ -71,8 +65,6 @@ impl Reason {
             Self::Timeout => "Timeout",
             Self::RequestEntityTooLarge => "RequestEntityTooLarge",
             Self::UnsupportedMediaType => "UnsupportedMediaType",
-            Self::Invalid => "Invalid",
-            Self::InternalError => "InternalError",
             Self::ServiceUnavailable => "ServiceUnavailable",
         }
     }

@@ -5,7 +5,7 @@ use super::policy::{Place, PolicyError};
 
 /// A text that does not parse as JSON.
 pub(super) fn error(text: &str, error: &serde_json::Error) -> PolicyError {
-    let problem = match mistake(text.trim()) {
+    let problem = match mistake(text.trim()).or_else(|| mistake_at(text, error)) {
         Some(mistake) => mistake.to_owned(),
         // Its words are fixed ones and a line and column, never the text's.
         None => format!("not JSON: {error}"),
@@ -38,65 +38,72 @@ pub(super) fn is_iam_output(element: &str) -> PolicyError {
     PolicyError::new(&Place::Document, problem)
 }
 
+/// What a whole text is instead of JSON.
 fn mistake(text: &str) -> Option<&'static str> {
     let first_line = text.lines().next().unwrap_or_default();
-    let is_json_like = text.starts_with(['{', '[']);
     if text.is_empty() {
         return Some("it is empty");
     }
-    let is_hcl = [
-        "resource \"",
-        "data \"",
-        "locals {",
-        "module \"",
-        "statement {",
-        "jsonencode(",
-    ]
-    .iter()
-    .any(|word| text.contains(word));
+    let holds = |words: &[&str]| words.iter().any(|word| text.contains(word));
+    let is_json_like = text.starts_with(['{', '[']);
+    let is_hcl = if is_json_like {
+        // What stands between the parentheses of jsonencode.
+        holds(&["Version =", "Statement =", "Effect ="])
+    } else {
+        holds(&[
+            "resource \"",
+            "data \"",
+            "locals {",
+            "module \"",
+            "statement {",
+            "jsonencode(",
+        ])
+    };
     if is_hcl {
         return Some(
             "it is Terraform's HCL, not JSON; pass what terraform show -json prints to --role-source files=DIR",
         );
     }
-    if !is_json_like {
-        if text.starts_with('%') || text.starts_with("\"%7") {
-            return Some("it is percent-encoded but not a valid encoding of JSON");
-        }
-        let is_yaml = first_line.starts_with("- ") || first_line.starts_with("---") || {
-            let key = first_line.split(':').next().unwrap_or_default();
-            first_line.contains(':') && ["Version", "Statement", "Id"].contains(&key.trim())
-        };
-        if is_yaml {
-            return Some("it is YAML, not JSON; IAM accepts JSON only");
-        }
+    if is_json_like {
         return None;
     }
-    if text.contains(['“', '”', '‘', '’', '„']) {
-        return Some("it has typographic quotation marks; JSON needs the plain \"");
+    if text.starts_with('%') || text.starts_with("\"%7") {
+        return Some("it is percent-encoded but not a valid encoding of JSON");
     }
-    if text.contains('\u{a0}') {
-        return Some("it has a no-break space (U+00A0); replace it with a plain space");
+    if text.starts_with('<') {
+        return Some("it is HTML or XML, not JSON");
     }
-    if has_comment(text) {
-        return Some("it has comments, which JSON does not allow; remove them");
-    }
-    let compact: String = text.chars().filter(|c| !c.is_whitespace()).collect();
-    if compact.starts_with("{'") || compact.contains(",'") {
-        return Some("it has single quotes; JSON needs double quotes");
-    }
-    if compact.contains(",}") || compact.contains(",]") {
-        return Some("it has a comma before a closing bracket; remove that comma");
-    }
-    None
+    let is_yaml = first_line.starts_with("- ") || first_line.starts_with("---") || {
+        let key = first_line.split(':').next().unwrap_or_default();
+        first_line.contains(':') && ["Version", "Statement", "Id"].contains(&key.trim())
+    };
+    is_yaml.then_some("it is YAML, not JSON; IAM accepts JSON only")
 }
 
-/// A line that begins with a comment, or a `//` behind white space.
-fn has_comment(text: &str) -> bool {
-    text.lines().any(|line| {
-        let line = line.trim_start();
-        ["//", "/*", "#"].iter().any(|mark| line.starts_with(mark)) || line.contains(" //")
-    })
+/// What stands where the text stops to be JSON. Elsewhere, in its strings, the same characters may be in order.
+fn mistake_at(text: &str, error: &serde_json::Error) -> Option<&'static str> {
+    if error.is_eof() {
+        return Some("it ends too early: a closing quote or bracket is missing");
+    }
+    let line_start = text
+        .split_inclusive('\n')
+        .take(error.line().saturating_sub(1))
+        .map(str::len)
+        .sum::<usize>();
+    let at = text.floor_char_boundary(line_start.saturating_add(error.column().saturating_sub(1)));
+    let (before, after) = text.split_at_checked(at)?;
+    let found = after.chars().next()?;
+    match found {
+        '“' | '”' | '‘' | '’' | '„' => Some("it has typographic quotation marks; JSON needs the plain \""),
+        '\u{a0}' => Some("it has a no-break space (U+00A0); replace it with a plain space"),
+        '/' | '#' => Some("it has comments, which JSON does not allow; remove them"),
+        '\'' => Some("it has single quotes; JSON needs double quotes"),
+        '}' | ']' if before.trim_end().ends_with(',') => {
+            Some("it has a comma before a closing bracket; remove that comma")
+        }
+        '"' if before.trim_end().ends_with(['"', '}', ']']) => Some("a comma is missing between two elements"),
+        _ => None,
+    }
 }
 
 #[cfg(test)]
@@ -126,6 +133,17 @@ mod tests {
             ("{\"AssumeRolePolicyDocument\": {}}", "its AssumeRolePolicyDocument"),
             ("{\"a\" 1}", "not JSON: expected `:`"),
             ("nonsense", "not JSON"),
+            ("<html></html>", "HTML"),
+            ("{\"a\": [1", "ends too early"),
+            ("{\"a\": \"b\" \"c\": 1}", "a comma is missing"),
+            ("{\"a\": [1, // one\n2]}", "comments"),
+            ("{\"a\": {\"b\": 1,\n}}", "comma before a closing"),
+            ("{\"a\": [1,\n]}", "comma before a closing"),
+            ("{\"é\": “b”}", "typographic"),
+            ("{\"a\":\u{a0}1}", "no-break space"),
+            ("{\n  Version = \"2012-10-17\"\n}", "HCL"),
+            // What stands in a string is in order.
+            ("{\"a\": \"data \\\"x\\\" // “y” ${b,'c'},}\", 7}", "not JSON: "),
         ] {
             let error = Policy::parse(text).unwrap_err().to_string();
             assert!(error.contains(word), "{text}: {error}");

@@ -242,10 +242,12 @@ fn kind(text: &str) -> Kind {
     }
 }
 
-/// The part before the last colon; the whole, when it has none.
+/// The part before the last colon; the whole, when it has none but that of its scheme; nothing for a claim alone.
 fn owner(text: &str) -> &str {
     match text.rsplit_once(':') {
+        Some((_, rest)) if rest.starts_with("//") => text,
         Some((owner, _)) => owner,
+        None if is_claim(text) => "",
         None => text,
     }
 }
@@ -256,10 +258,13 @@ fn looks_like_claim(text: &str) -> bool {
     let owner = owner(text);
     let is_issuer = owner.contains('.') || begins_with(owner, "https://") || begins_with(owner, "arn:");
     let holds_what_no_prefix_does = owner.contains(['$', '{', '<', '/']);
-    let has_claim = text
-        .rsplit_once(':')
-        .is_some_and(|(_, claim)| claim.eq_ignore_ascii_case("sub") || claim.eq_ignore_ascii_case("aud"));
+    // Also alone: a key of AWS has a prefix.
+    let has_claim = is_claim(text.rsplit(':').next().unwrap_or_default());
     is_issuer || holds_what_no_prefix_does || has_claim
+}
+
+fn is_claim(text: &str) -> bool {
+    text.eq_ignore_ascii_case("sub") || text.eq_ignore_ascii_case("aud")
 }
 
 pub(crate) fn begins_with(text: &str, beginning: &str) -> bool {
@@ -323,6 +328,11 @@ mod tests {
             ("issuer.example/id/A/:sub", "absent"),
             ("https://issuer.example/id/A:sub", "absent"),
             ("HTTPS://localhost:sub", "absent"),
+            ("https://issuer.example/id/A", "absent"),
+            ("http://localhost", "absent"),
+            ("sub", "absent"),
+            ("AUD", "absent"),
+            ("eks:sub", "unknown"),
             (
                 "arn:aws:iam::111122223333:oidc-provider/issuer.example/id/A:sub",
                 "absent",

@@ -94,7 +94,13 @@ fn keeps_other_principals(before: &str, after: &str) {
     };
     let after = statements(after);
     for statement in statements(before) {
-        if statement["Principal"].get("Service").is_some() || statement["Principal"].get("AWS").is_some() {
+        let principal = &statement["Principal"];
+        let is_provider = |one: &Value| one.as_str().is_some_and(|one| one.contains("oidc"));
+        let is_misplaced = ["AWS", "Service"].iter().any(|element| match &principal[element] {
+            Value::Array(list) => list.len() == 1 && is_provider(&list[0]),
+            only => is_provider(only),
+        });
+        if !is_misplaced && (principal.get("Service").is_some() || principal.get("AWS").is_some()) {
             assert!(after.contains(&statement), "{statement} was changed");
         }
     }
@@ -186,6 +192,22 @@ fn principal() -> impl Strategy<Value = Value> {
         1 => Just(json!({"Federated": [format!("arn:aws:iam::111122223333:oidc-provider/{OWN}"), format!("arn:aws:iam::111122223333:oidc-provider/{OLD}")]})),
         1 => Just(json!({"Federated": [format!("arn:aws:iam::111122223333:oidc-provider/{OLD}"), format!("arn:aws:iam::111122223333:oidc-provider/{GITHUB}")]})),
         1 => Just(json!({"Federated": format!("arn:aws:iam::111122223333:oidc-provider/{OWN}"), "Service": "ec2.amazonaws.com"})),
+        1 => select(vec![
+            format!("arn:aws:iam::111122223333:oidc-provider/{OWN} "),
+            format!("arn:aws:iam::111122223333:oidc-provider/{OWN}:sub"),
+            format!("arn:aws:iam::111122223333:oidc-provider//{OWN}"),
+            format!("arn:aws:iam::111122223333:oidc-provider/http://{OLD}"),
+            format!("arn:aws:iam::111122223333:oidc-provider/oidc-provider/{OWN}"),
+            format!("arn:aws:iam:us-west-2:111122223333:oidc-provider/{OWN}"),
+            format!("arn:aws:iam::ACCOUNT_ID:oidc-provider/{OLD}"),
+            format!("{HOST}/*"),
+            "*".to_owned(),
+            OLD.to_owned(),
+        ])
+        .prop_map(|federated| json!({"Federated": federated})),
+        1 => Just(json!({"Service": OWN})),
+        1 => Just(json!({"AWS": [format!("arn:aws:iam::111122223333:oidc-provider/{OWN}"), "444455556666"]})),
+        1 => Just(json!({"AWS": [format!("arn:aws:iam::<ACCOUNT>:oidc-provider/{OWN}")]})),
         1 => Just(json!({"Service": "pods.eks.amazonaws.com"})),
         1 => Just(json!({"AWS": "arn:aws:iam::111122223333:root"})),
         1 => Just(json!({"AWS": format!("arn:aws:iam::111122223333:oidc-provider/{OWN}")})),
@@ -211,6 +233,11 @@ fn key() -> impl Strategy<Value = String> {
         "${OIDC_PROVIDER}:sub".to_owned(),
         "<OIDC_PROVIDER>:aud".to_owned(),
         "EXAMPLED539D4633E53DE1B71EXAMPLE:sub".to_owned(),
+        "sub".to_owned(),
+        format!("https://{OWN}"),
+        format!("{OWN}/sub"),
+        format!("{OWN}:sub "),
+        format!("\"{OWN}:aud\""),
         "aws:SourceVpc".to_owned(),
         "aws:PrincipalOrgID".to_owned(),
     ])
@@ -239,6 +266,16 @@ fn value() -> impl Strategy<Value = String> {
             STS,
             STS,
             "openshift",
+            "sts.amazonaws.com ",
+            "${AUDIENCE}",
+            "system:serviceaccount:${NAMESPACE}:other",
+            "system:serviceaccount:NAMESPACE:worker",
+            "system:serviceaccount:$NS:*",
+            "system:serviceaccount:jobs/other",
+            "system:serviceaccount:jobs",
+            "system:serviceaccount:jobs: worker",
+            "${aws:username}",
+            "worker",
             "*",
         ]
         .map(str::to_owned)

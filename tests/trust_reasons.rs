@@ -123,6 +123,13 @@ fn the_nearest_statement_is_the_one_with_the_fewest_failing_parts() {
                 "the first of equals",
                 vec![
                     statement("Allow", wrong_subject),
+                    statement("Allow", &wrong_subject.replace("\"x\"", "\"y\"")),
+                ],
+            ),
+            (
+                "the right subject before another one",
+                vec![
+                    statement("Allow", wrong_subject),
                     statement("Allow", r#"{"StringEquals": {"I:aud": "y"}}"#),
                 ],
             ),

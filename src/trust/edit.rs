@@ -12,8 +12,9 @@ use self::document::Json;
 use super::condition::{Entry, Operator, Polarity, Test, TextTest};
 use super::evaluate::verdict;
 use super::key::{Claim, Key, Request};
+use super::mismatch::{self, Reading};
 use super::policy::{ASSUME_ROLE_WITH_WEB_IDENTITY, ActionForm, Actions, Effect, Principals, Statement};
-use super::value::Variables;
+use super::value::{Value, Variables};
 use super::{
     AccountId, Audience, Context, Issuer, Judgment, Partition, Policy, PolicyError, RoleArn, Subject, Verdict,
     WebIdentity, judge,
@@ -37,6 +38,15 @@ pub enum Edit {
     ReplacePrincipal {
         /// The statement.
         statement: usize,
+        /// The principal.
+        found: String,
+    },
+    /// Write the token's provider under `Federated` instead of what stands elsewhere as the only principal.
+    MovePrincipal {
+        /// The statement.
+        statement: usize,
+        /// `AWS` or `Service`.
+        element: &'static str,
         /// The principal.
         found: String,
     },
@@ -153,18 +163,33 @@ pub(crate) fn addition(policy: &Policy, request: &Request<'_>) -> Vec<Edit> {
     }
 }
 
-/// A subject joins the list of a statement that has exactly the form which a new statement would have; nothing of any other
-/// statement is touched, because whoever it serves would be affected.
+/// A subject joins the list of a statement that has exactly the form which a new statement would have, of several the one
+/// with the nearest subject; nothing of any other statement is touched, because whoever it serves would be affected.
 fn least_addition(policy: &Policy, request: &Request<'_>) -> Edit {
     let joins = |statement: &Statement| {
         let subjects = subjects_of(statement, policy.variables, request)?;
-        Some(Edit::AddSubject {
+        let distance = |value: &Value| {
+            mismatch::of_subject(
+                &value.text,
+                &request.identity.subject,
+                Reading::Literal,
+                policy.variables,
+            )
+            .distance
+        };
+        let edit = Edit::AddSubject {
             statement: statement.number,
             operator: subjects.operator_text.to_string(),
             key: subjects.key.as_str().to_owned(),
-        })
+        };
+        Some((subjects.values.iter().map(distance).min(), edit))
     };
-    policy.statements.iter().find_map(joins).unwrap_or(Edit::AddStatement)
+    let nearest = policy
+        .statements
+        .iter()
+        .filter_map(joins)
+        .min_by_key(|(distance, _)| distance.unwrap_or(usize::MAX));
+    nearest.map_or(Edit::AddStatement, |(_, edit)| edit)
 }
 
 /// The `:sub` entry of a statement of exactly the form that [`Grant::statement`] writes, give or take a `Sid`, the order of its
@@ -226,6 +251,7 @@ fn edited(policy: &Policy, edits: &[Edit], request: &Request<'_>) -> Option<Poli
             Edit::AddStatement => statements.push(new_statement(statements.len().saturating_add(1), policy, request)?),
             Edit::AddSubject { statement, .. }
             | Edit::ReplacePrincipal { statement, .. }
+            | Edit::MovePrincipal { statement, .. }
             | Edit::ReplaceAction { statement, .. }
             | Edit::ReplaceKey { statement, .. }
             | Edit::ReplaceOperator { statement, .. }
@@ -248,6 +274,12 @@ fn edit_statement(statement: &mut Statement, edit: &Edit, variables: Variables, 
                 .iter_mut()
                 .find(|one| ***one == **found)?;
             *one = request.role.provider_arn(&request.identity.issuer).into();
+        }
+        Edit::MovePrincipal { .. } => {
+            statement.principals = Principals {
+                federated: vec![request.role.provider_arn(&request.identity.issuer).into()],
+                ..Principals::default()
+            };
         }
         Edit::ReplaceAction { .. } => {
             statement.actions = Actions {
@@ -461,6 +493,16 @@ impl Grant {
                 let principal = statements.item_mut(*statement)?.member_mut("Principal")?;
                 let federated = principal.member_mut("Federated")?;
                 federated.replace_text(found, &self.provider_arn())?;
+            }
+            Edit::MovePrincipal {
+                statement,
+                element,
+                found,
+            } => {
+                let principal = statements.item_mut(*statement)?.member_mut("Principal")?;
+                // What else stands there would be lost.
+                principal.member_mut(element)?.replace_text(found, "")?;
+                *principal = Json::Object(vec![("Federated".to_owned(), Json::Text(self.provider_arn()))]);
             }
             Edit::ReplaceAction { statement, found } => {
                 let action = statements.item_mut(*statement)?.member_mut("Action")?;

@@ -67,6 +67,7 @@ pub(crate) fn not_trusted(policy: &Policy, request: &Request<'_>, denies: Truth)
             statement: Some(StatementLabel::of(statement)),
             ..Explanation::of(Fault::Denied {
                 conditions: conditions.collect(),
+                more: statement.entries.len().saturating_sub(MOST_CONDITIONS),
             })
         };
     }

@@ -7,6 +7,7 @@
 //! unreadable.
 
 use super::key::begins_with;
+use super::mismatch::{self, Mismatch};
 use super::policy::{Place, PolicyError, Statement};
 use super::size::{LARGEST_QUOTA, size};
 use crate::support::text::quote;
@@ -87,14 +88,18 @@ fn action(statement: &Statement) -> Option<PolicyError> {
         .iter()
         .find(|action| !is_sts_action(action))?;
     let place = Place::Element(statement.number, statement.actions.form.as_str());
-    let problem = match action.split_once(':') {
-        Some((service, _)) if service.eq_ignore_ascii_case("sts") => {
-            let name = action.get("sts:".len()..).unwrap_or_default();
-            let meant = crate::support::text::nearest_word(name, STS_ACTIONS);
-            let meant = meant.map_or_else(String::new, |meant| format!("; did you mean sts:{meant}?"));
-            format!("{} is not an action of STS{meant}", quote(action))
+    let (service, name) = action.split_once(':').unwrap_or(("", action));
+    let meant = crate::support::text::nearest_word(name.trim(), STS_ACTIONS);
+    let problem = match meant {
+        _ if mismatch::holds_placeholder(action) => {
+            format!(
+                "{} is not accepted by IAM; a placeholder was not filled in",
+                quote(action)
+            )
         }
-        _ => format!(
+        Some(meant) => format!("{} is not an action of STS; did you mean sts:{meant}?", quote(action)),
+        None if service.eq_ignore_ascii_case("sts") => format!("{} is not an action of STS", quote(action)),
+        None => format!(
             "{} is not accepted by IAM; a trust policy has only actions of STS, such as sts:AssumeRoleWithWebIdentity",
             quote(action)
         ),
@@ -117,11 +122,24 @@ pub(super) fn is_sts_action(action: &str) -> bool {
 
 fn federated(statement: &Statement) -> Option<PolicyError> {
     let federated = statement.principals.federated.iter().find(|one| !is_provider(one))?;
-    let problem = format!(
-        "{} is not accepted by IAM; expected the ARN of an OIDC or SAML provider, arn:PARTITION:iam::ACCOUNT:oidc-provider/ISSUER, \
-         or the domain name of an identity provider",
-        quote(federated)
-    );
+    let problem = match mismatch::mistake_around(federated, is_provider) {
+        Some(Mismatch::Placeholder) => {
+            format!(
+                "{} is not accepted by IAM; a placeholder was not filled in",
+                quote(federated)
+            )
+        }
+        Some(Mismatch::Blank) => format!("{} is not accepted by IAM; it has a blank at one end", quote(federated)),
+        Some(_) => format!(
+            "{} is not accepted by IAM; it has quotation marks inside",
+            quote(federated)
+        ),
+        None => format!(
+            "{} is not accepted by IAM; expected the ARN of an OIDC or SAML provider, arn:PARTITION:iam::ACCOUNT:oidc-provider/ISSUER, \
+             or the domain name of an identity provider",
+            quote(federated)
+        ),
+    };
     Some(PolicyError::new(
         &Place::Member(statement.number, "Principal", "Federated"),
         &problem,
@@ -217,6 +235,34 @@ mod tests {
             (
                 with("", "arn:aws:iam::111122223333:role/cluster", ACTION),
                 "statement 1, Principal.Federated: \"arn:aws:iam::111122223333:role/cluster\" is not accepted by IAM; expected the ARN of an OIDC or SAML provider, arn:PARTITION:iam::ACCOUNT:oidc-provider/ISSUER, or the domain name of an identity provider",
+            ),
+            (
+                with("", PROVIDER, "AssumeRoleWithWebIdentity"),
+                "statement 1, Action: \"AssumeRoleWithWebIdentity\" is not an action of STS; did you mean sts:AssumeRoleWithWebIdentity?",
+            ),
+            (
+                with("", PROVIDER, "iam:AssumeRoleWithWebIdentity"),
+                "statement 1, Action: \"iam:AssumeRoleWithWebIdentity\" is not an action of STS; did you mean sts:AssumeRoleWithWebIdentity?",
+            ),
+            (
+                with("", PROVIDER, "${ACTION}"),
+                "statement 1, Action: \"${ACTION}\" is not accepted by IAM; a placeholder was not filled in",
+            ),
+            (
+                with(
+                    "",
+                    "arn:${AWS::Partition}:iam::111122223333:oidc-provider/i.example",
+                    ACTION,
+                ),
+                "statement 1, Principal.Federated: \"arn:${AWS::Partition}:iam::111122223333:oidc-provider/i.example\" is not accepted by IAM; a placeholder was not filled in",
+            ),
+            (
+                with("", &format!(" {PROVIDER}"), ACTION),
+                "statement 1, Principal.Federated: \" arn:aws:iam::111122223333:oidc-provider/issuer.example/A\" is not accepted by IAM; it has a blank at one end",
+            ),
+            (
+                with("", &format!("'{PROVIDER}'"), ACTION),
+                "statement 1, Principal.Federated: \"'arn:aws:iam::111122223333:oidc-provider/issuer.example/A'\" is not accepted by IAM; it has quotation marks inside",
             ),
         ] {
             assert_eq!(refusals, [words]);

@@ -110,9 +110,9 @@ impl Words<'_> {
             Fault::Denied { .. } => format!("{statement} denies it"),
             Fault::NothingAllowed => "its trust policy has no statement that allows it".to_owned(),
             Fault::PrincipalType {
-                misplaced_provider: Some(_),
+                misplaced_provider: Some((element, _)),
                 ..
-            } => "its trust policy lists the OIDC provider under AWS instead of Federated".to_owned(),
+            } => format!("its trust policy lists the OIDC provider under {element} instead of Federated"),
             Fault::PrincipalType { services, aws, .. } => {
                 format!("its trust policy allows only {}", list(services.iter().chain(aws)))
             }
@@ -177,10 +177,15 @@ impl Words<'_> {
                 "its trust policy excludes the audience {}",
                 quote(self.identity.audience.as_str())
             ),
-            Fault::Audience { requirement, .. } => format!(
-                "its trust policy requires the audience {}, the token has {}",
+            Fault::Audience {
+                requirement,
+                mismatches,
+                ..
+            } => format!(
+                "its trust policy requires the audience {}, the token has {}{}",
                 values(requirement),
-                quote(self.identity.audience.as_str())
+                quote(self.identity.audience.as_str()),
+                after_colon(mismatches)
             ),
             Fault::Condition { requirement, carried } => format!(
                 "its trust policy requires {}; {}",
@@ -271,24 +276,35 @@ impl Words<'_> {
                     list(listed)
                 }
             ),
-            Fault::Denied { conditions } if conditions.is_empty() => {
+            Fault::Denied { conditions, .. } if conditions.is_empty() => {
                 format!("denies every token of {}", quote(self.identity.issuer.as_str()))
             }
-            Fault::Denied { conditions } => format!(
-                "denies the request, because its conditions hold ({})",
+            Fault::Denied { conditions, more: 0 } => format!(
+                "denies the request, because its {} ({})",
+                if conditions.len() == 1 {
+                    "condition holds"
+                } else {
+                    "conditions hold"
+                },
+                requirements(conditions)
+            ),
+            Fault::Denied { conditions, more } => format!(
+                "denies the request, because its conditions hold ({} and {more} more)",
                 requirements(conditions)
             ),
             Fault::NothingAllowed => "no statement allows anything; every one is a Deny".to_owned(),
             Fault::PrincipalType {
-                misplaced_provider: Some(found),
+                misplaced_provider: Some((element, found)),
                 ..
             } => format!(
-                "lists the OIDC provider {} under AWS; it belongs under Federated",
+                "lists the OIDC provider {} under {element}; it belongs under Federated",
                 quote(found)
             ),
             Fault::PrincipalType { services, aws, .. } => {
-                let part =
-                    |what: &str, list: &[String]| (!list.is_empty()).then(|| format!("{what} {}", self::list(list)));
+                let part = |what: &str, list: &[String]| {
+                    let plural = if list.len() == 1 { "" } else { "s" };
+                    (!list.is_empty()).then(|| format!("{what}{plural} {}", self::list(list)))
+                };
                 let trusted = [part("the service", services), part("the AWS principal", aws)];
                 let trusted: Vec<String> = trusted.into_iter().flatten().collect();
                 format!("trusts {}, not an OIDC provider", trusted.join(" and "))
@@ -373,6 +389,7 @@ impl Words<'_> {
             Fault::Audience {
                 requirement,
                 key_without_claim: true,
+                ..
             } => format!(
                 "has an audience under the key {}, which names the issuer but no claim; no token has such a key",
                 quote(&requirement.key)
@@ -384,11 +401,16 @@ impl Words<'_> {
                     audience()
                 )
             }
-            Fault::Audience { requirement, .. } => {
+            Fault::Audience {
+                requirement,
+                mismatches,
+                ..
+            } => {
                 format!(
-                    "requires the audience {}, the token has {}",
+                    "requires the audience {}, the token has {}{}",
                     values(requirement),
-                    audience()
+                    audience(),
+                    after_colon(mismatches)
                 )
             }
             Fault::Condition { requirement, carried } => {
@@ -415,14 +437,16 @@ impl Words<'_> {
         let mut sentence = if conditions.is_empty() {
             "denies the AWS principal \"*\"; whether that includes a web identity, only STS knows".to_owned()
         } else {
+            let is_one = conditions.len().saturating_add(more) == 1;
             let more = match more {
                 0 => String::new(),
                 more => format!(" and {more} more"),
             };
             format!(
-                "{} if {}{more} holds, which only STS knows",
+                "{} if {}{more} {}, which only STS knows",
                 if denies { "denies it" } else { "allows it only" },
-                requirements(conditions)
+                requirements(conditions),
+                if is_one { "holds" } else { "hold" }
             )
         };
         match other_statements {
@@ -497,6 +521,15 @@ impl Words<'_> {
                 quote(found),
                 quote(&self.role.provider_arn(&self.identity.issuer))
             ),
+            Edit::MovePrincipal {
+                statement,
+                element,
+                found,
+            } => format!(
+                "in statement {statement}, replace the {element} principal {} with the Federated principal {}",
+                quote(found),
+                quote(&self.role.provider_arn(&self.identity.issuer))
+            ),
             Edit::ReplaceAction { statement, found } => {
                 format!(
                     "in statement {statement}, replace the action {} with \"{ACTION}\"",
@@ -547,6 +580,10 @@ impl Words<'_> {
             (Fault::AudienceNotRegistered { .. }, _) => Some(
                 "add the audience to the client IDs of the provider, or correct the audience annotation".to_owned(),
             ),
+            // Something can always be added, and only a Deny is stronger.
+            (fault, _) if fault.cause().is_some() => {
+                Some("a Deny in the policy might still refuse it after this is corrected".to_owned())
+            }
             _ => None,
         }
     }
@@ -593,6 +630,15 @@ fn subject_clause(requirement: &Requirement, mismatches: &[Mismatch]) -> String 
     }
 }
 
+/// `: it has a blank at one end`, where there is anything to say.
+fn after_colon(mismatches: &[Mismatch]) -> String {
+    if mismatches.is_empty() {
+        String::new()
+    } else {
+        format!(": {}", phrases(mismatches))
+    }
+}
+
 fn phrases(mismatches: &[Mismatch]) -> String {
     let phrases: Vec<String> = mismatches.iter().map(phrase).collect();
     phrases.join(", ")
@@ -601,12 +647,22 @@ fn phrases(mismatches: &[Mismatch]) -> String {
 /// One difference in words, as said of the text in the policy.
 fn phrase(mismatch: &Mismatch) -> String {
     match mismatch {
-        Mismatch::Scheme => "https:// was left in".to_owned(),
+        Mismatch::Scheme(scheme) => format!("{scheme} was left in"),
+        Mismatch::SlashBefore => "it has an extra slash before the issuer".to_owned(),
+        Mismatch::ProviderPath => "an extra oidc-provider/ was left in".to_owned(),
+        Mismatch::ClaimAdded(claim) => format!("it has {claim} at its end, which belongs in condition keys only"),
+        Mismatch::SlashBeforeClaim => "it has a slash before the claim, where a colon belongs".to_owned(),
+        Mismatch::NoIssuer => "the issuer is missing".to_owned(),
+        Mismatch::Part => "it is only a part of the issuer".to_owned(),
         Mismatch::SlashMissing => "the slash at its end is missing".to_owned(),
         Mismatch::SlashAdded => "it has an extra slash at its end".to_owned(),
         Mismatch::Case => "it differs in upper and lower case".to_owned(),
         Mismatch::Placeholder => "a placeholder was not filled in".to_owned(),
-        Mismatch::Wildcard => "it has a wildcard, and wildcards are not expanded there".to_owned(),
+        Mismatch::Variable => "its variables do not make it this subject".to_owned(),
+        Mismatch::VariableUnderOldVersion => "variables are not replaced unless Version is \"2012-10-17\"".to_owned(),
+        Mismatch::Wildcard | Mismatch::AnyProvider => {
+            "it has a wildcard, and wildcards are not expanded there".to_owned()
+        }
         Mismatch::Host { found, needed, .. } => format!("its host is {} instead of {needed}", text::value(found)),
         Mismatch::Region { found, needed } => format!("Region {} instead of {needed}", text::value(found)),
         Mismatch::Cluster { found, needed } => {
@@ -623,11 +679,15 @@ fn phrase(mismatch: &Mismatch) -> String {
         Mismatch::Saml => "a SAML provider".to_owned(),
         Mismatch::NotAProvider => "it is not the ARN of an OIDC provider".to_owned(),
         Mismatch::Partition { found, needed } => format!("partition {} instead of {needed}", text::value(found)),
+        Mismatch::Account { found, .. } if found.is_empty() => "the account is missing".to_owned(),
         Mismatch::Account { found, needed } => {
             format!("account {} instead of the role's account {needed}", quote(found))
         }
         Mismatch::ArnStart => "it does not start with arn:PARTITION:iam::".to_owned(),
         Mismatch::Blank => "it has a blank at one end".to_owned(),
+        Mismatch::BlankInside => "it has a blank inside".to_owned(),
+        Mismatch::OtherPrefix => format!("it does not start with {SERVICE_ACCOUNT}"),
+        Mismatch::NoName => "the name is missing".to_owned(),
         Mismatch::Quotes => "it has quotation marks inside".to_owned(),
         Mismatch::Prefix => format!("{SERVICE_ACCOUNT} is missing"),
         Mismatch::SlashForColon => "it has a slash where a colon belongs".to_owned(),
@@ -658,7 +718,7 @@ fn quoted_list(texts: &[String]) -> String {
 fn values(requirement: &Requirement) -> String {
     let shown: Vec<String> = requirement.values.iter().map(|value| quote(value)).collect();
     let shown = if shown.is_empty() {
-        "no value at all".to_owned()
+        "[]".to_owned()
     } else {
         shown.join(" or ")
     };

@@ -87,6 +87,8 @@ pub enum Fault {
     Denied {
         /// Its conditions, which hold.
         conditions: Vec<Requirement>,
+        /// How many more it has.
+        more: usize,
     },
     /// No statement allows anything.
     NothingAllowed,
@@ -96,8 +98,8 @@ pub enum Fault {
         services: Vec<String>,
         /// `AWS` principals.
         aws: Vec<String>,
-        /// An OIDC provider's ARN that stands under `AWS`.
-        misplaced_provider: Option<String>,
+        /// An OIDC provider that stands under `AWS` or `Service`, after the element's name.
+        misplaced_provider: Option<(&'static str, String)>,
     },
     /// The statement trusts another provider.
     Provider {
@@ -156,6 +158,8 @@ pub enum Fault {
     Audience {
         /// The condition.
         requirement: Requirement,
+        /// How its only value differs; empty where it is simply another one.
+        mismatches: Vec<Mismatch>,
         /// Whether the key lacks its claim.
         key_without_claim: bool,
     },

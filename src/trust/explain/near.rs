@@ -1,5 +1,7 @@
 //! An Allow statement that does not let a web identity in: how near it is, what is wrong with it, and what would correct it.
 
+use std::collections::BTreeSet;
+
 use super::super::arn::PROVIDER;
 use super::super::condition::{Entry, Polarity, Test, TextTest, text_matches};
 use super::super::edit::{self, Edit};
@@ -16,12 +18,13 @@ use super::fault::{Carried, Fault, Requirement};
 ///
 /// A statement that names an OIDC provider for the web identity action comes before any that does not: a role that trusts a
 /// service beside a cluster is explained by its statement for the cluster. Then the kinship of its provider with the token's,
-/// then the number of faults. Equals are told apart by their order in the document.
+/// then the number of faults, then how far its subjects are off. Equals are told apart by their order in the document.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Rank {
     is_for_something_else: bool,
     kinship: u8,
     faults: usize,
+    subjects: usize,
 }
 
 pub(super) struct Near<'a> {
@@ -56,12 +59,38 @@ impl<'a> Near<'a> {
     }
 
     pub(super) fn rank(&self) -> Rank {
-        let names_provider = self.statement.principals.federated.iter().any(|found| is_oidc(found));
+        let names_provider = self.named_providers().any(is_oidc);
+        let subjects = self.failing.iter().filter_map(|entry| match entry.operator.test {
+            Test::Text(test, Polarity::Positive) if self.claim(entry) == Claim::Subject => {
+                Some(self.nearest_subject(entry, test)?.1.distance)
+            }
+            _ => None,
+        });
         Rank {
             is_for_something_else: !(names_provider && self.statement.actions.mean_web_identity),
             kinship: self.kinship(),
             faults: self.faults.len(),
+            subjects: subjects.sum(),
         }
+    }
+
+    /// The `Federated` principals, and OIDC providers that stand where others belong.
+    fn named_providers(&self) -> impl Iterator<Item = &'a str> {
+        let principals = &self.statement.principals;
+        let misplaced = self.misplaced_provider().map(|(_, found)| found);
+        principals.federated.iter().map(|found| &**found).chain(misplaced)
+    }
+
+    /// An OIDC provider under `AWS` or `Service`, with the element's name.
+    fn misplaced_provider(&self) -> Option<(&'static str, &'a str)> {
+        let principals = &self.statement.principals;
+        let issuer = self.request.identity.issuer.as_str();
+        let of_element = |element, list: &'a [Box<str>]| {
+            let mut names = list.iter().map(|one| &**one);
+            let is_one = |one: &str| one.contains(PROVIDER) || one == issuer || mismatch::are_both_of_eks(one, one);
+            Some((element, names.find(|one| is_one(one))?))
+        };
+        of_element("AWS", &principals.aws).or_else(|| of_element("Service", &principals.service))
     }
 
     /// 0 for the token's own provider; then those that have its host and account, its host, its account, neither.
@@ -84,13 +113,7 @@ impl<'a> Near<'a> {
                 (false, false) => 4,
             }
         };
-        self.statement
-            .principals
-            .federated
-            .iter()
-            .map(|found| of_one(found))
-            .min()
-            .unwrap_or(5)
+        self.named_providers().map(of_one).min().unwrap_or(5)
     }
 
     fn nearest_provider(&self) -> Option<(&'a str, Mismatches)> {
@@ -122,8 +145,12 @@ impl<'a> Near<'a> {
                 mismatches: mismatches.list.clone(),
             });
         } else if self.statement.principal(self.request) == Truth::False {
-            // It is there for somebody else, and so is all the rest of it.
-            return vec![self.principal_type()];
+            let principal_type = self.principal_type();
+            if self.misplaced_provider().is_none() {
+                // It is there for somebody else, and so is all the rest of it.
+                return vec![principal_type];
+            }
+            faults.push(principal_type);
         }
         if !self.statement.actions.mean_web_identity {
             let actions = self.statement.actions.patterns.iter();
@@ -155,6 +182,13 @@ impl<'a> Near<'a> {
             }
             faults.push(fault);
         }
+        // Where both are swapped, the one sentence says it.
+        if faults
+            .iter()
+            .any(|fault| matches!(fault, Fault::SubjectUnderAudienceKey { swapped: true, .. }))
+        {
+            faults.retain(|fault| !matches!(fault, Fault::Subject { .. }));
+        }
         faults.sort_by_key(|fault| (fault.cause(), matches!(fault, Fault::ProviderInKey { .. })));
         faults.dedup();
         if faults.is_empty() {
@@ -170,11 +204,9 @@ impl<'a> Near<'a> {
         Fault::PrincipalType {
             services: texts(&principals.service),
             aws: texts(&principals.aws),
-            misplaced_provider: principals
-                .aws
-                .iter()
-                .find(|aws| aws.contains(PROVIDER))
-                .map(ToString::to_string),
+            misplaced_provider: self
+                .misplaced_provider()
+                .map(|(element, found)| (element, found.to_owned())),
         }
     }
 
@@ -193,12 +225,24 @@ impl<'a> Near<'a> {
         if entry.values.iter().any(fits) {
             return None;
         }
-        match claim {
-            ClaimName::Subject => Some(self.wrong_subject(entry, test)),
-            ClaimName::Audience => Some(Fault::Audience {
-                requirement: Requirement::of(entry),
-                key_without_claim: false,
-            }),
+        let wildcard = self.wildcard_taken_literally(entry, needed);
+        Some(wildcard.unwrap_or_else(|| match claim {
+            ClaimName::Subject => self.wrong_subject(entry, test),
+            ClaimName::Audience => self.wrong_audience(entry),
+        }))
+    }
+
+    fn wrong_audience(&self, entry: &Entry) -> Fault {
+        let mismatches = match (&*entry.values, entry.operator.test) {
+            ([only], Test::Text(_, Polarity::Positive)) => {
+                mismatch::of_audience(&only.text, self.request.identity.audience.as_str())
+            }
+            _ => Vec::new(),
+        };
+        Fault::Audience {
+            requirement: Requirement::of(entry),
+            mismatches,
+            key_without_claim: false,
         }
     }
 
@@ -222,13 +266,10 @@ impl<'a> Near<'a> {
             },
             Claim::Audience => self
                 .subject_under_audience_key(entry)
-                .or_else(|| self.wildcard_taken_literally(entry))
-                .unwrap_or_else(|| Fault::Audience {
-                    requirement: Requirement::of(entry),
-                    key_without_claim: false,
-                }),
+                .or_else(|| self.wildcard_taken_literally(entry, self.needed(ClaimName::Audience)))
+                .unwrap_or_else(|| self.wrong_audience(entry)),
             Claim::Subject => self
-                .wildcard_taken_literally(entry)
+                .wildcard_taken_literally(entry, self.needed(ClaimName::Subject))
                 .unwrap_or_else(|| match entry.operator.test {
                     Test::Text(test, Polarity::Positive) => self.wrong_subject(entry, test),
                     _ => Fault::Subject {
@@ -238,9 +279,12 @@ impl<'a> Near<'a> {
                     },
                 }),
             Claim::Bare => self.key_without_claim(entry),
-            Claim::Other | Claim::None => self
-                .wildcard_taken_literally(entry)
-                .unwrap_or_else(|| self.other_condition(entry)),
+            Claim::Other | Claim::None => match entry.key.given(self.request) {
+                Given::Text(given) => self.wildcard_taken_literally(entry, &given),
+                // Where the key is absent, no wildcard would help.
+                _ => None,
+            }
+            .unwrap_or_else(|| self.other_condition(entry)),
         }
     }
 
@@ -254,6 +298,7 @@ impl<'a> Near<'a> {
             },
             Some(ClaimName::Audience) => Fault::Audience {
                 requirement,
+                mismatches: Vec::new(),
                 key_without_claim: true,
             },
             None => Fault::Condition {
@@ -284,15 +329,11 @@ impl<'a> Near<'a> {
         })
     }
 
-    fn wildcard_taken_literally(&self, entry: &Entry) -> Option<Fault> {
+    fn wildcard_taken_literally(&self, entry: &Entry, given: &str) -> Option<Fault> {
         let Test::Text(TextTest::Equals | TextTest::EqualsIgnoreCase, Polarity::Positive) = entry.operator.test else {
             return None;
         };
-        // Where the key is absent, no wildcard would help.
-        let Given::Text(given) = entry.key.given(self.request) else {
-            return None;
-        };
-        let would_match = with_wildcard(entry).find(|value| matches_as_pattern(value, &given, self.request));
+        let would_match = with_wildcard(entry).find(|value| matches_as_pattern(value, given, self.request));
         let value = would_match.or_else(|| with_wildcard(entry).next())?;
         Some(Fault::WildcardTakenLiterally {
             requirement: Requirement::of(entry),
@@ -302,17 +343,23 @@ impl<'a> Near<'a> {
     }
 
     fn wrong_subject(&self, entry: &Entry, test: TextTest) -> Fault {
-        let nearest = self.nearest_subject(entry, test);
         let mut requirement = Requirement::of(entry);
-        let mismatches = match nearest {
-            Some((value, mismatches)) => {
-                requirement.values.retain(|other| *other != *value.text);
-                requirement.values.insert(0, value.text.to_string());
-                requirement.values.truncate(Requirement::MAX_VALUES);
-                mismatches.list
-            }
-            None => Vec::new(),
-        };
+        let mut mismatches = Vec::new();
+        if let Some((nearest, found)) = self.nearest_subject(entry, test) {
+            mismatches = found.list;
+            let mut values: Vec<&str> = vec![&nearest.text];
+            let mut seen: BTreeSet<&str> = values.iter().copied().collect();
+            values.extend(
+                entry
+                    .values
+                    .iter()
+                    .map(|value| &*value.text)
+                    .filter(|text| seen.insert(text)),
+            );
+            requirement.more = values.len().saturating_sub(Requirement::MAX_VALUES);
+            let shown = values.into_iter().take(Requirement::MAX_VALUES);
+            requirement.values = shown.map(str::to_owned).collect();
+        }
         Fault::Subject {
             requirement,
             mismatches,
@@ -330,7 +377,13 @@ impl<'a> Near<'a> {
         entry
             .values
             .iter()
-            .map(|value| (value, mismatch::of_subject(&value.text, subject, reading)))
+            .map(|value| {
+                let variables = match value.meaning {
+                    Meaning::Template(_) => Variables::Known,
+                    _ => Variables::PlainText,
+                };
+                (value, mismatch::of_subject(&value.text, subject, reading, variables))
+            })
             .min_by_key(|(_, mismatches)| mismatches.distance)
     }
 
@@ -362,14 +415,31 @@ impl<'a> Near<'a> {
 
     fn correct_all(&self) -> Option<Vec<Edit>> {
         let principals = &self.statement.principals;
-        let is_alone = principals.federated.len() == 1 && principals.service.is_empty() && principals.aws.is_empty();
-        if !is_alone {
+        let count = [&principals.federated, &principals.service, &principals.aws]
+            .iter()
+            .map(|list| list.len())
+            .sum::<usize>();
+        if count != 1 {
             return None;
         }
         let statement = self.statement.number;
         let mut edits = Vec::new();
+        if principals.federated.is_empty() {
+            let (element, found) = self.misplaced_provider()?;
+            let issuer = &self.request.identity.issuer;
+            let is_own = self.request.role.is_provider_arn(found, issuer)
+                || mismatch::of_provider(found, self.request.role, issuer).may_be_replaced();
+            if !is_own {
+                return None;
+            }
+            edits.push(Edit::MovePrincipal {
+                statement,
+                element,
+                found: found.to_owned(),
+            });
+        }
         if let Some((found, mismatches)) = &self.provider {
-            if !mismatches.serves_nobody() {
+            if !mismatches.may_be_replaced() {
                 return None;
             }
             edits.push(Edit::ReplacePrincipal {
@@ -389,6 +459,14 @@ impl<'a> Near<'a> {
                 statement,
                 found: action.to_string(),
             });
+        }
+        // Where the provider is nobody's, its keys tell for whom the statement was meant.
+        let is_of_another = |entry: &&Entry| match self.claim(entry) {
+            Claim::Foreign(owner) => !mismatch::of_issuer(owner, &self.request.identity.issuer).may_be_replaced(),
+            _ => false,
+        };
+        if self.provider.is_some() && self.failing.iter().copied().any(|entry| is_of_another(&entry)) {
+            return None;
         }
         for entry in &self.failing {
             edits.extend(self.correct_entry(entry)?);
@@ -415,14 +493,19 @@ impl<'a> Near<'a> {
                 let claim = claim_in(entry).or_else(|| entry.values.iter().find_map(|value| self.looks_like(value)))?;
                 let mut edits = vec![replace_key(claim)];
                 let needed = self.needed(claim);
-                if !entry
+                // The new key is what the values stand under from then on.
+                let new_key = edit::key(self.request, claim.as_str());
+                if entry
                     .values
                     .iter()
                     .any(|value| text_matches(value, test, needed, self.request) != Truth::False)
                 {
-                    // The new key is what the value stands under from then on.
-                    edits.push(self.correct_value(entry, test, claim, edit::key(self.request, claim.as_str()))?);
+                    return Some(edits);
                 }
+                edits.push(
+                    self.expand_wildcards(entry, test, needed, &new_key)
+                        .or_else(|| self.correct_value(entry, test, claim, new_key.clone()))?,
+                );
                 Some(edits)
             }
             Claim::Audience => {
@@ -433,50 +516,63 @@ impl<'a> Near<'a> {
                     .any(|other| self.claim(other) == Claim::Subject);
                 let is_subject = |value: &Value| self.looks_like(value) == Some(ClaimName::Subject);
                 let all_subjects = entry.values.iter().all(is_subject);
+                // Where the subject is wrong as well, the two are swapped: then this has to be the right one.
+                let subject_is_right = !self.failing.iter().any(|other| self.claim(other) == Claim::Subject);
+                let is_own = |value: &Value| *value.text == *self.request.identity.subject.as_str();
                 let value = entry.values.iter().find(|value| is_subject(value));
                 match value {
                     // Tokens with another audience that stands there, too, are let in.
                     Some(_) if !has_subject_key && all_subjects => Some(vec![replace_key(ClaimName::Subject)]),
-                    Some(value) if entry.values.len() == 1 => Some(vec![Edit::ReplaceValue {
-                        statement,
-                        operator,
-                        key,
-                        found: value.text.to_string(),
-                        claim: ClaimName::Audience.as_str(),
-                    }]),
-                    _ => None,
+                    Some(value) if entry.values.len() == 1 && (subject_is_right || is_own(value)) => {
+                        Some(vec![Edit::ReplaceValue {
+                            statement,
+                            operator,
+                            key,
+                            found: value.text.to_string(),
+                            claim: ClaimName::Audience.as_str(),
+                        }])
+                    }
+                    Some(_) => None,
+                    None => self
+                        .correct_value(entry, test, ClaimName::Audience, key)
+                        .map(|edit| vec![edit]),
                 }
             }
-            Claim::Subject => {
-                let is_literal = matches!(test, TextTest::Equals | TextTest::EqualsIgnoreCase);
-                let subject = self.request.identity.subject.as_str();
-                let expands = |value: &Value| matches_as_pattern(value, subject, self.request);
-                if is_literal && with_wildcard(entry).any(expands) {
-                    return Some(vec![Edit::ReplaceOperator {
-                        statement,
-                        operator,
-                        key,
-                        with: "StringLike",
-                    }]);
-                }
-                self.correct_value(entry, test, ClaimName::Subject, key)
-                    .map(|edit| vec![edit])
-            }
+            Claim::Subject => self
+                .expand_wildcards(entry, test, self.needed(ClaimName::Subject), &key)
+                .or_else(|| self.correct_value(entry, test, ClaimName::Subject, key.clone()))
+                .map(|edit| vec![edit]),
             Claim::None => None,
         }
     }
 
-    /// The nearest value replaced, if it is one that can stand for nobody.
+    /// A value with `*` or `?` moved to where they are expanded, if that lets the web identity in.
+    fn expand_wildcards(&self, entry: &Entry, test: TextTest, needed: &str, key: &str) -> Option<Edit> {
+        let is_literal = matches!(test, TextTest::Equals | TextTest::EqualsIgnoreCase);
+        let expands = |value: &Value| matches_as_pattern(value, needed, self.request);
+        (is_literal && with_wildcard(entry).any(expands)).then(|| Edit::ReplaceOperator {
+            statement: self.statement.number,
+            operator: entry.operator_text.to_string(),
+            key: key.to_owned(),
+            with: "StringLike",
+        })
+    }
+
+    /// The nearest value replaced, if it is one that can stand for nobody and was meant for the one who asks.
     fn correct_value(&self, entry: &Entry, test: TextTest, claim: ClaimName, key: String) -> Option<Edit> {
         let found = match claim {
             ClaimName::Subject => {
                 let (value, mismatches) = self.nearest_subject(entry, test)?;
                 let is_audience = self.looks_like(value) == Some(ClaimName::Audience);
-                (mismatches.serves_nobody() || is_audience).then_some(value)?
+                (mismatches.may_be_replaced() || is_audience).then_some(value)?
             }
             ClaimName::Audience => {
-                let value = entry.values.first()?;
-                mismatch::holds_placeholder(&value.text).then_some(value)?
+                let of = |value: &Value| mismatch::of_audience(&value.text, self.request.identity.audience.as_str());
+                let is_unfinished = |value: &&Value| {
+                    let mismatches = of(value);
+                    !mismatches.is_empty() && mismatches.iter().all(mismatch::Mismatch::serves_nobody)
+                };
+                entry.values.iter().find(is_unfinished)?
             }
         };
         Some(Edit::ReplaceValue {
@@ -507,7 +603,10 @@ impl ClaimName {
 
 /// The claim that a key is about, however its issuer is written: what follows its last colon or slash.
 fn claim_in(entry: &Entry) -> Option<ClaimName> {
-    let key = entry.key.as_str().trim_end();
+    let key = entry
+        .key
+        .as_str()
+        .trim_end_matches(|c: char| c.is_whitespace() || matches!(c, '"' | '\''));
     let claim = key.rsplit([':', '/']).next().unwrap_or_default();
     match claim.to_ascii_lowercase().as_str() {
         "sub" | "subject" => Some(ClaimName::Subject),

@@ -9,7 +9,8 @@ use serde_json::{Value, json};
 
 use crate::cluster::{ACCOUNT, Alone, Gate};
 use crate::control_plane::ISSUER;
-use crate::moto::{Credentials, moto, program};
+use crate::moto::{Moto, moto, program};
+use crate::release::Release;
 use crate::stories::Stories;
 use crate::wait::until_ok;
 
@@ -18,31 +19,14 @@ pub(crate) fn register(stories: &mut Stories) {
 }
 
 fn aws_sdks_assume_the_role_with_nothing_but_what_was_injected(cluster: &Alone<'_>) {
-    let Some(moto) = moto("the story of AWS's SDKs (tests/cluster/aws.rs)") else {
+    let Some(aws) = Aws::start("the scenario of AWS's SDKs (tests/cluster/aws.rs)") else {
         return;
     };
     let folder = cluster.folder().join("sdk");
     fs::create_dir_all(&folder).unwrap();
-    let endpoint = format!("http://{}", moto.address);
-    let own = moto.credentials(ACCOUNT);
-    let release = cluster.install(json!({
-        "roleSources": ["iam"],
-        "roleFiles": {"configMap": ""},
-        "aws": {"region": "us-west-2"},
-        "extraEnv": environment_of(&endpoint, &own),
-        // There is no kubelet: what it would mount there, the story writes there.
-        "settings": {"token-mount-path": folder, "aws-region": "auto", "disable-instance-metadata": true},
-    }));
-    moto.call(
-        "iam",
-        Some(&own),
-        "CreateOpenIDConnectProvider",
-        &[
-            ("Url", ISSUER),
-            ("ClientIDList.member.1", "sts.amazonaws.com"),
-            ("ThumbprintList.member.1", "9e99a48a9960b14926bb7f3b02e22da2b0ab7280"),
-        ],
-    );
+    // There is no kubelet: what it would mount there, the scenario writes there.
+    let mounted = json!({"token-mount-path": folder, "aws-region": "auto", "disable-instance-metadata": true});
+    let release = aws.install(cluster, json!({"settings": mounted}));
 
     let shop = cluster.namespace("shop", Gate::Enforce);
     shop.kubectl(&["create", "serviceaccount", "catalogue"]).ok();
@@ -61,9 +45,9 @@ fn aws_sdks_assume_the_role_with_nothing_but_what_was_injected(cluster: &Alone<'
     assert!(written.status.success());
     fs::write(&policy, written.stdout).unwrap();
     let document = format!("file://{}", policy.display());
-    let admin = credentials_of(&endpoint, &own);
-    aws(
-        &admin,
+    let admin = &aws.environment;
+    run_aws(
+        admin,
         &[
             "iam",
             "create-role",
@@ -73,8 +57,8 @@ fn aws_sdks_assume_the_role_with_nothing_but_what_was_injected(cluster: &Alone<'
             &document,
         ],
     );
-    let told = aws(
-        &admin,
+    let told = run_aws(
+        admin,
         &[
             "iam",
             "get-role",
@@ -114,12 +98,12 @@ fn aws_sdks_assume_the_role_with_nothing_but_what_was_injected(cluster: &Alone<'
     fs::write(file, token.trim()).unwrap();
 
     let mut environment = injected.clone();
-    environment.insert("AWS_ENDPOINT_URL".to_owned(), endpoint);
+    environment.insert("AWS_ENDPOINT_URL".to_owned(), aws.endpoint());
     let expected = format!("arn:aws:sts::{ACCOUNT}:assumed-role/catalogue/");
     let script = "import boto3; print(boto3.client('sts').get_caller_identity()['Arn'])";
     let by_sdk = ran(Command::new(program("python3")).args(["-c", script]), &environment);
     assert!(by_sdk.starts_with(&expected), "{by_sdk}");
-    let by_cli = aws(
+    let by_cli = run_aws(
         &environment,
         &["sts", "get-caller-identity", "--query", "Arn", "--output", "text"],
     );
@@ -147,33 +131,63 @@ fn injected(pod: &Value) -> BTreeMap<String, String> {
         .collect()
 }
 
-/// The environment of somebody who works with these credentials.
-fn credentials_of(endpoint: &str, credentials: &Credentials) -> BTreeMap<String, String> {
-    let variables = [
-        ("AWS_ENDPOINT_URL", endpoint),
-        ("AWS_ACCESS_KEY_ID", &credentials.key),
-        ("AWS_SECRET_ACCESS_KEY", &credentials.secret),
-        ("AWS_SESSION_TOKEN", &credentials.token),
-        ("AWS_REGION", "us-west-2"),
-        ("AWS_DEFAULT_REGION", "us-west-2"),
-        ("AWS_EC2_METADATA_DISABLED", "true"),
-    ];
-    variables
-        .map(|(name, value)| (name.to_owned(), value.to_owned()))
-        .into()
+/// moto with the cluster's OIDC provider, and the environment of somebody who administers the account.
+pub(crate) struct Aws {
+    pub(crate) environment: BTreeMap<String, String>,
+    moto: Moto,
 }
 
-fn environment_of(endpoint: &str, credentials: &Credentials) -> Value {
-    let variables = credentials_of(endpoint, credentials);
-    let variables = variables.iter().filter(|(name, _)| *name != "AWS_REGION");
-    variables
-        .map(|(name, value)| json!({"name": name, "value": value}))
-        .collect()
+impl Aws {
+    /// None, reported, where moto cannot be had.
+    pub(crate) fn start(what: &str) -> Option<Self> {
+        let moto = moto(what)?;
+        let own = moto.credentials(ACCOUNT);
+        moto.call(
+            "iam",
+            Some(&own),
+            "CreateOpenIDConnectProvider",
+            &[
+                ("Url", ISSUER),
+                ("ClientIDList.member.1", "sts.amazonaws.com"),
+                ("ThumbprintList.member.1", "9e99a48a9960b14926bb7f3b02e22da2b0ab7280"),
+            ],
+        );
+        let endpoint = format!("http://{}", moto.address);
+        let variables = [
+            ("AWS_ENDPOINT_URL", &*endpoint),
+            ("AWS_ACCESS_KEY_ID", &own.key),
+            ("AWS_SECRET_ACCESS_KEY", &own.secret),
+            ("AWS_SESSION_TOKEN", &own.token),
+            ("AWS_REGION", "us-west-2"),
+            ("AWS_DEFAULT_REGION", "us-west-2"),
+            ("AWS_EC2_METADATA_DISABLED", "true"),
+        ];
+        let environment = variables
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .into();
+        Some(Self { environment, moto })
+    }
+
+    pub(crate) fn endpoint(&self) -> String {
+        format!("http://{}", self.moto.address)
+    }
+
+    /// A release that reads roles from here, with more values.
+    pub(crate) fn install(&self, cluster: &Alone<'_>, mut values: Value) -> Release {
+        let environment = self.environment.iter().filter(|(name, _)| *name != "AWS_REGION");
+        values["roleSources"] = json!(["iam"]);
+        values["roleFiles"] = json!({"configMap": ""});
+        values["aws"] = json!({"region": "us-west-2"});
+        values["extraEnv"] = environment
+            .map(|(name, value)| json!({"name": name, "value": value}))
+            .collect();
+        cluster.install(values)
+    }
 }
 
 /// The AWS CLI, with this environment and nothing else.
 #[track_caller]
-fn aws(environment: &BTreeMap<String, String>, args: &[&str]) -> String {
+fn run_aws(environment: &BTreeMap<String, String>, args: &[&str]) -> String {
     ran(Command::new(program("aws")).args(args), environment)
 }
 

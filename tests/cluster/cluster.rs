@@ -1,8 +1,9 @@
 //! What a story has in its hands.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::ops::Deref;
-use std::os::unix::fs::{PermissionsExt as _, symlink};
+use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -166,19 +167,19 @@ impl Cluster {
         }
     }
 
-    /// A shell of a person who has kubectl, rolegate and `aws` (tests/cluster/aws.sh).
+    /// A shell of a person who has kubectl and rolegate.
     pub(crate) fn shell(&self, name: &str) -> Shell {
         let folder = self.folder().join("shells").join(name);
-        let programs = folder.join(".bin");
-        fs::create_dir_all(&programs).unwrap();
+        fs::create_dir_all(folder.join(".bin")).unwrap();
         let kubectl = self.around.kubectl.clone();
-        symlink(&kubectl.program, programs.join("kubectl")).unwrap();
-        symlink(env!("CARGO_BIN_EXE_rolegate"), programs.join("rolegate")).unwrap();
-        let aws = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cluster/aws.sh");
-        let run_it = format!("#!/bin/sh\nexec sh {} \"$@\"\n", aws.display());
-        fs::write(programs.join("aws"), run_it).unwrap();
-        fs::set_permissions(programs.join("aws"), fs::Permissions::from_mode(0o755)).unwrap();
-        Shell { folder, kubectl }
+        let shell = Shell {
+            folder,
+            environment: BTreeMap::new(),
+            kubectl,
+        };
+        shell.put_on_path("kubectl", &shell.kubectl.program);
+        shell.put_on_path("rolegate", Path::new(env!("CARGO_BIN_EXE_rolegate")));
+        shell
     }
 
     /// The API server's audit log, one event a request; `annotations` holds what webhooks said.
@@ -265,10 +266,15 @@ impl Gate {
 /// A shell, and the folder that it is in.
 pub(crate) struct Shell {
     pub(crate) folder: PathBuf,
+    pub(crate) environment: BTreeMap<String, String>,
     kubectl: Kubectl,
 }
 
 impl Shell {
+    pub(crate) fn put_on_path(&self, name: &str, program: &Path) {
+        symlink(program, self.folder.join(".bin").join(name)).unwrap();
+    }
+
     /// Types a line.
     pub(crate) fn run(&self, line: &str) -> Said {
         let mut command = self.kubectl.keeper.command("sh");
@@ -276,6 +282,7 @@ impl Shell {
         command
             .env("PATH", format!("{}:{path}", self.folder.join(".bin").display()))
             .env("KUBECONFIG", &self.kubectl.kubeconfig)
+            .envs(&self.environment)
             .current_dir(&self.folder)
             .args(["-c", line]);
         said("sh", command, &[line], "")

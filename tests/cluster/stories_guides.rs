@@ -1,35 +1,38 @@
-//! The guides, typed as they stand: each `$ ` line of their console blocks in order, in one shell's folder, each until it works and
-//! prints what the guide shows. A guide that drifts from the program fails here.
+//! The guides, typed as they are: each `$ ` command of their console blocks in order, in one shell's folder, each until it works and
+//! prints what the guide shows. A guide that drifts from the program fails here. AWS is moto, with the real AWS CLI.
 
 use std::fs;
 use std::path::Path;
 
 use serde_json::{Value, json};
 
-use crate::cluster::{Cluster, Gate, Namespace, Shell, role_of, trust_policy};
+use crate::aws::Aws;
+use crate::cluster::{Alone, Cluster, Gate, Namespace, Shell, role_of, trust_policy};
+use crate::moto::program;
 use crate::stories::Stories;
 use crate::wait::{until, until_ok};
 
 pub(crate) fn register(stories: &mut Stories) {
-    stories.beside_others(jobs_get_a_role_as_the_guide_says);
-    stories.beside_others(a_workload_gets_a_role_of_its_own_as_the_guide_says);
     stories.beside_others(a_controller_of_ack_gets_its_role_as_the_guide_says);
-    stories.beside_others(a_refused_pod_is_mended_as_the_guide_says);
+    stories.alone(jobs_get_a_role_as_the_guide_says);
+    stories.alone(a_workload_gets_a_role_of_its_own_as_the_guide_says);
+    stories.alone(a_refused_pod_is_fixed_as_the_guide_says);
 }
 
-fn jobs_get_a_role_as_the_guide_says(cluster: &Cluster) {
-    cluster.release();
-    let reader = Reader::new(cluster, "jobs");
+fn jobs_get_a_role_as_the_guide_says(cluster: &Alone<'_>) {
+    let Some(aws) = Aws::start("the guide jobs.md") else {
+        return;
+    };
+    let release = aws.install(cluster, json!({}));
+    let reader = Reader::new(cluster, "jobs").with(&aws);
+    let ecs = json!({
+        "Effect": "Allow",
+        "Principal": {"Service": "ecs-tasks.amazonaws.com"},
+        "Action": "sts:AssumeRole",
+    });
     reader.has_role(
         "prodvana-ecs-access-role",
-        &json!({
-            "Version": "2012-10-17",
-            "Statement": [{
-                "Effect": "Allow",
-                "Principal": {"Service": "ecs-tasks.amazonaws.com"},
-                "Action": "sts:AssumeRole",
-            }],
-        }),
+        &json!({"Version": "2012-10-17", "Statement": [&ecs]}),
     );
     let jobs = cluster.namespace_to_come("prodvana-jobs");
 
@@ -37,20 +40,28 @@ fn jobs_get_a_role_as_the_guide_says(cluster: &Cluster) {
 
     let role = "arn:aws:iam::111122223333:role/prodvana-ecs-access-role";
     assert_eq!(role_of(&jobs.pod_of_job("management")).as_deref(), Some(role));
+    let statements = &reader.policy_of("prodvana-ecs-access-role")["Statement"];
+    assert_eq!(statements[0], ecs, "ECS lost the role");
+    assert_eq!(statements.as_array().map(Vec::len), Some(2), "{statements}");
+    drop(release);
 }
 
-fn a_workload_gets_a_role_of_its_own_as_the_guide_says(cluster: &Cluster) {
-    cluster.release();
-    let reader = Reader::new(cluster, "service-account-role");
+fn a_workload_gets_a_role_of_its_own_as_the_guide_says(cluster: &Alone<'_>) {
+    let Some(aws) = Aws::start("the guide service-account-role.md") else {
+        return;
+    };
+    let release = aws.install(cluster, json!({}));
+    let reader = Reader::new(cluster, "service-account-role").with(&aws);
     let shop = cluster.namespace_to_come("shop");
 
     reader.follow("service-account-role.md");
 
     assert_eq!(role_of_last_pod(&shop), "arn:aws:iam::111122223333:role/catalogue");
+    drop(release);
 }
 
 fn a_controller_of_ack_gets_its_role_as_the_guide_says(cluster: &Cluster) {
-    cluster.release();
+    let release = cluster.release();
     let reader = Reader::new(cluster, "ack");
     let mut policy = trust_policy("ack-system", "ack-s3-controller");
     // As ACK's guides write it.
@@ -58,7 +69,8 @@ fn a_controller_of_ack_gets_its_role_as_the_guide_says(cluster: &Cluster) {
         .as_object_mut()
         .unwrap();
     equals.retain(|key, _| key.ends_with(":sub"));
-    reader.has_role("ack-s3-controller", &policy);
+    let role = "arn:aws:iam::111122223333:role/ack-s3-controller";
+    release.put_role(role, &policy);
     // What ACK's chart has installed.
     let ack = cluster.namespace_named("ack-system", Gate::None);
     ack.kubectl(&["create", "serviceaccount", "ack-s3-controller"]).ok();
@@ -70,15 +82,15 @@ fn a_controller_of_ack_gets_its_role_as_the_guide_says(cluster: &Cluster) {
 
     reader.follow("ack-controller.md");
 
-    assert_eq!(
-        role_of_last_pod(&ack),
-        "arn:aws:iam::111122223333:role/ack-s3-controller"
-    );
+    assert_eq!(role_of_last_pod(&ack), role);
 }
 
-fn a_refused_pod_is_mended_as_the_guide_says(cluster: &Cluster) {
-    cluster.release();
-    let reader = Reader::new(cluster, "refused");
+fn a_refused_pod_is_fixed_as_the_guide_says(cluster: &Alone<'_>) {
+    let Some(aws) = Aws::start("the guide refused.md") else {
+        return;
+    };
+    let release = aws.install(cluster, json!({}));
+    let reader = Reader::new(cluster, "refused").with(&aws);
     reader.has_role("api", &trust_policy("production", "api"));
     let staging = cluster.namespace_named("staging", Gate::Enforce);
     staging.kubectl(&["create", "serviceaccount", "api"]).ok();
@@ -88,6 +100,15 @@ fn a_refused_pod_is_mended_as_the_guide_says(cluster: &Cluster) {
     reader.follow("refused.md");
 
     assert_eq!(role_of_last_pod(&staging), "arn:aws:iam::111122223333:role/api");
+    let mut both = trust_policy("production", "api");
+    let equals = both["Statement"][0]["Condition"]["StringEquals"]
+        .as_object_mut()
+        .unwrap();
+    for (_, subject) in equals.iter_mut().filter(|(key, _)| key.ends_with(":sub")) {
+        *subject = json!([subject, "system:serviceaccount:staging:api"]);
+    }
+    assert_eq!(reader.policy_of("api"), both);
+    drop(release);
 }
 
 /// Of the pod that was made last, once one has a role.
@@ -129,6 +150,13 @@ impl Reader {
         Self { shell }
     }
 
+    /// With the AWS CLI and credentials.
+    fn with(mut self, aws: &Aws) -> Self {
+        self.shell.put_on_path("aws", &program("aws"));
+        self.shell.environment.clone_from(&aws.environment);
+        self
+    }
+
     /// What AWS has before the guide begins.
     fn has_role(&self, name: &str, policy: &Value) {
         fs::write(self.shell.folder.join("before.json"), policy.to_string()).unwrap();
@@ -136,15 +164,23 @@ impl Reader {
         self.shell.run(&create).ok();
     }
 
+    /// What AWS has in the end.
+    fn policy_of(&self, name: &str) -> Value {
+        let get = format!("aws iam get-role --role-name {name} --query Role.AssumeRolePolicyDocument");
+        self.shell.run(&get).json()
+    }
+
     #[track_caller]
     fn follow(&self, guide: &str) {
         let steps = steps(guide);
         assert!(!steps.is_empty(), "{guide} types nothing");
         for step in steps {
-            until_ok(&format!("{guide}: {}", step.command), || {
-                let said = self.shell.run(&step.command);
-                let missing = said.succeeded().then(|| step.missing(&said.stdout));
-                match missing {
+            // There is no terminal to answer on.
+            let command = step.command.replace(" --apply", " --apply --yes");
+            until_ok(&format!("{guide}: {command}"), || {
+                let said = self.shell.run(&command);
+                let printed = format!("{}\n{}", said.stdout, said.stderr);
+                match said.succeeded().then(|| step.missing(&printed)) {
                     None => Err(said.to_string()),
                     Some(Some(line)) => Err(format!("{line:?} is not shown\n{said}")),
                     Some(None) => Ok(()),
@@ -202,7 +238,12 @@ fn steps(guide: &str) -> Vec<Step> {
                 shown: Vec::new(),
             });
         } else if let Some(step) = steps.last_mut().filter(|_| is_console) {
-            step.shown.push(line.to_owned());
+            if step.command.ends_with('\\') {
+                step.command.push('\n');
+                step.command.push_str(line);
+            } else {
+                step.shown.push(line.to_owned());
+            }
         }
     }
     steps

@@ -1,4 +1,4 @@
-# Roles of a team's jobs. `rolegate audit` judges the plan of this before it is applied.
+# Roles of a team's jobs. `rolegate audit` evaluates the plan before it is applied.
 
 variable "issuer" {
   default = "oidc.eks.us-west-2.amazonaws.com/id/EXAMPLED539D4633E53DE1B71EXAMPLE"

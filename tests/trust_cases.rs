@@ -16,6 +16,8 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use rolegate::decision::messages::explanation::Words;
+use rolegate::decision::messages::{FIRST_LINE_CHARS, about_judged};
+use rolegate::decision::{Judged, Why};
 use rolegate::trust::{Audience, Context, Issuer, Policy, RoleArn, Subject, WebIdentity, judge};
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -61,13 +63,17 @@ fn cases() -> Vec<(String, Case)> {
     cases
 }
 
-fn answer(case: &Case) -> Answer {
-    let role = RoleArn::parse(&case.role).unwrap();
+fn asked(case: &Case) -> (RoleArn, WebIdentity) {
     let identity = WebIdentity {
         issuer: Issuer::parse(&case.issuer).unwrap(),
         subject: Subject::from_text(&case.subject),
         audience: Audience::new(&case.audience),
     };
+    (RoleArn::parse(&case.role).unwrap(), identity)
+}
+
+fn answer(case: &Case) -> Answer {
+    let (role, identity) = asked(case);
     let policy = match Policy::parse_written(case.policy.get()) {
         Ok(policy) => policy,
         Err(error) => {
@@ -140,6 +146,34 @@ fn what_people_read_of_each_case() {
         if !words.is_empty() {
             writeln!(read, "{name}\n  {words}").unwrap();
         }
+    }
+    insta::assert_snapshot!(read);
+}
+
+/// Line 1 is all that many systems show of a refusal.
+#[test]
+fn what_a_pods_author_reads_first() {
+    let mut read = String::new();
+    for (name, case) in cases() {
+        let Ok(policy) = Policy::parse_written(case.policy.get()) else {
+            continue;
+        };
+        let (role, identity) = asked(&case);
+        let judgement = judge(&policy, &role, &identity, &Context::default());
+        let Some(explanation) = judgement.explanation else {
+            continue;
+        };
+        let judged = Judged {
+            role,
+            verdict: judgement.verdict,
+            cause: explanation.cause,
+            why: Why::Explained(explanation),
+        };
+        let account = case.subject.rsplit(':').next().unwrap();
+        let message = about_judged(&judged, &identity, "team", account);
+        let first = message.first();
+        assert!(first.chars().count() <= FIRST_LINE_CHARS, "{name}: {first}");
+        writeln!(read, "{name}\n  {first}").unwrap();
     }
     insta::assert_snapshot!(read);
 }

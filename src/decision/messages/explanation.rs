@@ -113,22 +113,36 @@ impl Words<'_> {
                 misplaced_provider: Some((element, _)),
                 ..
             } => format!("its trust policy lists the OIDC provider under {element} instead of Federated"),
+            Fault::PrincipalType { services, aws, .. } if services.is_empty() && *aws == ["*"] => {
+                "its trust policy allows only AWS principals (*)".to_owned()
+            }
             Fault::PrincipalType { services, aws, .. } => {
                 format!("its trust policy allows only {}", list(services.iter().chain(aws)))
             }
-            Fault::Provider { mismatches, .. } => match mismatches.as_slice() {
-                [Mismatch::Cluster { found, needed }] => format!(
-                    "its trust policy names EKS cluster {}, not {}",
-                    text::value(found),
-                    text::value(needed)
-                ),
-                _ => format!("its trust policy names another OIDC provider: {}", phrases(mismatches)),
-            },
-            Fault::ProviderInKey { mismatches, .. } => {
-                format!(
-                    "its trust policy has a condition key of another issuer: {}",
-                    phrases(mismatches)
-                )
+            Fault::Provider { found, mismatches } => {
+                provider_clause("the OIDC provider in its trust policy", mismatches).unwrap_or_else(|| {
+                    let issuer = found
+                        .split_once(":oidc-provider/")
+                        .map_or(&**found, |(_, issuer)| issuer);
+                    match mismatches.as_slice() {
+                        [Mismatch::Saml] => {
+                            "its trust policy names a SAML provider instead of an OIDC provider".to_owned()
+                        }
+                        [Mismatch::OtherIssuer | Mismatch::Path | Mismatch::OtherProvider] => {
+                            format!("its trust policy names another OIDC provider, {}", text::value(issuer))
+                        }
+                        _ => format!("its trust policy names another OIDC provider: {}", phrases(mismatches)),
+                    }
+                })
+            }
+            Fault::ProviderInKey { owner, mismatches, .. } => {
+                provider_clause("a condition key of its trust policy", mismatches).unwrap_or_else(|| {
+                    let what = "its trust policy has a condition key of another issuer";
+                    match mismatches.as_slice() {
+                        [Mismatch::OtherIssuer | Mismatch::Path] => format!("{what}, {}", text::value(owner)),
+                        _ => format!("{what}: {}", phrases(mismatches)),
+                    }
+                })
             }
             Fault::Action {
                 actions,
@@ -187,6 +201,27 @@ impl Words<'_> {
                 quote(self.identity.audience.as_str()),
                 after_colon(mismatches)
             ),
+            Fault::Condition {
+                requirement,
+                carried: Carried::Absent,
+            } => format!(
+                "its trust policy requires {}, which no request with a web identity has",
+                text::value(&requirement.key)
+            ),
+            Fault::Condition {
+                requirement,
+                carried: Carried::UnknownClaim,
+            } => {
+                let issuer = self.identity.issuer.as_str();
+                let claim = requirement
+                    .key
+                    .get(issuer.len().saturating_add(1)..)
+                    .unwrap_or_default();
+                format!(
+                    "its trust policy requires the claim {}; STS passes on only sub and aud",
+                    quote(claim)
+                )
+            }
             Fault::Condition { requirement, carried } => format!(
                 "its trust policy requires {}; {}",
                 short_requirement(requirement),
@@ -589,10 +624,66 @@ impl Words<'_> {
     }
 }
 
+/// A clause about the cluster, where it is another one, or about how the text is written; none about anything else.
+fn provider_clause(what: &str, mismatches: &[Mismatch]) -> Option<String> {
+    let cluster = mismatches.iter().find_map(|one| match one {
+        Mismatch::Cluster { found, needed } => {
+            let names = if what.starts_with("the ") {
+                "its trust policy"
+            } else {
+                what
+            };
+            Some(format!(
+                "{names} names EKS cluster {}, not {}",
+                text::value(found),
+                text::value(needed)
+            ))
+        }
+        _ => None,
+    });
+    let is_misspelt = |one: &Mismatch| {
+        matches!(
+            one,
+            Mismatch::Scheme(_)
+                | Mismatch::SlashBefore
+                | Mismatch::SlashMissing
+                | Mismatch::SlashAdded
+                | Mismatch::SlashBeforeClaim
+                | Mismatch::ProviderPath
+                | Mismatch::ClaimAdded(_)
+                | Mismatch::NoIssuer
+                | Mismatch::Part
+                | Mismatch::Case
+                | Mismatch::Placeholder
+                | Mismatch::Wildcard
+                | Mismatch::AnyProvider
+                | Mismatch::BareIssuer
+                | Mismatch::ArnStart
+                | Mismatch::Blank
+                | Mismatch::Quotes
+        )
+    };
+    let is_wrong = mismatches.iter().any(is_misspelt);
+    cluster.or_else(|| is_wrong.then(|| format!("{what} is wrong: {}", phrases(mismatches))))
+}
+
 fn subject_clause(requirement: &Requirement, mismatches: &[Mismatch]) -> String {
     let first = requirement.values.first().map_or("", String::as_str);
     if requirement.negated || requirement.values.is_empty() {
-        return format!("its trust policy excludes it ({})", short_requirement(requirement));
+        return format!(
+            "its trust policy excludes it ({} {})",
+            text::value_within(&requirement.operator, 60),
+            values(requirement)
+        );
+    }
+    match mismatches {
+        [Mismatch::SeveralInOne] => {
+            return "its trust policy has several subjects in one string, where a list is needed".to_owned();
+        }
+        [Mismatch::VariableUnderOldVersion, ..] => {
+            return "its trust policy has a variable as the subject, but not the Version \"2012-10-17\"".to_owned();
+        }
+        _ => {}
     }
     let is_plain = mismatches.iter().all(|one| {
         matches!(
@@ -663,7 +754,7 @@ fn phrase(mismatch: &Mismatch) -> String {
         Mismatch::Wildcard | Mismatch::AnyProvider => {
             "it has a wildcard, and wildcards are not expanded there".to_owned()
         }
-        Mismatch::Host { found, needed, .. } => format!("its host is {} instead of {needed}", text::value(found)),
+        Mismatch::Host { found, needed, .. } => format!("host {} instead of {needed}", text::value(found)),
         Mismatch::Region { found, needed } => format!("Region {} instead of {needed}", text::value(found)),
         Mismatch::Cluster { found, needed } => {
             format!(

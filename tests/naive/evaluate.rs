@@ -425,7 +425,7 @@ fn value_of(key: &str, request: &Request) -> Value {
     // As many prefixes as the generated keys need.
     let services = ["aws", "sts", "iam", "saml", "ec2", "eks", "identitystore", "s3", "kms"];
     let of_service = key.contains(':') && services.contains(&first);
-    let has_claim = key.ends_with(":sub") || key.ends_with(":aud");
+    let has_claim = [":sub", ":aud"].iter().any(|claim| format!(":{key}").ends_with(claim));
     let odd = before_last_colon.contains(['$', '{', '<', '/']);
     let of_issuer = before_last_colon.contains('.')
         || starts(&["https://", "arn:"])

@@ -502,6 +502,9 @@ fn string_keys() -> BoxedStrategy<String> {
             "token.actions.example.com:sub",
             "accounts.example.com",
             "https://localhost:sub",
+            "https://localhost",
+            "sub",
+            "aud",
             "arn:aws:iam::111122223333:oidc-provider/localhost:sub",
         ][..],
     )

@@ -531,7 +531,9 @@ impl Words<'_> {
     }
 
     fn edits(&self) -> String {
-        let edits: Vec<String> = self.explanation.edits.iter().map(|edit| self.edit(edit)).collect();
+        let mut edits: Vec<String> = self.explanation.edits.iter().map(|edit| self.edit(edit)).collect();
+        // The same key may stand under two operators.
+        edits.dedup();
         edits.join("; ")
     }
 

@@ -217,7 +217,7 @@ impl SelfManaged {
                     let then = if self.keyring.is_some() {
                         "the CA that this replica holds is written back"
                     } else {
-                        "mend it, or remove its data to have a new CA made"
+                        "fix it, or remove its data to have a new CA made"
                     };
                     self.told
                         .wrong(what, &format!("{what} holds no usable CA: {why}; {then}"));

@@ -30,7 +30,7 @@ const AFTER_HELP: &str = "\
 Exit codes:
   0  yes
   1  no: not trusted, or findings
-  2  could not tell, or bad use
+  2  undetermined, or usage error
 
 Every flag can be set by an environment variable: `--some-flag` is ROLEGATE_SOME_FLAG, lists are separated by commas, and \
 the flag wins.
@@ -41,7 +41,7 @@ the flag wins.
 ///
 /// A Kubernetes mutating admission webhook for IAM Roles for Service Accounts. It injects what the AWS SDKs need to assume
 /// the role that a pod's ServiceAccount is annotated with, and refuses the pod when the role's trust policy would not let
-/// it, saying which line is wrong and how to mend it.
+/// it, saying which statement is wrong and how to fix it.
 #[derive(Debug, Parser)]
 #[command(name = "rolegate", version, after_long_help = AFTER_HELP, subcommand_required = true, arg_required_else_help = true)]
 struct Cli {
@@ -53,11 +53,11 @@ struct Cli {
 enum Subcommands {
     /// Run the webhook
     Serve(Box<serve::ServeArgs>),
-    /// Judge whether a role's trust policy lets a ServiceAccount in
+    /// Check whether a role's trust policy allows a ServiceAccount to assume it
     Check(Box<check::CheckArgs>),
-    /// Judge every annotated ServiceAccount of a cluster or a directory
+    /// Check every annotated ServiceAccount of a cluster or a directory
     Audit(Box<audit::AuditArgs>),
-    /// Print the trust policy that is right, or merge it into one that exists
+    /// Add a ServiceAccount to a trust policy, or print the policy for a new role
     TrustPolicy(trust_policy::TrustPolicyArgs),
     /// Explain a cause or a verdict, and how to fix it
     Explain(explain::ExplainArgs),

@@ -68,41 +68,41 @@ enum PolicyFormat {
 #[command(after_long_help = AFTER_HELP)]
 pub(crate) struct TrustPolicyArgs {
     /// The role whose trust policy is read and added to
-    #[arg(long, value_name = "ARN", value_parser = RoleArn::parse, required_unless_present = "account", conflicts_with_all = ["account", "partition"], help_heading = "Which role")]
+    #[arg(long, value_name = "ARN", value_parser = RoleArn::parse, required_unless_present = "account", conflicts_with_all = ["account", "partition"], help_heading = "Role")]
     role_arn: Option<RoleArn>,
 
     /// Without --role-arn: the account of the role, twelve digits
-    #[arg(long, value_name = "ACCOUNT", value_parser = values::account, help_heading = "Which role")]
+    #[arg(long, value_name = "ACCOUNT", value_parser = values::account, help_heading = "Role")]
     account: Option<AccountId>,
 
     /// With --account: the partition of the role [default: that of the issuer's Region]
-    #[arg(long, value_name = "PARTITION", value_parser = values::partition, help_heading = "Which role")]
+    #[arg(long, value_name = "PARTITION", value_parser = values::partition, help_heading = "Role")]
     partition: Option<Partition>,
 
     /// The cluster's OIDC issuer, with or without https://
-    #[arg(long, value_name = "URL", value_parser = Issuer::parse, help_heading = "Who is let in")]
+    #[arg(long, value_name = "URL", value_parser = Issuer::parse, help_heading = "Web identity")]
     issuer: Issuer,
 
     /// Namespace of the ServiceAccount
-    #[arg(short, long, value_name = "NAMESPACE", value_parser = values::namespace, help_heading = "Who is let in")]
+    #[arg(short, long, value_name = "NAMESPACE", value_parser = values::namespace, help_heading = "Web identity")]
     namespace: String,
 
     /// Name of the ServiceAccount
-    #[arg(long, value_name = "NAME", value_parser = values::service_account, help_heading = "Who is let in")]
+    #[arg(long, value_name = "NAME", value_parser = values::service_account, help_heading = "Web identity")]
     service_account: String,
 
     /// Audience that the token is issued for
-    #[arg(long, value_name = "AUDIENCE", default_value = values::DEFAULT_AUDIENCE, value_parser = values::audience, help_heading = "Who is let in")]
+    #[arg(long, value_name = "AUDIENCE", default_value = values::DEFAULT_AUDIENCE, value_parser = values::audience, help_heading = "Web identity")]
     audience: Audience,
 
     /// Add to this document instead: a trust policy or the output of aws iam get-role; - is standard input
     ///
-    /// All that stands in it stays. Merging again changes nothing.
+    /// Everything in it is kept. Merging again changes nothing.
     #[arg(
         long,
         value_name = "FILE|-",
         conflicts_with = "role_source",
-        help_heading = "What is added to"
+        help_heading = "Existing policy"
     )]
     merge: Option<PathBuf>,
 
@@ -115,7 +115,7 @@ pub(crate) struct TrustPolicyArgs {
         value_name = "SOURCE",
         value_delimiter = ',',
         conflicts_with = "account",
-        help_heading = "What is added to"
+        help_heading = "Existing policy"
     )]
     role_source: Vec<RoleSourceSpec>,
 
@@ -123,11 +123,11 @@ pub(crate) struct TrustPolicyArgs {
     ///
     /// The role is read again directly before it is written; if it has changed, nothing is written. IAM has no
     /// compare-and-swap, so a change within these milliseconds would be lost.
-    #[arg(long, conflicts_with_all = ["merge", "account", "output"], help_heading = "What is done")]
+    #[arg(long, conflicts_with_all = ["merge", "account", "output"], help_heading = "Write")]
     apply: bool,
 
     /// With --apply: write without asking
-    #[arg(long, requires = "apply", help_heading = "What is done")]
+    #[arg(long, requires = "apply", help_heading = "Write")]
     yes: bool,
 
     #[command(flatten)]

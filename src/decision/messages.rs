@@ -254,7 +254,7 @@ pub fn about_look_alike(key: &str, namespace: &str, service_account: &str, prefi
     };
     let word = Cause::NoRole.as_str();
     let clause = format!(
-        ": annotation {} sets no role; the key is {prefix}role-arn",
+        ": annotation {} is ignored; did you mean {prefix}role-arn?",
         text::value_within(key, 63)
     );
     Message::about_account(&subject, &clause, word)
@@ -343,12 +343,12 @@ fn of_role(judged: &Judged, identity: &WebIdentity, subject: &Subject<'_>, docs:
             let (clause, fix, word) = match &judged.why {
                 Why::Malformed(_) => (
                     format!("its trust policy is malformed: {reason}"),
-                    "correct the trust policy; until then rolegate cannot evaluate it",
+                    "correct the trust policy",
                     "malformed",
                 ),
                 _ => (
                     format!("its trust policy could not be read: {reason}"),
-                    "make the role readable for rolegate, or set --on-unknown=inject",
+                    "make the role readable for rolegate",
                     Verdict::Unknown.as_str(),
                 ),
             };

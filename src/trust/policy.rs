@@ -278,7 +278,9 @@ fn read_document(members: Vec<(String, &RawValue)>) -> Result<Policy, PolicyErro
     let place = Place::Top("Statement");
     let statements = match statements {
         None => return Err(PolicyError::new(&Place::Document, "Statement is missing")),
-        Some(Json::List(list)) if list.is_empty() => return Err(PolicyError::new(&place, "it holds no statement")),
+        Some(Json::List(list)) if list.is_empty() => {
+            return Err(PolicyError::new(&place, "it is empty; expected a statement"));
+        }
         Some(Json::List(list)) => {
             let mut statements = Vec::with_capacity(list.len());
             for (index, raw) in list.into_iter().enumerate() {

@@ -245,7 +245,7 @@ impl Admission {
         };
         let mut outcome = self.evaluate(&pod_request, &account, Freshness::Kept).await;
         if outcome.decision.verdict == Some(Verdict::NotTrusted) {
-            // The policy may have been mended a moment ago, in the same `kubectl apply`.
+            // The policy may have been fixed a moment ago, in the same `kubectl apply`.
             outcome = self.evaluate(&pod_request, &account, Freshness::Asked).await;
         }
         let mut warnings = outcome.warnings;
@@ -455,7 +455,7 @@ impl Admission {
 /// created together do not all expire together.
 const POD_IDENTITY_EXPIRATION_SECONDS: std::ops::RangeInclusive<u32> = 79_200..=86_400;
 
-/// What to restart once the role is mended: controllers that back off up to 17 minutes are told to try at once. A Job's
+/// What to restart once the role is fixed: controllers that back off up to 17 minutes are told to try at once. A Job's
 /// controller tries again within a minute by itself.
 fn restart<'a>(pod: &'a PodView<'a>) -> Option<Restart<'a>> {
     let (kind, name) = pod.controller()?;

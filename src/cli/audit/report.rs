@@ -96,7 +96,7 @@ impl Audit {
         worst.unwrap_or(Exit::Yes)
     }
 
-    /// For people: a table, and under each problem why and what mends it.
+    /// For people: a table, and under each problem why and what fixes it.
     pub(super) fn text(&self) -> String {
         if self.service_accounts.is_empty() {
             return "no ServiceAccount has a role annotation\n".to_owned();

@@ -104,9 +104,10 @@ impl Report {
 
     /// Of a policy that IAM would refuse.
     pub(crate) fn malformed(role: RoleArn, identity: WebIdentity, error: &str, policy_from: Option<String>) -> Self {
-        let judged = Judged::unknown(role, Why::Malformed(format!("IAM would refuse this policy: {error}")));
+        let judged = Judged::unknown(role, Why::Malformed(error.to_owned()));
         Self {
             verdict: super::batch::MALFORMED,
+            reason: format!("IAM would refuse this policy: {error}"),
             ..Self::of_judged(judged, identity, Vec::new(), policy_from)
         }
     }

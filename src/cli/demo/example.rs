@@ -114,14 +114,14 @@ pub(super) const SCENARIOS: [Scenario; 8] = [
         namespace: "finance",
         service_account: "exporter",
         role: Some("finance-export"),
-        story: "The role trusts this ServiceAccount from one network only, which nobody knows yet.",
+        story: "The role trusts this ServiceAccount from one network only, which only STS knows.",
         expected: Expected::InjectedWithWarning,
     },
     Scenario {
         namespace: "web",
         service_account: "default",
         role: None,
-        story: "The ServiceAccount wants no role.",
+        story: "The ServiceAccount has no role annotation.",
         expected: Expected::LeftAlone,
     },
 ];

@@ -18,7 +18,7 @@ pub(super) fn text(report: &Report) -> String {
         "{STRONG}rolegate demo{STRONG:#}\n\n\
          A webhook listens on {}, with ServiceAccounts, roles and trust policies of an example.\n\
          Its cluster's issuer is {}.\n\
-         It is posted these pods, one a ServiceAccount, as an API server would.",
+         The following pods, one per ServiceAccount, are posted to it the way an API server would.",
         report.webhook, report.issuer
     );
     for (index, pod) in report.pods.iter().enumerate() {
@@ -33,7 +33,7 @@ fn write_pod(text: &mut String, number: usize, pod: &PodReport) {
     let account = format!("{}/{}", pod.namespace, pod.service_account);
     let role = pod
         .role
-        .map(|role| format!(" {DIM}wants{DIM:#} {role}"))
+        .map(|role| format!(" {DIM}asks for{DIM:#} {role}"))
         .unwrap_or_default();
     let _ = writeln!(
         text,
@@ -84,7 +84,7 @@ fn write_added(text: &mut String, added: &Added) {
     {
         let _ = writeln!(
             text,
-            "     {DIM}volume{DIM:#}      {volume}: a token for {audience}, good for {seconds} s"
+            "     {DIM}volume{DIM:#}      {volume}: a token for {audience}, valid for {seconds} s"
         );
     }
     for Container {
@@ -126,7 +126,7 @@ fn write_summary(text: &mut String, report: &Report) {
     );
     let _ = writeln!(
         text,
-        "\nThe same, to play with: edit a policy in examples/standalone/roles and post examples/standalone/review.json\n  {}",
+        "\nTo try it yourself, edit a policy in examples/standalone/roles and post examples/standalone/review.json\n  {}",
         Styled(
             COMMAND,
             format!(

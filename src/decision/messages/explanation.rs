@@ -245,7 +245,11 @@ impl Words<'_> {
         let provider = || self.role.provider_arn(&self.identity.issuer);
         let key = |claim: &str| format!("{}:{claim}", self.identity.issuer);
         let (allowed, needed) = match self.explanation.faults.first()? {
-            Fault::PrincipalType { services, aws, .. } => (list(services.iter().chain(aws)), provider()),
+            Fault::PrincipalType { services, aws, .. } => {
+                // Whoever is trusted now stays: it is one more that is needed.
+                let allowed = list(services.iter().chain(aws));
+                return Some((text::value(&allowed), format!("{} as well", text::value(&provider()))));
+            }
             Fault::Provider { found, .. } => (found.clone(), provider()),
             Fault::ProviderInKey { requirement, .. } => {
                 let claim = if requirement.key.to_ascii_lowercase().trim_end().ends_with("aud") {
@@ -589,7 +593,7 @@ impl Words<'_> {
                 key,
                 with,
             } => format!(
-                "in statement {statement}, use {with} instead of {} for {}",
+                "in statement {statement}, use {with} instead of {} for {}, which allows the whole pattern",
                 text::value_within(operator, 60),
                 quote(key)
             ),

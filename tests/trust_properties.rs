@@ -326,7 +326,12 @@ fn documents_of_a_megabyte_built_to_explode_do_not() {
     let keys: String = (0..MEGABYTE / 40)
         .map(|number| format!(r#""issuer.example:{number}": "${{a.b:{number}}}","#))
         .collect();
+    // Each of another issuer, and each a mistake that could be corrected.
+    let owners: String = (0..MEGABYTE / 40)
+        .map(|number| format!(r#""${{I}}.{number}:sub": "a","#))
+        .collect();
     for document in [
+        in_values("StringEquals", &format!(r#""a", {owners} "x": "y""#)),
         filled("["),
         filled("{\"a\":"),
         format!("{}{}", filled("["), filled("]")),

@@ -613,6 +613,9 @@ fn names_already(policy: &Policy, edit: &Edit, request: &Request<'_>) -> bool {
         .any(|subjects| subjects.values.iter().any(|value| *value.text == *subject))
 }
 
+/// How many keys that an added statement lacks are named.
+const MAX_LEFT_OUT: usize = 20;
+
 /// The condition keys, beside subject and audience, of statements for the same provider.
 fn other_conditions(policy: &Policy, request: &Request<'_>) -> Vec<String> {
     let issuer = &request.identity.issuer;
@@ -626,6 +629,9 @@ fn other_conditions(policy: &Policy, request: &Request<'_>) -> Vec<String> {
         let is_other = matches!(entry.key.claim(issuer), Claim::None | Claim::Other);
         if is_other && !keys.iter().any(|known| known == key) {
             keys.push(key.to_owned());
+        }
+        if keys.len() >= MAX_LEFT_OUT {
+            break;
         }
     }
     keys

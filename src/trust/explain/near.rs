@@ -34,22 +34,33 @@ pub(super) struct Near<'a> {
     pub(super) faults: Vec<Fault>,
     /// The `Federated` principal that the first fault is about, with how it differs; none where the principal matches.
     provider: Option<(&'a str, Mismatches)>,
+    /// The first conditions that are false; at most [`MAX_FAILING`].
     failing: Vec<&'a Entry>,
+    /// Whether more are false than that.
+    more_fail: bool,
 }
+
+/// How many false conditions of a statement are explained and corrected. IAM's 8192 characters leave room for a few dozen; a
+/// document from a file may have any number, and the time for each must not grow with the others.
+const MAX_FAILING: usize = 16;
 
 impl<'a> Near<'a> {
     pub(super) fn new(statement: &'a Statement, request: &'a Request<'a>) -> Self {
-        let failing = statement
+        let mut failing: Vec<&Entry> = statement
             .entries
             .iter()
             .filter(|entry| entry.truth(request) == Truth::False)
+            .take(MAX_FAILING.saturating_add(1))
             .collect();
+        let more_fail = failing.len() > MAX_FAILING;
+        failing.truncate(MAX_FAILING);
         let mut near = Self {
             statement,
             request,
             faults: Vec::new(),
             provider: None,
             failing,
+            more_fail,
         };
         if statement.principal(request) == Truth::False {
             near.provider = near.nearest_provider();
@@ -419,7 +430,7 @@ impl<'a> Near<'a> {
             .iter()
             .map(|list| list.len())
             .sum::<usize>();
-        if count != 1 {
+        if count != 1 || self.more_fail {
             return None;
         }
         let statement = self.statement.number;

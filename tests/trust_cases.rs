@@ -15,7 +15,7 @@
 use std::fmt::Write as _;
 use std::path::Path;
 
-use rolegate::decision::messages::explanation::Words;
+use rolegate::decision::messages::explanation::ExplanationText;
 use rolegate::decision::messages::{FIRST_LINE_CHARS, about_judged};
 use rolegate::decision::{Judged, Why};
 use rolegate::trust::{Audience, Context, Issuer, Policy, RoleArn, Subject, WebIdentity, judge};
@@ -98,7 +98,7 @@ fn answer(case: &Case) -> Answer {
             verdict,
             cause: explanation.cause.map(|cause| cause.to_string()),
             words: {
-                let words = Words {
+                let words = ExplanationText {
                     role: &role,
                     identity: &identity,
                     explanation: &explanation,

@@ -13,7 +13,7 @@
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
-use rolegate::decision::messages::explanation::Words;
+use rolegate::decision::messages::explanation::ExplanationText;
 use rolegate::trust::{
     Audience, Context, Issuer, Judgment, Policy, RoleArn, SessionName, Subject, Verdict, WebIdentity, judge, lint,
 };
@@ -245,7 +245,7 @@ proptest! {
             Some(explanation) => {
                 prop_assert_eq!(explanation.cause.is_some(), judgment.verdict == Verdict::NotTrusted);
                 let (role, identity) = (role(), identity());
-                let words = Words { role: &role, identity: &identity, explanation: &explanation };
+                let words = ExplanationText { role: &role, identity: &identity, explanation: &explanation };
                 prop_assert!(!words.reason().is_empty());
                 for line in words.hint().iter().chain([&words.reason()]) {
                     prop_assert!(line.chars().count() <= 600 && !line.contains(char::is_control), "{line}");
@@ -302,7 +302,7 @@ fn survives(text: &str) {
         let judgment = judge(&policy, &role(), &identity(), &context);
         let (role, identity) = (role(), identity());
         assert!(judgment.explanation.is_none_or(|explanation| {
-            let words = Words {
+            let words = ExplanationText {
                 role: &role,
                 identity: &identity,
                 explanation: &explanation,

@@ -11,7 +11,7 @@
 
 use std::fmt::Write as _;
 
-use rolegate::decision::messages::explanation::Words;
+use rolegate::decision::messages::explanation::ExplanationText;
 use rolegate::trust::{Audience, Context, Issuer, Policy, RoleArn, SessionName, Subject, WebIdentity, judge};
 
 const PROVIDER: &str = "arn:aws:iam::111122223333:oidc-provider/issuer.example/A";
@@ -49,7 +49,7 @@ fn told(statements: &[String], context: &Context<'_>) -> String {
     if let Some(cause) = explanation.cause {
         write!(told, " ({cause})").unwrap();
     }
-    let words = Words {
+    let words = ExplanationText {
         role: &role,
         identity: &identity,
         explanation: &explanation,

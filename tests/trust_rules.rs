@@ -8,7 +8,7 @@
     reason = "tests say what they expect by panicking"
 )]
 
-use rolegate::decision::messages::explanation::Words;
+use rolegate::decision::messages::explanation::ExplanationText;
 use rolegate::trust::{Audience, Context, Issuer, Policy, RoleArn, SessionName, Subject, Verdict, WebIdentity, judge};
 
 use Verdict::{NotTrusted as No, Trusted as Yes, Undecided as Maybe};
@@ -28,7 +28,7 @@ fn judged(policy: &str, context: &Context<'_>) -> Verdict {
     assert_eq!(judgment.explanation.is_none(), judgment.verdict == Yes);
     if let Some(explanation) = judgment.explanation {
         assert_eq!(explanation.cause.is_some(), judgment.verdict == No);
-        let reason = Words {
+        let reason = ExplanationText {
             role: &role,
             identity: &identity,
             explanation: &explanation,

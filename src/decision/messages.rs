@@ -359,7 +359,7 @@ fn of_role(judged: &Judged, identity: &WebIdentity, subject: &Subject<'_>, docs:
                 .row("docs", docs(word))
         }
         Why::Explained(explanation) => {
-            let words = explanation::Words {
+            let explained = explanation::ExplanationText {
                 role,
                 identity,
                 explanation,
@@ -368,8 +368,8 @@ fn of_role(judged: &Judged, identity: &WebIdentity, subject: &Subject<'_>, docs:
                 (Verdict::NotTrusted, Some(cause @ (Cause::ProviderNotFound | Cause::AudienceNotRegistered))) => {
                     provider_command(cause, role, identity)
                 }
-                (Verdict::NotTrusted, Some(Cause::ExplicitDeny)) => words.hint(),
-                (Verdict::NotTrusted, _) => trust_policy().or_else(|| words.hint()),
+                (Verdict::NotTrusted, Some(Cause::ExplicitDeny)) => explained.hint(),
+                (Verdict::NotTrusted, _) => trust_policy().or_else(|| explained.hint()),
                 _ => None,
             };
             let word = judged.cause.map_or(judged.verdict.as_str(), Cause::as_str);
@@ -380,23 +380,23 @@ fn of_role(judged: &Judged, identity: &WebIdentity, subject: &Subject<'_>, docs:
                 (Verdict::NotTrusted, _) => "does not trust",
                 _ => "might not trust",
             };
-            let mut message = Message::about_role(name, predicate, subject, &words.clause(), word).row(
+            let mut message = Message::about_role(name, predicate, subject, &explained.clause(), word).row(
                 "role",
                 match &explanation.statement {
                     Some(statement) => format!("{}, {}", role_row(), explanation::label(statement)),
                     None => role_row(),
                 },
             );
-            message = match words.allowed_and_needed() {
+            message = match explained.allowed_and_needed() {
                 Some((allowed, needed)) => message.row("allowed", allowed).row("needed", needed),
-                None => message.row_if_cut("reason", &words.reason()),
+                None => message.row_if_cut("reason", &explained.reason()),
             };
-            let correction = words.correction();
+            let correction = explained.correction();
             let room = MAX_LINES.saturating_sub(
                 // Line 1, what stands there by now, and the fix, its second step and the documentation.
                 1 + message.rows.len() + usize::from(correction.is_some()) + 3,
             );
-            for also in words.others(room.max(1)) {
+            for also in explained.others(room.max(1)) {
                 message = message.row("also", also);
             }
             message.row("edit", correction).row("fix", fix).row("docs", docs(word))
@@ -412,7 +412,7 @@ impl Judged {
             Why::Trusted => String::new(),
             Why::NoSuchRole { .. } => format!("no role has this ARN in account {}", self.role.account()),
             Why::Malformed(reason) | Why::Unreadable(reason) => text::line(reason).into_owned(),
-            Why::Explained(explanation) => explanation::Words {
+            Why::Explained(explanation) => explanation::ExplanationText {
                 role: &self.role,
                 identity,
                 explanation,
@@ -427,7 +427,7 @@ impl Judged {
         match &self.why {
             Why::Trusted | Why::Malformed(_) | Why::Unreadable(_) => None,
             Why::NoSuchRole { hint } => hint.as_deref().map(text::value),
-            Why::Explained(explanation) => explanation::Words {
+            Why::Explained(explanation) => explanation::ExplanationText {
                 role: &self.role,
                 identity,
                 explanation,

@@ -26,7 +26,7 @@ pub struct Explanation {
     pub statement: Option<StatementLabel>,
     /// Everything that is wrong with that statement, the weightiest first; never empty.
     pub faults: Vec<Fault>,
-    /// What to do with the document so that it trusts the web identity. Applied together ([`super::edit::apply`]) they give a
+    /// What to do with the document so that it trusts the web identity. Applied together ([`Grant::apply`](super::edit::Grant::apply)) they give a
     /// valid policy that trusts it, and everybody who was trusted still is. Empty when no such edit is known, e.g. beside a Deny.
     pub edits: Vec<Edit>,
     /// For `undecided`: the condition keys that only STS can know, as written, without repetition; at most 20.

@@ -13,7 +13,7 @@ const SERVICE_ACCOUNT: &str = "system:serviceaccount:";
 
 /// An explanation with what it is about.
 #[derive(Clone, Copy)]
-pub struct Words<'a> {
+pub struct ExplanationText<'a> {
     /// The role.
     pub role: &'a RoleArn,
     /// The web identity.
@@ -30,7 +30,7 @@ pub(super) fn label(statement: &StatementLabel) -> String {
     }
 }
 
-impl Words<'_> {
+impl ExplanationText<'_> {
     /// Every fault of the statement on one line, of at most 600 characters.
     #[must_use]
     pub fn reason(&self) -> String {

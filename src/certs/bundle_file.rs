@@ -11,8 +11,8 @@ use super::clock::Clock;
 use super::configurations::{ConfigurationName, Configurations, Trouble};
 use super::keyring::cas;
 use super::rotation::{Bundles, Ca, Delisted};
+use super::state_log::{CONFLICT_BACKOFF, StateLog};
 use super::status::Status;
-use super::told::{TRUCE, Told};
 use crate::kubernetes::watch::{Pauses, WatchTiming};
 
 /// Writes what a file holds into the bundles of webhook configurations.
@@ -25,7 +25,7 @@ pub struct BundleFile {
     clock: Arc<dyn Clock>,
     timing: WatchTiming,
     status: Arc<Status>,
-    told: Told,
+    log: StateLog,
 }
 
 impl BundleFile {
@@ -52,7 +52,7 @@ impl BundleFile {
             clock,
             timing,
             status,
-            told: Told::default(),
+            log: StateLog::default(),
         })
     }
 
@@ -65,12 +65,12 @@ impl BundleFile {
     /// Keeps the bundles up to date until dropped; the file is read again `every` so often, and `failed` is told of each new
     /// failure. What cannot be read leaves what was read before.
     pub async fn run(self, every: Duration, failed: impl Fn() + Send) {
-        let bell = Arc::new(Notify::new());
-        let ring = self.configurations.ring(self.timing, &bell);
-        tokio::join!(ring, self.work(every, &bell, failed));
+        let changed = Arc::new(Notify::new());
+        let watching = self.configurations.notify_on_change(self.timing, &changed);
+        tokio::join!(watching, self.work(every, &changed, failed));
     }
 
-    async fn work(mut self, every: Duration, bell: &Notify, failed: impl Fn() + Send) {
+    async fn work(mut self, every: Duration, changed: &Notify, failed: impl Fn() + Send) {
         let mut pauses = Pauses::new(self.timing);
         loop {
             if !self.read_file().await {
@@ -79,23 +79,23 @@ impl BundleFile {
             match self.write_all().await {
                 Ok(()) => {
                     pauses.reset();
-                    self.told.well_again();
+                    self.log.recovered();
                     let until = self.clock.now().steady.saturating_add(every);
                     tokio::select! {
-                        () = bell.notified() => {}
+                        () = changed.notified() => {}
                         () = self.clock.wait_until(until) => {}
                     }
                 }
                 Err(Trouble::Failed { what, why }) => {
-                    self.told.trouble(&what, &why);
+                    self.log.trouble(&what, &why);
                     tokio::select! {
-                        () = bell.notified() => {}
+                        () = changed.notified() => {}
                         () = pauses.pause() => {}
                     }
                 }
-                Err(trouble @ Trouble::Quarrel { .. }) => {
-                    self.told.quarrel(&trouble);
-                    tokio::time::sleep(TRUCE).await;
+                Err(trouble @ Trouble::WriteConflict { .. }) => {
+                    self.log.write_conflict(&trouble);
+                    tokio::time::sleep(CONFLICT_BACKOFF).await;
                 }
             }
         }
@@ -110,11 +110,11 @@ impl BundleFile {
                     say_end(&self.status, &listed);
                     self.listed = listed;
                 }
-                self.told.mended("--ca-bundle");
+                self.log.resolved("--ca-bundle");
                 true
             }
             Err(why) => !self
-                .told
+                .log
                 .wrong("--ca-bundle", &format!("{why}; the last good content stays")),
         }
     }

@@ -18,7 +18,7 @@ use tokio::time::{Instant, timeout};
 use super::keyring::{cas, pem};
 use super::rotation::{BundleWrite, Ca, Configuration};
 use crate::kubernetes::api_error;
-use crate::kubernetes::changes::{Named, ring};
+use crate::kubernetes::changes::{Named, notify_on_change};
 use crate::kubernetes::watch::WatchTiming;
 
 /// How long an answer of the API server is waited for.
@@ -27,8 +27,8 @@ pub(super) const PATIENCE: Duration = Duration::from_secs(10);
 /// Who writes, as `managedFields` calls it.
 pub(super) const FIELD_MANAGER: &str = "rolegate";
 
-/// So many writes within a minute are a quarrel with somebody else who writes the same field.
-const QUARREL: usize = 30;
+/// So many writes within a minute are a conflict with somebody else who writes the same field.
+const WRITE_CONFLICT: usize = 30;
 
 /// Which kind of webhook configuration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,7 +70,7 @@ pub(super) enum Trouble {
     /// It could not be read or written.
     Failed { what: String, why: String },
     /// Somebody else changes it whenever it was written.
-    Quarrel { what: String },
+    WriteConflict { what: String },
 }
 
 /// The configurations, each with the version that was last read.
@@ -121,12 +121,21 @@ impl Configurations {
         self.objects.len()
     }
 
-    /// Rings whenever one of them may have changed, until dropped.
-    pub(super) fn ring(&self, timing: WatchTiming, bell: &Arc<Notify>) -> impl Future<Output = ()> + Send + use<> {
+    /// Notifies whenever one of them may have changed, until dropped.
+    pub(super) fn notify_on_change(
+        &self,
+        timing: WatchTiming,
+        changed: &Arc<Notify>,
+    ) -> impl Future<Output = ()> + Send + use<> {
         let objects: Vec<_> = self.objects.iter().map(|object| object.named.clone()).collect();
-        let bell = bell.clone();
+        let changed = changed.clone();
         async move {
-            join_all(objects.into_iter().map(|named| ring(named, timing, &bell))).await;
+            join_all(
+                objects
+                    .into_iter()
+                    .map(|named| notify_on_change(named, timing, &changed)),
+            )
+            .await;
         }
     }
 
@@ -166,15 +175,15 @@ impl Object {
         Configuration::Entries(entries.into_iter().flatten().map(entry).collect())
     }
 
-    /// A quarrel is had slowly, so that it costs nobody much.
+    /// Conflicting writes back off, so that they cost nobody much.
     fn heed_quarrels(&mut self) -> Result<(), Trouble> {
         let minute = Duration::from_secs(60);
         while self.written.front().is_some_and(|at| at.elapsed() > minute) {
             self.written.pop_front();
         }
-        if self.written.len() >= QUARREL {
+        if self.written.len() >= WRITE_CONFLICT {
             self.written.pop_front();
-            return Err(Trouble::Quarrel {
+            return Err(Trouble::WriteConflict {
                 what: self.named.what.clone(),
             });
         }

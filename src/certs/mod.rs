@@ -9,6 +9,6 @@ mod keyring;
 pub mod rotation;
 pub mod self_managed;
 pub mod serving;
+mod state_log;
 pub mod status;
-mod told;
 pub mod x509;

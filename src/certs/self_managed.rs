@@ -21,10 +21,10 @@ use super::issue::{Authority, SubjectName};
 use super::keyring::{self, Keyring, ca_of};
 use super::rotation::{Ca, Rotation, Secret, SecretWrite, Served};
 use super::serving::{Pair, Serving};
+use super::state_log::{CONFLICT_BACKOFF, StateLog};
 use super::status::Status;
-use super::told::{TRUCE, Told};
 use super::x509;
-use crate::kubernetes::changes::{Named, ring};
+use crate::kubernetes::changes::{Named, notify_on_change};
 use crate::kubernetes::watch::Pauses;
 use crate::kubernetes::watch::WatchTiming;
 
@@ -61,7 +61,7 @@ pub struct SelfManaged {
     status: Arc<Status>,
     rotation: Rotation,
     keyring: Option<Keyring>,
-    told: Told,
+    log: StateLog,
 }
 
 /// Without the Secret's data.
@@ -105,7 +105,7 @@ impl SelfManaged {
             serving,
             status: Arc::default(),
             keyring: None,
-            told: Told::default(),
+            log: StateLog::default(),
         }
     }
 
@@ -117,15 +117,15 @@ impl SelfManaged {
 
     /// Looks after it until dropped.
     pub async fn run(self) {
-        let bell = Arc::new(Notify::new());
+        let changed = Arc::new(Notify::new());
         tokio::join!(
-            ring(self.secret.clone(), self.timing, &bell),
-            self.configurations.ring(self.timing, &bell),
-            self.work(&bell),
+            notify_on_change(self.secret.clone(), self.timing, &changed),
+            self.configurations.notify_on_change(self.timing, &changed),
+            self.work(&changed),
         );
     }
 
-    async fn work(mut self, bell: &Notify) {
+    async fn work(mut self, changed: &Notify) {
         let mut pauses = Pauses::new(self.timing);
         loop {
             let outcome = match self.read_all().await {
@@ -135,28 +135,28 @@ impl SelfManaged {
             match outcome {
                 Ok(look_again) => {
                     pauses.reset();
-                    self.rest(bell, look_again).await;
+                    self.rest(changed, look_again).await;
                 }
                 Err(Trouble::Failed { what, why }) => {
-                    self.told.trouble(&what, &why);
+                    self.log.trouble(&what, &why);
                     tokio::select! {
                         () = pauses.pause() => {}
-                        () = bell.notified() => {}
+                        () = changed.notified() => {}
                     }
                 }
-                Err(trouble @ Trouble::Quarrel { .. }) => {
-                    self.told.quarrel(&trouble);
-                    tokio::time::sleep(TRUCE).await;
+                Err(trouble @ Trouble::WriteConflict { .. }) => {
+                    self.log.write_conflict(&trouble);
+                    tokio::time::sleep(CONFLICT_BACKOFF).await;
                 }
             }
         }
     }
 
     /// Until something is heard, or the time has come for something.
-    async fn rest(&mut self, bell: &Notify, mut look_again: Duration) {
+    async fn rest(&mut self, changed: &Notify, mut look_again: Duration) {
         loop {
             tokio::select! {
-                () = bell.notified() => return,
+                () = changed.notified() => return,
                 () = self.clock.wait_until(look_again) => {}
             }
             let plan = self.rotation.plan(self.clock.now());
@@ -192,19 +192,19 @@ impl SelfManaged {
         let seen = match &read {
             None => {
                 let why = format!("{what} does not exist: create it without data; it is where the CA is kept");
-                self.told.wrong(what, &why);
+                self.log.wrong(what, &why);
                 Secret::Missing
             }
             Some(secret) => match keyring::read(|key| Some(secret.data.as_ref()?.get(key)?.0.as_slice())) {
                 keyring::Read::Empty => {
-                    self.told.mended(what);
+                    self.log.resolved(what);
                     Secret::Empty
                 }
                 keyring::Read::Keyring(keyring, useless) => {
                     match useless {
-                        None => self.told.mended(what),
+                        None => self.log.resolved(what),
                         Some(why) => {
-                            self.told
+                            self.log
                                 .wrong(what, &format!("{what} holds something of no use: {why}"));
                         }
                     }
@@ -219,7 +219,7 @@ impl SelfManaged {
                     } else {
                         "fix it, or remove its data to have a new CA made"
                     };
-                    self.told
+                    self.log
                         .wrong(what, &format!("{what} holds no usable CA: {why}; {then}"));
                     Secret::Unusable
                 }
@@ -237,7 +237,7 @@ impl SelfManaged {
                 self.status.say_trusted();
             }
             if plan.is_idle() {
-                self.told.well_again();
+                self.log.recovered();
                 return Ok(plan.look_again);
             }
             if plan.read_secret {

@@ -39,7 +39,7 @@ pub struct LiveServiceAccounts {
     table: Arc<Table>,
     gets: SingleFlight<(Box<str>, Box<str>), Fetched>,
     synced: watch::Receiver<bool>,
-    sound: Arc<AtomicBool>,
+    in_sync: Arc<AtomicBool>,
     tasks: TaskTracker,
     end: CancellationToken,
     _end_on_drop: DropGuard,
@@ -52,7 +52,7 @@ impl LiveServiceAccounts {
         let table = Arc::new(Table::new());
         let (tasks, end) = (TaskTracker::new(), CancellationToken::new());
         let (say_synced, synced) = watch::channel(false);
-        let sound = Arc::new(AtomicBool::new(false));
+        let in_sync = Arc::new(AtomicBool::new(false));
         let mirror = Mirror {
             rules: Arc::clone(&rules),
             table: Arc::clone(&table),
@@ -60,7 +60,7 @@ impl LiveServiceAccounts {
             say_synced,
         };
         let api: Api<Account> = Api::all(client.clone());
-        let watch = keep("ServiceAccounts", api, None, timing, Arc::clone(&sound), mirror);
+        let watch = keep("ServiceAccounts", api, None, timing, Arc::clone(&in_sync), mirror);
         tasks.spawn(end.clone().run_until_cancelled_owned(watch));
         Self {
             client,
@@ -68,7 +68,7 @@ impl LiveServiceAccounts {
             table,
             gets: SingleFlight::new(CONCURRENT_GETS, tasks.clone()),
             synced,
-            sound,
+            in_sync,
             tasks,
             _end_on_drop: end.clone().drop_guard(),
             end,
@@ -132,7 +132,7 @@ impl LiveServiceAccounts {
     /// found silent until something is heard again.
     #[must_use]
     pub fn is_current(&self) -> bool {
-        self.sound.load(Ordering::Relaxed)
+        self.in_sync.load(Ordering::Relaxed)
     }
 
     /// How many are known.

@@ -28,8 +28,8 @@ pub(crate) struct Named<K> {
     pub(crate) needs: String,
 }
 
-/// Rings whenever the object may have changed, until dropped.
-pub(crate) async fn ring<K>(named: Named<K>, timing: WatchTiming, bell: &Notify)
+/// Notifies whenever the object may have changed, until dropped.
+pub(crate) async fn notify_on_change<K>(named: Named<K>, timing: WatchTiming, changed: &Notify)
 where
     K: Resource + Clone + DeserializeOwned + Debug + Send + 'static,
 {
@@ -37,7 +37,7 @@ where
     let mut refused = false;
     loop {
         let opened = Instant::now();
-        let ended = watch(&named, timing, bell, &mut refused).await;
+        let ended = watch(&named, timing, changed, &mut refused).await;
         let steady = opened.elapsed() >= STEADY;
         if steady {
             pauses.reset();
@@ -54,12 +54,12 @@ where
             continue;
         }
         pauses.pause().await;
-        bell.notify_one();
+        changed.notify_one();
     }
 }
 
 /// One watch. An error is the API server's refusal; everything else passes.
-async fn watch<K>(named: &Named<K>, timing: WatchTiming, bell: &Notify, refused: &mut bool) -> Result<(), String>
+async fn watch<K>(named: &Named<K>, timing: WatchTiming, changed: &Notify, refused: &mut bool) -> Result<(), String>
 where
     K: Resource + Clone + DeserializeOwned + Debug + Send + 'static,
 {
@@ -84,12 +84,14 @@ where
     if std::mem::take(refused) {
         tracing::info!("the watch of {} works again", named.what);
     }
-    bell.notify_one();
+    changed.notify_one();
     loop {
         match timeout(timing.silence, events.next()).await {
             Ok(Some(Ok(WatchEvent::Bookmark(_)))) => {}
             Ok(Some(Ok(WatchEvent::Error(_)) | Err(_)) | None) | Err(_) => return Ok(()),
-            Ok(Some(Ok(WatchEvent::Added(_) | WatchEvent::Modified(_) | WatchEvent::Deleted(_)))) => bell.notify_one(),
+            Ok(Some(Ok(WatchEvent::Added(_) | WatchEvent::Modified(_) | WatchEvent::Deleted(_)))) => {
+                changed.notify_one()
+            }
         }
     }
 }

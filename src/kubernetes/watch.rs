@@ -73,14 +73,14 @@ pub(crate) trait Observer<K>: Send {
     fn meanwhile(&self) -> &'static str;
 }
 
-/// Keeps an observer up to date until it is dropped. `what` is named in log lines: `ServiceAccounts`. `sound` is false
+/// Keeps an observer up to date until it is dropped. `what` is named in log lines: `ServiceAccounts`. `in_sync` is false
 /// while the watch is known to be broken or was found silent.
 pub(crate) async fn keep<K>(
     what: &'static str,
     api: Api<K>,
     fields: Option<String>,
     timing: WatchTiming,
-    sound: Arc<AtomicBool>,
+    in_sync: Arc<AtomicBool>,
     mut observer: impl Observer<K>,
 ) where
     K: Resource + Clone + DeserializeOwned + Debug + Send + 'static,
@@ -90,7 +90,7 @@ pub(crate) async fn keep<K>(
         fields,
         timing,
         pauses: Pauses::new(timing),
-        health: Health::new(what, observer.meanwhile(), sound),
+        health: Health::new(what, observer.meanwhile(), in_sync),
     };
     loop {
         match watch.list(&mut observer).await {
@@ -277,12 +277,12 @@ struct Health {
     what: &'static str,
     meanwhile: &'static str,
     state: State,
-    sound: Arc<AtomicBool>,
+    in_sync: Arc<AtomicBool>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum State {
-    Sound,
+    InSync,
     Broken,
     /// There is nothing to watch yet.
     NotServed,
@@ -291,17 +291,17 @@ enum State {
 }
 
 impl Health {
-    fn new(what: &'static str, meanwhile: &'static str, sound: Arc<AtomicBool>) -> Self {
+    fn new(what: &'static str, meanwhile: &'static str, in_sync: Arc<AtomicBool>) -> Self {
         Self {
             what,
             meanwhile,
-            state: State::Sound,
-            sound,
+            state: State::InSync,
+            in_sync,
         }
     }
 
     fn broke(&mut self, why: &str) {
-        if self.state == State::Sound {
+        if self.state == State::InSync {
             tracing::warn!("the watch of {} broke: {why}; {}", self.what, self.meanwhile);
         }
         self.turn(State::Broken);
@@ -318,7 +318,7 @@ impl Health {
     }
 
     fn silent(&mut self, silence: Duration) {
-        if self.state == State::Sound {
+        if self.state == State::InSync {
             tracing::warn!(
                 "the watch of {} was silent for {silence:?}, not even a bookmark came: opened anew",
                 self.what
@@ -330,24 +330,24 @@ impl Health {
     fn opened(&mut self) {
         if matches!(self.state, State::Broken | State::NotServed) {
             self.works();
-        } else if self.state == State::Sound {
-            self.sound.store(true, Ordering::Relaxed);
+        } else if self.state == State::InSync {
+            self.in_sync.store(true, Ordering::Relaxed);
         }
     }
 
     fn heard(&mut self) {
-        if self.state != State::Sound {
+        if self.state != State::InSync {
             self.works();
         }
     }
 
     fn works(&mut self) {
         tracing::info!("the watch of {} works again", self.what);
-        self.turn(State::Sound);
+        self.turn(State::InSync);
     }
 
     fn turn(&mut self, state: State) {
         self.state = state;
-        self.sound.store(state == State::Sound, Ordering::Relaxed);
+        self.in_sync.store(state == State::InSync, Ordering::Relaxed);
     }
 }

@@ -46,6 +46,12 @@ pub(super) fn refusals(json: &str, statements: &[Statement]) -> Vec<PolicyError>
 
 /// U+0009, U+000A, U+000D and U+0020 to U+00FF.
 fn character(json: &str) -> Option<PolicyError> {
+    if json
+        .bytes()
+        .all(|byte| matches!(byte, b'\t' | b'\n' | b'\r' | b' '..=0x7f))
+    {
+        return None;
+    }
     let accepted = |c: char| matches!(c, '\t' | '\n' | '\r' | ' '..='\u{ff}');
     let line_and_character = json
         .lines()
@@ -114,6 +120,9 @@ pub(super) fn is_sts_action(action: &str) -> bool {
     else {
         return false;
     };
+    if !super::glob::has_wildcard(name) {
+        return STS_ACTIONS.iter().any(|action| action.eq_ignore_ascii_case(name));
+    }
     let pattern = name.to_ascii_lowercase();
     STS_ACTIONS
         .iter()

@@ -187,7 +187,7 @@ impl State {
         Self { bytes, failure: None }
     }
 
-    /// Takes in what was read. Only a change is told: new content, or another failure.
+    /// Takes in what was read. Only a change is reported: new content, or another failure.
     fn see(
         &mut self,
         read: Result<Vec<Vec<u8>>, FilesError>,

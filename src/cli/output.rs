@@ -1,7 +1,7 @@
 //! What commands print: text for people, JSON and YAML for programs.
 //!
 //! Colors are written always and taken away where they do not belong: `NO_COLOR`, `CLICOLOR`, `CLICOLOR_FORCE` and pipes
-//! are honored by anstream. A reader who goes away (`| head`) is no error.
+//! are honored by anstream. A closed pipe (`| head`) is not an error.
 
 use std::fmt::{self, Write as _};
 use std::io::{self, Write};

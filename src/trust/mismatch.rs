@@ -980,7 +980,7 @@ mod tests {
             let mismatches = of_provider(&found, &role, &issuer);
             assert_eq!(mismatches.may_be_replaced(), may_be_replaced, "{found} {mismatches:?}");
         }
-        // The nearest of several is told by how far its issuer is off.
+        // The nearest of several is the one whose issuer is least far off.
         let distance = |issuer_found: &str| {
             of_provider(
                 &format!("arn:aws:iam::111122223333:oidc-provider/{issuer_found}"),

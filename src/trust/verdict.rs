@@ -1,4 +1,4 @@
-//! The words in which a judgment is told: verdicts and causes, closed lists that metrics, audit log, command line and
+//! What a judgment is called: verdicts and causes, closed lists that metrics, audit log, command line and
 //! documentation share.
 
 use std::fmt;

@@ -209,7 +209,7 @@ impl Admission {
     }
 
     /// What an author should know of pods to come, at the time when a workload or a ServiceAccount is applied. `identity`:
-    /// of a ServiceAccount that is being applied; none: it is looked up. What cannot be looked up is no news.
+    /// of a ServiceAccount that is being applied; without one it is looked up, and a failed lookup gives no warning.
     pub(super) async fn advise(
         &self,
         namespace: &str,

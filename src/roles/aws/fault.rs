@@ -113,7 +113,7 @@ where
     }
 }
 
-/// Whether the same call is worth another try at once: a connection that was cut is no news of AWS, and after a clock's
+/// Whether the same call is worth another try at once: a connection that was cut says nothing about AWS, and after a clock's
 /// error the SDK has learnt the time from the answer.
 pub(super) fn is_worth_another_try<E: ProvideErrorMetadata>(error: &SdkError<E, HttpResponse>) -> bool {
     match error {

@@ -30,7 +30,7 @@ impl Json {
         entries.iter_mut().find(|(name, _)| name == key).map(|(_, value)| value)
     }
 
-    /// An item of a list, counted from 1; what is no list is its own first item.
+    /// An item of a list, counted from 1; a single value is its own first item.
     pub(super) fn item_mut(&mut self, number: usize) -> Option<&mut Self> {
         let index = number.checked_sub(1)?;
         match self {
@@ -87,7 +87,7 @@ impl Json {
         Some(())
     }
 
-    /// The items of a list; what is no list is its own only item.
+    /// The items of a list; a single value is its own only item.
     pub(super) fn items(&self) -> impl Iterator<Item = &Self> {
         match self {
             Self::List(values) => values.as_slice(),

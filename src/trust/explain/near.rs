@@ -18,7 +18,7 @@ use super::fault::{Carried, Fault, Requirement};
 ///
 /// A statement that names an OIDC provider for the web identity action comes before any that does not: a role that trusts a
 /// service beside a cluster is explained by its statement for the cluster. Then the kinship of its provider with the token's,
-/// then the number of faults, then how far its subjects are off. Equals are told apart by their order in the document.
+/// then the number of faults, then how far its subjects are off. Between equals, the first in the document wins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Rank {
     is_for_something_else: bool,
@@ -221,8 +221,8 @@ impl<'a> Near<'a> {
         }
     }
 
-    /// A subject or audience that would still be wrong once the key is right; of no interest in the statement of an issuer that
-    /// is no kin, which serves others.
+    /// A subject or audience that would still be wrong once the key is right; left out for the statement of an unrelated issuer,
+    /// which serves others.
     fn value_under_foreign_key(&self, entry: &Entry) -> Option<Fault> {
         if self.kinship() > 2 {
             return None;

@@ -455,7 +455,7 @@ impl Admission {
 /// created together do not all expire together.
 const POD_IDENTITY_EXPIRATION_SECONDS: std::ops::RangeInclusive<u32> = 79_200..=86_400;
 
-/// What to restart once the role is fixed: controllers that back off up to 17 minutes are told to try at once. A Job's
+/// What to restart once the role is fixed: a restart spares the author a controller's backoff of up to 17 minutes. A Job's
 /// controller tries again within a minute by itself.
 fn restart<'a>(pod: &'a PodView<'a>) -> Option<Restart<'a>> {
     let (kind, name) = pod.controller()?;

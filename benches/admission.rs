@@ -19,7 +19,7 @@ use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use futures::FutureExt as _;
 use rolegate::cluster::ServiceAccounts;
 use rolegate::cluster::manifests::ManifestServiceAccounts;
-use rolegate::decision::{GateSettings, Mode};
+use rolegate::decision::{DecisionSettings, Mode};
 use rolegate::pod::identity::{AnnotationRules, Defaults};
 use rolegate::pod::inject::{PodIdentitySettings, WebIdentitySettings};
 use rolegate::roles::files::{FileRoles, WhenMissing};
@@ -105,7 +105,7 @@ fn admission(folder: &std::path::Path, policy_for: &str) -> Admission {
             region: None,
             disable_instance_metadata: false,
         },
-        gate: GateSettings::default(),
+        decision: DecisionSettings::default(),
         skip_label: SkipLabel::Honored,
     };
     Admission::new(settings, state)

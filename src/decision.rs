@@ -15,7 +15,7 @@ use crate::trust::{Cause, Explanation, Judgment, RoleArn, Verdict, WebIdentity};
 
 /// What the flags say about deciding.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct GateSettings {
+pub struct DecisionSettings {
     /// `--on-unknown`.
     pub on_unknown: OnUnknown,
     /// `--require-role`.
@@ -186,7 +186,7 @@ pub struct Decision {
 /// | unknown | inject, warn; or deny ([`OnUnknown::Deny`]) | inject, warn | inject |
 /// | malformed role ARN, conflict | deny | admit untouched, warn | admit untouched |
 #[must_use]
-pub fn decide(settings: GateSettings, mode: Mode, finding: &Finding<'_>, owner: &Owner<'_>) -> Decision {
+pub fn decide(settings: DecisionSettings, mode: Mode, finding: &Finding<'_>, owner: &Owner<'_>) -> Decision {
     let (verdict, cause) = match finding {
         Finding::NoRole => (
             None,
@@ -214,7 +214,7 @@ pub fn decide(settings: GateSettings, mode: Mode, finding: &Finding<'_>, owner: 
     }
 }
 
-fn effect(settings: GateSettings, mode: Mode, finding: &Finding<'_>) -> Effect {
+fn effect(settings: DecisionSettings, mode: Mode, finding: &Finding<'_>) -> Effect {
     match (finding, mode) {
         (Finding::NoRole, Mode::Enforce) if settings.require_role == RequireRole::Enforce => Effect::Deny,
         (Finding::Malformed(_) | Finding::Conflict(_), Mode::Enforce) => Effect::Deny,
@@ -382,15 +382,15 @@ mod tests {
         use Effect::{AdmitUntouched, Deny, Inject};
         let warned = true;
         let (inject, deny) = (
-            GateSettings::default(),
-            GateSettings {
+            DecisionSettings::default(),
+            DecisionSettings {
                 on_unknown: OnUnknown::Deny,
-                ..GateSettings::default()
+                ..DecisionSettings::default()
             },
         );
-        let requiring = |require_role| GateSettings {
+        let requiring = |require_role| DecisionSettings {
             require_role,
-            ..GateSettings::default()
+            ..DecisionSettings::default()
         };
         let rows = [
             (
@@ -500,7 +500,7 @@ mod tests {
             (Case::Judged(Verdict::Trusted), None),
         ] {
             let decision = with(case, |finding, owner| {
-                decide(GateSettings::default(), Mode::Audit, finding, owner)
+                decide(DecisionSettings::default(), Mode::Audit, finding, owner)
             });
             assert_eq!(decision.cause, cause, "{case:?}");
         }

@@ -15,7 +15,9 @@ use std::process::{Command, Stdio};
 
 use proptest::prelude::*;
 use rolegate::decision::messages::{self, FIRST_LINE_CHARS, MAX_LINES};
-use rolegate::decision::{Finding, GateSettings, Judged, Mode, OnUnknown, Owner, RequireRole, Restart, Why, decide};
+use rolegate::decision::{
+    DecisionSettings, Finding, Judged, Mode, OnUnknown, Owner, RequireRole, Restart, Why, decide,
+};
 use rolegate::pod::identity::MalformedRole;
 use rolegate::pod::inject::Conflict;
 use rolegate::support::text;
@@ -48,7 +50,7 @@ fn owner<'a>(namespace: &'a str, service_account: &'a str) -> Owner<'a> {
     }
 }
 
-const STRICT: GateSettings = GateSettings {
+const STRICT: DecisionSettings = DecisionSettings {
     on_unknown: OnUnknown::Deny,
     require_role: RequireRole::Enforce,
 };

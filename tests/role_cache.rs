@@ -218,10 +218,10 @@ fn settings() -> RoleCacheSettings {
 }
 
 fn cache(sources: &[&Arc<Scripted>]) -> Arc<RoleCache> {
-    book_with(sources, settings())
+    cache_with(sources, settings())
 }
 
-fn book_with(sources: &[&Arc<Scripted>], settings: RoleCacheSettings) -> Arc<RoleCache> {
+fn cache_with(sources: &[&Arc<Scripted>], settings: RoleCacheSettings) -> Arc<RoleCache> {
     let sources = sources
         .iter()
         .map(|source| Arc::clone(*source) as Arc<dyn RoleSource>)
@@ -347,7 +347,7 @@ async fn before_a_refusal_a_read_that_began_long_ago_will_not_do() {
         read_timeout: 60 * SECOND,
         ..settings()
     };
-    let cache = book_with(&[&source], patient);
+    let cache = cache_with(&[&source], patient);
     let loader = role("loader");
 
     let patience = Instant::now() + 60 * SECOND;
@@ -522,7 +522,7 @@ async fn an_admission_waits_for_its_read_timeout_or_its_deadline_whichever_is_so
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_read_that_outlasts_its_admission_still_fills_the_book() {
+async fn a_read_that_outlasts_its_admission_still_fills_the_cache() {
     let source = Scripted::remote();
     source.takes(900 * MILLI);
     let cache = cache(&[&source]);
@@ -722,7 +722,7 @@ async fn what_a_source_says_has_changed_is_read_again_at_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_listing_fills_the_book_in_one_go() {
+async fn a_listing_fills_the_cache_in_one_go() {
     let source = Scripted::remote();
     let wanted: Vec<_> = (0..90).map(|number| role(&format!("role-{number}"))).collect();
     let listed = wanted.iter().map(|role| (role.clone(), document("listed"))).collect();
@@ -752,7 +752,7 @@ async fn an_hour_of_a_thousand_roles_costs_at_most_120_calls() {
     let named: Vec<_> = (0..1000).map(|number| role(&format!("role-{number}"))).collect();
     let exists = (50..1050).map(|number| (role(&format!("role-{number}")), document("listed")));
     *source.listing.lock().unwrap() = Some(Ok(exists.collect()));
-    let cache = book_with(
+    let cache = cache_with(
         &[&source],
         RoleCacheSettings {
             capacity: 20_000,
@@ -883,9 +883,9 @@ async fn a_listing_of_a_later_source_does_not_overrule_an_earlier_one() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_book_is_bounded_and_forgets_the_longest_unused_role_that_nobody_names() {
+async fn the_cache_is_bounded_and_forgets_the_longest_unused_role_that_nobody_names() {
     let source = Scripted::memory();
-    let cache = book_with(
+    let cache = cache_with(
         &[&source],
         RoleCacheSettings {
             capacity: 4,
@@ -915,7 +915,7 @@ async fn the_book_is_bounded_and_forgets_the_longest_unused_role_that_nobody_nam
 #[tokio::test(start_paused = true)]
 async fn more_named_roles_than_fit_do_not_push_each_other_out() {
     let source = Scripted::memory();
-    let cache = book_with(
+    let cache = cache_with(
         &[&source],
         RoleCacheSettings {
             capacity: 4,
@@ -929,7 +929,7 @@ async fn more_named_roles_than_fit_do_not_push_each_other_out() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn roles_that_nobody_uses_any_more_leave_the_book() {
+async fn roles_that_nobody_uses_any_more_leave_the_cache() {
     let source = Scripted::memory();
     let cache = cache(&[&source]);
     let kept = Kept::start(&cache, vec![role("named")]);

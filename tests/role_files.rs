@@ -799,7 +799,7 @@ fn a_role_that_is_asked_for_is_read_from_the_disk_as_it_is_now() {
 }
 
 #[tokio::test]
-async fn a_change_of_a_file_reaches_the_book_by_itself() {
+async fn a_change_of_a_file_reaches_the_cache_by_itself() {
     let dir = Dir::new(&[("a.json", &get_role("a", "one"))]);
     let source = FileRoles::open(dir.path(), WhenMissing::NoSuchRole, Duration::from_millis(10)).unwrap();
     let settings = RoleCacheSettings {

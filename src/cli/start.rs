@@ -23,7 +23,7 @@ use crate::cluster::identity_map::IdentityMap;
 use crate::cluster::live::LiveServiceAccounts;
 use crate::cluster::manifests::ManifestServiceAccounts;
 use crate::cluster::{ServiceAccounts, issuer};
-use crate::decision::GateSettings;
+use crate::decision::DecisionSettings;
 use crate::kubernetes::{self, watch::WatchTiming};
 use crate::pod::identity::{AnnotationRules, Defaults};
 use crate::pod::inject::{PodIdentitySettings, WebIdentitySettings};
@@ -50,7 +50,7 @@ const READ_AGAIN: Duration = Duration::from_secs(2);
 const DISCOVERY: Duration = Duration::from_secs(30);
 
 /// How many roles the role cache keeps: some 2 KB each, so 40 MB at most. An AWS account holds 1,000 roles, 5,000 at most.
-const BOOK_CAPACITY: usize = 20_000;
+const ROLE_CACHE_CAPACITY: usize = 20_000;
 
 /// A webhook that listens, and serves once [`Started::serve`] is awaited.
 pub(crate) struct Started {
@@ -89,7 +89,7 @@ pub(crate) async fn start(args: &ServeArgs) -> Result<Started, String> {
     });
     let cluster = cluster(args, &rules).await?;
     let sources = open_sources(args).await?;
-    let cache = RoleCache::observed(sources.clone(), book_settings(args), metrics.clone());
+    let cache = RoleCache::observed(sources.clone(), role_cache_settings(args), metrics.clone());
     cache.check_providers_of(cluster.issuer.clone());
     for source in &sources {
         metrics.announce_source(source.name());
@@ -212,9 +212,9 @@ fn keep(
             let accounts = accounts.clone();
             move || {
                 // What the role cache could not keep needs not be read ahead, and 100,000 roles need not be named a second time.
-                let mut roles = Vec::with_capacity(accounts.counts().with_role.min(BOOK_CAPACITY));
+                let mut roles = Vec::with_capacity(accounts.counts().with_role.min(ROLE_CACHE_CAPACITY));
                 accounts.for_each_role(&mut |role| {
-                    if roles.len() < BOOK_CAPACITY {
+                    if roles.len() < ROLE_CACHE_CAPACITY {
                         roles.push(role.clone());
                     }
                 });
@@ -360,12 +360,12 @@ async fn open_sources(args: &ServeArgs) -> Result<Vec<Arc<dyn RoleSource>>, Stri
     }
 }
 
-const fn book_settings(args: &ServeArgs) -> RoleCacheSettings {
+const fn role_cache_settings(args: &ServeArgs) -> RoleCacheSettings {
     RoleCacheSettings {
         ttl: args.trust_ttl,
         max_stale: args.trust_max_stale,
         read_timeout: args.trust_read_timeout,
-        capacity: BOOK_CAPACITY,
+        capacity: ROLE_CACHE_CAPACITY,
     }
 }
 
@@ -444,7 +444,7 @@ fn admission_settings(args: &ServeArgs, rules: &AnnotationRules, issuer: &Issuer
             region,
             disable_instance_metadata: args.disable_instance_metadata,
         },
-        gate: GateSettings {
+        decision: DecisionSettings {
             on_unknown: args.on_unknown.into(),
             require_role: args.require_role.into(),
         },

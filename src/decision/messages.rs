@@ -7,7 +7,7 @@
 pub mod commands;
 pub mod explanation;
 
-use super::{Finding, GateSettings, Judged, Owner, RequireRole, Why};
+use super::{DecisionSettings, Finding, Judged, Owner, RequireRole, Why};
 use crate::pod::Warning;
 use crate::pod::identity::MalformedRole;
 use crate::support::text;
@@ -188,7 +188,7 @@ pub(super) fn refusal(finding: &Finding<'_>, owner: &Owner<'_>) -> Message {
 }
 
 /// What warnings say: as a refusal, where there is something to say.
-pub(super) fn warnings(settings: GateSettings, finding: &Finding<'_>, owner: &Owner<'_>) -> Vec<Warning> {
+pub(super) fn warnings(settings: DecisionSettings, finding: &Finding<'_>, owner: &Owner<'_>) -> Vec<Warning> {
     match finding {
         Finding::NoRole if settings.require_role == RequireRole::Off => Vec::new(),
         Finding::Judged(judged, _) if judged.verdict == Verdict::Trusted => Vec::new(),

@@ -21,7 +21,7 @@ use super::route::PathMode;
 use crate::cluster::container_credentials::ContainerCredentials;
 use crate::cluster::identity_map::IdentityMap;
 use crate::cluster::{ServiceAccounts, Stored};
-use crate::decision::{self, Action, Effect, Finding, GateSettings, Mode, Owner, Restart};
+use crate::decision::{self, Action, DecisionSettings, Effect, Finding, Mode, Owner, Restart};
 use crate::pod::Warning;
 use crate::pod::identity::{self, AnnotationRules, Defaults, PodIdentityRequest, Requested, ServiceAccountIdentity};
 use crate::pod::inject::{self, PodIdentitySettings, WebIdentitySettings};
@@ -49,7 +49,7 @@ pub struct AdmissionSettings {
     /// The injection of EKS Pod Identity.
     pub pod_identity: PodIdentitySettings,
     /// Deciding.
-    pub gate: GateSettings,
+    pub decision: DecisionSettings,
     /// What the skip label does.
     pub skip_label: SkipLabel,
     /// `--docs-url`.
@@ -340,7 +340,7 @@ impl Admission {
 
     fn decided(&self, pod_request: &PodRequest<'_>, finding: &Finding<'_>) -> Outcome {
         Outcome::of(decision::decide(
-            self.settings.gate,
+            self.settings.decision,
             pod_request.mode,
             finding,
             &self.owner(pod_request),

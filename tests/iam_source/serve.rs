@@ -82,7 +82,7 @@ impl Served {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn thousands_of_roles_fill_the_book_page_by_page() {
+async fn thousands_of_roles_fill_the_cache_page_by_page() {
     let Some(aws) = Aws::start("listing thousands of roles") else {
         return;
     };

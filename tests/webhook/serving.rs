@@ -129,7 +129,7 @@ async fn a_refusal_is_one_line_of_the_log_and_an_injection_none() {
 }
 
 #[tokio::test]
-async fn the_roles_page_lists_what_the_book_holds() {
+async fn the_roles_page_lists_what_the_cache_holds() {
     let folder = folder();
     let program = Program::serve(&folder, &[]);
     program

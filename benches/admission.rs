@@ -17,18 +17,18 @@ use std::time::Duration;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use futures::FutureExt as _;
-use rolegate::cluster::ServiceAccounts;
-use rolegate::cluster::manifests::ManifestServiceAccounts;
+use rolegate::admission::path_mode::PathMode;
+use rolegate::admission::pods::{
+    Admission, AdmissionSettings, Answer, ClusterState, Endpoint, Record, Recorder, SkipLabel,
+};
 use rolegate::decision::{DecisionSettings, Mode};
+use rolegate::kubernetes::service_accounts::ServiceAccounts;
+use rolegate::kubernetes::service_accounts::manifests::ManifestServiceAccounts;
 use rolegate::pod::identity::{AnnotationRules, Defaults};
 use rolegate::pod::inject::{PodIdentitySettings, WebIdentitySettings};
 use rolegate::roles::files::{FileRoles, WhenMissing};
 use rolegate::roles::{RoleCache, RoleCacheSettings};
 use rolegate::trust::{Audience, Issuer, RoleArn};
-use rolegate::webhook::pods::{
-    Admission, AdmissionSettings, Answer, ClusterState, Endpoint, Record, Recorder, SkipLabel,
-};
-use rolegate::webhook::route::PathMode;
 use tokio::time::Instant;
 
 const ISSUER: &str = "oidc.eks.us-west-2.amazonaws.com/id/EXAMPLED539D4633E53DE1B71EXAMPLE";

@@ -13,12 +13,12 @@ use hyper::service::service_fn;
 use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use rolegate::certs::serving::{Pair, Serving};
-use rolegate::webhook::http_service::{Call, Handler, HttpService};
-use rolegate::webhook::lifecycle::Lifecycle;
-use rolegate::webhook::limits::Limits;
-use rolegate::webhook::server::{Connections, Transport, serve};
-use rolegate::webhook::status::{Reply, json_response};
-use rolegate::webhook::tls::{acceptor, install_crypto_provider};
+use rolegate::http::service::{Call, Handler, HttpService};
+use rolegate::http::status::{Reply, json_response};
+use rolegate::server::accept::{Connections, Transport, serve};
+use rolegate::server::limits::Limits;
+use rolegate::server::shutdown::Lifecycle;
+use rolegate::server::tls::{acceptor, install_crypto_provider};
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 

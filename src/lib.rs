@@ -4,14 +4,15 @@
 //! The modules are layers and dependencies point down only; `ARCHITECTURE.md` draws them and lists the invariants.
 //! The library exposes what the program, its tests and its benchmarks need, and makes no other promise.
 
+pub mod admission;
 pub mod certs;
-pub mod cli;
-pub mod cluster;
+pub mod commands;
 pub mod decision;
+pub mod http;
 pub mod kubernetes;
 pub mod pod;
 pub mod roles;
+pub mod server;
 pub mod support;
 pub mod telemetry;
 pub mod trust;
-pub mod webhook;

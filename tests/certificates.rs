@@ -25,7 +25,7 @@ use rolegate::certs::self_managed::{ConfigurationKind, ConfigurationName, SelfMa
 use rolegate::certs::serving::Serving;
 use rolegate::certs::status::Status;
 use rolegate::kubernetes::client;
-use rolegate::kubernetes::watch::WatchTiming;
+use rolegate::kubernetes::list_watch::WatchTiming;
 use serde_json::{Value, json};
 use support::fake_api::{FakeApi, Fault, Watches};
 use tokio::task::JoinHandle;

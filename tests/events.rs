@@ -13,9 +13,9 @@ mod support;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rolegate::cluster::ServiceAccounts;
-use rolegate::cluster::live::LiveServiceAccounts;
-use rolegate::kubernetes::watch::WatchTiming;
+use rolegate::kubernetes::list_watch::WatchTiming;
+use rolegate::kubernetes::service_accounts::ServiceAccounts;
+use rolegate::kubernetes::service_accounts::live::LiveServiceAccounts;
 use rolegate::pod::identity::AnnotationRules;
 use rolegate::telemetry::events::{EventTiming, Events, Refusal};
 use rolegate::telemetry::metrics::{ByNamespace, Metrics};

@@ -15,11 +15,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::join_all;
-use rolegate::cluster::identity_map::IdentityMap;
-use rolegate::cluster::live::LiveServiceAccounts;
-use rolegate::cluster::{Counts, Fetched, Stored, issuer};
 use rolegate::kubernetes::client;
-use rolegate::kubernetes::watch::WatchTiming;
+use rolegate::kubernetes::identity_map::IdentityMap;
+use rolegate::kubernetes::issuer;
+use rolegate::kubernetes::list_watch::WatchTiming;
+use rolegate::kubernetes::service_accounts::live::LiveServiceAccounts;
+use rolegate::kubernetes::service_accounts::{Counts, Fetched, Stored};
 use rolegate::pod::identity::AnnotationRules;
 use support::fake_api::{FakeApi, Fault, Watches};
 use tokio::time::{Instant, sleep, timeout};

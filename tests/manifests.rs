@@ -14,10 +14,10 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rolegate::cluster::container_credentials::ContainerCredentials;
-use rolegate::cluster::identity_map::IdentityMap;
-use rolegate::cluster::manifests::ManifestServiceAccounts;
-use rolegate::cluster::{Counts, Fetched, Stored};
+use rolegate::kubernetes::container_credentials::ContainerCredentials;
+use rolegate::kubernetes::identity_map::IdentityMap;
+use rolegate::kubernetes::service_accounts::manifests::ManifestServiceAccounts;
+use rolegate::kubernetes::service_accounts::{Counts, Fetched, Stored};
 use rolegate::pod::identity::AnnotationRules;
 use tempfile::TempDir;
 use tokio::time::{Instant, sleep, timeout};

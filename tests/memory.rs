@@ -20,9 +20,9 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
-use rolegate::cluster::live::LiveServiceAccounts;
 use rolegate::kubernetes::client;
-use rolegate::kubernetes::watch::WatchTiming;
+use rolegate::kubernetes::list_watch::WatchTiming;
+use rolegate::kubernetes::service_accounts::live::LiveServiceAccounts;
 use rolegate::pod::identity::AnnotationRules;
 use support::fake_api::FakeApi;
 

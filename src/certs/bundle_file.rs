@@ -13,7 +13,7 @@ use super::keyring::cas;
 use super::rotation::{Bundles, Ca, Delisted};
 use super::state_log::{CONFLICT_BACKOFF, StateLog};
 use super::status::Status;
-use crate::kubernetes::watch::{Pauses, WatchTiming};
+use crate::kubernetes::list_watch::{Pauses, WatchTiming};
 
 /// Writes what a file holds into the bundles of webhook configurations.
 #[derive(Debug)]

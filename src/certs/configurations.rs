@@ -18,8 +18,8 @@ use tokio::time::{Instant, timeout};
 use super::keyring::{cas, pem};
 use super::rotation::{BundleWrite, Ca, Configuration};
 use crate::kubernetes::api_error;
-use crate::kubernetes::changes::{Named, notify_on_change};
-use crate::kubernetes::watch::WatchTiming;
+use crate::kubernetes::list_watch::WatchTiming;
+use crate::kubernetes::notify::{Named, notify_on_change};
 
 /// How long an answer of the API server is waited for.
 pub(super) const PATIENCE: Duration = Duration::from_secs(10);

@@ -24,9 +24,9 @@ use super::serving::{Pair, Serving};
 use super::state_log::{CONFLICT_BACKOFF, StateLog};
 use super::status::Status;
 use super::x509;
-use crate::kubernetes::changes::{Named, notify_on_change};
-use crate::kubernetes::watch::Pauses;
-use crate::kubernetes::watch::WatchTiming;
+use crate::kubernetes::list_watch::Pauses;
+use crate::kubernetes::list_watch::WatchTiming;
+use crate::kubernetes::notify::{Named, notify_on_change};
 
 /// More steps than any state needs: what goes on and on is had slowly.
 const STEPS: usize = 32;

@@ -1,10 +1,13 @@
-//! How the API server is talked to, whatever about: the client, lists that are kept up to date, the words of its errors.
-//!
-//! What the objects mean is for the rooms above.
+//! What is known of Kubernetes and how the API server is talked to: the client, lists that are kept up to date, ServiceAccounts,
+//! the identity ConfigMap, the OIDC issuer.
 
 pub(crate) mod api_error;
-pub(crate) mod changes;
-pub mod watch;
+pub mod container_credentials;
+pub mod identity_map;
+pub mod issuer;
+pub mod list_watch;
+pub(crate) mod notify;
+pub mod service_accounts;
 
 use std::time::Duration;
 

@@ -21,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 use self::role::{ACK, CROSSPLANE, Definition, RoleObject};
 use self::store::Store;
 use super::source::{Answer, Listing, Pace, RoleSource, SourceHealth};
-use crate::kubernetes::watch::{Observer, WatchTiming, keep};
+use crate::kubernetes::list_watch::{Observer, WatchTiming, keep};
 use crate::trust::RoleArn;
 
 /// Roles that a controller in the cluster manages.

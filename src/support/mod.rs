@@ -1,3 +1,5 @@
 //! Mechanisms that several parts of the program share, one module for each. Nothing here knows what the program is about.
 
+pub(crate) mod coalesce;
+pub(crate) mod reload;
 pub mod text;

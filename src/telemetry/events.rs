@@ -24,8 +24,8 @@ use tracing::{info, warn};
 use self::ledger::{Heard, Key, Ledger};
 use self::write::{Job, Outcome, Request, Writing};
 use super::metrics::{EventCounters, EventResult};
-use crate::cluster::ServiceAccounts;
 use crate::decision::messages;
+use crate::kubernetes::service_accounts::ServiceAccounts;
 use crate::support::text;
 use crate::trust::Cause;
 

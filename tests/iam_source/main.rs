@@ -18,7 +18,7 @@ mod check;
 mod credentials;
 mod editor;
 #[allow(unreachable_pub, reason = "one test binary")]
-#[allow(dead_code, reason = "the stories on a control plane need more of it")]
+#[allow(dead_code, reason = "the scenarios on a control plane need more of it")]
 mod moto;
 mod profiles;
 #[path = "../webhook/program.rs"]

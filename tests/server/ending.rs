@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use rolegate::webhook::lifecycle::{Ending, Lifecycle, run_until_signalled};
-use rolegate::webhook::limits::Limits;
+use rolegate::server::limits::Limits;
+use rolegate::server::shutdown::{Ending, Lifecycle, run_until_signalled};
 use tokio::sync::mpsc;
 
 use crate::rig::{LONG, roomy, server, soon};

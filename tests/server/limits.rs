@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use rolegate::webhook::limits::Limits;
+use rolegate::server::limits::Limits;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 

@@ -1,7 +1,7 @@
 //! The programs that tests of a cluster run: etcd, kube-apiserver, kube-controller-manager, kubectl and helm.
 //!
 //! Those in the folder `KUBEBUILDER_ASSETS` are taken, as envtest does. What it lacks is built by Go from the modules that
-//! `tests/cluster/` pins, once: the result is kept in the user's cache folder under a name that changes with the pins.
+//! `tests/e2e/` pins, once: the result is kept in the user's cache folder under a name that changes with the pins.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -151,7 +151,7 @@ const HELM: Module = Module {
 impl Module {
     fn path(&self) -> PathBuf {
         Path::new(env!("CARGO_MANIFEST_DIR"))
-            .join("tests/cluster")
+            .join("tests/e2e")
             .join(self.folder)
     }
 

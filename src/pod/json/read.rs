@@ -6,7 +6,7 @@
 //! decides and says what is wrong. Its code is small on purpose: between two requests other code fills the processor's
 //! caches, and a general reader, made anew for each type, is slow every time.
 //!
-//! So it has one duty: what it takes, `serde_json` takes too, with the same outcome. `webhook/review/differential.rs` holds it to
+//! So it has one duty: what it takes, `serde_json` takes too, with the same outcome. `admission/review/differential.rs` holds it to
 //! that with documents made by chance and damaged by chance.
 
 use std::borrow::Cow;

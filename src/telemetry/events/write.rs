@@ -18,8 +18,8 @@ use serde_json::json;
 use tokio::time::Instant;
 
 use super::ledger::Key;
-use crate::cluster::{Fetched, ServiceAccounts};
 use crate::kubernetes::api_error;
+use crate::kubernetes::service_accounts::{Fetched, ServiceAccounts};
 use crate::support::text;
 use crate::telemetry::metrics::EventResult;
 use crate::trust::Cause;

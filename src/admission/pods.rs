@@ -1,0 +1,513 @@
+//! One pod's way: review in, ServiceAccount found, role judged, answer out.
+//!
+//! Everything is answered from memory. What memory does not know is asked once, within the request's budget, and before
+//! any refusal both the ServiceAccount and the policy are read afresh: no pod is refused because of a stale copy.
+
+mod evaluate;
+mod pod_request;
+mod role_evaluation;
+mod service_account;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::de::IgnoredAny;
+use tokio::time::Instant;
+
+use self::pod_request::{Outcome, PodRequest};
+use self::service_account::{Account, Freshness, Unavailable};
+use super::review::{self, AdmissionRequest, AdmissionResponse, AuditAnnotations, Operation, ReviewError};
+use crate::admission::path_mode::PathMode;
+use crate::decision::{self, Action, DecisionSettings, Effect, Finding, Mode, Owner, Restart};
+use crate::kubernetes::container_credentials::ContainerCredentials;
+use crate::kubernetes::identity_map::IdentityMap;
+use crate::kubernetes::service_accounts::{ServiceAccounts, Stored};
+use crate::pod::Warning;
+use crate::pod::identity::{self, AnnotationRules, Defaults, PodIdentityRequest, Requested, ServiceAccountIdentity};
+use crate::pod::inject::{self, PodIdentitySettings, WebIdentitySettings};
+use crate::pod::view::PodView;
+use crate::roles::RoleCache;
+use crate::trust::{Audience, Cause, Issuer, RoleArn, Verdict};
+
+/// The label with which a pod opts out; its value does not matter. The same key as the peer's, whatever the prefix.
+const SKIP_LABEL: &str = "eks.amazonaws.com/skip-pod-identity-webhook";
+
+/// The namespace label that sets the mode.
+const GATE_LABEL: &str = "rolegate.io/gate";
+
+/// What flags say about admissions.
+#[derive(Clone, Debug)]
+pub struct AdmissionSettings {
+    /// The mode of `/mutate`.
+    pub mode: Mode,
+    /// How annotations are read.
+    pub rules: AnnotationRules,
+    /// What an identity is made of where nothing else is said.
+    pub defaults: Defaults,
+    /// The injection of web identities.
+    pub web_identity: WebIdentitySettings,
+    /// The injection of EKS Pod Identity.
+    pub pod_identity: PodIdentitySettings,
+    /// Deciding.
+    pub decision: DecisionSettings,
+    /// What the skip label does.
+    pub skip_label: SkipLabel,
+    /// `--docs-url`.
+    pub docs_url: Option<String>,
+}
+
+/// `--honor-skip-label`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SkipLabel {
+    /// A labelled pod is admitted untouched.
+    Honored,
+    /// The label means nothing.
+    Ignored,
+}
+
+/// What is known of the cluster and of roles.
+#[derive(Clone, Debug)]
+pub struct ClusterState {
+    /// The cluster's issuer.
+    pub issuer: Issuer,
+    /// ServiceAccounts.
+    pub accounts: Arc<ServiceAccounts>,
+    /// `--identity-config-map`.
+    pub identity_map: Option<Arc<IdentityMap>>,
+    /// `--container-credentials-config`.
+    pub container_credentials: Option<Arc<ContainerCredentials>>,
+    /// Trust policies.
+    pub cache: Arc<RoleCache>,
+}
+
+/// Whether the answer may change the pod.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Endpoint {
+    /// `/mutate`.
+    Mutating,
+    /// `/validate/pods`: the same judgment without a patch.
+    Validating,
+}
+
+/// What is sent back.
+#[derive(Debug)]
+pub enum Answer {
+    /// 200 with an AdmissionReview.
+    Review(Vec<u8>),
+    /// 400: the body is no review that belongs here.
+    BadRequest(ReviewError),
+    /// 503 with `Retry-After: 1`: one line that says why. The API server tries again within its timeout.
+    Unavailable(String),
+}
+
+/// What happened to one review.
+#[derive(Clone, Copy, Debug)]
+pub struct Record<'a> {
+    /// The request's uid.
+    pub uid: &'a str,
+    /// The pod's namespace.
+    pub namespace: &'a str,
+    /// The pod's name; its `generateName` where the API server is yet to make the name. Empty for what is no pod.
+    pub pod: &'a str,
+    /// The ServiceAccount's name; empty where the object names none.
+    pub service_account: &'a str,
+    /// The ServiceAccount's uid, where it was asked for.
+    pub service_account_uid: Option<&'a Arc<str>>,
+    /// The role that decided.
+    pub role: Option<&'a RoleArn>,
+    /// The audience judged.
+    pub audience: Option<&'a Audience>,
+    /// What was known.
+    pub verdict: Option<Verdict>,
+    /// Why not.
+    pub cause: Option<Cause>,
+    /// The mode that was applied; none for workloads, which are only advised on.
+    pub mode: Option<Mode>,
+    /// What was done.
+    pub action: Action,
+    /// How old the policy's copy was.
+    pub policy_age: Option<Duration>,
+    /// Whether nothing comes of it.
+    pub dry_run: bool,
+    /// The refusal, the first warning, or why nothing could be said: what deserves a line of the log.
+    pub message: Option<&'a str>,
+}
+
+/// Told of each review that was answered.
+pub trait Recorder {
+    /// Once a review, before its answer is sent.
+    fn record(&self, record: &Record<'_>);
+}
+
+/// What the author of a workload or a ServiceAccount should know.
+#[derive(Debug, Default)]
+pub(super) struct Advice {
+    pub(super) warnings: Vec<Warning>,
+    pub(super) role: Option<RoleArn>,
+    pub(super) verdict: Option<Verdict>,
+    pub(super) cause: Option<Cause>,
+}
+
+/// Answers reviews of pods.
+#[derive(Debug)]
+pub struct Admission {
+    settings: AdmissionSettings,
+    state: ClusterState,
+}
+
+impl Admission {
+    /// Over what is known.
+    #[must_use]
+    pub const fn new(settings: AdmissionSettings, state: ClusterState) -> Self {
+        Self { settings, state }
+    }
+
+    /// The settings.
+    #[must_use]
+    pub const fn settings(&self) -> &AdmissionSettings {
+        &self.settings
+    }
+
+    /// Answers one review by `deadline`.
+    pub async fn review(
+        &self,
+        body: &[u8],
+        asked: PathMode,
+        endpoint: Endpoint,
+        deadline: Instant,
+        recorder: &(impl Recorder + Sync),
+    ) -> Answer {
+        let request = match review::parse_quickly::<PodView<'_>>(body) {
+            Ok(request) => request,
+            Err(error) => return Answer::BadRequest(wrong_kind(body).unwrap_or(error)),
+        };
+        let pod = match pod_of(&request) {
+            Ok(pod) => pod,
+            Err(error) => return Answer::BadRequest(error),
+        };
+        let pod_request = PodRequest {
+            pod,
+            namespace: request.namespace(),
+            service_account: pod.service_account_name(),
+            mode: asked.or(self.settings.mode),
+            asked,
+            deadline,
+        };
+        let evaluated = match (request.sub_resource(), request.operation()) {
+            ("", Operation::Create) => self.created(&pod_request).await,
+            ("ephemeralcontainers", Operation::Update) => Ok(self.ephemeral(&pod_request, request.old_object()).await),
+            // A pod that exists already cannot be given a volume, and refusing its deletion would help nobody.
+            _ => Ok(Outcome::untouched(Action::None)),
+        };
+        match evaluated {
+            Ok(outcome) => self.answer(&request, &pod_request, endpoint, outcome, recorder),
+            Err(Unavailable(reason)) => {
+                recorder.record(&pod_request.record(&request, &Outcome::untouched(Action::Error), Some(&reason)));
+                Answer::Unavailable(reason)
+            }
+        }
+    }
+
+    /// What an author should know of pods to come, at the time when a workload or a ServiceAccount is applied. `identity`:
+    /// of a ServiceAccount that is being applied; without one it is looked up, and a failed lookup gives no warning.
+    pub(super) async fn advise(
+        &self,
+        namespace: &str,
+        service_account: &str,
+        pod: &PodView<'_>,
+        identity: Option<Option<Arc<ServiceAccountIdentity>>>,
+        deadline: Instant,
+    ) -> Advice {
+        let pod_request = PodRequest {
+            pod,
+            namespace,
+            service_account,
+            mode: Mode::Warn,
+            asked: PathMode::Configured,
+            deadline,
+        };
+        let left_alone = self.is_left_alone(&pod_request).is_some()
+            || self.has_container_credentials(&pod_request)
+            || inject::has_pod_identity_only(&self.settings.rules, pod);
+        if left_alone {
+            return Advice::default();
+        }
+        let account = match identity {
+            Some(identity) => Account {
+                uid: None,
+                identity,
+                freshness: Freshness::Asked,
+            },
+            None => match self.account(&pod_request).await {
+                Ok(account) => account,
+                Err(Unavailable(_)) => return Advice::default(),
+            },
+        };
+        let mut outcome = self.evaluate(&pod_request, &account, Freshness::Kept).await;
+        if outcome.decision.verdict == Some(Verdict::NotTrusted) {
+            // The policy may have been fixed a moment ago, in the same `kubectl apply`.
+            outcome = self.evaluate(&pod_request, &account, Freshness::Asked).await;
+        }
+        let mut warnings = outcome.warnings;
+        warnings.append(&mut outcome.decision.warnings);
+        Advice {
+            warnings,
+            role: outcome.role,
+            verdict: outcome.decision.verdict,
+            cause: outcome.decision.cause,
+        }
+    }
+
+    async fn created(&self, pod_request: &PodRequest<'_>) -> Result<Outcome, Unavailable> {
+        if let Some(action) = self.is_left_alone(pod_request) {
+            return Ok(Outcome::untouched(action));
+        }
+        if self.has_container_credentials(pod_request) {
+            return Ok(self.container_credentials(pod_request));
+        }
+        if inject::has_pod_identity_only(&self.settings.rules, pod_request.pod) {
+            return Ok(Outcome::untouched(Action::PodIdentity));
+        }
+        let account = self.account(pod_request).await?;
+        let outcome = self.evaluate(pod_request, &account, Freshness::Kept).await;
+        if outcome.decision.effect != Effect::Deny {
+            return Ok(outcome);
+        }
+        let account = match account.freshness {
+            Freshness::Asked => account,
+            Freshness::Kept => self.fetched(pod_request, None, pod_request.deadline).await?,
+        };
+        Ok(Outcome {
+            service_account_uid: account.uid.clone(),
+            ..self.evaluate(pod_request, &account, Freshness::Asked).await
+        })
+    }
+
+    /// Why a pod is none of our business.
+    fn is_left_alone(&self, pod_request: &PodRequest<'_>) -> Option<Action> {
+        if pod_request.pod.is_mirror() {
+            return Some(Action::None);
+        }
+        let skips = self.settings.skip_label == SkipLabel::Honored && pod_request.pod.label(SKIP_LABEL).is_some();
+        skips.then_some(Action::Skipped)
+    }
+
+    fn has_container_credentials(&self, pod_request: &PodRequest<'_>) -> bool {
+        self.state
+            .container_credentials
+            .as_ref()
+            .is_some_and(|config| config.contains(pod_request.namespace, pod_request.service_account))
+    }
+
+    fn container_credentials(&self, pod_request: &PodRequest<'_>) -> Outcome {
+        let (request, warnings) = self.pod_identity_request(pod_request);
+        match inject::pod_identity(
+            &self.settings.rules,
+            pod_request.pod,
+            &request,
+            &self.settings.pod_identity,
+        ) {
+            Ok(injection) => Outcome {
+                warnings,
+                injection: Some(injection),
+                ..Outcome::untouched(Action::PodIdentity)
+            },
+            Err(conflict) => Outcome {
+                warnings,
+                ..self.decided(pod_request, &Finding::Conflict(&conflict))
+            },
+        }
+    }
+
+    /// The ServiceAccount's annotations count as far as memory holds them: here they set a token's lifetime, no more.
+    fn pod_identity_request(&self, pod_request: &PodRequest<'_>) -> (PodIdentityRequest, Vec<Warning>) {
+        let stored = match self
+            .state
+            .accounts
+            .stored(pod_request.namespace, pod_request.service_account)
+        {
+            Stored::Identity(identity) => Some(identity),
+            Stored::Plain | Stored::Missing => None,
+        };
+        identity::resolve_pod_identity(
+            &self.settings.rules,
+            stored.as_deref(),
+            pod_request.pod,
+            &self.settings.defaults,
+            fastrand::u32(POD_IDENTITY_EXPIRATION_SECONDS),
+        )
+    }
+
+    fn decided(&self, pod_request: &PodRequest<'_>, finding: &Finding<'_>) -> Outcome {
+        Outcome::of(decision::decide(
+            self.settings.decision,
+            pod_request.mode,
+            finding,
+            &self.owner(pod_request),
+        ))
+    }
+
+    fn owner<'a>(&'a self, pod_request: &PodRequest<'a>) -> Owner<'a> {
+        Owner {
+            namespace: pod_request.namespace,
+            service_account: pod_request.service_account,
+            prefix: &self.settings.rules.prefix,
+            docs_url: self.settings.docs_url.as_deref(),
+            restart: restart(pod_request.pod),
+        }
+    }
+
+    /// `kubectl debug`: the new containers get what the others have. Nothing here is ever a reason to refuse.
+    async fn ephemeral(&self, pod_request: &PodRequest<'_>, old: Option<&PodView<'_>>) -> Outcome {
+        if let Some(action) = self.is_left_alone(pod_request) {
+            return Outcome::untouched(action);
+        }
+        let Some(old) = old else {
+            return Outcome::untouched(Action::None);
+        };
+        let (rules, settings) = (&self.settings.rules, &self.settings);
+        if self.has_container_credentials(pod_request) {
+            let (request, warnings) = self.pod_identity_request(pod_request);
+            let injection =
+                inject::ephemeral_pod_identity(rules, old, pod_request.pod, &request, &settings.pod_identity);
+            return Outcome {
+                injection: Some(injection),
+                warnings,
+                ..Outcome::untouched(Action::PodIdentity)
+            };
+        }
+        let account = match self.account(pod_request).await {
+            Ok(account) => account,
+            Err(Unavailable(reason)) => {
+                let warning = Warning::new(&format!("rolegate: no identity for the new container: {reason}"));
+                return Outcome {
+                    warnings: vec![warning],
+                    ..Outcome::untouched(Action::None)
+                };
+            }
+        };
+        match identity::resolve(rules, account.identity.as_deref(), pod_request.pod, &settings.defaults) {
+            (Requested::WebIdentity(request), warnings) => {
+                let injection =
+                    inject::ephemeral_web_identity(rules, old, pod_request.pod, &request, &settings.web_identity);
+                // A pod without the token volume cannot get it any more.
+                let action = if injection.patch.is_empty() {
+                    Action::None
+                } else {
+                    Action::Inject
+                };
+                Outcome {
+                    role: Some(request.role),
+                    injection: Some(injection),
+                    warnings,
+                    ..Outcome::untouched(action)
+                }
+            }
+            (Requested::Nothing | Requested::Malformed(_), warnings) => Outcome {
+                warnings,
+                ..Outcome::untouched(Action::None)
+            },
+        }
+    }
+
+    fn answer(
+        &self,
+        request: &AdmissionRequest<'_, PodView<'_>>,
+        pod_request: &PodRequest<'_>,
+        endpoint: Endpoint,
+        mut outcome: Outcome,
+        recorder: &impl Recorder,
+    ) -> Answer {
+        let mut warnings = pod_request.mode_warning();
+        warnings.append(&mut outcome.warnings);
+        warnings.append(&mut outcome.decision.warnings);
+        if let Some(injection) = &mut outcome.injection {
+            warnings.append(&mut injection.warnings);
+        }
+        let patch = match endpoint {
+            Endpoint::Mutating => outcome.injection.as_ref().map(|injection| &injection.patch),
+            Endpoint::Validating => None,
+        };
+        let response = AdmissionResponse {
+            uid: request.uid(),
+            refusal: outcome.decision.refusal.as_deref(),
+            patch,
+            warnings: &warnings,
+            audit: AuditAnnotations {
+                role: outcome.role.as_ref().map(RoleArn::as_str),
+                verdict: outcome.decision.verdict.map(Verdict::as_str),
+                cause: outcome.decision.cause.map(Cause::as_str),
+                mode: Some(pod_request.mode.as_str()),
+            },
+        };
+        let json = response.to_json();
+        let message = outcome
+            .decision
+            .refusal
+            .as_deref()
+            .or_else(|| warnings.first().map(Warning::as_str));
+        recorder.record(&pod_request.record(request, &outcome, message));
+        Answer::Review(json)
+    }
+}
+
+/// Lifetimes of Pod Identity tokens where nothing else is said, in seconds: spread, so that tokens of pods that were
+/// created together do not all expire together.
+const POD_IDENTITY_EXPIRATION_SECONDS: std::ops::RangeInclusive<u32> = 79_200..=86_400;
+
+/// What to restart once the role is fixed: a restart spares the author a controller's backoff of up to 17 minutes. A Job's
+/// controller tries again within a minute by itself.
+fn restart<'a>(pod: &'a PodView<'a>) -> Option<Restart<'a>> {
+    let (kind, name) = pod.controller()?;
+    match kind {
+        // A ReplicaSet of a Deployment is named after it and the hash of its template.
+        "ReplicaSet" => {
+            let hash = pod.label("pod-template-hash")?;
+            let name = name.strip_suffix(hash)?.strip_suffix('-')?;
+            Some(Restart {
+                kind: "deployment",
+                name,
+            })
+        }
+        "StatefulSet" => Some(Restart {
+            kind: "statefulset",
+            name,
+        }),
+        "DaemonSet" => Some(Restart {
+            kind: "daemonset",
+            name,
+        }),
+        _ => None,
+    }
+}
+
+fn pod_of<'a>(request: &'a AdmissionRequest<'a, PodView<'a>>) -> Result<&'a PodView<'a>, ReviewError> {
+    if request.group_and_kind() != ("", "Pod") {
+        return Err(review::wrong_object(request.group_and_kind(), "pods"));
+    }
+    if request.namespace().is_empty() {
+        return Err(ReviewError::Missing("request.namespace"));
+    }
+    if request.operation() == Operation::Other {
+        // A deletion has no object, only an oldObject.
+        return request
+            .object()
+            .or(request.old_object())
+            .ok_or(ReviewError::Missing("request.object"));
+    }
+    let pod = request.object().ok_or(ReviewError::Missing("request.object"))?;
+    if let Some(kind) = pod.kind().filter(|kind| *kind != "Pod") {
+        return Err(review::wrong_object(("", kind), "pods"));
+    }
+    if pod.has_spec() {
+        Ok(pod)
+    } else {
+        Err(ReviewError::Missing("request.object.spec"))
+    }
+}
+
+/// An object that does not fit a pod's view may be no pod at all, which tells more than the field that did not fit.
+fn wrong_kind(body: &[u8]) -> Option<ReviewError> {
+    let request = review::parse::<IgnoredAny>(body).ok()?;
+    (request.group_and_kind() != ("", "Pod")).then(|| review::wrong_object(request.group_and_kind(), "pods"))
+}

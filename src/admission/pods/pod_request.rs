@@ -1,0 +1,105 @@
+//! The parts of a request that every step needs, and what the steps come to.
+
+use std::sync::Arc;
+
+use tokio::time::Instant;
+
+use super::{GATE_LABEL, Record};
+use crate::admission::path_mode::PathMode;
+use crate::admission::review::AdmissionRequest;
+use crate::decision::{Action, Decision, Effect, Mode};
+use crate::pod::Warning;
+use crate::pod::inject::Injection;
+use crate::pod::view::PodView;
+use crate::trust::{Audience, RoleArn};
+
+/// The parts of a request that every step needs.
+pub(super) struct PodRequest<'a> {
+    pub(super) pod: &'a PodView<'a>,
+    pub(super) namespace: &'a str,
+    pub(super) service_account: &'a str,
+    pub(super) mode: Mode,
+    pub(super) asked: PathMode,
+    pub(super) deadline: Instant,
+}
+
+impl PodRequest<'_> {
+    pub(super) fn mode_warning(&self) -> Vec<Warning> {
+        match self.asked {
+            PathMode::Configured | PathMode::Named(_) => Vec::new(),
+            PathMode::Misspelled => vec![Warning::new(&format!(
+                "rolegate: label {GATE_LABEL} of namespace {} holds no mode (enforce, warn, audit): served as enforce",
+                self.namespace
+            ))],
+        }
+    }
+
+    pub(super) fn record<'r>(
+        &'r self,
+        request: &'r AdmissionRequest<'_, PodView<'_>>,
+        outcome: &'r Outcome,
+        message: Option<&'r str>,
+    ) -> Record<'r> {
+        Record {
+            uid: request.uid(),
+            namespace: self.namespace,
+            pod: self.pod.name().or(self.pod.generate_name()).unwrap_or(request.name()),
+            service_account: self.service_account,
+            service_account_uid: outcome.service_account_uid.as_ref(),
+            role: outcome.role.as_ref(),
+            audience: outcome.audience.as_ref(),
+            verdict: outcome.decision.verdict,
+            cause: outcome.decision.cause,
+            mode: Some(self.mode),
+            action: outcome.action,
+            policy_age: outcome.policy_read_at.map(|at| at.elapsed()),
+            dry_run: request.is_dry_run(),
+            message,
+        }
+    }
+}
+
+/// What is to be answered, and what it rests on.
+pub(super) struct Outcome {
+    pub(super) action: Action,
+    pub(super) decision: Decision,
+    pub(super) role: Option<RoleArn>,
+    pub(super) audience: Option<Audience>,
+    pub(super) injection: Option<Injection>,
+    pub(super) warnings: Vec<Warning>,
+    pub(super) policy_read_at: Option<Instant>,
+    pub(super) service_account_uid: Option<Arc<str>>,
+}
+
+impl Outcome {
+    pub(super) const fn untouched(action: Action) -> Self {
+        Self {
+            action,
+            decision: Decision {
+                effect: Effect::AdmitUntouched,
+                verdict: None,
+                cause: None,
+                warnings: Vec::new(),
+                refusal: None,
+            },
+            role: None,
+            audience: None,
+            injection: None,
+            warnings: Vec::new(),
+            policy_read_at: None,
+            service_account_uid: None,
+        }
+    }
+
+    pub(super) fn of(decision: Decision) -> Self {
+        let action = match decision.effect {
+            Effect::Inject => Action::Inject,
+            Effect::AdmitUntouched => Action::None,
+            Effect::Deny => Action::Deny,
+        };
+        Self {
+            decision,
+            ..Self::untouched(action)
+        }
+    }
+}

@@ -1,0 +1,190 @@
+//! What `audit` says: a row for each ServiceAccount, worst first.
+
+use std::fmt::Write as _;
+
+use serde::Serialize;
+
+use crate::commands::Exit;
+use crate::commands::check::report::Report;
+use crate::commands::output::{BAD, COMMAND, DIM, DOUBT, GOOD, STRONG, Styled};
+use crate::support::text;
+
+/// The whole report. Its JSON is documented in `docs/reference/audit.md`.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Audit {
+    summary: Summary,
+    service_accounts: Vec<Row>,
+}
+
+/// How many of each.
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Summary {
+    service_accounts: usize,
+    findings: usize,
+    unclear: usize,
+    trusted: usize,
+    /// Trusted, by a policy that lets in more than was probably meant.
+    too_wide: usize,
+}
+
+/// One ServiceAccount.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Row {
+    namespace: String,
+    service_account: String,
+    #[serde(flatten)]
+    report: Report,
+}
+
+impl Row {
+    pub(super) const fn new(namespace: String, service_account: String, report: Report) -> Self {
+        Self {
+            namespace,
+            service_account,
+            report,
+        }
+    }
+
+    fn name(&self) -> String {
+        format!(
+            "{}/{}",
+            text::value(&self.namespace),
+            text::value(&self.service_account)
+        )
+    }
+
+    /// Worst first: what is surely wrong, what could not be told, what is too wide, what is well.
+    fn rank(&self) -> u8 {
+        match (self.report.exit(), self.report.lints().is_empty()) {
+            (Exit::No, _) => 0,
+            (Exit::Unclear, _) => 1,
+            (Exit::Yes, false) => 2,
+            (Exit::Yes, true) => 3,
+        }
+    }
+}
+
+impl Audit {
+    pub(super) fn of(mut rows: Vec<Row>) -> Self {
+        rows.sort_by(|left, right| {
+            (left.rank(), &left.namespace, &left.service_account).cmp(&(
+                right.rank(),
+                &right.namespace,
+                &right.service_account,
+            ))
+        });
+        let count = |wanted: fn(&Row) -> bool| rows.iter().filter(|row| wanted(row)).count();
+        let summary = Summary {
+            service_accounts: rows.len(),
+            findings: count(|row| row.rank() == 0),
+            unclear: count(|row| row.rank() == 1),
+            trusted: count(|row| row.rank() >= 2),
+            too_wide: count(|row| row.rank() == 2),
+        };
+        Self {
+            summary,
+            service_accounts: rows,
+        }
+    }
+
+    /// The worst row's; 0 when there is none.
+    pub(super) fn exit(&self) -> Exit {
+        let worst = self.service_accounts.iter().map(|row| row.report.exit()).max();
+        worst.unwrap_or(Exit::Yes)
+    }
+
+    /// For people: a table, and under each problem why and what fixes it.
+    pub(super) fn text(&self) -> String {
+        if self.service_accounts.is_empty() {
+            return "no ServiceAccount has a role annotation\n".to_owned();
+        }
+        let mut cells = vec![["VERDICT", "SERVICE ACCOUNT", "ROLE", "CAUSE"].map(str::to_owned)];
+        cells.extend(self.service_accounts.iter().map(|row| {
+            let report = &row.report;
+            let cause = report.cause().unwrap_or_default().to_owned();
+            [report.word().to_owned(), row.name(), text::value(report.role()), cause]
+        }));
+        let widths = [0, 1, 2].map(|column| {
+            cells
+                .iter()
+                .filter_map(|row| row.get(column))
+                .map(|cell| cell.chars().count())
+                .max()
+                .unwrap_or(0)
+        });
+        let [verdict, account, role] = widths;
+        let mut text = String::new();
+        for (line, [word, name, arn, cause]) in cells.iter().enumerate() {
+            let row = line.checked_sub(1).and_then(|place| self.service_accounts.get(place));
+            let (sign, style) = match row.map(Row::rank) {
+                None => (" ", DIM),
+                Some(0) => ("✗", BAD),
+                Some(1) => ("?", DOUBT),
+                Some(_) => ("✓", GOOD),
+            };
+            let head = format!("{style}{sign} {word:verdict$}{style:#}  {name:account$}  {arn:role$}");
+            // Writing to a String cannot fail.
+            let _ = match row {
+                None => writeln!(
+                    text,
+                    "{DIM}{sign} {word:verdict$}  {name:account$}  {arn:role$}  {cause}{DIM:#}"
+                ),
+                Some(_) if cause.is_empty() => writeln!(text, "{}", head.trim_end()),
+                Some(_) => writeln!(text, "{head}  {STRONG}{cause}{STRONG:#}"),
+            };
+            if let Some(row) = row {
+                text.push_str(&row.below());
+            }
+        }
+        let _ = writeln!(text, "\n{}", self.sentence());
+        text
+    }
+
+    fn sentence(&self) -> String {
+        let Summary {
+            service_accounts,
+            findings,
+            unclear,
+            trusted,
+            too_wide,
+        } = self.summary;
+        let accounts = if service_accounts == 1 {
+            "ServiceAccount has"
+        } else {
+            "ServiceAccounts have"
+        };
+        let mut text = format!(
+            "{service_accounts} {accounts} a role annotation: {findings} not trusted, {unclear} undetermined, {trusted} trusted"
+        );
+        if too_wide > 0 {
+            let _ = write!(text, " ({too_wide} with notes)");
+        }
+        text
+    }
+}
+
+impl Row {
+    /// Why, and what fixes it; nothing for what is well.
+    fn below(&self) -> String {
+        let report = &self.report;
+        let mut text = String::new();
+        // Writing to a String cannot fail.
+        if self.rank() < 2 {
+            let message = report.message();
+            let _ = writeln!(text, "    {}", message.first());
+            for (label, value) in message.rows().filter(|(label, _)| *label != "role") {
+                let _ = match label {
+                    "fix" => writeln!(text, "      {label:7}  {}", Styled(COMMAND, value)),
+                    _ => writeln!(text, "      {label:7}  {value}"),
+                };
+            }
+        }
+        for lint in report.lints() {
+            let _ = writeln!(text, "    {} {lint}", Styled(DOUBT, "note:"));
+        }
+        text
+    }
+}

@@ -1,0 +1,232 @@
+//! `check --batch`: JSON lines in, one JSON line out each, in order, in constant memory.
+
+use std::borrow::Cow;
+use std::io::{self, BufRead, BufReader, BufWriter, Read, Write};
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+use super::report::{TRUSTED, not_stored};
+use crate::commands::{Exit, input, output, values};
+use crate::decision::Judged;
+use crate::support::text;
+use crate::trust::{Audience, Cause, Context, Issuer, Policy, RoleArn, Subject, Verdict, WebIdentity, judge};
+
+/// The verdict on a line, or a document, that cannot be read.
+pub(super) const MALFORMED: &str = "malformed";
+
+/// The longest line that is read, in bytes: two thousand times what IAM stores. A longer one is answered as malformed and
+/// skipped, so that memory stays bounded whatever comes.
+const LONGEST_LINE: usize = 16 * 1024 * 1024;
+
+/// Runs the command.
+pub(super) fn run(file: &Path) -> Exit {
+    let opened = match input::open(file) {
+        Ok(opened) => opened,
+        Err(message) => {
+            output::error(message);
+            return Exit::Unclear;
+        }
+    };
+    let mut out = BufWriter::new(io::stdout().lock());
+    match answer_all(BufReader::with_capacity(64 * 1024, opened), &mut out, super::now()) {
+        Ok(exit) => exit,
+        Err(error) => {
+            output::error(format!("{}: {error}", file.display()));
+            Exit::Unclear
+        }
+    }
+}
+
+/// One answer, with exactly these keys.
+#[derive(Debug, PartialEq, Eq, Serialize)]
+struct AnswerLine<'a> {
+    verdict: &'a str,
+    cause: Option<&'static str>,
+    reason: Cow<'a, str>,
+}
+
+/// One question. Unknown keys are ignored, so that a line may carry what its writer needs to recognize it.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct QuestionLine<'a> {
+    /// Kept as text: a key that is repeated in the policy makes it malformed, and a parsed value would have lost it.
+    #[serde(borrow)]
+    policy: &'a RawValue,
+    #[serde(borrow)]
+    role_arn: Cow<'a, str>,
+    #[serde(borrow)]
+    issuer: Cow<'a, str>,
+    #[serde(borrow)]
+    subject: Cow<'a, str>,
+    #[serde(borrow, default)]
+    audience: Option<Cow<'a, str>>,
+}
+
+fn answer_all(mut lines: impl Lines, out: &mut impl Write, now: Option<i64>) -> io::Result<Exit> {
+    let mut worst = Exit::Yes;
+    let mut line = Vec::new();
+    loop {
+        // Who writes a line and waits for its answer must get it; who pipes a file loses nothing.
+        if lines.may_wait() && reader_left(out.flush())? {
+            return Ok(worst);
+        }
+        line.clear();
+        let (exit, written) = match read_line(&mut lines, &mut line)? {
+            Line::End => break,
+            Line::TooLong => {
+                let reason = format!("the line is longer than {} MiB", LONGEST_LINE / 1024 / 1024);
+                (Exit::Unclear, write_answer(out, &malformed(reason)))
+            }
+            // An empty line, such as an editor leaves at the end of a file, asks nothing.
+            Line::Read if line.trim_ascii().is_empty() => continue,
+            Line::Read => answer(&line, now, |exit, answer| (exit, write_answer(out, answer))),
+        };
+        worst = worst.max(exit);
+        if reader_left(written)? {
+            return Ok(worst);
+        }
+    }
+    reader_left(out.flush())?;
+    Ok(worst)
+}
+
+fn answer<T>(line: &[u8], now: Option<i64>, answer: impl FnOnce(Exit, &AnswerLine<'_>) -> T) -> T {
+    match judge_line(line, now) {
+        Ok((judged, identity)) => {
+            let exit = match judged.verdict {
+                Verdict::Trusted => Exit::Yes,
+                Verdict::NotTrusted => Exit::No,
+                Verdict::Undecided | Verdict::Unknown => Exit::Unclear,
+            };
+            let reason = match (judged.verdict, judged.hint(&identity)) {
+                (Verdict::Trusted, _) => Cow::Borrowed(TRUSTED),
+                (_, Some(hint)) => Cow::Owned(format!("{}; {hint}", judged.reason(&identity))),
+                (_, None) => Cow::Owned(judged.reason(&identity)),
+            };
+            answer(
+                exit,
+                &AnswerLine {
+                    verdict: judged.verdict.as_str(),
+                    cause: judged.cause.map(Cause::as_str),
+                    reason,
+                },
+            )
+        }
+        Err(reason) => answer(Exit::Unclear, &malformed(reason)),
+    }
+}
+
+fn malformed(reason: String) -> AnswerLine<'static> {
+    AnswerLine {
+        verdict: MALFORMED,
+        cause: None,
+        reason: reason.into(),
+    }
+}
+
+/// Judges one line, or says in one line why it cannot be read.
+fn judge_line(line: &[u8], now: Option<i64>) -> Result<(Judged, WebIdentity), String> {
+    let question: QuestionLine<'_> = serde_json::from_slice(line).map_err(|error| unreadable(&error))?;
+    let role = RoleArn::parse(&question.role_arn).map_err(|error| format!("roleArn: {error}"))?;
+    let issuer = Issuer::parse(&question.issuer).map_err(|error| format!("issuer: {error}"))?;
+    let audience = Audience::new(question.audience.as_deref().unwrap_or(values::DEFAULT_AUDIENCE));
+    let identity = WebIdentity {
+        issuer,
+        subject: Subject::from_text(&question.subject),
+        audience,
+    };
+    let raw = question.policy.get();
+    let policy = match raw.starts_with('"') {
+        true => Policy::parse_encoded(&serde_json::from_str::<Cow<'_, str>>(raw).map_err(|error| unreadable(&error))?),
+        false => Policy::parse(raw),
+    };
+    // Whoever writes lines writes policies: each is held to what IAM would store.
+    let policy = policy.and_then(|policy| match policy.unstorable().first() {
+        Some(objection) => Err(objection.clone()),
+        None => Ok(policy),
+    });
+    let policy = policy.map_err(|error| not_stored(&error))?;
+    let context = Context {
+        now,
+        ..Context::default()
+    };
+    let judgment = judge(&policy, &role, &identity, &context);
+    Ok((Judged::of(role, judgment), identity))
+}
+
+/// serde_json counts lines of what it was given, which is always the first here; the column helps.
+fn unreadable(error: &serde_json::Error) -> String {
+    let text = error.to_string();
+    let what = text.split(" at line ").next().unwrap_or(&text);
+    format!("the line is not a valid request ({what}, column {})", error.column())
+}
+
+/// Input that can tell whether the next line may have to be waited for.
+trait Lines: BufRead {
+    /// Whether no whole line is at hand.
+    fn may_wait(&self) -> bool;
+}
+
+impl<R: Read> Lines for BufReader<R> {
+    fn may_wait(&self) -> bool {
+        !self.buffer().contains(&b'\n')
+    }
+}
+
+enum Line {
+    Read,
+    TooLong,
+    End,
+}
+
+/// Reads a line without its end; of one that is too long, everything is skipped.
+fn read_line(input: &mut impl BufRead, line: &mut Vec<u8>) -> io::Result<Line> {
+    let limit = u64::try_from(LONGEST_LINE).unwrap_or(u64::MAX).saturating_add(1);
+    let read = input.by_ref().take(limit).read_until(b'\n', line)?;
+    if read == 0 {
+        return Ok(Line::End);
+    }
+    if line.last() == Some(&b'\n') {
+        line.pop();
+        return Ok(Line::Read);
+    }
+    if read <= LONGEST_LINE {
+        return Ok(Line::Read);
+    }
+    skip_line(input)?;
+    Ok(Line::TooLong)
+}
+
+fn skip_line(input: &mut impl BufRead) -> io::Result<()> {
+    loop {
+        let buffer = input.fill_buf()?;
+        match buffer.iter().position(|byte| *byte == b'\n') {
+            Some(end) => {
+                input.consume(end.saturating_add(1));
+                return Ok(());
+            }
+            None if buffer.is_empty() => return Ok(()),
+            None => {
+                let length = buffer.len();
+                input.consume(length);
+            }
+        }
+    }
+}
+
+fn write_answer(out: &mut impl Write, answer: &AnswerLine<'_>) -> io::Result<()> {
+    let json = serde_json::to_string(answer)?;
+    out.write_all(text::json::escape(&json).as_bytes())?;
+    out.write_all(b"\n")
+}
+
+/// Whether the reader of the answers went away.
+fn reader_left(written: io::Result<()>) -> io::Result<bool> {
+    match written {
+        Ok(()) => Ok(false),
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(true),
+        Err(error) => Err(error),
+    }
+}

@@ -1,0 +1,232 @@
+//! What `check` reports of one web identity, for programs and for people.
+
+use std::fmt::{self, Write as _};
+
+use serde::Serialize;
+
+use crate::commands::Exit;
+use crate::commands::output::{BAD, COMMAND, DOUBT, GOOD, STRONG, Styled, fields};
+use crate::decision::messages::{self, Message};
+use crate::decision::{Judged, Why};
+use crate::pod::identity::MalformedRole;
+use crate::support::text;
+use crate::trust::{Cause, Lint, PolicyError, RoleArn, Verdict, WebIdentity};
+
+/// The reason of a judgment that is trusted.
+pub(super) const TRUSTED: &str = "the trust policy lets this web identity assume the role";
+
+/// What is said of a document that IAM would refuse.
+pub(super) fn not_stored(error: &PolicyError) -> String {
+    format!("IAM would refuse this policy: {error}")
+}
+
+/// One judgment. Its JSON is documented in `docs/reference/check.md`.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Report {
+    verdict: &'static str,
+    cause: Option<&'static str>,
+    /// Line 1 of the message.
+    summary: String,
+    reason: String,
+    hint: Option<String>,
+    undecided_keys: Vec<String>,
+    lints: Vec<LintReport>,
+    role_arn: String,
+    issuer: String,
+    subject: String,
+    audience: String,
+    policy_from: Option<String>,
+    /// What to do: a command where there is one.
+    fix: Option<String>,
+    #[serde(skip)]
+    message: Message,
+    #[serde(skip)]
+    exit: Exit,
+}
+
+/// A remark about the policy, whatever the verdict.
+#[derive(Debug, Serialize)]
+pub(crate) struct LintReport {
+    code: &'static str,
+    message: String,
+}
+
+impl fmt::Display for LintReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ({})", self.message, self.code)
+    }
+}
+
+impl From<Lint> for LintReport {
+    fn from(Lint { code, message, .. }: Lint) -> Self {
+        Self { code, message }
+    }
+}
+
+impl Report {
+    /// Of a role that was judged, or could not be.
+    pub(crate) fn of_judged(
+        judged: Judged,
+        identity: WebIdentity,
+        lints: Vec<LintReport>,
+        policy_from: Option<String>,
+    ) -> Self {
+        let (namespace, name) = identity.subject.namespace_and_name().unwrap_or_default();
+        let message = messages::about_judged(&judged, &identity, namespace, name);
+        let exit = match judged.verdict {
+            Verdict::Trusted => Exit::Yes,
+            Verdict::NotTrusted => Exit::No,
+            Verdict::Undecided | Verdict::Unknown => Exit::Unclear,
+        };
+        let (reason, undecided_keys) = match &judged.why {
+            Why::Trusted => (TRUSTED.to_owned(), Vec::new()),
+            Why::Explained(explanation) => (judged.reason(&identity), explanation.undecided_keys.clone()),
+            _ => (judged.reason(&identity), Vec::new()),
+        };
+        Self {
+            verdict: judged.verdict.as_str(),
+            cause: judged.cause.map(Cause::as_str),
+            reason,
+            hint: judged.hint(&identity),
+            undecided_keys,
+            lints,
+            policy_from,
+            ..Self::about(message, judged.role.to_string(), &identity, exit)
+        }
+    }
+
+    /// With one more lint.
+    pub(crate) fn with_lint(mut self, lint: Option<Lint>) -> Self {
+        self.lints.extend(lint.map(LintReport::from));
+        self
+    }
+
+    /// Of a policy that IAM would refuse.
+    pub(crate) fn malformed(role: RoleArn, identity: WebIdentity, error: &str, policy_from: Option<String>) -> Self {
+        let judged = Judged::unknown(role, Why::Malformed(error.to_owned()));
+        Self {
+            verdict: super::batch::MALFORMED,
+            reason: format!("IAM would refuse this policy: {error}"),
+            ..Self::of_judged(judged, identity, Vec::new(), policy_from)
+        }
+    }
+
+    /// The role annotation is there and is not the ARN of a role.
+    pub(crate) fn malformed_annotation(malformed: &MalformedRole, identity: WebIdentity, prefix: &str) -> Self {
+        let (namespace, name) = identity.subject.namespace_and_name().unwrap_or_default();
+        let message = messages::about_malformed(malformed, namespace, name, prefix);
+        Self {
+            verdict: super::batch::MALFORMED,
+            cause: Some(Cause::MalformedAnnotation.as_str()),
+            reason: format!("{} is not a role ARN: {}", text::value(&malformed.key), malformed.error),
+            ..Self::about(message, malformed.value.clone(), &identity, Exit::No)
+        }
+    }
+
+    /// Only a key that was probably meant to be the role annotation is there.
+    pub(crate) fn look_alike(identity: WebIdentity, key: &str, prefix: &str) -> Self {
+        let (namespace, name) = identity.subject.namespace_and_name().unwrap_or_default();
+        let message = messages::about_look_alike(key, namespace, name, prefix);
+        Self {
+            verdict: super::batch::MALFORMED,
+            cause: Some(Cause::NoRole.as_str()),
+            reason: format!(
+                "the annotation {} sets no role; {prefix}role-arn does",
+                text::value(key)
+            ),
+            ..Self::about(message, String::new(), &identity, Exit::No)
+        }
+    }
+
+    fn about(message: Message, role_arn: String, identity: &WebIdentity, exit: Exit) -> Self {
+        let fix = message.rows().find(|(label, _)| *label == "fix");
+        Self {
+            verdict: Verdict::Unknown.as_str(),
+            cause: None,
+            summary: message.first().to_owned(),
+            reason: String::new(),
+            hint: None,
+            undecided_keys: Vec::new(),
+            lints: Vec::new(),
+            role_arn,
+            issuer: identity.issuer.as_str().to_owned(),
+            subject: identity.subject.as_str().to_owned(),
+            audience: identity.audience.as_str().to_owned(),
+            policy_from: None,
+            fix: fix.map(|(_, fix)| fix.to_owned()),
+            message,
+            exit,
+        }
+    }
+
+    pub(crate) const fn exit(&self) -> Exit {
+        self.exit
+    }
+
+    pub(crate) const fn word(&self) -> &'static str {
+        self.verdict
+    }
+
+    pub(crate) const fn cause(&self) -> Option<&'static str> {
+        self.cause
+    }
+
+    pub(crate) fn role(&self) -> &str {
+        &self.role_arn
+    }
+
+    pub(crate) const fn message(&self) -> &Message {
+        &self.message
+    }
+
+    pub(crate) fn lints(&self) -> &[LintReport] {
+        &self.lints
+    }
+
+    /// For people: the verdict, the message, what was judged.
+    pub(crate) fn text(&self) -> String {
+        let (style, sign, word) = match self.verdict {
+            "trusted" => (GOOD, "✓", "trusted"),
+            "not-trusted" => (BAD, "✗", "not trusted"),
+            other => (DOUBT, "?", other),
+        };
+        let mut text = format!("{style}{sign} {word}{style:#}");
+        // Writing to a String cannot fail.
+        let _ = match self.cause {
+            Some(cause) => writeln!(text, "  {STRONG}{cause}{STRONG:#}"),
+            None => writeln!(text),
+        };
+        let _ = writeln!(text, "{}\n", self.summary);
+        let mut rows: Vec<(&str, String)> = self
+            .message
+            .rows()
+            .map(|(label, value)| match label {
+                "fix" => (label, Styled(COMMAND, value).to_string()),
+                _ => (label, value.to_owned()),
+            })
+            .collect();
+        if rows.iter().all(|(label, _)| *label != "role") {
+            rows.insert(0, ("role", text::value(&self.role_arn)));
+        }
+        let steps = rows
+            .iter()
+            .position(|(label, _)| matches!(*label, "edit" | "fix" | "docs"))
+            .unwrap_or(rows.len());
+        let judged = [
+            ("issuer", Some(&self.issuer)),
+            ("subject", Some(&self.subject)),
+            ("audience", Some(&self.audience)),
+            ("policy", self.policy_from.as_ref()),
+        ];
+        let judged = judged
+            .into_iter()
+            .filter_map(|(label, value)| Some((label, text::value(value?))));
+        rows.splice(steps..steps, judged);
+        text.push_str(&fields(&rows));
+        for lint in &self.lints {
+            let _ = writeln!(text, "  {} {lint}", Styled(DOUBT, "note:"));
+        }
+        text
+    }
+}

@@ -1,0 +1,246 @@
+//! The admin server, plain HTTP: probes, metrics, and what the role cache holds.
+
+use std::fmt::{self, Write as _};
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::header::{CONTENT_TYPE, HeaderValue};
+use hyper::{Method, Request, Response, StatusCode};
+
+use super::route::method_not_allowed;
+use super::status::{Reason, Reply, json_response, status_response};
+use crate::server::accept::Service;
+use crate::server::shutdown::Lifecycle;
+use crate::telemetry::metrics::{self, Metrics};
+
+/// Who may read `/roles`: trust policies tell whom an account trusts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum RolesFor {
+    /// Peers on a loopback address (`kubectl port-forward`, `kubectl exec`).
+    #[default]
+    Loopback,
+    /// Everyone who reaches the port.
+    Everyone,
+}
+
+/// What must hold before the process is ready. Each condition is asked at each probe; whoever provides one sees to it that
+/// it does not become false again because of something that passes, such as a watch that broke.
+#[derive(Default)]
+pub struct Readiness {
+    conditions: Vec<Condition>,
+}
+
+struct Condition {
+    /// What is waited for: `ServiceAccounts are listed`.
+    name: &'static str,
+    holds: Box<dyn Fn() -> bool + Send + Sync>,
+}
+
+impl Readiness {
+    /// Ready as it is.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// And this must hold too; `name` says it as a sentence that is true then.
+    #[must_use]
+    pub fn and(mut self, name: &'static str, holds: impl Fn() -> bool + Send + Sync + 'static) -> Self {
+        self.conditions.push(Condition {
+            name,
+            holds: Box::new(holds),
+        });
+        self
+    }
+
+    /// One line a condition, and whether all hold.
+    fn report(&self, life: &Lifecycle) -> (bool, String) {
+        let mut ready = true;
+        let mut report = String::new();
+        let draining = life.is_draining();
+        let conditions = self
+            .conditions
+            .iter()
+            .map(|condition| (condition.name, (condition.holds)()));
+        for (name, holds) in conditions.chain([("the process is not shutting down", !draining)]) {
+            ready &= holds;
+            // Writing to a String does not fail.
+            let _ = writeln!(report, "[{}] {name}", if holds { "ok" } else { "missing" });
+        }
+        let _ = writeln!(report, "{}", if ready { "ready" } else { "not ready" });
+        (ready, report)
+    }
+}
+
+impl fmt::Debug for Readiness {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list()
+            .entries(self.conditions.iter().map(|condition| condition.name))
+            .finish()
+    }
+}
+
+/// The admin service.
+pub struct Admin {
+    /// What `/readyz` asks.
+    pub readiness: Readiness,
+    /// What `/metrics` shows.
+    pub metrics: Arc<Metrics>,
+    /// The JSON of `/roles`.
+    pub roles: Box<dyn Fn() -> Vec<u8> + Send + Sync>,
+    /// Who may read it.
+    pub roles_for: RolesFor,
+    /// Unready once it drains.
+    pub life: Lifecycle,
+}
+
+impl fmt::Debug for Admin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Admin")
+            .field("readiness", &self.readiness)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Service for Admin {
+    async fn answer(&self, peer: SocketAddr, request: Request<Incoming>) -> Reply {
+        self.reply(peer, request.method(), request.uri().path())
+    }
+}
+
+impl Admin {
+    fn reply(&self, peer: SocketAddr, method: &Method, path: &str) -> Reply {
+        if !matches!(path, "/livez" | "/readyz" | "/metrics" | "/roles") {
+            return status_response(
+                Reason::NotFound,
+                "the admin server serves /livez, /readyz, /metrics and /roles",
+            );
+        }
+        if !matches!(*method, Method::GET | Method::HEAD) {
+            return method_not_allowed("GET, HEAD");
+        }
+        match path {
+            "/livez" => text(StatusCode::OK, "text/plain; charset=utf-8", "ok\n".to_owned()),
+            "/readyz" => {
+                let (ready, report) = self.readiness.report(&self.life);
+                let code = if ready {
+                    StatusCode::OK
+                } else {
+                    StatusCode::SERVICE_UNAVAILABLE
+                };
+                text(code, "text/plain; charset=utf-8", report)
+            }
+            "/metrics" => text(StatusCode::OK, metrics::CONTENT_TYPE, self.metrics.text()),
+            _ => self.roles(peer),
+        }
+    }
+
+    fn roles(&self, peer: SocketAddr) -> Reply {
+        // An IPv4 peer of a listener on `[::]` comes as `::ffff:127.0.0.1`.
+        if self.roles_for == RolesFor::Loopback && !peer.ip().to_canonical().is_loopback() {
+            let message = "/roles is for this host only; use kubectl port-forward, or allow others with --admin-allow-remote-roles";
+            return status_response(Reason::Forbidden, message);
+        }
+        json_response(StatusCode::OK, (self.roles)())
+    }
+}
+
+fn text(code: StatusCode, content_type: &'static str, body: String) -> Reply {
+    let mut reply = Response::new(Full::new(Bytes::from(body)));
+    *reply.status_mut() = code;
+    reply
+        .headers_mut()
+        .insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    reply
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::telemetry::metrics::ByNamespace;
+    use futures::FutureExt as _;
+    use http_body_util::BodyExt as _;
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    fn admin(readiness: Readiness, roles_for: RolesFor) -> Admin {
+        let metrics = Metrics::new(ByNamespace::No);
+        Admin {
+            readiness,
+            metrics,
+            roles: Box::new(|| b"[]".to_vec()),
+            roles_for,
+            life: Lifecycle::new(),
+        }
+    }
+
+    fn get(admin: &Admin, peer: &str, path: &str) -> (u16, String) {
+        let reply = admin.reply(peer.parse().unwrap(), &Method::GET, path);
+        let code = reply.status().as_u16();
+        let body = reply.into_body().collect().now_or_never().unwrap().unwrap().to_bytes();
+        (code, String::from_utf8(body.to_vec()).unwrap())
+    }
+
+    const LOCAL: &str = "127.0.0.1:40000";
+
+    #[test]
+    fn readiness_says_what_is_missing() {
+        let listed = Arc::new(AtomicBool::new(false));
+        let holds = listed.clone();
+        let readiness = Readiness::new()
+            .and("ServiceAccounts are listed", move || holds.load(Ordering::Relaxed))
+            .and("a certificate is served", || true);
+        let admin = admin(readiness, RolesFor::Loopback);
+
+        let (code, report) = get(&admin, LOCAL, "/readyz");
+        assert_eq!(code, 503);
+        insta::assert_snapshot!(report, @r"
+        [missing] ServiceAccounts are listed
+        [ok] a certificate is served
+        [ok] the process is not shutting down
+        not ready
+        ");
+        listed.store(true, Ordering::Relaxed);
+        assert_eq!(get(&admin, LOCAL, "/readyz").0, 200);
+        admin.life.drain();
+        let (code, report) = get(&admin, LOCAL, "/readyz");
+        assert_eq!(code, 503);
+        assert!(
+            report.contains("[missing] the process is not shutting down"),
+            "{report}"
+        );
+        assert_eq!(get(&admin, LOCAL, "/livez").0, 200);
+    }
+
+    #[test]
+    fn roles_are_for_this_host_unless_allowed() {
+        let private = admin(Readiness::new(), RolesFor::Loopback);
+        for (peer, code) in [
+            ("127.0.0.1:1", 200),
+            ("127.8.9.10:1", 200),
+            ("[::1]:1", 200),
+            ("[::ffff:127.0.0.1]:1", 200),
+            ("10.0.0.7:1", 403),
+            ("[::ffff:10.0.0.7]:1", 403),
+            ("[fd00::7]:1", 403),
+        ] {
+            assert_eq!(get(&private, peer, "/roles").0, code, "{peer}");
+        }
+        assert_eq!(
+            get(&admin(Readiness::new(), RolesFor::Everyone), "10.0.0.7:1", "/roles"),
+            (200, "[]".to_owned())
+        );
+    }
+
+    #[test]
+    fn other_paths_and_methods_are_refused() {
+        let admin = admin(Readiness::new(), RolesFor::Loopback);
+        assert_eq!(get(&admin, LOCAL, "/").0, 404);
+        assert_eq!(get(&admin, LOCAL, "/metrics/").0, 404);
+        let reply = admin.reply(LOCAL.parse().unwrap(), &Method::POST, "/metrics");
+        assert_eq!(reply.status(), 405);
+        assert_eq!(reply.headers()["allow"], "GET, HEAD");
+    }
+}

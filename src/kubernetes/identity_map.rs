@@ -1,0 +1,263 @@
+//! Identities given by a ConfigMap instead of annotations (`--identity-config-map NAMESPACE/NAME`).
+//!
+//! Its key `config` holds JSON, `{"NAMESPACE/NAME": {"RoleARN": …, "Audience": …, "UseRegionalSTS": …, "TokenExpiration":
+//! …}}`, the format of amazon-eks-pod-identity-webhook; the namespace `*` stands for any. As there, letter case does not
+//! matter in field names, and zero and the empty string count as absent. Annotations win over it: callers look here last.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use k8s_openapi::api::core::v1::ConfigMap;
+use kube::api::Api;
+use serde_json::{Map, Value};
+use tokio::sync::watch;
+use tokio_util::sync::{CancellationToken, DropGuard};
+use tokio_util::task::TaskTracker;
+
+use super::service_accounts::manifests::ManifestServiceAccounts;
+use crate::kubernetes::list_watch::{Observer, WatchTiming, keep};
+use crate::pod::identity::{AnnotationRules, ServiceAccountIdentity};
+use crate::support::reload::LastGood;
+use crate::support::text;
+
+/// The key of the ConfigMap that is read.
+const KEY: &str = "config";
+
+/// The identities of a ConfigMap.
+#[derive(Debug)]
+pub struct IdentityMap {
+    content: Arc<Content>,
+    synced: watch::Receiver<bool>,
+    tasks: TaskTracker,
+    end: CancellationToken,
+    _end_on_drop: DropGuard,
+}
+
+impl IdentityMap {
+    /// Starts to watch the ConfigMap, with a client made by [`crate::kubernetes::client`]. Must be called within a Tokio runtime.
+    #[must_use]
+    pub fn start(
+        client: kube::Client,
+        namespace: &str,
+        name: &str,
+        rules: Arc<AnnotationRules>,
+        timing: WatchTiming,
+    ) -> Self {
+        let (say_synced, synced) = watch::channel(false);
+        let content = Arc::new(Content::new(namespace, name, rules, Entries::default(), None));
+        let (tasks, end) = (TaskTracker::new(), CancellationToken::new());
+        let mirror = Mirror {
+            content: Arc::clone(&content),
+            listed: None,
+            say_synced,
+        };
+        let api: Api<ConfigMap> = Api::namespaced(client, namespace);
+        // A watch with this selector is allowed by a rule for the one ConfigMap.
+        let fields = Some(format!("metadata.name={name}"));
+        let watch = keep(
+            "the identity ConfigMap",
+            api,
+            fields,
+            timing,
+            Arc::new(AtomicBool::new(false)),
+            mirror,
+        );
+        tasks.spawn(end.clone().run_until_cancelled_owned(watch));
+        Self {
+            content,
+            synced,
+            tasks,
+            _end_on_drop: end.clone().drop_guard(),
+            end,
+        }
+    }
+
+    /// Follows the ConfigMap of a folder of manifests.
+    ///
+    /// # Errors
+    /// When the folder holds it and it is not of its format.
+    pub fn from_manifests(
+        manifests: &ManifestServiceAccounts,
+        namespace: &str,
+        name: &str,
+        rules: Arc<AnnotationRules>,
+    ) -> Result<Self, String> {
+        let source = manifests.config_map(namespace, name).map(|data| data.get(KEY).cloned());
+        let entries = parse(&rules, source.as_ref()).map_err(|why| format!("ConfigMap {namespace}/{name}: {why}"))?;
+        let content = Arc::new(Content::new(namespace, name, rules, entries, source));
+        let follower = Arc::clone(&content);
+        manifests.on_config_map_change(namespace, name, move |data| follower.read(data));
+        let (_, synced) = watch::channel(true);
+        let end = CancellationToken::new();
+        Ok(Self {
+            content,
+            synced,
+            tasks: TaskTracker::new(),
+            _end_on_drop: end.clone().drop_guard(),
+            end,
+        })
+    }
+
+    /// The identity of a ServiceAccount, else that of its name in any namespace (`*`).
+    #[must_use]
+    pub fn lookup(&self, namespace: &str, name: &str) -> Option<Arc<ServiceAccountIdentity>> {
+        let entries = self.content.entries.peek();
+        let entry = |namespace: &str| entries.get(&(namespace.into(), name.into()));
+        entry(namespace).or_else(|| entry("*")).cloned()
+    }
+
+    /// Whether it has been read, or is known to be missing. Never false again after it was true.
+    #[must_use]
+    pub fn is_synced(&self) -> bool {
+        *self.synced.borrow()
+    }
+
+    /// Waits until it has been read, or is known to be missing.
+    pub async fn synced(&self) {
+        // An error means that the watch was stopped before; whoever waits is being stopped too.
+        let _ = self.synced.clone().wait_for(|synced| *synced).await;
+    }
+
+    /// How many edits could not be read since the start.
+    #[must_use]
+    pub fn reload_failures(&self) -> u64 {
+        self.content.entries.failures()
+    }
+
+    /// Ends the watch and waits for its end.
+    pub async fn stop(&self) {
+        self.end.cancel();
+        self.tasks.close();
+        self.tasks.wait().await;
+    }
+}
+
+type Entries = HashMap<(Box<str>, Box<str>), Arc<ServiceAccountIdentity>>;
+
+/// The ConfigMap's text: none when there is no ConfigMap, none inside when it lacks the key.
+type Source = Option<Option<String>>;
+
+struct Content {
+    rules: Arc<AnnotationRules>,
+    entries: LastGood<Entries, Source>,
+}
+
+impl fmt::Debug for Content {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Content")
+            .field("entries", &self.entries.peek().len())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Content {
+    fn new(namespace: &str, name: &str, rules: Arc<AnnotationRules>, entries: Entries, source: Source) -> Self {
+        let what = format!("the identity ConfigMap {namespace}/{name}");
+        Self {
+            rules,
+            entries: LastGood::new(what, entries, source),
+        }
+    }
+
+    fn read(&self, data: Option<&BTreeMap<String, String>>) {
+        let source = data.map(|data| data.get(KEY).cloned());
+        self.entries
+            .refresh(Ok(source), |source| parse(&self.rules, source.as_ref()));
+    }
+}
+
+/// Hands what the watch tells to the content.
+struct Mirror {
+    content: Arc<Content>,
+    listed: Option<BTreeMap<String, String>>,
+    say_synced: watch::Sender<bool>,
+}
+
+impl Observer<ConfigMap> for Mirror {
+    fn list_began(&mut self) {
+        self.listed = None;
+    }
+
+    fn listed(&mut self, config_map: ConfigMap) {
+        self.listed = Some(config_map.data.unwrap_or_default());
+    }
+
+    fn list_ended(&mut self) {
+        self.content.read(self.listed.take().as_ref());
+        self.say_synced
+            .send_if_modified(|synced| !std::mem::replace(synced, true));
+    }
+
+    fn changed(&mut self, config_map: ConfigMap) {
+        self.content.read(Some(&config_map.data.unwrap_or_default()));
+    }
+
+    fn deleted(&mut self, _config_map: ConfigMap) {
+        self.content.read(None);
+    }
+
+    fn meanwhile(&self) -> &'static str {
+        "the last content stays in use"
+    }
+}
+
+fn parse(rules: &AnnotationRules, source: Option<&Option<String>>) -> Result<Entries, String> {
+    let text = match source {
+        // No ConfigMap, no identities: it may be created later, or was deleted on purpose.
+        None => return Ok(Entries::default()),
+        Some(None) => return Err(format!("it has no key `{KEY}`")),
+        Some(Some(text)) => text,
+    };
+    let entries: Map<String, Value> = serde_json::from_str(text).map_err(|error| {
+        let expected = r#"expected JSON, {"NAMESPACE/NAME": {"RoleARN": "…"}}"#;
+        format!("{expected}: {}", text::line(&error.to_string()))
+    })?;
+    let entry = |(key, value): (&String, &Value)| entry(rules, key, value).transpose();
+    entries.iter().filter_map(entry).collect()
+}
+
+type Entry = ((Box<str>, Box<str>), Arc<ServiceAccountIdentity>);
+
+fn entry(rules: &AnnotationRules, key: &str, value: &Value) -> Result<Option<Entry>, String> {
+    let wrong = |what: &str| format!("entry `{}`: {what}", text::value(key));
+    let (namespace, name) = match key.split_once('/') {
+        Some((namespace, name)) if !namespace.is_empty() && !name.is_empty() && !name.contains('/') => {
+            (namespace, name)
+        }
+        _ => return Err(wrong("expected NAMESPACE/NAME")),
+    };
+    let Value::Object(fields) = value else {
+        return Err(wrong("expected an object with RoleARN"));
+    };
+    let role_arn = field(fields, "RoleARN", Value::as_str).map_err(|()| wrong("expected RoleARN to be a string"))?;
+    let audience = field(fields, "Audience", Value::as_str).map_err(|()| wrong("expected Audience to be a string"))?;
+    let regional = field(fields, "UseRegionalSTS", Value::as_bool)
+        .map_err(|()| wrong("expected UseRegionalSTS to be true or false"))?;
+    let expiration = field(fields, "TokenExpiration", Value::as_i64)
+        .map_err(|()| wrong("expected TokenExpiration to be a whole number of seconds"))?;
+    let identity = ServiceAccountIdentity::from_config_map_entry(
+        rules,
+        role_arn.unwrap_or_default(),
+        audience.filter(|audience| !audience.is_empty()),
+        regional,
+        expiration.filter(|seconds| *seconds != 0),
+    );
+    Ok(identity.map(|identity| ((namespace.into(), name.into()), Arc::new(identity))))
+}
+
+/// A field by its name in any letter case; null counts as absent.
+fn field<'a, T>(
+    fields: &'a Map<String, Value>,
+    name: &str,
+    read: impl Fn(&'a Value) -> Option<T>,
+) -> Result<Option<T>, ()> {
+    match fields
+        .iter()
+        .find(|(key, value)| key.eq_ignore_ascii_case(name) && !value.is_null())
+    {
+        None => Ok(None),
+        Some((_, value)) => read(value).map(Some).ok_or(()),
+    }
+}

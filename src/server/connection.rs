@@ -1,0 +1,320 @@
+//! One connection: requests in turn, how long each part may take, and when it ends.
+//!
+//! A connection has one timer. It is set to the nearest thing that may be due and looked at when it fires; a request that
+//! arrives whole and is answered at once never touches it.
+
+use std::io;
+use std::net::SocketAddr;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use hyper::body::Incoming;
+use hyper::header::{CONNECTION, HeaderValue};
+use hyper::rt::{Read, ReadBufCursor, Write};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::{Request, Response};
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite};
+use tokio::time::{Instant, sleep_until, timeout};
+
+use super::accept::Reply;
+use super::accept::Service;
+use super::limits::Limits;
+use super::shutdown::Lifecycle;
+
+/// The longest head of a request, in bytes. The API server's is under 1 KB.
+const HEAD_BYTES: usize = 32 * 1024;
+
+/// How long, and for how many bytes, a closed connection is still read, so that the last answer is not lost to a reset.
+const LINGER: Duration = Duration::from_secs(1);
+const LINGER_BYTES: u64 = 1024 * 1024;
+
+/// Serves a connection to its end.
+///
+/// # Errors
+/// Why it ended before its time: broken, malformed, or too slow.
+pub(crate) async fn drive<IO, S>(
+    io: IO,
+    peer: SocketAddr,
+    service: Arc<S>,
+    limits: &Limits,
+    life: &Lifecycle,
+) -> io::Result<()>
+where
+    IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    S: Service,
+{
+    let shared = Arc::new(Shared {
+        service,
+        peer,
+        life: life.clone(),
+        progress: Progress::default(),
+    });
+    let io = Watched {
+        io: TokioIo::new(io),
+        shared: shared.clone(),
+    };
+    let answers = {
+        let shared = shared.clone();
+        // This `Arc` belongs to one connection: its count is not fought over between cores.
+        service_fn(move |request| answer(shared.clone(), request))
+    };
+    let mut connection = http1::Builder::new()
+        // Ours starts with a head's first byte and leaves idle connections alone.
+        .header_read_timeout(None)
+        .max_header_size(HEAD_BYTES)
+        .serve_connection(io, answers);
+
+    let mut watch = Watch::new(limits);
+    let mut timer = pin!(sleep_until(watch.next()));
+    let mut stopped = pin!(life.stopped());
+    // Asked once, so that the end of the drain wakes this task; whether it came is read from `life`, which takes no lock.
+    let mut woken_by_stop = false;
+    std::future::poll_fn(|cx| {
+        if !woken_by_stop {
+            woken_by_stop = true;
+            let _ = stopped.as_mut().poll(cx);
+        }
+        loop {
+            if life.is_stopping() && watch.begin_close(limits.stop) {
+                Pin::new(&mut connection).graceful_shutdown();
+                timer.as_mut().reset(watch.next());
+            }
+            if let Poll::Ready(ended) = Pin::new(&mut connection).poll(cx) {
+                return Poll::Ready(ended.map_err(io::Error::other));
+            }
+            if watch.heed(&shared.progress) && watch.next() < timer.deadline() {
+                timer.as_mut().reset(watch.next());
+            }
+            if timer.as_mut().poll(cx).is_pending() {
+                return Poll::Pending;
+            }
+            match watch.due(Instant::now()) {
+                Due::Nothing => {}
+                Due::Retire => shared.progress.retired.store(true, Ordering::Relaxed),
+                Due::Close => Pin::new(&mut connection).graceful_shutdown(),
+                Due::Abort(why) => return Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, why))),
+            }
+            timer.as_mut().reset(watch.next());
+        }
+    })
+    .await?;
+    linger(connection.into_parts().io.io.into_inner()).await;
+    Ok(())
+}
+
+async fn answer<S: Service>(
+    shared: Arc<Shared<S>>,
+    request: Request<Incoming>,
+) -> Result<Reply, std::convert::Infallible> {
+    shared.progress.request_began();
+    let mut reply: Response<_> = shared.service.answer(shared.peer, request).await;
+    if shared.life.is_draining() || shared.progress.retired.load(Ordering::Relaxed) {
+        reply
+            .headers_mut()
+            .insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    shared.progress.request_ended();
+    Ok(reply)
+}
+
+/// Reads what a client sends behind its last answer. Closing a socket that has unread bytes resets it, and a reset may
+/// overtake the answer.
+async fn linger<IO: AsyncRead + Unpin>(io: IO) {
+    let mut rest = io.take(LINGER_BYTES);
+    let mut scratch = [0_u8; 4096];
+    let read = async { while matches!(rest.read(&mut scratch).await, Ok(read) if read > 0) {} };
+    let _ = timeout(LINGER, read).await;
+}
+
+/// What a connection's parts know of each other.
+struct Shared<S> {
+    service: Arc<S>,
+    peer: SocketAddr,
+    life: Lifecycle,
+    progress: Progress,
+}
+
+/// Where a connection stands. Written and read by the connection's own task only: the atomics satisfy `Sync`, nothing
+/// else, and relaxed order is enough.
+#[derive(Debug, Default)]
+struct Progress {
+    /// A request is with the service.
+    busy: AtomicBool,
+    /// Bytes came since the last answer.
+    head_began: AtomicBool,
+    /// How many requests had their head read.
+    requests: AtomicU32,
+    /// The connection is old enough: the next answer closes it.
+    retired: AtomicBool,
+}
+
+impl Progress {
+    fn request_began(&self) {
+        self.busy.store(true, Ordering::Relaxed);
+        self.requests
+            .store(self.requests.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
+    }
+
+    fn request_ended(&self) {
+        self.head_began.store(false, Ordering::Relaxed);
+        self.busy.store(false, Ordering::Relaxed);
+    }
+
+    fn bytes_came(&self) {
+        self.head_began.store(true, Ordering::Relaxed);
+    }
+
+    /// The number of the request whose head has begun and is not complete.
+    fn awaited_head(&self) -> Option<u32> {
+        let awaited = self.head_began.load(Ordering::Relaxed) && !self.busy.load(Ordering::Relaxed);
+        awaited.then(|| self.requests.load(Ordering::Relaxed))
+    }
+}
+
+/// What is due, and when.
+#[derive(Debug)]
+struct Watch {
+    stage: Stage,
+    /// When the stage ends.
+    stage_ends: Instant,
+    /// The head that is awaited, and until when.
+    head: Option<(u32, Instant)>,
+    header: Duration,
+    close_grace: Duration,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    /// Young enough.
+    Open,
+    /// Its next answer closes it.
+    Retired,
+    /// It closes as soon as nothing is under way.
+    Closing,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Due {
+    Nothing,
+    Retire,
+    Close,
+    Abort(&'static str),
+}
+
+impl Watch {
+    fn new(limits: &Limits) -> Self {
+        let now = Instant::now();
+        let jitter = limits.age_jitter.min(limits.age);
+        let age = limits.age.saturating_sub(jitter) + jitter.mul_f64(2.0 * fastrand::f64());
+        Self {
+            stage: Stage::Open,
+            stage_ends: now + age,
+            // A client that connects is about to ask.
+            head: Some((0, now + limits.header)),
+            header: limits.header,
+            close_grace: limits.close_grace,
+        }
+    }
+
+    /// The nearest moment at which something may be due.
+    fn next(&self) -> Instant {
+        self.head
+            .map_or(self.stage_ends, |(_, until)| until.min(self.stage_ends))
+    }
+
+    /// Takes note of a head that has begun or is complete. True when something new is awaited.
+    fn heed(&mut self, progress: &Progress) -> bool {
+        match (progress.awaited_head(), self.head) {
+            (None, _) => {
+                // The first request counts as begun with the connection.
+                if progress.requests.load(Ordering::Relaxed) > 0 {
+                    self.head = None;
+                }
+                false
+            }
+            (Some(awaited), Some((known, _))) if awaited == known => false,
+            (Some(awaited), _) => {
+                self.head = Some((awaited, Instant::now() + self.header));
+                true
+            }
+        }
+    }
+
+    fn due(&mut self, now: Instant) -> Due {
+        if self.head.is_some_and(|(_, until)| until <= now) {
+            return Due::Abort("the request's head did not arrive in time");
+        }
+        if now < self.stage_ends {
+            return Due::Nothing;
+        }
+        self.stage_ends = now + self.close_grace;
+        match self.stage {
+            Stage::Open => {
+                self.stage = Stage::Retired;
+                Due::Retire
+            }
+            Stage::Retired => {
+                self.stage = Stage::Closing;
+                Due::Close
+            }
+            Stage::Closing => Due::Abort("the connection did not close in time"),
+        }
+    }
+
+    /// Goes to the last stage now, to end within `grace`. False when it is there already.
+    fn begin_close(&mut self, grace: Duration) -> bool {
+        if self.stage == Stage::Closing {
+            return false;
+        }
+        self.stage = Stage::Closing;
+        self.stage_ends = Instant::now() + grace;
+        true
+    }
+}
+
+/// The connection's stream, which notes that bytes came.
+struct Watched<IO, S> {
+    io: TokioIo<IO>,
+    shared: Arc<Shared<S>>,
+}
+
+impl<IO: AsyncRead + Unpin, S> Read for Watched<IO, S> {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: ReadBufCursor<'_>) -> Poll<io::Result<()>> {
+        let read = Pin::new(&mut self.io).poll_read(cx, buffer);
+        if read.is_ready() {
+            self.shared.progress.bytes_came();
+        }
+        read
+    }
+}
+
+impl<IO: AsyncWrite + Unpin, S> Write for Watched<IO, S> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.io).poll_write(cx, buffer)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_shutdown(cx)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.io.is_write_vectored()
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffers: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.io).poll_write_vectored(cx, buffers)
+    }
+}

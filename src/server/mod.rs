@@ -1,0 +1,8 @@
+//! The server below HTTP: accepts, drives connections, and ends in order.
+
+pub mod accept;
+mod connection;
+pub mod limits;
+pub mod shutdown;
+pub mod threads;
+pub mod tls;

@@ -1,0 +1,198 @@
+//! What the chart makes of the API server: `helm test`, and which requests are sent at all.
+
+use std::fs;
+use std::path::Path;
+use std::thread;
+
+use serde_json::{Value, json};
+
+use crate::cluster::{Cluster, ExclusiveCluster, Gate, Namespace, environment, role_of};
+use crate::release::{NAME, NAMESPACE, Release};
+use crate::scenarios::Scenarios;
+use crate::wait::{until, until_ok};
+
+pub(crate) fn register(scenarios: &mut Scenarios) {
+    scenarios.parallel(helm_test_creates_a_pod_that_only_the_webhook_can_make_valid);
+    scenarios.serial(every_documented_values_file_installs);
+    scenarios.parallel(workloads_are_looked_at_when_what_makes_their_pods_changes);
+}
+
+fn helm_test_creates_a_pod_that_only_the_webhook_can_make_valid(cluster: &Cluster) {
+    let release = cluster.release();
+    let test = format!("{NAME}-test");
+    let said = thread::scope(|scope| {
+        let testing = scope.spawn(|| release.helm(&["test", NAME, "--namespace", NAMESPACE, "--timeout", "80s"]));
+        let pod = until("the pod of helm test", || {
+            let said = cluster.kubectl(&["-n", &test, "get", "pod", &test, "-o", "json"]);
+            said.succeeded().then(|| said.json())
+        });
+        assert_eq!(role_of(&pod), Some(format!("arn:aws:iam::111122223333:role/{test}")));
+        assert!(environment(&pod, "AWS_WEB_IDENTITY_TOKEN_FILE").is_some());
+        assert_eq!(pod["spec"]["volumes"][0]["name"], "aws-iam-token", "{pod}");
+        let ended = r#"{"status": {"phase": "Succeeded"}}"#;
+        let patch = [
+            "patch",
+            "pod",
+            &test,
+            "--subresource=status",
+            "--type=merge",
+            "-p",
+            ended,
+        ];
+        cluster.kubectl(&[&["-n", &test], patch.as_slice()].concat()).ok();
+        testing.join().expect("helm")
+    });
+    let report = said.ok();
+    assert!(report.contains("Succeeded"), "{report}");
+    until("a cluster without what helm test made", || {
+        (!cluster.kubectl(&["get", "namespace", &test]).succeeded()).then_some(())
+    });
+}
+
+/// ExclusiveCluster, because each of them asks for every pod of gated namespaces, and nothing runs behind it.
+fn every_documented_values_file_installs(cluster: &ExclusiveCluster<'_>) {
+    let release = cluster.release();
+    let chart = Path::new(env!("CARGO_MANIFEST_DIR")).join("charts/rolegate");
+    serve_cert_manager(cluster);
+    for (group, version, kind, plural) in [
+        ("monitoring.coreos.com", "v1", "ServiceMonitor", "servicemonitors"),
+        ("monitoring.coreos.com", "v1", "PrometheusRule", "prometheusrules"),
+    ] {
+        cluster
+            .apply(&any_fields(group, version, kind, plural).to_string())
+            .ok();
+    }
+    let mut files: Vec<_> = fs::read_dir(chart.join("examples"))
+        .unwrap()
+        .map(|file| file.unwrap().path())
+        .collect();
+    files.sort();
+    assert!(files.len() > 10, "{files:?}");
+    for file in files {
+        let name = file.file_stem().unwrap().to_str().unwrap();
+        let (chart, file) = (chart.to_str().unwrap(), file.to_str().unwrap());
+        let install = [
+            "install",
+            name,
+            chart,
+            "--namespace",
+            name,
+            "--create-namespace",
+            "--values",
+            file,
+        ];
+        // The CRDs are served a moment after they were taken.
+        until_ok(&format!("helm install {name}"), || {
+            let said = release.helm(&install);
+            if said.succeeded() {
+                return Ok(());
+            }
+            let _ = release.helm(&["uninstall", name, "--namespace", name]);
+            if said.stderr.contains("no matches for kind") {
+                Err(said.stderr)
+            } else {
+                panic!("{}", said.stderr)
+            }
+        });
+        release.helm(&["uninstall", name, "--namespace", name]).ok();
+        cluster.kubectl(&["delete", "namespace", name, "--wait=false"]).ok();
+    }
+}
+
+/// cert-manager's kinds, without cert-manager.
+pub(crate) fn serve_cert_manager(cluster: &Cluster) {
+    for (kind, plural) in [("Certificate", "certificates"), ("Issuer", "issuers")] {
+        cluster
+            .apply(&any_fields("cert-manager.io", "v1", kind, plural).to_string())
+            .ok();
+        until(&format!("{plural} are served"), || {
+            let listed = cluster.kubectl(&["get", &format!("{plural}.cert-manager.io"), "--all-namespaces"]);
+            listed.succeeded().then_some(())
+        });
+    }
+}
+
+/// A CRD whose objects may have any fields: what the chart writes into them is for their controllers.
+fn any_fields(group: &str, version: &str, kind: &str, plural: &str) -> Value {
+    json!({
+        "apiVersion": "apiextensions.k8s.io/v1",
+        "kind": "CustomResourceDefinition",
+        "metadata": {"name": format!("{plural}.{group}")},
+        "spec": {
+            "group": group,
+            "scope": "Namespaced",
+            "names": {"kind": kind, "plural": plural, "singular": kind.to_lowercase(), "listKind": format!("{kind}List")},
+            "versions": [{
+                "name": version, "served": true, "storage": true,
+                "schema": {"openAPIV3Schema": {"type": "object", "x-kubernetes-preserve-unknown-fields": true}},
+            }],
+        },
+    })
+}
+
+fn workloads_are_looked_at_when_what_makes_their_pods_changes(cluster: &Cluster) {
+    let release = cluster.release();
+    let namespace = cluster.namespace("workloads", Gate::Audit);
+    let mut seen = 0;
+    let cases: [(&str, &[&str]); 14] = [
+        ("looked at", &["create", "serviceaccount", "worker"]),
+        ("left alone", &["label", "serviceaccount", "worker", "team=a"]),
+        ("looked at", &["annotate", "serviceaccount", "worker", "team=a"]),
+        ("looked at", &["annotate", "serviceaccount", "worker", "team-"]),
+        ("looked at", &["create", "deployment", "web", "--image=example"]),
+        ("left alone", &["scale", "deployment", "web", "--replicas=2"]),
+        ("left alone", &["label", "deployment", "web", "team=a"]),
+        ("looked at", &["rollout", "restart", "deployment", "web"]),
+        (
+            "looked at",
+            &[
+                "create",
+                "cronjob",
+                "nightly",
+                "--image=example",
+                "--schedule=0 3 * * *",
+            ],
+        ),
+        (
+            "left alone",
+            &["patch", "cronjob", "nightly", "-p", r#"{"spec": {"suspend": true}}"#],
+        ),
+        ("looked at", &["set", "image", "cronjob/nightly", "nightly=example:2"]),
+        ("looked at", &["create", "job", "once", "--image=example"]),
+        (
+            "left alone",
+            &["patch", "job", "once", "-p", r#"{"spec": {"suspend": true}}"#],
+        ),
+        (
+            "left alone",
+            &[
+                "--as=system:serviceaccount:kube-system:deployment-controller",
+                "--as-group=system:masters",
+                "create",
+                "deployment",
+                "other",
+                "--image=example",
+            ],
+        ),
+    ];
+    for (number, (expected, args)) in cases.iter().enumerate() {
+        namespace.kubectl(args).ok();
+        // Whose review must come says that all before it had their time to.
+        let marker = format!("marker-{number}");
+        namespace.kubectl(&["create", "serviceaccount", &marker]).ok();
+        seen += 1 + usize::from(*expected == "looked at");
+        let reviews = until(&format!("{seen} reviews, the last of {marker}"), || {
+            let reviews = workload_reviews(&release, &namespace);
+            let is_there = reviews.iter().any(|review| review["serviceAccount"] == marker);
+            (is_there && reviews.len() >= seen).then_some(reviews)
+        });
+        assert_eq!(reviews.len(), seen, "`kubectl {}` should be {expected}", args.join(" "));
+    }
+}
+
+/// The reviews of workloads and ServiceAccounts.
+fn workload_reviews(release: &Release, namespace: &Namespace) -> Vec<Value> {
+    let mut reviews = release.reviews(&namespace.name);
+    reviews.retain(|review| review["pod"].is_null());
+    reviews
+}

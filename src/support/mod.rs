@@ -1,5 +1,7 @@
 //! Mechanisms that several parts of the program share, one module for each. Nothing here knows what the program is about.
 
+pub(crate) mod backoff;
 pub(crate) mod coalesce;
 pub(crate) mod reload;
+pub(crate) mod state_log;
 pub mod text;

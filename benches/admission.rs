@@ -17,10 +17,10 @@ use std::time::Duration;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use futures::FutureExt as _;
-use rolegate::admission::path_mode::PathMode;
 use rolegate::admission::pods::{
     Admission, AdmissionSettings, Answer, ClusterState, Endpoint, Record, Recorder, SkipLabel,
 };
+use rolegate::admission::review_kind::PathMode;
 use rolegate::decision::{DecisionSettings, Mode};
 use rolegate::kubernetes::service_accounts::ServiceAccounts;
 use rolegate::kubernetes::service_accounts::manifests::ManifestServiceAccounts;

@@ -1,5 +1,7 @@
-//! What serving costs at the least: TLS, HTTP/1.1 and a body read and sent back, with nothing of ours (`bare`), or behind
-//! our server (`face`). `benches/load.sh` drives it beside the real webhook.
+//! The least that serving costs: TLS, HTTP/1.1, and a body that is read and sent back.
+//!
+//! `bare` has nothing of ours; `server` has our connection driver below the same service; `reviews` has the router of the HTTPS listener
+//! with its layers and extractors on top, and a reviewer that returns the body. `benches/load.sh` drives them next to the real webhook.
 
 use std::convert::Infallible;
 use std::error::Error;
@@ -13,9 +15,9 @@ use hyper::service::service_fn;
 use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use rolegate::certs::serving::{Pair, Serving};
-use rolegate::http::service::{Call, Handler, HttpService};
-use rolegate::http::status::{Reply, json_response};
-use rolegate::server::accept::{Connections, Transport, serve};
+use rolegate::http::rejection::json_response;
+use rolegate::http::reviews::{Call, Reviewer, router};
+use rolegate::server::accept::{Connections, Server, Transport};
 use rolegate::server::limits::Limits;
 use rolegate::server::shutdown::Lifecycle;
 use rolegate::server::tls::{acceptor, install_crypto_provider};
@@ -27,8 +29,8 @@ type Anything = Box<dyn Error + Send + Sync>;
 fn main() -> Result<(), Anything> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let [kind, address] = arguments.as_slice() else {
-        // `cargo bench` runs every benchmark with an argument of its own; a server that never ends is none.
-        println!("usage: echo bare|face ADDRESS:PORT");
+        // `cargo bench` runs every benchmark with an argument of its own; a server that never ends is not a benchmark.
+        println!("usage: echo bare|server|reviews ADDRESS:PORT");
         return Ok(());
     };
     let address: SocketAddr = address.parse()?;
@@ -44,12 +46,32 @@ fn main() -> Result<(), Anything> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
         let listener = TcpListener::bind(address).await?;
-        if kind == "bare" {
-            bare(listener, tls).await
-        } else {
-            face(listener, tls).await
+        match kind.as_str() {
+            "bare" => bare(listener, tls).await,
+            "server" => {
+                let service = tower::service_fn(echo);
+                server(listener, tls).serve(move |_peer| service).await;
+                Ok(())
+            }
+            "reviews" => {
+                let router = router(Arc::new(Parrot), &Arc::new(Limits::default()));
+                server(listener, tls).serve(move |_peer| router.clone()).await;
+                Ok(())
+            }
+            other => Err(format!("unknown kind of echo: {other}").into()),
         }
     })
+}
+
+fn server(listener: TcpListener, tls: TlsAcceptor) -> Server {
+    let limits = Arc::new(Limits::default());
+    Server {
+        listener,
+        transport: Transport::Tls(tls),
+        connections: Connections::at_most(limits.connections),
+        limits,
+        life: Lifecycle::new(),
+    }
 }
 
 async fn bare(listener: TcpListener, tls: TlsAcceptor) -> Result<(), Anything> {
@@ -78,25 +100,10 @@ async fn echo(request: Request<Incoming>) -> Result<Response<Full<bytes::Bytes>>
     Ok(Response::new(Full::new(body)))
 }
 
-async fn face(listener: TcpListener, tls: TlsAcceptor) -> Result<(), Anything> {
-    let limits = Arc::new(Limits::default());
-    let service = Arc::new(HttpService::new(Parrot, limits.clone()));
-    serve(
-        listener,
-        Transport::Tls(tls),
-        service,
-        limits,
-        Lifecycle::new(),
-        Connections::default(),
-    )
-    .await;
-    Ok(())
-}
-
 struct Parrot;
 
-impl Handler for Parrot {
-    async fn answer(&self, call: Call) -> Reply {
+impl Reviewer for Parrot {
+    async fn review(&self, call: Call) -> axum::response::Response {
         json_response(StatusCode::OK, call.body.into())
     }
 }

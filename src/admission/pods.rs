@@ -17,7 +17,7 @@ use tokio::time::Instant;
 use self::pod_request::{Outcome, PodRequest};
 use self::service_account::{Account, Freshness, Unavailable};
 use super::review::{self, AdmissionRequest, AdmissionResponse, AuditAnnotations, Operation, ReviewError};
-use crate::admission::path_mode::PathMode;
+use crate::admission::review_kind::PathMode;
 use crate::decision::{self, Action, DecisionSettings, Effect, Finding, Mode, Owner, Restart};
 use crate::kubernetes::container_credentials::ContainerCredentials;
 use crate::kubernetes::identity_map::IdentityMap;

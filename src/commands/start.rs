@@ -19,10 +19,10 @@ use self::certificates::Certificates;
 use super::serve::{AwsRegion, RoleSourceSpec, ServeArgs};
 use super::sources::{self, AwsAccess};
 use crate::admission::pods::{Admission, AdmissionSettings, ClusterState, SkipLabel};
+use crate::admission::webhook::Webhook;
 use crate::decision::DecisionSettings;
+use crate::http;
 use crate::http::admin::{Admin, Readiness, RolesFor};
-use crate::http::handler::Webhook;
-use crate::http::service::HttpService;
 use crate::kubernetes::container_credentials::ContainerCredentials;
 use crate::kubernetes::identity_map::IdentityMap;
 use crate::kubernetes::service_accounts::ServiceAccounts;
@@ -32,7 +32,7 @@ use crate::kubernetes::{self, issuer, list_watch::WatchTiming};
 use crate::pod::identity::{AnnotationRules, Defaults};
 use crate::pod::inject::{PodIdentitySettings, WebIdentitySettings};
 use crate::roles::{RoleCache, RoleCacheSettings, RoleSource};
-use crate::server::accept::{self, Connections, Transport};
+use crate::server::accept::{Connections, Server, Transport};
 use crate::server::limits::Limits;
 use crate::server::shutdown::Lifecycle;
 use crate::server::threads::ReviewThreads;
@@ -112,25 +112,23 @@ pub(crate) async fn start(args: &ServeArgs) -> Result<Started, String> {
     let threads = ReviewThreads::start().map_err(no_threads)?;
     let listener = threads.adopt(listener).map_err(no_threads)?;
     let (admin_listener, admin_address) = listen("--admin-listen", args.admin_listen).await?;
-    let connections = Connections::default();
-    gauges(&metrics, &cluster, &cache, &certificates, &connections);
-    count_reload_failures(&metrics, &cluster, &sources, credentials.as_ref(), &certificates);
     let limits = Arc::new(Limits {
         drain: args.drain,
         ..Limits::default()
     });
+    let connections = Connections::at_most(limits.connections);
+    gauges(&metrics, &cluster, &cache, &certificates, &connections);
+    count_reload_failures(&metrics, &cluster, &sources, credentials.as_ref(), &certificates);
     let (events, event_writer) = events(args, &cluster, &metrics).unzip();
     let acceptor = tls::acceptor(certificates.serving.clone(), certificates.client_ca.clone())
         .map_err(|error| format!("cannot set up TLS: {error}"))?;
-    let webhook = HttpService::new(
-        Webhook {
-            admission,
-            metrics: metrics.clone(),
-            audit,
-            events,
-        },
-        limits.clone(),
-    );
+    let webhook = Webhook {
+        admission,
+        metrics: metrics.clone(),
+        audit,
+        events,
+    };
+    let reviews_router = http::reviews::router(Arc::new(webhook), &limits);
     let admin = Admin {
         readiness: readiness(&cluster, &certificates),
         metrics,
@@ -151,25 +149,25 @@ pub(crate) async fn start(args: &ServeArgs) -> Result<Started, String> {
     info!(address = %reviews, issuer = cluster.issuer.as_str(), mode = %args.mode, "serving reviews over HTTPS");
     info!(address = %admin_address, "serving probes and metrics over HTTP");
     let servers = {
-        let (life, limits) = (life.clone(), limits);
+        let reviews = Server {
+            listener,
+            transport: Transport::Tls(acceptor),
+            limits: limits.clone(),
+            life: life.clone(),
+            connections,
+        };
+        let admin_server = Server {
+            listener: admin_listener,
+            transport: Transport::Plain,
+            connections: Connections::at_most(limits.connections),
+            limits,
+            life: life.clone(),
+        };
+        let admin_routes = Arc::new(admin).routes();
         async move {
             tokio::join!(
-                threads.run(accept::serve(
-                    listener,
-                    Transport::Tls(acceptor),
-                    Arc::new(webhook),
-                    limits.clone(),
-                    life.clone(),
-                    connections
-                )),
-                accept::serve(
-                    admin_listener,
-                    Transport::Plain,
-                    Arc::new(admin),
-                    limits,
-                    life,
-                    Connections::default(),
-                ),
+                threads.run(reviews.serve(move |_peer| reviews_router.clone())),
+                admin_server.serve(admin_routes),
             );
         }
     };

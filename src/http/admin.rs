@@ -4,15 +4,14 @@ use std::fmt::{self, Write as _};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use bytes::Bytes;
-use http_body_util::Full;
-use hyper::body::Incoming;
-use hyper::header::{CONTENT_TYPE, HeaderValue};
-use hyper::{Method, Request, Response, StatusCode};
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use axum::{Extension, Router};
+use hyper::StatusCode;
+use hyper::header::{CONTENT_TYPE, HeaderName};
 
-use super::route::method_not_allowed;
-use super::status::{Reason, Reply, json_response, status_response};
-use crate::server::accept::Service;
+use super::rejection::{Reason, Rejection, json_response};
 use crate::server::shutdown::Lifecycle;
 use crate::telemetry::metrics::{self, Metrics};
 
@@ -105,81 +104,104 @@ impl fmt::Debug for Admin {
     }
 }
 
-impl Service for Admin {
-    async fn answer(&self, peer: SocketAddr, request: Request<Incoming>) -> Reply {
-        self.reply(peer, request.method(), request.uri().path())
-    }
-}
-
 impl Admin {
-    fn reply(&self, peer: SocketAddr, method: &Method, path: &str) -> Reply {
-        if !matches!(path, "/livez" | "/readyz" | "/metrics" | "/roles") {
-            return status_response(
-                Reason::NotFound,
-                "the admin server serves /livez, /readyz, /metrics and /roles",
-            );
-        }
-        if !matches!(*method, Method::GET | Method::HEAD) {
-            return method_not_allowed("GET, HEAD");
-        }
-        match path {
-            "/livez" => text(StatusCode::OK, "text/plain; charset=utf-8", "ok\n".to_owned()),
-            "/readyz" => {
-                let (ready, report) = self.readiness.report(&self.life);
-                let code = if ready {
-                    StatusCode::OK
-                } else {
-                    StatusCode::SERVICE_UNAVAILABLE
-                };
-                text(code, "text/plain; charset=utf-8", report)
-            }
-            "/metrics" => text(StatusCode::OK, metrics::CONTENT_TYPE, self.metrics.text()),
-            _ => self.roles(peer),
-        }
-    }
-
-    fn roles(&self, peer: SocketAddr) -> Reply {
-        // An IPv4 peer of a listener on `[::]` comes as `::ffff:127.0.0.1`.
-        if self.roles_for == RolesFor::Loopback && !peer.ip().to_canonical().is_loopback() {
-            let message = "/roles is for this host only; use kubectl port-forward, or allow others with --admin-allow-remote-roles";
-            return status_response(Reason::Forbidden, message);
-        }
-        json_response(StatusCode::OK, (self.roles)())
+    /// The routes of the admin listener, for one peer.
+    pub fn routes(self: Arc<Self>) -> impl Fn(SocketAddr) -> Router + Send + Sync + 'static {
+        let router = Router::new()
+            .route("/livez", get(livez))
+            .route("/readyz", get(readyz))
+            .route("/metrics", get(metrics_text))
+            .route("/roles", get(roles))
+            .method_not_allowed_fallback(method_not_allowed)
+            .fallback(not_found)
+            .with_state(self);
+        move |peer| router.clone().layer(Extension(Peer(peer)))
     }
 }
 
-fn text(code: StatusCode, content_type: &'static str, body: String) -> Reply {
-    let mut reply = Response::new(Full::new(Bytes::from(body)));
-    *reply.status_mut() = code;
-    reply
-        .headers_mut()
-        .insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
-    reply
+/// Where a request comes from.
+#[derive(Clone, Copy, Debug)]
+struct Peer(SocketAddr);
+
+const TEXT: [(HeaderName, &str); 1] = [(CONTENT_TYPE, "text/plain; charset=utf-8")];
+
+async fn livez() -> impl IntoResponse {
+    (TEXT, "ok\n")
+}
+
+async fn readyz(State(admin): State<Arc<Admin>>) -> impl IntoResponse {
+    let (ready, report) = admin.readiness.report(&admin.life);
+    let code = if ready {
+        StatusCode::OK
+    } else {
+        StatusCode::SERVICE_UNAVAILABLE
+    };
+    (code, TEXT, report)
+}
+
+async fn metrics_text(State(admin): State<Arc<Admin>>) -> impl IntoResponse {
+    ([(CONTENT_TYPE, metrics::CONTENT_TYPE)], admin.metrics.text())
+}
+
+async fn roles(State(admin): State<Arc<Admin>>, Extension(Peer(peer)): Extension<Peer>) -> Result<Response, Rejection> {
+    // An IPv4 peer of a listener on `[::]` comes as `::ffff:127.0.0.1`.
+    if admin.roles_for == RolesFor::Loopback && !peer.ip().to_canonical().is_loopback() {
+        let message =
+            "/roles is for this host only; use kubectl port-forward, or allow others with --admin-allow-remote-roles";
+        return Err(Rejection::new(Reason::Forbidden, message));
+    }
+    Ok(json_response(StatusCode::OK, (admin.roles)()))
+}
+
+async fn not_found() -> Rejection {
+    Rejection::new(
+        Reason::NotFound,
+        "the admin server serves /livez, /readyz, /metrics and /roles",
+    )
+}
+
+/// axum adds `Allow`.
+async fn method_not_allowed() -> Rejection {
+    Rejection::new(Reason::MethodNotAllowed, "this path takes GET and HEAD only")
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::telemetry::metrics::ByNamespace;
+    use axum::body::Body;
     use futures::FutureExt as _;
     use http_body_util::BodyExt as _;
+    use hyper::Request;
     use std::sync::atomic::{AtomicBool, Ordering};
+    use tower::ServiceExt as _;
 
-    fn admin(readiness: Readiness, roles_for: RolesFor) -> Admin {
-        let metrics = Metrics::new(ByNamespace::No);
-        Admin {
+    fn admin(readiness: Readiness, roles_for: RolesFor) -> Arc<Admin> {
+        Arc::new(Admin {
             readiness,
-            metrics,
+            metrics: Metrics::new(ByNamespace::No),
             roles: Box::new(|| b"[]".to_vec()),
             roles_for,
             life: Lifecycle::new(),
-        }
+        })
     }
 
-    fn get(admin: &Admin, peer: &str, path: &str) -> (u16, String) {
-        let reply = admin.reply(peer.parse().unwrap(), &Method::GET, path);
-        let code = reply.status().as_u16();
-        let body = reply.into_body().collect().now_or_never().unwrap().unwrap().to_bytes();
+    fn answer(admin: &Arc<Admin>, peer: &str, method: &str, path: &str) -> Response {
+        let router = Arc::clone(admin).routes()(peer.parse().unwrap());
+        let request = Request::builder().method(method).uri(path).body(Body::empty()).unwrap();
+        router.oneshot(request).now_or_never().unwrap().unwrap()
+    }
+
+    fn get(admin: &Arc<Admin>, peer: &str, path: &str) -> (u16, String) {
+        let response = answer(admin, peer, "GET", path);
+        let code = response.status().as_u16();
+        let body = response
+            .into_body()
+            .collect()
+            .now_or_never()
+            .unwrap()
+            .unwrap()
+            .to_bytes();
         (code, String::from_utf8(body.to_vec()).unwrap())
     }
 
@@ -239,8 +261,9 @@ mod tests {
         let admin = admin(Readiness::new(), RolesFor::Loopback);
         assert_eq!(get(&admin, LOCAL, "/").0, 404);
         assert_eq!(get(&admin, LOCAL, "/metrics/").0, 404);
-        let reply = admin.reply(LOCAL.parse().unwrap(), &Method::POST, "/metrics");
-        assert_eq!(reply.status(), 405);
-        assert_eq!(reply.headers()["allow"], "GET, HEAD");
+        let response = answer(&admin, LOCAL, "POST", "/metrics");
+        assert_eq!(response.status(), 405);
+        assert_eq!(response.headers()["allow"], "GET,HEAD");
+        assert_eq!(answer(&admin, LOCAL, "HEAD", "/metrics").status(), 200);
     }
 }

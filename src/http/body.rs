@@ -1,112 +1,175 @@
 //! Reading a body: within its size, within its time, and within what all requests together may hold.
 
 use std::pin::Pin;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::Arc;
 use std::task::Poll;
 
+use axum::body::Body;
+use axum::extract::{FromRef, FromRequest, Request};
 use bytes::{Bytes, BytesMut};
 use futures::FutureExt as _;
 use http_body_util::BodyExt as _;
-use hyper::body::{Body, Incoming};
+use hyper::HeaderMap;
+use hyper::body::Body as _;
+use hyper::header::{CONTENT_TYPE, EXPECT};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout_at};
 
-use super::status::{Reason, Reply, status_response};
+use super::rejection::{Reason, Rejection};
 use crate::server::limits::Limits;
 
-/// The bytes of bodies that are held by all requests together.
-#[derive(Debug)]
-pub(crate) struct Ledger {
-    held: AtomicUsize,
-    limit: usize,
+/// Reads the bodies of all requests. Clones share the byte budget.
+#[derive(Clone, Debug)]
+pub(super) struct BodyReader {
+    limits: Arc<Limits>,
+    /// One permit per byte that requests hold together.
+    budget: Arc<Semaphore>,
 }
 
-impl Ledger {
-    pub(crate) const fn new(limit: usize) -> Self {
+impl BodyReader {
+    pub(super) fn new(limits: Arc<Limits>) -> Self {
+        let budget = Arc::new(Semaphore::new(limits.held_bytes.min(Semaphore::MAX_PERMITS)));
+        Self { limits, budget }
+    }
+
+    /// See [`discard`].
+    pub(super) async fn discard(&self, body: Body) {
+        discard(body, &self.limits).await;
+    }
+}
+
+/// The extractor of a JSON body, whole.
+///
+/// # Errors
+/// 415 for another content type, 413 for a body that is too large or for which the byte budget has no room, 408 for one that does
+/// not arrive in time, 400 for one whose framing is wrong.
+#[derive(Debug)]
+pub(super) struct ReviewBody {
+    pub(super) bytes: Bytes,
+    /// Its share of the byte budget, returned when this is dropped.
+    _share: Share,
+}
+
+impl<S> FromRequest<S> for ReviewBody
+where
+    BodyReader: FromRef<S>,
+    S: Send + Sync,
+{
+    type Rejection = Rejection;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Rejection> {
+        let reader = BodyReader::from_ref(state);
+        let (head, body) = request.into_parts();
+        if !is_json(&head.headers) {
+            reader.discard(body).await;
+            let message = "expected an AdmissionReview with Content-Type: application/json";
+            return Err(Rejection::new(Reason::UnsupportedMediaType, message));
+        }
+        let expects_continue = if head.headers.contains_key(EXPECT) {
+            ExpectsContinue::Yes
+        } else {
+            ExpectsContinue::No
+        };
+        let mut share = Share::none(&reader.budget);
+        match read(body, &mut share, &reader.limits, expects_continue).await {
+            Ok(bytes) => Ok(Self { bytes, _share: share }),
+            // What is left of the body would be read as the next head.
+            Err(error) => Err(error.rejection(&reader.limits).closing()),
+        }
+    }
+}
+
+/// Whether the body is declared as JSON: `application/json` in any case, with or without parameters.
+fn is_json(headers: &HeaderMap) -> bool {
+    let Some(value) = headers.get(CONTENT_TYPE) else {
+        return false;
+    };
+    let essence = value.as_bytes().split(|byte| *byte == b';').next().unwrap_or_default();
+    essence.trim_ascii().eq_ignore_ascii_case(b"application/json")
+}
+
+/// One request's share of the byte budget.
+#[derive(Debug)]
+struct Share {
+    budget: Arc<Semaphore>,
+    permit: Option<OwnedSemaphorePermit>,
+}
+
+impl Share {
+    fn none(budget: &Arc<Semaphore>) -> Self {
         Self {
-            held: AtomicUsize::new(0),
-            limit,
+            budget: Arc::clone(budget),
+            permit: None,
         }
     }
 
-    /// An entry that holds nothing yet.
-    pub(crate) const fn open(&self) -> Holding<'_> {
-        Holding { ledger: self, bytes: 0 }
-    }
-}
-
-/// One request's entry in the ledger; what it holds is given back when it is dropped.
-#[derive(Debug)]
-pub(crate) struct Holding<'a> {
-    ledger: &'a Ledger,
-    bytes: usize,
-}
-
-impl Holding<'_> {
     fn grow(&mut self, bytes: usize) -> Result<(), BodyError> {
-        let before = self.ledger.held.fetch_add(bytes, Ordering::Relaxed);
-        // Booked first and given back on drop, refused or not: no loop is needed to stay exact.
-        self.bytes += bytes;
-        if before.saturating_add(bytes) > self.ledger.limit {
-            return Err(BodyError::TooMuchHeld);
+        let permits = u32::try_from(bytes).map_err(|_| BodyError::BudgetExhausted)?;
+        let more = Arc::clone(&self.budget)
+            .try_acquire_many_owned(permits)
+            .map_err(|_| BodyError::BudgetExhausted)?;
+        match &mut self.permit {
+            None => self.permit = Some(more),
+            Some(permit) => permit.merge(more),
         }
         Ok(())
     }
 }
 
-impl Drop for Holding<'_> {
-    fn drop(&mut self) {
-        self.ledger.held.fetch_sub(self.bytes, Ordering::Relaxed);
-    }
-}
-
 /// Why a body was not read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum BodyError {
+enum BodyError {
     /// Larger than a body may be.
     TooLarge,
     /// All requests together hold too much.
-    TooMuchHeld,
-    /// It did not come in time.
+    BudgetExhausted,
+    /// It did not arrive in time.
     TimedOut,
     /// The connection broke, or the body's framing is wrong.
     Broken,
 }
 
 impl BodyError {
-    /// The answer.
-    pub(crate) fn reply(self, limits: &Limits) -> Reply {
+    fn rejection(self, limits: &Limits) -> Rejection {
         match self {
             Self::TooLarge => {
                 let message = format!(
                     "the request body is larger than the {} bytes that rolegate reads; make the object smaller",
                     limits.body_bytes
                 );
-                status_response(Reason::RequestEntityTooLarge, &message)
+                Rejection::new(Reason::RequestEntityTooLarge, message)
             }
-            Self::TooMuchHeld => {
+            Self::BudgetExhausted => {
                 let message = format!(
-                    "the reviews under way hold more than {} bytes together; try again in a moment",
+                    "too many bytes in flight: concurrent requests hold more than {} bytes; retry shortly",
                     limits.held_bytes
                 );
-                status_response(Reason::RequestEntityTooLarge, &message)
+                Rejection::new(Reason::RequestEntityTooLarge, message)
             }
             Self::TimedOut => {
                 let message = format!("the request body did not arrive within {} ms", limits.body.as_millis());
-                status_response(Reason::Timeout, &message)
+                Rejection::new(Reason::Timeout, message)
             }
-            Self::Broken => status_response(Reason::BadRequest, "the request body is cut short or wrongly framed"),
+            Self::Broken => Rejection::new(Reason::BadRequest, "the request body is truncated or wrongly framed"),
         }
     }
 }
 
-/// Reads a body to its end. The usual review came in the same packets as its head: it is taken as it lies in the
-/// connection's buffer, without a copy, a timer or a wait.
+/// Whether the request carries `Expect: 100-continue`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum ExpectsContinue {
+    Yes,
+    No,
+}
+
+/// Reads a body to its end. The usual review came in the same packets as its head: it is taken as it is in the connection's
+/// buffer, without a copy, a timer or a wait.
 ///
 /// # Errors
-/// See [`BodyError`]. After one that concerns size, what the client still sends was read and thrown away, up to a limit.
-pub(crate) async fn read(
-    mut body: Incoming,
-    holding: &mut Holding<'_>,
+/// See [`BodyError`]. After one that concerns size, what the client still sends was read and discarded, up to a limit.
+async fn read(
+    mut body: Body,
+    share: &mut Share,
     limits: &Limits,
     expects_continue: ExpectsContinue,
 ) -> Result<Bytes, BodyError> {
@@ -118,24 +181,17 @@ pub(crate) async fn read(
     let result = if too_large {
         Err(BodyError::TooLarge)
     } else {
-        match first_frame(&mut body, holding, limits).now_or_never() {
+        match first_frame(&mut body, share, limits).now_or_never() {
             Some(Ok(First::Whole(bytes))) => return Ok(bytes),
-            Some(Ok(First::Part(bytes))) => rest(&mut body, Some(bytes), holding, limits).await,
+            Some(Ok(First::Part(bytes))) => rest(&mut body, Some(bytes), share, limits).await,
             Some(Err(error)) => Err(error),
-            None => rest(&mut body, None, holding, limits).await,
+            None => rest(&mut body, None, share, limits).await,
         }
     };
-    if matches!(result, Err(BodyError::TooLarge | BodyError::TooMuchHeld)) {
-        drain(&mut body, limits).await;
+    if matches!(result, Err(BodyError::TooLarge | BodyError::BudgetExhausted)) {
+        discard(body, limits).await;
     }
     result
-}
-
-/// Whether the request carries `Expect: 100-continue`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum ExpectsContinue {
-    Yes,
-    No,
 }
 
 enum First {
@@ -143,11 +199,11 @@ enum First {
     Part(Bytes),
 }
 
-async fn first_frame(body: &mut Incoming, holding: &mut Holding<'_>, limits: &Limits) -> Result<First, BodyError> {
+async fn first_frame(body: &mut Body, share: &mut Share, limits: &Limits) -> Result<First, BodyError> {
     let Some(bytes) = next(body).await? else {
         return Ok(First::Whole(Bytes::new()));
     };
-    take(&bytes, 0, holding, limits)?;
+    take(&bytes, 0, share, limits)?;
     Ok(if body.is_end_stream() {
         First::Whole(bytes)
     } else {
@@ -155,19 +211,14 @@ async fn first_frame(body: &mut Incoming, holding: &mut Holding<'_>, limits: &Li
     })
 }
 
-async fn rest(
-    body: &mut Incoming,
-    first: Option<Bytes>,
-    holding: &mut Holding<'_>,
-    limits: &Limits,
-) -> Result<Bytes, BodyError> {
+async fn rest(body: &mut Body, first: Option<Bytes>, share: &mut Share, limits: &Limits) -> Result<Bytes, BodyError> {
     let read = async {
         let mut first = first;
         if first.is_none() {
             let Some(bytes) = next(body).await? else {
                 return Ok(Bytes::new());
             };
-            take(&bytes, 0, holding, limits)?;
+            take(&bytes, 0, share, limits)?;
             first = Some(bytes);
         }
         let first = first.unwrap_or_default();
@@ -180,7 +231,7 @@ async fn rest(
         whole.extend_from_slice(&first);
         drop(first);
         while let Some(bytes) = next(body).await? {
-            take(&bytes, whole.len(), holding, limits)?;
+            take(&bytes, whole.len(), share, limits)?;
             whole.extend_from_slice(&bytes);
         }
         Ok(whole.freeze())
@@ -193,8 +244,8 @@ async fn rest(
 /// Room taken ahead for a body of many frames.
 const FIRST_ROOM: usize = 64 * 1024;
 
-/// The next bytes; none at the end. Trailers are passed over.
-async fn next(body: &mut Incoming) -> Result<Option<Bytes>, BodyError> {
+/// The next bytes; none at the end. Trailers are skipped.
+async fn next(body: &mut Body) -> Result<Option<Bytes>, BodyError> {
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|_| BodyError::Broken)?;
         if let Ok(bytes) = frame.into_data() {
@@ -204,19 +255,23 @@ async fn next(body: &mut Incoming) -> Result<Option<Bytes>, BodyError> {
     Ok(None)
 }
 
-fn take(bytes: &Bytes, before: usize, holding: &mut Holding<'_>, limits: &Limits) -> Result<(), BodyError> {
+fn take(bytes: &Bytes, before: usize, share: &mut Share, limits: &Limits) -> Result<(), BodyError> {
     if before + bytes.len() > limits.body_bytes {
         return Err(BodyError::TooLarge);
     }
-    holding.grow(bytes.len())
+    share.grow(bytes.len())
 }
 
-/// Reads on and throws away, so that a client that writes all before it reads finds the answer and not a reset.
-pub(crate) async fn drain(body: &mut Incoming, limits: &Limits) {
+/// Reads the rest of a body and discards it, within limits of size and time, so that a client that writes everything before it reads
+/// finds the answer and not a reset.
+pub(super) async fn discard(mut body: Body, limits: &Limits) {
+    if body.is_end_stream() {
+        return;
+    }
     let mut left = limits.body_bytes.saturating_add(limits.drained_bytes);
     let read = std::future::poll_fn(|cx| {
         loop {
-            match std::task::ready!(Pin::new(&mut *body).poll_frame(cx)) {
+            match std::task::ready!(Pin::new(&mut body).poll_frame(cx)) {
                 Some(Ok(frame)) => match left.checked_sub(frame.data_ref().map_or(0, Bytes::len)) {
                     Some(rest) => left = rest,
                     None => return Poll::Ready(()),
@@ -234,15 +289,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_held_is_given_back() {
-        let ledger = Ledger::new(10);
-        let mut one = ledger.open();
-        assert_eq!(one.grow(6), Ok(()));
-        let mut two = ledger.open();
-        assert_eq!(two.grow(5), Err(BodyError::TooMuchHeld));
+    fn shares_of_the_budget_are_returned() {
+        let budget = Arc::new(Semaphore::new(10));
+        let mut one = Share::none(&budget);
+        assert_eq!(one.grow(4), Ok(()));
+        assert_eq!(one.grow(2), Ok(()));
+        let mut two = Share::none(&budget);
+        assert_eq!(two.grow(5), Err(BodyError::BudgetExhausted));
         drop(two);
         assert_eq!(one.grow(4), Ok(()));
         drop(one);
-        assert_eq!(ledger.held.load(Ordering::Relaxed), 0);
+        assert_eq!(budget.available_permits(), 10);
     }
 }

@@ -1,9 +1,10 @@
-//! The HTTP endpoints: routes, bodies, deadlines and errors of both listeners.
+//! The HTTP endpoints of both listeners, as axum routers: routes, layers, extractors and errors.
+//!
+//! Nothing here knows what a review says: [`reviews::Reviewer`] answers it. Connections belong to [`crate::server`].
 
 pub mod admin;
 mod body;
-pub mod budget;
-pub mod handler;
-pub mod route;
-pub mod service;
-pub mod status;
+pub mod deadline;
+mod layers;
+pub mod rejection;
+pub mod reviews;

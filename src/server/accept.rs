@@ -1,35 +1,28 @@
-//! The server: accepts, hands each connection to a task of its own, and ends in order.
+//! The accept loop: hands each connection to a task of its own, and ends in order.
 //!
-//! It knows nothing of reviews; a [`Service`] does. Nothing here waits for a client except in that client's own task.
+//! It serves any [`tower::Service`]. Nothing here waits for a client except in that client's own task.
 
+use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use bytes::Bytes;
-use http_body_util::Full;
-use hyper::body::Incoming;
+use hyper::body::{Body, Incoming};
 use hyper::{Request, Response};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
 use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 use tokio_util::task::TaskTracker;
+use tower::{BoxError, Service};
 use tracing::{debug, info, warn};
 
 use super::connection::drive;
 use super::limits::Limits;
 use super::shutdown::Lifecycle;
-
-/// A response: one write, whole.
-pub type Reply = Response<Full<Bytes>>;
-
-/// What answers the requests of all connections.
-pub trait Service: Send + Sync + 'static {
-    /// Answers one request.
-    fn answer(&self, peer: SocketAddr, request: Request<Incoming>) -> impl Future<Output = Reply> + Send;
-}
+use crate::support::backoff::Backoff;
+use crate::support::state_log::StateLog;
 
 /// What the connections of a listener speak.
 #[derive(Clone)]
@@ -40,94 +33,129 @@ pub enum Transport {
     Plain,
 }
 
-/// How many connections are open. Clones count together.
-#[derive(Clone, Debug, Default)]
-pub struct Connections(Arc<AtomicUsize>);
+/// The connections that are open, at most so many. Clones count together.
+#[derive(Clone, Debug)]
+pub struct Connections {
+    permits: Arc<Semaphore>,
+    limit: usize,
+}
 
 impl Connections {
+    /// None are open yet.
+    #[must_use]
+    pub fn at_most(limit: usize) -> Self {
+        Self {
+            permits: Arc::new(Semaphore::new(limit)),
+            limit,
+        }
+    }
+
     /// Those open now, in their handshake or beyond.
     #[must_use]
     pub fn open(&self) -> usize {
-        self.0.load(Ordering::Relaxed)
-    }
-
-    fn enter(&self, limit: usize) -> Option<Open> {
-        let before = self.0.fetch_add(1, Ordering::Relaxed);
-        let open = Open(self.clone());
-        (before < limit).then_some(open)
+        self.limit.saturating_sub(self.permits.available_permits())
     }
 }
 
-/// One open connection, counted until it is dropped.
-struct Open(Connections);
-
-impl Drop for Open {
-    fn drop(&mut self) {
-        self.0.0.fetch_sub(1, Ordering::Relaxed);
-    }
+/// What answers the requests of a connection: a service that never fails, such as an [`axum::Router`].
+pub trait HttpService<B>:
+    Service<Request<Incoming>, Response = Response<B>, Error = Infallible, Future: Send> + Clone + Send + Sync + 'static
+{
 }
 
-/// Serves a listener until `life` stops, and returns when every connection is closed. While `life` drains, connections are
-/// still accepted, and each closes after its next answer.
-pub async fn serve<S: Service>(
-    listener: TcpListener,
-    transport: Transport,
-    service: Arc<S>,
-    limits: Arc<Limits>,
-    life: Lifecycle,
-    connections: Connections,
-) {
-    let tasks = TaskTracker::new();
-    let mut accepting = Accepting::default();
-    loop {
-        let accepted = tokio::select! {
-            biased;
-            () = life.stopped() => break,
-            accepted = listener.accept() => accepted,
-        };
-        let (stream, peer) = match accepted {
-            Ok(accepted) => accepted,
-            Err(error) => {
-                accepting.failed(&error).await;
-                continue;
-            }
-        };
-        accepting.succeeded();
-        let Some(open) = connections.enter(limits.connections) else {
-            debug!(%peer, limit = limits.connections, "closed a connection at accept: too many are open");
-            continue;
-        };
-        let (transport, service, limits, life) = (transport.clone(), service.clone(), limits.clone(), life.clone());
-        tasks.spawn(async move {
-            let _open = open;
-            connection(stream, peer, transport, service, limits, life).await;
-        });
-    }
-    drop(listener);
-    tasks.close();
-    // Each connection closes itself within `limits.stop`; the second more is for one that a handler blocks.
-    if timeout(limits.stop + Duration::from_secs(1), tasks.wait())
-        .await
-        .is_err()
+impl<S, B> HttpService<B> for S where
+    S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible, Future: Send>
+        + Clone
+        + Send
+        + Sync
+        + 'static
+{
+}
+
+/// A listener and how its connections are driven.
+pub struct Server {
+    /// Accepts.
+    pub listener: TcpListener,
+    /// What the connections speak.
+    pub transport: Transport,
+    /// What each client may ask of it.
+    pub limits: Arc<Limits>,
+    /// When it drains and stops.
+    pub life: Lifecycle,
+    /// Those open.
+    pub connections: Connections,
+}
+
+impl Server {
+    /// Serves until the life stops, and returns when every connection is closed. While it drains, connections are still
+    /// accepted, and each closes after its next answer. `service` makes the service of one peer's connection.
+    pub async fn serve<S, B>(self, service: impl Fn(SocketAddr) -> S)
+    where
+        S: HttpService<B>,
+        B: Body<Data: Send, Error: Into<BoxError>> + Send + 'static,
     {
-        warn!(left = tasks.len(), "connections were still open at the end");
+        let Self {
+            listener,
+            transport,
+            limits,
+            life,
+            connections,
+        } = self;
+        let tasks = TaskTracker::new();
+        let mut accepting = Accepting::new();
+        loop {
+            let accepted = tokio::select! {
+                biased;
+                () = life.stopped() => break,
+                accepted = listener.accept() => accepted,
+            };
+            let (stream, peer) = match accepted {
+                Ok(accepted) => accepted,
+                Err(error) => {
+                    accepting.failed(&error).await;
+                    continue;
+                }
+            };
+            accepting.succeeded();
+            let Ok(permit) = Arc::clone(&connections.permits).try_acquire_owned() else {
+                debug!(%peer, limit = connections.limit, "closed a connection at accept: too many are open");
+                continue;
+            };
+            let (transport, service, limits, life) = (transport.clone(), service(peer), limits.clone(), life.clone());
+            tasks.spawn(async move {
+                let _permit = permit;
+                connection(stream, peer, transport, service, limits, life).await;
+            });
+        }
+        drop(listener);
+        tasks.close();
+        // Each connection closes itself within `limits.stop`; the second more is for one that a handler blocks.
+        if timeout(limits.stop + Duration::from_secs(1), tasks.wait())
+            .await
+            .is_err()
+        {
+            warn!(left = tasks.len(), "connections were still open at the end");
+        }
     }
 }
 
-async fn connection<S: Service>(
+async fn connection<S, B>(
     stream: TcpStream,
     peer: SocketAddr,
     transport: Transport,
-    service: Arc<S>,
+    service: S,
     limits: Arc<Limits>,
     life: Lifecycle,
-) {
+) where
+    S: HttpService<B>,
+    B: Body<Data: Send, Error: Into<BoxError>> + Send + 'static,
+{
     // An answer is one write; waiting for more to send only delays it.
     if let Err(error) = stream.set_nodelay(true) {
-        debug!(%peer, %error, "cannot set TCP_NODELAY");
+        debug!(%peer, %error, "failed to set TCP_NODELAY");
     }
     let ended = match transport {
-        Transport::Plain => drive(stream, peer, service, &limits, &life).await,
+        Transport::Plain => drive(stream, service, &limits, &life).await,
         Transport::Tls(acceptor) => {
             let handshake = timeout(limits.handshake, acceptor.accept(stream));
             let stream = tokio::select! {
@@ -135,31 +163,38 @@ async fn connection<S: Service>(
                 () = life.stopped() => return,
             };
             match stream {
-                Ok(Ok(stream)) => drive(stream, peer, service, &limits, &life).await,
+                Ok(Ok(stream)) => drive(stream, service, &limits, &life).await,
                 Ok(Err(error)) => {
-                    debug!(%peer, %error, "the TLS handshake failed");
+                    debug!(%peer, %error, "TLS handshake failed");
                     return;
                 }
                 Err(_) => {
-                    debug!(%peer, "the TLS handshake took too long");
+                    debug!(%peer, "TLS handshake timed out");
                     return;
                 }
             }
         }
     };
     if let Err(error) = ended {
-        debug!(%peer, %error, "the connection ended early");
+        debug!(%peer, %error, "connection ended early");
     }
 }
 
-/// How accepting goes. Errors of accept (too many open files, for one) pass; what helps is to wait a little, and what a
-/// log needs is the change, not each failure.
-#[derive(Debug, Default)]
+/// How accepting goes. Errors of accept (too many open files, for one) pass; what helps is to wait a little.
+#[derive(Debug)]
 struct Accepting {
-    failures: u32,
+    state: StateLog,
+    backoff: Backoff,
 }
 
 impl Accepting {
+    fn new() -> Self {
+        Self {
+            state: StateLog::default(),
+            backoff: Backoff::new(Duration::from_millis(10), Duration::from_secs(1)),
+        }
+    }
+
     async fn failed(&mut self, error: &io::Error) {
         // These concern the one connection that was about to be accepted.
         if matches!(
@@ -168,18 +203,16 @@ impl Accepting {
         ) {
             return;
         }
-        if self.failures == 0 {
-            warn!(%error, "cannot accept connections; trying on");
+        if self.state.failed() {
+            warn!(%error, "failed to accept connections; retrying");
         }
-        let pause = Duration::from_millis(5) * 2_u32.pow(self.failures.min(7));
-        self.failures = self.failures.saturating_add(1);
-        sleep(pause).await;
+        sleep(self.backoff.next()).await;
     }
 
     fn succeeded(&mut self) {
-        if self.failures > 0 {
-            info!(failures = self.failures, "accepting connections again");
-            self.failures = 0;
+        if let Some(failures) = self.state.recovered() {
+            info!(failures, "accepting connections again");
+            self.backoff.reset();
         }
     }
 }

@@ -3,15 +3,15 @@
 //! A connection has one timer. It is set to the nearest thing that may be due and looked at when it fires; a request that
 //! arrives whole and is answered at once never touches it.
 
+use std::convert::Infallible;
 use std::io;
-use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use hyper::body::Incoming;
+use hyper::body::{Body, Incoming};
 use hyper::header::{CONNECTION, HeaderValue};
 use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper::server::conn::http1;
@@ -20,9 +20,9 @@ use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite};
 use tokio::time::{Instant, sleep_until, timeout};
+use tower::{BoxError, ServiceExt as _};
 
-use super::accept::Reply;
-use super::accept::Service;
+use super::accept::HttpService;
 use super::limits::Limits;
 use super::shutdown::Lifecycle;
 
@@ -37,24 +37,18 @@ const LINGER_BYTES: u64 = 1024 * 1024;
 ///
 /// # Errors
 /// Why it ended before its time: broken, malformed, or too slow.
-pub(crate) async fn drive<IO, S>(
-    io: IO,
-    peer: SocketAddr,
-    service: Arc<S>,
-    limits: &Limits,
-    life: &Lifecycle,
-) -> io::Result<()>
+pub(crate) async fn drive<IO, S, B>(io: IO, service: S, limits: &Limits, life: &Lifecycle) -> io::Result<()>
 where
     IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    S: Service,
+    S: HttpService<B>,
+    B: Body<Data: Send, Error: Into<BoxError>> + Send + 'static,
 {
     let shared = Arc::new(Shared {
         service,
-        peer,
         life: life.clone(),
         progress: Progress::default(),
     });
-    let io = Watched {
+    let io = Timered {
         io: TokioIo::new(io),
         shared: shared.clone(),
     };
@@ -69,8 +63,8 @@ where
         .max_header_size(HEAD_BYTES)
         .serve_connection(io, answers);
 
-    let mut watch = Watch::new(limits);
-    let mut timer = pin!(sleep_until(watch.next()));
+    let mut timers = Timer::new(limits);
+    let mut timer = pin!(sleep_until(timers.next()));
     let mut stopped = pin!(life.stopped());
     // Asked once, so that the end of the drain wakes this task; whether it came is read from `life`, which takes no lock.
     let mut woken_by_stop = false;
@@ -80,26 +74,26 @@ where
             let _ = stopped.as_mut().poll(cx);
         }
         loop {
-            if life.is_stopping() && watch.begin_close(limits.stop) {
+            if life.is_stopping() && timers.begin_close(limits.stop) {
                 Pin::new(&mut connection).graceful_shutdown();
-                timer.as_mut().reset(watch.next());
+                timer.as_mut().reset(timers.next());
             }
             if let Poll::Ready(ended) = Pin::new(&mut connection).poll(cx) {
                 return Poll::Ready(ended.map_err(io::Error::other));
             }
-            if watch.heed(&shared.progress) && watch.next() < timer.deadline() {
-                timer.as_mut().reset(watch.next());
+            if timers.observe(&shared.progress) && timers.next() < timer.deadline() {
+                timer.as_mut().reset(timers.next());
             }
             if timer.as_mut().poll(cx).is_pending() {
                 return Poll::Pending;
             }
-            match watch.due(Instant::now()) {
+            match timers.due(Instant::now()) {
                 Due::Nothing => {}
                 Due::Retire => shared.progress.retired.store(true, Ordering::Relaxed),
                 Due::Close => Pin::new(&mut connection).graceful_shutdown(),
                 Due::Abort(why) => return Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, why))),
             }
-            timer.as_mut().reset(watch.next());
+            timer.as_mut().reset(timers.next());
         }
     })
     .await?;
@@ -107,19 +101,19 @@ where
     Ok(())
 }
 
-async fn answer<S: Service>(
-    shared: Arc<Shared<S>>,
-    request: Request<Incoming>,
-) -> Result<Reply, std::convert::Infallible> {
+async fn answer<S, B>(shared: Arc<Shared<S>>, request: Request<Incoming>) -> Result<Response<B>, Infallible>
+where
+    S: HttpService<B>,
+{
     shared.progress.request_began();
-    let mut reply: Response<_> = shared.service.answer(shared.peer, request).await;
+    let mut response = shared.service.clone().oneshot(request).await?;
     if shared.life.is_draining() || shared.progress.retired.load(Ordering::Relaxed) {
-        reply
+        response
             .headers_mut()
             .insert(CONNECTION, HeaderValue::from_static("close"));
     }
     shared.progress.request_ended();
-    Ok(reply)
+    Ok(response)
 }
 
 /// Reads what a client sends behind its last answer. Closing a socket that has unread bytes resets it, and a reset may
@@ -133,19 +127,18 @@ async fn linger<IO: AsyncRead + Unpin>(io: IO) {
 
 /// What a connection's parts know of each other.
 struct Shared<S> {
-    service: Arc<S>,
-    peer: SocketAddr,
+    service: S,
     life: Lifecycle,
     progress: Progress,
 }
 
-/// Where a connection stands. Written and read by the connection's own task only: the atomics satisfy `Sync`, nothing
+/// The state of a connection. Written and read by the connection's own task only: the atomics satisfy `Sync`, nothing
 /// else, and relaxed order is enough.
 #[derive(Debug, Default)]
 struct Progress {
     /// A request is with the service.
     busy: AtomicBool,
-    /// Bytes came since the last answer.
+    /// Bytes arrived since the last answer.
     head_began: AtomicBool,
     /// How many requests had their head read.
     requests: AtomicU32,
@@ -165,7 +158,7 @@ impl Progress {
         self.busy.store(false, Ordering::Relaxed);
     }
 
-    fn bytes_came(&self) {
+    fn bytes_arrived(&self) {
         self.head_began.store(true, Ordering::Relaxed);
     }
 
@@ -178,7 +171,7 @@ impl Progress {
 
 /// What is due, and when.
 #[derive(Debug)]
-struct Watch {
+struct Timer {
     stage: Stage,
     /// When the stage ends.
     stage_ends: Instant,
@@ -194,7 +187,7 @@ enum Stage {
     Open,
     /// Its next answer closes it.
     Retired,
-    /// It closes as soon as nothing is under way.
+    /// It closes as soon as no request is in flight.
     Closing,
 }
 
@@ -206,7 +199,7 @@ enum Due {
     Abort(&'static str),
 }
 
-impl Watch {
+impl Timer {
     fn new(limits: &Limits) -> Self {
         let now = Instant::now();
         let jitter = limits.age_jitter.min(limits.age);
@@ -227,8 +220,8 @@ impl Watch {
             .map_or(self.stage_ends, |(_, until)| until.min(self.stage_ends))
     }
 
-    /// Takes note of a head that has begun or is complete. True when something new is awaited.
-    fn heed(&mut self, progress: &Progress) -> bool {
+    /// Observes a head that has begun or is complete. True when something new is awaited.
+    fn observe(&mut self, progress: &Progress) -> bool {
         match (progress.awaited_head(), self.head) {
             (None, _) => {
                 // The first request counts as begun with the connection.
@@ -277,23 +270,23 @@ impl Watch {
     }
 }
 
-/// The connection's stream, which notes that bytes came.
-struct Watched<IO, S> {
+/// The connection's stream, which notes that bytes arrived.
+struct Timered<IO, S> {
     io: TokioIo<IO>,
     shared: Arc<Shared<S>>,
 }
 
-impl<IO: AsyncRead + Unpin, S> Read for Watched<IO, S> {
+impl<IO: AsyncRead + Unpin, S> Read for Timered<IO, S> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: ReadBufCursor<'_>) -> Poll<io::Result<()>> {
         let read = Pin::new(&mut self.io).poll_read(cx, buffer);
         if read.is_ready() {
-            self.shared.progress.bytes_came();
+            self.shared.progress.bytes_arrived();
         }
         read
     }
 }
 
-impl<IO: AsyncWrite + Unpin, S> Write for Watched<IO, S> {
+impl<IO: AsyncWrite + Unpin, S> Write for Timered<IO, S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &[u8]) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.io).poll_write(cx, buffer)
     }

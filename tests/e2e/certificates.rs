@@ -18,10 +18,10 @@ use rolegate::certs::issue::SubjectName;
 use rolegate::certs::self_managed::{ConfigurationKind, ConfigurationName, SelfManaged, Settings};
 use rolegate::certs::serving::Serving;
 use rolegate::certs::status::Status;
-use rolegate::http::service::{Call, Handler, HttpService};
-use rolegate::http::status::{Reply, json_response};
+use rolegate::http::rejection::json_response;
+use rolegate::http::reviews::{Call, Reviewer, router};
 use rolegate::kubernetes::list_watch::WatchTiming;
-use rolegate::server::accept::{Connections, Transport, serve};
+use rolegate::server::accept::{Connections, Server, Transport};
 use rolegate::server::limits::Limits;
 use rolegate::server::shutdown::Lifecycle;
 use rolegate::server::tls::acceptor;
@@ -544,12 +544,17 @@ impl Replica {
             age: Duration::ZERO,
             ..Limits::default()
         });
-        let face = Arc::new(HttpService::new(Yes, limits.clone()));
-        let transport = Transport::Tls(acceptor(serving, None).unwrap());
-        let life = replica.life.clone();
-        replica.tasks.push(tokio::spawn(async move {
-            serve(listener, transport, face, limits, life, Connections::default()).await;
-        }));
+        let router = router(Arc::new(Yes), &limits);
+        let server = Server {
+            listener,
+            transport: Transport::Tls(acceptor(serving, None).unwrap()),
+            connections: Connections::at_most(limits.connections),
+            limits,
+            life: replica.life.clone(),
+        };
+        replica
+            .tasks
+            .push(tokio::spawn(server.serve(move |_peer| router.clone())));
         replica.until_trusted().await;
         backend.add(&replica.name, BTreeMap::from([("8443".to_owned(), address)]));
         replica
@@ -585,8 +590,8 @@ impl Replica {
 /// Allows everything.
 struct Yes;
 
-impl Handler for Yes {
-    async fn answer(&self, call: Call) -> Reply {
+impl Reviewer for Yes {
+    async fn review(&self, call: Call) -> axum::response::Response {
         let review: Value = serde_json::from_slice(&call.body).unwrap();
         let answer = json!({"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview",
             "response": {"uid": review["request"]["uid"], "allowed": true}});

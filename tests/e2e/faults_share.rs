@@ -10,9 +10,9 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use hyper::StatusCode;
 use rolegate::certs::issue::{Authority, SubjectName};
 use rolegate::certs::serving::{Pair, Serving};
-use rolegate::http::service::{Call, Handler, HttpService};
-use rolegate::http::status::{Reply, json_response};
-use rolegate::server::accept::{Connections, Transport, serve};
+use rolegate::http::rejection::json_response;
+use rolegate::http::reviews::{Call, Reviewer, router};
+use rolegate::server::accept::{self, Connections, Transport};
 use rolegate::server::limits::Limits;
 use rolegate::server::shutdown::Lifecycle;
 use rolegate::server::tls::acceptor;
@@ -92,8 +92,8 @@ fn share_of_the_second(cluster: &ExclusiveCluster<'_>, name: &str, age: Duration
 #[derive(Clone, Default)]
 struct Yes(Arc<AtomicUsize>);
 
-impl Handler for Yes {
-    async fn answer(&self, call: Call) -> Reply {
+impl Reviewer for Yes {
+    async fn review(&self, call: Call) -> axum::response::Response {
         self.0.fetch_add(1, Ordering::Relaxed);
         let review: Value = serde_json::from_slice(&call.body).unwrap();
         let answer = json!({
@@ -121,16 +121,15 @@ impl Server {
             ..Limits::default()
         });
         let (yes, life) = (Yes::default(), Lifecycle::new());
-        let face = Arc::new(HttpService::new(yes.clone(), limits.clone()));
-        let transport = Transport::Tls(acceptor(serving, None).unwrap());
-        tokio::spawn(serve(
+        let router = router(Arc::new(yes.clone()), &limits);
+        let server = accept::Server {
             listener,
-            transport,
-            face,
+            transport: Transport::Tls(acceptor(serving, None).unwrap()),
+            connections: Connections::at_most(limits.connections),
             limits,
-            life.clone(),
-            Connections::default(),
-        ));
+            life: life.clone(),
+        };
+        tokio::spawn(server.serve(move |_peer| router.clone()));
         Self { address, yes, life }
     }
 

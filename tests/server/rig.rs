@@ -11,11 +11,11 @@ use hyper::client::conn::http1::{SendRequest, handshake};
 use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use rolegate::admission::review_kind::ReviewKind;
 use rolegate::certs::serving::{ClientCa, Pair, Serving};
-use rolegate::http::route::Route;
-use rolegate::http::service::{Call, Handler, HttpService};
-use rolegate::http::status::{Reply, json_response};
-use rolegate::server::accept::{Connections, Transport, serve};
+use rolegate::http::rejection::json_response;
+use rolegate::http::reviews::{Call, Reviewer, router};
+use rolegate::server::accept::{Connections, Server as Listener, Transport};
 use rolegate::server::limits::Limits;
 use rolegate::server::shutdown::Lifecycle;
 use rolegate::server::tls::acceptor;
@@ -115,9 +115,9 @@ pub(crate) struct Parrot {
     may_answer: Arc<Semaphore>,
 }
 
-impl Handler for Parrot {
-    async fn answer(&self, call: Call) -> Reply {
-        if call.route == Route::ValidateWorkloads {
+impl Reviewer for Parrot {
+    async fn review(&self, call: Call) -> axum::response::Response {
+        if call.kind == ReviewKind::ValidateWorkloads {
             self.waiting.send_modify(|waiting| *waiting += 1);
             self.may_answer.acquire().await.unwrap().forget();
         }
@@ -147,22 +147,21 @@ pub(crate) async fn server_with(limits: Limits, serving: Arc<Serving>, client_ca
     }
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    let (life, connections) = (Lifecycle::new(), Connections::default());
+    let (life, connections) = (Lifecycle::new(), Connections::at_most(limits.connections));
     let parrot = Parrot {
         waiting: Arc::new(watch::channel(0).0),
         may_answer: Arc::new(Semaphore::new(0)),
     };
     let limits = Arc::new(limits);
-    let face = Arc::new(HttpService::new(parrot.clone(), limits.clone()));
-    let transport = Transport::Tls(acceptor(serving.clone(), client_ca).unwrap());
-    let task = tokio::spawn(serve(
+    let router = router(Arc::new(parrot.clone()), &limits);
+    let listener = Listener {
         listener,
-        transport,
-        face,
+        transport: Transport::Tls(acceptor(serving.clone(), client_ca).unwrap()),
         limits,
-        life.clone(),
-        connections.clone(),
-    ));
+        life: life.clone(),
+        connections: connections.clone(),
+    };
+    let task = tokio::spawn(listener.serve(move |_peer| router.clone()));
     Server {
         address,
         serving,

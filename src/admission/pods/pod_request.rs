@@ -5,8 +5,8 @@ use std::sync::Arc;
 use tokio::time::Instant;
 
 use super::{GATE_LABEL, Record};
-use crate::admission::path_mode::PathMode;
 use crate::admission::review::AdmissionRequest;
+use crate::admission::review_kind::PathMode;
 use crate::decision::{Action, Decision, Effect, Mode};
 use crate::pod::Warning;
 use crate::pod::inject::Injection;

@@ -1,74 +1,52 @@
-//! What the HTTPS endpoint hands whole bodies to: reviews are answered, and each answer is recorded for operators.
+//! The webhook: answers reviews, and records each answer for operators in metrics, audit log, Events and log.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
-use http_body_util::Full;
-use hyper::header::CONTENT_TYPE;
-use hyper::{Response, StatusCode};
 use jiff::Timestamp;
 use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
-use crate::admission::path_mode::PathMode;
-use crate::admission::pods::{Admission, Answer, Endpoint, Record, Recorder};
-use crate::admission::workloads;
+use super::pods::{Admission, Answer, Endpoint, Record, Recorder};
+use super::review_kind::{PathMode, ReviewKind};
+use super::workloads;
 use crate::decision::{Action, Mode};
-use crate::http::route::Route;
-use crate::http::service::{Call, Handler};
-use crate::http::status::{JSON, Reason, Reply, status_response};
 use crate::support::text;
 use crate::telemetry::audit::{AuditLog, AuditRecord};
 use crate::telemetry::events::{Events, Refusal};
 use crate::telemetry::metrics::{Metrics, Review};
 use crate::trust::{Audience, Cause, RoleArn, Verdict};
 
-/// Answers reviews and records the answers.
+/// What a replica answers reviews with.
 #[derive(Debug)]
 pub struct Webhook {
-    /// Answers.
+    /// Decides.
     pub admission: Admission,
-    /// Counts.
+    /// Counts each answer.
     pub metrics: Arc<Metrics>,
-    /// Writes down, when asked to.
+    /// The audit log, when one is configured.
     pub audit: Option<AuditLog>,
-    /// Tells the cluster of refusals, when there is one.
+    /// Events of refusals, in a cluster.
     pub events: Option<Events>,
 }
 
-impl Handler for Webhook {
-    async fn answer(&self, call: Call) -> Reply {
-        let recorder = Recording {
-            webhook: self,
-            arrived: call.arrived,
-        };
-        let pods = |mode: PathMode, endpoint: Endpoint| {
-            self.admission
-                .review(&call.body, mode, endpoint, call.deadline, &recorder)
-        };
-        let answer = match call.route {
-            Route::MutatePods(mode) => pods(mode, Endpoint::Mutating).await,
-            Route::ValidatePods(mode) => pods(mode, Endpoint::Validating).await,
-            Route::ValidateWorkloads => workloads::review(&self.admission, &call.body, call.deadline, &recorder).await,
-        };
-        match answer {
-            Answer::Review(json) => review(json),
-            Answer::Unavailable(reason) => status_response(Reason::ServiceUnavailable, &reason),
-            Answer::BadRequest(error) => {
-                let reason = error.to_string();
-                debug!(reason, "refused a request that is no review");
-                self.turned_away(Some(call.route), StatusCode::BAD_REQUEST, call.arrived.elapsed());
-                status_response(Reason::BadRequest, &reason)
-            }
+impl Webhook {
+    /// Answers a review by `deadline`, and records the answer.
+    pub async fn review(&self, kind: ReviewKind, body: &[u8], arrived: Instant, deadline: Instant) -> Answer {
+        let recorder = Recording { webhook: self, arrived };
+        let pods =
+            |mode: PathMode, endpoint: Endpoint| self.admission.review(body, mode, endpoint, deadline, &recorder);
+        match kind {
+            ReviewKind::MutatePods(mode) => pods(mode, Endpoint::Mutating).await,
+            ReviewKind::ValidatePods(mode) => pods(mode, Endpoint::Validating).await,
+            ReviewKind::ValidateWorkloads => workloads::review(&self.admission, body, deadline, &recorder).await,
         }
     }
 
-    fn turned_away(&self, route: Option<Route>, _status: StatusCode, elapsed: Duration) {
-        let mode = match route {
-            Some(Route::MutatePods(mode) | Route::ValidatePods(mode)) => Some(mode.or(self.admission.settings().mode)),
-            Some(Route::ValidateWorkloads) | None => None,
-        };
+    /// Records a request that was answered before its review was read, or because it could not be. `kind` is none for a path that
+    /// serves no reviews.
+    pub fn rejected(&self, kind: Option<ReviewKind>, elapsed: Duration) {
+        let mode = kind.and_then(|kind| kind.mode(self.admission.settings().mode));
         self.metrics.review(&Review {
             action: Action::Error,
             mode,
@@ -97,12 +75,6 @@ impl Handler for Webhook {
             });
         }
     }
-}
-
-fn review(json: Vec<u8>) -> Reply {
-    let mut reply = Response::new(Full::new(Bytes::from(json)));
-    reply.headers_mut().insert(CONTENT_TYPE, JSON);
-    reply
 }
 
 struct Recording<'a> {
@@ -153,7 +125,7 @@ impl Recorder for Recording<'_> {
     }
 }
 
-/// One line a refusal or warning; other decisions are for whoever looks closely.
+/// One line per refusal or warning; other decisions are logged at debug.
 fn log(record: &Record<'_>) {
     // Nothing has validated these yet.
     let shown = |value| text::shorten(value, text::MAX_VALUE_CHARS);
@@ -169,7 +141,7 @@ fn log(record: &Record<'_>) {
                 mode = record.mode.map_or("", Mode::as_str),
                 action = record.action.as_str(),
                 dry_run = record.dry_run,
-                // The first line stands alone; what follows repeats the fields and tells the author what to do.
+                // The first line says it all; what follows repeats the fields and lists next steps for the author.
                 reason = record
                     .message
                     .and_then(|message| message.lines().next())
@@ -180,7 +152,7 @@ fn log(record: &Record<'_>) {
         };
     }
     match (record.action, record.message) {
-        (Action::Error, _) => decision!(warn, "could not answer"),
+        (Action::Error, _) => decision!(warn, "failed to answer a review"),
         (Action::Deny, _) => decision!(info, "refused a pod"),
         (_, Some(_)) if record.mode.is_none() => decision!(info, "warned about a workload"),
         (_, Some(_)) => decision!(info, "admitted a pod with a warning"),

@@ -1,15 +1,14 @@
-//! The body of every answer that is not a 200: Kubernetes' `metav1.Status`, whose message the API server passes on to the
+//! Errors over HTTP. The body of every answer that is not a 200 is Kubernetes' `metav1.Status`, whose message the API server passes on to the
 //! author of the object.
 
 use crate::support::text;
-use bytes::Bytes;
-use http_body_util::Full;
-use hyper::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER};
-use hyper::{Response, StatusCode};
-use serde::Serialize;
+use std::borrow::Cow;
 
-/// An answer over HTTP: its body is whole, so that head and body leave in one write.
-pub type Reply = Response<Full<Bytes>>;
+use axum::body::Body;
+use axum::response::{IntoResponse, Response};
+use hyper::StatusCode;
+use hyper::header::{CONNECTION, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
+use serde::Serialize;
 
 /// The content type of every JSON answer.
 pub(crate) const JSON: HeaderValue = HeaderValue::from_static("application/json");
@@ -70,9 +69,61 @@ impl Reason {
     }
 }
 
+/// A request that is answered with an error before anybody looked at a review.
+#[derive(Clone, Debug)]
+pub struct Rejection {
+    reason: Reason,
+    message: Cow<'static, str>,
+    connection: Connection,
+}
+
+/// What becomes of the connection after a rejection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Connection {
+    KeepAlive,
+    Close,
+}
+
+/// The mark of a response that was a [`Rejection`]: an extension of it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Rejected;
+
+impl Rejection {
+    /// A rejection with a message for the author of the object, or for the operator.
+    pub fn new(reason: Reason, message: impl Into<Cow<'static, str>>) -> Self {
+        Self {
+            reason,
+            message: message.into(),
+            connection: Connection::KeepAlive,
+        }
+    }
+
+    /// The same, and the connection is closed after it.
+    #[must_use]
+    pub(super) fn closing(self) -> Self {
+        Self {
+            connection: Connection::Close,
+            ..self
+        }
+    }
+}
+
+impl IntoResponse for Rejection {
+    fn into_response(self) -> Response {
+        let mut response = status_response(self.reason, &self.message);
+        if self.connection == Connection::Close {
+            response
+                .headers_mut()
+                .insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+        response.extensions_mut().insert(Rejected);
+        response
+    }
+}
+
 /// An answer with a `metav1.Status` as its body. A [`Reason::ServiceUnavailable`] also says when to come back.
 #[must_use]
-pub fn status_response(reason: Reason, message: &str) -> Reply {
+pub fn status_response(reason: Reason, message: &str) -> Response {
     let retry_after = (reason == Reason::ServiceUnavailable).then_some(RETRY_SECONDS);
     let status = Status {
         kind: "Status",
@@ -86,20 +137,20 @@ pub fn status_response(reason: Reason, message: &str) -> Reply {
     };
     // Nothing in `Status` can fail to serialize; an empty body is what is left to say if it did.
     let body = serde_json::to_vec(&status).unwrap_or_default();
-    let mut reply = json_response(reason.code(), body);
+    let mut response = json_response(reason.code(), body);
     if let Some(seconds) = retry_after {
-        reply.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
+        response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
     }
-    reply
+    response
 }
 
 /// An answer whose body is this JSON text.
 #[must_use]
-pub fn json_response(code: StatusCode, body: Vec<u8>) -> Reply {
-    let mut reply = Response::new(Full::new(Bytes::from(body)));
-    *reply.status_mut() = code;
-    reply.headers_mut().insert(CONTENT_TYPE, JSON);
-    reply
+pub fn json_response(code: StatusCode, body: Vec<u8>) -> Response {
+    let mut response = Response::new(Body::from(body));
+    *response.status_mut() = code;
+    response.headers_mut().insert(CONTENT_TYPE, JSON);
+    response
 }
 
 #[derive(Serialize)]
@@ -131,29 +182,29 @@ mod tests {
     use futures::FutureExt as _;
     use http_body_util::BodyExt as _;
 
-    fn body(reply: Reply) -> String {
-        let collected = reply.into_body().collect().now_or_never().unwrap().unwrap();
+    fn body(response: Response) -> String {
+        let collected = response.into_body().collect().now_or_never().unwrap().unwrap();
         String::from_utf8(collected.to_bytes().to_vec()).unwrap()
     }
 
     #[test]
     fn a_refused_request_gets_a_status_object() {
-        let reply = status_response(Reason::NotFound, "no such path: \"/x\"");
-        assert_eq!(reply.status(), 404);
-        assert_eq!(reply.headers()["content-type"], "application/json");
-        assert!(reply.headers().get("retry-after").is_none());
+        let response = status_response(Reason::NotFound, "no such path: \"/x\"");
+        assert_eq!(response.status(), 404);
+        assert_eq!(response.headers()["content-type"], "application/json");
+        assert!(response.headers().get("retry-after").is_none());
         insta::assert_snapshot!(
-            body(reply),
+            body(response),
             @r#"{"kind":"Status","apiVersion":"v1","metadata":{},"status":"Failure","message":"no such path: \"/x\"","reason":"NotFound","code":404}"#
         );
     }
 
     #[test]
     fn a_shortage_says_when_to_come_back() {
-        let reply = status_response(Reason::ServiceUnavailable, "busy");
-        assert_eq!(reply.headers()["retry-after"], "1");
+        let response = status_response(Reason::ServiceUnavailable, "busy");
+        assert_eq!(response.headers()["retry-after"], "1");
         insta::assert_snapshot!(
-            body(reply),
+            body(response),
             @r#"{"kind":"Status","apiVersion":"v1","metadata":{},"status":"Failure","message":"busy","reason":"ServiceUnavailable","details":{"retryAfterSeconds":1},"code":503}"#
         );
     }

@@ -1,8 +1,29 @@
-//! How long a request may take: what the API server says it waits, less what the way back costs.
+//! How long a request may take: the API server's timeout, less what the way back costs.
 
 use std::time::Duration;
 
+use axum::extract::Request;
 use percent_encoding::percent_decode_str;
+use tokio::time::Instant;
+
+/// When a request arrived, and when it must be answered: an extension of the request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Deadline {
+    /// When its head was read.
+    pub arrived: Instant,
+    /// `?timeout=` of its URL, less a margin.
+    pub due: Instant,
+}
+
+impl Deadline {
+    /// Starts the time of a request that arrives now.
+    pub(super) fn start(mut request: Request) -> Request {
+        let arrived = Instant::now();
+        let due = arrived + budget(request.uri().query());
+        request.extensions_mut().insert(Self { arrived, due });
+        request
+    }
+}
 
 /// What the API server waits when a request does not say: `timeoutSeconds` of the chart's configurations.
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(2);
@@ -15,8 +36,7 @@ const MARGIN: Duration = Duration::from_millis(500);
 
 /// The time in which a request must be answered, from its query (`timeout=5s`): the timeout less 500 ms, at least half of
 /// it. Without a usable timeout 2 s is taken; more than 30 s counts as 30 s.
-#[must_use]
-pub fn budget(query: Option<&str>) -> Duration {
+fn budget(query: Option<&str>) -> Duration {
     let timeout = query.and_then(timeout).unwrap_or(DEFAULT_TIMEOUT).min(MAX_TIMEOUT);
     timeout.saturating_sub(MARGIN).max(timeout / 2)
 }

@@ -1,0 +1,212 @@
+//! The layers of the review routes: a bound on requests in flight, and counting of what is rejected.
+
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use axum::extract::Request;
+use axum::response::{IntoResponse as _, Response};
+use futures::FutureExt as _;
+use futures::future::BoxFuture;
+use pin_project_lite::pin_project;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::Instant;
+use tower::{Layer, Service};
+
+use super::body::discard;
+use super::rejection::{Reason, Rejected, Rejection};
+use super::reviews::Reviewer;
+use crate::admission::review_kind::ReviewKind;
+use crate::server::limits::Limits;
+
+/// Bounds the requests in flight of all services that are made of its clones together. One more is answered with 503 at once, after
+/// what the client still sends was read.
+#[derive(Clone, Debug)]
+pub(super) struct LoadLayer {
+    permits: Arc<Semaphore>,
+    limits: Arc<Limits>,
+}
+
+impl LoadLayer {
+    pub(super) fn new(in_flight: usize, limits: Arc<Limits>) -> Self {
+        Self {
+            permits: Arc::new(Semaphore::new(in_flight)),
+            limits,
+        }
+    }
+}
+
+impl<S> Layer<S> for LoadLayer {
+    type Service = Load<S>;
+
+    fn layer(&self, inner: S) -> Load<S> {
+        Load {
+            inner,
+            layer: self.clone(),
+        }
+    }
+}
+
+/// See [`LoadLayer`].
+#[derive(Clone, Debug)]
+pub(super) struct Load<S> {
+    inner: S,
+    layer: LoadLayer,
+}
+
+impl<S> Service<Request> for Load<S>
+where
+    S: Service<Request, Response = Response, Error = Infallible>,
+{
+    type Response = Response;
+    type Error = Infallible;
+    type Future = LoadFuture<S::Future>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: Request) -> Self::Future {
+        match Arc::clone(&self.layer.permits).try_acquire_owned() {
+            Ok(permit) => LoadFuture::Admitted {
+                response: self.inner.call(request),
+                _permit: permit,
+            },
+            Err(_) => {
+                let limits = Arc::clone(&self.layer.limits);
+                let reject = async move {
+                    discard(request.into_body(), &limits).await;
+                    let message = "too many requests are in flight; try again";
+                    Ok(Rejection::new(Reason::ServiceUnavailable, message).into_response())
+                };
+                LoadFuture::Rejected {
+                    response: reject.boxed(),
+                }
+            }
+        }
+    }
+}
+
+pin_project! {
+    /// An answer, with the permit that is held until it is there.
+    #[project = LoadProjection]
+    pub(super) enum LoadFuture<F> {
+        Admitted {
+            #[pin]
+            response: F,
+            _permit: OwnedSemaphorePermit,
+        },
+        Rejected {
+            response: BoxFuture<'static, Result<Response, Infallible>>,
+        },
+    }
+}
+
+impl<F: Future<Output = Result<Response, Infallible>>> Future for LoadFuture<F> {
+    type Output = F::Output;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
+        match self.project() {
+            LoadProjection::Admitted { response, .. } => response.poll(cx),
+            LoadProjection::Rejected { response } => response.poll_unpin(cx),
+        }
+    }
+}
+
+/// Reports each [`Rejection`] that comes from below to the reviewer, with the time that it took.
+#[derive(Debug)]
+pub(super) struct RejectionLayer<R> {
+    reviewer: Arc<R>,
+    kind: Option<ReviewKind>,
+}
+
+impl<R> RejectionLayer<R> {
+    pub(super) fn new(reviewer: Arc<R>, kind: Option<ReviewKind>) -> Self {
+        Self { reviewer, kind }
+    }
+}
+
+impl<R> Clone for RejectionLayer<R> {
+    fn clone(&self) -> Self {
+        Self::new(Arc::clone(&self.reviewer), self.kind)
+    }
+}
+
+impl<R, S> Layer<S> for RejectionLayer<R> {
+    type Service = CountRejections<R, S>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        CountRejections {
+            inner,
+            layer: self.clone(),
+        }
+    }
+}
+
+/// See [`RejectionLayer`].
+#[derive(Debug)]
+pub(super) struct CountRejections<R, S> {
+    inner: S,
+    layer: RejectionLayer<R>,
+}
+
+impl<R, S: Clone> Clone for CountRejections<R, S> {
+    fn clone(&self) -> Self {
+        Self {
+            inner: self.inner.clone(),
+            layer: self.layer.clone(),
+        }
+    }
+}
+
+impl<R, S> Service<Request> for CountRejections<R, S>
+where
+    R: Reviewer,
+    S: Service<Request, Response = Response, Error = Infallible>,
+{
+    type Response = Response;
+    type Error = Infallible;
+    type Future = CountedFuture<R, S::Future>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: Request) -> Self::Future {
+        let arrived = Instant::now();
+        CountedFuture {
+            response: self.inner.call(request),
+            layer: self.layer.clone(),
+            arrived,
+        }
+    }
+}
+
+pin_project! {
+    /// An answer that is reported when it is a rejection.
+    pub(super) struct CountedFuture<R, F> {
+        #[pin]
+        response: F,
+        layer: RejectionLayer<R>,
+        arrived: Instant,
+    }
+}
+
+impl<R, F> Future for CountedFuture<R, F>
+where
+    R: Reviewer,
+    F: Future<Output = Result<Response, Infallible>>,
+{
+    type Output = F::Output;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
+        let counted = self.project();
+        let Ok(response) = ready!(counted.response.poll(cx));
+        if response.extensions().get::<Rejected>().is_some() {
+            let RejectionLayer { reviewer, kind } = counted.layer;
+            reviewer.rejected(*kind, response.status(), counted.arrived.elapsed());
+        }
+        Poll::Ready(Ok(response))
+    }
+}

@@ -1,0 +1,272 @@
+//! The HTTPS endpoint: the routes of reviews, with everything about a request that is not the review itself. A [`Reviewer`] receives
+//! whole bodies and a deadline.
+//!
+//! A request passes through, from the outside in: counting of what is rejected ([`RejectionLayer`]), the time that it has
+//! ([`Deadline`]), a permit among the requests in flight ([`LoadLayer`]), its content type and its body ([`ReviewBody`]).
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::{FromRef, Request, State};
+use axum::response::{IntoResponse as _, Response};
+use axum::routing::{MethodRouter, any, post};
+use axum::{Extension, Router};
+use bytes::Bytes;
+use hyper::StatusCode;
+use tower::ServiceBuilder;
+use tracing::debug;
+
+use super::body::{BodyReader, ReviewBody};
+use super::deadline::Deadline;
+use super::layers::{LoadLayer, RejectionLayer};
+use super::rejection::{Reason, Rejection, json_response, status_response};
+use crate::admission::pods::Answer;
+use crate::admission::review_kind::{PathMode, ReviewKind};
+use crate::admission::webhook::Webhook;
+use crate::decision::Mode;
+use crate::server::limits::Limits;
+
+/// A review to answer.
+#[derive(Clone, Debug)]
+pub struct Call {
+    /// What it was posted for.
+    pub kind: ReviewKind,
+    /// The request's body, at most [`Limits::body_bytes`].
+    pub body: Bytes,
+    /// When its head was read, and when it must be answered.
+    pub deadline: Deadline,
+}
+
+/// What answers reviews.
+pub trait Reviewer: Send + Sync + 'static {
+    /// Answers a review by its deadline.
+    fn review(&self, call: Call) -> impl Future<Output = Response> + Send;
+
+    /// Called for each request that was answered with a [`Rejection`]: because of its path, method, size, slowness or content type, or
+    /// of the load. `kind` is none where no review is served.
+    fn rejected(&self, kind: Option<ReviewKind>, status: StatusCode, elapsed: Duration) {
+        let _ = (kind, status, elapsed);
+    }
+}
+
+impl Reviewer for Webhook {
+    async fn review(&self, call: Call) -> Response {
+        let Deadline { arrived, due } = call.deadline;
+        match self.review(call.kind, &call.body, arrived, due).await {
+            Answer::Review(json) => json_response(StatusCode::OK, json),
+            Answer::Unavailable(reason) => status_response(Reason::ServiceUnavailable, &reason),
+            Answer::BadRequest(error) => {
+                let reason = error.to_string();
+                debug!(reason, "failed to parse the request body");
+                Rejection::new(Reason::BadRequest, reason).into_response()
+            }
+        }
+    }
+
+    fn rejected(&self, kind: Option<ReviewKind>, _status: StatusCode, elapsed: Duration) {
+        self.rejected(kind, elapsed);
+    }
+}
+
+/// The routes of the HTTPS listener. Clones share their limits.
+pub fn router<R: Reviewer>(reviewer: Arc<R>, limits: &Arc<Limits>) -> Router {
+    let state = Reviews {
+        reviewer,
+        body: BodyReader::new(Arc::clone(limits)),
+        load: LoadLayer::new(limits.in_flight, Arc::clone(limits)),
+    };
+    let mut router = Router::new().route("/validate/workloads", state.route(ReviewKind::ValidateWorkloads));
+    let pods: [(&str, fn(PathMode) -> ReviewKind); 2] = [
+        ("/mutate", ReviewKind::MutatePods),
+        ("/validate/pods", ReviewKind::ValidatePods),
+    ];
+    for (path, kind) in pods {
+        router = router.route(path, state.route(kind(PathMode::Configured)));
+        for mode in [Mode::Enforce, Mode::Warn, Mode::Audit] {
+            router = router.route(&format!("{path}/{mode}"), state.route(kind(PathMode::Named(mode))));
+        }
+        for misspelled in [format!("{path}/"), format!("{path}/{{*mode}}")] {
+            router = router.route(&misspelled, state.route(kind(PathMode::Misspelled)));
+        }
+    }
+    let elsewhere = any(not_found).layer(RejectionLayer::new(Arc::clone(&state.reviewer), None));
+    router
+        .fallback_service(elsewhere.with_state(state.body.clone()))
+        .with_state(state)
+}
+
+/// What the routes share.
+struct Reviews<R> {
+    reviewer: Arc<R>,
+    body: BodyReader,
+    load: LoadLayer,
+}
+
+impl<R: Reviewer> Reviews<R> {
+    fn route(&self, kind: ReviewKind) -> MethodRouter<Self> {
+        let review = move |State(reviews): State<Self>, Extension(deadline): Extension<Deadline>, body: ReviewBody| async move {
+            let call = Call {
+                kind,
+                body: body.bytes.clone(),
+                deadline,
+            };
+            // The body's share of the byte budget is returned with the answer.
+            let _body = body;
+            reviews.reviewer.review(call).await
+        };
+        let layers = ServiceBuilder::new()
+            .layer(RejectionLayer::new(Arc::clone(&self.reviewer), Some(kind)))
+            .map_request(Deadline::start)
+            .layer(self.load.clone());
+        post(review).fallback(method_not_allowed).layer(layers)
+    }
+}
+
+impl<R> Clone for Reviews<R> {
+    fn clone(&self) -> Self {
+        Self {
+            reviewer: Arc::clone(&self.reviewer),
+            body: self.body.clone(),
+            load: self.load.clone(),
+        }
+    }
+}
+
+impl<R> FromRef<Reviews<R>> for BodyReader {
+    fn from_ref(reviews: &Reviews<R>) -> Self {
+        reviews.body.clone()
+    }
+}
+
+async fn not_found(State(body): State<BodyReader>, request: Request) -> Response {
+    body.discard(request.into_body()).await;
+    let message = "rolegate serves POST on /mutate, /mutate/{enforce,warn,audit}, /validate/pods/{enforce,warn,audit} and \
+                   /validate/workloads; check the path in the webhook configuration";
+    Rejection::new(Reason::NotFound, message).into_response()
+}
+
+/// axum adds `Allow`.
+async fn method_not_allowed(State(body): State<BodyReader>, request: Request) -> Response {
+    body.discard(request.into_body()).await;
+    Rejection::new(Reason::MethodNotAllowed, "this path takes POST only").into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use axum::body::Body;
+    use tower::ServiceExt as _;
+
+    use super::*;
+
+    /// Answers with what it was posted for, and remembers what was rejected.
+    #[derive(Default)]
+    struct Witness(Mutex<Vec<(Option<ReviewKind>, u16)>>);
+
+    impl Reviewer for Witness {
+        async fn review(&self, call: Call) -> Response {
+            format!("{:?}", call.kind).into_response()
+        }
+
+        fn rejected(&self, kind: Option<ReviewKind>, status: StatusCode, _elapsed: Duration) {
+            self.0.lock().unwrap().push((kind, status.as_u16()));
+        }
+    }
+
+    async fn answer(router: &Router, method: &str, uri: &str, content_type: Option<&str>) -> Response {
+        let mut request = Request::builder().method(method).uri(uri);
+        if let Some(content_type) = content_type {
+            request = request.header("content-type", content_type);
+        }
+        let request = request.body(Body::from("{}")).unwrap();
+        router.clone().oneshot(request).await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_path_says_what_is_asked_for_and_in_which_mode() {
+        use PathMode::{Configured, Misspelled, Named};
+        use ReviewKind::{MutatePods, ValidatePods, ValidateWorkloads};
+        let witness = Arc::new(Witness::default());
+        let router = router(Arc::clone(&witness), &Arc::new(Limits::default()));
+        let cases = [
+            ("/mutate", Some(MutatePods(Configured))),
+            ("/mutate?timeout=5s", Some(MutatePods(Configured))),
+            ("/mutate/enforce", Some(MutatePods(Named(Mode::Enforce)))),
+            ("/mutate/warn", Some(MutatePods(Named(Mode::Warn)))),
+            ("/mutate/audit", Some(MutatePods(Named(Mode::Audit)))),
+            ("/mutate/misspelt", Some(MutatePods(Misspelled))),
+            ("/mutate/Enforce", Some(MutatePods(Misspelled))),
+            ("/mutate/", Some(MutatePods(Misspelled))),
+            ("/mutate/warn/more", Some(MutatePods(Misspelled))),
+            ("/mutate/warn/", Some(MutatePods(Misspelled))),
+            ("/validate/pods", Some(ValidatePods(Configured))),
+            ("/validate/pods/warn", Some(ValidatePods(Named(Mode::Warn)))),
+            ("/validate/pods/other", Some(ValidatePods(Misspelled))),
+            ("/validate/workloads", Some(ValidateWorkloads)),
+            ("/", None),
+            ("/mutates", None),
+            ("/validate", None),
+            ("/validate/", None),
+            ("/validate/podsy", None),
+            ("/validate/workloads/", None),
+            ("/metrics", None),
+        ];
+        for (path, expected) in cases {
+            let response = answer(&router, "POST", path, Some("application/json")).await;
+            let Some(kind) = expected else {
+                assert_eq!(response.status(), 404, "{path}");
+                assert_eq!(witness.0.lock().unwrap().pop(), Some((None, 404)), "{path}");
+                continue;
+            };
+            assert_eq!(response.status(), 200, "{path}");
+            let body = axum::body::to_bytes(response.into_body(), 1000).await;
+            assert_eq!(body.unwrap(), format!("{kind:?}"), "{path}");
+        }
+        assert_eq!(*witness.0.lock().unwrap(), []);
+    }
+
+    #[tokio::test]
+    async fn other_methods_and_content_types_are_rejected_and_counted() {
+        let witness = Arc::new(Witness::default());
+        let router = router(Arc::clone(&witness), &Arc::new(Limits::default()));
+        let (mutate, workloads) = (
+            ReviewKind::MutatePods(PathMode::Configured),
+            ReviewKind::ValidateWorkloads,
+        );
+        let cases = [
+            ("POST", "/mutate", Some("application/json"), None),
+            ("POST", "/mutate", Some("application/json; charset=utf-8"), None),
+            ("POST", "/mutate", Some("Application/JSON ;charset=utf-8"), None),
+            ("POST", "/mutate", Some("text/plain"), Some((Some(mutate), 415))),
+            (
+                "POST",
+                "/mutate",
+                Some("application/json-patch+json"),
+                Some((Some(mutate), 415)),
+            ),
+            ("POST", "/mutate", Some(""), Some((Some(mutate), 415))),
+            ("POST", "/mutate", None, Some((Some(mutate), 415))),
+            ("GET", "/mutate", None, Some((Some(mutate), 405))),
+            (
+                "PUT",
+                "/validate/workloads",
+                Some("application/json"),
+                Some((Some(workloads), 405)),
+            ),
+            ("GET", "/nothing", None, Some((None, 404))),
+        ];
+        for (method, uri, content_type, expected) in cases {
+            let response = answer(&router, method, uri, content_type).await;
+            let status = expected.map_or(200, |(_, status)| status);
+            assert_eq!(response.status(), status, "{method} {uri} {content_type:?}");
+            assert_eq!(
+                witness.0.lock().unwrap().pop(),
+                expected,
+                "{method} {uri} {content_type:?}"
+            );
+            let allow = response.headers().get("allow").map(|value| value.to_str().unwrap());
+            assert_eq!(allow, (status == 405).then_some("POST"), "{method} {uri}");
+        }
+    }
+}

@@ -1,4 +1,5 @@
-//! A whole admission without the network: the bytes of a Job's pod in, the bytes of the answer out.
+//! A whole admission without the network: the bytes of a Job's pod in, the bytes of the answer out; and what each layer of the HTTP
+//! endpoint adds to it.
 //!
 //! `cargo bench --bench admission`. Goal: at most 8 µs for an injection, on one core of an ordinary server.
 
@@ -15,21 +16,36 @@ use std::hint::black_box;
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::Router;
+use axum::extract::Request;
+use axum::response::Response;
+use axum::routing::{MethodRouter, post};
+use bytes::Bytes;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use futures::FutureExt as _;
+use http_body_util::Full;
+use hyper::StatusCode;
 use rolegate::admission::pods::{
     Admission, AdmissionSettings, Answer, ClusterState, Endpoint, Record, Recorder, SkipLabel,
 };
-use rolegate::admission::review_kind::PathMode;
+use rolegate::admission::review_kind::{PathMode, ReviewKind};
+use rolegate::admission::webhook::Webhook;
 use rolegate::decision::{DecisionSettings, Mode};
+use rolegate::http::deadline::Deadline;
+use rolegate::http::layers::{LoadLayer, RejectionLayer};
+use rolegate::http::rejection::json_response;
+use rolegate::http::reviews::{self, Call, Reviewer};
 use rolegate::kubernetes::service_accounts::ServiceAccounts;
 use rolegate::kubernetes::service_accounts::manifests::ManifestServiceAccounts;
 use rolegate::pod::identity::{AnnotationRules, Defaults};
 use rolegate::pod::inject::{PodIdentitySettings, WebIdentitySettings};
 use rolegate::roles::files::{FileRoles, WhenMissing};
 use rolegate::roles::{RoleCache, RoleCacheSettings};
+use rolegate::server::limits::Limits;
+use rolegate::telemetry::metrics::{ByNamespace, Metrics};
 use rolegate::trust::{Audience, Issuer, RoleArn};
 use tokio::time::Instant;
+use tower::{ServiceBuilder, ServiceExt as _};
 
 const ISSUER: &str = "oidc.eks.us-west-2.amazonaws.com/id/EXAMPLED539D4633E53DE1B71EXAMPLE";
 const ROLE: &str = "arn:aws:iam::111122223333:role/worker";
@@ -165,5 +181,74 @@ async fn admission_entry(admission: &Admission, deadline: Instant) {
     assert!(RoleArn::parse(ROLE).is_ok());
 }
 
-criterion_group!(benches, admissions);
+/// Returns a body of the same size as the answer to the review.
+struct Parrot;
+
+impl Reviewer for Parrot {
+    async fn review(&self, _call: Call) -> Response {
+        answer().await
+    }
+}
+
+async fn answer() -> Response {
+    json_response(StatusCode::OK, vec![b' '; 1500])
+}
+
+/// The HTTP endpoint without a connection: its router with one layer more each time, and at last with the webhook.
+fn endpoint(criterion: &mut Criterion) {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    let _entered = runtime.enter();
+    let folder = tempfile::TempDir::new().unwrap();
+    let webhook = Webhook {
+        admission: admission(folder.path(), "jobs:worker"),
+        metrics: Metrics::new(ByNamespace::No),
+        audit: None,
+        events: None,
+    };
+    let far = Instant::now() + Duration::from_secs(3600);
+    runtime.block_on(admission_entry(&webhook.admission, far));
+
+    let limits = Arc::new(Limits::default());
+    let parrot = Arc::new(Parrot);
+    let kind = Some(ReviewKind::MutatePods(PathMode::Named(Mode::Enforce)));
+    let route = || post(answer);
+    let load = LoadLayer::new(&limits);
+    let deadline = || ServiceBuilder::new().map_request(Deadline::start);
+    let rejections = ServiceBuilder::new().layer(RejectionLayer::new(Arc::clone(&parrot), kind));
+    let stacks = [
+        ("router", router_of(route())),
+        ("deadline", router_of(route().layer(deadline()))),
+        ("load", router_of(route().layer(deadline().layer(load.clone())))),
+        (
+            "rejections",
+            router_of(route().layer(rejections.map_request(Deadline::start).layer(load))),
+        ),
+        ("body", reviews::router(parrot, &limits)),
+        ("webhook", reviews::router(Arc::new(webhook), &limits)),
+    ];
+    let mut group = criterion.benchmark_group("endpoint");
+    for (name, router) in stacks {
+        group.bench_function(name, |bencher| {
+            bencher.iter(|| {
+                let request = Request::post("/mutate/enforce?timeout=2s")
+                    .header("content-type", "application/json")
+                    .body(Full::new(Bytes::from_static(POD.as_bytes())))
+                    .unwrap();
+                let response = router.clone().oneshot(request).now_or_never().unwrap().unwrap();
+                assert_eq!(response.status(), StatusCode::OK);
+                black_box(response)
+            });
+        });
+    }
+    group.finish();
+}
+
+fn router_of(route: MethodRouter) -> Router {
+    Router::new().route("/mutate/enforce", route)
+}
+
+criterion_group!(benches, admissions, endpoint);
 criterion_main!(benches);

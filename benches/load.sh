@@ -1,8 +1,11 @@
 #!/usr/bin/env bash
 # Drives the release binary and a bare TLS echo (benches/echo.rs) in turns with the same reviews over keep-alive
-# connections, and prints the requests a second of each and their ratio.
+# connections, and prints the requests per second of each and its ratio to the echo.
 #
 #   benches/load.sh [ROUNDS [SECONDS]]        (7 rounds of 3 s each by default; about three minutes, without the build)
+#
+#   BASELINE=PATH  also drives another rolegate, such as one built before a change
+#   PARTS=1        also drives the echo behind our server (`server`), and behind our server and the routes of reviews (`reviews`)
 #
 # Needs wrk and curl (Debian packages). Rounds alternate and medians are compared, because other work on the machine
 # disturbs each round differently. The ratios are the result; requests a second belong to the machine.
@@ -67,17 +70,39 @@ wrk.headers["Accept"] = "application/json, */*"
 file:close()
 LUA
 
-"$rolegate" serve --standalone "$folder/cluster" --issuer "$issuer" --drain 0s --log-level warn \
-    --listen "127.0.0.1:$port" --admin-listen "127.0.0.1:$((port + 1))" &
-servers+=($!)
-"$echo_program" bare "127.0.0.1:$((port + 2))" &
-servers+=($!)
-ours="https://127.0.0.1:$port/mutate?timeout=2s"
-bare="https://127.0.0.1:$((port + 2))/mutate?timeout=2s"
-for url in "$ours" "$bare"; do
+# What is driven, in turns; the first is what all are compared with.
+names=(echo rolegate)
+urls=()
+serve() {
+    "$1" serve --standalone "$folder/cluster" --issuer "$issuer" --drain 0s --log-level warn \
+        --listen "127.0.0.1:$2" --admin-listen "127.0.0.1:$(($2 + 1))" &
+    servers+=($!)
+    urls+=("https://127.0.0.1:$2/mutate?timeout=2s")
+}
+echo_server() {
+    "$echo_program" "$1" "127.0.0.1:$2" &
+    servers+=($!)
+    urls+=("https://127.0.0.1:$2/mutate?timeout=2s")
+}
+echo_server bare "$port"
+serve "$rolegate" "$((port + 1))"
+if [ -n "${BASELINE:-}" ]; then
+    names+=(baseline)
+    serve "$BASELINE" "$((port + 3))"
+fi
+if [ -n "${PARTS:-}" ]; then
+    names+=(server reviews)
+    echo_server server "$((port + 5))"
+    echo_server reviews "$((port + 6))"
+fi
+for i in "${!urls[@]}"; do
     curl --silent --insecure --fail --retry 20 --retry-connrefused --retry-delay 1 --output "$folder/answer" \
-        --header 'Content-Type: application/json' --data-binary "@$folder/review.json" "$url"
-    [ "$url" = "$bare" ] || grep -q '"patch":' "$folder/answer" || { echo "load.sh: no pod was injected:" >&2; cat "$folder/answer" >&2; exit 1; }
+        --header 'Content-Type: application/json' --data-binary "@$folder/review.json" "${urls[i]}"
+    case ${names[i]} in
+        rolegate | baseline)
+            grep -q '"patch":' "$folder/answer" || { echo "load.sh: no pod was injected:" >&2; cat "$folder/answer" >&2; exit 1; }
+            ;;
+    esac
 done
 
 # One round: requests a second. Answers other than 200, and errors, void the whole run.
@@ -90,14 +115,18 @@ round() {
 median() { sort -n | awk '{v[NR] = $1} END {print NR % 2 ? v[(NR + 1) / 2] : (v[NR / 2] + v[NR / 2 + 1]) / 2}'; }
 
 for connections in 16 1; do
-    : >"$folder/ours" && : >"$folder/bare" && : >"$folder/ratios"
+    for name in "${names[@]}"; do : >"$folder/$name.rate" && : >"$folder/$name.ratio"; done
     for ((i = 0; i < rounds; i++)); do
-        a=$(round "$connections" "$ours")
-        b=$(round "$connections" "$bare")
-        echo "$a" >>"$folder/ours"
-        echo "$b" >>"$folder/bare"
-        awk -v a="$a" -v b="$b" 'BEGIN {print a / b}' >>"$folder/ratios"
+        for j in "${!names[@]}"; do
+            rate=$(round "$connections" "${urls[j]}")
+            [ "$j" -gt 0 ] || echo_rate=$rate
+            echo "$rate" >>"$folder/${names[j]}.rate"
+            awk -v a="$rate" -v b="$echo_rate" 'BEGIN {print a / b}' >>"$folder/${names[j]}.ratio"
+        done
     done
-    awk -v c="$connections" -v a="$(median <"$folder/ours")" -v b="$(median <"$folder/bare")" -v r="$(median <"$folder/ratios")" \
-        'BEGIN {printf "%2d connections: rolegate %8.0f/s   echo %8.0f/s   ratio of medians %.2f   median of ratios %.2f\n", c, a, b, a / b, r}'
+    for name in "${names[@]}"; do
+        awk -v c="$connections" -v n="$name" -v a="$(median <"$folder/$name.rate")" -v b="$(median <"$folder/echo.rate")" \
+            -v r="$(median <"$folder/$name.ratio")" \
+            'BEGIN {printf "%2d connections: %-9s %8.0f/s   ratio of medians %.2f   median of ratios %.2f\n", c, n, a, a / b, r}'
+    done
 done

@@ -3,9 +3,10 @@
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::Poll;
+use std::time::Duration;
 
 use axum::body::Body;
-use axum::extract::{FromRef, FromRequest, Request};
+use axum::extract::{FromRequest, Request};
 use bytes::{Bytes, BytesMut};
 use futures::FutureExt as _;
 use http_body_util::BodyExt as _;
@@ -18,8 +19,8 @@ use tokio::time::{Instant, timeout_at};
 use super::rejection::{Reason, Rejection};
 use crate::server::limits::Limits;
 
-/// Reads the bodies of all requests. Clones share the byte budget.
-#[derive(Clone, Debug)]
+/// Reads the bodies of all requests.
+#[derive(Debug)]
 pub(super) struct BodyReader {
     limits: Arc<Limits>,
     /// One permit per byte that requests hold together.
@@ -32,36 +33,15 @@ impl BodyReader {
         Self { limits, budget }
     }
 
-    /// See [`discard`].
-    pub(super) async fn discard(&self, body: Body) {
-        discard(body, &self.limits).await;
-    }
-}
-
-/// The extractor of a JSON body, whole.
-///
-/// # Errors
-/// 415 for another content type, 413 for a body that is too large or for which the byte budget has no room, 408 for one that does
-/// not arrive in time, 400 for one whose framing is wrong.
-#[derive(Debug)]
-pub(super) struct ReviewBody {
-    pub(super) bytes: Bytes,
-    /// Its share of the byte budget, returned when this is dropped.
-    _share: Share,
-}
-
-impl<S> FromRequest<S> for ReviewBody
-where
-    BodyReader: FromRef<S>,
-    S: Send + Sync,
-{
-    type Rejection = Rejection;
-
-    async fn from_request(request: Request, state: &S) -> Result<Self, Rejection> {
-        let reader = BodyReader::from_ref(state);
+    /// Reads the body of one request.
+    ///
+    /// # Errors
+    /// 415 for another content type, 413 for a body that is too large or for which the byte budget has no room, 408 for one that does
+    /// not arrive in time, 400 for one whose framing is wrong.
+    pub(super) async fn read(&self, request: Request) -> Result<ReviewBody, Rejection> {
         let (head, body) = request.into_parts();
         if !is_json(&head.headers) {
-            reader.discard(body).await;
+            Discard::within(&self.limits).rest_of(body).await;
             let message = "expected an AdmissionReview with Content-Type: application/json";
             return Err(Rejection::new(Reason::UnsupportedMediaType, message));
         }
@@ -70,12 +50,31 @@ where
         } else {
             ExpectsContinue::No
         };
-        let mut share = Share::none(&reader.budget);
-        match read(body, &mut share, &reader.limits, expects_continue).await {
-            Ok(bytes) => Ok(Self { bytes, _share: share }),
+        let mut share = Share::none(&self.budget);
+        match read(body, &mut share, &self.limits, expects_continue).await {
+            Ok(bytes) => Ok(ReviewBody { bytes, _share: share }),
             // What is left of the body would be read as the next head.
-            Err(error) => Err(error.rejection(&reader.limits).closing()),
+            Err(error) => Err(error.rejection(&self.limits).closing()),
         }
+    }
+}
+
+/// A JSON body, whole: an extractor where the state has a [`BodyReader`].
+#[derive(Debug)]
+pub(super) struct ReviewBody {
+    pub(super) bytes: Bytes,
+    /// Its share of the byte budget, returned when this is dropped.
+    pub(super) _share: Share,
+}
+
+impl<S> FromRequest<S> for ReviewBody
+where
+    S: AsRef<BodyReader> + Send + Sync,
+{
+    type Rejection = Rejection;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Rejection> {
+        state.as_ref().read(request).await
     }
 }
 
@@ -90,7 +89,7 @@ fn is_json(headers: &HeaderMap) -> bool {
 
 /// One request's share of the byte budget.
 #[derive(Debug)]
-struct Share {
+pub(super) struct Share {
     budget: Arc<Semaphore>,
     permit: Option<OwnedSemaphorePermit>,
 }
@@ -189,7 +188,7 @@ async fn read(
         }
     };
     if matches!(result, Err(BodyError::TooLarge | BodyError::BudgetExhausted)) {
-        discard(body, limits).await;
+        Discard::within(limits).rest_of(body).await;
     }
     result
 }
@@ -262,26 +261,41 @@ fn take(bytes: &Bytes, before: usize, share: &mut Share, limits: &Limits) -> Res
     share.grow(bytes.len())
 }
 
-/// Reads the rest of a body and discards it, within limits of size and time, so that a client that writes everything before it reads
+/// Reads the rest of a body and discards it, within bounds of size and time, so that a client that writes everything before it reads
 /// finds the answer and not a reset.
-pub(super) async fn discard(mut body: Body, limits: &Limits) {
-    if body.is_end_stream() {
-        return;
-    }
-    let mut left = limits.body_bytes.saturating_add(limits.drained_bytes);
-    let read = std::future::poll_fn(|cx| {
-        loop {
-            match std::task::ready!(Pin::new(&mut body).poll_frame(cx)) {
-                Some(Ok(frame)) => match left.checked_sub(frame.data_ref().map_or(0, Bytes::len)) {
-                    Some(rest) => left = rest,
-                    None => return Poll::Ready(()),
-                },
-                Some(Err(_)) | None => return Poll::Ready(()),
-            }
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Discard {
+    bytes: usize,
+    time: Duration,
+}
+
+impl Discard {
+    pub(super) fn within(limits: &Limits) -> Self {
+        Self {
+            bytes: limits.body_bytes.saturating_add(limits.drained_bytes),
+            time: limits.body,
         }
-    });
-    // Out of time or not, the answer goes out next.
-    let _ = timeout_at(Instant::now() + limits.body, read).await;
+    }
+
+    pub(super) async fn rest_of(self, mut body: Body) {
+        if body.is_end_stream() {
+            return;
+        }
+        let mut left = self.bytes;
+        let read = std::future::poll_fn(|cx| {
+            loop {
+                match std::task::ready!(Pin::new(&mut body).poll_frame(cx)) {
+                    Some(Ok(frame)) => match left.checked_sub(frame.data_ref().map_or(0, Bytes::len)) {
+                        Some(rest) => left = rest,
+                        None => return Poll::Ready(()),
+                    },
+                    Some(Err(_)) | None => return Poll::Ready(()),
+                }
+            }
+        });
+        // Out of time or not, the answer goes out next.
+        let _ = timeout_at(Instant::now() + self.time, read).await;
+    }
 }
 
 #[cfg(test)]

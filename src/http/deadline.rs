@@ -17,7 +17,8 @@ pub struct Deadline {
 
 impl Deadline {
     /// Starts the time of a request that arrives now.
-    pub(super) fn start(mut request: Request) -> Request {
+    #[must_use]
+    pub fn start(mut request: Request) -> Request {
         let arrived = Instant::now();
         let due = arrived + budget(request.uri().query());
         request.extensions_mut().insert(Self { arrived, due });

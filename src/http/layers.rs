@@ -8,13 +8,13 @@ use std::task::{Context, Poll, ready};
 use axum::extract::Request;
 use axum::response::{IntoResponse as _, Response};
 use futures::FutureExt as _;
-use futures::future::BoxFuture;
+use futures::future::{BoxFuture, Either};
 use pin_project_lite::pin_project;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 use tower::{Layer, Service};
 
-use super::body::discard;
+use super::body::Discard;
 use super::rejection::{Reason, Rejected, Rejection};
 use super::reviews::Reviewer;
 use crate::admission::review_kind::ReviewKind;
@@ -23,16 +23,18 @@ use crate::server::limits::Limits;
 /// Bounds the requests in flight of all services that are made of its clones together. One more is answered with 503 at once, after
 /// what the client still sends was read.
 #[derive(Clone, Debug)]
-pub(super) struct LoadLayer {
+pub struct LoadLayer {
     permits: Arc<Semaphore>,
-    limits: Arc<Limits>,
+    discard: Discard,
 }
 
 impl LoadLayer {
-    pub(super) fn new(in_flight: usize, limits: Arc<Limits>) -> Self {
+    /// At most [`Limits::in_flight`] requests at a time.
+    #[must_use]
+    pub fn new(limits: &Limits) -> Self {
         Self {
-            permits: Arc::new(Semaphore::new(in_flight)),
-            limits,
+            permits: Arc::new(Semaphore::new(limits.in_flight)),
+            discard: Discard::within(limits),
         }
     }
 }
@@ -50,7 +52,7 @@ impl<S> Layer<S> for LoadLayer {
 
 /// See [`LoadLayer`].
 #[derive(Clone, Debug)]
-pub(super) struct Load<S> {
+pub struct Load<S> {
     inner: S,
     layer: LoadLayer,
 }
@@ -69,19 +71,20 @@ where
 
     fn call(&mut self, request: Request) -> Self::Future {
         match Arc::clone(&self.layer.permits).try_acquire_owned() {
-            Ok(permit) => LoadFuture::Admitted {
-                response: self.inner.call(request),
-                _permit: permit,
+            Ok(permit) => LoadFuture {
+                response: Either::Left(self.inner.call(request)),
+                _permit: Some(permit),
             },
             Err(_) => {
-                let limits = Arc::clone(&self.layer.limits);
+                let discard = self.layer.discard;
                 let reject = async move {
-                    discard(request.into_body(), &limits).await;
+                    discard.rest_of(request.into_body()).await;
                     let message = "too many requests are in flight; try again";
                     Ok(Rejection::new(Reason::ServiceUnavailable, message).into_response())
                 };
-                LoadFuture::Rejected {
-                    response: reject.boxed(),
+                LoadFuture {
+                    response: Either::Right(reject.boxed()),
+                    _permit: None,
                 }
             }
         }
@@ -89,17 +92,11 @@ where
 }
 
 pin_project! {
-    /// An answer, with the permit that is held until it is there.
-    #[project = LoadProjection]
-    pub(super) enum LoadFuture<F> {
-        Admitted {
-            #[pin]
-            response: F,
-            _permit: OwnedSemaphorePermit,
-        },
-        Rejected {
-            response: BoxFuture<'static, Result<Response, Infallible>>,
-        },
+    /// An answer, with the permit that is returned when it is there.
+    pub struct LoadFuture<F> {
+        #[pin]
+        response: Either<F, BoxFuture<'static, Result<Response, Infallible>>>,
+        _permit: Option<OwnedSemaphorePermit>,
     }
 }
 
@@ -107,22 +104,20 @@ impl<F: Future<Output = Result<Response, Infallible>>> Future for LoadFuture<F> 
     type Output = F::Output;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
-        match self.project() {
-            LoadProjection::Admitted { response, .. } => response.poll(cx),
-            LoadProjection::Rejected { response } => response.poll_unpin(cx),
-        }
+        self.project().response.poll(cx)
     }
 }
 
 /// Reports each [`Rejection`] that comes from below to the reviewer, with the time that it took.
 #[derive(Debug)]
-pub(super) struct RejectionLayer<R> {
+pub struct RejectionLayer<R> {
     reviewer: Arc<R>,
     kind: Option<ReviewKind>,
 }
 
 impl<R> RejectionLayer<R> {
-    pub(super) fn new(reviewer: Arc<R>, kind: Option<ReviewKind>) -> Self {
+    /// Reports to `reviewer`; `kind` is what the path serves.
+    pub const fn new(reviewer: Arc<R>, kind: Option<ReviewKind>) -> Self {
         Self { reviewer, kind }
     }
 }
@@ -146,7 +141,7 @@ impl<R, S> Layer<S> for RejectionLayer<R> {
 
 /// See [`RejectionLayer`].
 #[derive(Debug)]
-pub(super) struct CountRejections<R, S> {
+pub struct CountRejections<R, S> {
     inner: S,
     layer: RejectionLayer<R>,
 }
@@ -185,7 +180,7 @@ where
 
 pin_project! {
     /// An answer that is reported when it is a rejection.
-    pub(super) struct CountedFuture<R, F> {
+    pub struct CountedFuture<R, F> {
         #[pin]
         response: F,
         layer: RejectionLayer<R>,

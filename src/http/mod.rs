@@ -5,6 +5,6 @@
 pub mod admin;
 mod body;
 pub mod deadline;
-mod layers;
+pub mod layers;
 pub mod rejection;
 pub mod reviews;

@@ -7,16 +7,17 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::extract::{FromRef, Request, State};
+use axum::extract::{Request, State};
+use axum::handler::Handler as _;
 use axum::response::{IntoResponse as _, Response};
-use axum::routing::{MethodRouter, any, post};
+use axum::routing::{MethodRouter, post_service};
 use axum::{Extension, Router};
 use bytes::Bytes;
 use hyper::StatusCode;
-use tower::ServiceBuilder;
+use tower::{Layer as _, ServiceBuilder};
 use tracing::debug;
 
-use super::body::{BodyReader, ReviewBody};
+use super::body::{BodyReader, Discard, ReviewBody};
 use super::deadline::Deadline;
 use super::layers::{LoadLayer, RejectionLayer};
 use super::rejection::{Reason, Rejection, json_response, status_response};
@@ -70,85 +71,81 @@ impl Reviewer for Webhook {
 
 /// The routes of the HTTPS listener. Clones share their limits.
 pub fn router<R: Reviewer>(reviewer: Arc<R>, limits: &Arc<Limits>) -> Router {
-    let state = Reviews {
+    let load = LoadLayer::new(limits);
+    let state = Reviews(Arc::new(Shared {
         reviewer,
         body: BodyReader::new(Arc::clone(limits)),
-        load: LoadLayer::new(limits.in_flight, Arc::clone(limits)),
-    };
-    let mut router = Router::new().route("/validate/workloads", state.route(ReviewKind::ValidateWorkloads));
+        discard: Discard::within(limits),
+    }));
+    let route = |kind| state.route(kind, &load);
+    let mut router = Router::new().route("/validate/workloads", route(ReviewKind::ValidateWorkloads));
     let pods: [(&str, fn(PathMode) -> ReviewKind); 2] = [
         ("/mutate", ReviewKind::MutatePods),
         ("/validate/pods", ReviewKind::ValidatePods),
     ];
     for (path, kind) in pods {
-        router = router.route(path, state.route(kind(PathMode::Configured)));
+        router = router.route(path, route(kind(PathMode::Configured)));
         for mode in [Mode::Enforce, Mode::Warn, Mode::Audit] {
-            router = router.route(&format!("{path}/{mode}"), state.route(kind(PathMode::Named(mode))));
+            router = router.route(&format!("{path}/{mode}"), route(kind(PathMode::Named(mode))));
         }
         for misspelled in [format!("{path}/"), format!("{path}/{{*mode}}")] {
-            router = router.route(&misspelled, state.route(kind(PathMode::Misspelled)));
+            router = router.route(&misspelled, route(kind(PathMode::Misspelled)));
         }
     }
-    let elsewhere = any(not_found).layer(RejectionLayer::new(Arc::clone(&state.reviewer), None));
-    router
-        .fallback_service(elsewhere.with_state(state.body.clone()))
-        .with_state(state)
+    let elsewhere = RejectionLayer::new(Arc::clone(&state.0.reviewer), None);
+    router.fallback_service(elsewhere.layer(not_found.with_state(state)))
 }
 
 /// What the routes share.
-struct Reviews<R> {
+struct Reviews<R>(Arc<Shared<R>>);
+
+struct Shared<R> {
     reviewer: Arc<R>,
     body: BodyReader,
-    load: LoadLayer,
+    discard: Discard,
 }
 
 impl<R: Reviewer> Reviews<R> {
-    fn route(&self, kind: ReviewKind) -> MethodRouter<Self> {
+    /// The layers are around the handlers themselves, not around routes: each route of axum costs an allocation or two per request.
+    fn route(&self, kind: ReviewKind, load: &LoadLayer) -> MethodRouter {
         let review = move |State(reviews): State<Self>, Extension(deadline): Extension<Deadline>, body: ReviewBody| async move {
-            let call = Call {
-                kind,
-                body: body.bytes.clone(),
-                deadline,
-            };
             // The body's share of the byte budget is returned with the answer.
-            let _body = body;
-            reviews.reviewer.review(call).await
+            let ReviewBody { bytes: body, _share } = body;
+            reviews.0.reviewer.review(Call { kind, body, deadline }).await
         };
+        let rejections = RejectionLayer::new(Arc::clone(&self.0.reviewer), Some(kind));
         let layers = ServiceBuilder::new()
-            .layer(RejectionLayer::new(Arc::clone(&self.reviewer), Some(kind)))
+            .layer(rejections.clone())
             .map_request(Deadline::start)
-            .layer(self.load.clone());
-        post(review).fallback(method_not_allowed).layer(layers)
+            .layer(load.clone());
+        post_service(layers.service(review.with_state(self.clone())))
+            .fallback_service(rejections.layer(method_not_allowed.with_state(self.clone())))
     }
 }
 
 impl<R> Clone for Reviews<R> {
     fn clone(&self) -> Self {
-        Self {
-            reviewer: Arc::clone(&self.reviewer),
-            body: self.body.clone(),
-            load: self.load.clone(),
-        }
+        Self(Arc::clone(&self.0))
     }
 }
 
-impl<R> FromRef<Reviews<R>> for BodyReader {
-    fn from_ref(reviews: &Reviews<R>) -> Self {
-        reviews.body.clone()
+impl<R> AsRef<BodyReader> for Reviews<R> {
+    fn as_ref(&self) -> &BodyReader {
+        &self.0.body
     }
 }
 
-async fn not_found(State(body): State<BodyReader>, request: Request) -> Response {
-    body.discard(request.into_body()).await;
+async fn not_found<R>(State(reviews): State<Reviews<R>>, request: Request) -> Rejection {
+    reviews.0.discard.rest_of(request.into_body()).await;
     let message = "rolegate serves POST on /mutate, /mutate/{enforce,warn,audit}, /validate/pods/{enforce,warn,audit} and \
                    /validate/workloads; check the path in the webhook configuration";
-    Rejection::new(Reason::NotFound, message).into_response()
+    Rejection::new(Reason::NotFound, message)
 }
 
 /// axum adds `Allow`.
-async fn method_not_allowed(State(body): State<BodyReader>, request: Request) -> Response {
-    body.discard(request.into_body()).await;
-    Rejection::new(Reason::MethodNotAllowed, "this path takes POST only").into_response()
+async fn method_not_allowed<R>(State(reviews): State<Reviews<R>>, request: Request) -> Rejection {
+    reviews.0.discard.rest_of(request.into_body()).await;
+    Rejection::new(Reason::MethodNotAllowed, "this path takes POST only")
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
-//! One pod's way: review in, ServiceAccount found, role judged, answer out.
+//! Reviews of pods: the ServiceAccount is looked up, the role is evaluated, and the answer is an AdmissionReview.
 //!
-//! Everything is answered from memory. What memory does not know is asked once, within the request's budget, and before
-//! any refusal both the ServiceAccount and the policy are read afresh: no pod is refused because of a stale copy.
+//! Answers come from memory. What is not in memory is read once, before the request's deadline. Before a refusal, both the
+//! ServiceAccount and the policy are read again: no pod is refused because of a stale copy.
 
 mod evaluate;
 mod pod_request;
@@ -42,13 +42,13 @@ pub struct AdmissionSettings {
     pub mode: Mode,
     /// How annotations are read.
     pub rules: AnnotationRules,
-    /// What an identity is made of where nothing else is said.
+    /// Defaults of an identity, where no annotation sets a value.
     pub defaults: Defaults,
     /// The injection of web identities.
     pub web_identity: WebIdentitySettings,
     /// The injection of EKS Pod Identity.
     pub pod_identity: PodIdentitySettings,
-    /// Deciding.
+    /// How findings are decided.
     pub decision: DecisionSettings,
     /// What the skip label does.
     pub skip_label: SkipLabel,
@@ -59,9 +59,9 @@ pub struct AdmissionSettings {
 /// `--honor-skip-label`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SkipLabel {
-    /// A labelled pod is admitted untouched.
+    /// A labeled pod is admitted unchanged.
     Honored,
-    /// The label means nothing.
+    /// The label has no effect.
     Ignored,
 }
 
@@ -94,9 +94,9 @@ pub enum Endpoint {
 pub enum Answer {
     /// 200 with an AdmissionReview.
     Review(Vec<u8>),
-    /// 400: the body is no review that belongs here.
+    /// 400: the body is not a review that this path serves.
     BadRequest(ReviewError),
-    /// 503 with `Retry-After: 1`: one line that says why. The API server tries again within its timeout.
+    /// 503 with `Retry-After: 1`, and the reason in one line. The API server retries within its timeout.
     Unavailable(String),
 }
 
@@ -107,35 +107,35 @@ pub struct Record<'a> {
     pub uid: &'a str,
     /// The pod's namespace.
     pub namespace: &'a str,
-    /// The pod's name; its `generateName` where the API server is yet to make the name. Empty for what is no pod.
+    /// The pod's name, or its `generateName` where the API server has not generated the name yet. Empty for other objects.
     pub pod: &'a str,
     /// The ServiceAccount's name; empty where the object names none.
     pub service_account: &'a str,
-    /// The ServiceAccount's uid, where it was asked for.
+    /// The ServiceAccount's uid, where it was read from the API server.
     pub service_account_uid: Option<&'a Arc<str>>,
     /// The role that decided.
     pub role: Option<&'a RoleArn>,
     /// The audience judged.
     pub audience: Option<&'a Audience>,
-    /// What was known.
+    /// The verdict.
     pub verdict: Option<Verdict>,
-    /// Why not.
+    /// The cause of a verdict other than trusted.
     pub cause: Option<Cause>,
     /// The mode that was applied; none for workloads, which are only advised on.
     pub mode: Option<Mode>,
-    /// What was done.
+    /// What rolegate did.
     pub action: Action,
-    /// How old the policy's copy was.
+    /// The age of the copy of the policy.
     pub policy_age: Option<Duration>,
-    /// Whether nothing comes of it.
+    /// Whether the request is a dry run.
     pub dry_run: bool,
-    /// The refusal, the first warning, or why nothing could be said: what deserves a line of the log.
+    /// What is logged: the refusal, the first warning, or the reason why the review could not be answered.
     pub message: Option<&'a str>,
 }
 
-/// Told of each review that was answered.
+/// Records each review that was answered.
 pub trait Recorder {
-    /// Once a review, before its answer is sent.
+    /// Called once per review, before its answer is sent.
     fn record(&self, record: &Record<'_>);
 }
 
@@ -156,7 +156,7 @@ pub struct Admission {
 }
 
 impl Admission {
-    /// Over what is known.
+    /// Answers with this state of the cluster.
     #[must_use]
     pub const fn new(settings: AdmissionSettings, state: ClusterState) -> Self {
         Self { settings, state }
@@ -196,7 +196,7 @@ impl Admission {
         let evaluated = match (request.sub_resource(), request.operation()) {
             ("", Operation::Create) => self.created(&pod_request).await,
             ("ephemeralcontainers", Operation::Update) => Ok(self.ephemeral(&pod_request, request.old_object()).await),
-            // A pod that exists already cannot be given a volume, and refusing its deletion would help nobody.
+            // A volume cannot be added to an existing pod, and a deletion must not be refused.
             _ => Ok(Outcome::untouched(Action::None)),
         };
         match evaluated {
@@ -208,8 +208,8 @@ impl Admission {
         }
     }
 
-    /// What an author should know of pods to come, at the time when a workload or a ServiceAccount is applied. `identity`:
-    /// of a ServiceAccount that is being applied; without one it is looked up, and a failed lookup gives no warning.
+    /// What the author of a workload or a ServiceAccount should know about its future pods. `identity` is that of a ServiceAccount that
+    /// is being applied; without it, the ServiceAccount is looked up, and a failed lookup gives no warning.
     pub(super) async fn advise(
         &self,
         namespace: &str,
@@ -226,27 +226,27 @@ impl Admission {
             asked: PathMode::Configured,
             deadline,
         };
-        let left_alone = self.is_left_alone(&pod_request).is_some()
+        let is_exempt = self.exemption(&pod_request).is_some()
             || self.has_container_credentials(&pod_request)
             || inject::has_pod_identity_only(&self.settings.rules, pod);
-        if left_alone {
+        if is_exempt {
             return Advice::default();
         }
         let account = match identity {
             Some(identity) => Account {
                 uid: None,
                 identity,
-                freshness: Freshness::Asked,
+                freshness: Freshness::Fresh,
             },
             None => match self.account(&pod_request).await {
                 Ok(account) => account,
                 Err(Unavailable(_)) => return Advice::default(),
             },
         };
-        let mut outcome = self.evaluate(&pod_request, &account, Freshness::Kept).await;
+        let mut outcome = self.evaluate(&pod_request, &account, Freshness::Cached).await;
         if outcome.decision.verdict == Some(Verdict::NotTrusted) {
             // The policy may have been fixed a moment ago, in the same `kubectl apply`.
-            outcome = self.evaluate(&pod_request, &account, Freshness::Asked).await;
+            outcome = self.evaluate(&pod_request, &account, Freshness::Fresh).await;
         }
         let mut warnings = outcome.warnings;
         warnings.append(&mut outcome.decision.warnings);
@@ -259,7 +259,7 @@ impl Admission {
     }
 
     async fn created(&self, pod_request: &PodRequest<'_>) -> Result<Outcome, Unavailable> {
-        if let Some(action) = self.is_left_alone(pod_request) {
+        if let Some(action) = self.exemption(pod_request) {
             return Ok(Outcome::untouched(action));
         }
         if self.has_container_credentials(pod_request) {
@@ -269,22 +269,22 @@ impl Admission {
             return Ok(Outcome::untouched(Action::PodIdentity));
         }
         let account = self.account(pod_request).await?;
-        let outcome = self.evaluate(pod_request, &account, Freshness::Kept).await;
+        let outcome = self.evaluate(pod_request, &account, Freshness::Cached).await;
         if outcome.decision.effect != Effect::Deny {
             return Ok(outcome);
         }
         let account = match account.freshness {
-            Freshness::Asked => account,
-            Freshness::Kept => self.fetched(pod_request, None, pod_request.deadline).await?,
+            Freshness::Fresh => account,
+            Freshness::Cached => self.fetched(pod_request, None, pod_request.deadline).await?,
         };
         Ok(Outcome {
             service_account_uid: account.uid.clone(),
-            ..self.evaluate(pod_request, &account, Freshness::Asked).await
+            ..self.evaluate(pod_request, &account, Freshness::Fresh).await
         })
     }
 
-    /// Why a pod is none of our business.
-    fn is_left_alone(&self, pod_request: &PodRequest<'_>) -> Option<Action> {
+    /// The action for a pod that is exempt: a mirror pod, or one with the skip label.
+    fn exemption(&self, pod_request: &PodRequest<'_>) -> Option<Action> {
         if pod_request.pod.is_mirror() {
             return Some(Action::None);
         }
@@ -319,7 +319,7 @@ impl Admission {
         }
     }
 
-    /// The ServiceAccount's annotations count as far as memory holds them: here they set a token's lifetime, no more.
+    /// Only annotations in memory are used, since they set no more than the token's lifetime here.
     fn pod_identity_request(&self, pod_request: &PodRequest<'_>) -> (PodIdentityRequest, Vec<Warning>) {
         let stored = match self
             .state
@@ -357,9 +357,9 @@ impl Admission {
         }
     }
 
-    /// `kubectl debug`: the new containers get what the others have. Nothing here is ever a reason to refuse.
+    /// `kubectl debug`: the new containers get what the others have. An ephemeral container is never refused.
     async fn ephemeral(&self, pod_request: &PodRequest<'_>, old: Option<&PodView<'_>>) -> Outcome {
-        if let Some(action) = self.is_left_alone(pod_request) {
+        if let Some(action) = self.exemption(pod_request) {
             return Outcome::untouched(action);
         }
         let Some(old) = old else {
@@ -390,7 +390,7 @@ impl Admission {
             (Requested::WebIdentity(request), warnings) => {
                 let injection =
                     inject::ephemeral_web_identity(rules, old, pod_request.pod, &request, &settings.web_identity);
-                // A pod without the token volume cannot get it any more.
+                // The token volume cannot be added to an existing pod.
                 let action = if injection.patch.is_empty() {
                     Action::None
                 } else {
@@ -451,12 +451,12 @@ impl Admission {
     }
 }
 
-/// Lifetimes of Pod Identity tokens where nothing else is said, in seconds: spread, so that tokens of pods that were
-/// created together do not all expire together.
+/// Default lifetimes of Pod Identity tokens, in seconds. They vary, so that the tokens of pods that were created together do not
+/// expire together.
 const POD_IDENTITY_EXPIRATION_SECONDS: std::ops::RangeInclusive<u32> = 79_200..=86_400;
 
-/// What to restart once the role is fixed: a restart spares the author a controller's backoff of up to 17 minutes. A Job's
-/// controller tries again within a minute by itself.
+/// What to restart once the role is fixed: a restart avoids the controller's backoff of up to 17 minutes. A Job's controller
+/// retries within a minute.
 fn restart<'a>(pod: &'a PodView<'a>) -> Option<Restart<'a>> {
     let (kind, name) = pod.controller()?;
     match kind {
@@ -506,7 +506,7 @@ fn pod_of<'a>(request: &'a AdmissionRequest<'a, PodView<'a>>) -> Result<&'a PodV
     }
 }
 
-/// An object that does not fit a pod's view may be no pod at all, which tells more than the field that did not fit.
+/// An object that does not match the pod's view might be of another kind, which is a better error than the field that did not match.
 fn wrong_kind(body: &[u8]) -> Option<ReviewError> {
     let request = review::parse::<IgnoredAny>(body).ok()?;
     (request.group_and_kind() != ("", "Pod")).then(|| review::wrong_object(request.group_and_kind(), "pods"))

@@ -27,8 +27,8 @@ const OPERATIONS: [&str; 4] = ["CREATE", "UPDATE", "DELETE", "CONNECT"];
 /// The API server drops what exceeds this many characters of warnings in all.
 const WARNINGS_CHARACTERS: usize = 4096;
 
-/// What is asked: the `request` of an AdmissionReview, its object as `O`. The objects are boxed because the request is moved
-/// several times until it is read whole.
+/// The `request` of an AdmissionReview, its object as `O`. The objects are boxed because the request is moved several times while it
+/// is read.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase", bound(deserialize = "O: Deserialize<'de>"))]
 pub struct AdmissionRequest<'a, O> {
@@ -61,7 +61,7 @@ pub struct GroupKind<'a> {
     kind: Text<'a>,
 }
 
-/// What happens to an object.
+/// The operation on an object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Operation {
     /// It is created.
@@ -73,7 +73,7 @@ pub enum Operation {
 }
 
 impl<O> AdmissionRequest<'_, O> {
-    /// To be echoed.
+    /// Copied to the response.
     pub fn uid(&self) -> &str {
         self.uid.as_str()
     }
@@ -87,15 +87,15 @@ impl<O> AdmissionRequest<'_, O> {
     pub fn sub_resource(&self) -> &str {
         self.sub_resource.as_str()
     }
-    /// The object's name; empty when the API server is yet to make it.
+    /// The object's name; empty when the API server has not generated it yet.
     pub fn name(&self) -> &str {
         self.name.as_str()
     }
-    /// The object's namespace; empty for what has none.
+    /// The object's namespace; empty for objects without one.
     pub fn namespace(&self) -> &str {
         self.namespace.as_str()
     }
-    /// What happens to it.
+    /// The operation.
     pub fn operation(&self) -> Operation {
         match self.operation.as_str() {
             "CREATE" => Operation::Create,
@@ -103,28 +103,28 @@ impl<O> AdmissionRequest<'_, O> {
             _ => Operation::Other,
         }
     }
-    /// Whether nothing will come of it, so that nothing may be caused by it.
+    /// Whether it is a dry run, which must have no side effects.
     pub fn is_dry_run(&self) -> bool {
         self.dry_run == Some(true)
     }
-    /// What is created, or what it will be.
+    /// The new object.
     pub fn object(&self) -> Option<&O> {
         self.object.as_deref()
     }
-    /// What it was.
+    /// The existing object.
     pub fn old_object(&self) -> Option<&O> {
         self.old_object.as_deref()
     }
 }
 
-/// Why a body is no review that can be answered. `Display` is one line for whoever configured the caller.
+/// Why a body is not a review that can be answered. `Display` is one line for the operator who configured the caller.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ReviewError {
     /// No body at all.
     Empty,
     /// Not UTF-8, as JSON must be.
     NotUtf8,
-    /// No JSON, or not of the expected shape.
+    /// Not JSON, or not of the expected shape.
     Malformed(String),
     /// Another kind or version than `admission.k8s.io/v1 AdmissionReview`.
     WrongReview {
@@ -137,9 +137,9 @@ pub enum ReviewError {
     Missing(&'static str),
     /// The object is of a kind that this path does not judge.
     WrongObject {
-        /// What came.
+        /// The object's kind.
         got: String,
-        /// What belongs here.
+        /// The kinds that this path judges.
         expected: &'static str,
     },
 }
@@ -149,7 +149,7 @@ impl fmt::Display for ReviewError {
         match self {
             Self::Empty => write!(f, "the body is empty: expected an {KIND} of {API_VERSION}"),
             Self::NotUtf8 => f.write_str("the body is not UTF-8, as JSON must be"),
-            Self::Malformed(error) => write!(f, "the body is no {KIND} of {API_VERSION}: {}", text::value(error)),
+            Self::Malformed(error) => write!(f, "the body is not an {KIND} of {API_VERSION}: {}", text::value(error)),
             Self::WrongReview { api_version, kind } => {
                 match (text::value(kind).as_str(), text::value(api_version).as_str()) {
                     ("", "") => f.write_str("the body names neither kind nor apiVersion")?,
@@ -232,7 +232,7 @@ fn request_of<O>(review: Review<'_, O>) -> Result<AdmissionRequest<'_, O>, Revie
     if request.uid.as_str().is_empty() {
         return Err(ReviewError::Missing("request.uid"));
     }
-    // Not to be taken for one of those that need nothing from us: that would admit an object unseen.
+    // Unknown operations are rejected: treating them as no-ops would admit the object unchecked.
     if !OPERATIONS.contains(&request.operation.as_str()) {
         return Err(ReviewError::Missing(
             "request.operation of CREATE, UPDATE, DELETE or CONNECT",
@@ -241,8 +241,7 @@ fn request_of<O>(review: Review<'_, O>) -> Result<AdmissionRequest<'_, O>, Revie
     Ok(request)
 }
 
-/// When the object does not fit its view, the reason may be that it is of another kind, which tells more than the field
-/// that did not fit.
+/// An object that does not match its view might be of another kind, which is a better error than the field that did not match.
 fn wrong_review(text: &str) -> Option<ReviewError> {
     let Object(review) = serde_json::from_str::<Object<Review<'_, IgnoredAny>>>(text).ok()?;
     if review.api_version.as_str() == API_VERSION && review.kind.as_str() == KIND {
@@ -406,13 +405,13 @@ fn none<T>() -> Option<T> {
 /// The answer to a review.
 #[derive(Debug, Default)]
 pub struct AdmissionResponse<'a> {
-    /// Of the request.
+    /// The request's uid.
     pub uid: &'a str,
-    /// Why it is refused (403); none: it is admitted.
+    /// Why it is refused (403); none if it is admitted.
     pub refusal: Option<&'a str>,
     /// What is added to the object.
     pub patch: Option<&'a Patch>,
-    /// For whoever created the object.
+    /// Shown to the user who created the object.
     pub warnings: &'a [Warning],
     /// For the API server's audit log; the server puts the webhook's name before each key.
     pub audit: AuditAnnotations<'a>,

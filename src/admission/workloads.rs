@@ -1,4 +1,4 @@
-//! `/validate/workloads`: warnings where a person still looks, at `kubectl apply`. Nothing is ever refused here.
+//! `/validate/workloads`: warnings at `kubectl apply`, where a person reads them. Nothing is refused here.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -54,7 +54,7 @@ pub async fn review(
     Answer::Review(json)
 }
 
-/// The ServiceAccount that the object is or names, and what its author should know.
+/// The ServiceAccount that the object is or refers to, and what its author should know.
 async fn advice(
     admission: &Admission,
     request: &AdmissionRequest<'_, &RawValue>,
@@ -89,7 +89,7 @@ async fn advice(
     Ok((name, advice))
 }
 
-/// What holds a pod template, and where.
+/// Where an object has its pod template.
 #[derive(Clone, Copy)]
 enum Kind {
     /// `spec.template`.

@@ -578,8 +578,8 @@ async fn serve(args: &ServeArgs) -> Exit {
     };
     let life = started.life.clone();
     match run_until_signalled(&life, args.drain, async || signals.next().await, started.serve()).await {
-        Ending::InOrder => Exit::Yes,
-        Ending::AtOnce => std::process::exit(ENDED_BY_SIGNAL),
+        Ending::Graceful => Exit::Yes,
+        Ending::Immediate => std::process::exit(ENDED_BY_SIGNAL),
     }
 }
 

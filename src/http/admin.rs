@@ -15,37 +15,37 @@ use super::rejection::{Reason, Rejection, json_response};
 use crate::server::shutdown::Lifecycle;
 use crate::telemetry::metrics::{self, Metrics};
 
-/// Who may read `/roles`: trust policies tell whom an account trusts.
+/// Who may read `/roles`: trust policies reveal whom an account trusts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum RolesFor {
     /// Peers on a loopback address (`kubectl port-forward`, `kubectl exec`).
     #[default]
     Loopback,
-    /// Everyone who reaches the port.
+    /// Every peer that reaches the port.
     Everyone,
 }
 
-/// What must hold before the process is ready. Each condition is asked at each probe; whoever provides one sees to it that
-/// it does not become false again because of something that passes, such as a watch that broke.
+/// What must hold before the process is ready. Each condition is checked at each probe; its owner ensures that it does not become false
+/// again because of a temporary failure, such as a broken watch.
 #[derive(Default)]
 pub struct Readiness {
     conditions: Vec<Condition>,
 }
 
 struct Condition {
-    /// What is waited for: `ServiceAccounts are listed`.
+    /// The condition as a sentence: `ServiceAccounts are listed`.
     name: &'static str,
     holds: Box<dyn Fn() -> bool + Send + Sync>,
 }
 
 impl Readiness {
-    /// Ready as it is.
+    /// Without conditions: ready.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// And this must hold too; `name` says it as a sentence that is true then.
+    /// Adds a condition; `name` is a sentence that is true when it holds.
     #[must_use]
     pub fn and(mut self, name: &'static str, holds: impl Fn() -> bool + Send + Sync + 'static) -> Self {
         self.conditions.push(Condition {
@@ -55,7 +55,7 @@ impl Readiness {
         self
     }
 
-    /// One line a condition, and whether all hold.
+    /// One line per condition, and whether all hold.
     fn report(&self, life: &Lifecycle) -> (bool, String) {
         let mut ready = true;
         let mut report = String::new();
@@ -84,15 +84,15 @@ impl fmt::Debug for Readiness {
 
 /// The admin service.
 pub struct Admin {
-    /// What `/readyz` asks.
+    /// What `/readyz` reports.
     pub readiness: Readiness,
-    /// What `/metrics` shows.
+    /// What `/metrics` returns.
     pub metrics: Arc<Metrics>,
     /// The JSON of `/roles`.
     pub roles: Box<dyn Fn() -> Vec<u8> + Send + Sync>,
     /// Who may read it.
     pub roles_for: RolesFor,
-    /// Unready once it drains.
+    /// Not ready once it drains.
     pub life: Lifecycle,
 }
 

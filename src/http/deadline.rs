@@ -1,4 +1,4 @@
-//! How long a request may take: the API server's timeout, less what the way back costs.
+//! How long a request may take: the API server's timeout, less a margin for the response.
 
 use std::time::Duration;
 
@@ -26,13 +26,13 @@ impl Deadline {
     }
 }
 
-/// What the API server waits when a request does not say: `timeoutSeconds` of the chart's configurations.
+/// The timeout of requests without `?timeout=`: `timeoutSeconds` of the chart's webhook configurations.
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// The most that Kubernetes lets a webhook configuration ask for (`timeoutSeconds` is 1 to 30).
+/// The largest `timeoutSeconds` of a webhook configuration.
 const MAX_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// What is kept back for the network, and because the API server rounds its timeout up to whole seconds when it writes it.
+/// The margin for the network, and because the API server rounds its timeout up to whole seconds in the URL.
 const MARGIN: Duration = Duration::from_millis(500);
 
 /// The time in which a request must be answered, from its query (`timeout=5s`): the timeout less 500 ms, at least half of

@@ -13,10 +13,10 @@ use serde::Serialize;
 /// The content type of every JSON answer.
 pub(crate) const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
-/// Seconds after which a client that met a passing shortage may come back.
+/// Seconds after which a client may retry after a temporary overload.
 const RETRY_SECONDS: u64 = 1;
 
-/// Why a request is not answered with a 200, in the words of `metav1.StatusReason`.
+/// Why a request is not answered with a 200: a `metav1.StatusReason`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Reason {
     /// 400: the body is not what it should be.
@@ -33,7 +33,7 @@ pub enum Reason {
     RequestEntityTooLarge,
     /// 415.
     UnsupportedMediaType,
-    /// 503: a passing shortage; the answer carries `Retry-After: 1`, which the API server honors within its timeout.
+    /// 503: a temporary overload; the answer has `Retry-After: 1`, which the API server honors within its timeout.
     ServiceUnavailable,
 }
 
@@ -53,7 +53,7 @@ impl Reason {
         }
     }
 
-    /// The word of `reason`.
+    /// The value of `reason`.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -69,7 +69,7 @@ impl Reason {
     }
 }
 
-/// A request that is answered with an error before anybody looked at a review.
+/// A request that is answered with an error before its review was read.
 #[derive(Clone, Debug)]
 pub struct Rejection {
     reason: Reason,
@@ -121,7 +121,7 @@ impl IntoResponse for Rejection {
     }
 }
 
-/// An answer with a `metav1.Status` as its body. A [`Reason::ServiceUnavailable`] also says when to come back.
+/// An answer with a `metav1.Status` as its body. A [`Reason::ServiceUnavailable`] also says when to retry.
 #[must_use]
 pub fn status_response(reason: Reason, message: &str) -> Response {
     let retry_after = (reason == Reason::ServiceUnavailable).then_some(RETRY_SECONDS);

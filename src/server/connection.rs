@@ -1,7 +1,7 @@
-//! One connection: requests in turn, how long each part may take, and when it ends.
+//! One connection: its requests in turn, how long each part may take, and when it ends.
 //!
-//! A connection has one timer. It is set to the nearest thing that may be due and looked at when it fires; a request that
-//! arrives whole and is answered at once never touches it.
+//! A connection has one timer, which is set to the next moment at which something may be due. A request that arrives whole and is
+//! answered at once never touches it.
 
 use std::convert::Infallible;
 use std::io;
@@ -36,7 +36,7 @@ const LINGER_BYTES: u64 = 1024 * 1024;
 /// Serves a connection to its end.
 ///
 /// # Errors
-/// Why it ended before its time: broken, malformed, or too slow.
+/// Why it ended early: broken, malformed, or too slow.
 pub(crate) async fn drive<IO, S, B>(io: IO, service: S, limits: &Limits, life: &Lifecycle) -> io::Result<()>
 where
     IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
@@ -48,25 +48,25 @@ where
         life: life.clone(),
         progress: Progress::default(),
     });
-    let io = Timered {
+    let io = Watched {
         io: TokioIo::new(io),
         shared: shared.clone(),
     };
     let answers = {
         let shared = shared.clone();
-        // This `Arc` belongs to one connection: its count is not fought over between cores.
+        // This `Arc` belongs to one connection, so that cores do not contend for its count.
         service_fn(move |request| answer(shared.clone(), request))
     };
     let mut connection = http1::Builder::new()
-        // Ours starts with a head's first byte and leaves idle connections alone.
+        // Our own starts with the first byte of a head and ignores idle connections.
         .header_read_timeout(None)
         .max_header_size(HEAD_BYTES)
         .serve_connection(io, answers);
 
-    let mut timers = Timer::new(limits);
-    let mut timer = pin!(sleep_until(timers.next()));
+    let mut schedule = Schedule::new(limits);
+    let mut timer = pin!(sleep_until(schedule.next()));
     let mut stopped = pin!(life.stopped());
-    // Asked once, so that the end of the drain wakes this task; whether it came is read from `life`, which takes no lock.
+    // Polled once, so that the end of the drain wakes this task; the state itself is read from `life` without a lock.
     let mut woken_by_stop = false;
     std::future::poll_fn(|cx| {
         if !woken_by_stop {
@@ -74,26 +74,26 @@ where
             let _ = stopped.as_mut().poll(cx);
         }
         loop {
-            if life.is_stopping() && timers.begin_close(limits.stop) {
+            if life.is_stopping() && schedule.begin_close(limits.stop) {
                 Pin::new(&mut connection).graceful_shutdown();
-                timer.as_mut().reset(timers.next());
+                timer.as_mut().reset(schedule.next());
             }
             if let Poll::Ready(ended) = Pin::new(&mut connection).poll(cx) {
                 return Poll::Ready(ended.map_err(io::Error::other));
             }
-            if timers.observe(&shared.progress) && timers.next() < timer.deadline() {
-                timer.as_mut().reset(timers.next());
+            if schedule.observe(&shared.progress) && schedule.next() < timer.deadline() {
+                timer.as_mut().reset(schedule.next());
             }
             if timer.as_mut().poll(cx).is_pending() {
                 return Poll::Pending;
             }
-            match timers.due(Instant::now()) {
+            match schedule.due(Instant::now()) {
                 Due::Nothing => {}
                 Due::Retire => shared.progress.retired.store(true, Ordering::Relaxed),
                 Due::Close => Pin::new(&mut connection).graceful_shutdown(),
                 Due::Abort(why) => return Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, why))),
             }
-            timer.as_mut().reset(timers.next());
+            timer.as_mut().reset(schedule.next());
         }
     })
     .await?;
@@ -116,8 +116,8 @@ where
     Ok(response)
 }
 
-/// Reads what a client sends behind its last answer. Closing a socket that has unread bytes resets it, and a reset may
-/// overtake the answer.
+/// Reads what a client sends after its last answer. Closing a socket that has unread bytes resets it, and a reset may overtake the
+/// answer.
 async fn linger<IO: AsyncRead + Unpin>(io: IO) {
     let mut rest = io.take(LINGER_BYTES);
     let mut scratch = [0_u8; 4096];
@@ -125,7 +125,7 @@ async fn linger<IO: AsyncRead + Unpin>(io: IO) {
     let _ = timeout(LINGER, read).await;
 }
 
-/// What a connection's parts know of each other.
+/// What the parts of a connection share.
 struct Shared<S> {
     service: S,
     life: Lifecycle,
@@ -171,7 +171,7 @@ impl Progress {
 
 /// What is due, and when.
 #[derive(Debug)]
-struct Timer {
+struct Schedule {
     stage: Stage,
     /// When the stage ends.
     stage_ends: Instant,
@@ -199,7 +199,7 @@ enum Due {
     Abort(&'static str),
 }
 
-impl Timer {
+impl Schedule {
     fn new(limits: &Limits) -> Self {
         let now = Instant::now();
         let jitter = limits.age_jitter.min(limits.age);
@@ -271,12 +271,12 @@ impl Timer {
 }
 
 /// The connection's stream, which notes that bytes arrived.
-struct Timered<IO, S> {
+struct Watched<IO, S> {
     io: TokioIo<IO>,
     shared: Arc<Shared<S>>,
 }
 
-impl<IO: AsyncRead + Unpin, S> Read for Timered<IO, S> {
+impl<IO: AsyncRead + Unpin, S> Read for Watched<IO, S> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: ReadBufCursor<'_>) -> Poll<io::Result<()>> {
         let read = Pin::new(&mut self.io).poll_read(cx, buffer);
         if read.is_ready() {
@@ -286,7 +286,7 @@ impl<IO: AsyncRead + Unpin, S> Read for Timered<IO, S> {
     }
 }
 
-impl<IO: AsyncWrite + Unpin, S> Write for Timered<IO, S> {
+impl<IO: AsyncWrite + Unpin, S> Write for Watched<IO, S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &[u8]) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.io).poll_write(cx, buffer)
     }

@@ -1,4 +1,4 @@
-//! What a client may ask of the server, in time, bytes and numbers.
+//! The server's limits on clients: times, bytes and counts.
 
 use std::time::Duration;
 
@@ -16,8 +16,8 @@ pub struct Limits {
     pub body: Duration,
     /// The largest body in bytes. A pod of 1.2 MB, full of characters that JSON escapes, makes a review of 14.4 MB.
     pub body_bytes: usize,
-    /// How many bytes beyond [`Limits::body_bytes`] are read and thrown away, so that a client that writes its whole body
-    /// before it reads sees the 413 rather than a reset.
+    /// How many bytes beyond [`Limits::body_bytes`] are read and discarded, so that a client that writes its whole body before it
+    /// reads receives the 413 rather than a reset.
     pub drained_bytes: usize,
     /// The bytes of all bodies that are held at the same time.
     pub held_bytes: usize,
@@ -25,16 +25,16 @@ pub struct Limits {
     pub connections: usize,
     /// Requests between their head and their answer; more are answered with 503.
     pub in_flight: usize,
-    /// After this a connection is closed with its next answer, so that load moves to replicas that came later.
+    /// After this a connection is closed with its next answer, so that load moves to replicas that started later.
     pub age: Duration,
-    /// Each connection's age is up to this much shorter or longer, so that they do not all come back at once.
+    /// Each connection's age is up to this much shorter or longer, so that clients do not all reconnect at once.
     pub age_jitter: Duration,
-    /// How long a connection whose time has come may wait for that next answer before it is closed as it is.
+    /// How long a connection of that age may wait for its next answer before it is closed.
     pub close_grace: Duration,
     /// `--drain`: after SIGTERM connections and requests are still accepted for so long, because API servers go on using
     /// pooled connections to a pod that is terminating.
     pub drain: Duration,
-    /// After the drain, the longest wait for answers that are under way.
+    /// After the drain, the longest wait for requests in flight.
     pub stop: Duration,
 }
 

@@ -1,4 +1,4 @@
-//! The three ages of the process: it serves, it drains, it stops.
+//! Shutdown: the process serves, then drains, then stops.
 
 use std::io;
 use std::sync::Arc;
@@ -13,32 +13,32 @@ use tracing::info;
 const DRAINING: u8 = 1;
 const STOPPING: u8 = 2;
 
-/// Where the process is in its life. Clones share one life; it only ever moves forward.
+/// The state of the process. Clones share it, and it only moves forward.
 #[derive(Clone, Debug, Default)]
 pub struct Lifecycle(Arc<Inner>);
 
 #[derive(Debug, Default)]
 struct Inner {
-    // Read once a request: an atomic, because asking a `CancellationToken` takes a lock.
+    // Read once per request: an atomic, because a `CancellationToken` takes a lock.
     age: AtomicU8,
     draining: CancellationToken,
     stopping: CancellationToken,
 }
 
 impl Lifecycle {
-    /// A life that begins.
+    /// Serving.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// SIGTERM came: not ready any more; each connection closes after its next answer.
+    /// Begins to drain: no longer ready, and each connection closes after its next answer.
     pub fn drain(&self) {
         self.0.age.fetch_max(DRAINING, Ordering::SeqCst);
         self.0.draining.cancel();
     }
 
-    /// The drain is over: what is idle closes now.
+    /// Ends the drain: idle connections close now.
     pub fn stop(&self) {
         self.drain();
         self.0.age.fetch_max(STOPPING, Ordering::SeqCst);
@@ -68,13 +68,13 @@ impl Lifecycle {
     }
 }
 
-/// How a process that was told to end has ended.
+/// How a process ended after a signal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ending {
-    /// In order: it drained, and its last answers went out.
-    InOrder,
-    /// At once, on a second signal.
-    AtOnce,
+    /// Gracefully: it drained, and its last answers were sent.
+    Graceful,
+    /// Immediately, on a second signal.
+    Immediate,
 }
 
 /// The signals that end the process: SIGTERM, which Kubernetes sends, and SIGINT, which a terminal does.
@@ -85,10 +85,10 @@ pub struct Signals {
 }
 
 impl Signals {
-    /// Takes the signals over from their default, which would end the process on the spot.
+    /// Replaces the signals' default action, which ends the process immediately.
     ///
     /// # Errors
-    /// The operating system does not let us.
+    /// The operating system refuses.
     pub fn new() -> io::Result<Self> {
         Ok(Self {
             terminate: signal(SignalKind::terminate())?,
@@ -105,8 +105,8 @@ impl Signals {
     }
 }
 
-/// Runs `work` (all servers of the process) until a signal came and what follows from it is done: `life` drains for
-/// `drain`, then stops, and `work` ends of itself. A second signal does not wait for any of that.
+/// Runs `work` (all servers of the process) until a signal arrives: then `life` drains for `drain` and stops, which ends `work`. A
+/// second signal does not wait for any of that.
 pub async fn run_until_signalled(
     life: &Lifecycle,
     drain: Duration,
@@ -116,7 +116,7 @@ pub async fn run_until_signalled(
     let orderly = async {
         let shut_down = async {
             life.drained().await;
-            info!(drain = ?drain, "shutting down: not ready any more, closing each connection after its next answer");
+            info!(drain = ?drain, "shutting down: not ready, closing each connection after its next answer");
             tokio::time::sleep(drain).await;
             life.stop();
         };
@@ -124,14 +124,14 @@ pub async fn run_until_signalled(
     };
     let mut orderly = std::pin::pin!(orderly);
     tokio::select! {
-        () = &mut orderly => return Ending::InOrder,
+        () = &mut orderly => return Ending::Graceful,
         () = signal() => life.drain(),
     }
     tokio::select! {
-        () = orderly => Ending::InOrder,
+        () = orderly => Ending::Graceful,
         () = signal() => {
-            info!("a second signal: ending at once");
-            Ending::AtOnce
+            info!("second signal received: exiting immediately");
+            Ending::Immediate
         }
     }
 }

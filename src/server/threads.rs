@@ -1,8 +1,8 @@
 //! The threads that answer reviews, apart from those that do everything else.
 //!
-//! A list of 100,000 ServiceAccounts, a thousand policies that are read again, a scrape: all of that is worked through on other
-//! threads, and no review waits behind it. They are few: one answers tens of thousands of reviews a second, which is more
-//! than any cluster creates pods, and threads that pass connections back and forth cost more than they bring.
+//! A list of 100,000 ServiceAccounts, a refresh of a thousand policies, a scrape: all of that runs on other threads, and no review waits
+//! for it. There are few of them: one thread answers tens of thousands of reviews per second, more than any cluster creates pods, and
+//! moving connections between threads costs more than it gains.
 
 use std::io;
 use std::num::NonZeroUsize;
@@ -11,21 +11,21 @@ use std::thread::available_parallelism;
 use tokio::net::TcpListener;
 use tokio::runtime::{Builder, Runtime};
 
-/// The most that are started.
+/// The largest number of threads.
 const MOST: usize = 4;
 
 /// Threads with a scheduler of their own.
 #[derive(Debug)]
 pub struct ReviewThreads {
-    /// None only while it is dropped.
+    /// None only during the drop.
     runtime: Option<Runtime>,
 }
 
 impl ReviewThreads {
-    /// Starts half as many as there are cores for this process (its CPU limit counts), from 1 to 4.
+    /// Starts half as many threads as this process has cores (its CPU limit counts), from 1 to 4.
     ///
     /// # Errors
-    /// The operating system gives no threads.
+    /// The operating system refuses to start threads.
     pub fn start() -> io::Result<Self> {
         let cores = available_parallelism().map_or(1, NonZeroUsize::get);
         let runtime = Builder::new_multi_thread()
@@ -36,17 +36,17 @@ impl ReviewThreads {
         Ok(Self { runtime: Some(runtime) })
     }
 
-    /// Hands a listener over to them: what it accepts is theirs.
+    /// Moves a listener to these threads: they drive the connections that it accepts.
     ///
     /// # Errors
-    /// The operating system does not let it go, or take it up.
+    /// The operating system refuses.
     pub fn adopt(&self, listener: TcpListener) -> io::Result<TcpListener> {
         let listener = listener.into_std()?;
         let _within = self.runtime.as_ref().map(Runtime::enter);
         TcpListener::from_std(listener)
     }
 
-    /// Does this work on them, to its end. A panic in it goes on here.
+    /// Runs `work` on these threads to its end. A panic in it continues in the caller.
     pub async fn run(&self, work: impl Future<Output = ()> + Send + 'static) {
         let Some(runtime) = &self.runtime else { return };
         if let Err(error) = runtime.spawn(work).await
@@ -60,7 +60,7 @@ impl ReviewThreads {
 impl Drop for ReviewThreads {
     fn drop(&mut self) {
         if let Some(runtime) = self.runtime.take() {
-            // Not from within an async task, which may not wait for threads. Their work has ended.
+            // An async task must not wait for threads; their work has ended.
             runtime.shutdown_background();
         }
     }
@@ -84,15 +84,15 @@ mod tests {
         let threads = ReviewThreads::start().unwrap();
         let listener = threads.adopt(TcpListener::bind("127.0.0.1:0").await.unwrap()).unwrap();
         let address = listener.local_addr().unwrap();
-        let (tell, told) = tokio::sync::oneshot::channel();
+        let (send, receive) = tokio::sync::oneshot::channel();
         let serve = threads.run(async move {
             listener.accept().await.unwrap();
             let name = std::thread::current().name().map(str::to_owned);
-            tell.send(name).unwrap();
+            send.send(name).unwrap();
         });
         let (connected, ()) = tokio::join!(tokio::net::TcpStream::connect(address), serve);
         connected.unwrap();
-        assert_eq!(told.await.unwrap().as_deref(), Some("reviews"));
+        assert_eq!(receive.await.unwrap().as_deref(), Some("reviews"));
     }
 
     #[tokio::test]

@@ -80,7 +80,7 @@ async fn a_signal_drains_and_then_stops() {
         async || receive.recv().await.unwrap(),
         work,
     );
-    assert_eq!(soon(ending).await, Ending::InOrder);
+    assert_eq!(soon(ending).await, Ending::Graceful);
     assert!(life.is_draining() && life.is_stopping());
 }
 
@@ -92,5 +92,5 @@ async fn a_second_signal_waits_for_nothing() {
     send.send(()).unwrap();
     let work = std::future::pending();
     let ending = run_until_signalled(&life, LONG * 2, async || receive.recv().await.unwrap(), work);
-    assert_eq!(soon(ending).await, Ending::AtOnce);
+    assert_eq!(soon(ending).await, Ending::Immediate);
 }

@@ -1,4 +1,4 @@
-//! From what is known to an outcome: what is asked for, whose trust it needs, and what is done about it.
+//! From the ServiceAccount and the role cache to an outcome: which identity is requested, whether its role trusts it, and what is injected.
 
 use super::Admission;
 use super::pod_request::{Outcome, PodRequest};
@@ -11,7 +11,7 @@ use crate::roles::{KnownProvider, Trust};
 use crate::trust::{self, Audience, RoleArn, SessionName, Subject, Verdict, WebIdentity};
 
 impl Admission {
-    /// Judges with what memory holds, or (`Freshness::Asked`) with what the sources say now.
+    /// Judges what is in memory, or with [`Freshness::Fresh`] what the sources return now.
     pub(super) async fn evaluate(
         &self,
         pod_request: &PodRequest<'_>,
@@ -27,13 +27,13 @@ impl Admission {
         let mut outcome = match requested {
             Requested::Nothing => self.decided(pod_request, &Finding::NoRole),
             Requested::Malformed(malformed) => self.decided(pod_request, &Finding::Malformed(&malformed)),
-            Requested::WebIdentity(request) => self.assess_web_identity(pod_request, &request, freshness).await,
+            Requested::WebIdentity(request) => self.evaluate_web_identity(pod_request, &request, freshness).await,
         };
         outcome.warnings.splice(0..0, warnings);
         outcome
     }
 
-    pub(super) async fn assess_web_identity(
+    pub(super) async fn evaluate_web_identity(
         &self,
         pod_request: &PodRequest<'_>,
         request: &WebIdentityRequest,
@@ -67,7 +67,7 @@ impl Admission {
             }
         }
         let Some(role_evaluation) = worst else {
-            // Every container computes its role's name: nothing can be judged, so nothing stands in the way.
+            // Every container computes its role: there is nothing to judge, so the pod is admitted.
             return self.injected(
                 pod_request,
                 request,
@@ -92,7 +92,7 @@ impl Admission {
         )
     }
 
-    /// The web identity that the pod's token will carry. An author's own token volume keeps its own audience.
+    /// The web identity of the pod's token. A token volume of the author's keeps its own audience.
     pub(super) fn web_identity(&self, pod_request: &PodRequest<'_>, request: &WebIdentityRequest) -> WebIdentity {
         WebIdentity {
             issuer: self.state.issuer.clone(),
@@ -112,31 +112,31 @@ impl Admission {
         freshness: Freshness,
     ) -> RoleEvaluation {
         let cache = &self.state.cache;
-        // What memory answers needs no time, nor the time.
+        // A cached answer needs no deadline, so the clock is not read.
         let (mut limit, stored) = match freshness {
-            Freshness::Asked => (pod_request.deadline, None),
-            Freshness::Kept => (pod_request.deadline, cache.stored(&role)),
+            Freshness::Fresh => (pod_request.deadline, None),
+            Freshness::Cached => (pod_request.deadline, cache.stored(&role)),
         };
         let mut entry = match stored {
             Some(entry) => entry,
             None => {
                 limit = cache.limit(pod_request.deadline);
                 match freshness {
-                    Freshness::Asked => cache.fresh(&role, limit).await,
-                    Freshness::Kept => cache.entry(&role, limit).await,
+                    Freshness::Fresh => cache.fresh(&role, limit).await,
+                    Freshness::Cached => cache.entry(&role, limit).await,
                 }
             }
         };
         let mut provider = KnownProvider::Unknown;
         if matches!(entry.trust, Trust::Policy { .. }) {
             provider = cache.provider(&role, limit).await;
-            let stands_in_the_way = |provider: &KnownProvider| {
+            let refuses = |provider: &KnownProvider| {
                 let provider = provider.as_provider();
                 provider.is_some_and(|provider| trust::judge_provider(provider, identity).is_some())
             };
-            if freshness == Freshness::Asked && stands_in_the_way(&provider) {
+            if freshness == Freshness::Fresh && refuses(&provider) {
                 match cache.provider_afresh(&role, limit).await {
-                    Ok(afresh) => provider = afresh,
+                    Ok(fresh) => provider = fresh,
                     Err(reason) => {
                         provider = KnownProvider::Unknown;
                         entry.trust = Trust::Unknown(reason);
@@ -151,7 +151,7 @@ impl Admission {
         role_evaluation(role, entry, &provider, identity, session_name)
     }
 
-    /// Whether the pod's name becomes the session's: only when the policy surely does not refuse it.
+    /// Whether the pod's name becomes the session name: only when the policy is certain to accept it.
     pub(super) fn session_name(
         &self,
         pod_request: &PodRequest<'_>,

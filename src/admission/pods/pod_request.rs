@@ -1,4 +1,4 @@
-//! The parts of a request that every step needs, and what the steps come to.
+//! The parts of a request that every step needs, and the outcome.
 
 use std::sync::Arc;
 
@@ -28,7 +28,7 @@ impl PodRequest<'_> {
         match self.asked {
             PathMode::Configured | PathMode::Named(_) => Vec::new(),
             PathMode::Misspelled => vec![Warning::new(&format!(
-                "rolegate: label {GATE_LABEL} of namespace {} holds no mode (enforce, warn, audit): served as enforce",
+                "rolegate: label {GATE_LABEL} of namespace {} is not a valid mode (enforce, warn, audit): treated as enforce",
                 self.namespace
             ))],
         }
@@ -59,7 +59,7 @@ impl PodRequest<'_> {
     }
 }
 
-/// What is to be answered, and what it rests on.
+/// The decision, with what it is based on.
 pub(super) struct Outcome {
     pub(super) action: Action,
     pub(super) decision: Decision,

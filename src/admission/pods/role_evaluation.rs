@@ -1,4 +1,4 @@
-//! One role, judged: what the role cache tells, put to the evaluator.
+//! The evaluation of one role: the evaluator judges what the role cache holds.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -9,7 +9,7 @@ use crate::pod::identity::MalformedRole;
 use crate::roles::{Entry, KnownProvider, Trust};
 use crate::trust::{self, Context, Policy, RoleArn, SessionName, WebIdentity};
 
-/// One role, judged.
+/// A role and the judgment of it.
 pub(super) struct RoleEvaluation {
     pub(super) judged: Judged,
     pub(super) trust: Option<Trust>,
@@ -62,7 +62,7 @@ pub(super) fn context<'a>(
 
 pub(super) enum OwnRole {
     Role(RoleArn),
-    /// Holds `$(VARIABLE)`: what it comes to is known in the container only.
+    /// Contains `$(VARIABLE)`: its value is known only in the container.
     Computed,
     Malformed(MalformedRole),
 }

@@ -1,4 +1,4 @@
-//! What is known of a pod's ServiceAccount: from memory, or asked for.
+//! The pod's ServiceAccount: from memory, or read from the API server.
 
 use std::sync::Arc;
 
@@ -9,21 +9,21 @@ use super::pod_request::PodRequest;
 use crate::kubernetes::service_accounts::{Fetched, Stored};
 use crate::pod::identity::ServiceAccountIdentity;
 
-/// Whether what is used was kept in memory or asked for now.
+/// Whether a copy in memory is used, or one that is read now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Freshness {
-    Kept,
-    Asked,
+    Cached,
+    Fresh,
 }
 
 pub(super) struct Account {
-    /// Known when it was asked for.
+    /// Known when it was read from the API server.
     pub(super) uid: Option<Arc<str>>,
     pub(super) identity: Option<Arc<ServiceAccountIdentity>>,
     pub(super) freshness: Freshness,
 }
 
-/// Nothing can be said now; the caller is to ask again.
+/// The review cannot be answered now; the API server is asked to retry.
 pub(super) struct Unavailable(pub(super) String);
 
 impl Admission {
@@ -32,19 +32,19 @@ impl Admission {
         let accounts = &self.state.accounts;
         match accounts.stored(pod_request.namespace, pod_request.service_account) {
             Stored::Identity(identity) if identity.asks_for_role() => {
-                let kept = Account {
+                let cached = Account {
                     uid: None,
                     identity: Some(identity),
-                    freshness: Freshness::Kept,
+                    freshness: Freshness::Cached,
                 };
                 if accounts.is_current() {
-                    return Ok(kept);
+                    return Ok(cached);
                 }
-                // The watch is broken or silent: the role may be another by now. An answer that does not come in time is
-                // no reason to refuse what memory can serve.
+                // The watch is broken or silent, so the role may have changed. If the API server does not answer in time, the cached
+                // copy is used.
                 let now = Instant::now();
                 let deadline = now + pod_request.deadline.saturating_duration_since(now) / 2;
-                Ok(self.fetched(pod_request, None, deadline).await.unwrap_or(kept))
+                Ok(self.fetched(pod_request, None, deadline).await.unwrap_or(cached))
             }
             Stored::Identity(identity) => {
                 self.fetched(pod_request, Some(Some(identity)), pod_request.deadline)
@@ -55,7 +55,7 @@ impl Admission {
         }
     }
 
-    /// `known`: the copy without a role that may serve when too many questions are under way already.
+    /// `known` is the cached copy without a role: it is used when too many reads are in flight.
     pub(super) async fn fetched(
         &self,
         pod_request: &PodRequest<'_>,
@@ -68,7 +68,7 @@ impl Admission {
             Fetched::NotFound => (None, None),
             Fetched::Busy => known.map(|identity| (None, identity)).ok_or_else(|| {
                 Unavailable(format!(
-                    "ServiceAccount {namespace}/{name}: too many reads of ServiceAccounts are under way"
+                    "ServiceAccount {namespace}/{name}: too many reads of ServiceAccounts are in flight"
                 ))
             })?,
             Fetched::Unavailable(reason) => {
@@ -84,7 +84,7 @@ impl Admission {
         Ok(Account {
             uid,
             identity,
-            freshness: Freshness::Asked,
+            freshness: Freshness::Fresh,
         })
     }
 

@@ -3,6 +3,7 @@
 //! The default is refusal on evidence, not on doubt: STS has the last word, and what cannot be known is admitted with a
 //! warning. Everything here is synchronous and total. What a pod's author reads is made in `messages`.
 
+pub(crate) mod causes;
 pub mod messages;
 
 use std::fmt;

@@ -5,6 +5,7 @@
 //! The library exposes what the program, its tests and its benchmarks need, and makes no other promise.
 
 pub mod admission;
+mod args;
 pub mod certs;
 pub mod commands;
 pub mod decision;

@@ -12,6 +12,7 @@ use rcgen::{
 
 use super::serving::{Pair, PairError, certificates};
 use super::x509::{self, CommonName};
+use crate::support::dns;
 
 /// How long before now a certificate begins: clocks of API servers and nodes differ by minutes.
 pub const BACKDATED: Duration = Duration::from_secs(10 * 60);
@@ -44,14 +45,8 @@ impl SubjectName {
         if let Ok(address) = text.parse() {
             return Ok(Self::Ip(address));
         }
-        let label = |label: &str| {
-            (1..=63).contains(&label.len())
-                && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
-                && !label.starts_with('-')
-                && !label.ends_with('-')
-        };
-        let name = text.strip_prefix("*.").unwrap_or(text);
-        if text.len() <= 253 && name.split('.').all(label) {
+        let name = text.strip_prefix("*.").unwrap_or(text).to_ascii_lowercase();
+        if text.len() <= 253 && name.split('.').all(dns::is_label) {
             return Ok(Self::Dns(text.to_owned()));
         }
         Err("expected a DNS name, such as rolegate.example.com, or an IP address".to_owned())

@@ -2,43 +2,27 @@
 
 use std::fmt::Write as _;
 
-use clap::{Args, Command};
+use anyhow::Result;
+use clap::Command;
 use clap_complete::Shell;
 
-use super::{Exit, output};
-
-/// What `--help` says below the flags.
-const AFTER_HELP: &str = "\
-Examples:
-  rolegate completions bash > ~/.local/share/bash-completion/completions/rolegate
-  rolegate completions zsh > ~/.zfunc/_rolegate
-  rolegate completions fish > ~/.config/fish/completions/rolegate.fish";
-
-/// The flags of `rolegate completions`.
-#[derive(Args, Clone, Debug)]
-#[command(after_long_help = AFTER_HELP)]
-pub(crate) struct CompletionsArgs {
-    /// The shell to complete for
-    #[arg(value_name = "SHELL")]
-    shell: Shell,
-}
+use super::exit::Exit;
+use super::output;
+use crate::args;
+use crate::args::completions::CompletionsArgs;
 
 /// Runs the command.
-pub(crate) fn run(args: &CompletionsArgs) -> Exit {
+pub(super) fn run(args: CompletionsArgs) -> Result<Exit> {
+    let CompletionsArgs { shell } = args;
     let mut script = Vec::new();
-    let mut command = super::command();
-    clap_complete::generate(args.shell, &mut command, "rolegate", &mut script);
+    let mut command = args::clap();
+    clap_complete::generate(shell, &mut command, "rolegate", &mut script);
     let mut script = String::from_utf8_lossy(&script).into_owned();
-    if args.shell == Shell::Fish {
+    if shell == Shell::Fish {
         complete_arguments_in_fish(&command, &mut script);
     }
-    match output::print(&script) {
-        Ok(()) => Exit::Yes,
-        Err(error) => {
-            output::error(format!("standard output: {error}"));
-            Exit::Unclear
-        }
-    }
+    output::print(&script)?;
+    Ok(Exit::Yes)
 }
 
 /// Adds the values of arguments without a flag, such as the causes of `rolegate explain`: for fish, `clap_complete` generates

@@ -1,110 +1,46 @@
 //! `rolegate explain`: what a cause or a verdict means and how to fix it, from `docs/causes.md`.
 //!
-//! The page is the only source. A section begins with `` ## `word` `` and a summary: one sentence in a paragraph of its own.
 //! The terminal form supports the Markdown that the page uses: headings, paragraphs, lists of one level, fenced blocks, code
 //! spans and links. `tests/cli/explain.rs` checks that nothing else is left in the output.
 
 use std::fmt::Write as _;
 
-use clap::Args;
-use clap::builder::{PossibleValue, PossibleValuesParser};
-use serde::Serialize;
+use anyhow::{Context as _, Result};
 
-use super::Exit;
-use super::output::{self, COMMAND, OutputArgs, STRONG, Styled};
+use super::exit::Exit;
+use super::output::{self, COMMAND, STRONG, Styled};
+use crate::args::explain::ExplainArgs;
+use crate::args::output::OutputArgs;
+use crate::decision::causes::{Section, sections};
 use crate::trust::Cause;
-
-const PAGE: &str = include_str!("../../docs/causes.md");
 
 /// Column width for pipes and files. Prose in wider lines is hard to read, so terminals get at most [`WIDEST`].
 const DEFAULT_WIDTH: usize = 80;
 const WIDEST: usize = 100;
 const NARROWEST: usize = 40;
 
-/// What `--help` prints after the flags.
-const AFTER_HELP: &str = "\
-Exit codes:
-  0  printed
-  2  unknown word, or usage error
-
-Examples:
-  List all causes and verdicts
-    rolegate explain
-
-  Explain the cause in a refusal
-    rolegate explain wrong-subject
-
-  The Markdown source, for programs
-    rolegate explain wrong-subject --output json";
-
-/// The flags of `rolegate explain`.
-#[derive(Args, Clone, Debug)]
-#[command(after_long_help = AFTER_HELP)]
-pub(crate) struct ExplainArgs {
-    /// The cause or the verdict to explain
-    ///
-    /// Without it, all of them are listed.
-    #[arg(value_name = "CAUSE", value_parser = words(), hide_possible_values = true)]
-    cause: Option<String>,
-
-    #[command(flatten)]
-    output: OutputArgs,
-}
-
-/// A section of the page.
-#[derive(Serialize)]
-struct Section {
-    cause: &'static str,
-    summary: &'static str,
-    /// Markdown, without the heading.
-    text: &'static str,
-}
-
 /// Runs the command.
-pub(crate) fn run(args: &ExplainArgs) -> Exit {
-    let format = args.output.output;
+pub(super) fn run(args: ExplainArgs) -> Result<Exit> {
+    let ExplainArgs {
+        cause,
+        output: OutputArgs { output: format },
+    } = args;
     let width = output::width();
-    let printed = match &args.cause {
+    match cause {
         None => {
             let all: Vec<Section> = sections().collect();
-            output::report(format, &all, |all| list(all, width.unwrap_or(usize::MAX)))
+            output::report(format, &all, |all| list(all, width.unwrap_or(usize::MAX)))?;
         }
         Some(word) => {
-            let Some(section) = sections().find(|section| section.cause == word) else {
-                output::error(format!("no section explains {word}"));
-                return Exit::Unclear;
-            };
+            let section = sections().find(|section| section.cause == word);
+            let section = section.with_context(|| format!("no section explains {word}"))?;
             let width = width.unwrap_or(DEFAULT_WIDTH).clamp(NARROWEST, WIDEST);
             output::report(format, &section, |section| {
                 format!("{}\n\n{}", Styled(STRONG, section.cause), render(section.text, width))
-            })
-        }
-    };
-    match printed {
-        Ok(()) => Exit::Yes,
-        Err(error) => {
-            output::error(format!("standard output: {error}"));
-            Exit::Unclear
+            })?;
         }
     }
-}
-
-/// The words of the page, for clap: it suggests the nearest one, and completions offer them.
-fn words() -> PossibleValuesParser {
-    let value = |section: Section| PossibleValue::new(section.cause).help(section.summary.replace('`', ""));
-    sections().map(value).collect::<Vec<_>>().into()
-}
-
-fn sections() -> impl Iterator<Item = Section> {
-    PAGE.split("\n## ").skip(1).map(|section| {
-        let (heading, text) = section.split_once('\n').unwrap_or((section, ""));
-        let text = text.trim();
-        Section {
-            cause: heading.trim_matches('`'),
-            summary: text.lines().next().unwrap_or_default(),
-            text,
-        }
-    })
+    Ok(Exit::Yes)
 }
 
 /// All words with their summaries, aligned.
@@ -188,7 +124,7 @@ fn inline(markdown: &str) -> String {
     shown
 }
 
-/// Where a link of the page leads for somebody who does not read it in `docs/`.
+/// The target of a link for a reader who is not in `docs/`.
 fn target(link: &str) -> String {
     if let Some(word) = link.strip_prefix('#') {
         format!("rolegate explain {word}")

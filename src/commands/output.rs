@@ -1,50 +1,33 @@
 //! What commands print: text for people, JSON and YAML for programs.
 //!
-//! Colors are written always and taken away where they do not belong: `NO_COLOR`, `CLICOLOR`, `CLICOLOR_FORCE` and pipes
-//! are honored by anstream. A closed pipe (`| head`) is not an error.
+//! Colors are always written; anstream removes them for pipes and honors `NO_COLOR`, `CLICOLOR` and `CLICOLOR_FORCE`. A closed
+//! pipe (`| head`) is not an error.
 
 use std::fmt::{self, Write as _};
 use std::io::{self, Write};
 
 use anstyle::{AnsiColor, Style};
-use clap::{Args, ValueEnum};
+use anyhow::{Context as _, Result};
 use serde::Serialize;
 
+use crate::args::output::Format;
 use crate::support::text;
 
-/// Good news.
-pub(crate) const GOOD: Style = AnsiColor::Green.on_default().bold();
-/// Bad news.
-pub(crate) const BAD: Style = AnsiColor::Red.on_default().bold();
-/// Doubt.
-pub(crate) const DOUBT: Style = AnsiColor::Yellow.on_default().bold();
+/// Success.
+pub(super) const GOOD: Style = AnsiColor::Green.on_default().bold();
+/// Failure.
+pub(super) const BAD: Style = AnsiColor::Red.on_default().bold();
+/// Undetermined, and warnings.
+pub(super) const DOUBT: Style = AnsiColor::Yellow.on_default().bold();
 /// What a reader copies or looks for.
-pub(crate) const STRONG: Style = Style::new().bold();
+pub(super) const STRONG: Style = Style::new().bold();
 /// Labels.
-pub(crate) const DIM: Style = Style::new().dimmed();
+pub(super) const DIM: Style = Style::new().dimmed();
 /// Commands to type.
-pub(crate) const COMMAND: Style = AnsiColor::Cyan.on_default();
-
-/// How a command reports.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Format {
-    /// For people
-    Text,
-    /// For programs: one JSON document
-    Json,
-    /// The same as YAML
-    Yaml,
-}
-
-#[derive(Args, Clone, Copy, Debug)]
-pub(crate) struct OutputArgs {
-    /// Form of the report
-    #[arg(short, long, value_name = "FORMAT", default_value = "text", help_heading = "Output")]
-    pub(crate) output: Format,
-}
+pub(super) const COMMAND: Style = AnsiColor::Cyan.on_default();
 
 /// A text in a style.
-pub(crate) struct Styled<T>(pub(crate) Style, pub(crate) T);
+pub(super) struct Styled<T>(pub(super) Style, pub(super) T);
 
 impl<T: fmt::Display> fmt::Display for Styled<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -53,62 +36,63 @@ impl<T: fmt::Display> fmt::Display for Styled<T> {
     }
 }
 
-/// Prints a report in the format that was asked for; `to_text` makes the one for people, colors included.
+/// Prints a report in this format; `to_text` makes the one for people, colors included.
 ///
 /// # Errors
 /// When standard output cannot be written; not when its reader went away.
-pub(crate) fn report<T: Serialize>(format: Format, value: &T, to_text: impl FnOnce(&T) -> String) -> io::Result<()> {
-    match format {
-        Format::Text => print(&to_text(value)),
-        Format::Json => print(&text::json::escape(&format!(
-            "{}\n",
-            serde_json::to_string_pretty(value)?
-        ))),
-        Format::Yaml => print(&text::json::escape(
-            &serde_saphyr::to_string(value).map_err(io::Error::other)?,
-        )),
-    }
+pub(super) fn report<T: Serialize>(format: Format, value: &T, to_text: impl FnOnce(&T) -> String) -> Result<()> {
+    let report = match format {
+        Format::Text => return print(&to_text(value)),
+        Format::Json => format!("{}\n", serde_json::to_string_pretty(value)?),
+        Format::Yaml => serde_saphyr::to_string(value)?,
+    };
+    print(&text::json::escape(&report))
 }
 
 /// Prints to standard output. Line breaks and styles are the only hidden characters that get there.
 ///
 /// # Errors
 /// As [`report`].
-pub(crate) fn print(report: &str) -> io::Result<()> {
+pub(super) fn print(report: &str) -> Result<()> {
     let mut out = anstream::stdout().lock();
-    unless_reader_left(
-        out.write_all(text::terminal(report).as_bytes())
-            .and_then(|()| out.flush()),
-    )
+    let written = out
+        .write_all(text::terminal(report).as_bytes())
+        .and_then(|()| out.flush());
+    unless_reader_left(written).context("standard output")
 }
 
-/// Tells something beside the report, on standard error.
-pub(crate) fn note(note: &str) {
-    // Nowhere is left to tell that telling failed.
+/// Prints a line to standard error, next to the report.
+pub(super) fn note(note: &str) {
+    // There is nowhere left to report that standard error is closed.
     let _ = writeln!(anstream::stderr().lock(), "{}", text::terminal(note));
+}
+
+/// Prints a warning to standard error.
+pub(super) fn warn(message: &str) {
+    note(&format!("{} {}", Styled(DOUBT, "warning:"), text::escape(message)));
 }
 
 /// Asks something on standard error; the answer is typed on the same line.
 #[cfg(feature = "aws")]
-pub(crate) fn ask(question: &str) {
+pub(super) fn ask(question: &str) {
     let mut out = anstream::stderr().lock();
     let _ = write!(out, "{}", text::terminal(question)).and_then(|()| out.flush());
 }
 
-/// Tells an error on standard error.
-pub(crate) fn error(text: impl fmt::Display) {
+/// Prints an error to standard error.
+pub(super) fn error(text: impl fmt::Display) {
     note(&format!("{} {text}", Styled(BAD, "error:")));
 }
 
 /// The columns of the terminal on standard output, or `COLUMNS`; none for pipes and files.
-pub(crate) fn width() -> Option<usize> {
+pub(super) fn width() -> Option<usize> {
     let terminal = terminal_size::terminal_size_of(io::stdout()).map(|(width, _)| usize::from(width.0));
     let variable = || std::env::var("COLUMNS").ok()?.parse().ok();
     terminal.or_else(variable).filter(|columns| *columns > 0)
 }
 
-/// A broken pipe is the reader's way to say "enough".
-pub(crate) fn unless_reader_left(result: io::Result<()>) -> io::Result<()> {
+/// A broken pipe is not an error: the reader has what it needs.
+fn unless_reader_left(result: io::Result<()>) -> io::Result<()> {
     match result {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
         other => other,
@@ -116,7 +100,7 @@ pub(crate) fn unless_reader_left(result: io::Result<()>) -> io::Result<()> {
 }
 
 /// Lines of `label  value`, the values aligned, each line indented by two.
-pub(crate) fn fields(rows: &[(&str, String)]) -> String {
+pub(super) fn fields(rows: &[(&str, String)]) -> String {
     let width = rows.iter().map(|(label, _)| label.chars().count()).max().unwrap_or(0);
     let mut lines = String::new();
     for (label, value) in rows {
@@ -140,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reader_who_leaves_is_no_error() {
+    fn a_reader_that_leaves_is_not_an_error() {
         assert!(unless_reader_left(Err(io::ErrorKind::BrokenPipe.into())).is_ok());
         assert!(unless_reader_left(Err(io::ErrorKind::StorageFull.into())).is_err());
     }

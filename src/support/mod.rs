@@ -2,6 +2,7 @@
 
 pub(crate) mod backoff;
 pub(crate) mod coalesce;
+pub(crate) mod dns;
 pub(crate) mod reload;
 pub(crate) mod state_log;
 pub mod text;

@@ -1,4 +1,4 @@
-//! Help, versions, and what is said of a wrong flag or variable.
+//! Help, the version, and the errors of invalid flags and variables.
 
 use super::{rolegate, rolegate_with_variables};
 
@@ -14,7 +14,7 @@ const COMMANDS: [&str; 8] = [
 ];
 
 #[test]
-fn the_version_is_told() {
+fn the_version_is_printed() {
     let ran = rolegate(&["--version"]);
     assert_eq!(
         (ran.code, ran.out),
@@ -23,7 +23,7 @@ fn the_version_is_told() {
 }
 
 #[test]
-fn without_a_command_the_help_is_shown_and_it_is_bad_use() {
+fn without_a_command_the_help_is_shown_as_a_usage_error() {
     let ran = rolegate(&[]);
     assert_eq!(ran.code, 2);
     for command in COMMANDS {
@@ -32,7 +32,7 @@ fn without_a_command_the_help_is_shown_and_it_is_bad_use() {
 }
 
 #[test]
-fn every_command_explains_itself_with_examples_and_exit_codes() {
+fn every_command_documents_examples_and_exit_codes() {
     for command in COMMANDS {
         let ran = rolegate(&[command, "--help"]);
         assert_eq!(ran.code, 0);
@@ -42,7 +42,7 @@ fn every_command_explains_itself_with_examples_and_exit_codes() {
     }
 }
 
-/// Help is wrapped at the terminal's width. A command of an example must not be, or who copies it runs half of it.
+/// Help is wrapped at the terminal's width. The command of an example must not be: a copy of it would be incomplete.
 #[test]
 fn examples_can_be_copied_from_a_terminal_of_80_columns() {
     for command in COMMANDS {
@@ -77,7 +77,7 @@ fn every_flag_names_its_variable() {
         let names = flags.map(|flag| flag.split([' ', '[', '=']).next().unwrap().to_owned());
         let names: Vec<String> = names.filter(|name| name != "help").collect();
         assert!(command == "completions" || !names.is_empty(), "{command}: {help}");
-        // What writes to AWS is typed each time.
+        // Flags that write to AWS have no variable.
         for name in names
             .into_iter()
             .filter(|name| !["apply", "yes"].contains(&name.as_str()))
@@ -95,7 +95,7 @@ fn is_flag(line: &str) -> bool {
 }
 
 #[test]
-fn a_wrong_flag_names_itself_and_what_it_takes() {
+fn the_error_of_an_invalid_flag_names_it_and_what_it_takes() {
     let cases: [(&[&str], &[&str]); 16] = [
         (&["serve", "--listen", "here"], &["--listen", "'here'", "0.0.0.0:8443"]),
         (&["serve", "--mode", "strict"], &["--mode", "enforce, warn or audit"]),
@@ -139,7 +139,7 @@ fn a_wrong_flag_names_itself_and_what_it_takes() {
 }
 
 #[test]
-fn a_wrong_variable_names_itself_its_flag_and_what_it_takes() {
+fn the_error_of_an_invalid_variable_names_it_its_flag_and_what_it_takes() {
     for (name, value, words) in [
         ("ROLEGATE_DRAIN", "5x", ["--drain", "500ms, 5s"]),
         (
@@ -173,7 +173,7 @@ fn a_flag_wins_over_its_variable() {
 }
 
 #[test]
-fn variables_stand_for_flags_that_are_required() {
+fn variables_satisfy_required_flags() {
     let variables = [
         ("ROLEGATE_ACCOUNT", "111122223333"),
         ("ROLEGATE_ISSUER", "issuer.example.com"),
@@ -186,7 +186,7 @@ fn variables_stand_for_flags_that_are_required() {
 }
 
 #[test]
-fn colors_are_for_terminals_and_those_who_ask() {
+fn colors_are_for_terminals_and_on_request() {
     let arguments = [
         "check",
         "--policy",
@@ -202,7 +202,7 @@ fn colors_are_for_terminals_and_those_who_ask() {
         command.env_remove("NO_COLOR").envs(variables.iter().copied());
         super::finish(command, &super::right_policy()).out.contains('\u{1b}')
     };
-    assert!(!colored(&[]), "a pipe gets none");
+    assert!(!colored(&[]), "a pipe has none");
     assert!(colored(&[("CLICOLOR_FORCE", "1")]));
     assert!(!colored(&[("NO_COLOR", "1")]));
 }
@@ -222,7 +222,7 @@ fn every_shell_gets_a_completion_of_every_command() {
 }
 
 #[test]
-fn a_misspelt_variable_is_told_and_one_of_kubernetes_is_not() {
+fn a_misspelt_variable_is_reported_and_one_of_kubernetes_is_not() {
     let ran = rolegate_with_variables(
         &["completions", "bash"],
         &[
@@ -233,7 +233,7 @@ fn a_misspelt_variable_is_told_and_one_of_kubernetes_is_not() {
     );
     assert_eq!(
         ran.err,
-        "warning: ROLEGATE_LISTNE is no setting; did you mean ROLEGATE_LISTEN?\n"
+        "warning: ROLEGATE_LISTNE is not a setting; did you mean ROLEGATE_LISTEN?\n"
     );
     assert_eq!(ran.code, 0);
 }

@@ -1,44 +1,40 @@
-//! The ServiceAccounts that ask for a role, of a cluster or of a folder of manifests.
+//! The ServiceAccounts with a role annotation, of a cluster or of a directory of manifests.
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 
-use tokio::time::Instant;
+use anyhow::{Context as _, Result, anyhow};
 
-use crate::kubernetes;
+use crate::commands::cluster;
+use crate::kubernetes::service_accounts::live;
 use crate::kubernetes::service_accounts::manifests::ManifestServiceAccounts;
-use crate::kubernetes::{issuer, service_accounts::live};
 use crate::pod::identity::{AnnotationRules, MalformedRole, ServiceAccountIdentity};
 use crate::trust::{Audience, Issuer, RoleArn};
 
-/// How long an API server may take to name its issuer.
-const DISCOVERY: Duration = Duration::from_secs(30);
-
-/// A ServiceAccount whose annotations ask for a role, or try to.
+/// A ServiceAccount with a role annotation, or with a key that was probably meant to be one.
 #[derive(Clone, Debug)]
 pub(super) struct Account {
     pub(super) namespace: String,
     pub(super) name: String,
     pub(super) annotation: RoleAnnotation,
-    /// When it names its own.
+    /// If an annotation sets it.
     pub(super) audience: Option<Audience>,
 }
 
-/// What the role annotation says.
+/// The role annotation.
 #[derive(Clone, Debug)]
 pub(super) enum RoleAnnotation {
     Role(RoleArn),
-    /// The annotation is there and names no role.
+    /// Its value is not a role.
     Malformed(MalformedRole),
-    /// Only a key that was probably meant to be it is there.
+    /// There is only a key that was probably meant to be it.
     LookAlike {
         key: String,
     },
 }
 
 impl Account {
-    /// None when nothing about its role was written.
+    /// None if it has no annotation about a role.
     fn of(namespace: &str, name: &str, identity: &ServiceAccountIdentity) -> Option<Self> {
         let annotation = match (identity.role(), identity.malformed(), identity.look_alike()) {
             (Some(role), _, _) => RoleAnnotation::Role(role.clone()),
@@ -62,7 +58,7 @@ impl Account {
     }
 }
 
-/// Of a folder; of these namespaces, or of all when none is named.
+/// The ServiceAccounts of a directory, in these namespaces or in all if there are none.
 ///
 /// # Errors
 /// Which manifest cannot be read, and why.
@@ -70,49 +66,44 @@ pub(super) fn of_manifests(
     directory: &Path,
     namespaces: &[String],
     rules: Arc<AnnotationRules>,
-) -> Result<Vec<Account>, String> {
-    let manifests = ManifestServiceAccounts::load(directory, rules).map_err(|error| error.to_string())?;
+    issuer: Option<Issuer>,
+) -> Result<(Issuer, Vec<Account>)> {
+    let issuer = issuer.context("--standalone requires --issuer: there is no API server to ask")?;
+    let manifests = ManifestServiceAccounts::load(directory, rules)?;
     let mut accounts = Vec::new();
     manifests.for_each_account(&mut |namespace, name, identity| {
-        let asked_for = namespaces.is_empty() || namespaces.iter().any(|wanted| wanted == namespace);
-        if let Some(identity) = identity.filter(|_| asked_for) {
+        let is_selected = namespaces.is_empty() || namespaces.iter().any(|selected| selected == namespace);
+        if let Some(identity) = identity.filter(|_| is_selected) {
             accounts.extend(Account::of(namespace, name, identity));
         }
     });
-    Ok(accounts)
+    Ok((issuer, accounts))
 }
 
-/// Of the cluster of `KUBECONFIG`, or the pod's own; with its issuer.
+/// The ServiceAccounts of a cluster, in these namespaces or in all if there are none, with the cluster's issuer.
 ///
 /// # Errors
-/// What the API server could not be asked, and what that needs.
+/// Which request to the API server failed, and what it requires.
 pub(super) async fn of_cluster(
     namespaces: &[String],
     rules: Arc<AnnotationRules>,
     issuer: Option<Issuer>,
-) -> Result<(Issuer, Vec<Account>), String> {
-    let config = kube::Config::infer().await.map_err(|error| {
-        format!(
-            "no cluster to audit ({error}); set KUBECONFIG, run in a pod, or audit a directory with --standalone DIR"
-        )
-    })?;
-    let client =
-        kubernetes::client(&config).map_err(|error| format!("cannot talk to {}: {error}", config.cluster_url))?;
-    let issuer = match issuer {
-        Some(issuer) => issuer,
-        None => issuer::discover(&client, Instant::now() + DISCOVERY)
-            .await
-            .map_err(|error| error.to_string())?,
-    };
+) -> Result<(Issuer, Vec<Account>)> {
+    let otherwise = "set KUBECONFIG, run in a pod, or audit a directory with --standalone DIR";
+    let client = cluster::client("audit", otherwise).await?;
+    let issuer = cluster::issuer(issuer, &client).await?;
     let mut accounts = Vec::new();
     let mut each = |namespace: &str, name: &str, identity: &ServiceAccountIdentity| {
         accounts.extend(Account::of(namespace, name, identity));
     };
-    if namespaces.is_empty() {
-        live::list(&client, &rules, None, &mut each).await?;
-    }
-    for namespace in namespaces {
-        live::list(&client, &rules, Some(namespace), &mut each).await?;
+    let selected: Vec<Option<&str>> = match namespaces {
+        [] => vec![None],
+        namespaces => namespaces.iter().map(|namespace| Some(namespace.as_str())).collect(),
+    };
+    for namespace in selected {
+        live::list(&client, &rules, namespace, &mut each)
+            .await
+            .map_err(|error| anyhow!("{error}"))?;
     }
     Ok((issuer, accounts))
 }

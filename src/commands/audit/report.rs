@@ -1,11 +1,11 @@
-//! What `audit` says: a row for each ServiceAccount, worst first.
+//! The report of `audit`: a row per ServiceAccount, worst first.
 
 use std::fmt::Write as _;
 
 use serde::Serialize;
 
-use crate::commands::Exit;
-use crate::commands::check::report::Report;
+use crate::commands::exit::Exit;
+use crate::commands::judgment::report::Report;
 use crate::commands::output::{BAD, COMMAND, DIM, DOUBT, GOOD, STRONG, Styled};
 use crate::support::text;
 
@@ -17,7 +17,7 @@ pub(super) struct Audit {
     service_accounts: Vec<Row>,
 }
 
-/// How many of each.
+/// The number of ServiceAccounts by result.
 #[derive(Clone, Copy, Debug, Default, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Summary {
@@ -25,7 +25,7 @@ struct Summary {
     findings: usize,
     unclear: usize,
     trusted: usize,
-    /// Trusted, by a policy that lets in more than was probably meant.
+    /// Trusted, by a policy that trusts more than was probably meant.
     too_wide: usize,
 }
 
@@ -56,7 +56,7 @@ impl Row {
         )
     }
 
-    /// Worst first: what is surely wrong, what could not be told, what is too wide, what is well.
+    /// Worst first: findings, undetermined, trusted with remarks, trusted.
     fn rank(&self) -> u8 {
         match (self.report.exit(), self.report.lints().is_empty()) {
             (Exit::No, _) => 0,
@@ -90,13 +90,13 @@ impl Audit {
         }
     }
 
-    /// The worst row's; 0 when there is none.
+    /// That of the worst row; 0 without rows.
     pub(super) fn exit(&self) -> Exit {
         let worst = self.service_accounts.iter().map(|row| row.report.exit()).max();
         worst.unwrap_or(Exit::Yes)
     }
 
-    /// For people: a table, and under each problem why and what fixes it.
+    /// For people: a table, and below each finding the reason and the fix.
     pub(super) fn text(&self) -> String {
         if self.service_accounts.is_empty() {
             return "no ServiceAccount has a role annotation\n".to_owned();
@@ -167,7 +167,7 @@ impl Audit {
 }
 
 impl Row {
-    /// Why, and what fixes it; nothing for what is well.
+    /// The reason and the fix; nothing for a ServiceAccount without a finding.
     fn below(&self) -> String {
         let report = &self.report;
         let mut text = String::new();

@@ -1,42 +1,30 @@
-//! `check --batch`: JSON lines in, one JSON line out each, in order, in constant memory.
+//! `check --batch`: one JSON line out for each JSON line in, in order, in constant memory.
 
 use std::borrow::Cow;
 use std::io::{self, BufRead, BufReader, BufWriter, Read, Write};
 use std::path::Path;
 
+use anyhow::{Context as _, Result};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use super::report::{TRUSTED, not_stored};
-use crate::commands::{Exit, input, output, values};
+use crate::commands::exit::Exit;
+use crate::commands::judgment::report::{MALFORMED, TRUSTED, not_stored};
+use crate::commands::{input, judgment};
 use crate::decision::Judged;
+use crate::decision::messages::commands::DEFAULT_AUDIENCE;
 use crate::support::text;
 use crate::trust::{Audience, Cause, Context, Issuer, Policy, RoleArn, Subject, Verdict, WebIdentity, judge};
 
-/// The verdict on a line, or a document, that cannot be read.
-pub(super) const MALFORMED: &str = "malformed";
-
-/// The longest line that is read, in bytes: two thousand times what IAM stores. A longer one is answered as malformed and
-/// skipped, so that memory stays bounded whatever comes.
+/// The longest line that is read, in bytes: two thousand times what IAM stores. A longer one is reported as malformed and
+/// skipped, so that memory stays bounded.
 const LONGEST_LINE: usize = 16 * 1024 * 1024;
 
 /// Runs the command.
-pub(super) fn run(file: &Path) -> Exit {
-    let opened = match input::open(file) {
-        Ok(opened) => opened,
-        Err(message) => {
-            output::error(message);
-            return Exit::Unclear;
-        }
-    };
+pub(super) fn run(file: &Path) -> Result<Exit> {
+    let lines = BufReader::with_capacity(64 * 1024, input::open(file)?);
     let mut out = BufWriter::new(io::stdout().lock());
-    match answer_all(BufReader::with_capacity(64 * 1024, opened), &mut out, super::now()) {
-        Ok(exit) => exit,
-        Err(error) => {
-            output::error(format!("{}: {error}", file.display()));
-            Exit::Unclear
-        }
-    }
+    answer_all(lines, &mut out, judgment::now()).with_context(|| file.display().to_string())
 }
 
 /// One answer, with exactly these keys.
@@ -47,10 +35,10 @@ struct AnswerLine<'a> {
     reason: Cow<'a, str>,
 }
 
-/// One question. Unknown keys are ignored, so that a line may carry what its writer needs to recognize it.
+/// One request. Unknown keys are ignored, so that a line can carry what its writer needs to recognize it.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct QuestionLine<'a> {
+struct RequestLine<'a> {
     /// Kept as text: a key that is repeated in the policy makes it malformed, and a parsed value would have lost it.
     #[serde(borrow)]
     policy: &'a RawValue,
@@ -68,8 +56,8 @@ fn answer_all(mut lines: impl Lines, out: &mut impl Write, now: Option<i64>) -> 
     let mut worst = Exit::Yes;
     let mut line = Vec::new();
     loop {
-        // Who writes a line and waits for its answer must get it; who pipes a file loses nothing.
-        if lines.may_wait() && reader_left(out.flush())? {
+        // A writer that waits for the answer to its line must get it; one that pipes a file loses nothing.
+        if lines.may_block() && reader_left(out.flush())? {
             return Ok(worst);
         }
         line.clear();
@@ -79,7 +67,7 @@ fn answer_all(mut lines: impl Lines, out: &mut impl Write, now: Option<i64>) -> 
                 let reason = format!("the line is longer than {} MiB", LONGEST_LINE / 1024 / 1024);
                 (Exit::Unclear, write_answer(out, &malformed(reason)))
             }
-            // An empty line, such as an editor leaves at the end of a file, asks nothing.
+            // An empty line, such as an editor leaves at the end of a file, is skipped.
             Line::Read if line.trim_ascii().is_empty() => continue,
             Line::Read => answer(&line, now, |exit, answer| (exit, write_answer(out, answer))),
         };
@@ -126,23 +114,26 @@ fn malformed(reason: String) -> AnswerLine<'static> {
     }
 }
 
-/// Judges one line, or says in one line why it cannot be read.
+/// Judges one line.
+///
+/// # Errors
+/// Why it cannot be read, in one line.
 fn judge_line(line: &[u8], now: Option<i64>) -> Result<(Judged, WebIdentity), String> {
-    let question: QuestionLine<'_> = serde_json::from_slice(line).map_err(|error| unreadable(&error))?;
-    let role = RoleArn::parse(&question.role_arn).map_err(|error| format!("roleArn: {error}"))?;
-    let issuer = Issuer::parse(&question.issuer).map_err(|error| format!("issuer: {error}"))?;
-    let audience = Audience::new(question.audience.as_deref().unwrap_or(values::DEFAULT_AUDIENCE));
+    let request: RequestLine<'_> = serde_json::from_slice(line).map_err(|error| unreadable(&error))?;
+    let role = RoleArn::parse(&request.role_arn).map_err(|error| format!("roleArn: {error}"))?;
+    let issuer = Issuer::parse(&request.issuer).map_err(|error| format!("issuer: {error}"))?;
+    let audience = Audience::new(request.audience.as_deref().unwrap_or(DEFAULT_AUDIENCE));
     let identity = WebIdentity {
         issuer,
-        subject: Subject::from_text(&question.subject),
+        subject: Subject::from_text(&request.subject),
         audience,
     };
-    let raw = question.policy.get();
+    let raw = request.policy.get();
     let policy = match raw.starts_with('"') {
         true => Policy::parse_encoded(&serde_json::from_str::<Cow<'_, str>>(raw).map_err(|error| unreadable(&error))?),
         false => Policy::parse(raw),
     };
-    // Whoever writes lines writes policies: each is held to what IAM would store.
+    // The writer of the line writes the policy, too: it must be one that IAM would store.
     let policy = policy.and_then(|policy| match policy.unstorable().first() {
         Some(objection) => Err(objection.clone()),
         None => Ok(policy),
@@ -163,14 +154,14 @@ fn unreadable(error: &serde_json::Error) -> String {
     format!("the line is not a valid request ({what}, column {})", error.column())
 }
 
-/// Input that can tell whether the next line may have to be waited for.
+/// Input that knows whether reading the next line might block.
 trait Lines: BufRead {
-    /// Whether no whole line is at hand.
-    fn may_wait(&self) -> bool;
+    /// Whether no whole line is buffered.
+    fn may_block(&self) -> bool;
 }
 
 impl<R: Read> Lines for BufReader<R> {
-    fn may_wait(&self) -> bool {
+    fn may_block(&self) -> bool {
         !self.buffer().contains(&b'\n')
     }
 }
@@ -222,7 +213,7 @@ fn write_answer(out: &mut impl Write, answer: &AnswerLine<'_>) -> io::Result<()>
     out.write_all(b"\n")
 }
 
-/// Whether the reader of the answers went away.
+/// Whether the reader of the answers has gone away.
 fn reader_left(written: io::Result<()>) -> io::Result<bool> {
     match written {
         Ok(()) => Ok(false),

@@ -1,9 +1,10 @@
-//! The shipped example, carried inside the program: its files, and what each ServiceAccount of it shows.
+//! The bundled example, compiled into the program: its files, and what each of its ServiceAccounts shows.
 
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use anyhow::{Context as _, Result};
 use serde_json::Value;
 
 /// The issuer of the example's cluster.
@@ -37,22 +38,22 @@ pub(super) struct Scenario {
     pub(super) service_account: &'static str,
     /// The role's name.
     pub(super) role: Option<&'static str>,
-    /// What there is to see.
-    pub(super) story: &'static str,
+    /// What it shows.
+    pub(super) description: &'static str,
     pub(super) expected: Expected,
 }
 
-/// What should become of a pod.
+/// The expected response to a pod.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Expected {
-    /// It gets its identity.
+    /// Admitted with its identity.
     Injected,
-    /// It gets its identity, and a warning.
+    /// Admitted with its identity and a warning.
     InjectedWithWarning,
-    /// It is refused.
+    /// Refused.
     Refused,
-    /// It stays as it is.
-    LeftAlone,
+    /// Admitted unchanged.
+    Unchanged,
 }
 
 impl Expected {
@@ -61,74 +62,74 @@ impl Expected {
             Self::Injected => allowed && changed && warnings == 0,
             Self::InjectedWithWarning => allowed && changed && warnings > 0,
             Self::Refused => !allowed,
-            Self::LeftAlone => allowed && !changed && warnings == 0,
+            Self::Unchanged => allowed && !changed && warnings == 0,
         }
     }
 }
 
-/// In the order in which they are told.
+/// In the order in which they are shown.
 pub(super) const SCENARIOS: [Scenario; 8] = [
     Scenario {
         namespace: "prodvana-jobs",
         service_account: "default",
         role: Some("prodvana-ecs-access-role"),
-        story: "The role trusts this ServiceAccount (:sub) and this audience (:aud).",
+        description: "The role trusts this ServiceAccount (:sub) and this audience (:aud).",
         expected: Expected::Injected,
     },
     Scenario {
         namespace: "ack-system",
         service_account: "ack-s3-controller",
         role: Some("ack-s3-controller"),
-        story: "The role trusts this ServiceAccount (:sub) and asks for no audience.",
+        description: "The role trusts this ServiceAccount (:sub) and requires no audience.",
         expected: Expected::Injected,
     },
     Scenario {
         namespace: "reports",
         service_account: "report",
         role: Some("ecs-task-role"),
-        story: "The role trusts ECS tasks only.",
+        description: "The role trusts ECS tasks only.",
         expected: Expected::Refused,
     },
     Scenario {
         namespace: "staging",
         service_account: "api",
         role: Some("api"),
-        story: "The role trusts the ServiceAccount of this name in another namespace.",
+        description: "The role trusts the ServiceAccount of this name in another namespace.",
         expected: Expected::Refused,
     },
     Scenario {
         namespace: "data",
         service_account: "etl",
         role: Some("data-lake"),
-        story: "The role means every ServiceAccount of the namespace, with a * that is taken literally.",
+        description: "The role is meant to trust every ServiceAccount of the namespace, but its * is taken literally.",
         expected: Expected::Refused,
     },
     Scenario {
         namespace: "ml",
         service_account: "trainer",
         role: Some("model-training"),
-        story: "The role trusts the OIDC provider of another cluster.",
+        description: "The role trusts the OIDC provider of another cluster.",
         expected: Expected::Refused,
     },
     Scenario {
         namespace: "finance",
         service_account: "exporter",
         role: Some("finance-export"),
-        story: "The role trusts this ServiceAccount from one network only, which only STS knows.",
+        description: "The role trusts this ServiceAccount from one network only, which only STS knows.",
         expected: Expected::InjectedWithWarning,
     },
     Scenario {
         namespace: "web",
         service_account: "default",
         role: None,
-        story: "The ServiceAccount has no role annotation.",
-        expected: Expected::LeftAlone,
+        description: "The ServiceAccount has no role annotation.",
+        expected: Expected::Unchanged,
     },
 ];
 
 /// The review of a pod of this ServiceAccount.
-pub(super) fn review(scenario: &Scenario) -> Result<Value, String> {
-    let mut review: Value = serde_json::from_str(REVIEW).map_err(|error| format!("review.json: {error}"))?;
+pub(super) fn review(scenario: &Scenario) -> Result<Value> {
+    let mut review: Value = serde_json::from_str(REVIEW).context("review.json")?;
     for (place, text) in [
         ("/request/namespace", scenario.namespace),
         ("/request/object/metadata/namespace", scenario.namespace),
@@ -137,12 +138,12 @@ pub(super) fn review(scenario: &Scenario) -> Result<Value, String> {
     ] {
         *review
             .pointer_mut(place)
-            .ok_or_else(|| format!("review.json has no {place}"))? = text.into();
+            .with_context(|| format!("review.json has no {place}"))? = text.into();
     }
     Ok(review)
 }
 
-/// The example's files in a directory of their own, which goes when this goes.
+/// The example's files in a temporary directory, which is removed on drop.
 pub(super) struct Unpacked {
     directory: PathBuf,
 }
@@ -151,7 +152,7 @@ impl Unpacked {
     pub(super) fn new() -> io::Result<Self> {
         let name = format!("rolegate-demo-{}-{:08x}", std::process::id(), fastrand::u32(..));
         let directory = std::env::temp_dir().join(name);
-        // Not `create_dir_all`: a directory that is there already is somebody else's.
+        // Not `create_dir_all`: an existing directory belongs to something else.
         fs::create_dir(&directory)?;
         let unpacked = Self { directory };
         for (path, text) in FILES {
@@ -171,7 +172,7 @@ impl Unpacked {
 
 impl Drop for Unpacked {
     fn drop(&mut self) {
-        // What cannot be removed is a few kilobytes in the directory for temporary files.
+        // Some kilobytes in the directory for temporary files may be left.
         let _ = fs::remove_dir_all(&self.directory);
     }
 }
@@ -180,7 +181,7 @@ impl Drop for Unpacked {
 mod tests {
     use super::*;
 
-    /// Of a path below the example, every file in it.
+    /// Every file below a directory.
     fn shipped(directory: &Path, files: &mut Vec<String>) {
         for entry in fs::read_dir(directory).unwrap() {
             let path = entry.unwrap().path();
@@ -193,20 +194,20 @@ mod tests {
     }
 
     #[test]
-    fn the_program_carries_what_the_repository_ships() {
+    fn the_program_bundles_what_the_repository_ships() {
         let root = format!("{}/examples/standalone/", env!("CARGO_MANIFEST_DIR"));
         let mut files = Vec::new();
         shipped(Path::new(&root), &mut files);
         let mut shipped: Vec<&str> = files.iter().map(|file| file.strip_prefix(&root).unwrap()).collect();
         shipped.retain(|file| !["README.md", "review.json"].contains(file));
         shipped.sort_unstable();
-        let mut carried: Vec<&str> = FILES.iter().map(|(path, _)| *path).collect();
-        carried.sort_unstable();
-        assert_eq!(carried, shipped);
+        let mut bundled: Vec<&str> = FILES.iter().map(|(path, _)| *path).collect();
+        bundled.sort_unstable();
+        assert_eq!(bundled, shipped);
     }
 
     #[test]
-    fn what_is_unpacked_goes_again() {
+    fn unpacked_files_are_removed() {
         let unpacked = Unpacked::new().unwrap();
         let directory = unpacked.directory().to_owned();
         assert!(directory.join("roles/111122223333/api.json").is_file());

@@ -1,16 +1,17 @@
-//! An answer, and what its patch adds to the pod.
+//! The response to a review, and what its patch adds to the pod.
 
+use anyhow::{Context as _, Result, anyhow};
 use base64::Engine as _;
 use serde::Deserialize;
 use serde_json::Value;
 
-/// The part of an AdmissionReview that answers.
+/// The `response` of an AdmissionReview.
 pub(super) struct Answer {
     pub(super) allowed: bool,
     pub(super) code: Option<u16>,
     pub(super) message: Option<String>,
     pub(super) warnings: Vec<String>,
-    /// The operations; an empty list when there is no patch.
+    /// The operations; an empty list without a patch.
     pub(super) patch: Value,
 }
 
@@ -39,16 +40,17 @@ struct WireStatus {
 }
 
 impl Answer {
-    pub(super) fn read(answer: &Value) -> Result<Self, String> {
-        let told = |error: &dyn std::fmt::Display| format!("an answer that no API server would take: {error}");
-        let Wire { response } = Wire::deserialize(answer).map_err(|error| told(&error))?;
+    pub(super) fn read(answer: &Value) -> Result<Self> {
+        Self::decode(answer).context("a response that no API server would accept")
+    }
+
+    fn decode(answer: &Value) -> Result<Self> {
+        let Wire { response } = Wire::deserialize(answer)?;
         let patch = match response.patch {
             None => Value::Array(Vec::new()),
             Some(encoded) => {
-                let decoded = base64::engine::general_purpose::STANDARD
-                    .decode(encoded)
-                    .map_err(|error| told(&error))?;
-                serde_json::from_slice(&decoded).map_err(|error| told(&error))?
+                let decoded = base64::engine::general_purpose::STANDARD.decode(encoded)?;
+                serde_json::from_slice(&decoded)?
             }
         };
         let (code, message) = response
@@ -64,7 +66,7 @@ impl Answer {
     }
 }
 
-/// What is in the pod after the patch and was not before.
+/// What is in the pod after the patch and was not in it before.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Added {
     pub(super) tokens: Vec<Token>,
@@ -79,7 +81,7 @@ pub(super) struct Token {
     pub(super) seconds: u64,
 }
 
-/// What containers got; those that got the same are told once.
+/// What was added to containers, which are grouped by it.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Container {
     pub(super) names: Vec<String>,
@@ -93,12 +95,15 @@ impl Added {
     }
 
     /// Applies a patch to the review's pod and compares.
-    pub(super) fn by(patch: &Value, review: &Value) -> Result<Self, String> {
-        let before = review.pointer("/request/object").ok_or("a review without an object")?;
+    pub(super) fn by(patch: &Value, review: &Value) -> Result<Self> {
+        let before = review
+            .pointer("/request/object")
+            .context("a review without an object")?;
         let mut after = before.clone();
-        let patch: json_patch::Patch = serde_json::from_value(patch.clone())
-            .map_err(|error| format!("an answer without a JSON patch: {error}"))?;
-        json_patch::patch(&mut after, &patch).map_err(|error| format!("a patch that does not fit the pod: {error}"))?;
+        let patch: json_patch::Patch =
+            serde_json::from_value(patch.clone()).context("a response without a JSON patch")?;
+        json_patch::patch(&mut after, &patch)
+            .map_err(|error| anyhow!("a patch that does not apply to the pod: {error}"))?;
         let mut added = Self {
             tokens: new_in(before, &after, "/spec/volumes")
                 .iter()
@@ -180,7 +185,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn containers_that_got_the_same_are_told_once() {
+    fn containers_with_the_same_additions_are_grouped() {
         let review = json!({"request": {"object": {"spec": {"containers": [
             {"name": "a"}, {"name": "b", "env": [{"name": "X", "value": "1"}]}, {"name": "c"},
         ]}}}});

@@ -1,12 +1,12 @@
-//! The demo, told to people.
+//! The demo's report for people.
 
 use std::fmt::Write as _;
 
 use super::pod::{Added, Container, Token};
-use super::{PodReport, Report};
+use super::report::{PodReport, Report};
 use crate::commands::output::{BAD, COMMAND, DIM, DOUBT, GOOD, STRONG, Styled};
 
-/// Where lines of prose are broken, in columns.
+/// The width of prose, in columns.
 const WIDTH: usize = 100;
 
 /// The whole demo.
@@ -16,8 +16,8 @@ pub(super) fn text(report: &Report) -> String {
     let _ = writeln!(
         text,
         "{STRONG}rolegate demo{STRONG:#}\n\n\
-         A webhook listens on {}, with ServiceAccounts, roles and trust policies of an example.\n\
-         Its cluster's issuer is {}.\n\
+         A webhook listens on {}, with the ServiceAccounts, roles and trust policies of an example.\n\
+         The cluster's issuer is {}.\n\
          The following pods, one per ServiceAccount, are posted to it the way an API server would.",
         report.webhook, report.issuer
     );
@@ -33,18 +33,18 @@ fn write_pod(text: &mut String, number: usize, pod: &PodReport) {
     let account = format!("{}/{}", pod.namespace, pod.service_account);
     let role = pod
         .role
-        .map(|role| format!(" {DIM}asks for{DIM:#} {role}"))
+        .map(|role| format!(" {DIM}requests{DIM:#} {role}"))
         .unwrap_or_default();
     let _ = writeln!(
         text,
         "{DIM}{number}.{DIM:#} {STRONG}{account}{STRONG:#}{role}\n   {DIM}{}{DIM:#}",
-        pod.story
+        pod.description
     );
     let headline = match (pod.allowed, pod.added.is_empty()) {
         (false, _) => Styled(BAD, "✗ refused".to_owned()),
-        (true, true) => Styled(GOOD, "✓ admitted as it is".to_owned()),
+        (true, true) => Styled(GOOD, "✓ admitted unchanged".to_owned()),
         (true, false) if pod.warnings.is_empty() => Styled(GOOD, "✓ admitted with its identity".to_owned()),
-        (true, false) => Styled(DOUBT, "✓ admitted with its identity, and a warning".to_owned()),
+        (true, false) => Styled(DOUBT, "✓ admitted with its identity and a warning".to_owned()),
     };
     let _ = writeln!(text, "   {headline} {DIM}in {:.1} ms{DIM:#}", pod.milliseconds);
     for warning in &pod.warnings {
@@ -52,16 +52,16 @@ fn write_pod(text: &mut String, number: usize, pod: &PodReport) {
     }
     write_refusal(text, pod.message.as_deref().unwrap_or_default());
     write_added(text, &pod.added);
-    if !pod.is_as_meant() {
+    if !pod.is_as_expected() {
         let _ = writeln!(
             text,
             "     {}",
-            Styled(BAD, "this is not what the example means to show")
+            Styled(BAD, "this is not the response that the example expects")
         );
     }
 }
 
-/// The reason is wrapped; the commands below it stay whole, to be copied.
+/// The reason is wrapped; the commands below it are not, so that they can be copied.
 fn write_refusal(text: &mut String, message: &str) {
     let mut lines = message.lines();
     if let Some(reason) = lines.next() {
@@ -112,17 +112,17 @@ fn write_added(text: &mut String, added: &Added) {
 fn write_summary(text: &mut String, report: &Report) {
     let count = |wanted: fn(&PodReport) -> bool| report.pods.iter().filter(|pod| wanted(pod)).count();
     let injected = count(|pod| pod.allowed && !pod.added.is_empty());
-    let (refused, alone) = (
+    let (refused, unchanged) = (
         count(|pod| !pod.allowed),
         count(|pod| pod.allowed && pod.added.is_empty()),
     );
     let _ = writeln!(
         text,
-        "\n{STRONG}{} pods:{STRONG:#} {} admitted with their identity, {} refused, {} left as it was.",
+        "\n{STRONG}{} pods:{STRONG:#} {} admitted with their identity, {} refused, {} left unchanged.",
         report.pods.len(),
         Styled(GOOD, injected),
         Styled(BAD, refused),
-        alone
+        unchanged
     );
     let _ = writeln!(
         text,
@@ -137,7 +137,7 @@ fn write_summary(text: &mut String, report: &Report) {
     );
 }
 
-/// Prose, indented and broken at blanks; a word that is longer than a line stands on its own.
+/// Prose, indented and wrapped at spaces; a word that is longer than a line has a line of its own.
 fn write_wrapped(text: &mut String, prose: &str) {
     let mut column = 0_usize;
     for word in prose.split(' ') {
@@ -158,7 +158,7 @@ fn write_wrapped(text: &mut String, prose: &str) {
     text.push('\n');
 }
 
-/// What stands before words that the pod's author reads.
+/// The prefix of text that the pod's author reads.
 const GUTTER: Styled<&str> = Styled(DIM, "     │ ");
 
 const GUTTER_WIDTH: usize = 7;
@@ -168,7 +168,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn prose_is_broken_at_blanks() {
+    fn prose_is_wrapped_at_spaces() {
         let mut text = String::new();
         let long = "x".repeat(120);
         write_wrapped(&mut text, &format!("{} {long} end", "word ".repeat(25).trim()));

@@ -1,21 +1,26 @@
 //! `rolegate trust-policy --apply`: reads, shows, asks, reads again, writes.
 
+use std::fmt;
 use std::future::Future;
 use std::io::{self, BufRead as _, IsTerminal as _};
 use std::time::Duration;
 
+use anyhow::{Context as _, Result, anyhow, bail};
 use tokio::time::timeout;
 
-use super::{merged, note, note_size, warn};
+use super::preview;
+use crate::args::aws::AwsAccess;
+use crate::args::role_source::RoleSourceSpec;
+use crate::args::trust_policy::Confirm;
+use crate::commands::exit::Exit;
 use crate::commands::output::{self, GOOD, Styled};
-use crate::commands::sources::{self, AwsAccess};
-use crate::commands::{Exit, serve::RoleSourceSpec};
+use crate::commands::{runtime, sources};
 use crate::roles::aws::{CurrentRole, managed_by, unique_id_principals};
 use crate::support::text;
 use crate::trust::RoleArn;
 use crate::trust::edit::Grant;
 
-/// The longest that a call to IAM may take, with the search for credentials.
+/// How long a call to IAM may take, including the search for credentials.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Adds the trust to a role's policy.
@@ -27,43 +32,40 @@ pub(super) fn apply(
     role: &RoleArn,
     specs: &[RoleSourceSpec],
     aws: &AwsAccess,
-    yes: bool,
-) -> Result<Exit, String> {
+    confirm: Confirm,
+) -> Result<Exit> {
     if let Some(other) = specs.iter().find(|spec| !matches!(spec, RoleSourceSpec::Iam)) {
-        return Err(format!(
+        bail!(
             "--apply writes to IAM and reads the role from there; with --role-source {other}, print the policy without --apply and \
              change it where it is managed"
-        ));
+        );
     }
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let runtime = runtime.map_err(|error| format!("no runtime: {error}"))?;
+    let runtime = runtime::on_this_thread()?;
     let editor = runtime.block_on(in_time(sources::editor(aws, &grant.account)))?;
     let read = || runtime.block_on(in_time(editor.read(role)));
     let current = read()?;
     refuse_what_cannot_be_written(&current)?;
     if let Some(owner) = managed_by(&current.tags) {
-        warn(&format!(
+        output::warn(&format!(
             "the tags of {role} say that {owner} manages it, which will undo this change or report it as drift; change it there"
         ));
     }
-    let merged = merged(grant, &current.document, role.as_str())?;
-    let exit = note(&merged, grant).max(note_size(&merged.json));
+    let merged = preview::merged(grant, &current.document, role.as_str())?;
+    let exit = preview::show(&merged, grant).max(preview::show_size(&merged.json));
     if merged.edit.is_none() {
         return Ok(exit);
     }
     if exit != Exit::Yes {
-        return Err(format!(
-            "nothing was written: the new policy of {role} would not let the ServiceAccount in, or IAM would refuse it"
-        ));
+        bail!(
+            "nothing was written: the new policy of {role} would not trust the ServiceAccount, or IAM would refuse it"
+        );
     }
-    if !yes && !confirmed(role)? {
-        return Err("nothing was written".to_owned());
+    if confirm == Confirm::Ask && !is_confirmed(role)? {
+        bail!("nothing was written");
     }
-    // IAM has no compare-and-swap: this is as close as it gets.
+    // IAM has no compare-and-swap; a change after this read would be lost.
     if read()?.document != current.document {
-        return Err(format!(
-            "nothing was written: the trust policy of {role} has changed in the meantime; run the command again"
-        ));
+        bail!("nothing was written: the trust policy of {role} has changed in the meantime; run the command again");
     }
     runtime.block_on(in_time(editor.write(role, &merged.json)))?;
     output::note(&format!(
@@ -73,41 +75,39 @@ pub(super) fn apply(
     Ok(exit)
 }
 
-async fn in_time<T>(call: impl Future<Output = Result<T, String>>) -> Result<T, String> {
-    timeout(PATIENCE, call).await.unwrap_or_else(|_| {
-        Err(format!(
+async fn in_time<T, E: fmt::Display>(call: impl Future<Output = Result<T, E>>) -> Result<T> {
+    match timeout(PATIENCE, call).await {
+        Ok(Ok(answer)) => Ok(answer),
+        Ok(Err(error)) => Err(anyhow!("{error:#}")),
+        Err(_) => bail!(
             "AWS did not answer within {} s; run the command again",
             PATIENCE.as_secs()
-        ))
-    })
+        ),
+    }
 }
 
-/// IAM shows a principal that was deleted by its unique ID, and refuses a document that has it: what would be written is not
-/// what was read.
-fn refuse_what_cannot_be_written(current: &CurrentRole) -> Result<(), String> {
+/// IAM returns the unique ID of a principal that was deleted, and refuses a document that has one: such a document cannot be
+/// written back.
+fn refuse_what_cannot_be_written(current: &CurrentRole) -> Result<()> {
     let ids = unique_id_principals(&current.document);
     if ids.is_empty() {
         return Ok(());
     }
-    Err(format!(
+    bail!(
         "nothing was written: the trust policy of {} has principals that were deleted, and IAM shows their unique IDs instead ({}); \
          remove them from the policy first",
         current.arn,
         text::list(ids.iter().map(String::as_str), 3)
-    ))
+    )
 }
 
 /// Asks on the terminal.
-fn confirmed(role: &RoleArn) -> Result<bool, String> {
+fn is_confirmed(role: &RoleArn) -> Result<bool> {
     if !io::stdin().is_terminal() {
-        return Err(
-            "nothing was written: --apply asks before it writes, and standard input is not a terminal; add --yes"
-                .to_owned(),
-        );
+        bail!("nothing was written: --apply asks before it writes, and standard input is not a terminal; add --yes");
     }
     output::ask(&format!("Write this trust policy to {role}? [y/N] "));
     let mut answer = String::new();
-    let read = io::stdin().lock().read_line(&mut answer);
-    read.map_err(|error| format!("standard input: {error}"))?;
+    io::stdin().lock().read_line(&mut answer).context("standard input")?;
     Ok(matches!(answer.trim().to_ascii_lowercase().as_str(), "y" | "yes"))
 }

@@ -2,14 +2,12 @@
 
 use super::Subject;
 use crate::decision::Restart;
+use crate::support::dns;
 use crate::support::text::shell::Command;
 use crate::trust::{RoleArn, WebIdentity};
 
 /// The audience that `rolegate trust-policy` assumes.
 pub const DEFAULT_AUDIENCE: &str = "sts.amazonaws.com";
-
-/// The longest name of an object (RFC 1123 subdomain).
-const MAX_NAME_BYTES: usize = 253;
 
 /// What adds the web identity to a role's present trust policy. None for a subject that is not a ServiceAccount's.
 #[must_use]
@@ -61,24 +59,13 @@ pub(crate) fn annotate(subject: &Subject<'_>, prefix: &str) -> Option<String> {
 /// What makes a controller that backs off for minutes try again. None for an owner whose name no controller can have: owner
 /// references are the pod author's text.
 pub(super) fn restart(restart: Restart<'_>, namespace: &str) -> Option<String> {
-    is_subdomain(restart.name).then(|| {
+    dns::is_subdomain(restart.name).then(|| {
         Command::new("kubectl rollout restart")
             .arg(&format!("{}/{}", restart.kind, restart.name))
             .flag("-n")
             .arg(namespace)
             .finish()
     })?
-}
-
-fn is_subdomain(name: &str) -> bool {
-    let is_end = |byte: &u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
-    let is_label = |label: &str| {
-        let bytes = label.as_bytes();
-        bytes.first().is_some_and(is_end)
-            && bytes.last().is_some_and(is_end)
-            && bytes.iter().all(|byte| is_end(byte) || *byte == b'-')
-    };
-    name.len() <= MAX_NAME_BYTES && name.split('.').all(is_label)
 }
 
 #[cfg(test)]

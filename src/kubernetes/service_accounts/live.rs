@@ -18,11 +18,12 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
 use super::table::{ListNumber, Table};
-use super::{Counts, Fetched, Stored, is_dns_label, is_dns_subdomain};
+use super::{Counts, Fetched, Stored};
 use crate::kubernetes::api_error;
 use crate::kubernetes::list_watch::{Observer, WatchTiming, keep};
 use crate::pod::identity::{AnnotationRules, ServiceAccountIdentity};
 use crate::support::coalesce::{Answer, SingleFlight};
+use crate::support::dns;
 use crate::trust::RoleArn;
 
 /// GETs under way at a time. Each takes the API server a few milliseconds, so 64 are some ten thousand a second: more than
@@ -92,7 +93,7 @@ impl LiveServiceAccounts {
     /// the map is left to the watch, whose events know their order.
     pub async fn fetch(&self, namespace: &str, name: &str, deadline: Instant) -> Fetched {
         // Pods are seen before they are validated: a name that is none must not become part of a path.
-        if !is_dns_label(namespace) || !is_dns_subdomain(name) {
+        if !dns::is_label(namespace) || !dns::is_subdomain(name) {
             return Fetched::NotFound;
         }
         let question = {

@@ -1,61 +1,74 @@
-use clap::Parser as _;
+use std::time::Duration;
 
+use super::identity::{AwsRegion, BareNames, IdentitySettings};
 use super::*;
-
-#[derive(clap::Parser)]
-struct Typed {
-    #[command(flatten)]
-    serve: ServeArgs,
-}
+use crate::args::namespaced_name::NamespacedName;
+use crate::decision::Mode;
 
 fn serve(flags: &[&str]) -> Result<ServeArgs, String> {
-    let typed = Typed::try_parse_from(std::iter::once(&"serve").chain(flags)).map_err(|error| error.to_string())?;
-    typed.serve.contradictions().map_err(|(_, message)| message)?;
-    Ok(typed.serve)
+    let args = ServeArgs::from_flags(flags).map_err(|error| error.to_string())?;
+    args.validate().map_err(|error| error.message)?;
+    Ok(args)
+}
+
+fn identity(flags: &[&str]) -> Result<IdentitySettings, String> {
+    serve(flags).map(|args| args.identity.settings())
 }
 
 #[test]
 fn defaults_are_what_the_help_says() {
-    let args = serve(&[]).unwrap();
-    assert_eq!((args.listen.port(), args.admin_listen.port()), (8443, 8080));
-    assert_eq!(args.drain, Duration::from_secs(5));
-    assert_eq!(args.mode, Mode::Enforce);
+    let ServeArgs {
+        serving,
+        decision,
+        trust_policies,
+        identity,
+        pod_identity,
+        telemetry,
+        ..
+    } = serve(&[]).unwrap();
+    assert_eq!((serving.listen.port(), serving.admin_listen.port()), (8443, 8080));
+    assert_eq!(serving.drain, Duration::from_secs(5));
+    assert!(!serving.admin_allow_remote_roles);
+    assert_eq!(decision.mode, Mode::Enforce);
+    assert!(decision.honor_skip_label);
+    let cache = trust_policies.settings(1).cache;
     assert_eq!(
-        (args.trust_ttl, args.trust_max_stale),
-        (Duration::from_secs(60), Duration::from_secs(3600))
+        (cache.ttl, cache.max_stale, cache.read_timeout),
+        (
+            Duration::from_secs(60),
+            Duration::from_secs(3600),
+            Duration::from_millis(700)
+        )
     );
-    assert_eq!(args.trust_read_timeout, Duration::from_millis(700));
-    assert_eq!(args.annotation_prefix.as_str(), "eks.amazonaws.com/");
+    let identity = identity.settings();
+    assert_eq!(identity.annotation_prefix.as_str(), "eks.amazonaws.com/");
+    assert!(matches!(identity.bare_names, BareNames::Rejected));
+    let defaults = identity.defaults;
     assert_eq!(
-        (args.token_audience.as_str(), args.token_expiration),
-        ("sts.amazonaws.com", 86_400)
+        (
+            defaults.audience.as_str(),
+            defaults.expiration_seconds,
+            defaults.regional_sts
+        ),
+        ("sts.amazonaws.com", 86_400, false)
     );
+    let web_identity = identity.web_identity;
     assert_eq!(
-        args.token_mount_path,
+        web_identity.mount_path,
         "/var/run/secrets/eks.amazonaws.com/serviceaccount"
     );
+    assert!(!web_identity.role_session_name && !web_identity.disable_instance_metadata);
+    let (config, pod_identity) = pod_identity.settings(&web_identity);
+    assert_eq!(config, None);
+    assert_eq!(pod_identity.full_uri, "http://169.254.170.23/v1/credentials");
+    assert_eq!(pod_identity.audience, "pods.eks.amazonaws.com");
     assert_eq!(
-        args.container_credentials_full_uri,
-        "http://169.254.170.23/v1/credentials"
-    );
-    assert_eq!(args.container_credentials_audience, "pods.eks.amazonaws.com");
-    assert_eq!(
-        args.container_credentials_token_mount_path,
+        pod_identity.mount_path,
         "/var/run/secrets/pods.eks.amazonaws.com/serviceaccount"
     );
-    assert_eq!(args.container_credentials_token_volume_name, "eks-pod-identity-token");
-    assert_eq!(args.container_credentials_token_path, "eks-pod-identity-token");
-    assert!(args.honor_skip_label);
-    for off in [
-        args.admin_allow_remote_roles,
-        args.sts_regional_endpoints,
-        args.compose_role_arn,
-        args.role_session_name,
-        args.disable_instance_metadata,
-        args.metrics_namespace,
-    ] {
-        assert!(!off);
-    }
+    assert_eq!(pod_identity.volume_name, "eks-pod-identity-token");
+    assert_eq!(pod_identity.token_path, "eks-pod-identity-token");
+    assert!(telemetry.events && !telemetry.metrics_namespace);
 }
 
 #[test]
@@ -70,14 +83,14 @@ fn addresses() {
         ("10.0.0.1:65536", None),
         ("10.0.0.1", None),
     ] {
-        let parsed = serve(&["--listen", text]).map(|args| args.listen.to_string());
+        let parsed = serve(&["--listen", text]).map(|args| args.serving.listen.to_string());
         assert_eq!(parsed.ok().as_deref(), address, "{text}");
     }
 }
 
 #[test]
 fn role_sources_keep_their_order_repeated_or_in_a_list() {
-    let wanted = [
+    let expected = [
         RoleSourceSpec::Ack,
         RoleSourceSpec::Files("/a/b=c".into()),
         RoleSourceSpec::Iam,
@@ -86,7 +99,7 @@ fn role_sources_keep_their_order_repeated_or_in_a_list() {
         &["--role-source", "ack,files=/a/b=c", "--role-source", "iam"][..],
         &["--role-source=ack", "--role-source=files=/a/b=c", "--role-source=iam"],
     ] {
-        assert_eq!(serve(flags).unwrap().role_source, wanted);
+        assert_eq!(serve(flags).unwrap().trust_policies.role_source, expected);
     }
 }
 
@@ -100,7 +113,8 @@ fn the_annotation_prefix_goes_with_or_without_its_slash() {
         ("a/b/", None),
         ("Example.com", None),
     ] {
-        let parsed = serve(&["--annotation-prefix", text]).map(|args| args.annotation_prefix.as_str().to_owned());
+        let parsed =
+            identity(&["--annotation-prefix", text]).map(|identity| identity.annotation_prefix.as_str().to_owned());
         assert_eq!(parsed.ok().as_deref(), prefix, "{text}");
     }
 }
@@ -119,8 +133,8 @@ fn token_lifetimes_are_seconds_or_durations_from_ten_minutes_to_a_day() {
         ("99999999999999999999", None),
     ] {
         assert_eq!(
-            serve(&[&format!("--token-expiration={text}")])
-                .map(|args| args.token_expiration)
+            identity(&[&format!("--token-expiration={text}")])
+                .map(|identity| identity.defaults.expiration_seconds)
                 .ok(),
             seconds,
             "{text}"
@@ -140,8 +154,8 @@ fn mount_paths_are_absolute_and_without_a_colon() {
         ("/a\nb", None),
     ] {
         assert_eq!(
-            serve(&["--token-mount-path", text])
-                .map(|args| args.token_mount_path)
+            identity(&["--token-mount-path", text])
+                .map(|identity| identity.web_identity.mount_path)
                 .ok()
                 .as_deref(),
             path,
@@ -153,11 +167,11 @@ fn mount_paths_are_absolute_and_without_a_colon() {
 #[test]
 fn the_region_is_a_name_or_auto() {
     assert_eq!(
-        serve(&["--aws-region", "auto"]).unwrap().aws_region,
+        identity(&["--aws-region", "auto"]).unwrap().region,
         Some(AwsRegion::Auto)
     );
     assert_eq!(
-        serve(&["--aws-region", "us-west-2"]).unwrap().aws_region,
+        identity(&["--aws-region", "us-west-2"]).unwrap().region,
         Some(AwsRegion::Named("us-west-2".into()))
     );
     for bad in ["", "US-WEST-2", "us west", "a\n"] {
@@ -166,7 +180,7 @@ fn the_region_is_a_name_or_auto() {
 }
 
 #[test]
-fn certificates_look_after_themselves_for_so_long() {
+fn certificates_can_be_managed_automatically() {
     let args = serve(&[
         "--tls-secret",
         "rolegate/rolegate-tls",
@@ -174,25 +188,29 @@ fn certificates_look_after_themselves_for_so_long() {
         "rolegate.rolegate.svc",
     ])
     .unwrap();
-    let secret = args.tls_secret.unwrap();
+    let certificates = args.certificates;
+    let secret = certificates.tls_secret.unwrap();
     assert_eq!(
         (secret.namespace.as_str(), secret.name.as_str()),
         ("rolegate", "rolegate-tls")
     );
     let days = |days: u64| Duration::from_secs(days * 86_400);
-    assert_eq!((args.ca_lifetime, args.certificate_lifetime), (days(365), days(30)));
+    assert_eq!(
+        (certificates.ca_lifetime, certificates.certificate_lifetime),
+        (days(365), days(30))
+    );
 }
 
 #[test]
 fn the_identity_config_map_is_a_namespace_and_a_name() {
-    let named = serve(&["--identity-config-map", "kube-system/pod-identity-webhook"])
+    let named = identity(&["--identity-config-map", "kube-system/pod-identity-webhook"])
         .unwrap()
-        .identity_config_map;
-    let wanted = NamespacedName {
+        .config_map;
+    let expected = NamespacedName {
         namespace: "kube-system".into(),
         name: "pod-identity-webhook".into(),
     };
-    assert_eq!(named, Some(wanted));
+    assert_eq!(named, Some(expected));
     for bad in ["", "x", "/x", "x/", "a/b/c", "A/b"] {
         assert!(serve(&["--identity-config-map", bad]).is_err(), "{bad}");
     }
@@ -209,7 +227,11 @@ fn switches_take_the_words_of_go() {
         ("--role-session-name=F", false),
         ("--role-session-name=0", false),
     ] {
-        assert_eq!(serve(&[flag]).map(|args| args.role_session_name), Ok(on), "{flag}");
+        assert_eq!(
+            identity(&[flag]).map(|identity| identity.web_identity.role_session_name),
+            Ok(on),
+            "{flag}"
+        );
     }
     for bad in [
         "--role-session-name=yes",
@@ -218,11 +240,11 @@ fn switches_take_the_words_of_go() {
     ] {
         assert!(serve(&[bad]).is_err(), "{bad}");
     }
-    assert!(!serve(&["--honor-skip-label=false"]).unwrap().honor_skip_label);
+    assert!(!serve(&["--honor-skip-label=false"]).unwrap().decision.honor_skip_label);
 }
 
 #[test]
-fn what_contradicts_itself_is_told() {
+fn contradictions_are_reported() {
     for (flags, words) in [
         (&["--trust-ttl", "2h"][..], "--trust-max-stale"),
         (&["--listen", ":1000", "--admin-listen", ":1000"], "--admin-listen"),

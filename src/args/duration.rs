@@ -2,44 +2,30 @@
 
 use std::time::Duration;
 
+use jiff::fmt::friendly::{Designator, Spacing, SpanParser, SpanPrinter};
+
 /// What a duration flag takes, for error messages.
 const FORMS: &str = "expected a duration such as 500ms, 5s, 1m or 1h (a bare number is seconds)";
 
 /// Parses a duration.
 ///
 /// # Errors
-/// What is wrong with it and what is taken.
-pub(crate) fn parse(text: &str) -> Result<Duration, String> {
-    if let Some(seconds) = whole_number(text) {
-        return Ok(Duration::from_secs(seconds));
-    }
-    let mut total = Duration::ZERO;
-    let mut rest = text;
-    while !rest.is_empty() {
-        let digits = rest.find(|c: char| !c.is_ascii_digit()).ok_or(FORMS)?;
-        let (number, tail) = rest.split_at_checked(digits).ok_or(FORMS)?;
-        let letters = tail.find(|c: char| c.is_ascii_digit()).unwrap_or(tail.len());
-        let (unit, tail) = tail.split_at_checked(letters).ok_or(FORMS)?;
-        let number = whole_number(number).ok_or(FORMS)?;
-        let part = match unit {
-            "ms" => Some(Duration::from_millis(number)),
-            "s" => Some(Duration::from_secs(number)),
-            "m" => number.checked_mul(60).map(Duration::from_secs),
-            "h" => number.checked_mul(3600).map(Duration::from_secs),
-            _ => None,
-        };
-        total = part.and_then(|part| total.checked_add(part)).ok_or(FORMS)?;
-        rest = tail;
-    }
-    if text.is_empty() {
-        Err(FORMS.to_owned())
-    } else {
-        Ok(total)
-    }
+/// What is taken.
+pub(super) fn parse(text: &str) -> Result<Duration, String> {
+    // jiff takes signs, spaces, fractions, clock times and shorter units, too.
+    let is_plain = text
+        .bytes()
+        .all(|byte| matches!(byte, b'0'..=b'9' | b'h' | b'm' | b's'));
+    let parsed = match text.parse() {
+        _ if !is_plain => None,
+        Ok(seconds) => Some(Duration::from_secs(seconds)),
+        Err(_) => SpanParser::new().parse_unsigned_duration(text).ok(),
+    };
+    parsed.ok_or_else(|| FORMS.to_owned())
 }
 
 /// A parser of durations from `least` to `most`, both included, for clap.
-pub(crate) fn between(
+pub(super) fn between(
     least: Duration,
     most: Duration,
 ) -> impl Fn(&str) -> Result<Duration, String> + Clone + Send + Sync + 'static {
@@ -56,25 +42,12 @@ pub(crate) fn between(
     }
 }
 
-/// The shortest way to write a duration that [`parse`] takes back.
-pub(crate) fn display(duration: Duration) -> String {
-    let millis = duration.as_millis();
-    match millis {
-        0 => "0s".to_owned(),
-        _ if millis.is_multiple_of(3_600_000) => format!("{}h", millis / 3_600_000),
-        _ if millis.is_multiple_of(60_000) => format!("{}m", millis / 60_000),
-        _ if millis.is_multiple_of(1000) => format!("{}s", millis / 1000),
-        _ => format!("{millis}ms"),
-    }
-}
-
-/// Digits only: `u64::from_str` alone would take a sign.
-fn whole_number(text: &str) -> Option<u64> {
-    if text.bytes().all(|byte| byte.is_ascii_digit()) {
-        text.parse().ok()
-    } else {
-        None
-    }
+/// A duration as [`parse`] takes it.
+pub(super) fn display(duration: Duration) -> String {
+    const PRINTER: SpanPrinter = SpanPrinter::new()
+        .designator(Designator::Compact)
+        .spacing(Spacing::None);
+    PRINTER.unsigned_duration_to_string(&duration)
 }
 
 #[cfg(test)]
@@ -82,7 +55,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn takes_what_the_help_says() {
+    fn accepts_what_the_help_says() {
         let cases = [
             ("500ms", 500),
             ("5s", 5_000),
@@ -100,7 +73,7 @@ mod tests {
     }
 
     #[test]
-    fn refuses_the_rest_and_says_what_it_takes() {
+    fn rejects_everything_else_and_says_what_it_takes() {
         for text in [
             "",
             " ",

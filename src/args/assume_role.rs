@@ -1,18 +1,19 @@
-//! `--assume-role ACCOUNT=ROLE_ARN`: accounts whose roles are read under a role of theirs.
+//! `--assume-role ACCOUNT=ROLE_ARN`: other accounts, whose roles are read with a role of that account.
 
 use std::fmt;
 use std::str::FromStr;
 
+use super::usage::UsageError;
 use super::values;
 use crate::trust::{AccountId, RoleArn};
 
-/// One account, and the role of it that may read the others.
+/// An account, and the role in it that may read its other roles.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct AssumeRole {
+pub(crate) struct AssumeRole {
     /// The account.
-    pub account: AccountId,
+    pub(crate) account: AccountId,
     /// The role that is assumed for reading.
-    pub role: RoleArn,
+    pub(crate) role: RoleArn,
 }
 
 impl FromStr for AssumeRole {
@@ -26,7 +27,7 @@ impl FromStr for AssumeRole {
         let role = RoleArn::parse(role).map_err(|error| error.to_string())?;
         if role.account() != account.as_str() {
             return Err(format!(
-                "the role is of account {}; only a role of {account} can read the roles of {account}",
+                "the role belongs to account {}; only a role of {account} can read the roles of {account}",
                 role.account()
             ));
         }
@@ -40,17 +41,14 @@ impl fmt::Display for AssumeRole {
     }
 }
 
-/// What no value can see alone.
-///
-/// # Errors
-/// The account that is named twice.
-pub(crate) fn refuse_repeated(assumed: &[AssumeRole]) -> Result<(), String> {
+/// Checks that each account has one role.
+pub(super) fn refuse_repeated(assumed: &[AssumeRole]) -> Result<(), UsageError> {
     for (index, one) in assumed.iter().enumerate() {
         if assumed.iter().skip(index + 1).any(|other| other.account == one.account) {
-            return Err(format!(
-                "--assume-role names account {} twice; one role reads an account",
+            return Err(UsageError::invalid(format!(
+                "--assume-role names account {} twice; an account is read with one role",
                 one.account
-            ));
+            )));
         }
     }
     Ok(())
@@ -65,7 +63,7 @@ mod tests {
     }
 
     #[test]
-    fn an_account_is_read_under_a_role_of_its_own() {
+    fn an_account_is_read_with_a_role_of_its_own() {
         let text = "444455556666=arn:aws:iam::444455556666:role/tools/reader";
         assert_eq!(parse(text).unwrap().to_string(), text);
         for (text, expected) in [
@@ -90,6 +88,7 @@ mod tests {
         assert!(
             refuse_repeated(&[one.clone(), other, one])
                 .unwrap_err()
+                .message
                 .contains("444455556666 twice")
         );
     }

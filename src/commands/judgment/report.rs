@@ -1,10 +1,10 @@
-//! What `check` reports of one web identity, for programs and for people.
+//! The report about one web identity, for programs and for people: `check` prints one, `audit` one per ServiceAccount.
 
 use std::fmt::{self, Write as _};
 
 use serde::Serialize;
 
-use crate::commands::Exit;
+use crate::commands::exit::Exit;
 use crate::commands::output::{BAD, COMMAND, DOUBT, GOOD, STRONG, Styled, fields};
 use crate::decision::messages::{self, Message};
 use crate::decision::{Judged, Why};
@@ -12,11 +12,14 @@ use crate::pod::identity::MalformedRole;
 use crate::support::text;
 use crate::trust::{Cause, Lint, PolicyError, RoleArn, Verdict, WebIdentity};
 
-/// The reason of a judgment that is trusted.
-pub(super) const TRUSTED: &str = "the trust policy lets this web identity assume the role";
+/// The verdict on an input that cannot be read.
+pub(crate) const MALFORMED: &str = "malformed";
 
-/// What is said of a document that IAM would refuse.
-pub(super) fn not_stored(error: &PolicyError) -> String {
+/// The reason of a verdict `trusted`.
+pub(crate) const TRUSTED: &str = "the trust policy lets this web identity assume the role";
+
+/// The reason of a policy that IAM would refuse.
+pub(crate) fn not_stored(error: &PolicyError) -> String {
     format!("IAM would refuse this policy: {error}")
 }
 
@@ -45,7 +48,7 @@ pub(crate) struct Report {
     exit: Exit,
 }
 
-/// A remark about the policy, whatever the verdict.
+/// A remark about the policy, independent of the verdict.
 #[derive(Debug, Serialize)]
 pub(crate) struct LintReport {
     code: &'static str,
@@ -65,7 +68,7 @@ impl From<Lint> for LintReport {
 }
 
 impl Report {
-    /// Of a role that was judged, or could not be.
+    /// Of a role that was judged, or could not be judged.
     pub(crate) fn of_judged(
         judged: Judged,
         identity: WebIdentity,
@@ -106,7 +109,7 @@ impl Report {
     pub(crate) fn malformed(role: RoleArn, identity: WebIdentity, error: &str, policy_from: Option<String>) -> Self {
         let judged = Judged::unknown(role, Why::Malformed(error.to_owned()));
         Self {
-            verdict: super::batch::MALFORMED,
+            verdict: MALFORMED,
             reason: format!("IAM would refuse this policy: {error}"),
             ..Self::of_judged(judged, identity, Vec::new(), policy_from)
         }
@@ -117,7 +120,7 @@ impl Report {
         let (namespace, name) = identity.subject.namespace_and_name().unwrap_or_default();
         let message = messages::about_malformed(malformed, namespace, name, prefix);
         Self {
-            verdict: super::batch::MALFORMED,
+            verdict: MALFORMED,
             cause: Some(Cause::MalformedAnnotation.as_str()),
             reason: format!("{} is not a role ARN: {}", text::value(&malformed.key), malformed.error),
             ..Self::about(message, malformed.value.clone(), &identity, Exit::No)
@@ -129,7 +132,7 @@ impl Report {
         let (namespace, name) = identity.subject.namespace_and_name().unwrap_or_default();
         let message = messages::about_look_alike(key, namespace, name, prefix);
         Self {
-            verdict: super::batch::MALFORMED,
+            verdict: MALFORMED,
             cause: Some(Cause::NoRole.as_str()),
             reason: format!(
                 "the annotation {} sets no role; {prefix}role-arn does",

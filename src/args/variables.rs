@@ -5,8 +5,6 @@ use std::ffi::OsString;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, Command};
 
-use super::output::{self, DOUBT, Styled};
-
 /// What precedes the name of a flag in its environment variable.
 const PREFIX: &str = "ROLEGATE_";
 
@@ -28,7 +26,7 @@ fn variable(flag: &str) -> String {
     name
 }
 
-/// clap names the flag whose value is wrong; whoever set the environment variable should see its name, too.
+/// clap names the flag whose value is wrong. Where the value came from the environment, the error names the variable, too.
 pub(super) fn name(mut error: clap::Error, command: &Command, arguments: &[OsString]) -> clap::Error {
     if !matches!(
         error.kind(),
@@ -48,8 +46,8 @@ pub(super) fn name(mut error: clap::Error, command: &Command, arguments: &[OsStr
             continue;
         };
         if is_from_environment(flag, command, arguments) {
-            let told = format!("{} (environment variable of {shown})", variable(flag));
-            error.insert(kind, ContextValue::String(told));
+            let named = format!("{} (environment variable of {shown})", variable(flag));
+            error.insert(kind, ContextValue::String(named));
         }
     }
     error
@@ -77,48 +75,28 @@ fn is_from_environment(flag: &str, command: &Command, arguments: &[OsString]) ->
     !typed && std::env::var_os(variable(flag)).is_some()
 }
 
-/// Tells of variables that are nearly a setting. Others with our prefix are none of our business: Kubernetes makes
-/// `ROLEGATE_SERVICE_HOST`, `ROLEGATE_PORT_443_TCP` and more of a Service that is named like the program.
-pub(super) fn warn_of_misspelt(command: &Command) {
+/// The variables that are set and nearly have the name of a flag's variable, each with that name. Other variables with our prefix
+/// are left alone: Kubernetes sets `ROLEGATE_SERVICE_HOST`, `ROLEGATE_PORT_443_TCP` and more for a Service that is named like the
+/// program.
+pub(super) fn misspelt(command: &Command) -> Vec<(String, String)> {
     let settings: Vec<String> = command
         .get_subcommands()
         .flat_map(Command::get_arguments)
         .filter_map(|argument| argument.get_env()?.to_str().map(str::to_owned))
         .collect();
     let set = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
-    for name in set.filter(|name| name.starts_with(PREFIX) && !settings.contains(name)) {
-        if let Some(meant) = settings.iter().find(|setting| is_misspelt(&name, setting)) {
-            output::note(&format!(
-                "{} {name} is no setting; did you mean {meant}?",
-                Styled(DOUBT, "warning:")
-            ));
-        }
-    }
+    set.filter(|name| name.starts_with(PREFIX) && !settings.contains(name))
+        .filter_map(|name| {
+            let meant = settings.iter().find(|setting| is_misspelt(&name, setting))?.clone();
+            Some((name, meant))
+        })
+        .collect()
 }
 
 /// Whether at most two letters differ (one, in a short name).
 fn is_misspelt(name: &str, setting: &str) -> bool {
     let long = setting.len() >= PREFIX.len().saturating_add(6);
-    (1..=if long { 2 } else { 1 }).contains(&distance(name, setting))
-}
-
-/// Letters to insert, remove or replace (Levenshtein).
-fn distance(one: &str, other: &str) -> usize {
-    let mut row: Vec<usize> = (0..=other.len()).collect();
-    for (index, letter) in one.bytes().enumerate() {
-        let mut diagonal = index;
-        let mut left = index.saturating_add(1);
-        if let Some(first) = row.first_mut() {
-            *first = left;
-        }
-        for (cell, wanted) in row.iter_mut().skip(1).zip(other.bytes()) {
-            let replaced = diagonal.saturating_add(usize::from(letter != wanted));
-            diagonal = *cell;
-            left = replaced.min(left.saturating_add(1)).min(diagonal.saturating_add(1));
-            *cell = left;
-        }
-    }
-    row.last().copied().unwrap_or(0)
+    (1..=if long { 2 } else { 1 }).contains(&strsim::levenshtein(name, setting))
 }
 
 #[cfg(test)]
@@ -126,26 +104,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn letters_that_differ_are_counted() {
-        for (one, other, count) in [
-            ("", "", 0),
-            ("a", "", 1),
-            ("", "ab", 2),
-            ("kitten", "sitting", 3),
-            ("LISTNE", "LISTEN", 2),
-            ("MODE", "MODES", 1),
-        ] {
-            assert_eq!(
-                (distance(one, other), distance(other, one)),
-                (count, count),
-                "{one} {other}"
-            );
-        }
-    }
-
-    #[test]
-    fn what_kubernetes_sets_is_no_misspelt_setting() {
-        let command = super::super::command();
+    fn variables_that_kubernetes_sets_are_not_taken_for_misspelt_ones() {
+        let command = super::super::clap();
         let settings: Vec<_> = command
             .get_subcommands()
             .flat_map(Command::get_arguments)
@@ -177,7 +137,7 @@ mod tests {
     #[test]
     fn every_flag_has_its_variable() {
         assert_eq!(variable("some-flag"), "ROLEGATE_SOME_FLAG");
-        let command = super::super::command();
+        let command = super::super::clap();
         for argument in command.get_subcommands().flat_map(Command::get_arguments) {
             let Some(long) = argument.get_long().filter(|_| argument.get_action().takes_values()) else {
                 continue;

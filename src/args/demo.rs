@@ -1,0 +1,23 @@
+//! The flags of `rolegate demo`.
+
+use clap::Args;
+
+use super::output::OutputArgs;
+
+/// What `--help` prints after the flags.
+const AFTER_HELP: &str = "\
+Nothing has to be prepared and nothing is left behind: the example is part of the program, the webhook listens on free ports
+of 127.0.0.1, and its certificate exists for as long as the demo runs.
+
+Exit codes:
+  0  every pod got the response that the example expects
+  1  a pod got another response
+  2  the demo could not run";
+
+/// The flags of `rolegate demo`.
+#[derive(Args, Clone, Copy, Debug)]
+#[command(after_long_help = AFTER_HELP)]
+pub(crate) struct DemoArgs {
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
+}

@@ -1,0 +1,114 @@
+//! The command line: every flag, its type, its environment variable, and the rules that relate it to other flags.
+//!
+//! Flags are declared in groups, and a group is taken apart once, by a `let Self { … } = self` where it becomes settings: a flag
+//! that nothing reads does not compile without a warning. Nothing here opens, connects or prints; `commands` does.
+
+mod assume_role;
+pub(crate) mod audit;
+pub(crate) mod aws;
+pub(crate) mod certs;
+pub(crate) mod check;
+pub(crate) mod completions;
+pub(crate) mod demo;
+mod duration;
+pub(crate) mod explain;
+mod identity;
+pub(crate) mod namespaced_name;
+pub(crate) mod output;
+pub(crate) mod role_source;
+pub(crate) mod serve;
+mod switch;
+pub(crate) mod trust_policy;
+mod usage;
+pub(crate) mod values;
+mod variables;
+
+use std::ffi::OsString;
+
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
+
+use self::usage::UsageError;
+
+const AFTER_HELP: &str = "\
+Exit codes:
+  0  yes
+  1  no: not trusted, or findings
+  2  undetermined, or usage error
+
+Every flag can be set by an environment variable: `--some-flag` is ROLEGATE_SOME_FLAG, lists are separated by commas, and \
+the flag wins.
+
+Run `rolegate COMMAND --help` for the flags of a command, with examples.";
+
+/// Gives pods their AWS identity and refuses pods whose IAM role does not trust them
+///
+/// A Kubernetes mutating admission webhook for IAM Roles for Service Accounts. It injects what the AWS SDKs need to assume
+/// the role that a pod's ServiceAccount is annotated with, and refuses the pod when the role's trust policy would not let
+/// it, saying which statement is wrong and how to fix it.
+#[derive(Debug, Parser)]
+#[command(name = "rolegate", version, after_long_help = AFTER_HELP, subcommand_required = true, arg_required_else_help = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run the webhook
+    Serve(Box<serve::ServeArgs>),
+    /// Check whether a role's trust policy allows a ServiceAccount to assume it
+    Check(Box<check::CheckArgs>),
+    /// Check every annotated ServiceAccount of a cluster or a directory
+    Audit(Box<audit::AuditArgs>),
+    /// Add a ServiceAccount to a trust policy, or print the policy for a new role
+    TrustPolicy(Box<trust_policy::TrustPolicyArgs>),
+    /// Explain a cause or a verdict, and how to fix it
+    Explain(explain::ExplainArgs),
+    /// Issue a CA and a serving certificate for development
+    Certs(certs::CertsArgs),
+    /// Start a webhook on the bundled example, send it pods over TLS and show the responses
+    Demo(demo::DemoArgs),
+    /// Print a shell's completion script
+    Completions(completions::CompletionsArgs),
+}
+
+/// What a process that was started with these arguments, and the environment, is to do.
+///
+/// # Errors
+/// The error to print, or the help or version that was asked for.
+pub(crate) fn parse(arguments: &[OsString]) -> Result<Command, clap::Error> {
+    let mut clap = clap();
+    let matches = clap
+        .try_get_matches_from_mut(arguments)
+        .map_err(|error| variables::name(error, &clap, arguments))?;
+    let Cli { mut command } = Cli::from_arg_matches(&matches).map_err(|error| error.format(&mut clap))?;
+    let validated = match (&mut command, matches.subcommand()) {
+        (Command::Serve(args), _) => args.validate(),
+        (Command::Check(args), Some((_, matches))) => args.resolve_conflicts(matches),
+        (Command::Audit(args), _) => args.source.validate(),
+        (Command::TrustPolicy(args), _) => args.source.validate(),
+        _ => Ok(()),
+    };
+    match validated {
+        Ok(()) => Ok(command),
+        Err(UsageError { kind, message }) => {
+            // From the subcommand, so that the error shows its usage.
+            let subcommand = matches
+                .subcommand_name()
+                .and_then(|name| clap.find_subcommand(name))
+                .cloned();
+            Err(subcommand.unwrap_or(clap).error(kind, message))
+        }
+    }
+}
+
+/// The environment variables that are set and nearly have the name of a flag's variable, each with that name.
+pub(crate) fn misspelt_variables() -> Vec<(String, String)> {
+    variables::misspelt(&clap())
+}
+
+/// The whole command line, each flag with its environment variable.
+pub(crate) fn clap() -> clap::Command {
+    Cli::command().mut_subcommands(|subcommand| subcommand.mut_args(variables::with_variable))
+}

@@ -1,0 +1,100 @@
+//! How pods are judged and what follows from a verdict.
+
+use std::str::FromStr as _;
+
+use clap::{Args, ValueEnum};
+
+use crate::args::switch::{Default::On, SwitchArg as _};
+use crate::decision::{self, Mode};
+use crate::trust::Issuer;
+
+/// The cluster's issuer, modes and exceptions.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Decisions")]
+pub(crate) struct DecisionArgs {
+    /// The cluster's OIDC issuer, with or without https://
+    ///
+    /// Default in a cluster: the issuer in the API server's /.well-known/openid-configuration.
+    #[arg(long, value_name = "URL", value_parser = Issuer::parse)]
+    pub(crate) issuer: Option<Issuer>,
+
+    /// Mode of requests to /mutate, whose path has none: enforce, warn or audit
+    #[arg(long, value_name = "MODE", default_value = "enforce", value_parser = Mode::from_str)]
+    pub(crate) mode: Mode,
+
+    /// In mode enforce, what to do when a trust policy cannot be read, is too old or is malformed
+    #[arg(long, value_name = "ANSWER", default_value = "inject")]
+    pub(crate) on_unknown: OnUnknown,
+
+    /// What to do with a pod whose ServiceAccount has no role
+    #[arg(long, value_name = "ANSWER", default_value = "off")]
+    pub(crate) require_role: RequireRole,
+
+    /// URL of a page with a section for each cause, like docs/causes.md, for messages to link to
+    ///
+    /// Messages end with URL#CAUSE. Without it they name the command `rolegate explain CAUSE`.
+    #[arg(long, value_name = "URL", value_parser = docs_url)]
+    pub(crate) docs_url: Option<String>,
+
+    /// Skip pods with the label eks.amazonaws.com/skip-pod-identity-webhook
+    ///
+    /// With `--honor-skip-label=false` they are judged and injected like any other pod.
+    #[arg(long, switch = On)]
+    pub(crate) honor_skip_label: bool,
+}
+
+/// What becomes of a pod in mode enforce whose role's policy could not be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum OnUnknown {
+    /// Inject and warn
+    #[value(alias = "warn", alias = "allow")]
+    Inject,
+    /// Refuse the pod
+    Deny,
+}
+
+/// What becomes of a pod whose ServiceAccount has no role.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum RequireRole {
+    /// Admit it unchanged
+    Off,
+    /// Admit it with a warning
+    Warn,
+    /// Refuse it in mode enforce
+    Enforce,
+}
+
+impl From<OnUnknown> for decision::OnUnknown {
+    fn from(typed: OnUnknown) -> Self {
+        match typed {
+            OnUnknown::Inject => Self::Inject,
+            OnUnknown::Deny => Self::Deny,
+        }
+    }
+}
+
+impl From<RequireRole> for decision::RequireRole {
+    fn from(typed: RequireRole) -> Self {
+        match typed {
+            RequireRole::Off => Self::Off,
+            RequireRole::Warn => Self::Warn,
+            RequireRole::Enforce => Self::Enforce,
+        }
+    }
+}
+
+/// The value of `--docs-url`: short enough for every message, and without a fragment of its own.
+fn docs_url(text: &str) -> Result<String, String> {
+    const LONGEST: usize = 120;
+    let is_url = text.starts_with("https://") || text.starts_with("http://");
+    let is_plain = text
+        .chars()
+        .all(|character| character.is_ascii_graphic() && !matches!(character, '"' | '\'' | '`' | '<' | '>' | '#'));
+    if !is_url || !is_plain {
+        return Err("expected a URL that starts with https:// and has no fragment (#…)".to_owned());
+    }
+    if text.len() > LONGEST {
+        return Err(format!("expected at most {LONGEST} characters"));
+    }
+    Ok(text.trim_end_matches('/').to_owned())
+}

@@ -1,0 +1,198 @@
+//! The flags of `rolegate trust-policy`.
+
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+
+use super::identity::{WebIdentityArgs, required};
+use super::role_source::SourceArgs;
+use super::values;
+use crate::trust::edit::Grant;
+use crate::trust::{AccountId, Partition, RoleArn};
+
+/// What `--help` prints after the flags.
+const AFTER_HELP: &str = "\
+The policy goes to standard output; the comparison, notes and warnings go to standard error.
+
+Exit codes:
+  0  the policy trusts the ServiceAccount; with --apply, the role has it
+  1  the policy was printed, but a Deny in it still refuses the ServiceAccount (or might), or IAM would refuse it
+  2  the role or document cannot be read or is malformed, or usage error
+
+Examples:
+  Add a ServiceAccount to an existing role: look, then write
+    rolegate trust-policy --role-arn arn:aws:iam::111122223333:role/job \\
+      --issuer oidc.eks.us-west-2.amazonaws.com/id/EXAMPLE \\
+      -n jobs --service-account default
+    rolegate trust-policy --role-arn arn:aws:iam::111122223333:role/job \\
+      --issuer oidc.eks.us-west-2.amazonaws.com/id/EXAMPLE \\
+      -n jobs --service-account default --apply
+
+  The same for a document, as a Terraform data source
+    aws iam get-role --role-name job |
+      rolegate trust-policy --merge - -o terraform --account 111122223333 \\
+        --issuer … -n jobs --service-account default
+
+  The policy of a new role
+    rolegate trust-policy --account 111122223333 --issuer … \\
+      -n jobs --service-account default > policy.json
+    aws iam create-role --role-name job \\
+      --assume-role-policy-document file://policy.json";
+
+/// The flags of `rolegate trust-policy`.
+#[derive(Args, Clone, Debug)]
+#[command(
+    after_long_help = AFTER_HELP,
+    mut_arg("issuer", required),
+    mut_arg("namespace", required),
+    mut_arg("service_account", required)
+)]
+pub(crate) struct TrustPolicyArgs {
+    #[command(flatten)]
+    role: RoleArgs,
+    #[command(flatten)]
+    identity: WebIdentityArgs,
+    #[command(flatten)]
+    pub(super) source: SourceArgs,
+    #[command(flatten)]
+    write: WriteArgs,
+    #[command(flatten)]
+    output: PolicyOutputArgs,
+}
+
+/// The role, or the document of one.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Role")]
+struct RoleArgs {
+    /// The role whose trust policy is read and added to
+    #[arg(long, value_name = "ARN", value_parser = RoleArn::parse, required_unless_present = "account", conflicts_with_all = ["account", "partition"])]
+    role_arn: Option<RoleArn>,
+
+    /// Without --role-arn: the account of the role, twelve digits
+    #[arg(long, value_name = "ACCOUNT", value_parser = values::account, conflicts_with = "role_source")]
+    account: Option<AccountId>,
+
+    /// With --account: the partition of the role [default: the partition of the issuer's Region]
+    #[arg(long, value_name = "PARTITION", value_parser = values::partition)]
+    partition: Option<Partition>,
+
+    /// Add to this document instead: a trust policy or the output of aws iam get-role; - is standard input
+    ///
+    /// Everything in it is kept. Merging again changes nothing.
+    #[arg(long, value_name = "FILE|-", conflicts_with = "role_source")]
+    merge: Option<PathBuf>,
+}
+
+/// Writing to the role.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Write")]
+struct WriteArgs {
+    /// Write the policy to the role (iam:UpdateAssumeRolePolicy), after showing the difference and asking
+    ///
+    /// The role is read again directly before it is written; if it has changed, nothing is written. IAM has no
+    /// compare-and-swap, so a change within these milliseconds would be lost.
+    #[arg(long, conflicts_with_all = ["merge", "account", "output"])]
+    apply: bool,
+
+    /// With --apply: write without asking
+    #[arg(long, requires = "apply")]
+    yes: bool,
+}
+
+#[derive(Args, Clone, Copy, Debug)]
+#[command(next_help_heading = "Output")]
+struct PolicyOutputArgs {
+    /// Format of the policy
+    #[arg(short, long, value_name = "FORMAT", default_value = "json")]
+    output: PolicyFormat,
+}
+
+/// The format of the policy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum PolicyFormat {
+    /// The JSON document for IAM
+    Json,
+    /// A data source aws_iam_policy_document
+    Terraform,
+}
+
+/// What is to be done with a trust policy.
+pub(crate) struct PolicyEdit {
+    /// The trust to add.
+    pub(crate) grant: Grant,
+    pub(crate) source: SourceArgs,
+    pub(crate) action: Action,
+}
+
+/// Where the present policy is, and where the new one goes.
+pub(crate) enum Action {
+    /// Replace the policy of the role.
+    Apply { role: RoleArn, confirm: Confirm },
+    /// Print what the policy would be.
+    Print { present: Present, format: PolicyFormat },
+}
+
+/// Whether to ask before writing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Confirm {
+    Ask,
+    Assume,
+}
+
+/// The policy to add to.
+pub(crate) enum Present {
+    /// None: the role is new.
+    None,
+    Document(PathBuf),
+    Role(RoleArn),
+}
+
+impl TrustPolicyArgs {
+    /// # Errors
+    /// The flag that is missing.
+    pub(crate) fn edit(self) -> Result<PolicyEdit, &'static str> {
+        let Self {
+            role:
+                RoleArgs {
+                    role_arn,
+                    account,
+                    partition,
+                    merge,
+                },
+            identity,
+            source,
+            write: WriteArgs { apply, yes },
+            output: PolicyOutputArgs { output: format },
+        } = self;
+        let identity = identity
+            .web_identity()
+            .ok_or("--issuer, --namespace and --service-account are required")?;
+        let grant = match (&role_arn, account) {
+            (Some(role), _) => Grant::for_role(role, identity).ok_or("--role-arn has no partition or account")?,
+            (None, Some(account)) => Grant {
+                partition: partition
+                    .or_else(|| Partition::parse(identity.issuer.partition()))
+                    .ok_or("--partition is missing")?,
+                account,
+                identity,
+            },
+            (None, None) => return Err("--role-arn or --account is required"),
+        };
+        let action = match (apply, merge, role_arn) {
+            (true, _, None) => return Err("--apply requires --role-arn"),
+            (true, _, Some(role)) => Action::Apply {
+                role,
+                confirm: if yes { Confirm::Assume } else { Confirm::Ask },
+            },
+            (false, merge, role) => Action::Print {
+                present: match (merge, role) {
+                    (Some(file), _) => Present::Document(file),
+                    (None, Some(role)) => Present::Role(role),
+                    (None, None) => Present::None,
+                },
+                format,
+            },
+        };
+        Ok(PolicyEdit { grant, source, action })
+    }
+}

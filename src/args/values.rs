@@ -1,0 +1,90 @@
+//! Value parsers that several groups of flags share.
+
+use crate::pod::identity::AnnotationRules;
+use crate::support::dns;
+use crate::trust::{AccountId, Audience, Partition};
+
+/// Any text but an empty one.
+pub(super) fn not_empty(text: &str) -> Result<String, String> {
+    if text.is_empty() {
+        Err("expected a value that is not empty".to_owned())
+    } else {
+        Ok(text.to_owned())
+    }
+}
+
+/// An audience.
+pub(super) fn audience(text: &str) -> Result<Audience, String> {
+    not_empty(text).map(|text| Audience::new(&text))
+}
+
+/// An AWS account.
+pub(super) fn account(text: &str) -> Result<AccountId, String> {
+    AccountId::parse(text).ok_or_else(|| "expected the twelve digits of an AWS account".to_owned())
+}
+
+/// An AWS partition.
+pub(super) fn partition(text: &str) -> Result<Partition, String> {
+    Partition::parse(text).ok_or_else(|| "expected a partition such as aws, aws-cn or aws-us-gov".to_owned())
+}
+
+/// A namespace.
+pub(super) fn namespace(text: &str) -> Result<String, String> {
+    if dns::is_label(text) {
+        Ok(text.to_owned())
+    } else {
+        Err("expected the name of a namespace: 1 to 63 of a-z, 0-9 and -".to_owned())
+    }
+}
+
+/// The name of an object that has no namespace.
+pub(super) fn object_name(text: &str) -> Result<String, String> {
+    if dns::is_subdomain(text) {
+        Ok(text.to_owned())
+    } else {
+        Err("expected the name of an object: up to 253 of a-z, 0-9, - and .".to_owned())
+    }
+}
+
+/// The name of a ServiceAccount.
+pub(super) fn service_account(text: &str) -> Result<String, String> {
+    if dns::is_subdomain(text) {
+        Ok(text.to_owned())
+    } else {
+        Err("expected the name of a ServiceAccount: up to 253 of a-z, 0-9, - and .".to_owned())
+    }
+}
+
+/// The value of `--annotation-prefix`: with its slash, `eks.amazonaws.com/`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct AnnotationPrefix(String);
+
+impl AnnotationPrefix {
+    /// With its slash.
+    pub(crate) fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// How annotations with this prefix are read. `compose`: the account of bare role names.
+    pub(crate) fn rules(&self, compose: Option<(Partition, AccountId)>) -> AnnotationRules {
+        AnnotationRules {
+            prefix: self.0.clone(),
+            compose,
+        }
+    }
+}
+
+/// The prefix, with or without its slash.
+pub(super) fn annotation_prefix(text: &str) -> Result<AnnotationPrefix, String> {
+    let name = text.strip_suffix('/').unwrap_or(text);
+    if dns::is_subdomain(name) {
+        Ok(AnnotationPrefix(format!("{name}/")))
+    } else {
+        Err("expected the DNS name that annotation keys begin with, such as eks.amazonaws.com".to_owned())
+    }
+}
+
+/// Where bare role names of an account belong: in partition `aws` unless another is named.
+pub(super) fn composed(partition: Option<Partition>, account: AccountId) -> Option<(Partition, AccountId)> {
+    Some((partition.or_else(|| Partition::parse("aws"))?, account))
+}

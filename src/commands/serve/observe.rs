@@ -1,0 +1,91 @@
+//! What the webhook reports of its parts: readiness, gauges, failed reloads.
+
+use std::sync::atomic::Ordering;
+
+use super::certificates::Certificates;
+use super::state::{Cluster, State};
+use crate::http::admin::Readiness;
+use crate::server::accept::Connections;
+use crate::telemetry::metrics::Metrics;
+
+/// What must hold before the webhook is ready.
+pub(super) fn readiness(cluster: &Cluster, certificates: &Certificates) -> Readiness {
+    let accounts = cluster.accounts.clone();
+    let readiness = Readiness::new().and("ServiceAccounts are listed", move || accounts.is_synced());
+    let readiness = certificates.conditions(readiness);
+    match cluster.identity_map.clone() {
+        None => readiness,
+        Some(map) => readiness.and("the identity ConfigMap is read", move || map.is_synced()),
+    }
+}
+
+/// Registers the metrics that are read when they are scraped.
+pub(super) fn gauges(metrics: &Metrics, state: &State, certificates: &Certificates, connections: &Connections) {
+    let accounts = state.cluster.accounts.clone();
+    metrics.gauges(
+        "service_accounts",
+        "ServiceAccounts that are known",
+        "state",
+        move || {
+            let counts = accounts.counts();
+            [
+                ("with-role", counts.with_role),
+                ("malformed", counts.malformed),
+                ("without-role", counts.without_role),
+            ]
+            .map(|(state, count)| (state, as_gauge(count)))
+            .to_vec()
+        },
+    );
+    let cache = state.cache.clone();
+    metrics.gauges("role_cache_roles", "Roles in the role cache", "state", move || {
+        cache
+            .counts()
+            .map(|(state, count)| (state.as_str(), as_gauge(count)))
+            .to_vec()
+    });
+    let connections = connections.clone();
+    metrics.gauge("connections", "Open connections", move || as_gauge(connections.open()));
+    metrics.gauges(
+        "certificate_expiry_timestamp_seconds",
+        "When a certificate ends",
+        "kind",
+        certificates.expiry(),
+    );
+}
+
+/// Registers the counter of failed reloads.
+pub(super) fn reload_failures(metrics: &Metrics, state: &State, certificates: &Certificates) {
+    let accounts = state.cluster.accounts.clone();
+    let identity_map = state.cluster.identity_map.clone();
+    let sources = state.sources.clone();
+    let credentials = state.credentials.clone();
+    let certificates = certificates.failures.clone();
+    metrics.reload_failures(move || {
+        let mut counts = vec![
+            ("certificates", certificates.load(Ordering::Relaxed)),
+            ("manifests", accounts.reload_failures()),
+            (
+                "roles",
+                sources.iter().map(|source| source.health().reload_failures).sum(),
+            ),
+        ];
+        counts.extend(
+            identity_map
+                .as_ref()
+                .map(|map| ("identity-config-map", map.reload_failures())),
+        );
+        counts.extend(
+            credentials
+                .as_ref()
+                .map(|config| ("container-credentials", config.reload_failures())),
+        );
+        counts
+    });
+}
+
+/// Exact up to 2^53, far beyond what is counted here.
+#[expect(clippy::cast_precision_loss, reason = "counts are far below 2^53")]
+fn as_gauge(count: usize) -> f64 {
+    count as f64
+}

@@ -1,0 +1,324 @@
+//! From the flags of `serve` to a webhook that serves: everything is opened and read first, so that an error is reported before
+//! the first request; then one future owns every task.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, anyhow};
+use futures::future::{BoxFuture, FutureExt as _};
+use tokio::net::TcpListener;
+use tokio_rustls::TlsAcceptor;
+use tokio_util::sync::CancellationToken;
+use tracing::info;
+
+use super::state::{Cluster, ROLE_CACHE_CAPACITY, State};
+use super::{certificates, observe};
+use crate::admission::webhook::Webhook;
+use crate::args::serve::ServeArgs;
+use crate::args::serve::serving::ServingArgs;
+use crate::args::serve::telemetry::TelemetryArgs;
+use crate::http;
+use crate::http::admin::{Admin, RolesFor};
+use crate::kubernetes::container_credentials::ContainerCredentials;
+use crate::roles::RoleCache;
+use crate::server::accept::{Connections, Server, Transport};
+use crate::server::limits::Limits;
+use crate::server::shutdown::Lifecycle;
+use crate::server::threads::ReviewThreads;
+use crate::server::tls;
+use crate::support::text;
+use crate::telemetry::audit::{AuditLog, AuditWriter};
+use crate::telemetry::events::{EventTiming, EventWriter, Events};
+use crate::telemetry::metrics::{ByNamespace, Metrics};
+
+/// A webhook that listens, and serves once [`Started::serve`] is awaited.
+pub(crate) struct Started {
+    /// Where reviews are posted.
+    pub(crate) reviews: SocketAddr,
+    /// The certificate of the CA that signed the serving certificate, when the webhook made it itself, PEM.
+    pub(crate) ca: Option<String>,
+    /// Ends it.
+    pub(crate) life: Lifecycle,
+    /// `--drain`.
+    pub(crate) drain: Duration,
+    audit: Option<AuditWriter>,
+    work: BoxFuture<'static, ()>,
+}
+
+impl Started {
+    /// Serves until its life stops, and has ended every task when it returns.
+    pub(crate) async fn serve(self) {
+        self.work.await;
+        if let Some(audit) = self.audit {
+            // Blocks while the last lines are written; nothing else is left to do.
+            audit.finish();
+        }
+    }
+}
+
+/// Opens and reads everything that the flags name.
+///
+/// # Errors
+/// What could not be used, and why.
+pub(crate) async fn start(args: ServeArgs) -> Result<Started> {
+    let ServeArgs {
+        serving,
+        certificates,
+        decision,
+        trust_policies,
+        identity,
+        pod_identity,
+        // The log is written already.
+        log: _,
+        telemetry,
+    } = args;
+    let ServingArgs {
+        listen: address,
+        admin_listen,
+        admin_allow_remote_roles,
+        standalone,
+        drain,
+    } = serving;
+    let life = Lifecycle::new();
+    let limits = Arc::new(Limits {
+        drain,
+        ..Limits::default()
+    });
+    let Reporting {
+        metrics,
+        audit,
+        audit_writer,
+        events,
+    } = Reporting::open(telemetry)?;
+    let state = State::open(standalone, decision, trust_policies, identity, pod_identity, &metrics).await?;
+    let certificates = certificates::open(certificates, state.cluster.client.as_ref()).await?;
+    let listeners = Listeners::open(address, admin_listen).await?;
+    let connections = Connections::at_most(limits.connections);
+    observe::gauges(&metrics, &state, &certificates, &connections);
+    observe::reload_failures(&metrics, &state, &certificates);
+    let (events, event_writer) = events.then(|| open_events(&state.cluster, &metrics)).flatten().unzip();
+    let reviews = listeners.reviews_address;
+    info!(address = %reviews, issuer = state.cluster.issuer.as_str(), mode = %state.mode, "serving reviews over HTTPS");
+    info!(address = %listeners.admin_address, "serving probes and metrics over HTTP");
+    let admin = Admin {
+        readiness: observe::readiness(&state.cluster, &certificates),
+        metrics: metrics.clone(),
+        roles: roles_json(state.cache.clone()),
+        roles_for: if admin_allow_remote_roles {
+            RolesFor::Everyone
+        } else {
+            RolesFor::Loopback
+        },
+        life: life.clone(),
+    };
+    let acceptor = tls::acceptor(certificates.serving.clone(), certificates.client_ca.clone())
+        .map_err(|error| anyhow!("cannot set up TLS: {error}"))?;
+    let webhook = Webhook {
+        admission: state.admission,
+        metrics,
+        audit,
+        events,
+    };
+    let servers = listeners.serve(webhook, acceptor, admin, connections, limits, life.clone());
+    let (cluster, following) = (state.cluster, certificates.following);
+    let following = follow(state.cache, &cluster, state.credentials, following, life.clone());
+    Ok(Started {
+        reviews,
+        ca: certificates.ca,
+        life,
+        drain,
+        audit: audit_writer,
+        work: work(servers, following, event_writer).boxed(),
+    })
+}
+
+/// Both listeners, and the threads that answer reviews.
+struct Listeners {
+    threads: ReviewThreads,
+    reviews: TcpListener,
+    reviews_address: SocketAddr,
+    admin: TcpListener,
+    admin_address: SocketAddr,
+}
+
+impl Listeners {
+    async fn open(reviews: SocketAddr, admin: SocketAddr) -> Result<Self> {
+        let (reviews, reviews_address) = listen("--listen", reviews).await?;
+        let no_threads = "cannot start the threads that answer reviews";
+        let threads = ReviewThreads::start().context(no_threads)?;
+        let reviews = threads.adopt(reviews).context(no_threads)?;
+        let (admin, admin_address) = listen("--admin-listen", admin).await?;
+        Ok(Self {
+            threads,
+            reviews,
+            reviews_address,
+            admin,
+            admin_address,
+        })
+    }
+
+    /// Serves until the life stops.
+    async fn serve(
+        self,
+        webhook: Webhook,
+        acceptor: TlsAcceptor,
+        admin: Admin,
+        connections: Connections,
+        limits: Arc<Limits>,
+        life: Lifecycle,
+    ) {
+        let router = http::reviews::router(Arc::new(webhook), &limits);
+        let reviews = Server {
+            listener: self.reviews,
+            transport: Transport::Tls(acceptor),
+            limits: limits.clone(),
+            life: life.clone(),
+            connections,
+        };
+        let admin_server = Server {
+            listener: self.admin,
+            transport: Transport::Plain,
+            connections: Connections::at_most(limits.connections),
+            limits,
+            life,
+        };
+        tokio::join!(
+            self.threads.run(reviews.serve(move |_peer| router.clone())),
+            admin_server.serve(Arc::new(admin).routes()),
+        );
+    }
+}
+
+/// Every task of the webhook. Events are written last, with the refusals of the last requests.
+async fn work(
+    servers: impl Future<Output = ()>,
+    following: impl Future<Output = ()>,
+    event_writer: Option<EventWriter>,
+) {
+    let stop = CancellationToken::new();
+    let serving = async {
+        tokio::join!(servers, following);
+        stop.cancel();
+    };
+    let reporting = async {
+        if let Some(writer) = event_writer {
+            writer.run(stop.clone()).await;
+        }
+    };
+    tokio::join!(serving, reporting);
+}
+
+/// Watches and re-reads, while the servers serve, what reviews are answered from.
+fn follow(
+    cache: Arc<RoleCache>,
+    cluster: &Cluster,
+    credentials: Option<Arc<ContainerCredentials>>,
+    certificates: BoxFuture<'static, ()>,
+    life: Lifecycle,
+) -> impl Future<Output = ()> + use<> {
+    let (accounts, identity_map) = (cluster.accounts.clone(), cluster.identity_map.clone());
+    let stop = CancellationToken::new();
+    async move {
+        let wanted = {
+            let accounts = accounts.clone();
+            move || {
+                // Roles beyond the cache's capacity need not be read ahead, and 100,000 roles need not be cloned.
+                let mut roles = Vec::with_capacity(accounts.counts().with_role.min(ROLE_CACHE_CAPACITY));
+                accounts.for_each_role(&mut |role| {
+                    if roles.len() < ROLE_CACHE_CAPACITY {
+                        roles.push(role.clone());
+                    }
+                });
+                roles
+            }
+        };
+        let cache = cache.run(wanted, stop.clone());
+        let end = async {
+            life.stopped().await;
+            stop.cancel();
+            accounts.stop().await;
+            if let Some(map) = &identity_map {
+                map.stop().await;
+            }
+            if let Some(credentials) = &credentials {
+                credentials.stop().await;
+            }
+        };
+        let certificates = async {
+            tokio::select! {
+                () = certificates => {}
+                () = life.stopped() => {}
+            }
+        };
+        tokio::join!(cache, end, certificates);
+    }
+}
+
+/// The content of `/roles`.
+fn roles_json(cache: Arc<RoleCache>) -> Box<dyn Fn() -> Vec<u8> + Send + Sync> {
+    Box::new(move || {
+        let roles = serde_json::to_string(&cache.snapshot()).unwrap_or_default();
+        text::json::escape(&roles).into_owned().into_bytes()
+    })
+}
+
+/// What is reported besides the log.
+struct Reporting {
+    metrics: Arc<Metrics>,
+    audit: Option<AuditLog>,
+    audit_writer: Option<AuditWriter>,
+    /// Whether to write Events, in a cluster.
+    events: bool,
+}
+
+impl Reporting {
+    fn open(args: TelemetryArgs) -> Result<Self> {
+        let TelemetryArgs {
+            audit_log,
+            audit_log_rotate,
+            events,
+            metrics_namespace,
+        } = args;
+        let metrics = Metrics::new(if metrics_namespace {
+            ByNamespace::Yes
+        } else {
+            ByNamespace::No
+        });
+        let opened = audit_log.map(|target| AuditLog::open(target, audit_log_rotate, metrics.audit_dropped()));
+        let (audit, audit_writer) = opened.transpose().context("cannot write the audit log")?.unzip();
+        Ok(Self {
+            metrics,
+            audit,
+            audit_writer,
+            events,
+        })
+    }
+}
+
+/// None without a cluster.
+fn open_events(cluster: &Cluster, metrics: &Metrics) -> Option<(Events, EventWriter)> {
+    Some(Events::new(
+        cluster.client.clone()?,
+        cluster.accounts.clone(),
+        &instance(),
+        EventTiming::default(),
+        metrics.events(),
+    ))
+}
+
+/// The name of this replica: the host name, which is the pod's name, or the node's with `hostNetwork`.
+fn instance() -> String {
+    let variable = std::env::var("HOSTNAME").ok();
+    let name = variable.or_else(|| std::fs::read_to_string("/proc/sys/kernel/hostname").ok());
+    name.map(|name| name.trim().to_owned())
+        .filter(|name| !name.is_empty())
+        .unwrap_or_else(|| "rolegate".to_owned())
+}
+
+async fn listen(flag: &str, address: SocketAddr) -> Result<(TcpListener, SocketAddr)> {
+    let cannot = || format!("cannot listen on {flag} {address}");
+    let listener = TcpListener::bind(address).await.with_context(cannot)?;
+    let local = listener.local_addr().with_context(cannot)?;
+    Ok((listener, local))
+}

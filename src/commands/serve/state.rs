@@ -1,0 +1,251 @@
+//! What reviews are answered from: the cluster's ServiceAccounts, trust policies, and the settings of the admission.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, anyhow, bail};
+use tracing::{info, warn};
+
+use crate::admission::pods::{Admission, AdmissionSettings, ClusterState, SkipLabel};
+use crate::args::aws::{AwsAccess, Reader};
+use crate::args::namespaced_name::NamespacedName;
+use crate::args::role_source::RoleSourceSpec;
+use crate::args::serve::decision::DecisionArgs;
+use crate::args::serve::identity::{AwsRegion, BareNames, IdentityArgs, IdentitySettings};
+use crate::args::serve::pod_identity::PodIdentityArgs;
+use crate::args::serve::trust_policies::{TrustPoliciesArgs, TrustPolicySettings};
+use crate::args::values::AnnotationPrefix;
+use crate::commands::{cluster, sources};
+use crate::decision::{DecisionSettings, Mode};
+use crate::kubernetes::container_credentials::ContainerCredentials;
+use crate::kubernetes::identity_map::IdentityMap;
+use crate::kubernetes::list_watch::WatchTiming;
+use crate::kubernetes::service_accounts::ServiceAccounts;
+use crate::kubernetes::service_accounts::live::LiveServiceAccounts;
+use crate::kubernetes::service_accounts::manifests::ManifestServiceAccounts;
+use crate::pod::identity::AnnotationRules;
+use crate::pod::inject::WebIdentitySettings;
+use crate::roles::{RoleCache, RoleSource};
+use crate::telemetry::metrics::Metrics;
+use crate::trust::Issuer;
+
+/// How often files other than certificates are re-read, so that the person who edits one sees the effect at once.
+const REREAD: Duration = Duration::from_secs(2);
+
+/// How many roles the role cache keeps: some 2 KB each, so 40 MB at most. An AWS account holds 1,000 roles, 5,000 at most.
+pub(super) const ROLE_CACHE_CAPACITY: usize = 20_000;
+
+/// What reviews are answered from.
+pub(super) struct State {
+    pub(super) cluster: Cluster,
+    pub(super) sources: Vec<Arc<dyn RoleSource>>,
+    pub(super) cache: Arc<RoleCache>,
+    pub(super) credentials: Option<Arc<ContainerCredentials>>,
+    /// The mode of `/mutate`.
+    pub(super) mode: Mode,
+    pub(super) admission: Admission,
+}
+
+impl State {
+    /// Opens the cluster or the directory, the role sources and the files that the flags name.
+    ///
+    /// # Errors
+    /// What could not be used, and why.
+    pub(super) async fn open(
+        standalone: Option<PathBuf>,
+        decision: DecisionArgs,
+        trust_policies: TrustPoliciesArgs,
+        identity: IdentityArgs,
+        pod_identity: PodIdentityArgs,
+        metrics: &Arc<Metrics>,
+    ) -> Result<Self> {
+        let DecisionArgs {
+            issuer,
+            mode,
+            on_unknown,
+            require_role,
+            docs_url,
+            honor_skip_label,
+        } = decision;
+        let IdentitySettings {
+            annotation_prefix,
+            bare_names,
+            config_map,
+            defaults,
+            region,
+            web_identity,
+        } = identity.settings();
+        let TrustPolicySettings {
+            sources,
+            assume_role,
+            cache,
+        } = trust_policies.settings(ROLE_CACHE_CAPACITY);
+        let aws = AwsAccess {
+            assume_role,
+            region: match (&region, &issuer) {
+                (Some(AwsRegion::Named(region)), _) => Some(region.clone()),
+                (_, issuer) => issuer.as_ref().and_then(|issuer| issuer.region().map(str::to_owned)),
+            },
+            profile: None,
+            reader: Reader::Operator,
+        };
+        let rules = Arc::new(rules(&annotation_prefix, bare_names, &aws).await?);
+        let cluster = Cluster::open(standalone.as_deref(), issuer, config_map, &rules).await?;
+        let specs = if sources.is_empty() {
+            vec![RoleSourceSpec::default_for(standalone.as_deref())]
+        } else {
+            sources
+        };
+        let sources = sources::open(&specs, &aws).await?;
+        let cache = RoleCache::observed(sources.clone(), cache, metrics.clone());
+        cache.check_providers_of(cluster.issuer.clone());
+        for source in &sources {
+            metrics.announce_source(source.name());
+        }
+        let web_identity = WebIdentitySettings {
+            region: resolved(region, &cluster.issuer)?,
+            ..web_identity
+        };
+        if web_identity.disable_instance_metadata && web_identity.region.is_none() {
+            warn!(
+                "--disable-instance-metadata without --aws-region: pods that set no Region themselves will have none"
+            );
+        }
+        let (credentials, pod_identity) = pod_identity.settings(&web_identity);
+        let credentials = credentials.as_deref().map(container_credentials).transpose()?;
+        let settings = AdmissionSettings {
+            mode,
+            rules: AnnotationRules::clone(&rules),
+            defaults,
+            web_identity,
+            pod_identity,
+            decision: DecisionSettings {
+                on_unknown: on_unknown.into(),
+                require_role: require_role.into(),
+            },
+            docs_url,
+            skip_label: if honor_skip_label {
+                SkipLabel::Honored
+            } else {
+                SkipLabel::Ignored
+            },
+        };
+        let state = ClusterState {
+            issuer: cluster.issuer.clone(),
+            accounts: cluster.accounts.clone(),
+            identity_map: cluster.identity_map.clone(),
+            container_credentials: credentials.clone(),
+            cache: cache.clone(),
+        };
+        Ok(Self {
+            cluster,
+            sources,
+            cache,
+            credentials,
+            mode,
+            admission: Admission::new(settings, state),
+        })
+    }
+}
+
+/// What is known of Kubernetes.
+pub(super) struct Cluster {
+    pub(super) issuer: Issuer,
+    pub(super) accounts: Arc<ServiceAccounts>,
+    pub(super) identity_map: Option<Arc<IdentityMap>>,
+    /// None without a cluster.
+    pub(super) client: Option<kube::Client>,
+}
+
+impl Cluster {
+    async fn open(
+        standalone: Option<&Path>,
+        issuer: Option<Issuer>,
+        identity_map: Option<NamespacedName>,
+        rules: &Arc<AnnotationRules>,
+    ) -> Result<Self> {
+        match standalone {
+            Some(directory) => Self::standalone(directory, issuer, identity_map, rules),
+            None => Self::live(issuer, identity_map, rules).await,
+        }
+    }
+
+    fn standalone(
+        directory: &Path,
+        issuer: Option<Issuer>,
+        identity_map: Option<NamespacedName>,
+        rules: &Arc<AnnotationRules>,
+    ) -> Result<Self> {
+        let issuer = issuer.context("--standalone requires --issuer: there is no API server to ask")?;
+        let manifests = ManifestServiceAccounts::load(directory, rules.clone())?;
+        manifests.keep_reading(REREAD);
+        let identity_map = identity_map
+            .map(|object| IdentityMap::from_manifests(&manifests, &object.namespace, &object.name, rules.clone()))
+            .transpose()
+            .map_err(|error| anyhow!("{error}"))?;
+        Ok(Self {
+            issuer,
+            accounts: Arc::new(ServiceAccounts::Manifests(manifests)),
+            identity_map: identity_map.map(Arc::new),
+            client: None,
+        })
+    }
+
+    async fn live(
+        issuer: Option<Issuer>,
+        identity_map: Option<NamespacedName>,
+        rules: &Arc<AnnotationRules>,
+    ) -> Result<Self> {
+        let otherwise = "set KUBECONFIG, run in a pod, or serve a directory with --standalone DIR";
+        let client = cluster::client("serve", otherwise).await?;
+        let issuer = cluster::issuer(issuer, &client).await?;
+        let identity_map = identity_map.map(|object| {
+            let timing = WatchTiming::default();
+            IdentityMap::start(client.clone(), &object.namespace, &object.name, rules.clone(), timing)
+        });
+        let accounts = LiveServiceAccounts::start(client.clone(), rules.clone(), WatchTiming::default());
+        Ok(Self {
+            issuer,
+            accounts: Arc::new(ServiceAccounts::Live(accounts)),
+            identity_map: identity_map.map(Arc::new),
+            client: Some(client),
+        })
+    }
+}
+
+async fn rules(prefix: &AnnotationPrefix, bare_names: BareNames, aws: &AwsAccess) -> Result<AnnotationRules> {
+    let compose = match bare_names {
+        BareNames::Rejected => None,
+        BareNames::OfAccount(partition, account) => Some((partition, account)),
+        BareNames::OfOwnAccount(partition) => {
+            let (own_partition, account) = sources::own_account(aws, cluster::DISCOVERY).await.map_err(|error| {
+                anyhow!("--compose-role-arn: the account of bare role names is not known: {error:#}; or set --aws-account-id")
+            })?;
+            info!(
+                account = account.as_str(),
+                "bare role names belong to the account of rolegate's own credentials"
+            );
+            Some((partition.unwrap_or(own_partition), account))
+        }
+    };
+    Ok(prefix.rules(compose))
+}
+
+/// The value of `--aws-region`, with the Region of the issuer for `auto`.
+fn resolved(region: Option<AwsRegion>, issuer: &Issuer) -> Result<Option<String>> {
+    match region {
+        None => Ok(None),
+        Some(AwsRegion::Named(region)) => Ok(Some(region)),
+        Some(AwsRegion::Auto) => match issuer.region() {
+            Some(region) => Ok(Some(region.to_owned())),
+            None => bail!("--aws-region=auto: the issuer {issuer} has no Region; set --aws-region to its name"),
+        },
+    }
+}
+
+fn container_credentials(file: &Path) -> Result<Arc<ContainerCredentials>> {
+    let credentials = ContainerCredentials::load(file).map_err(|error| anyhow!("{error}"))?;
+    credentials.keep_reading(REREAD);
+    Ok(Arc::new(credentials))
+}

@@ -1,0 +1,104 @@
+//! What a trust policy would become, shown before it is printed or written.
+
+use anyhow::{Result, anyhow};
+use similar::TextDiff;
+
+use crate::commands::exit::Exit;
+use crate::commands::output::{self, BAD, DOUBT, GOOD, STRONG, Styled};
+use crate::decision::Judged;
+use crate::support::text;
+use crate::trust::edit::{Edit, Grant, Merged};
+use crate::trust::size::{DEFAULT_QUOTA, LARGEST_QUOTA, size};
+use crate::trust::{RoleArn, Verdict};
+
+/// The present document with the trust added.
+///
+/// # Errors
+/// That it is not a trust policy.
+pub(super) fn merged(grant: &Grant, document: &str, name: &str) -> Result<Merged> {
+    grant
+        .merge(document)
+        .map_err(|error| anyhow!("{name}: IAM would refuse this policy: {error}"))
+}
+
+/// Shows the difference, and warns about everything that the edit does not do.
+pub(super) fn show(merged: &Merged, grant: &Grant) -> Exit {
+    let done = match &merged.edit {
+        None => "no change: the policy has this trust already".to_owned(),
+        Some(Edit::AddSubject { statement, .. }) => format!("added the subject to statement {statement}"),
+        Some(_) => "added a statement".to_owned(),
+    };
+    if merged.edit.is_some() {
+        output::note(&difference(&merged.before, &merged.json));
+    }
+    output::note(&done);
+    for key in &merged.left_out {
+        output::warn(&format!(
+            "the new statement has no condition on {}, which another statement for this provider has",
+            text::quote(key)
+        ));
+    }
+    for error in &merged.unstorable {
+        output::warn(&format!("IAM would refuse this policy: {error}"));
+    }
+    let mut exit = if merged.unstorable.is_empty() {
+        Exit::Yes
+    } else {
+        Exit::No
+    };
+    if let Some(judgment) = &merged.obstacle {
+        let verdict = judgment.verdict;
+        if let Ok(role) = RoleArn::compose(&grant.partition, &grant.account, "any") {
+            let reason = Judged::of(role, judgment.clone()).reason(&grant.identity);
+            output::warn(&match verdict {
+                Verdict::NotTrusted => format!("the policy still does not trust it: {reason}"),
+                _ => format!("the policy might still not trust it: {reason}"),
+            });
+        }
+        exit = Exit::No;
+    }
+    exit
+}
+
+/// A comparison line by line, colored for terminals.
+fn difference(before: &str, after: &str) -> String {
+    let difference = TextDiff::from_lines(before, after);
+    let unified = difference
+        .unified_diff()
+        .context_radius(3)
+        .missing_newline_hint(false)
+        .header("present", "new")
+        .to_string();
+    let lines: Vec<String> = unified
+        .lines()
+        .map(|line| match line.chars().next() {
+            Some('+') => Styled(GOOD, text::escape(line)).to_string(),
+            Some('-') => Styled(BAD, text::escape(line)).to_string(),
+            _ => text::escape(line).into_owned(),
+        })
+        .collect();
+    lines.join("\n")
+}
+
+/// Shows the size and the quota of IAM.
+pub(super) fn show_size(json: &str) -> Exit {
+    let used = size(json);
+    let (style, remark, fits) = match used {
+        _ if used > LARGEST_QUOTA => (BAD, format!(", more than IAM accepts ({LARGEST_QUOTA})"), Exit::No),
+        _ if used > DEFAULT_QUOTA => (
+            DOUBT,
+            format!(": needs a raised quota for trust policies ({LARGEST_QUOTA} at most)"),
+            Exit::Yes,
+        ),
+        _ => (
+            GOOD,
+            format!(" ({LARGEST_QUOTA} at most with a raised quota)"),
+            Exit::Yes,
+        ),
+    };
+    let used = Styled(style, used);
+    output::note(&format!(
+        "{STRONG}size:{STRONG:#} {used} of IAM's {DEFAULT_QUOTA} characters{remark}"
+    ));
+    fits
+}

@@ -1,5 +1,5 @@
-//! The chart and the program agree on flags: what is rendered is taken, what the chart sets cannot be set twice, and `settings` takes
-//! all the rest.
+//! The chart and the program agree on flags: the program accepts what is rendered, a flag that the chart sets cannot be set twice, and
+//! `settings` accepts all others.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::process::Command;
@@ -49,7 +49,7 @@ fn reserved() -> BTreeMap<String, String> {
 }
 
 #[test]
-fn the_program_takes_every_command_line_that_is_rendered() {
+fn the_program_accepts_every_command_line_that_is_rendered() {
     for_each_documented(|rendered| {
         let output = Command::new(env!("CARGO_BIN_EXE_rolegate"))
             .args(rendered.args())
@@ -58,13 +58,17 @@ fn the_program_takes_every_command_line_that_is_rendered() {
             .env("KUBECONFIG", "/nonexistent")
             .output()
             .unwrap();
-        let told = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert!(told.contains("no cluster to serve"), "{:?}: {told}", rendered.args());
+        let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(
+            stderr.contains("no cluster to serve"),
+            "{:?}: {stderr}",
+            rendered.args()
+        );
     });
 }
 
 #[test]
-fn a_flag_that_the_chart_sets_has_one_place_only() {
+fn a_flag_that_the_chart_sets_cannot_be_set_twice() {
     let Some(chart) = chart() else { return };
     let (flags, reserved) = (flags(), reserved());
     for (flag, instead) in &reserved {
@@ -100,7 +104,7 @@ fn a_flag_that_the_chart_sets_has_one_place_only() {
 }
 
 #[test]
-fn settings_take_every_other_flag() {
+fn settings_accept_every_other_flag() {
     let mut expected = String::from(
         "    \"settings\": {\n      \"type\": \"object\",\n      \"additionalProperties\": false,\n      \"properties\": {\n",
     );
@@ -135,7 +139,7 @@ fn settings_take_every_other_flag() {
 }
 
 #[test]
-fn settings_are_typed_as_a_person_would() {
+fn settings_accept_the_types_that_people_write() {
     let Some(chart) = chart() else { return };
     let cases: [(&str, Value, &[&str]); 10] = [
         ("trust-ttl", json!("30s"), &["30s"]),
@@ -147,8 +151,8 @@ fn settings_are_typed_as_a_person_would() {
         ("aws-account-id", json!("000000000000"), &["000000000000"]),
         (
             "log-level",
-            json!("info,rolegate::webhook=debug"),
-            &["info,rolegate::webhook=debug"],
+            json!("info,rolegate::roles=debug"),
+            &["info,rolegate::roles=debug"],
         ),
         ("token-audience", json!(["one", "two"]), &["one", "two"]),
         ("aws-region", Value::Null, &[]),

@@ -1,4 +1,4 @@
-//! `rolegate audit` of a directory; of a cluster it is in `tests/webhook/audit.rs`, where there is an API server.
+//! `rolegate audit` of a directory; audits of a cluster are in `tests/webhook/audit.rs`, where there is an API server.
 
 use std::fs;
 use std::path::Path;
@@ -7,7 +7,7 @@ use insta::assert_snapshot;
 use serde_json::{Value, json};
 
 use super::schema::{audit_schema, faults_in};
-use super::{ISSUER, Ran, right_policy, rolegate};
+use super::{ISSUER, Ran, correct_policy, rolegate};
 
 const EXAMPLE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/standalone");
 
@@ -31,7 +31,7 @@ fn directory(accounts: &[(&str, &str, &str)]) -> tempfile::TempDir {
     });
     fs::write(folder.path().join("accounts.yaml"), manifests.collect::<String>()).unwrap();
     fs::create_dir_all(folder.path().join("roles/111122223333")).unwrap();
-    fs::write(folder.path().join("roles/111122223333/job.json"), right_policy()).unwrap();
+    fs::write(folder.path().join("roles/111122223333/job.json"), correct_policy()).unwrap();
     folder
 }
 
@@ -64,7 +64,7 @@ fn programs_get_every_account_with_its_fix() {
 }
 
 #[test]
-fn the_exit_code_is_the_worst_rows() {
+fn the_exit_code_is_that_of_the_worst_row() {
     for (accounts, code) in [
         (vec![], 0),
         (vec![("default", ROLE_KEY, JOB)], 0),
@@ -88,7 +88,7 @@ fn the_exit_code_is_the_worst_rows() {
 }
 
 #[test]
-fn what_an_annotation_says_wrong_is_told() {
+fn an_invalid_annotation_is_explained() {
     let folder = directory(&[
         ("typo", ROLE_KEY, "arn:aws:iam:111122223333:role/job"),
         ("alike", "eks.amazonaws.com/role_arn", JOB),
@@ -100,7 +100,7 @@ fn what_an_annotation_says_wrong_is_told() {
 }
 
 #[test]
-fn an_accounts_own_audience_is_judged() {
+fn the_audience_of_an_annotation_is_judged() {
     let folder = directory(&[("default", ROLE_KEY, JOB)]);
     let manifest = folder.path().join("accounts.yaml");
     let text = fs::read_to_string(&manifest).unwrap();
@@ -117,7 +117,7 @@ fn an_accounts_own_audience_is_judged() {
 }
 
 #[test]
-fn namespaces_are_chosen_and_bare_names_composed() {
+fn namespaces_are_selected_and_bare_names_composed() {
     let folder = directory(&[("default", ROLE_KEY, "job")]);
     assert_eq!(audit(folder.path(), &["--aws-account-id", "111122223333"]).code, 0);
     assert_eq!(
@@ -128,7 +128,7 @@ fn namespaces_are_chosen_and_bare_names_composed() {
 }
 
 #[test]
-fn what_is_missing_is_named() {
+fn usage_errors_name_the_missing_flag() {
     let ran = rolegate(&["audit", "--standalone", EXAMPLE]);
     assert_eq!(ran.code, 2);
     assert!(ran.err.contains("--issuer"), "{}", ran.err);

@@ -6,7 +6,7 @@ use std::process::Stdio;
 use serde_json::{Value, json};
 
 use super::schema::faults;
-use super::{ISSUER, ROLE, command, policy, right_policy, rolegate, rolegate_with_input};
+use super::{ISSUER, ROLE, command, correct_policy, policy, rolegate, rolegate_with_input};
 
 const SUBJECT: &str = "system:serviceaccount:jobs:default";
 
@@ -17,7 +17,7 @@ fn line(policy: &str) -> String {
 }
 
 fn trusted() -> String {
-    line(&right_policy())
+    line(&correct_policy())
 }
 
 fn not_trusted() -> String {
@@ -25,7 +25,7 @@ fn not_trusted() -> String {
 }
 
 fn undecided() -> String {
-    line(&right_policy().replace(
+    line(&correct_policy().replace(
         r#""Condition":{"#,
         r#""Condition":{"IpAddress":{"aws:SourceIp":"203.0.113.0/24"},"#,
     ))
@@ -60,12 +60,12 @@ fn verdicts(input: &str) -> (Vec<String>, i32) {
 #[test]
 fn each_line_is_answered_in_order() {
     let (answers, code) = answers(&[trusted(), not_trusted(), undecided(), trusted()].join("\n"));
-    let told: Vec<_> = answers
+    let reported: Vec<_> = answers
         .iter()
         .map(|answer| (answer["verdict"].clone(), answer["cause"].clone()))
         .collect();
     assert_eq!(
-        told,
+        reported,
         [
             (json!("trusted"), Value::Null),
             (json!("not-trusted"), json!("wrong-subject")),
@@ -96,8 +96,8 @@ fn the_exit_code_is_that_of_the_worst_line() {
         (vec![&bad, &no], 1),
     ] {
         let input: String = lines.iter().map(|line| format!("{line}\n")).collect();
-        let (answers, got) = answers(&input);
-        assert_eq!((answers.len(), got), (lines.len(), code), "{lines:?}");
+        let (answers, exit) = answers(&input);
+        assert_eq!((answers.len(), exit), (lines.len(), code), "{lines:?}");
     }
 }
 
@@ -115,8 +115,8 @@ fn a_line_that_cannot_be_read_is_malformed_and_the_next_is_read() {
         line("null"),
         line("7"),
         line(r#""no policy""#),
-        line(&right_policy().replace("2012-10-17", "today")),
-        line(&right_policy().replace(r#""Effect":"Allow""#, r#""Effect":"Allow","Effect":"Allow""#)),
+        line(&correct_policy().replace("2012-10-17", "today")),
+        line(&correct_policy().replace(r#""Effect":"Allow""#, r#""Effect":"Allow","Effect":"Allow""#)),
         trusted().replace(r#""audience":"#, r#""issuer":"twice","audience":"#),
         format!("{}x", trusted()),
     ];
@@ -127,15 +127,15 @@ fn a_line_that_cannot_be_read_is_malformed_and_the_next_is_read() {
 }
 
 #[test]
-fn an_empty_line_is_passed_over() {
+fn an_empty_line_is_skipped() {
     let (verdicts, code) = verdicts(&format!("\n{}\n  \n", trusted()));
     assert_eq!((verdicts.join(" ").as_str(), code), ("trusted", 0));
 }
 
 #[test]
-fn a_policy_may_be_a_text_as_iam_hands_it_out() {
-    let encoded: String = right_policy().bytes().map(|byte| format!("%{byte:02x}")).collect();
-    let texts = [right_policy(), encoded];
+fn a_policy_can_be_a_string_as_iam_returns_it() {
+    let encoded: String = correct_policy().bytes().map(|byte| format!("%{byte:02x}")).collect();
+    let texts = [correct_policy(), encoded];
     for text in texts {
         assert_eq!(
             verdicts(&line(&json!(text).to_string())),
@@ -145,7 +145,7 @@ fn a_policy_may_be_a_text_as_iam_hands_it_out() {
 }
 
 #[test]
-fn what_may_vary_on_a_line() {
+fn fields_of_a_line_are_optional_or_unknown() {
     for line in [
         trusted().replace("https://", ""),
         trusted().replace(r#","audience":"sts.amazonaws.com""#, ""),
@@ -187,7 +187,7 @@ fn an_answer_does_not_wait_for_the_next_line() {
 }
 
 #[test]
-fn a_line_without_end_is_not_kept_in_memory() {
+fn an_endless_line_is_not_kept_in_memory() {
     let huge = format!("{}\n{}\n", " ".repeat(40 * 1024 * 1024), trusted());
     let (answers, code) = answers(&huge);
     assert_eq!(answers.len(), 2);
@@ -200,7 +200,7 @@ fn a_line_without_end_is_not_kept_in_memory() {
 }
 
 #[test]
-fn deep_nesting_and_bytes_that_are_no_text_are_malformed() {
+fn deep_nesting_and_bytes_that_are_not_text_are_malformed() {
     let deep = line(&format!("{}{}", "[".repeat(100_000), "]".repeat(100_000)));
     assert_eq!(verdicts(&deep).0, ["malformed"]);
     let directory = tempfile::tempdir().unwrap();
@@ -215,7 +215,7 @@ fn deep_nesting_and_bytes_that_are_no_text_are_malformed() {
 }
 
 #[test]
-fn a_reader_who_goes_away_is_no_error() {
+fn a_reader_that_leaves_is_not_an_error() {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("lines");
     std::fs::write(&file, format!("{}\n", trusted()).repeat(20_000)).unwrap();
@@ -232,7 +232,7 @@ fn a_reader_who_goes_away_is_no_error() {
 }
 
 #[test]
-fn a_file_that_is_not_there_is_bad_use() {
+fn a_missing_file_is_a_usage_error() {
     let ran = rolegate(&["check", "--batch", "/does/not/exist"]);
     assert_eq!((ran.code, ran.out.as_str()), (2, ""));
     assert!(ran.err.contains("/does/not/exist"), "{}", ran.err);

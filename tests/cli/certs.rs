@@ -65,7 +65,7 @@ fn nothing_is_overwritten_unless_forced() {
         "{}",
         ran.err
     );
-    assert_eq!(modes(directory.path()).len(), 1, "nothing is written beside it either");
+    assert_eq!(modes(directory.path()).len(), 1, "no other file is written");
     let ran = rolegate(&["certs", "--dir", dir, "--force"]);
     assert_eq!(ran.code, 0, "{}", ran.err);
     assert!(
@@ -77,7 +77,7 @@ fn nothing_is_overwritten_unless_forced() {
 }
 
 #[test]
-fn a_wrong_name_is_bad_use() {
+fn an_invalid_name_is_a_usage_error() {
     for (flag, value, word) in [
         ("--dns-name", "10.0.0.1", "--ip"),
         ("--dns-name", "a b", "DNS name"),

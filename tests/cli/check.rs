@@ -6,7 +6,7 @@ use insta::assert_snapshot;
 use serde_json::{Value, json};
 
 use super::schema::faults;
-use super::{ISSUER, ROLE, Ran, command, finish, policy, right_policy, rolegate, rolegate_with_input};
+use super::{ISSUER, ROLE, Ran, command, correct_policy, finish, policy, rolegate, rolegate_with_input};
 
 /// Judges `jobs/default` by this policy.
 fn check(document: &str, more: &[&str]) -> Ran {
@@ -28,16 +28,16 @@ fn identity() -> [&'static str; 9] {
 }
 
 fn depends_on_the_network() -> String {
-    right_policy().replace(
+    correct_policy().replace(
         r#""Condition":{"#,
         r#""Condition":{"IpAddress":{"aws:SourceIp":"203.0.113.0/24"},"#,
     )
 }
 
 #[test]
-fn the_exit_code_says_the_verdict() {
+fn the_exit_code_reports_the_verdict() {
     for (document, verdict, cause, code) in [
-        (right_policy(), "trusted", Value::Null, 0),
+        (correct_policy(), "trusted", Value::Null, 0),
         (
             policy("StringEquals", "system:serviceaccount:prod:default"),
             "not-trusted",
@@ -48,7 +48,7 @@ fn the_exit_code_says_the_verdict() {
         ("{}".to_owned(), "malformed", Value::Null, 2),
         ("not JSON".to_owned(), "malformed", Value::Null, 2),
         (
-            right_policy().replace("2012-10-17", "2012-10-18"),
+            correct_policy().replace("2012-10-17", "2012-10-18"),
             "malformed",
             Value::Null,
             2,
@@ -67,7 +67,7 @@ fn the_exit_code_says_the_verdict() {
 
 #[test]
 fn what_people_read() {
-    assert_snapshot!("check_trusted", check(&right_policy(), &[]).out);
+    assert_snapshot!("check_trusted", check(&correct_policy(), &[]).out);
     assert_snapshot!(
         "check_not_trusted",
         check(&policy("StringEquals", "system:serviceaccount:jobs:*"), &[]).out
@@ -81,15 +81,15 @@ fn what_people_read() {
 }
 
 #[test]
-fn a_document_as_iam_hands_it_out_is_decoded() {
-    let encoded: String = right_policy().bytes().map(|byte| format!("%{byte:02X}")).collect();
+fn a_document_as_iam_returns_it_is_decoded() {
+    let encoded: String = correct_policy().bytes().map(|byte| format!("%{byte:02X}")).collect();
     assert_eq!(check(&encoded, &[]).code, 0);
 }
 
 #[test]
 fn the_audience_of_the_token_counts() {
     let ran = check(
-        &right_policy(),
+        &correct_policy(),
         &["--audience", "other.example.com", "--output", "json"],
     );
     let report: Value = serde_json::from_str(&ran.out).unwrap();
@@ -104,7 +104,7 @@ fn the_audience_of_the_token_counts() {
 }
 
 #[test]
-fn yaml_says_the_same_as_json() {
+fn yaml_and_json_are_the_same_report() {
     let document = policy("StringEquals", "system:serviceaccount:prod:default");
     let json: Value = serde_json::from_str(&check(&document, &["-o", "json"]).out).unwrap();
     let yaml: Value = serde_saphyr::from_str(&check(&document, &["-o", "yaml"]).out).unwrap();
@@ -113,7 +113,7 @@ fn yaml_says_the_same_as_json() {
 
 /// The fix names the role, so what it prints is the role's own policy with the addition.
 #[test]
-fn the_fix_is_a_command_that_corrects_it_and_keeps_who_is_in() {
+fn the_fix_is_a_command_that_corrects_the_policy_and_keeps_what_it_trusts() {
     let directory = tempfile::tempdir().unwrap();
     let document = policy("StringEquals", "system:serviceaccount:prod:default");
     let account = directory.path().join("111122223333");
@@ -137,11 +137,11 @@ fn the_fix_is_a_command_that_corrects_it_and_keeps_who_is_in() {
 }
 
 #[test]
-fn roles_are_looked_up_in_files() {
+fn roles_are_read_from_files() {
     let directory = tempfile::tempdir().unwrap();
     let roles = directory.path().join("111122223333");
     fs::create_dir(&roles).unwrap();
-    fs::write(roles.join("job.json"), right_policy()).unwrap();
+    fs::write(roles.join("job.json"), correct_policy()).unwrap();
     let source = format!("files={}", directory.path().display());
     let lookup = |role: &str| {
         let mut arguments = identity();
@@ -158,12 +158,12 @@ fn roles_are_looked_up_in_files() {
     );
 }
 
-/// What IAM would refuse is malformed for whoever writes it, and judged where IAM has stored it: our reading of its rules
-/// never turns a stored policy into an unknown one.
+/// A policy that IAM would refuse is malformed in a file, and judged if it comes from IAM, which has stored it: our reading of IAM's
+/// rules never turns a stored policy into an unknown one.
 #[test]
 fn what_iam_would_refuse_depends_on_who_wrote_it() {
     let directory = tempfile::tempdir().unwrap();
-    let document = right_policy().replace(r#""Effect""#, r#""Sid":"of_jobs","Effect""#);
+    let document = correct_policy().replace(r#""Effect""#, r#""Sid":"of_jobs","Effect""#);
     let stored = format!(r#"{{"Role": {{"Arn": "{ROLE}", "AssumeRolePolicyDocument": {document}}}}}"#);
     let terraform = json!({"format_version": "1.0", "values": {"root_module": {"resources": [{
         "address": "aws_iam_role.job", "mode": "managed", "type": "aws_iam_role", "name": "job",
@@ -195,16 +195,16 @@ fn what_iam_would_refuse_depends_on_who_wrote_it() {
             (Some(verdict), code),
             "{report}"
         );
-        let said = format!("{} {}", report["reason"], report["lints"]);
+        let reported = format!("{} {}", report["reason"], report["lints"]);
         assert!(
-            said.contains("a Sid has only the characters 0-9, A-Z and a-z"),
+            reported.contains("a Sid has only the characters 0-9, A-Z and a-z"),
             "{report}"
         );
     }
 }
 
 #[test]
-fn bad_use_says_what_is_missing() {
+fn usage_errors_name_what_is_missing() {
     for (more, words) in [
         (
             &["--policy", "/does/not/exist"][..],
@@ -231,7 +231,7 @@ fn bad_use_says_what_is_missing() {
 }
 
 #[test]
-fn what_is_typed_wins_over_variables_that_other_commands_share() {
+fn flags_win_over_variables_that_other_commands_share() {
     let shared = [
         ("ROLEGATE_ISSUER", "other.example.com"),
         ("ROLEGATE_ROLE_SOURCE", "files=/does/not/exist"),
@@ -240,7 +240,7 @@ fn what_is_typed_wins_over_variables_that_other_commands_share() {
     ];
     let mut single = command(&[&identity()[..], &["--policy", "-", "-o", "json"]].concat());
     single.envs(shared);
-    let ran = finish(single, &right_policy());
+    let ran = finish(single, &correct_policy());
     assert_eq!((ran.code, ran.err.as_str()), (0, ""), "{}", ran.out);
     let mut batch = command(&["check", "--batch", "-"]);
     batch.envs(shared);

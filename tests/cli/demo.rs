@@ -10,11 +10,11 @@ fn what_people_read() {
     let ran = rolegate(&["demo"]);
     assert_eq!(ran.code, 0, "{}", ran.err);
     assert_eq!(ran.err, "");
-    assert_snapshot!(without_chance(&ran.out));
+    assert_snapshot!(without_variable_parts(&ran.out));
 }
 
 /// Ports and times differ from run to run.
-fn without_chance(text: &str) -> String {
+fn without_variable_parts(text: &str) -> String {
     let lines = text.lines().map(
         |line| match (line.split_once("https://127.0.0.1:"), line.rsplit_once(" in ")) {
             (Some((before, after)), _) => {
@@ -35,7 +35,7 @@ fn programs_get_each_answer_and_its_patch() {
     let ran = rolegate(&["demo", "--output", "json"]);
     let report: Value = serde_json::from_str(&ran.out).unwrap();
     let pods = report["pods"].as_array().unwrap();
-    let told: Vec<(String, bool, bool)> = pods
+    let summary: Vec<(String, bool, bool)> = pods
         .iter()
         .map(|pod| {
             let account = format!(
@@ -50,12 +50,12 @@ fn programs_get_each_answer_and_its_patch() {
             )
         })
         .collect();
-    let told: Vec<(&str, bool, bool)> = told
+    let summary: Vec<(&str, bool, bool)> = summary
         .iter()
         .map(|(account, allowed, empty)| (account.as_str(), *allowed, *empty))
         .collect();
     assert_eq!(
-        told,
+        summary,
         [
             ("prodvana-jobs/default", true, false),
             ("ack-system/ack-s3-controller", true, false),

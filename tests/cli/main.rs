@@ -1,4 +1,4 @@
-//! The commands as they are typed: arguments and variables in; output, words and exit codes out.
+//! The commands as users type them: arguments and variables in, output and exit codes out.
 
 #![allow(
     clippy::unwrap_used,
@@ -26,7 +26,7 @@ use std::process::{Command, Stdio};
 const ISSUER: &str = "oidc.eks.us-west-2.amazonaws.com/id/EXAMPLED539D4633E53DE1B71EXAMPLE";
 const ROLE: &str = "arn:aws:iam::111122223333:role/job";
 
-/// What a command did.
+/// The outcome of a command.
 struct Ran {
     code: i32,
     out: String,
@@ -49,7 +49,7 @@ fn command(arguments: &[&str]) -> Command {
             command.env_remove(name);
         }
     }
-    // No test reaches AWS: nobody listens there.
+    // No test reaches AWS: nothing listens there.
     command
         .env("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
         .env("AWS_EC2_METADATA_DISABLED", "true");
@@ -74,7 +74,7 @@ fn finish(mut command: Command, input: &str) -> Ran {
     let mut child = command.stdin(Stdio::piped()).spawn().expect("the program starts");
     let mut stdin = child.stdin.take().unwrap();
     let input = input.to_owned();
-    // Beside the output, or a full pipe stops both. A command that does not read closes the pipe.
+    // In a thread of its own, or a full pipe would stop both. A command that does not read closes the pipe.
     let writer = std::thread::spawn(move || drop(stdin.write_all(input.as_bytes())));
     let output = child.wait_with_output().unwrap();
     writer.join().unwrap();
@@ -85,8 +85,8 @@ fn finish(mut command: Command, input: &str) -> Ran {
     }
 }
 
-/// The policy that is right for `jobs/default`.
-fn right_policy() -> String {
+/// The correct policy for `jobs/default`.
+fn correct_policy() -> String {
     policy("StringEquals", "system:serviceaccount:jobs:default")
 }
 

@@ -10,7 +10,7 @@ pub(crate) fn audit_schema() -> Value {
     serde_json::from_str(include_str!("../../docs/reference/audit.schema.json")).unwrap()
 }
 
-/// Where a value breaks a definition of the schema; empty when it does not.
+/// The places where a value violates a definition of the schema.
 pub(crate) fn faults(definition: &str, value: &Value) -> Vec<String> {
     faults_in(&check_schema(), definition, value)
 }
@@ -68,8 +68,8 @@ fn visit(root: &Value, schema: &Value, value: &Value, place: &str, faults: &mut 
     }
 }
 
-fn types(wanted: &Value) -> Vec<&str> {
-    match wanted {
+fn types(expected: &Value) -> Vec<&str> {
+    match expected {
         Value::Array(types) => types.iter().map(|one| one.as_str().unwrap()).collect(),
         one => vec![one.as_str().unwrap()],
     }
@@ -116,7 +116,7 @@ fn the_page_names_every_field_of_the_schema() {
 }
 
 #[test]
-fn a_fault_is_found() {
+fn a_violation_is_found() {
     let good = serde_json::json!({"verdict": "trusted", "cause": null, "reason": "x"});
     assert!(faults("answer", &good).is_empty());
     for (key, value) in [

@@ -1,4 +1,4 @@
-//! The guide for the CI of a Terraform repository, as it is typed.
+//! The guide for the CI of a Terraform repository, command by command.
 
 use insta::assert_snapshot;
 

@@ -3,7 +3,7 @@
 use insta::assert_snapshot;
 use serde_json::Value;
 
-use super::{ISSUER, ROLE, Ran, policy, right_policy, rolegate, rolegate_with_input};
+use super::{ISSUER, ROLE, Ran, correct_policy, policy, rolegate, rolegate_with_input};
 
 fn arguments<'a>(more: &[&'a str]) -> Vec<&'a str> {
     let fixed = ["trust-policy", "--account", "111122223333", "--issuer", ISSUER];
@@ -62,7 +62,7 @@ fn partition_and_audience_are_written() {
 }
 
 #[test]
-fn merging_keeps_what_is_there_and_is_done_once() {
+fn merging_keeps_the_document_and_is_idempotent() {
     let document = policy("StringLike", "system:serviceaccount:prod:*");
     let once = merge(&document);
     assert_eq!((once.code, check(&document), check(&once.out)), (0, 1, 0));
@@ -78,13 +78,13 @@ fn merging_keeps_what_is_there_and_is_done_once() {
 }
 
 #[test]
-fn a_statement_of_this_form_gets_the_subject() {
+fn the_subject_is_added_to_a_statement_of_the_same_form() {
     let ran = merge(&policy("StringEquals", "system:serviceaccount:prod:default"));
     assert!(ran.err.contains("added the subject to statement 1"), "{}", ran.err);
     assert_eq!((ran.code, check(&ran.out)), (0, 0));
 }
 
-/// White space apart, the lines of the document that was read are there and nothing else but the addition is new.
+/// Except for white space, the lines of the document are kept and only the addition is new.
 #[test]
 fn the_difference_is_shown_on_standard_error() {
     let ran = merge(&policy("StringEquals", "system:serviceaccount:prod:default"));
@@ -92,7 +92,7 @@ fn the_difference_is_shown_on_standard_error() {
 }
 
 #[test]
-fn the_output_of_get_role_is_taken() {
+fn the_output_of_get_role_is_accepted() {
     let document = policy("StringEquals", "system:serviceaccount:prod:default");
     let encoded = document.replace('%', "%25").replace('{', "%7B").replace('"', "%22");
     let plain = merge(&document);
@@ -108,7 +108,7 @@ fn the_output_of_get_role_is_taken() {
 }
 
 #[test]
-fn a_role_is_read_through_the_sources_and_added_to() {
+fn a_role_is_read_through_the_sources_and_extended() {
     let directory = tempfile::tempdir().unwrap();
     let document = policy("StringEquals", "system:serviceaccount:prod:default");
     let account = directory.path().join("111122223333");
@@ -143,7 +143,7 @@ fn a_role_is_read_through_the_sources_and_added_to() {
 }
 
 #[test]
-fn what_the_edit_does_not_do_is_said() {
+fn limits_of_the_edit_are_reported() {
     let vpc = policy("StringEquals", "system:serviceaccount:prod:default").replace(
         r#""StringEquals":{"#,
         r#""StringEquals":{"aws:SourceVpc":"vpc-0example","#,
@@ -201,7 +201,7 @@ fn the_partition_is_that_of_the_issuers_region() {
 }
 
 #[test]
-fn an_issuer_that_sts_cannot_reach_is_warned_of() {
+fn an_issuer_that_sts_cannot_reach_is_a_warning() {
     let ran = rolegate(&[
         "trust-policy",
         "--account",
@@ -218,7 +218,7 @@ fn an_issuer_that_sts_cannot_reach_is_warned_of() {
 }
 
 #[test]
-fn terraform_gets_a_data_source() {
+fn the_terraform_format_is_a_data_source() {
     let ran = rolegate_with_input(
         &arguments(&["--merge", "-", "-o", "terraform"]),
         &policy("StringLike", "system:serviceaccount:${aws:username}:*"),
@@ -228,7 +228,7 @@ fn terraform_gets_a_data_source() {
 }
 
 #[test]
-fn a_deny_that_may_stay_in_the_way_is_told_as_such() {
+fn a_deny_that_might_still_refuse_is_reported_as_such() {
     let deny = r#"{"Effect":"Deny","Principal":{"AWS":"*"},"Action":"sts:*","Condition":{"IpAddress":{"aws:SourceIp":"192.0.2.0/24"}}}"#;
     let ran = merge(&format!(r#"{{"Version":"2012-10-17","Statement":[{deny}]}}"#));
     assert_eq!(ran.code, 1);
@@ -236,7 +236,7 @@ fn a_deny_that_may_stay_in_the_way_is_told_as_such() {
 }
 
 #[test]
-fn a_deny_that_stays_in_the_way_is_told() {
+fn a_deny_that_still_refuses_is_reported() {
     let deny = r#"{"Effect":"Deny","Principal":{"Federated":"PROVIDER"},"Action":"sts:*"}"#
         .replace("PROVIDER", &format!("arn:aws:iam::111122223333:oidc-provider/{ISSUER}"));
     let ran = merge(&format!(r#"{{"Version":"2012-10-17","Statement":[{deny}]}}"#));
@@ -254,9 +254,9 @@ fn a_deny_that_stays_in_the_way_is_told() {
 #[test]
 fn a_malformed_document_is_an_error_that_names_the_place() {
     for (document, place) in [
-        (right_policy().replace("StringEquals", "StringEqual"), "StringEqual"),
+        (correct_policy().replace("StringEquals", "StringEqual"), "StringEqual"),
         ("{".to_owned(), "standard input"),
-        (right_policy().replace(r#""Effect":"Allow","#, ""), "Effect"),
+        (correct_policy().replace(r#""Effect":"Allow","#, ""), "Effect"),
     ] {
         let ran = merge(&document);
         assert_eq!((ran.code, ran.out.as_str()), (2, ""), "{document}");
@@ -270,7 +270,7 @@ fn the_size_is_counted_as_iam_counts_it() {
         .map(|n| format!(r#""system:serviceaccount:namespace-{n:02}:service-account""#))
         .collect();
     let document = |count: usize| {
-        right_policy().replace(
+        correct_policy().replace(
             r#""system:serviceaccount:jobs:default""#,
             &format!("[{}]", subjects[..count].join(",")),
         )

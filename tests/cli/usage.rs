@@ -200,7 +200,7 @@ fn colors_are_for_terminals_and_on_request() {
     let colored = |variables: &[(&str, &str)]| {
         let mut command = super::command(&arguments);
         command.env_remove("NO_COLOR").envs(variables.iter().copied());
-        super::finish(command, &super::right_policy()).out.contains('\u{1b}')
+        super::finish(command, &super::correct_policy()).out.contains('\u{1b}')
     };
     assert!(!colored(&[]), "a pipe has none");
     assert!(colored(&[("CLICOLOR_FORCE", "1")]));

@@ -79,11 +79,11 @@ pub fn router<R: Reviewer>(reviewer: Arc<R>, limits: &Arc<Limits>) -> Router {
     }));
     let route = |kind| state.route(kind, &load);
     let mut router = Router::new().route("/validate/workloads", route(ReviewKind::ValidateWorkloads));
-    let pods: [(&str, fn(PathMode) -> ReviewKind); 2] = [
-        ("/mutate", ReviewKind::MutatePods),
-        ("/validate/pods", ReviewKind::ValidatePods),
-    ];
-    for (path, kind) in pods {
+    for path in ["/mutate", "/validate/pods"] {
+        let kind = match path {
+            "/mutate" => ReviewKind::MutatePods,
+            _ => ReviewKind::ValidatePods,
+        };
         router = router.route(path, route(kind(PathMode::Configured)));
         for mode in [Mode::Enforce, Mode::Warn, Mode::Audit] {
             router = router.route(&format!("{path}/{mode}"), route(kind(PathMode::Named(mode))));

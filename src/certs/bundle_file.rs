@@ -13,7 +13,7 @@ use super::keyring::cas;
 use super::rotation::{Bundles, Ca, Delisted};
 use super::state_log::{CONFLICT_BACKOFF, StateLog};
 use super::status::Status;
-use crate::kubernetes::list_watch::{Pauses, WatchTiming};
+use crate::kubernetes::list_watch::WatchTiming;
 
 /// Writes what a file holds into the bundles of webhook configurations.
 #[derive(Debug)]
@@ -71,14 +71,14 @@ impl BundleFile {
     }
 
     async fn work(mut self, every: Duration, changed: &Notify, failed: impl Fn() + Send) {
-        let mut pauses = Pauses::new(self.timing);
+        let mut backoff = self.timing.backoff();
         loop {
             if !self.read_file().await {
                 failed();
             }
             match self.write_all().await {
                 Ok(()) => {
-                    pauses.reset();
+                    backoff.reset();
                     self.log.recovered();
                     let until = self.clock.now().steady.saturating_add(every);
                     tokio::select! {
@@ -90,7 +90,7 @@ impl BundleFile {
                     self.log.trouble(&what, &why);
                     tokio::select! {
                         () = changed.notified() => {}
-                        () = pauses.pause() => {}
+                        () = tokio::time::sleep(backoff.next()) => {}
                     }
                 }
                 Err(trouble @ Trouble::WriteConflict { .. }) => {

@@ -24,7 +24,6 @@ use super::serving::{Pair, Serving};
 use super::state_log::{CONFLICT_BACKOFF, StateLog};
 use super::status::Status;
 use super::x509;
-use crate::kubernetes::list_watch::Pauses;
 use crate::kubernetes::list_watch::WatchTiming;
 use crate::kubernetes::notify::{Named, notify_on_change};
 
@@ -126,7 +125,7 @@ impl SelfManaged {
     }
 
     async fn work(mut self, changed: &Notify) {
-        let mut pauses = Pauses::new(self.timing);
+        let mut backoff = self.timing.backoff();
         loop {
             let outcome = match self.read_all().await {
                 Ok(()) => self.act().await,
@@ -134,13 +133,13 @@ impl SelfManaged {
             };
             match outcome {
                 Ok(look_again) => {
-                    pauses.reset();
+                    backoff.reset();
                     self.rest(changed, look_again).await;
                 }
                 Err(Trouble::Failed { what, why }) => {
                     self.log.trouble(&what, &why);
                     tokio::select! {
-                        () = pauses.pause() => {}
+                        () = tokio::time::sleep(backoff.next()) => {}
                         () = changed.notified() => {}
                     }
                 }

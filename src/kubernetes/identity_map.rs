@@ -17,7 +17,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
 use super::service_accounts::manifests::ManifestServiceAccounts;
-use crate::kubernetes::list_watch::{Observer, WatchTiming, keep};
+use crate::kubernetes::list_watch::{Observer, WatchTiming, list_and_watch};
 use crate::pod::identity::{AnnotationRules, ServiceAccountIdentity};
 use crate::support::reload::LastGood;
 use crate::support::text;
@@ -56,7 +56,7 @@ impl IdentityMap {
         let api: Api<ConfigMap> = Api::namespaced(client, namespace);
         // A watch with this selector is allowed by a rule for the one ConfigMap.
         let fields = Some(format!("metadata.name={name}"));
-        let watch = keep(
+        let watch = list_and_watch(
             "the identity ConfigMap",
             api,
             fields,
@@ -176,29 +176,29 @@ struct Mirror {
 }
 
 impl Observer<ConfigMap> for Mirror {
-    fn list_began(&mut self) {
+    fn init(&mut self) {
         self.listed = None;
     }
 
-    fn listed(&mut self, config_map: ConfigMap) {
+    fn init_apply(&mut self, config_map: ConfigMap) {
         self.listed = Some(config_map.data.unwrap_or_default());
     }
 
-    fn list_ended(&mut self) {
+    fn init_done(&mut self) {
         self.content.read(self.listed.take().as_ref());
         self.say_synced
             .send_if_modified(|synced| !std::mem::replace(synced, true));
     }
 
-    fn changed(&mut self, config_map: ConfigMap) {
+    fn apply(&mut self, config_map: ConfigMap) {
         self.content.read(Some(&config_map.data.unwrap_or_default()));
     }
 
-    fn deleted(&mut self, _config_map: ConfigMap) {
+    fn delete(&mut self, _config_map: ConfigMap) {
         self.content.read(None);
     }
 
-    fn meanwhile(&self) -> &'static str {
+    fn while_broken(&self) -> &'static str {
         "the last content stays in use"
     }
 }

@@ -20,7 +20,7 @@ use tokio_util::task::TaskTracker;
 use super::table::{ListNumber, Table};
 use super::{Counts, Fetched, Stored, is_dns_label, is_dns_subdomain};
 use crate::kubernetes::api_error;
-use crate::kubernetes::list_watch::{Observer, WatchTiming, keep};
+use crate::kubernetes::list_watch::{Observer, WatchTiming, list_and_watch};
 use crate::pod::identity::{AnnotationRules, ServiceAccountIdentity};
 use crate::support::coalesce::{Answer, SingleFlight};
 use crate::trust::RoleArn;
@@ -60,7 +60,7 @@ impl LiveServiceAccounts {
             say_synced,
         };
         let api: Api<Account> = Api::all(client.clone());
-        let watch = keep("ServiceAccounts", api, None, timing, Arc::clone(&in_sync), mirror);
+        let watch = list_and_watch("ServiceAccounts", api, None, timing, Arc::clone(&in_sync), mirror);
         tasks.spawn(end.clone().run_until_cancelled_owned(watch));
         Self {
             client,
@@ -323,31 +323,31 @@ impl Mirror {
 }
 
 impl Observer<Account> for Mirror {
-    fn list_began(&mut self) {
+    fn init(&mut self) {
         self.list = self.list.next();
     }
 
-    fn listed(&mut self, account: Account) {
+    fn init_apply(&mut self, account: Account) {
         self.put(&account);
     }
 
-    fn list_ended(&mut self) {
+    fn init_done(&mut self) {
         self.table.keep_only(self.list);
         self.say_synced
             .send_if_modified(|synced| !std::mem::replace(synced, true));
     }
 
-    fn changed(&mut self, account: Account) {
+    fn apply(&mut self, account: Account) {
         self.put(&account);
     }
 
-    fn deleted(&mut self, account: Account) {
+    fn delete(&mut self, account: Account) {
         if let (Some(namespace), Some(name)) = (&account.metadata.namespace, &account.metadata.name) {
             self.table.remove(namespace, name);
         }
     }
 
-    fn meanwhile(&self) -> &'static str {
+    fn while_broken(&self) -> &'static str {
         "what is known stays in use, and what is not is asked of the API server"
     }
 }

@@ -374,7 +374,7 @@ async fn the_container_credentials_file_is_read_again_and_its_last_good_content_
     timeout(PATIENCE, credentials.stop()).await.expect("stopped");
 
     fs::write(&path, "{\n\"identities\": [{\"namespace\": \"jobs\"}]}").unwrap();
-    let error = ContainerCredentials::load(&path).unwrap_err();
+    let error = ContainerCredentials::load(&path).unwrap_err().to_string();
     assert!(
         error.contains("config.json: expected {\"identities\"") && error.contains("line 2"),
         "{error}"
@@ -383,6 +383,7 @@ async fn the_container_credentials_file_is_read_again_and_its_last_good_content_
     assert!(
         ContainerCredentials::load(&path)
             .unwrap_err()
+            .to_string()
             .contains("config.json: cannot be read")
     );
 }

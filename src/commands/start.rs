@@ -37,14 +37,11 @@ use crate::server::limits::Limits;
 use crate::server::shutdown::Lifecycle;
 use crate::server::threads::ReviewThreads;
 use crate::server::tls;
-use crate::support::text;
+use crate::support::{reload, text};
 use crate::telemetry::audit::{AuditLog, AuditWriter};
 use crate::telemetry::events::{EventTiming, EventWriter, Events};
 use crate::telemetry::metrics::{ByNamespace, Metrics};
 use crate::trust::{Issuer, Partition};
-
-/// How often files are looked at again, besides certificates. Shorter than anybody waits for an edit to show.
-const READ_AGAIN: Duration = Duration::from_secs(2);
 
 /// How long the start waits for an API server that is asked for its issuer. Kubernetes starts the pod anew after that.
 const DISCOVERY: Duration = Duration::from_secs(30);
@@ -301,7 +298,7 @@ fn standalone(args: &ServeArgs, directory: &Path, rules: &Arc<AnnotationRules>) 
         .clone()
         .ok_or("--standalone needs --issuer: there is no API server to ask")?;
     let manifests = ManifestServiceAccounts::load(directory, rules.clone()).map_err(|error| error.to_string())?;
-    manifests.keep_reading(READ_AGAIN);
+    manifests.keep_reading(reload::INTERVAL);
     let identity_map = match &args.identity_config_map {
         None => None,
         Some(object) => Some(
@@ -371,8 +368,8 @@ fn container_credentials(args: &ServeArgs) -> Result<Option<Arc<ContainerCredent
     let Some(file) = &args.container_credentials_config else {
         return Ok(None);
     };
-    let credentials = ContainerCredentials::load(file)?;
-    credentials.keep_reading(READ_AGAIN);
+    let credentials = ContainerCredentials::load(file).map_err(|error| error.to_string())?;
+    credentials.keep_reading(reload::INTERVAL);
     Ok(Some(Arc::new(credentials)))
 }
 

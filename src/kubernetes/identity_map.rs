@@ -13,13 +13,12 @@ use k8s_openapi::api::core::v1::ConfigMap;
 use kube::api::Api;
 use serde_json::{Map, Value};
 use tokio::sync::watch;
-use tokio_util::sync::{CancellationToken, DropGuard};
-use tokio_util::task::TaskTracker;
 
 use super::service_accounts::manifests::ManifestServiceAccounts;
 use crate::kubernetes::list_watch::{Observer, WatchTiming, list_and_watch};
 use crate::pod::identity::{AnnotationRules, ServiceAccountIdentity};
 use crate::support::reload::LastGood;
+use crate::support::tasks::OwnedTasks;
 use crate::support::text;
 
 /// The key of the ConfigMap that is read.
@@ -30,9 +29,7 @@ const KEY: &str = "config";
 pub struct IdentityMap {
     content: Arc<Content>,
     synced: watch::Receiver<bool>,
-    tasks: TaskTracker,
-    end: CancellationToken,
-    _end_on_drop: DropGuard,
+    tasks: OwnedTasks,
 }
 
 impl IdentityMap {
@@ -47,7 +44,7 @@ impl IdentityMap {
     ) -> Self {
         let (say_synced, synced) = watch::channel(false);
         let content = Arc::new(Content::new(namespace, name, rules, Entries::default(), None));
-        let (tasks, end) = (TaskTracker::new(), CancellationToken::new());
+        let tasks = OwnedTasks::new();
         let mirror = Mirror {
             content: Arc::clone(&content),
             listed: None,
@@ -64,14 +61,8 @@ impl IdentityMap {
             Arc::new(AtomicBool::new(false)),
             mirror,
         );
-        tasks.spawn(end.clone().run_until_cancelled_owned(watch));
-        Self {
-            content,
-            synced,
-            tasks,
-            _end_on_drop: end.clone().drop_guard(),
-            end,
-        }
+        tasks.spawn(watch);
+        Self { content, synced, tasks }
     }
 
     /// Follows the ConfigMap of a folder of manifests.
@@ -90,13 +81,10 @@ impl IdentityMap {
         let follower = Arc::clone(&content);
         manifests.on_config_map_change(namespace, name, move |data| follower.read(data));
         let (_, synced) = watch::channel(true);
-        let end = CancellationToken::new();
         Ok(Self {
             content,
             synced,
-            tasks: TaskTracker::new(),
-            _end_on_drop: end.clone().drop_guard(),
-            end,
+            tasks: OwnedTasks::new(),
         })
     }
 
@@ -128,9 +116,7 @@ impl IdentityMap {
 
     /// Ends the watch and waits for its end.
     pub async fn stop(&self) {
-        self.end.cancel();
-        self.tasks.close();
-        self.tasks.wait().await;
+        self.tasks.stop().await;
     }
 }
 
@@ -164,7 +150,7 @@ impl Content {
     fn read(&self, data: Option<&BTreeMap<String, String>>) {
         let source = data.map(|data| data.get(KEY).cloned());
         self.entries
-            .refresh(Ok(source), |source| parse(&self.rules, source.as_ref()));
+            .update(Ok(source), |source| parse(&self.rules, source.as_ref()));
     }
 }
 

@@ -4,4 +4,5 @@ pub(crate) mod backoff;
 pub(crate) mod coalesce;
 pub(crate) mod reload;
 pub(crate) mod state_log;
+pub(crate) mod tasks;
 pub mod text;

@@ -14,8 +14,6 @@ use kube::core::{NamespaceResourceScope, PartialObjectMeta};
 use serde::{Deserialize, Deserializer};
 use tokio::sync::watch;
 use tokio::time::Instant;
-use tokio_util::sync::{CancellationToken, DropGuard};
-use tokio_util::task::TaskTracker;
 
 use super::table::{ListNumber, Table};
 use super::{Counts, Fetched, Stored, is_dns_label, is_dns_subdomain};
@@ -23,6 +21,7 @@ use crate::kubernetes::api_error;
 use crate::kubernetes::list_watch::{Observer, WatchTiming, list_and_watch};
 use crate::pod::identity::{AnnotationRules, ServiceAccountIdentity};
 use crate::support::coalesce::{Answer, SingleFlight};
+use crate::support::tasks::OwnedTasks;
 use crate::trust::RoleArn;
 
 /// GETs under way at a time. Each takes the API server a few milliseconds, so 64 are some ten thousand a second: more than
@@ -40,9 +39,7 @@ pub struct LiveServiceAccounts {
     gets: SingleFlight<(Box<str>, Box<str>), Fetched>,
     synced: watch::Receiver<bool>,
     in_sync: Arc<AtomicBool>,
-    tasks: TaskTracker,
-    end: CancellationToken,
-    _end_on_drop: DropGuard,
+    tasks: OwnedTasks,
 }
 
 impl LiveServiceAccounts {
@@ -50,7 +47,7 @@ impl LiveServiceAccounts {
     #[must_use]
     pub fn start(client: kube::Client, rules: Arc<AnnotationRules>, timing: WatchTiming) -> Self {
         let table = Arc::new(Table::new());
-        let (tasks, end) = (TaskTracker::new(), CancellationToken::new());
+        let tasks = OwnedTasks::new();
         let (say_synced, synced) = watch::channel(false);
         let in_sync = Arc::new(AtomicBool::new(false));
         let mirror = Mirror {
@@ -61,25 +58,21 @@ impl LiveServiceAccounts {
         };
         let api: Api<Account> = Api::all(client.clone());
         let watch = list_and_watch("ServiceAccounts", api, None, timing, Arc::clone(&in_sync), mirror);
-        tasks.spawn(end.clone().run_until_cancelled_owned(watch));
+        tasks.spawn(watch);
         Self {
             client,
             rules,
             table,
-            gets: SingleFlight::new(CONCURRENT_GETS, tasks.clone()),
+            gets: SingleFlight::new(CONCURRENT_GETS, tasks.tracker()),
             synced,
             in_sync,
             tasks,
-            _end_on_drop: end.clone().drop_guard(),
-            end,
         }
     }
 
     /// Ends the watch and waits for it and for the GETs that are under way (each ends by its deadline).
     pub async fn stop(&self) {
-        self.end.cancel();
-        self.tasks.close();
-        self.tasks.wait().await;
+        self.tasks.stop().await;
     }
 
     /// From memory; never waits.

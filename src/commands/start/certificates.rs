@@ -2,7 +2,6 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
 use futures::future::{BoxFuture, FutureExt as _};
@@ -11,17 +10,14 @@ use tracing::warn;
 
 use crate::certs::bundle_file::BundleFile;
 use crate::certs::clock::SystemClock;
-use crate::certs::files::CertificateFiles;
+use crate::certs::files::{CertificateFiles, RELOAD_INTERVAL};
 use crate::certs::issue::{Authority, SubjectName};
 use crate::certs::self_managed::{ConfigurationKind, ConfigurationName, SelfManaged, Settings};
-use crate::certs::serving::{ClientCa, Pair, Serving};
+use crate::certs::serving::{ClientCa, Pair, Serving, Verifier};
 use crate::certs::status::Status;
 use crate::commands::serve::{NamespacedName, ServeArgs};
 use crate::http::admin::Readiness;
 use crate::kubernetes::list_watch::WatchTiming;
-
-/// How often certificate files are looked at again: a mounted Secret follows its source within a minute anyway.
-const READ_AGAIN: Duration = Duration::from_secs(10);
 
 /// Lifetime of the certificate that a standalone webhook makes for itself. It lives no longer than the process.
 const SELF_SIGNED: Duration = Duration::from_secs(365 * 24 * 3600);
@@ -32,8 +28,8 @@ pub(super) struct Certificates {
     pub(super) client_ca: Option<Arc<ClientCa>>,
     /// The certificate of the CA that was made for this process, PEM.
     pub(super) ca: Option<String>,
-    /// How often files could not be read again.
-    pub(super) failures: Arc<AtomicU64>,
+    /// Counts the edits of files that could not be used.
+    pub(super) reload_failures: Arc<dyn Fn() -> u64 + Send + Sync>,
     /// Keeps everything up to date; never ends.
     pub(super) following: BoxFuture<'static, ()>,
     /// Of the CA in the webhook configurations, where that is ours to write.
@@ -94,35 +90,33 @@ async fn from_files(
     client: Option<&kube::Client>,
 ) -> Result<Certificates, String> {
     let serving = Serving::new();
-    let failures = Arc::new(AtomicU64::new(0));
     let files = CertificateFiles {
         certificate: certificate.to_owned(),
         key: key.to_owned(),
         client_ca: args.client_ca.clone(),
     };
-    let (client_ca, followed) = files.load(serving.clone()).await.map_err(|error| error.to_string())?;
-    let counted = failures.clone();
-    let files = followed.follow(READ_AGAIN, move |_| {
-        counted.fetch_add(1, Ordering::Relaxed);
-    });
+    let files = files.load(serving.clone()).map_err(|error| error.to_string())?;
+    let client_ca = files.client_ca();
+    let of_files = files.reload_failures();
+    let mut reload_failures: Arc<dyn Fn() -> u64 + Send + Sync> = Arc::new(of_files.clone());
     let mut in_configurations = None;
-    let mut following = files.boxed();
+    let mut following = files.run(RELOAD_INTERVAL).boxed();
     if let (Some(path), Some(client)) = (&args.ca_bundle, client) {
         let clock = Arc::new(SystemClock::new());
         let timing = WatchTiming::default();
-        let bundle = BundleFile::load(path.clone(), client, &configurations(args), clock, timing).await?;
+        let bundle = BundleFile::load(path.clone(), client, &configurations(args), clock, timing)
+            .map_err(|error| error.to_string())?;
         in_configurations = Some(bundle.status());
-        let counted = failures.clone();
-        let bundle = bundle.run(READ_AGAIN, move || {
-            counted.fetch_add(1, Ordering::Relaxed);
-        });
+        let of_bundle = bundle.reload_failures();
+        reload_failures = Arc::new(move || of_files() + of_bundle());
+        let bundle = bundle.run(RELOAD_INTERVAL);
         following = futures::future::join(following, bundle).map(|_| ()).boxed();
     }
     Ok(Certificates {
         serving,
         client_ca,
         ca: None,
-        failures,
+        reload_failures,
         following,
         in_configurations,
     })
@@ -144,7 +138,7 @@ fn self_managed(args: &ServeArgs, secret: &NamespacedName, client: &kube::Client
         serving,
         client_ca: client_ca(args)?,
         ca: None,
-        failures: Arc::default(),
+        reload_failures: Arc::new(|| 0),
         in_configurations: Some(managed.status()),
         following: managed.run().boxed(),
     })
@@ -167,7 +161,7 @@ fn self_signed(args: &ServeArgs) -> Result<Certificates, String> {
         serving,
         client_ca: client_ca(args)?,
         ca: Some(authority.certificate_pem().to_owned()),
-        failures: Arc::default(),
+        reload_failures: Arc::new(|| 0),
         following: std::future::pending().boxed(),
         in_configurations: None,
     })
@@ -176,8 +170,8 @@ fn self_signed(args: &ServeArgs) -> Result<Certificates, String> {
 fn client_ca(args: &ServeArgs) -> Result<Option<Arc<ClientCa>>, String> {
     let Some(path) = &args.client_ca else { return Ok(None) };
     let bundle = std::fs::read(path).map_err(|error| format!("cannot read --client-ca {}: {error}", path.display()))?;
-    let client_ca = ClientCa::from_pem(&bundle).map_err(|error| format!("--client-ca {}: {error}", path.display()))?;
-    Ok(Some(client_ca))
+    let verifier = Verifier::from_pem(&bundle).map_err(|error| format!("--client-ca {}: {error}", path.display()))?;
+    Ok(Some(ClientCa::new(verifier)))
 }
 
 fn names(args: &ServeArgs) -> Vec<SubjectName> {

@@ -6,7 +6,6 @@ mod certificates;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use futures::future::{BoxFuture, FutureExt as _};
@@ -31,7 +30,7 @@ use crate::kubernetes::service_accounts::manifests::ManifestServiceAccounts;
 use crate::kubernetes::{self, issuer, list_watch::WatchTiming};
 use crate::pod::identity::{AnnotationRules, Defaults};
 use crate::pod::inject::{PodIdentitySettings, WebIdentitySettings};
-use crate::roles::{RoleCache, RoleCacheSettings, RoleSource};
+use crate::roles::{ReadObserver, ReadResult, RoleCache, RoleCacheSettings, RoleSource};
 use crate::server::accept::{Connections, Server, Transport};
 use crate::server::limits::Limits;
 use crate::server::shutdown::Lifecycle;
@@ -89,7 +88,7 @@ pub(crate) async fn start(args: &ServeArgs) -> Result<Started, String> {
     let cache = RoleCache::observed(sources.clone(), role_cache_settings(args), metrics.clone());
     cache.check_providers_of(cluster.issuer.clone());
     for source in &sources {
-        metrics.announce_source(source.name());
+        metrics.announce_source(source.name(), ReadResult::ALL.map(ReadResult::as_str));
     }
     let credentials = container_credentials(args)?;
     let certificates = certificates::open(args, cluster.client.as_ref()).await?;
@@ -509,6 +508,12 @@ fn gauges(
     );
 }
 
+impl ReadObserver for Metrics {
+    fn role_read(&self, source: &'static str, result: ReadResult, took: Duration) {
+        self.count_role_read(source, result.as_str(), took);
+    }
+}
+
 fn count_reload_failures(
     metrics: &Metrics,
     cluster: &Cluster,
@@ -520,10 +525,10 @@ fn count_reload_failures(
     let identity_map = cluster.identity_map.clone();
     let sources = sources.to_vec();
     let credentials = credentials.cloned();
-    let certificates = certificates.failures.clone();
+    let certificates = certificates.reload_failures.clone();
     metrics.reload_failures(move || {
         let mut counts = vec![
-            ("certificates", certificates.load(Ordering::Relaxed)),
+            ("certificates", certificates()),
             ("manifests", accounts.reload_failures()),
             (
                 "roles",

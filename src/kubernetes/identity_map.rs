@@ -1,8 +1,8 @@
 //! Identities given by a ConfigMap instead of annotations (`--identity-config-map NAMESPACE/NAME`).
 //!
 //! Its key `config` holds JSON, `{"NAMESPACE/NAME": {"RoleARN": …, "Audience": …, "UseRegionalSTS": …, "TokenExpiration":
-//! …}}`, the format of amazon-eks-pod-identity-webhook; the namespace `*` stands for any. As there, letter case does not
-//! matter in field names, and zero and the empty string count as absent. Annotations win over it: callers look here last.
+//! …}}`, the format of amazon-eks-pod-identity-webhook; the namespace `*` means any. As there, field names are
+//! case-insensitive, and zero and the empty string count as absent. Annotations take precedence: callers look here last.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
@@ -42,13 +42,13 @@ impl IdentityMap {
         rules: Arc<AnnotationRules>,
         timing: WatchTiming,
     ) -> Self {
-        let (say_synced, synced) = watch::channel(false);
+        let (set_synced, synced) = watch::channel(false);
         let content = Arc::new(Content::new(namespace, name, rules, Entries::default(), None));
         let tasks = OwnedTasks::new();
         let mirror = Mirror {
             content: Arc::clone(&content),
             listed: None,
-            say_synced,
+            set_synced,
         };
         let api: Api<ConfigMap> = Api::namespaced(client, namespace);
         // A watch with this selector is allowed by a rule for the one ConfigMap.
@@ -65,10 +65,10 @@ impl IdentityMap {
         Self { content, synced, tasks }
     }
 
-    /// Follows the ConfigMap of a folder of manifests.
+    /// Uses the ConfigMap of a directory of manifests, and follows its changes.
     ///
     /// # Errors
-    /// When the folder holds it and it is not of its format.
+    /// When the directory contains it and it does not have the expected format.
     pub fn from_manifests(
         manifests: &ManifestServiceAccounts,
         namespace: &str,
@@ -104,11 +104,11 @@ impl IdentityMap {
 
     /// Waits until it has been read, or is known to be missing.
     pub async fn synced(&self) {
-        // An error means that the watch was stopped before; whoever waits is being stopped too.
+        // It fails when the watch was stopped, which happens at shutdown only.
         let _ = self.synced.clone().wait_for(|synced| *synced).await;
     }
 
-    /// How many edits could not be read since the start.
+    /// The number of edits since the start that could not be used.
     #[must_use]
     pub fn reload_failures(&self) -> u64 {
         self.content.entries.failures()
@@ -122,7 +122,7 @@ impl IdentityMap {
 
 type Entries = HashMap<(Box<str>, Box<str>), Arc<ServiceAccountIdentity>>;
 
-/// The ConfigMap's text: none when there is no ConfigMap, none inside when it lacks the key.
+/// The ConfigMap's text: none without the ConfigMap, and none inside without the key.
 type Source = Option<Option<String>>;
 
 struct Content {
@@ -154,11 +154,11 @@ impl Content {
     }
 }
 
-/// Hands what the watch tells to the content.
+/// Passes the watched ConfigMap to the content.
 struct Mirror {
     content: Arc<Content>,
     listed: Option<BTreeMap<String, String>>,
-    say_synced: watch::Sender<bool>,
+    set_synced: watch::Sender<bool>,
 }
 
 impl Observer<ConfigMap> for Mirror {
@@ -172,7 +172,7 @@ impl Observer<ConfigMap> for Mirror {
 
     fn init_done(&mut self) {
         self.content.read(self.listed.take().as_ref());
-        self.say_synced
+        self.set_synced
             .send_if_modified(|synced| !std::mem::replace(synced, true));
     }
 
@@ -191,7 +191,7 @@ impl Observer<ConfigMap> for Mirror {
 
 fn parse(rules: &AnnotationRules, source: Option<&Option<String>>) -> Result<Entries, String> {
     let text = match source {
-        // No ConfigMap, no identities: it may be created later, or was deleted on purpose.
+        // Without the ConfigMap there are no identities: it might be created later, or was deleted on purpose.
         None => return Ok(Entries::default()),
         Some(None) => return Err(format!("it has no key `{KEY}`")),
         Some(Some(text)) => text,

@@ -111,15 +111,17 @@ impl EventCounters {
     }
 }
 
+type HistogramFamily<L> = Family<L, Histogram, fn() -> Histogram>;
+
 /// All metrics of the process.
 #[derive(Debug)]
 pub struct Metrics {
     registry: Mutex<Registry>,
     decisions: Decisions,
-    durations: Family<OutcomeLabels, Histogram, fn() -> Histogram>,
+    durations: HistogramFamily<OutcomeLabels>,
     policy_age: Histogram,
     role_reads: Family<[(&'static str, &'static str); 2], Counter>,
-    role_read_durations: Family<[(&'static str, &'static str); 1], Histogram, fn() -> Histogram>,
+    role_read_durations: HistogramFamily<[(&'static str, &'static str); 1]>,
     audit_dropped: Counter,
     events: EventCounters,
 }

@@ -336,7 +336,7 @@ async fn the_identity_map_of_a_folder_follows_its_manifest() {
     put(&dir.path().join("map.yaml"), &map("{"));
     eventually("a bad edit", || identities.reload_failures() == 1).await;
     assert_eq!(role().as_deref(), Some("second"));
-    let error = follow().unwrap_err();
+    let error = follow().unwrap_err().to_string();
     assert!(
         error.starts_with("ConfigMap kube-system/pod-identity-webhook: expected JSON"),
         "{error}"

@@ -17,10 +17,10 @@ use tracing::{debug, info};
 use super::clock::{Clock, Moment};
 pub use super::configurations::{ConfigurationKind, ConfigurationName};
 use super::configurations::{Configurations, ObjectError, bounded, patch_object};
-use super::issue::{Authority, SubjectName};
+use super::issue::{Authority, IssueError, SubjectName};
 use super::keyring::{self, Keyring, ca_of};
-use super::rotation::{Ca, Rotation, Secret, SecretWrite, Served};
-use super::serving::{Pair, Serving};
+use super::rotation::{Ca, Content, Rotation, Secret, SecretWrite, Served};
+use super::serving::{Pair, PairError, Serving};
 use super::state_log::ObjectLog;
 use super::status::Status;
 use super::x509;
@@ -61,6 +61,23 @@ pub struct SelfManaged {
     rotation: Rotation,
     keyring: Option<Keyring>,
     log: ObjectLog,
+}
+
+/// Why a step of the plan failed.
+#[derive(Debug, thiserror::Error)]
+enum StepError {
+    #[error("the key of a CA is not available")]
+    NoKey,
+    #[error("this replica holds no CA")]
+    NoCa,
+    #[error("a new certificate cannot be read")]
+    Unreadable,
+    #[error(transparent)]
+    Issue(#[from] IssueError),
+    #[error(transparent)]
+    Pair(#[from] PairError),
+    #[error("rotation did not converge after {MAX_STEPS} steps")]
+    NotConverging,
 }
 
 /// Without the Secret's data.
@@ -251,7 +268,7 @@ impl SelfManaged {
                 }
             }
         }
-        Err(self.error(format!("rotation did not converge after {MAX_STEPS} steps")))
+        Err(self.error(StepError::NotConverging))
     }
 
     fn serve(&mut self, ca: &Ca) -> Result<(), ObjectError> {
@@ -267,23 +284,17 @@ impl SelfManaged {
         Ok(())
     }
 
-    fn sign(&self, ca: &Ca, now: Moment) -> Result<(Pair, Served), String> {
+    fn sign(&self, ca: &Ca, now: Moment) -> Result<(Pair, Served), StepError> {
         let authority = self
             .keyring
             .as_ref()
             .and_then(|keyring| keyring.authority_of(ca))
-            .ok_or("the key of its CA is not available")?;
+            .ok_or(StepError::NoKey)?;
         let left = ca.not_after().duration_since(now.wall).unwrap_or_default();
         let lifetime = self.settings.certificate_lifetime.min(left);
-        let leaf = authority
-            .issue(&self.settings.names, now.wall, lifetime)
-            .map_err(|error| error.to_string())?;
-        let pair = Pair::from_pem(leaf.certificate_pem().as_bytes(), leaf.key_pem().as_bytes())
-            .map_err(|error| error.to_string())?;
-        let validity = pair
-            .leaf()
-            .and_then(x509::validity)
-            .ok_or("its validity cannot be read")?;
+        let leaf = authority.issue(&self.settings.names, now.wall, lifetime)?;
+        let pair = Pair::from_pem(leaf.certificate_pem().as_bytes(), leaf.key_pem().as_bytes())?;
+        let validity = pair.leaf().and_then(x509::validity).ok_or(StepError::Unreadable)?;
         let served = Served {
             ca: ca.clone(),
             not_before: validity.not_before.into(),
@@ -313,13 +324,13 @@ impl SelfManaged {
     }
 
     /// What to write, and the reason for the log.
-    fn keyring_for(&self, write: SecretWrite) -> Result<(Keyring, &'static str), String> {
+    fn keyring_for(&self, write: SecretWrite) -> Result<(Keyring, &'static str), StepError> {
         let (content, why) = match write {
             SecretWrite::Begin {
                 previous,
                 previous_until,
             } => {
-                let mut keyring = Keyring::of(self.new_authority()?).ok_or("a new CA cannot be read")?;
+                let mut keyring = Keyring::of(self.new_authority()?).ok_or(StepError::Unreadable)?;
                 keyring.content.previous = previous;
                 keyring.content.previous_until = previous_until;
                 return Ok((keyring, "created a CA, which signs at once"));
@@ -327,7 +338,7 @@ impl SelfManaged {
             SecretWrite::Announce(content) => {
                 let next = self.new_authority()?;
                 let mut keyring = self.keyring_of(content)?;
-                keyring.content.next = Some(ca_of(&next).ok_or("a new CA cannot be read")?);
+                keyring.content.next = Some(ca_of(&next).ok_or(StepError::Unreadable)?);
                 keyring.next = Some(next);
                 return Ok((
                     keyring,
@@ -345,9 +356,9 @@ impl SelfManaged {
         Ok((self.keyring_of(content)?, why))
     }
 
-    fn keyring_of(&self, content: super::rotation::Content) -> Result<Keyring, String> {
-        let held = self.keyring.as_ref().ok_or("no CA is held")?;
-        let key = |ca: &Ca| held.authority_of(ca).cloned().ok_or("the key of a CA is not available");
+    fn keyring_of(&self, content: Content) -> Result<Keyring, StepError> {
+        let held = self.keyring.as_ref().ok_or(StepError::NoCa)?;
+        let key = |ca: &Ca| held.authority_of(ca).cloned().ok_or(StepError::NoKey);
         Ok(Keyring {
             ca: key(&content.ca)?,
             // A `next` without a key is about to be replaced.
@@ -356,15 +367,14 @@ impl SelfManaged {
         })
     }
 
-    fn new_authority(&self) -> Result<Arc<Authority>, String> {
+    fn new_authority(&self) -> Result<Arc<Authority>, StepError> {
         let now = self.clock.now().wall;
         let begins = Timestamp::try_from(now).unwrap_or_default();
-        Authority::generate(&format!("rolegate {begins:.0}"), now, self.settings.ca_lifetime)
-            .map(Arc::new)
-            .map_err(|error| error.to_string())
+        let authority = Authority::generate(&format!("rolegate {begins:.0}"), now, self.settings.ca_lifetime)?;
+        Ok(Arc::new(authority))
     }
 
-    fn error(&self, why: String) -> ObjectError {
+    fn error(&self, why: StepError) -> ObjectError {
         ObjectError::Failed {
             object: self.secret.what.clone(),
             why: format!("{}: {why}", self.secret.what),

@@ -74,9 +74,13 @@ impl IdentityMap {
         namespace: &str,
         name: &str,
         rules: Arc<AnnotationRules>,
-    ) -> Result<Self, String> {
+    ) -> Result<Self, IdentityMapError> {
         let source = manifests.config_map(namespace, name).map(|data| data.get(KEY).cloned());
-        let entries = parse(&rules, source.as_ref()).map_err(|why| format!("ConfigMap {namespace}/{name}: {why}"))?;
+        let entries = parse(&rules, source.as_ref()).map_err(|error| IdentityMapError {
+            namespace: namespace.to_owned(),
+            name: name.to_owned(),
+            error,
+        })?;
         let content = Arc::new(Content::new(namespace, name, rules, entries, source));
         let follower = Arc::clone(&content);
         manifests.on_config_map_change(namespace, name, move |data| follower.read(data));
@@ -120,6 +124,25 @@ impl IdentityMap {
     }
 }
 
+/// Why the ConfigMap of a directory of manifests cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("ConfigMap {namespace}/{name}: {error}")]
+pub struct IdentityMapError {
+    namespace: String,
+    name: String,
+    error: FormatError,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+enum FormatError {
+    #[error("it has no key `{KEY}`")]
+    NoKey,
+    #[error(r#"expected JSON, {{"NAMESPACE/NAME": {{"RoleARN": "…"}}}}: {0}"#)]
+    Json(String),
+    #[error("entry `{key}`: expected {expected}")]
+    Entry { key: String, expected: &'static str },
+}
+
 type Entries = HashMap<(Box<str>, Box<str>), Arc<ServiceAccountIdentity>>;
 
 /// The ConfigMap's text: none without the ConfigMap, and none inside without the key.
@@ -149,8 +172,9 @@ impl Content {
 
     fn read(&self, data: Option<&BTreeMap<String, String>>) {
         let source = data.map(|data| data.get(KEY).cloned());
-        self.entries
-            .update(Ok(source), |source| parse(&self.rules, source.as_ref()));
+        self.entries.update(Ok(source), |source| {
+            parse(&self.rules, source.as_ref()).map_err(|error| error.to_string())
+        });
     }
 }
 
@@ -189,40 +213,41 @@ impl Observer<ConfigMap> for Mirror {
     }
 }
 
-fn parse(rules: &AnnotationRules, source: Option<&Option<String>>) -> Result<Entries, String> {
+fn parse(rules: &AnnotationRules, source: Option<&Option<String>>) -> Result<Entries, FormatError> {
     let text = match source {
         // Without the ConfigMap there are no identities: it might be created later, or was deleted on purpose.
         None => return Ok(Entries::default()),
-        Some(None) => return Err(format!("it has no key `{KEY}`")),
+        Some(None) => return Err(FormatError::NoKey),
         Some(Some(text)) => text,
     };
-    let entries: Map<String, Value> = serde_json::from_str(text).map_err(|error| {
-        let expected = r#"expected JSON, {"NAMESPACE/NAME": {"RoleARN": "…"}}"#;
-        format!("{expected}: {}", text::line(&error.to_string()))
-    })?;
+    let entries: Map<String, Value> =
+        serde_json::from_str(text).map_err(|error| FormatError::Json(text::line(&error.to_string()).into_owned()))?;
     let entry = |(key, value): (&String, &Value)| entry(rules, key, value).transpose();
     entries.iter().filter_map(entry).collect()
 }
 
 type Entry = ((Box<str>, Box<str>), Arc<ServiceAccountIdentity>);
 
-fn entry(rules: &AnnotationRules, key: &str, value: &Value) -> Result<Option<Entry>, String> {
-    let wrong = |what: &str| format!("entry `{}`: {what}", text::value(key));
+fn entry(rules: &AnnotationRules, key: &str, value: &Value) -> Result<Option<Entry>, FormatError> {
+    let wrong = |expected| FormatError::Entry {
+        key: text::value(key),
+        expected,
+    };
     let (namespace, name) = match key.split_once('/') {
         Some((namespace, name)) if !namespace.is_empty() && !name.is_empty() && !name.contains('/') => {
             (namespace, name)
         }
-        _ => return Err(wrong("expected NAMESPACE/NAME")),
+        _ => return Err(wrong("NAMESPACE/NAME")),
     };
     let Value::Object(fields) = value else {
-        return Err(wrong("expected an object with RoleARN"));
+        return Err(wrong("an object with RoleARN"));
     };
-    let role_arn = field(fields, "RoleARN", Value::as_str).map_err(|()| wrong("expected RoleARN to be a string"))?;
-    let audience = field(fields, "Audience", Value::as_str).map_err(|()| wrong("expected Audience to be a string"))?;
-    let regional = field(fields, "UseRegionalSTS", Value::as_bool)
-        .map_err(|()| wrong("expected UseRegionalSTS to be true or false"))?;
+    let role_arn = field(fields, "RoleARN", Value::as_str).map_err(|()| wrong("RoleARN to be a string"))?;
+    let audience = field(fields, "Audience", Value::as_str).map_err(|()| wrong("Audience to be a string"))?;
+    let regional =
+        field(fields, "UseRegionalSTS", Value::as_bool).map_err(|()| wrong("UseRegionalSTS to be true or false"))?;
     let expiration = field(fields, "TokenExpiration", Value::as_i64)
-        .map_err(|()| wrong("expected TokenExpiration to be a whole number of seconds"))?;
+        .map_err(|()| wrong("TokenExpiration to be a whole number of seconds"))?;
     let identity = ServiceAccountIdentity::from_config_map_entry(
         rules,
         role_arn.unwrap_or_default(),

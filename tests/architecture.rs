@@ -290,7 +290,7 @@ fn collect(folder: &Path, files: &mut Vec<PathBuf>) {
 
 /// A file's code without comments and without its tests, which may use what they like.
 fn code_of(file: &Path) -> String {
-    if ["tests.rs", "differential.rs", "laws.rs"]
+    if ["tests.rs", "differential.rs", "properties.rs"]
         .iter()
         .any(|tests| file.ends_with(tests))
     {
@@ -332,7 +332,7 @@ fn without_tests(text: &str) -> String {
 
 #[test]
 fn only_tests_are_left_out_of_what_is_read() {
-    let text = "a\n#[cfg(test)]\nmod laws;\nb\n    #[cfg(test)]\n    #[allow(x)]\n    fn f() {\n        {\n        }\n    }\nc\n#[cfg(test)]\nmod tests {\n    d\n}\ne";
+    let text = "a\n#[cfg(test)]\nmod properties;\nb\n    #[cfg(test)]\n    #[allow(x)]\n    fn f() {\n        {\n        }\n    }\nc\n#[cfg(test)]\nmod tests {\n    d\n}\ne";
     assert_eq!(without_tests(text), "a\nb\nc\ne");
     let rotation = code_of(&source().join("certs/rotation.rs"));
     assert!(rotation.contains("impl Rotation"), "the plan of a rotation is not read");

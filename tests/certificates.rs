@@ -1,4 +1,4 @@
-//! Certificates that look after themselves, against a Kubernetes API served over HTTP and a clock that is moved by hand.
+//! Automatically managed certificates, against a Kubernetes API served over HTTP and a clock that the tests advance.
 
 #![allow(
     clippy::unwrap_used,
@@ -13,7 +13,6 @@ mod support;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, SystemTime};
 
 use base64::Engine as _;
@@ -109,7 +108,7 @@ async fn api(entries: usize) -> (FakeApi, HandClock) {
     (api, HandClock::new(SystemTime::now()))
 }
 
-/// What the Secret holds.
+/// The data of the Secret.
 fn secret(api: &FakeApi) -> BTreeMap<String, String> {
     let Some(object) = api.object("secrets", "rolegate", "rolegate-tls") else {
         return BTreeMap::new();
@@ -125,7 +124,7 @@ fn keys(api: &FakeApi) -> String {
     keys.join(" ")
 }
 
-/// What stands in each entry.
+/// The bundle of each entry.
 fn bundles(api: &FakeApi) -> Vec<String> {
     let object = api.object(WEBHOOKS, "", "rolegate").unwrap();
     let entries = object["webhooks"].as_array().unwrap().iter();
@@ -166,7 +165,7 @@ async fn what_is_missing_is_waited_for() {
     sleep(Duration::from_millis(200)).await;
     assert!(!replica.status.is_trusted() && !replica.serving.is_ready());
 
-    // Without a configuration there is nobody who must trust it.
+    // Without a configuration, no API server has to trust it.
     api.put_secret("rolegate", "rolegate-tls", None);
     replica.trusted().await;
     assert!(replica.serving.is_ready());
@@ -226,7 +225,7 @@ async fn refusals_and_outages_pass() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn without_a_watch_it_is_looked_again_every_few_seconds() {
+async fn without_a_watch_objects_are_read_every_few_seconds() {
     let (api, clock) = api(1).await;
     api.set_watches(Watches::Refused(403));
     let replica = Replica::start(&api, &clock);
@@ -266,7 +265,7 @@ async fn a_ca_is_announced_promoted_and_retired() {
     until_bundles(&api, &format!("{old}{new}")).await;
     assert_eq!(secret(&api)["ca.crt"], old);
 
-    // Whoever read the bundles last has its two minutes from then on.
+    // The replica that read the bundles last waits two minutes from then on.
     until("the promotion", || {
         clock.advance(Duration::from_secs(1));
         keys(&api) == "ca.crt ca.key previous.crt previous.until"
@@ -337,24 +336,19 @@ async fn a_bundle_file_is_written_and_read_again() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("ca.crt");
     let first = put_authority(&file);
-    let failures = Arc::new(AtomicUsize::new(0));
     let client = client(&api.config()).unwrap();
     let clock = Arc::new(SystemClock::new());
-    let bundle = BundleFile::load(file.clone(), &client, &configurations(), clock, quick())
-        .await
-        .unwrap();
+    let bundle = BundleFile::load(file.clone(), &client, &configurations(), clock, quick()).unwrap();
     let status = bundle.status();
-    let counted = failures.clone();
-    let task = tokio::spawn(bundle.run(Duration::from_millis(10), move || {
-        counted.fetch_add(1, Ordering::SeqCst);
-    }));
+    let failures = bundle.reload_failures();
+    let task = tokio::spawn(bundle.run(Duration::from_millis(10)));
     until_bundles(&api, &first).await;
-    until("it is said to be trusted", || status.is_trusted()).await;
+    until("it is trusted", || status.is_trusted()).await;
 
     std::fs::write(&file, "nonsense").unwrap();
-    until("the failure is counted", || failures.load(Ordering::SeqCst) == 1).await;
+    until("the failure is counted", || failures() == 1).await;
     sleep(Duration::from_millis(100)).await;
-    assert_eq!(failures.load(Ordering::SeqCst), 1, "once, not at each look");
+    assert_eq!(failures(), 1, "once, not at each look");
     assert_eq!(bundles(&api)[0], first);
 
     // Other replicas may serve what the former one signed for a while.
@@ -364,12 +358,12 @@ async fn a_bundle_file_is_written_and_read_again() {
 }
 
 #[tokio::test]
-async fn a_bundle_file_that_is_none_stops_the_start() {
+async fn a_bundle_file_that_cannot_be_used_stops_the_start() {
     let api = FakeApi::start().await;
     let client = client(&api.config()).unwrap();
     let folder = tempfile::tempdir().unwrap();
     for (name, content, why) in [
-        ("missing.crt", None, "cannot be read"),
+        ("missing.crt", None, "cannot read"),
         ("wrong.crt", Some("nonsense"), "no PEM block CERTIFICATE"),
     ] {
         let file = folder.path().join(name);
@@ -378,8 +372,8 @@ async fn a_bundle_file_that_is_none_stops_the_start() {
         }
         let clock = Arc::new(SystemClock::new());
         let error = BundleFile::load(file, &client, &configurations(), clock, quick())
-            .await
-            .unwrap_err();
+            .unwrap_err()
+            .to_string();
         assert!(error.contains(name) && error.contains(why), "{error}");
     }
 }

@@ -203,7 +203,7 @@ async fn after_ten_minutes_other_words_are_another_event_and_the_same_words_are_
 }
 
 #[tokio::test(start_paused = true)]
-async fn replicas_and_processes_started_anew_share_an_event() {
+async fn replicas_and_restarted_processes_share_an_event() {
     let api = FakeApi::start().await;
     let (one, two) = (Replica::of(&api), Replica::of(&api));
     for _ in 0..20 {
@@ -224,7 +224,7 @@ async fn replicas_and_processes_started_anew_share_an_event() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_was_refused_at_the_end_is_told() {
+async fn refusals_right_before_the_end_are_reported() {
     let api = FakeApi::start().await;
     let replica = Replica::of(&api);
     replica.refuse("api", Cause::WrongSubject);
@@ -256,7 +256,7 @@ async fn the_end_does_not_wait_for_a_server_that_does_not_answer() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_series_whose_event_was_deleted_begins_anew() {
+async fn a_series_whose_event_was_deleted_starts_again() {
     let api = FakeApi::start().await;
     let replica = Replica::of(&api);
     replica.refuse("api", Cause::WrongSubject);
@@ -275,7 +275,7 @@ async fn a_series_whose_event_was_deleted_begins_anew() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_service_account_that_was_made_anew_has_its_own_event() {
+async fn a_service_account_that_was_created_again_has_its_own_event() {
     let api = FakeApi::start().await;
     let replica = Replica::of(&api);
     for uid in ["first", "second"] {
@@ -358,7 +358,7 @@ async fn a_namespace_that_ends_gets_no_events_and_is_asked_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_uid_that_nobody_asked_for_is_looked_up_once_a_series() {
+async fn an_unknown_uid_is_read_once_per_series() {
     let api = FakeApi::start().await;
     api.put_account("jobs", "api", &[]);
     let replica = Replica::of(&api);
@@ -375,7 +375,7 @@ async fn a_uid_that_nobody_asked_for_is_looked_up_once_a_series() {
         sleep(Duration::from_secs(6)).await;
     }
     let events = stored(&api);
-    assert_eq!(events.len(), 1, "nobody looks for Events of what does not exist");
+    assert_eq!(events.len(), 1, "a ServiceAccount that does not exist has no Events");
     assert_eq!(events[0]["regarding"]["uid"], "uid-of-jobs-api");
     assert_eq!(events[0]["series"]["count"], 50);
     assert_eq!(api.asked().gets, 2);
@@ -383,7 +383,7 @@ async fn a_uid_that_nobody_asked_for_is_looked_up_once_a_series() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn many_service_accounts_at_once_are_told_of_at_a_measured_pace() {
+async fn many_service_accounts_at_once_are_reported_at_a_limited_rate() {
     let api = FakeApi::start().await;
     let replica = Replica::of(&api);
     for number in 0..200 {
@@ -398,10 +398,10 @@ async fn many_service_accounts_at_once_are_told_of_at_a_measured_pace() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_the_queue_does_not_hold_is_counted_and_nobody_waits() {
+async fn refusals_that_do_not_fit_the_queue_are_counted_without_waiting() {
     let api = FakeApi::start().await;
     let replica = Replica::of(&api);
-    // Nothing else runs meanwhile: the writer takes up none of them.
+    // The writer does not run in between, so it takes none of them.
     for _ in 0..1500 {
         replica.refuse("api", Cause::WrongSubject);
     }

@@ -259,7 +259,7 @@ async fn who_gives_up_does_not_take_the_answer_from_the_others() {
 }
 
 #[tokio::test]
-async fn concurrency_is_capped_and_the_rest_wait_their_turn_or_are_told_busy() {
+async fn concurrency_is_limited_and_the_rest_wait_or_are_busy() {
     let api = FakeApi::start().await;
     let accounts = synced(&api, quick()).await;
     api.fail_gets(Some(Fault::Slow(Duration::from_secs(2))));
@@ -291,7 +291,7 @@ async fn concurrency_is_capped_and_the_rest_wait_their_turn_or_are_told_busy() {
 async fn errors_of_the_api_server_are_unavailable_and_never_not_found() {
     let api = FakeApi::start().await;
     let accounts = synced(&api, quick()).await;
-    for (fault, told) in [
+    for (fault, expected) in [
         (
             Fault::Status(403),
             "403 Forbidden: serviceaccounts is forbidden: User \"x\" cannot; rolegate needs `get`",
@@ -305,7 +305,7 @@ async fn errors_of_the_api_server_are_unavailable_and_never_not_found() {
         let before = api.asked().gets;
         let reason = reason(accounts.fetch("jobs", "trainer", soon()).await);
         assert!(
-            reason.starts_with("GET ServiceAccount jobs/trainer: ") && reason.contains(told),
+            reason.starts_with("GET ServiceAccount jobs/trainer: ") && reason.contains(expected),
             "{fault:?}: {reason}"
         );
         assert_eq!(reason.lines().count(), 1, "{reason}");
@@ -328,7 +328,7 @@ async fn a_lookup_is_over_by_its_deadline() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_a_name_is_not_found_and_not_asked_for() {
+async fn invalid_names_are_not_found_without_a_request() {
     let api = FakeApi::start().await;
     let accounts = synced(&api, quick()).await;
     for (namespace, name) in [
@@ -358,7 +358,10 @@ async fn without_the_api_server_memory_still_answers_and_lookups_are_unavailable
     eventually("the loss is noticed", || !accounts.is_current()).await;
 
     assert_eq!(role_of(&accounts.stored("jobs", "trainer")), Some(arn("first")));
-    assert!(accounts.is_synced(), "never unready again because a watch broke later");
+    assert!(
+        accounts.is_synced(),
+        "a watch that fails later does not make it unready"
+    );
     for name in ["trainer", "unknown"] {
         let reason = reason(accounts.fetch("jobs", name, soon()).await);
         assert!(
@@ -377,7 +380,7 @@ async fn without_the_api_server_memory_still_answers_and_lookups_are_unavailable
 }
 
 #[tokio::test]
-async fn it_starts_without_an_api_server_and_syncs_when_there_is_one() {
+async fn it_starts_without_an_api_server_and_syncs_when_it_is_up() {
     let mut api = FakeApi::start().await;
     api.put_account("jobs", "trainer", &[]);
     api.stop();
@@ -408,25 +411,25 @@ async fn a_bookmark_moves_the_version_that_a_watch_resumes_from() {
     let api = FakeApi::start().await;
     api.set_watches(Watches::Bookmarked(Duration::from_millis(20)));
     let accounts = synced(&api, quick()).await;
-    // Versions move on without a word about ServiceAccounts, and the history up to there is forgotten.
+    // Versions advance without an event for a ServiceAccount.
     api.put_config_map("kube-system", "unrelated", &[]);
     let far = api.version();
     eventually("a bookmark says so", || api.asked().bookmarked == far).await;
     api.cut_watches();
-    eventually("the watch is opened anew", || api.watched_from().last() == Some(&far)).await;
+    eventually("the watch is opened again", || api.watched_from().last() == Some(&far)).await;
     assert_eq!(api.asked().lists, 1);
     assert!(accounts.is_synced());
 }
 
 #[tokio::test]
-async fn after_410_everything_is_listed_anew_and_swapped_in() {
+async fn after_410_everything_is_listed_again_and_swapped_in() {
     let api = FakeApi::start().await;
     for number in 0..600 {
         api.put_account("jobs", &format!("job-{number}"), &[(ROLE_ARN, &arn("old"))]);
     }
     let accounts = synced(&api, quick()).await;
     eventually("the watch is open", || accounts.is_current()).await;
-    // What happens now is not told, and forgotten before it could be.
+    // These changes are not sent, and are compacted before they can be.
     api.hold_events();
     api.delete_account("jobs", "job-0");
     api.put_account("jobs", "job-1", &[(ROLE_ARN, &arn("new"))]);
@@ -439,9 +442,9 @@ async fn after_410_everything_is_listed_anew_and_swapped_in() {
     assert_ne!(
         accounts.stored("jobs", "job-599"),
         Stored::Missing,
-        "what was known stays known meanwhile"
+        "known objects stay known during the list"
     );
-    eventually("what is gone is gone", || {
+    eventually("deleted objects are gone", || {
         accounts.stored("jobs", "job-0") == Stored::Missing
     })
     .await;
@@ -457,14 +460,14 @@ async fn after_410_everything_is_listed_anew_and_swapped_in() {
     );
 
     api.put_account("jobs", "later", &[]);
-    eventually("the watch goes on", || {
+    eventually("the watch continues", || {
         accounts.stored("jobs", "later") == Stored::Plain
     })
     .await;
 }
 
 #[tokio::test]
-async fn a_list_whose_continue_token_expires_begins_anew() {
+async fn a_list_whose_continue_token_expires_is_started_again() {
     let api = FakeApi::start().await;
     for number in 0..1_100 {
         api.put_account("jobs", &format!("job-{number}"), &[]);
@@ -476,7 +479,7 @@ async fn a_list_whose_continue_token_expires_begins_anew() {
 }
 
 #[tokio::test]
-async fn a_silent_watch_is_opened_anew_and_lookups_ask_meanwhile() {
+async fn a_silent_watch_is_opened_again_and_lookups_ask_until_then() {
     let api = FakeApi::start().await;
     let accounts = synced(
         &api,
@@ -494,7 +497,7 @@ async fn a_silent_watch_is_opened_anew_and_lookups_ask_meanwhile() {
     assert_eq!(fetched_role(&fetched), Some(arn("first")));
 
     let watches = api.asked().watches;
-    eventually("it is opened anew", || api.asked().watches > watches).await;
+    eventually("it is opened again", || api.asked().watches > watches).await;
     eventually("it is known to lag", || !accounts.is_current()).await;
     api.set_watches(Watches::Bookmarked(Duration::from_millis(50)));
     eventually("it catches up", || {
@@ -523,7 +526,7 @@ async fn bookmarks_keep_a_watch_in_which_nothing_happens_open() {
 }
 
 #[tokio::test]
-async fn a_refused_watch_is_tried_again_with_growing_pauses() {
+async fn a_failing_watch_is_retried_with_growing_pauses() {
     let api = FakeApi::start().await;
     api.set_watches(Watches::Refused(500));
     let timing = WatchTiming {
@@ -531,9 +534,11 @@ async fn a_refused_watch_is_tried_again_with_growing_pauses() {
         longest_pause: Duration::from_secs(10),
         ..WatchTiming::default()
     };
+    let begun = Instant::now();
     let accounts = synced(&api, timing).await;
-    sleep(Duration::from_secs(1)).await;
-    assert!(api.asked().watches <= 6, "{:?}", api.asked());
+    eventually("six attempts", || api.asked().watches >= 6).await;
+    // Of pauses of 100, 200, 400, 800 and 1600 ms, jitter takes off at most half.
+    assert!(begun.elapsed() >= Duration::from_millis(1500), "{:?}", begun.elapsed());
     assert!(!accounts.is_current());
     api.set_watches(Watches::Bookmarked(Duration::from_secs(60)));
     api.put_account("jobs", "trainer", &[]);
@@ -608,7 +613,7 @@ async fn the_identity_map_follows_its_config_map_and_keeps_its_last_good_content
     }
 
     put(&format!(r#"{{"jobs/trainer": {{"RoleARN": "{}"}}}}"#, arn("second")));
-    eventually("mended", || mapped(&map, "jobs", "trainer") == Some(arn("second"))).await;
+    eventually("fixed", || mapped(&map, "jobs", "trainer") == Some(arn("second"))).await;
     assert_eq!(mapped(&map, "elsewhere", "reader"), None);
     api.delete_config_map("kube-system", "pod-identity-webhook");
     eventually("deleted", || mapped(&map, "jobs", "trainer").is_none()).await;

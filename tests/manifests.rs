@@ -42,7 +42,7 @@ fn folder(files: &[(&str, &str)]) -> TempDir {
     dir
 }
 
-/// Writes a file as a whole: nobody sees half of it.
+/// Replaces a file, so that a reader never sees half of it.
 fn put(path: &Path, text: &str) {
     let new = path.with_file_name(".new");
     fs::write(&new, text).unwrap();
@@ -258,11 +258,8 @@ async fn a_change_is_read_while_serving_and_a_bad_edit_leaves_what_was_good() {
     sleep(POLL * 10).await;
     assert_eq!(accounts.reload_failures(), 1, "an edit counts once");
 
-    write("b.yaml", &account("jobs", "other", "mended"));
-    eventually("mended", || {
-        role(&accounts, "jobs", "other").as_deref() == Some("mended")
-    })
-    .await;
+    write("b.yaml", &account("jobs", "other", "fixed"));
+    eventually("fixed", || role(&accounts, "jobs", "other").as_deref() == Some("fixed")).await;
     fs::remove_file(dir.path().join("b.yaml")).unwrap();
     eventually("removed", || accounts.stored("jobs", "other") == Stored::Missing).await;
     assert_eq!(accounts.reload_failures(), 1);
@@ -339,7 +336,7 @@ async fn the_identity_map_of_a_folder_follows_its_manifest() {
     put(&dir.path().join("map.yaml"), &map("{"));
     eventually("a bad edit", || identities.reload_failures() == 1).await;
     assert_eq!(role().as_deref(), Some("second"));
-    let error = follow().unwrap_err();
+    let error = follow().unwrap_err().to_string();
     assert!(
         error.starts_with("ConfigMap kube-system/pod-identity-webhook: expected JSON"),
         "{error}"
@@ -370,11 +367,11 @@ async fn the_container_credentials_file_is_read_again_and_its_last_good_content_
     eventually("a bad edit", || credentials.reload_failures() == 1).await;
     assert!(credentials.contains("jobs", "other"));
     put(&path, r#"{"identities": []}"#);
-    eventually("mended", || !credentials.contains("jobs", "other")).await;
+    eventually("fixed", || !credentials.contains("jobs", "other")).await;
     timeout(PATIENCE, credentials.stop()).await.expect("stopped");
 
     fs::write(&path, "{\n\"identities\": [{\"namespace\": \"jobs\"}]}").unwrap();
-    let error = ContainerCredentials::load(&path).unwrap_err();
+    let error = ContainerCredentials::load(&path).unwrap_err().to_string();
     assert!(
         error.contains("config.json: expected {\"identities\"") && error.contains("line 2"),
         "{error}"
@@ -383,6 +380,7 @@ async fn the_container_credentials_file_is_read_again_and_its_last_good_content_
     assert!(
         ContainerCredentials::load(&path)
             .unwrap_err()
+            .to_string()
             .contains("config.json: cannot be read")
     );
 }

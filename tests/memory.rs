@@ -1,8 +1,8 @@
-//! 100,000 annotated ServiceAccounts cost at most 43 MB of resident memory, at the peak of the first list and of a later one
-//! too, and next to no processor time while nothing changes.
+//! 100,000 annotated ServiceAccounts cost at most 43 MB of resident memory, also at the peak of the first list and of a later one, and
+//! while nothing changes, next to no processor time: a walk through all of them every second would show.
 //!
-//! Three processes: the API server, the one that is measured, and the test itself. The first two are this same program,
-//! told by an environment variable which part to play.
+//! There are three processes: the API server, the one that is measured, and the test. The first two are ignored tests of this program,
+//! which the test starts.
 
 #![cfg(target_os = "linux")]
 #![allow(
@@ -30,35 +30,38 @@ const ACCOUNTS: usize = 100_000;
 const LIMIT_KB: usize = 43_000;
 const IDLE: Duration = Duration::from_secs(4);
 
-const PART: &str = "ROLEGATE_TEST_PART";
+/// Set for the processes that the test starts.
 const ADDRESS: &str = "ROLEGATE_TEST_ADDRESS";
 
 #[test]
 fn a_hundred_thousand_service_accounts_cost_at_most_43_mb() {
-    let mut api = Part::start("the_api_server", "");
-    let address = api.hears("ADDRESS=");
-    let mut measured = Part::start("the_measured_process", &address);
+    let mut api = Process::start("api_server_process", "");
+    let address = api.reported("ADDRESS=");
+    let mut measured = Process::start("measured_process", &address);
 
-    let before: usize = measured.hears("BEFORE=").parse().unwrap();
-    let first: usize = measured.hears("FIRST=").parse().unwrap();
-    let idle: u64 = measured.hears("IDLE_MS=").parse().unwrap();
-    api.say("compact");
-    let again: usize = measured.hears("AGAIN=").parse().unwrap();
-    println!("before {before} kB, peak of the first list {first} kB, of the second {again} kB, {idle} ms in {IDLE:?}");
+    let before: usize = measured.reported("BEFORE=").parse().unwrap();
+    let first: usize = measured.reported("FIRST=").parse().unwrap();
+    let list: u64 = measured.reported("LIST_MS=").parse().unwrap();
+    let idle: u64 = measured.reported("IDLE_MS=").parse().unwrap();
+    api.send("compact");
+    let again: usize = measured.reported("AGAIN=").parse().unwrap();
+    println!(
+        "before {before} kB, peak of the first list {first} kB, of the second {again} kB; {list} ms of processor time for the first \
+         list, {idle} ms in {IDLE:?} after it"
+    );
     assert!(first <= LIMIT_KB, "{first} kB at the peak of the first list");
     assert!(again <= LIMIT_KB, "{again} kB at the peak of the second list");
-    // A hundredth of one processor.
+    // Compared with the list and not with a number of milliseconds, so that a slow or busy machine slows both.
     assert!(
-        u128::from(idle) <= IDLE.as_millis() / 100,
-        "{idle} ms of processor time in {IDLE:?}"
+        idle * 10 <= list,
+        "{idle} ms of processor time in {IDLE:?}, {list} ms for the first list"
     );
 }
 
 #[test]
-fn the_api_server() {
-    if !Part::is("the_api_server") {
-        return;
-    }
+#[ignore = "a process that the test of this file starts"]
+fn api_server_process() {
+    std::env::var(ADDRESS).expect("started by the test of this file");
     tokio::runtime::Runtime::new().unwrap().block_on(async {
         let api = FakeApi::start().await;
         for number in 0..ACCOUNTS {
@@ -79,7 +82,7 @@ fn the_api_server() {
                 match line.unwrap().as_str() {
                     "compact" => {
                         api.compact();
-                        api.put_account("team-new", "listed-anew", &[]);
+                        api.put_account("team-new", "listed-again", &[]);
                     }
                     other => panic!("{other}"),
                 }
@@ -91,10 +94,9 @@ fn the_api_server() {
 }
 
 #[test]
-fn the_measured_process() {
-    if !Part::is("the_measured_process") {
-        return;
-    }
+#[ignore = "a process that the test of this file starts"]
+fn measured_process() {
+    let address = std::env::var(ADDRESS).expect("started by the test of this file");
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
@@ -102,16 +104,18 @@ fn the_measured_process() {
         .unwrap();
     runtime.block_on(async {
         println!("BEFORE={}", peak_kb());
-        let config = kube::Config::new(format!("http://{}", std::env::var(ADDRESS).unwrap()).parse().unwrap());
+        let config = kube::Config::new(format!("http://{address}").parse().unwrap());
         let rules = AnnotationRules {
             prefix: "eks.amazonaws.com/".to_owned(),
             compose: None,
         };
         let client = client(&config).unwrap();
+        let before = processor_ms();
         let accounts = LiveServiceAccounts::start(client, Arc::new(rules), WatchTiming::default());
         accounts.synced().await;
         assert_eq!(accounts.counts().with_role, ACCOUNTS);
         println!("FIRST={}", peak_kb());
+        println!("LIST_MS={}", processor_ms() - before);
 
         let before = processor_ms();
         tokio::time::sleep(IDLE).await;
@@ -124,18 +128,17 @@ fn the_measured_process() {
     });
 }
 
-/// A process that plays a part.
-struct Part {
+/// A process that the test starts.
+struct Process {
     process: Child,
     input: Option<ChildStdin>,
     output: BufReader<ChildStdout>,
 }
 
-impl Part {
+impl Process {
     fn start(name: &str, address: &str) -> Self {
         let mut process = Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", name, "--nocapture", "--test-threads=1"])
-            .env(PART, name)
+            .args(["--ignored", "--exact", name, "--nocapture", "--test-threads=1"])
             .env(ADDRESS, address)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -146,21 +149,17 @@ impl Part {
         Self { process, input, output }
     }
 
-    fn is(name: &str) -> bool {
-        std::env::var(PART).is_ok_and(|part| part == name)
-    }
-
-    fn say(&mut self, line: &str) {
+    fn send(&mut self, line: &str) {
         writeln!(self.input.as_mut().unwrap(), "{line}").unwrap();
     }
 
-    /// What follows `key` on the first line that holds it: the test harness begins lines of its own.
-    fn hears(&mut self, key: &str) -> String {
+    /// The value after `key` in the first line with it: the test harness writes lines, too.
+    fn reported(&mut self, key: &str) -> String {
         let mut line = String::new();
         loop {
             line.clear();
             let read = self.output.by_ref().read_line(&mut line).unwrap();
-            assert!(read > 0, "the process ended before it said {key}");
+            assert!(read > 0, "the process ended before it reported {key}");
             if let Some((_, value)) = line.trim_end().split_once(key) {
                 return value.to_owned();
             }
@@ -168,14 +167,14 @@ impl Part {
     }
 }
 
-impl Drop for Part {
+impl Drop for Process {
     fn drop(&mut self) {
         let _ = self.process.kill();
         let _ = self.process.wait();
     }
 }
 
-/// The most memory that was ever resident, in kB.
+/// The peak of resident memory, in kB.
 fn peak_kb() -> usize {
     let status = std::fs::read_to_string("/proc/self/status").unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();

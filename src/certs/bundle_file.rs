@@ -1,31 +1,48 @@
-//! The CA of a certificate of one's own, written into the webhook configurations from a file (`--ca-bundle`).
+//! The CA bundle of the operator's own certificate, written into the webhook configurations from a file (`--ca-bundle`).
 
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::Notify;
-use tracing::info;
 
 use super::clock::Clock;
-use super::configurations::{ConfigurationName, Configurations, Trouble};
+use super::configurations::{ConfigurationName, Configurations, ObjectError};
+use super::files;
 use super::keyring::cas;
 use super::rotation::{Bundles, Ca, Delisted};
-use super::state_log::{CONFLICT_BACKOFF, StateLog};
+use super::serving::BundleError;
+use super::state_log::ObjectLog;
 use super::status::Status;
-use crate::kubernetes::list_watch::{Pauses, WatchTiming};
+use crate::kubernetes::list_watch::WatchTiming;
+use crate::support::reload::{Reload, Reloaded, Source};
 
-/// Writes what a file holds into the bundles of webhook configurations.
+/// Writes the CAs of a file into the bundles of webhook configurations.
 #[derive(Debug)]
 pub struct BundleFile {
-    path: PathBuf,
-    listed: Vec<Ca>,
+    file: Arc<Reloaded<File>>,
     configurations: Configurations,
     bundles: Bundles,
     clock: Arc<dyn Clock>,
     timing: WatchTiming,
     status: Arc<Status>,
-    log: StateLog,
+    log: ObjectLog,
+}
+
+/// Why a bundle file cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum BundleFileError {
+    /// It cannot be read.
+    #[error("--ca-bundle: {0}")]
+    Read(files::FilesError),
+    /// It has no usable certificates.
+    #[error("--ca-bundle {}: {error}", path.display())]
+    Bundle {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        error: BundleError,
+    },
 }
 
 impl BundleFile {
@@ -33,52 +50,57 @@ impl BundleFile {
     ///
     /// # Errors
     /// What is wrong with it, in one line that names it.
-    pub async fn load(
+    pub fn load(
         path: PathBuf,
         client: &kube::Client,
         configurations: &[ConfigurationName],
         clock: Arc<dyn Clock>,
         timing: WatchTiming,
-    ) -> Result<Self, String> {
-        let listed = read(&path).await?;
+    ) -> Result<Self, BundleFileError> {
+        let file = Reloaded::load(File { path })?;
         let configurations = Configurations::new(client, configurations);
         let status = Arc::<Status>::default();
-        say_end(&status, &listed);
+        record_expiry(&status, &file.peek());
         Ok(Self {
-            path,
-            listed,
+            file,
             bundles: Bundles::new(configurations.len(), Delisted::IsLeft),
             configurations,
             clock,
             timing,
             status,
-            log: StateLog::default(),
+            log: ObjectLog::default(),
         })
     }
 
-    /// What the rest of the process may ask.
+    /// The state of the CA, for the rest of the process.
     #[must_use]
     pub fn status(&self) -> Arc<Status> {
         self.status.clone()
     }
 
-    /// Keeps the bundles up to date until dropped; the file is read again `every` so often, and `failed` is told of each new
-    /// failure. What cannot be read leaves what was read before.
-    pub async fn run(self, every: Duration, failed: impl Fn() + Send) {
-        let changed = Arc::new(Notify::new());
-        let watching = self.configurations.notify_on_change(self.timing, &changed);
-        tokio::join!(watching, self.work(every, &changed, failed));
+    /// Counts the edits that could not be used.
+    pub fn reload_failures(&self) -> impl Fn() -> u64 + Clone + Send + Sync + use<> {
+        let file = Arc::clone(&self.file);
+        move || file.failures()
     }
 
-    async fn work(mut self, every: Duration, changed: &Notify, failed: impl Fn() + Send) {
-        let mut pauses = Pauses::new(self.timing);
+    /// Keeps the bundles up to date until dropped, and reads the file again at this interval. A file that cannot be used leaves the last
+    /// good content in the bundles.
+    pub async fn run(self, every: Duration) {
+        let changed = Arc::new(Notify::new());
+        let watching = self.configurations.notify_on_change(self.timing, &changed);
+        tokio::join!(watching, self.work(every, &changed));
+    }
+
+    async fn work(mut self, every: Duration, changed: &Notify) {
+        let mut backoff = self.timing.backoff();
         loop {
-            if !self.read_file().await {
-                failed();
+            if self.file.reload().await == Reload::Changed {
+                record_expiry(&self.status, &self.file.peek());
             }
             match self.write_all().await {
                 Ok(()) => {
-                    pauses.reset();
+                    backoff.reset();
                     self.log.recovered();
                     let until = self.clock.now().steady.saturating_add(every);
                     tokio::select! {
@@ -86,51 +108,27 @@ impl BundleFile {
                         () = self.clock.wait_until(until) => {}
                     }
                 }
-                Err(Trouble::Failed { what, why }) => {
-                    self.log.trouble(&what, &why);
-                    tokio::select! {
-                        () = changed.notified() => {}
-                        () = pauses.pause() => {}
-                    }
-                }
-                Err(trouble @ Trouble::WriteConflict { .. }) => {
-                    self.log.write_conflict(&trouble);
-                    tokio::time::sleep(CONFLICT_BACKOFF).await;
+                Err(error) => {
+                    self.log.failed(&error);
+                    error.pause(&mut backoff, changed).await;
                 }
             }
         }
     }
 
-    /// Whether the file is as good as before; a failure that was told is not told again.
-    async fn read_file(&mut self) -> bool {
-        match read(&self.path).await {
-            Ok(listed) => {
-                if listed != self.listed {
-                    info!(file = %self.path.display(), "the webhook configurations get what the file holds now");
-                    say_end(&self.status, &listed);
-                    self.listed = listed;
-                }
-                self.log.resolved("--ca-bundle");
-                true
-            }
-            Err(why) => !self
-                .log
-                .wrong("--ca-bundle", &format!("{why}; the last good content stays")),
-        }
-    }
-
-    async fn write_all(&mut self) -> Result<(), Trouble> {
+    async fn write_all(&mut self) -> Result<(), ObjectError> {
         for index in 0..self.configurations.len() {
             let read = self.configurations.read(index).await?;
             self.bundles.see(index, read);
         }
+        let listed = self.file.value();
         loop {
             let now = self.clock.now();
-            self.bundles.settle(&self.listed, now);
-            if self.listed.iter().all(|ca| self.bundles.trust(ca)) {
-                self.status.say_trusted();
+            self.bundles.settle(&listed, now);
+            if listed.iter().all(|ca| self.bundles.trust(ca)) {
+                self.status.record_trusted();
             }
-            let writes = self.bundles.writes(&self.listed, now);
+            let writes = self.bundles.writes(&listed, now);
             if writes.is_empty() {
                 return Ok(());
             }
@@ -145,16 +143,34 @@ impl BundleFile {
     }
 }
 
-async fn read(path: &PathBuf) -> Result<Vec<Ca>, String> {
-    let cannot = |why: String| format!("--ca-bundle {}: {why}", path.display());
-    let text = tokio::fs::read(path)
-        .await
-        .map_err(|error| cannot(format!("cannot be read: {error}")))?;
-    cas(&text).map_err(cannot)
+#[derive(Debug)]
+struct File {
+    path: PathBuf,
 }
 
-fn say_end(status: &Status, listed: &[Ca]) {
+impl Source for File {
+    type Content = Vec<u8>;
+    type Value = Vec<Ca>;
+    type Error = BundleFileError;
+
+    fn name(&self) -> String {
+        format!("CA bundle {}", self.path.display())
+    }
+
+    fn read(&self) -> Result<Vec<u8>, BundleFileError> {
+        files::read(&self.path).map_err(BundleFileError::Read)
+    }
+
+    fn parse(&self, pem: &Vec<u8>) -> Result<Vec<Ca>, BundleFileError> {
+        cas(pem).map_err(|error| BundleFileError::Bundle {
+            path: self.path.clone(),
+            error,
+        })
+    }
+}
+
+fn record_expiry(status: &Status, listed: &[Ca]) {
     if let Some(first) = listed.iter().map(Ca::not_after).min() {
-        status.say_ca_ends(first);
+        status.record_expiry(first);
     }
 }

@@ -11,13 +11,13 @@ use tokio::time::Instant;
 /// A moment, by both clocks of a machine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Moment {
-    /// The time of day, which certificates are valid by. It may be set, forward and back.
+    /// The time of day, which the validity of certificates refers to. It might be set forward and back.
     pub wall: SystemTime,
-    /// Since some fixed moment, for what must take its time whatever the time of day is set to. It never goes back.
+    /// The time since a fixed moment, for pauses that must not depend on the time of day. It never goes back.
     pub steady: Duration,
 }
 
-/// What tells the time.
+/// A source of time.
 pub trait Clock: fmt::Debug + Send + Sync + 'static {
     /// The time now.
     fn now(&self) -> Moment;
@@ -62,7 +62,7 @@ impl Clock for SystemClock {
     }
 }
 
-/// A clock that stands until it is moved by hand, for tests. Clones are the same clock.
+/// A clock that tests advance. Clones are the same clock.
 #[derive(Clone, Debug)]
 pub struct HandClock {
     now: Arc<watch::Sender<Moment>>,
@@ -103,7 +103,7 @@ impl Clock for HandClock {
     fn wait_until(&self, steady: Duration) -> BoxFuture<'static, ()> {
         let mut now = self.now.subscribe();
         async move {
-            // An error means that the clock is gone, and with it whoever waits.
+            // It fails when the clock is dropped, which ends the test.
             let _ = now.wait_for(|now| now.steady >= steady).await;
         }
         .boxed()
@@ -115,7 +115,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_hand_clock_wakes_whoever_waits_for_the_time_it_is_moved_to() {
+    async fn a_hand_clock_resolves_waits_when_it_reaches_their_time() {
         let clock = HandClock::new(SystemTime::UNIX_EPOCH);
         let mut waiting = clock.wait_until(Duration::from_secs(10));
         assert!((&mut waiting).now_or_never().is_none());

@@ -1,7 +1,7 @@
-//! The webhook configurations whose `caBundle` is ours to write, on an API server.
+//! The webhook configurations whose `caBundle` rolegate writes.
 //!
-//! A bundle is written by a JSON patch to the entries that the live object has. Server-side apply would own them: an entry
-//! that the chart drops would then stay as a stub, without rules, and no later apply of the chart would be valid.
+//! A bundle is written by a JSON patch to the entries of the live object. Server-side apply would own the entries: one that the chart
+//! removes would then remain as a stub without rules, and no later apply of the chart would be valid.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -13,22 +13,26 @@ use futures::future::join_all;
 use kube::api::{Api, ApiResource, DynamicObject, Patch, PatchParams};
 use serde_json::{Value, json};
 use tokio::sync::Notify;
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
-use super::keyring::{cas, pem};
+use super::keyring::{cas, to_pem};
 use super::rotation::{BundleWrite, Ca, Configuration};
 use crate::kubernetes::api_error;
 use crate::kubernetes::list_watch::WatchTiming;
 use crate::kubernetes::notify::{Named, notify_on_change};
+use crate::support::backoff::Backoff;
 
-/// How long an answer of the API server is waited for.
-pub(super) const PATIENCE: Duration = Duration::from_secs(10);
+/// The timeout of a request to the API server.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Who writes, as `managedFields` calls it.
+/// The name of the writer in `managedFields`.
 pub(super) const FIELD_MANAGER: &str = "rolegate";
 
-/// So many writes within a minute are a conflict with somebody else who writes the same field.
-const WRITE_CONFLICT: usize = 30;
+/// The pause after a conflict with another writer of the same field.
+const CONFLICT_BACKOFF: Duration = Duration::from_secs(5);
+
+/// More writes than this within a minute are a conflict with another writer of the same field.
+const MAX_WRITES_PER_MINUTE: usize = 30;
 
 /// Which kind of webhook configuration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,13 +68,37 @@ pub struct ConfigurationName {
     pub name: String,
 }
 
-/// Why something could not be done with an object, in one line that names it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Trouble {
+/// Why an object could not be read or written, in one line that names it.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum ObjectError {
     /// It could not be read or written.
-    Failed { what: String, why: String },
-    /// Somebody else changes it whenever it was written.
-    WriteConflict { what: String },
+    #[error("{why}")]
+    Failed { object: String, why: String },
+    /// Another writer changes it after each write.
+    #[error(
+        "another writer keeps changing caBundle of {object}: check for a second rolegate with that name, or a CA injector"
+    )]
+    WriteConflict { object: String },
+}
+
+impl ObjectError {
+    /// The object's name in log lines.
+    pub(super) fn object(&self) -> &str {
+        match self {
+            Self::Failed { object, .. } | Self::WriteConflict { object } => object,
+        }
+    }
+
+    /// Waits before the next attempt; after a conflict, changes do not shorten the pause.
+    pub(super) async fn pause(&self, backoff: &mut Backoff, changed: &Notify) {
+        match self {
+            Self::Failed { .. } => tokio::select! {
+                () = changed.notified() => {}
+                () = sleep(backoff.next()) => {}
+            },
+            Self::WriteConflict { .. } => sleep(CONFLICT_BACKOFF).await,
+        }
+    }
 }
 
 /// The configurations, each with the version that was last read.
@@ -121,7 +149,7 @@ impl Configurations {
         self.objects.len()
     }
 
-    /// Notifies whenever one of them may have changed, until dropped.
+    /// Notifies whenever one of them might have changed, until dropped.
     pub(super) fn notify_on_change(
         &self,
         timing: WatchTiming,
@@ -139,7 +167,7 @@ impl Configurations {
         }
     }
 
-    pub(super) async fn read(&mut self, index: usize) -> Result<Configuration, Trouble> {
+    pub(super) async fn read(&mut self, index: usize) -> Result<Configuration, ObjectError> {
         let Some(object) = self.objects.get_mut(index) else {
             return Ok(Configuration::Absent);
         };
@@ -147,12 +175,12 @@ impl Configurations {
         Ok(read.map_or(Configuration::Absent, |read| object.read(&read)))
     }
 
-    /// What stands there now; none if somebody else wrote meanwhile, or took it away.
-    pub(super) async fn write(&mut self, write: &BundleWrite) -> Result<Option<Configuration>, Trouble> {
+    /// Writes bundles and returns the configuration as written; none if it was changed or deleted since it was read.
+    pub(super) async fn write(&mut self, write: &BundleWrite) -> Result<Option<Configuration>, ObjectError> {
         let Some(object) = self.objects.get_mut(write.configuration) else {
             return Ok(None);
         };
-        object.heed_quarrels()?;
+        object.check_for_conflict()?;
         let patch = bundle_patch(&object.version, write);
         Ok(patch_object(&object.named, &object.version, patch)
             .await?
@@ -175,16 +203,16 @@ impl Object {
         Configuration::Entries(entries.into_iter().flatten().map(entry).collect())
     }
 
-    /// Conflicting writes back off, so that they cost nobody much.
-    fn heed_quarrels(&mut self) -> Result<(), Trouble> {
+    /// Limits the rate of writes, so that a conflict costs the API server little.
+    fn check_for_conflict(&mut self) -> Result<(), ObjectError> {
         let minute = Duration::from_secs(60);
         while self.written.front().is_some_and(|at| at.elapsed() > minute) {
             self.written.pop_front();
         }
-        if self.written.len() >= WRITE_CONFLICT {
+        if self.written.len() >= MAX_WRITES_PER_MINUTE {
             self.written.pop_front();
-            return Err(Trouble::WriteConflict {
-                what: self.named.what.clone(),
+            return Err(ObjectError::WriteConflict {
+                object: self.named.what.clone(),
             });
         }
         self.written.push_back(Instant::now());
@@ -192,8 +220,8 @@ impl Object {
     }
 }
 
-/// Patches an object over the version that the patch names. None when somebody else was first.
-pub(super) async fn patch_object<K>(named: &Named<K>, version: &str, patch: Value) -> Result<Option<K>, Trouble>
+/// Patches an object at the version that the patch names. None if it was changed or deleted since.
+pub(super) async fn patch_object<K>(named: &Named<K>, version: &str, patch: Value) -> Result<Option<K>, ObjectError>
 where
     K: kube::Resource + Clone + serde::de::DeserializeOwned + std::fmt::Debug,
 {
@@ -206,10 +234,10 @@ where
         ..PatchParams::default()
     };
     let patching = named.api.patch(&named.name, &params, &patch);
-    match timeout(PATIENCE, patching).await {
+    match timeout(REQUEST_TIMEOUT, patching).await {
         Ok(Ok(written)) => Ok(Some(written)),
         Ok(Err(kube::Error::Api(status))) if matches!(status.code, 404 | 409) => Ok(None),
-        // A patch is applied before versions are compared: an entry that has just gone makes it one that does not apply.
+        // A patch is applied before versions are compared: it does not apply when an entry has just been removed.
         Ok(Err(error @ kube::Error::Api(_))) => {
             let now = bounded(named, "read", named.api.get_opt(&named.name)).await?;
             let is_same = now.is_some_and(|now| now.meta().resource_version.as_deref() == Some(version));
@@ -232,13 +260,13 @@ fn flatten<T>(outcome: Result<Result<T, kube::Error>, tokio::time::error::Elapse
     })
 }
 
-/// What the API server answers within [`PATIENCE`], or why not.
+/// The API server's answer, or why there is none within [`REQUEST_TIMEOUT`].
 pub(super) async fn bounded<K, T>(
     named: &Named<K>,
     doing: &str,
     call: impl Future<Output = Result<T, kube::Error>>,
-) -> Result<T, Trouble> {
-    match timeout(PATIENCE, call).await {
+) -> Result<T, ObjectError> {
+    match timeout(REQUEST_TIMEOUT, call).await {
         Ok(Ok(answer)) => Ok(answer),
         Ok(Err(error)) => {
             let line = api_error::one_line(&error);
@@ -250,18 +278,18 @@ pub(super) async fn bounded<K, T>(
             };
             Err(failed(named, doing, &format!("{line}{hint}")))
         }
-        Err(_) => Err(failed(named, doing, &format!("no answer within {PATIENCE:?}"))),
+        Err(_) => Err(failed(named, doing, &format!("no answer within {REQUEST_TIMEOUT:?}"))),
     }
 }
 
-fn failed<K>(named: &Named<K>, doing: &str, why: &str) -> Trouble {
-    Trouble::Failed {
-        what: named.what.clone(),
+fn failed<K>(named: &Named<K>, doing: &str, why: &str) -> ObjectError {
+    ObjectError::Failed {
+        object: named.what.clone(),
         why: format!("cannot {doing} {}: {why}", named.what),
     }
 }
 
-/// The CAs in the bundle of an entry. What cannot be read as such is no use to an API server either.
+/// The CAs in the bundle of an entry. A bundle that cannot be parsed is empty, as it is for the API server.
 fn entry(entry: &Value) -> Vec<Ca> {
     let bundle = entry.pointer("/clientConfig/caBundle").and_then(Value::as_str);
     bundle
@@ -271,7 +299,7 @@ fn entry(entry: &Value) -> Vec<Ca> {
 }
 
 fn bundle_patch(version: &str, write: &BundleWrite) -> Value {
-    let bundle = STANDARD.encode(pem(&write.bundle));
+    let bundle = STANDARD.encode(to_pem(&write.bundle));
     let version = json!({"op": "replace", "path": "/metadata/resourceVersion", "value": version});
     // `add` replaces what is there (RFC 6902 §4.1); an entry always has a clientConfig.
     let entries = write

@@ -1,23 +1,23 @@
-//! Issues a CA and serving certificates, ECDSA P-256. The time is passed in; nothing is read or written here.
+//! Issues CAs and serving certificates, ECDSA P-256. The time is passed in; nothing is read or written here.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::{Duration, SystemTime};
 
-use rcgen::string::{Ia5String, PrintableString};
+use rcgen::string::Ia5String;
 use rcgen::{
-    BasicConstraints, CertificateParams, DistinguishedName, DnType, DnValue, ExtendedKeyUsagePurpose, IsCa, Issuer,
+    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyIdMethod,
     KeyPair, KeyUsagePurpose, SanType, date_time_ymd,
 };
 
-use super::serving::{Pair, PairError, certificates};
-use super::x509::{self, CommonName};
+use super::serving::{BundleError, Pair, PairError, certificates};
+use super::x509::{self, CaIdentity};
 use crate::support::dns;
 
-/// How long before now a certificate begins: clocks of API servers and nodes differ by minutes.
+/// How long before its creation a certificate becomes valid: clocks of API servers and nodes differ by minutes.
 pub const BACKDATED: Duration = Duration::from_secs(10 * 60);
 
-/// A name that a serving certificate is good for.
+/// A name in a serving certificate.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum SubjectName {
     /// A DNS name; its first label may be `*`.
@@ -27,7 +27,7 @@ pub enum SubjectName {
 }
 
 impl SubjectName {
-    /// What every development certificate is good for: `localhost`, `127.0.0.1` and `::1`.
+    /// The names of every development certificate: `localhost`, `127.0.0.1` and `::1`.
     #[must_use]
     pub fn loopback() -> Vec<Self> {
         vec![
@@ -40,7 +40,7 @@ impl SubjectName {
     /// Parses a DNS name (RFC 1123, a leading `*.` allowed) or an IP address.
     ///
     /// # Errors
-    /// What is taken.
+    /// What was expected.
     pub fn parse(text: &str) -> Result<Self, String> {
         if let Ok(address) = text.parse() {
             return Ok(Self::Ip(address));
@@ -70,10 +70,10 @@ pub struct Authority {
 }
 
 impl Authority {
-    /// A new CA with a key of its own, good from [`BACKDATED`] before `now` until `validity` after it.
+    /// Creates a CA with a new key, valid from [`BACKDATED`] before `now` until `validity` after it.
     ///
     /// # Errors
-    /// When the system gives no randomness, or the time is beyond what a certificate can hold.
+    /// When there is no randomness, or a certificate cannot hold the time.
     pub fn generate(common_name: &str, now: SystemTime, validity: Duration) -> Result<Self, IssueError> {
         let key = KeyPair::generate()?;
         let mut params = parameters(common_name, now, validity)?;
@@ -87,7 +87,7 @@ impl Authority {
         })
     }
 
-    /// A CA that was stored: its certificate and its private key (PKCS#8), both PEM.
+    /// A stored CA: its certificate and its private key (PKCS#8), both PEM.
     ///
     /// # Errors
     /// What is wrong with either, that they do not belong together, or that nothing can be signed with them.
@@ -101,23 +101,30 @@ impl Authority {
         };
         Pair::from_pem(certificate.as_bytes(), key.as_bytes()).map_err(AuthorityError::Pair)?;
         if !x509::is_ca(&der) {
-            return Err(AuthorityError::NoAuthority);
+            return Err(AuthorityError::NotACa);
         }
-        // What is signed must name its issuer to the byte, and that is sure for a name of this form only.
-        let name = match x509::lone_common_name(&der).ok_or(AuthorityError::Subject)? {
-            CommonName::Utf8(name) => DnValue::Utf8String(name),
-            CommonName::Printable(name) => {
-                DnValue::PrintableString(PrintableString::try_from(name).map_err(|_| AuthorityError::Subject)?)
-            }
-        };
+        let CaIdentity {
+            subject,
+            key_identifier,
+        } = x509::ca_identity(&der).ok_or(AuthorityError::Subject)?;
         let mut params = CertificateParams::default();
-        params.distinguished_name = DistinguishedName::new();
-        params.distinguished_name.push(DnType::CommonName, name);
+        params.distinguished_name = subject;
+        if let Some(identifier) = key_identifier {
+            params.key_identifier_method = KeyIdMethod::PreSpecified(identifier);
+        }
         let pair = KeyPair::from_pem(key).map_err(AuthorityError::Key)?;
+        let issuer = Issuer::new(params, pair);
+        // Clients compare names as bytes, so that the copy of the subject is checked on a certificate that is thrown away.
+        let probe = CertificateParams::default()
+            .signed_by(issuer.key(), &issuer)
+            .map_err(AuthorityError::Key)?;
+        if !x509::is_issued_by(probe.der(), &der) {
+            return Err(AuthorityError::Subject);
+        }
         Ok(Self {
             certificate: certificate.to_owned(),
             key: key.to_owned(),
-            issuer: Issuer::new(params, pair),
+            issuer,
         })
     }
 
@@ -133,8 +140,7 @@ impl Authority {
         &self.key
     }
 
-    /// A serving certificate for these names, with a key of its own, good from [`BACKDATED`] before `now` until
-    /// `validity` after it.
+    /// Issues a serving certificate for these names with a new key, valid from [`BACKDATED`] before `now` until `validity` after it.
     ///
     /// # Errors
     /// As [`Authority::generate`].
@@ -193,62 +199,41 @@ impl fmt::Debug for Leaf {
 }
 
 /// Why a certificate could not be issued.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
 pub enum IssueError {
-    /// The time is before 1970 or beyond the year 9999.
+    /// The time is before 1970 or after the year 9999.
+    #[error("a certificate cannot hold these times: check the clock and the validity")]
     Time,
-    /// The library's own word: no randomness, or a name that a certificate cannot hold.
-    Generation(rcgen::Error),
+    /// The library's error: there is no randomness, or a certificate cannot hold a name.
+    #[error("the certificate could not be made: {0}")]
+    Generation(#[from] rcgen::Error),
 }
-
-impl From<rcgen::Error> for IssueError {
-    fn from(error: rcgen::Error) -> Self {
-        Self::Generation(error)
-    }
-}
-
-impl fmt::Display for IssueError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Time => f.write_str("a certificate cannot hold these times: check the clock and the validity"),
-            Self::Generation(error) => write!(f, "the certificate could not be made: {error}"),
-        }
-    }
-}
-
-impl std::error::Error for IssueError {}
 
 /// Why a stored CA cannot be used.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
 pub enum AuthorityError {
-    /// The certificate's text is wrong.
-    Certificate(String),
-    /// So many certificates are one's own and those that signed it, or a bundle; a CA is one.
+    /// The certificate is malformed.
+    #[error("the certificate is not usable: {0}")]
+    Certificate(BundleError),
+    /// There are several certificates: a chain or a bundle instead of a CA.
+    #[error("there are {0} certificates where one is expected")]
     Several(usize),
     /// The certificate or the key cannot be used, or they do not belong together.
+    #[error(transparent)]
     Pair(PairError),
-    /// It is a certificate, but not one that may sign others.
-    NoAuthority,
-    /// Its subject is more than a common name.
+    /// The certificate must not sign others.
+    #[error("the certificate is not one of a CA (basicConstraints: CA:TRUE)")]
+    NotACa,
+    /// Its subject cannot be written as the issuer of other certificates.
+    #[error(
+        "the certificate's subject cannot be repeated as an issuer: use one in which each attribute is there once, as a UTF-8 or printable \
+         string, such as /C=DE/O=Example/CN=rolegate"
+    )]
     Subject,
     /// The key cannot sign certificates.
+    #[error("the private key is not usable: {0}; PKCS#8 is expected")]
     Key(rcgen::Error),
 }
-
-impl fmt::Display for AuthorityError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Certificate(why) => write!(f, "the certificate is not usable: {why}"),
-            Self::Several(count) => write!(f, "there are {count} certificates where one is expected"),
-            Self::Pair(why) => why.fmt(f),
-            Self::NoAuthority => f.write_str("the certificate is not one of a CA (basicConstraints: CA:TRUE)"),
-            Self::Subject => f.write_str("the certificate's subject is not a lone common name, such as /CN=rolegate"),
-            Self::Key(why) => write!(f, "the private key is not usable: {why}; PKCS#8 is expected"),
-        }
-    }
-}
-
-impl std::error::Error for AuthorityError {}
 
 fn parameters(common_name: &str, now: SystemTime, validity: Duration) -> Result<CertificateParams, IssueError> {
     let now = now
@@ -257,7 +242,7 @@ fn parameters(common_name: &str, now: SystemTime, validity: Duration) -> Result<
     let end = now.checked_add(validity).ok_or(IssueError::Time)?;
     let epoch = date_time_ymd(1970, 1, 1);
     let at = |since_epoch: Duration| {
-        // Whole seconds: a certificate holds no fraction, and rounding must not differ between the two ends.
+        // Whole seconds: a certificate has no fractions, and both ends must be rounded in the same way.
         let offset = Duration::from_secs(since_epoch.as_secs())
             .try_into()
             .map_err(|_| IssueError::Time)?;
@@ -299,7 +284,7 @@ mod tests {
         SystemTime::UNIX_EPOCH + NOW
     }
 
-    /// Whether a client that trusts the CA takes the leaf for this name at this time, as rustls judges.
+    /// Verifies the leaf for this name at this time, as a client that trusts the CA.
     fn verify(authority: &Authority, leaf: &Leaf, name: &str, at: Duration) -> Result<(), rustls::Error> {
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let mut roots = rustls::RootCertStore::empty();
@@ -332,7 +317,7 @@ mod tests {
     }
 
     #[test]
-    fn a_leaf_is_good_from_ten_minutes_ago_to_the_end_of_its_validity() {
+    fn a_leaf_is_valid_from_ten_minutes_ago_to_the_end_of_its_validity() {
         let authority = Authority::generate("test CA", now(), 10 * DAY).unwrap();
         let leaf = authority.issue(&SubjectName::loopback(), now(), DAY).unwrap();
         let second = Duration::from_secs(1);
@@ -348,7 +333,7 @@ mod tests {
     }
 
     #[test]
-    fn another_authority_of_the_same_name_does_not_vouch() {
+    fn another_ca_of_the_same_name_is_not_trusted() {
         let authority = Authority::generate("test CA", now(), DAY).unwrap();
         let other = Authority::generate("test CA", now(), DAY).unwrap();
         let leaf = authority.issue(&SubjectName::loopback(), now(), DAY).unwrap();
@@ -380,8 +365,48 @@ mod tests {
         assert_eq!(stored.key_pem(), made.key_pem());
     }
 
+    /// As `openssl req -x509 -subj /C=DE/O=Example/OU=Platform/CN=rolegate` makes it: a country as a printable string, the rest UTF-8.
+    fn ca_of_a_company(subject: &[(DnType, rcgen::DnValue)]) -> (String, String) {
+        let key = KeyPair::generate().unwrap();
+        let mut params = parameters("", now(), 10 * DAY).unwrap();
+        params.distinguished_name = DistinguishedName::new();
+        for (kind, value) in subject {
+            params.distinguished_name.push(kind.clone(), value.clone());
+        }
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        (params.self_signed(&key).unwrap().pem(), key.serialize_pem())
+    }
+
     #[test]
-    fn what_cannot_sign_is_no_ca() {
+    fn a_ca_with_a_full_subject_signs_what_clients_trust() {
+        let utf8 = |text: &str| rcgen::DnValue::Utf8String(text.to_owned());
+        let (certificate, key) = ca_of_a_company(&[
+            (
+                DnType::CountryName,
+                rcgen::DnValue::PrintableString("DE".try_into().unwrap()),
+            ),
+            (DnType::OrganizationName, utf8("Example GmbH & Co. KG")),
+            (DnType::OrganizationalUnitName, utf8("Plattform Größe")),
+            (DnType::CommonName, utf8("rolegate CA")),
+            (DnType::from_oid(&[1, 2, 840, 113_549, 1, 9, 1]), {
+                rcgen::DnValue::Ia5String("ca@example.com".try_into().unwrap())
+            }),
+        ]);
+        let authority = Authority::from_pem(&certificate, &key).unwrap();
+        let leaf = authority.issue(&SubjectName::loopback(), now(), DAY).unwrap();
+        assert_eq!(verify(&authority, &leaf, "localhost", NOW), Ok(()));
+    }
+
+    #[test]
+    fn a_ca_whose_subject_cannot_be_repeated_is_refused() {
+        let teletex = rcgen::DnValue::TeletexString("rolegate".try_into().unwrap());
+        let (certificate, key) = ca_of_a_company(&[(DnType::CommonName, teletex)]);
+        let error = Authority::from_pem(&certificate, &key).unwrap_err().to_string();
+        assert!(error.contains("/C=DE/O=Example/CN=rolegate"), "{error}");
+    }
+
+    #[test]
+    fn what_cannot_sign_is_not_a_ca() {
         let (made, other) = (
             Authority::generate("test CA", now(), DAY).unwrap(),
             Authority::generate("test CA", now(), DAY).unwrap(),

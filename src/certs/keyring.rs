@@ -1,19 +1,18 @@
-//! What the Secret holds, read and written: CAs with their keys as PEM under names of their own. Other keys are none of our
-//! business and stay.
+//! Reads and writes the data of the Secret: CAs with their keys as PEM. Other keys in the data are not changed.
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::SystemTime;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use jiff::Timestamp;
+use pem::{EncodeConfig, LineEnding, Pem};
 use serde_json::{Value, json};
 
 use super::issue::{Authority, AuthorityError};
 use super::rotation::{Ca, Content};
-use super::serving::certificates;
+use super::serving::{BundleError, certificates};
 use super::x509;
 
 const CA: &str = "ca.crt";
@@ -26,7 +25,7 @@ const PREVIOUS_UNTIL: &str = "previous.until";
 /// The CAs with the keys that go with a [`Content`].
 #[derive(Clone, Debug)]
 pub(super) struct Keyring {
-    /// What rotation goes by.
+    /// What rotation decides on.
     pub(super) content: Content,
     /// Signs for `content.ca`.
     pub(super) ca: Arc<Authority>,
@@ -37,11 +36,11 @@ pub(super) struct Keyring {
 /// What was read of the Secret's data.
 #[derive(Debug)]
 pub(super) enum Read {
-    /// None of our keys, or all of them empty.
+    /// None of the keys, or all of them are empty.
     Empty,
-    /// CAs, and what beside them was of no use.
+    /// CAs, and what else in the data is not usable.
     Keyring(Box<Keyring>, Option<String>),
-    /// Something, and why it is no CA.
+    /// Why the data has no usable CA.
     Unusable(String),
 }
 
@@ -113,7 +112,7 @@ impl Keyring {
         self.next.as_ref().filter(|_| self.content.next.as_ref() == Some(ca))
     }
 
-    /// The values of our keys; none for those that go.
+    /// The values of the keys; none for those that are removed.
     fn values(&self) -> [(&'static str, Option<String>); 6] {
         let some = |text: String| Some(text).filter(|text| !text.is_empty());
         let next = self.next.as_ref();
@@ -122,7 +121,7 @@ impl Keyring {
             (CA_KEY, some(self.ca.key_pem().to_owned())),
             (NEXT, next.map(|next| next.certificate_pem().to_owned())),
             (NEXT_KEY, next.map(|next| next.key_pem().to_owned())),
-            (PREVIOUS, some(pem(&self.content.previous))),
+            (PREVIOUS, some(to_pem(&self.content.previous))),
             (
                 PREVIOUS_UNTIL,
                 self.content
@@ -133,7 +132,7 @@ impl Keyring {
         ]
     }
 
-    /// The JSON patch that writes this over the version of a Secret that was read, which had these keys.
+    /// The JSON patch that writes this to a Secret at the version that was read, with the data that was read.
     pub(super) fn patch<T>(&self, version: &str, data: Option<&BTreeMap<String, T>>) -> Value {
         let mut patch = vec![json!({"op": "replace", "path": "/metadata/resourceVersion", "value": version})];
         if data.is_none() {
@@ -153,11 +152,11 @@ impl Keyring {
     }
 }
 
-/// The CAs of a PEM text, as rotation goes by them, each once.
-pub(super) fn cas(text: &[u8]) -> Result<Vec<Ca>, String> {
+/// The CAs of a PEM text, each once.
+pub(super) fn cas(text: &[u8]) -> Result<Vec<Ca>, BundleError> {
     let mut cas: Vec<Ca> = Vec::new();
     for certificate in certificates(text)? {
-        let ca = ca(&certificate).ok_or("a certificate in it is not one")?;
+        let ca = ca(&certificate).ok_or_else(|| BundleError::Certificate("its validity cannot be read".to_owned()))?;
         if !cas.contains(&ca) {
             cas.push(ca);
         }
@@ -166,25 +165,14 @@ pub(super) fn cas(text: &[u8]) -> Result<Vec<Ca>, String> {
 }
 
 /// The PEM text of CAs.
-pub(super) fn pem(cas: &[Ca]) -> String {
-    let mut text = String::new();
-    for ca in cas {
-        text.push_str("-----BEGIN CERTIFICATE-----\n");
-        let encoded = STANDARD.encode(ca.der());
-        let mut rest = encoded.as_str();
-        while !rest.is_empty() {
-            // RFC 7468 §2: 64 characters a line. Base64 is ASCII, so that any place is a boundary.
-            let (line, after) = rest.split_at_checked(64).unwrap_or((rest, ""));
-            // Writing to a String does not fail.
-            let _ = writeln!(text, "{line}");
-            rest = after;
-        }
-        text.push_str("-----END CERTIFICATE-----\n");
-    }
-    text
+pub(super) fn to_pem(cas: &[Ca]) -> String {
+    let config = EncodeConfig::new().set_line_ending(LineEnding::LF);
+    cas.iter()
+        .map(|ca| pem::encode_config(&Pem::new("CERTIFICATE", ca.der()), config))
+        .collect()
 }
 
-/// A CA's certificate, as rotation goes by it.
+/// What rotation knows of a CA.
 pub(super) fn ca_of(authority: &Authority) -> Option<Ca> {
     cas(authority.certificate_pem().as_bytes()).ok()?.into_iter().next()
 }
@@ -204,7 +192,7 @@ fn ca(der: &[u8]) -> Option<Ca> {
     ))
 }
 
-/// When the CAs that signed before leave the bundles; when they end, if nothing of use is written there.
+/// When the previous CAs are removed from the bundles: as stored, and no later than they expire.
 fn until(text: &str, previous: &[Ca]) -> Option<SystemTime> {
     let written = text.trim().parse::<Timestamp>().ok().map(SystemTime::from);
     let last = previous.iter().map(Ca::not_after).max()?;
@@ -321,7 +309,7 @@ mod tests {
     }
 
     #[test]
-    fn what_stands_beside_the_ca_may_be_wrong() {
+    fn unusable_values_next_to_the_ca_are_ignored() {
         let ca = authority_until(30);
         let mut data = apply(&Keyring::of(ca).unwrap(), None);
         data.insert("next.crt".to_owned(), b"nonsense".to_vec());
@@ -334,9 +322,9 @@ mod tests {
     }
 
     #[test]
-    fn pem_is_what_others_write() {
+    fn pem_is_formatted_as_by_others() {
         let ca = authority_until(30);
-        let text = pem(&[ca_of(&ca).unwrap()]);
+        let text = to_pem(&[ca_of(&ca).unwrap()]);
         assert_eq!(text, ca.certificate_pem().replace("\r\n", "\n"));
     }
 }

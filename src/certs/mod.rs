@@ -1,4 +1,4 @@
-//! Certificates: issuing them, serving those from files, and looking after our own in a cluster.
+//! Certificates: issuing them, serving those from files, and managing them automatically in a cluster.
 
 pub mod bundle_file;
 pub mod clock;

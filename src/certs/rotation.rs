@@ -1,33 +1,33 @@
-//! How a CA is found, announced, put to use and retired by replicas that have no leader: the decisions, without I/O.
+//! How a CA is created, announced, used and retired by replicas without a leader: the decisions, without I/O.
 //!
-//! One Secret holds what all replicas agree on. It is written only over the version that was read, so of two replicas that
-//! act at once one is refused, reads again and goes by what the other wrote. A replica uses a CA only after the Secret was
-//! read with it. What it holds ([`Content`]):
+//! One Secret holds what all replicas agree on. It is written only at the version that was read, so that of two replicas that act at once
+//! one fails, reads again and continues with what the other wrote. A replica uses a CA only after it has read it from the Secret. The
+//! Secret holds ([`Content`]):
 //!
-//! - `ca` signs. Each replica signs a certificate of its own with it and keeps that in memory.
-//! - `next` is announced: it stands in `caBundle` already and signs nothing yet.
-//! - `previous` signs no more, and stays in `caBundle` until a moment that is written down with it.
+//! - `ca` signs. Each replica signs its own certificate with it, and keeps the certificate in memory.
+//! - `next` is announced: it is already in `caBundle` and does not sign yet.
+//! - `previous` no longer signs, and stays in `caBundle` until a time that is stored with it.
 //!
-//! **A rotation.** When two thirds of the life of `ca` are over, some replica writes a `next` beside it. All replicas write both into
-//! the bundles of the webhook configurations. A replica that has read the bundles back with `next` in each entry, and so for
-//! [`ANNOUNCED`] without a break, promotes it: `next` becomes `ca`, the old one becomes `previous` and loses its key. Each replica then
-//! goes over to a certificate of the new CA, once it has itself seen it in the bundles for as long. That is what API servers
-//! need to hear of it: each follows the configurations by a watch of its own.
+//! **A rotation.** When two thirds of the lifetime of `ca` have passed, a replica adds a `next`. All replicas write both to the bundles of
+//! the webhook configurations. A replica that has read the bundles with `next` in each entry, without interruption for [`ANNOUNCED`],
+//! promotes it: `next` becomes `ca`, and the old CA becomes `previous` and loses its key. Each replica then switches to a certificate of
+//! the new CA, once it has itself seen that CA in the bundles for as long. This is the time that API servers need to observe it: each
+//! watches the configurations itself.
 //!
-//! **When nothing signed by the old CA is served any more** is known by time, since nobody knows all replicas. A certificate
-//! is signed only right after the Secret was read, and so by nobody once the promotion is written; what was signed before
-//! ends at most one certificate's life later. `previous` is kept that long, and [`BACKDATED`] longer for clocks that
-//! differ. A replica that still serves a certificate of a CA that the Secret does not list (somebody put another one
-//! there) writes it down as `previous`, so that no other replica takes it out of the bundles.
+//! **When no certificate of the old CA is in service any more** is determined by time, since no replica knows all others. A certificate is
+//! signed only right after the Secret was read, and therefore never after the promotion was written; what was signed before expires at
+//! most one certificate lifetime later. `previous` is kept that long, and [`BACKDATED`] longer because clocks differ. A replica that
+//! still serves a certificate of a CA that is not in the Secret (an operator put another one there) adds it as `previous`, so that other
+//! replicas do not remove it from the bundles.
 //!
-//! **What somebody else does.** A Secret that was emptied, or whose content is of no use, is written back by whoever holds the CA; only a
-//! replica that holds none makes one, and where the bundles show that there was one it waits first for those who may hold it. What
-//! the bundles lack is written at once. What they hold beside, and the Secret never listed, is left for [`UNLISTED`]: it may be
-//! what replicas serve from files while one mode of certificates replaces another.
+//! **Changes by others.** A Secret that was emptied, or whose content is not usable, is written back by any replica that holds the CA. Only
+//! a replica that holds none creates one, and if the bundles show that there was one, it first waits for replicas that might hold it.
+//! What the bundles lack is written at once. Other CAs in them, which were never in the Secret, are kept for [`UNLISTED`]: replicas might
+//! serve certificates of these from files while one certificate mode replaces another.
 
 mod bundles;
 #[cfg(test)]
-mod laws;
+mod properties;
 #[cfg(test)]
 mod tests;
 
@@ -40,19 +40,19 @@ pub use bundles::{BundleWrite, Bundles, Configuration, Delisted, UNLISTED};
 use super::clock::Moment;
 use super::issue::BACKDATED;
 
-/// How long a CA stands in the bundles, as read back, before a certificate of it is served.
+/// How long a CA must be in the bundles, as read back, before a certificate of it is served.
 pub const ANNOUNCED: Duration = Duration::from_secs(120);
 
-/// How long a replica that holds no CA leaves an empty Secret to others, when the bundles show that there was a CA.
+/// How long a replica without a CA leaves an empty Secret to others, when the bundles show that there was a CA.
 pub const LEFT_TO_OTHERS: Duration = Duration::from_secs(5);
 
-/// A certificate is signed only if the Secret was read this short a time ago.
+/// A certificate is signed only if the Secret was read within this time.
 const JUST_READ: Duration = Duration::from_secs(10);
 
-/// The longest time until the next look: the wall clock may be set meanwhile.
+/// The longest time until the next plan: the wall clock might be set in the meantime.
 const LOOK_EVERY: Duration = Duration::from_secs(60);
 
-/// A CA, as far as rotation goes by it. Equal if the certificates are.
+/// What rotation knows of a CA. Two are equal if their certificates are.
 #[derive(Clone)]
 pub struct Ca {
     der: Arc<[u8]>,
@@ -87,12 +87,12 @@ impl Ca {
         now > self.not_after
     }
 
-    /// When two thirds of its life are over.
+    /// When two thirds of its lifetime have passed.
     fn renewed_at(&self) -> SystemTime {
         two_thirds(self.not_before, self.not_after)
     }
 
-    /// Whether another is needed: the time has come, or the clock was ahead when it was made.
+    /// Whether another one is required: it is old enough, or the clock was ahead when it was created.
     fn is_due(&self, now: SystemTime) -> bool {
         now >= self.renewed_at() || now < self.not_before
     }
@@ -124,7 +124,7 @@ impl fmt::Debug for Ca {
     }
 }
 
-/// Two thirds into a life. It begins [`BACKDATED`] after `not_before`: what came before is there for clocks that are behind.
+/// After two thirds of a lifetime, which begins [`BACKDATED`] after `not_before`: the time before is for clocks that are behind.
 fn two_thirds(not_before: SystemTime, not_after: SystemTime) -> SystemTime {
     let life = not_after.duration_since(not_before).unwrap_or_default();
     let lived = life.saturating_sub(BACKDATED);
@@ -132,16 +132,16 @@ fn two_thirds(not_before: SystemTime, not_after: SystemTime) -> SystemTime {
     not_before.checked_add(begun + lived / 3 * 2).unwrap_or(not_after)
 }
 
-/// What the Secret holds.
+/// The content of the Secret.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Content {
-    /// What signs.
+    /// The CA that signs.
     pub ca: Ca,
-    /// What will sign once it was announced for long enough.
+    /// The CA that will sign after it has been announced long enough.
     pub next: Option<Ca>,
-    /// What signed before.
+    /// The CAs that signed before.
     pub previous: Vec<Ca>,
-    /// How long that is kept in the bundles.
+    /// Until when they are kept in the bundles.
     pub previous_until: Option<SystemTime>,
 }
 
@@ -157,7 +157,7 @@ impl Content {
         }
     }
 
-    /// Every CA that belongs into the bundles: what signs first.
+    /// Every CA that belongs in the bundles, the one that signs first.
     pub fn all(&self) -> impl Iterator<Item = &Ca> {
         std::iter::once(&self.ca).chain(&self.next).chain(&self.previous)
     }
@@ -166,7 +166,7 @@ impl Content {
         self.all().any(|listed| listed == ca)
     }
 
-    /// The same, with a CA more that signs no longer.
+    /// With another CA that no longer signs.
     fn with_previous(mut self, ca: &Ca, until: SystemTime) -> Self {
         if !self.lists(ca) {
             self.previous.push(ca.clone());
@@ -191,41 +191,41 @@ impl Content {
 /// What was last read of the Secret.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Secret {
-    /// Nothing yet.
+    /// It was not read yet.
     Unread,
     /// It does not exist.
     Missing,
-    /// It holds no CA.
+    /// It has no CA.
     Empty,
-    /// What it holds is no CA with its key.
+    /// Its content is not a CA with its key.
     Unusable,
-    /// It holds this.
+    /// It has this content.
     Holds(Content),
 }
 
 /// The certificate in service.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Served {
-    /// Who signed it.
+    /// The CA that signed it.
     pub ca: Ca,
-    /// From when on it is valid.
+    /// When it becomes valid.
     pub not_before: SystemTime,
-    /// Until when.
+    /// When it expires.
     pub not_after: SystemTime,
 }
 
-/// What to do now. Each part that could not be done is planned again.
+/// What to do now. Steps that fail are planned again.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Plan {
-    /// Read the Secret: something is to be signed.
+    /// Read the Secret, because a certificate must be signed.
     pub read_secret: bool,
     /// Sign a certificate with this CA and serve it.
     pub serve: Option<Ca>,
-    /// Write the Secret, over the version that was read.
+    /// Write the Secret at the version that was read.
     pub secret: Option<SecretWrite>,
-    /// Write these bundles, over the versions that were read.
+    /// Write these bundles at the versions that were read.
     pub bundles: Vec<BundleWrite>,
-    /// When to plan again even if nothing is heard, in steady time.
+    /// When to plan again if nothing changes, in steady time.
     pub look_again: Duration,
 }
 
@@ -237,44 +237,44 @@ impl Plan {
     }
 }
 
-/// A change of the Secret, and why.
+/// A change of the Secret, by its reason.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SecretWrite {
-    /// Make a CA; it signs at once. What signed before is listed beside it.
+    /// Create a CA that signs at once. The CAs that signed before stay in the bundles.
     Begin {
-        /// What stays in the bundles.
+        /// The CAs that stay in the bundles.
         previous: Vec<Ca>,
-        /// How long.
+        /// Until when.
         previous_until: Option<SystemTime>,
     },
-    /// Make a CA and add it as `next`.
+    /// Create a CA and add it as `next`.
     Announce(Content),
     /// `next` signs from now on.
     Promote(Content),
-    /// What this replica holds, because the Secret lost it.
+    /// Restore what this replica holds, because the Secret lost it.
     WriteBack(Content),
-    /// What this replica serves is listed, because the Secret does not know it.
+    /// Add the CA of the certificate in service, because it is not in the Secret.
     List(Content),
-    /// What signed before has ended.
+    /// Remove the CAs that signed before: nothing that they signed is valid any more.
     Retire(Content),
 }
 
 /// The state of one replica.
 #[derive(Clone, Debug)]
 pub struct Rotation {
-    /// The life of the certificates that are signed.
+    /// The lifetime of signed certificates.
     certificate_lifetime: Duration,
     bundles: Bundles,
     secret: Secret,
     secret_read: Option<Duration>,
     empty_since: Option<Duration>,
-    /// The last content that was of use.
+    /// The last usable content.
     held: Option<Content>,
     served: Option<Served>,
 }
 
 impl Rotation {
-    /// Knows nothing yet. `configurations` is how many webhook configurations there are to write.
+    /// Without any knowledge yet. `configurations` is the number of webhook configurations to write.
     #[must_use]
     pub fn new(certificate_lifetime: Duration, configurations: usize) -> Self {
         Self {
@@ -302,7 +302,7 @@ impl Rotation {
         self.settle(now);
     }
 
-    /// A webhook configuration was read: at the start, when it may have changed, or in answer to a write.
+    /// A webhook configuration was read: at the start, when it might have changed, or in answer to a write.
     pub fn see_configuration(&mut self, index: usize, configuration: Configuration, now: Moment) {
         self.bundles.see(index, configuration);
         self.settle(now);
@@ -314,19 +314,19 @@ impl Rotation {
         self.settle(now);
     }
 
-    /// What this replica goes by.
+    /// The content that this replica uses.
     #[must_use]
     pub const fn held(&self) -> Option<&Content> {
         self.held.as_ref()
     }
 
-    /// What is in service.
+    /// The certificate in service.
     #[must_use]
     pub const fn served(&self) -> Option<&Served> {
         self.served.as_ref()
     }
 
-    /// Whether a certificate is served whose CA stands in every entry of the configurations that exist.
+    /// Whether a certificate is served whose CA is in every entry of the existing configurations.
     #[must_use]
     pub fn is_trusted(&self) -> bool {
         self.served
@@ -358,7 +358,7 @@ impl Rotation {
         self.bundles.settle(&listed, now);
     }
 
-    /// What belongs into the bundles: what the Secret lists, and what is served until the Secret lists it.
+    /// The CAs that belong in the bundles: those of the Secret, and that of the certificate in service until the Secret has it.
     fn listed(&self, now: SystemTime) -> Vec<Ca> {
         let Some(held) = &self.held else { return Vec::new() };
         let mut listed: Vec<Ca> = held.all().cloned().collect();
@@ -408,7 +408,7 @@ impl Rotation {
             return self.replace(content, wall);
         }
         match &content.next {
-            // The clock was ahead when it was made, or nobody was there for its whole life: another is made.
+            // The clock was ahead when it was created, or no replica ran for its whole lifetime: another one is created.
             Some(next) if next.has_ended(wall) => Some(SecretWrite::Announce(content.clone())),
             Some(next) if self.bundles.trusted_for(next, now) >= Some(ANNOUNCED) => {
                 Some(SecretWrite::Promote(self.promoted(content, next, wall)))
@@ -421,7 +421,7 @@ impl Rotation {
         }
     }
 
-    /// What signs has ended, so there is nothing to be careful about.
+    /// The CA that signs has expired, so there is nothing to wait for.
     fn replace(&self, content: &Content, now: SystemTime) -> Option<SecretWrite> {
         match &content.next {
             Some(next) if !next.has_ended(now) => self
@@ -449,7 +449,7 @@ impl Rotation {
         promoted.with_previous(&content.ca, until)
     }
 
-    /// The CA to sign a certificate with, if another certificate is to be served than now.
+    /// The CA to sign a new certificate with, if one is required.
     fn to_serve(&self, wall: SystemTime, steady: Duration) -> Option<Ca> {
         let ca = &self.held.as_ref()?.ca;
         let now = Moment { wall, steady };
@@ -465,7 +465,7 @@ impl Rotation {
         wanted.then(|| ca.clone())
     }
 
-    /// Whether the served certificate is to be signed anew by the same CA: its time has come, and it can be given more.
+    /// Whether the same CA must sign a new certificate: the current one is old enough, and the new one would be valid longer.
     fn is_due(&self, served: &Served, now: SystemTime) -> bool {
         let end = later(now, self.certificate_lifetime).min(served.ca.not_after);
         let lasts_longer = end > later(served.not_after, Duration::from_secs(1));
@@ -486,7 +486,7 @@ impl Rotation {
         let of_day = of_day
             .into_iter()
             .flatten()
-            // A moment more: what ends at a moment is over after it.
+            // One second later: what is valid until a moment is still valid at it.
             .filter_map(|at| at.duration_since(now.wall).ok()?.checked_add(Duration::from_secs(1)));
         let steady = [self.empty_since.map(|since| since.saturating_add(LEFT_TO_OTHERS))]
             .into_iter()

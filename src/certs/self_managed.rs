@@ -1,7 +1,7 @@
-//! Certificates that look after themselves: what [`super::rotation`] decides, done on an API server.
+//! Automatically managed certificates: carries out on an API server what [`super::rotation`] decides.
 //!
-//! The Secret and the webhook configurations are watched; whatever is heard, they are read anew, so that a decision is
-//! never made on something older than what it answers to. Then the plan is carried out until there is nothing to do.
+//! The Secret and the webhook configurations are watched. Whenever one might have changed, all are read again, so that a decision is never
+//! based on anything older than the change. Then the plan is carried out until there is nothing left to do.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -16,22 +16,21 @@ use tracing::{debug, info};
 
 use super::clock::{Clock, Moment};
 pub use super::configurations::{ConfigurationKind, ConfigurationName};
-use super::configurations::{Configurations, Trouble, bounded, patch_object};
-use super::issue::{Authority, SubjectName};
+use super::configurations::{Configurations, ObjectError, bounded, patch_object};
+use super::issue::{Authority, IssueError, SubjectName};
 use super::keyring::{self, Keyring, ca_of};
-use super::rotation::{Ca, Rotation, Secret, SecretWrite, Served};
-use super::serving::{Pair, Serving};
-use super::state_log::{CONFLICT_BACKOFF, StateLog};
+use super::rotation::{Ca, Content, Rotation, Secret, SecretWrite, Served};
+use super::serving::{Pair, PairError, Serving};
+use super::state_log::ObjectLog;
 use super::status::Status;
 use super::x509;
-use crate::kubernetes::list_watch::Pauses;
 use crate::kubernetes::list_watch::WatchTiming;
 use crate::kubernetes::notify::{Named, notify_on_change};
 
-/// More steps than any state needs: what goes on and on is had slowly.
-const STEPS: usize = 32;
+/// Upper bound of steps per pass; a plan that does not converge is retried with backoff.
+const MAX_STEPS: usize = 32;
 
-/// What to look after.
+/// What to manage.
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// Namespace of the Secret.
@@ -40,19 +39,19 @@ pub struct Settings {
     pub secret_name: String,
     /// The configurations whose `caBundle` is written.
     pub configurations: Vec<ConfigurationName>,
-    /// What the certificate is good for.
+    /// The names of the certificate.
     pub names: Vec<SubjectName>,
-    /// The life of a CA, from when it is made.
+    /// The lifetime of a CA, from its creation.
     pub ca_lifetime: Duration,
-    /// The life of a serving certificate, from when it is signed. It ends with its CA at the latest.
+    /// The lifetime of a serving certificate, from its signature. It expires no later than its CA.
     pub certificate_lifetime: Duration,
 }
 
-/// Looks after the certificate of one replica.
+/// Manages the certificate of one replica.
 pub struct SelfManaged {
     settings: Settings,
     secret: Named<v1::Secret>,
-    /// What was last read of the Secret: its version and its data.
+    /// The Secret as last read.
     read: Option<v1::Secret>,
     configurations: Configurations,
     clock: Arc<dyn Clock>,
@@ -61,7 +60,24 @@ pub struct SelfManaged {
     status: Arc<Status>,
     rotation: Rotation,
     keyring: Option<Keyring>,
-    log: StateLog,
+    log: ObjectLog,
+}
+
+/// Why a step of the plan failed.
+#[derive(Debug, thiserror::Error)]
+enum StepError {
+    #[error("the key of a CA is not available")]
+    NoKey,
+    #[error("this replica holds no CA")]
+    NoCa,
+    #[error("a new certificate cannot be read")]
+    Unreadable,
+    #[error(transparent)]
+    Issue(#[from] IssueError),
+    #[error(transparent)]
+    Pair(#[from] PairError),
+    #[error("rotation did not converge after {MAX_STEPS} steps")]
+    NotConverging,
 }
 
 /// Without the Secret's data.
@@ -75,7 +91,7 @@ impl fmt::Debug for SelfManaged {
 }
 
 impl SelfManaged {
-    /// Will put certificates into `serving`, once it runs.
+    /// Will put certificates into `serving` while it runs.
     #[must_use]
     pub fn new(
         client: &kube::Client,
@@ -105,17 +121,17 @@ impl SelfManaged {
             serving,
             status: Arc::default(),
             keyring: None,
-            log: StateLog::default(),
+            log: ObjectLog::default(),
         }
     }
 
-    /// What the rest of the process may ask.
+    /// The state of the CA, for the rest of the process.
     #[must_use]
     pub fn status(&self) -> Arc<Status> {
         self.status.clone()
     }
 
-    /// Looks after it until dropped.
+    /// Manages the certificate until dropped.
     pub async fn run(self) {
         let changed = Arc::new(Notify::new());
         tokio::join!(
@@ -126,33 +142,26 @@ impl SelfManaged {
     }
 
     async fn work(mut self, changed: &Notify) {
-        let mut pauses = Pauses::new(self.timing);
+        let mut backoff = self.timing.backoff();
         loop {
             let outcome = match self.read_all().await {
                 Ok(()) => self.act().await,
-                Err(trouble) => Err(trouble),
+                Err(error) => Err(error),
             };
             match outcome {
                 Ok(look_again) => {
-                    pauses.reset();
+                    backoff.reset();
                     self.rest(changed, look_again).await;
                 }
-                Err(Trouble::Failed { what, why }) => {
-                    self.log.trouble(&what, &why);
-                    tokio::select! {
-                        () = pauses.pause() => {}
-                        () = changed.notified() => {}
-                    }
-                }
-                Err(trouble @ Trouble::WriteConflict { .. }) => {
-                    self.log.write_conflict(&trouble);
-                    tokio::time::sleep(CONFLICT_BACKOFF).await;
+                Err(error) => {
+                    self.log.failed(&error);
+                    error.pause(&mut backoff, changed).await;
                 }
             }
         }
     }
 
-    /// Until something is heard, or the time has come for something.
+    /// Waits until an object might have changed, or the plan requires a step.
     async fn rest(&mut self, changed: &Notify, mut look_again: Duration) {
         loop {
             tokio::select! {
@@ -167,7 +176,7 @@ impl SelfManaged {
         }
     }
 
-    async fn read_all(&mut self) -> Result<(), Trouble> {
+    async fn read_all(&mut self) -> Result<(), ObjectError> {
         self.read_secret().await?;
         for index in 0..self.configurations.len() {
             self.read_configuration(index).await?;
@@ -175,13 +184,13 @@ impl SelfManaged {
         Ok(())
     }
 
-    async fn read_secret(&mut self) -> Result<(), Trouble> {
+    async fn read_secret(&mut self) -> Result<(), ObjectError> {
         let read = bounded(&self.secret, "read", self.secret.api.get_opt(&self.secret.name)).await?;
         self.see_secret(read);
         Ok(())
     }
 
-    async fn read_configuration(&mut self, index: usize) -> Result<(), Trouble> {
+    async fn read_configuration(&mut self, index: usize) -> Result<(), ObjectError> {
         let read = self.configurations.read(index).await?;
         self.rotation.see_configuration(index, read, self.clock.now());
         Ok(())
@@ -191,36 +200,36 @@ impl SelfManaged {
         let what = &self.secret.what;
         let seen = match &read {
             None => {
-                let why = format!("{what} does not exist: create it without data; it is where the CA is kept");
-                self.log.wrong(what, &why);
+                let why = format!("{what} does not exist: create it without data; rolegate keeps the CA in it");
+                self.log.invalid(what, &why);
                 Secret::Missing
             }
             Some(secret) => match keyring::read(|key| Some(secret.data.as_ref()?.get(key)?.0.as_slice())) {
                 keyring::Read::Empty => {
-                    self.log.resolved(what);
+                    self.log.valid(what);
                     Secret::Empty
                 }
                 keyring::Read::Keyring(keyring, useless) => {
                     match useless {
-                        None => self.log.resolved(what),
+                        None => self.log.valid(what),
                         Some(why) => {
                             self.log
-                                .wrong(what, &format!("{what} holds something of no use: {why}"));
+                                .invalid(what, &format!("{what} has content that is not usable: {why}"));
                         }
                     }
-                    self.status.say_ca_ends(keyring.content.ca.not_after());
+                    self.status.record_expiry(keyring.content.ca.not_after());
                     let content = keyring.content.clone();
                     self.keyring = Some(*keyring);
                     Secret::Holds(content)
                 }
                 keyring::Read::Unusable(why) => {
                     let then = if self.keyring.is_some() {
-                        "the CA that this replica holds is written back"
+                        "restoring the CA that this replica holds"
                     } else {
-                        "fix it, or remove its data to have a new CA made"
+                        "fix it, or remove its data to have a new CA created"
                     };
                     self.log
-                        .wrong(what, &format!("{what} holds no usable CA: {why}; {then}"));
+                        .invalid(what, &format!("{what} has no usable CA: {why}; {then}"));
                     Secret::Unusable
                 }
             },
@@ -229,12 +238,12 @@ impl SelfManaged {
         self.rotation.see_secret(seen, self.clock.now());
     }
 
-    /// Carries out the plan until there is nothing to do; when to look again.
-    async fn act(&mut self) -> Result<Duration, Trouble> {
-        for _ in 0..STEPS {
+    /// Carries out the plan until there is nothing left to do. Returns when to plan again.
+    async fn act(&mut self) -> Result<Duration, ObjectError> {
+        for _ in 0..MAX_STEPS {
             let plan = self.rotation.plan(self.clock.now());
             if self.rotation.is_trusted() {
-                self.status.say_trusted();
+                self.status.record_trusted();
             }
             if plan.is_idle() {
                 self.log.recovered();
@@ -259,12 +268,12 @@ impl SelfManaged {
                 }
             }
         }
-        Err(self.trouble("there is no end of work to do on it".to_owned()))
+        Err(self.error(StepError::NotConverging))
     }
 
-    fn serve(&mut self, ca: &Ca) -> Result<(), Trouble> {
+    fn serve(&mut self, ca: &Ca) -> Result<(), ObjectError> {
         let now = self.clock.now();
-        let signed = self.sign(ca, now).map_err(|why| self.trouble(why))?;
+        let signed = self.sign(ca, now).map_err(|why| self.error(why))?;
         let (pair, served) = signed;
         info!(
             until = %Timestamp::try_from(served.not_after).unwrap_or_default(),
@@ -275,23 +284,17 @@ impl SelfManaged {
         Ok(())
     }
 
-    fn sign(&self, ca: &Ca, now: Moment) -> Result<(Pair, Served), String> {
+    fn sign(&self, ca: &Ca, now: Moment) -> Result<(Pair, Served), StepError> {
         let authority = self
             .keyring
             .as_ref()
             .and_then(|keyring| keyring.authority_of(ca))
-            .ok_or("its key is not at hand")?;
+            .ok_or(StepError::NoKey)?;
         let left = ca.not_after().duration_since(now.wall).unwrap_or_default();
         let lifetime = self.settings.certificate_lifetime.min(left);
-        let leaf = authority
-            .issue(&self.settings.names, now.wall, lifetime)
-            .map_err(|error| error.to_string())?;
-        let pair = Pair::from_pem(leaf.certificate_pem().as_bytes(), leaf.key_pem().as_bytes())
-            .map_err(|error| error.to_string())?;
-        let validity = pair
-            .leaf()
-            .and_then(x509::validity)
-            .ok_or("its validity cannot be read")?;
+        let leaf = authority.issue(&self.settings.names, now.wall, lifetime)?;
+        let pair = Pair::from_pem(leaf.certificate_pem().as_bytes(), leaf.key_pem().as_bytes())?;
+        let validity = pair.leaf().and_then(x509::validity).ok_or(StepError::Unreadable)?;
         let served = Served {
             ca: ca.clone(),
             not_before: validity.not_before.into(),
@@ -300,8 +303,8 @@ impl SelfManaged {
         Ok((pair, served))
     }
 
-    async fn write_secret(&mut self, write: SecretWrite) -> Result<(), Trouble> {
-        let (keyring, why) = self.keyring_for(write).map_err(|why| self.trouble(why))?;
+    async fn write_secret(&mut self, write: SecretWrite) -> Result<(), ObjectError> {
+        let (keyring, why) = self.keyring_for(write).map_err(|why| self.error(why))?;
         let read = self.read.as_ref();
         let version = read.and_then(|read| read.metadata.resource_version.as_deref());
         let data: Option<&BTreeMap<_, _>> = read.and_then(|read| read.data.as_ref());
@@ -320,55 +323,60 @@ impl SelfManaged {
         }
     }
 
-    /// What is to be written, and why, as the log says it.
-    fn keyring_for(&self, write: SecretWrite) -> Result<(Keyring, &'static str), String> {
+    /// What to write, and the reason for the log.
+    fn keyring_for(&self, write: SecretWrite) -> Result<(Keyring, &'static str), StepError> {
         let (content, why) = match write {
             SecretWrite::Begin {
                 previous,
                 previous_until,
             } => {
-                let mut keyring = Keyring::of(self.new_authority()?).ok_or("a new CA cannot be read")?;
+                let mut keyring = Keyring::of(self.new_authority()?).ok_or(StepError::Unreadable)?;
                 keyring.content.previous = previous;
                 keyring.content.previous_until = previous_until;
-                return Ok((keyring, "a new CA, which signs at once"));
+                return Ok((keyring, "created a CA, which signs at once"));
             }
             SecretWrite::Announce(content) => {
                 let next = self.new_authority()?;
                 let mut keyring = self.keyring_of(content)?;
-                keyring.content.next = Some(ca_of(&next).ok_or("a new CA cannot be read")?);
+                keyring.content.next = Some(ca_of(&next).ok_or(StepError::Unreadable)?);
                 keyring.next = Some(next);
-                return Ok((keyring, "a new CA, which signs once the API servers know it"));
+                return Ok((
+                    keyring,
+                    "created the next CA, which signs once the API servers trust it",
+                ));
             }
-            SecretWrite::Promote(content) => (content, "the new CA signs from now on"),
-            SecretWrite::WriteBack(content) => (content, "what it had lost"),
-            SecretWrite::List(content) => (content, "the CA of what is still served"),
-            SecretWrite::Retire(content) => (content, "nothing that the former CA signed is valid any more"),
+            SecretWrite::Promote(content) => (content, "the next CA signs from now on"),
+            SecretWrite::WriteBack(content) => (content, "restored what it had lost"),
+            SecretWrite::List(content) => (content, "added the CA of a certificate that is still in service"),
+            SecretWrite::Retire(content) => (
+                content,
+                "removed the previous CA: nothing that it signed is valid any more",
+            ),
         };
         Ok((self.keyring_of(content)?, why))
     }
 
-    fn keyring_of(&self, content: super::rotation::Content) -> Result<Keyring, String> {
-        let held = self.keyring.as_ref().ok_or("no CA is held")?;
-        let key = |ca: &Ca| held.authority_of(ca).cloned().ok_or("the key of a CA is not at hand");
+    fn keyring_of(&self, content: Content) -> Result<Keyring, StepError> {
+        let held = self.keyring.as_ref().ok_or(StepError::NoCa)?;
+        let key = |ca: &Ca| held.authority_of(ca).cloned().ok_or(StepError::NoKey);
         Ok(Keyring {
             ca: key(&content.ca)?,
-            // A `next` without a key is one that is about to be replaced.
+            // A `next` without a key is about to be replaced.
             next: content.next.as_ref().and_then(|next| key(next).ok()),
             content,
         })
     }
 
-    fn new_authority(&self) -> Result<Arc<Authority>, String> {
+    fn new_authority(&self) -> Result<Arc<Authority>, StepError> {
         let now = self.clock.now().wall;
         let begins = Timestamp::try_from(now).unwrap_or_default();
-        Authority::generate(&format!("rolegate {begins:.0}"), now, self.settings.ca_lifetime)
-            .map(Arc::new)
-            .map_err(|error| error.to_string())
+        let authority = Authority::generate(&format!("rolegate {begins:.0}"), now, self.settings.ca_lifetime)?;
+        Ok(Arc::new(authority))
     }
 
-    fn trouble(&self, why: String) -> Trouble {
-        Trouble::Failed {
-            what: self.secret.what.clone(),
+    fn error(&self, why: StepError) -> ObjectError {
+        ObjectError::Failed {
+            object: self.secret.what.clone(),
             why: format!("{}: {why}", self.secret.what),
         }
     }

@@ -1,10 +1,9 @@
-//! What is served now: the certificate and its key, and the CAs that clients must be signed by. Whoever issues or re-reads
-//! them swaps them in; each handshake takes what is there.
+//! The certificate in service with its key, and the CAs that client certificates must be signed by. They are replaced while serving;
+//! each handshake uses the current ones.
 
-use std::fmt;
 use std::sync::Arc;
 
-use arc_swap::ArcSwapOption;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use jiff::Timestamp;
 use rustls::client::danger::HandshakeSignatureValid;
 use rustls::crypto::aws_lc_rs;
@@ -30,7 +29,7 @@ impl Pair {
     /// # Errors
     /// What is wrong with either, or that they do not belong together.
     pub fn from_pem(chain: &[u8], key: &[u8]) -> Result<Self, PairError> {
-        let chain = certificates(chain).map_err(PairError::Certificate)?;
+        let chain = certificates(chain).map_err(|error| PairError::Certificate(error.to_string()))?;
         let key = PrivateKeyDer::from_pem_slice(key).map_err(|error| PairError::Key(error.to_string()))?;
         Self::from_der(chain, key)
     }
@@ -56,13 +55,13 @@ impl Pair {
         })
     }
 
-    /// The certificate that is shown first, DER.
+    /// The server's own certificate, DER.
     #[must_use]
     pub fn leaf(&self) -> Option<&[u8]> {
         self.certified.cert.first().map(|leaf| &**leaf)
     }
 
-    /// When the first certificate of the chain ends.
+    /// When the first certificate of the chain expires.
     #[must_use]
     pub const fn not_after(&self) -> Option<Timestamp> {
         self.not_after
@@ -70,36 +69,41 @@ impl Pair {
 }
 
 /// Why a certificate and a key cannot be served.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PairError {
-    /// The certificate's text is wrong.
+    /// The certificate is malformed.
+    #[error("the certificate is not usable: {0}")]
     Certificate(String),
-    /// The key's text is wrong.
+    /// The key is malformed.
+    #[error("the private key is not usable: {0}")]
     Key(String),
-    /// Each is well-formed, but the key is another certificate's.
+    /// Both are well-formed, but the key belongs to another certificate.
+    #[error("the private key does not belong to the certificate")]
     Mismatch,
 }
 
-impl fmt::Display for PairError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Certificate(why) => write!(f, "the certificate is not usable: {why}"),
-            Self::Key(why) => write!(f, "the private key is not usable: {why}"),
-            Self::Mismatch => f.write_str("the private key does not belong to the certificate"),
-        }
-    }
+/// Why a PEM text is not a usable bundle of certificates.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BundleError {
+    /// It has no certificate.
+    #[error("it holds no PEM block CERTIFICATE")]
+    Empty,
+    /// It is not PEM.
+    #[error("{0}")]
+    Pem(String),
+    /// A certificate in it cannot be used.
+    #[error("a certificate in it is not usable: {0}")]
+    Certificate(String),
 }
 
-impl std::error::Error for PairError {}
-
-/// What is served now. Empty until a pair is put in: until then handshakes fail.
+/// The certificate in service. Empty until the first pair is put in: until then, handshakes fail.
 #[derive(Debug, Default)]
 pub struct Serving {
     pair: ArcSwapOption<Pair>,
 }
 
 impl Serving {
-    /// Nothing yet.
+    /// Without a certificate.
     #[must_use]
     pub fn new() -> Arc<Self> {
         Arc::default()
@@ -110,13 +114,13 @@ impl Serving {
         self.pair.store(Some(Arc::new(pair)));
     }
 
-    /// Whether there is something to serve.
+    /// Whether there is a certificate to serve.
     #[must_use]
     pub fn is_ready(&self) -> bool {
         self.pair.load().is_some()
     }
 
-    /// When what is served ends.
+    /// When the certificate in service expires.
     #[must_use]
     pub fn not_after(&self) -> Option<Timestamp> {
         self.pair.load().as_ref().and_then(|pair| pair.not_after)
@@ -129,48 +133,53 @@ impl ResolvesServerCert for Serving {
     }
 }
 
-/// The CAs that sign the certificates of clients (`--client-ca`).
+/// The CAs that client certificates must be signed by (`--client-ca`).
 #[derive(Debug)]
 pub struct ClientCa {
-    verifier: arc_swap::ArcSwap<Verifier>,
+    verifier: ArcSwap<Verifier>,
 }
 
-#[derive(Debug)]
-struct Verifier(Arc<dyn ClientCertVerifier>);
-
 impl ClientCa {
-    /// Trusts the certificates of a PEM bundle.
+    /// Trusts client certificates that this verifier accepts.
+    #[must_use]
+    pub fn new(verifier: Verifier) -> Arc<Self> {
+        Arc::new(Self {
+            verifier: ArcSwap::from_pointee(verifier),
+        })
+    }
+
+    /// Uses another verifier from the next handshake on.
+    pub fn swap(&self, verifier: Verifier) {
+        self.verifier.store(Arc::new(verifier));
+    }
+}
+
+/// Verifies client certificates against a bundle of CAs.
+#[derive(Clone, Debug)]
+pub struct Verifier(Arc<dyn ClientCertVerifier>);
+
+impl Verifier {
+    /// Trusts the CAs of a PEM bundle.
     ///
     /// # Errors
     /// What is wrong with the bundle.
-    pub fn from_pem(bundle: &[u8]) -> Result<Arc<Self>, String> {
-        Ok(Arc::new(Self {
-            verifier: arc_swap::ArcSwap::from_pointee(verifier(bundle)?),
-        }))
+    pub fn from_pem(bundle: &[u8]) -> Result<Self, BundleError> {
+        let mut roots = RootCertStore::empty();
+        for certificate in certificates(bundle)? {
+            roots
+                .add(certificate)
+                .map_err(|error| BundleError::Certificate(error.to_string()))?;
+        }
+        let provider = Arc::new(aws_lc_rs::default_provider());
+        WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider)
+            .build()
+            .map(Self)
+            .map_err(|error| BundleError::Certificate(error.to_string()))
     }
-
-    /// Trusts another bundle from the next handshake on.
-    ///
-    /// # Errors
-    /// What is wrong with the bundle; the former one stays.
-    pub fn swap(&self, bundle: &[u8]) -> Result<(), String> {
-        self.verifier.store(Arc::new(verifier(bundle)?));
-        Ok(())
-    }
-}
-
-fn verifier(bundle: &[u8]) -> Result<Verifier, String> {
-    let mut roots = RootCertStore::empty();
-    for certificate in certificates(bundle)? {
-        roots.add(certificate).map_err(|error| error.to_string())?;
-    }
-    let provider = Arc::new(aws_lc_rs::default_provider());
-    let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
-    verifier.build().map(Verifier).map_err(|error| error.to_string())
 }
 
 impl ClientCertVerifier for ClientCa {
-    /// None: a hint would have to be borrowed from what may be swapped, and a client needs none.
+    /// None: hints would be borrowed from a value that might be swapped, and clients do not need them.
     fn root_hint_subjects(&self) -> &[DistinguishedName] {
         &[]
     }
@@ -211,12 +220,12 @@ impl ClientCertVerifier for ClientCa {
 }
 
 /// The certificates of a PEM text, at least one.
-pub(super) fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, String> {
+pub(super) fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, BundleError> {
     let certificates: Vec<_> = CertificateDer::pem_slice_iter(pem)
         .collect::<Result<_, _>>()
-        .map_err(|error| error.to_string())?;
+        .map_err(|error| BundleError::Pem(error.to_string()))?;
     if certificates.is_empty() {
-        return Err("it holds no PEM block CERTIFICATE".to_owned());
+        return Err(BundleError::Empty);
     }
     Ok(certificates)
 }
@@ -252,7 +261,7 @@ mod tests {
         assert!(matches!(no_certificate, PairError::Certificate(_)), "{no_certificate}");
         let no_key = Pair::from_pem(certificate.as_bytes(), certificate.as_bytes()).unwrap_err();
         assert!(matches!(no_key, PairError::Key(_)), "{no_key}");
-        assert!(ClientCa::from_pem(b"").unwrap_err().contains("CERTIFICATE"));
+        assert_eq!(Verifier::from_pem(b"").unwrap_err(), BundleError::Empty);
     }
 
     #[test]

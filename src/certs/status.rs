@@ -1,4 +1,4 @@
-//! What the rest of the process asks about the CA.
+//! The state of the CA, for the rest of the process: readiness and metrics.
 
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::SystemTime;
@@ -6,11 +6,11 @@ use std::time::SystemTime;
 use jiff::Timestamp;
 use tracing::info;
 
-/// What is known of the CA in the webhook configurations.
+/// The CA in the webhook configurations.
 #[derive(Debug)]
 pub struct Status {
     trusted: AtomicBool,
-    /// Unix time in seconds; what is no time is none.
+    /// Unix time in seconds; out of range while it is not known.
     ca_not_after: AtomicI64,
 }
 
@@ -24,26 +24,26 @@ impl Default for Status {
 }
 
 impl Status {
-    /// Whether the CA of what is served was ever found in every entry of the webhook configurations that exist. Never false
+    /// Whether the CA of the certificate in service has been found in every entry of the existing webhook configurations. Never false
     /// again after it was true.
     #[must_use]
     pub fn is_trusted(&self) -> bool {
         self.trusted.load(Ordering::Relaxed)
     }
 
-    /// When the CA ends that signs now.
+    /// When the current CA expires.
     #[must_use]
     pub fn ca_not_after(&self) -> Option<Timestamp> {
         Timestamp::from_second(self.ca_not_after.load(Ordering::Relaxed)).ok()
     }
 
-    pub(super) fn say_trusted(&self) {
+    pub(super) fn record_trusted(&self) {
         if !self.trusted.swap(true, Ordering::Relaxed) {
-            info!("the webhook configurations trust what is served");
+            info!("the webhook configurations trust the certificate in service");
         }
     }
 
-    pub(super) fn say_ca_ends(&self, at: SystemTime) {
+    pub(super) fn record_expiry(&self, at: SystemTime) {
         if let Ok(at) = Timestamp::try_from(at) {
             self.ca_not_after.store(at.as_second(), Ordering::Relaxed);
         }

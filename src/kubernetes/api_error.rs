@@ -1,4 +1,4 @@
-//! What an error of the API server, or of the way there, is told as: one line.
+//! Errors of the API server and of connections to it, in one line.
 
 use std::error::Error;
 
@@ -25,7 +25,7 @@ pub(crate) fn status_line(status: &Status) -> String {
     text::line(&line).into_owned()
 }
 
-/// The error and its causes, without those that only repeat what stands already.
+/// The error and its causes, without causes that repeat the text so far.
 fn chain(error: &(dyn Error + 'static)) -> String {
     let mut line = error.to_string();
     let mut cause = error.source();

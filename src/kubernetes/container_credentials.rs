@@ -8,89 +8,108 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Deserialize;
-use tokio::time::{MissedTickBehavior, interval};
-use tokio_util::sync::{CancellationToken, DropGuard};
-use tokio_util::task::TaskTracker;
 
-use crate::support::reload::LastGood;
+use crate::support::reload::{Reloaded, Source};
+use crate::support::tasks::OwnedTasks;
 use crate::support::text;
 
 /// The ServiceAccounts of a container credentials file.
 #[derive(Debug)]
 pub struct ContainerCredentials {
-    file: Arc<File>,
-    tasks: TaskTracker,
-    end: CancellationToken,
-    _end_on_drop: DropGuard,
+    file: Arc<Reloaded<File>>,
+    tasks: OwnedTasks,
 }
 
-/// Namespaces and names.
-type Identities = HashSet<(Box<str>, Box<str>)>;
-
-#[derive(Debug)]
-struct File {
-    path: PathBuf,
-    identities: LastGood<Identities, Vec<u8>>,
+/// Why a container credentials file cannot be used: the file, the line and what was expected.
+#[derive(Debug, thiserror::Error)]
+pub enum ContainerCredentialsError {
+    /// It cannot be read.
+    #[error("{}: cannot be read: {error}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the operating system reported.
+        error: std::io::Error,
+    },
+    /// It does not have the expected format.
+    #[error(r#"{}: expected {{"identities": [{{"namespace": "…", "serviceAccount": "…"}}]}}: {why}"#, path.display())]
+    Format {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong, with line and column.
+        why: String,
+    },
 }
 
 impl ContainerCredentials {
     /// Reads the file. It is not read again until [`ContainerCredentials::keep_reading`] is called.
     ///
     /// # Errors
-    /// When it cannot be read, or is not of its format: file, line and what was expected.
-    pub fn load(path: &Path) -> Result<Self, String> {
-        let content = read(path)?;
-        let identities = parse(&content).map_err(|why| format!("{}: {why}", path.display()))?;
-        let end = CancellationToken::new();
+    /// When it cannot be read or does not have the expected format.
+    pub fn load(path: &Path) -> Result<Self, ContainerCredentialsError> {
         Ok(Self {
-            file: Arc::new(File {
-                path: path.to_owned(),
-                identities: LastGood::new(path.display().to_string(), identities, content),
-            }),
-            tasks: TaskTracker::new(),
-            _end_on_drop: end.clone().drop_guard(),
-            end,
+            file: Reloaded::load(File { path: path.to_owned() })?,
+            tasks: OwnedTasks::new(),
         })
     }
 
-    /// Starts to read the file again every `every`, compared by content: a mounted ConfigMap is a symlink that is swapped.
-    /// Must be called within a Tokio runtime.
+    /// Starts to read the file again at this interval. Must be called within a Tokio runtime.
     pub fn keep_reading(&self, every: Duration) {
-        let file = Arc::clone(&self.file);
-        let poll = async move {
-            let mut ticks = interval(every);
-            ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-            ticks.tick().await;
-            loop {
-                ticks.tick().await;
-                let file = Arc::clone(&file);
-                // That the task was cancelled means we are stopping.
-                let _ = tokio::task::spawn_blocking(move || {
-                    file.identities.refresh_settled(|| read(&file.path), |text| parse(text))
-                })
-                .await;
-            }
-        };
-        self.tasks.spawn(self.end.clone().run_until_cancelled_owned(poll));
+        self.tasks.spawn(Arc::clone(&self.file).poll(every, |_| {}));
     }
 
-    /// Ends the reading and waits for its end.
+    /// Stops reading the file, and waits until that is done.
     pub async fn stop(&self) {
-        self.end.cancel();
-        self.tasks.close();
-        self.tasks.wait().await;
+        self.tasks.stop().await;
     }
 
-    /// Whether the pods of a ServiceAccount get EKS Pod Identity.
+    /// Whether the pods of a ServiceAccount use EKS Pod Identity.
     #[must_use]
     pub fn contains(&self, namespace: &str, name: &str) -> bool {
-        self.file.identities.peek().contains(&(namespace.into(), name.into()))
+        self.file.peek().contains(&(namespace.into(), name.into()))
     }
 
-    /// How many edits could not be read since the start.
+    /// The number of edits since the start that could not be used.
     #[must_use]
     pub fn reload_failures(&self) -> u64 {
-        self.file.identities.failures()
+        self.file.failures()
+    }
+}
+
+#[derive(Debug)]
+struct File {
+    path: PathBuf,
+}
+
+/// Namespaces and names.
+type Identities = HashSet<(Box<str>, Box<str>)>;
+
+impl Source for File {
+    type Content = Vec<u8>;
+    type Value = Identities;
+    type Error = ContainerCredentialsError;
+
+    fn name(&self) -> String {
+        format!("container credentials {}", self.path.display())
+    }
+
+    fn read(&self) -> Result<Vec<u8>, ContainerCredentialsError> {
+        std::fs::read(&self.path).map_err(|error| ContainerCredentialsError::Read {
+            path: self.path.clone(),
+            error,
+        })
+    }
+
+    fn parse(&self, content: &Vec<u8>) -> Result<Identities, ContainerCredentialsError> {
+        let Config { identities } =
+            serde_json::from_slice(content).map_err(|error| ContainerCredentialsError::Format {
+                path: self.path.clone(),
+                why: text::line(&error.to_string()).into_owned(),
+            })?;
+        let identities = identities.into_iter();
+        Ok(identities
+            .map(|identity| (identity.namespace, identity.service_account))
+            .collect())
     }
 }
 
@@ -109,19 +128,4 @@ struct Config {
 struct Identity {
     namespace: Box<str>,
     service_account: Box<str>,
-}
-
-fn read(path: &Path) -> Result<Vec<u8>, String> {
-    std::fs::read(path).map_err(|error| format!("{}: cannot be read: {error}", path.display()))
-}
-
-fn parse(content: &[u8]) -> Result<Identities, String> {
-    let Config { identities } = serde_json::from_slice(content).map_err(|error| {
-        let expected = r#"expected {"identities": [{"namespace": "…", "serviceAccount": "…"}]}"#;
-        format!("{expected}: {}", text::line(&error.to_string()))
-    })?;
-    Ok(identities
-        .into_iter()
-        .map(|identity| (identity.namespace, identity.service_account))
-        .collect())
 }

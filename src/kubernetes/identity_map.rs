@@ -1,8 +1,8 @@
 //! Identities given by a ConfigMap instead of annotations (`--identity-config-map NAMESPACE/NAME`).
 //!
 //! Its key `config` holds JSON, `{"NAMESPACE/NAME": {"RoleARN": …, "Audience": …, "UseRegionalSTS": …, "TokenExpiration":
-//! …}}`, the format of amazon-eks-pod-identity-webhook; the namespace `*` stands for any. As there, letter case does not
-//! matter in field names, and zero and the empty string count as absent. Annotations win over it: callers look here last.
+//! …}}`, the format of amazon-eks-pod-identity-webhook; the namespace `*` means any. As there, field names are
+//! case-insensitive, and zero and the empty string count as absent. Annotations take precedence: callers look here last.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
@@ -13,13 +13,12 @@ use k8s_openapi::api::core::v1::ConfigMap;
 use kube::api::Api;
 use serde_json::{Map, Value};
 use tokio::sync::watch;
-use tokio_util::sync::{CancellationToken, DropGuard};
-use tokio_util::task::TaskTracker;
 
 use super::service_accounts::manifests::ManifestServiceAccounts;
-use crate::kubernetes::list_watch::{Observer, WatchTiming, keep};
+use crate::kubernetes::list_watch::{Observer, WatchTiming, list_and_watch};
 use crate::pod::identity::{AnnotationRules, ServiceAccountIdentity};
 use crate::support::reload::LastGood;
+use crate::support::tasks::OwnedTasks;
 use crate::support::text;
 
 /// The key of the ConfigMap that is read.
@@ -30,9 +29,7 @@ const KEY: &str = "config";
 pub struct IdentityMap {
     content: Arc<Content>,
     synced: watch::Receiver<bool>,
-    tasks: TaskTracker,
-    end: CancellationToken,
-    _end_on_drop: DropGuard,
+    tasks: OwnedTasks,
 }
 
 impl IdentityMap {
@@ -45,18 +42,18 @@ impl IdentityMap {
         rules: Arc<AnnotationRules>,
         timing: WatchTiming,
     ) -> Self {
-        let (say_synced, synced) = watch::channel(false);
+        let (set_synced, synced) = watch::channel(false);
         let content = Arc::new(Content::new(namespace, name, rules, Entries::default(), None));
-        let (tasks, end) = (TaskTracker::new(), CancellationToken::new());
+        let tasks = OwnedTasks::new();
         let mirror = Mirror {
             content: Arc::clone(&content),
             listed: None,
-            say_synced,
+            set_synced,
         };
         let api: Api<ConfigMap> = Api::namespaced(client, namespace);
         // A watch with this selector is allowed by a rule for the one ConfigMap.
         let fields = Some(format!("metadata.name={name}"));
-        let watch = keep(
+        let watch = list_and_watch(
             "the identity ConfigMap",
             api,
             fields,
@@ -64,39 +61,34 @@ impl IdentityMap {
             Arc::new(AtomicBool::new(false)),
             mirror,
         );
-        tasks.spawn(end.clone().run_until_cancelled_owned(watch));
-        Self {
-            content,
-            synced,
-            tasks,
-            _end_on_drop: end.clone().drop_guard(),
-            end,
-        }
+        tasks.spawn(watch);
+        Self { content, synced, tasks }
     }
 
-    /// Follows the ConfigMap of a folder of manifests.
+    /// Uses the ConfigMap of a directory of manifests, and follows its changes.
     ///
     /// # Errors
-    /// When the folder holds it and it is not of its format.
+    /// When the directory contains it and it does not have the expected format.
     pub fn from_manifests(
         manifests: &ManifestServiceAccounts,
         namespace: &str,
         name: &str,
         rules: Arc<AnnotationRules>,
-    ) -> Result<Self, String> {
+    ) -> Result<Self, IdentityMapError> {
         let source = manifests.config_map(namespace, name).map(|data| data.get(KEY).cloned());
-        let entries = parse(&rules, source.as_ref()).map_err(|why| format!("ConfigMap {namespace}/{name}: {why}"))?;
+        let entries = parse(&rules, source.as_ref()).map_err(|error| IdentityMapError {
+            namespace: namespace.to_owned(),
+            name: name.to_owned(),
+            error,
+        })?;
         let content = Arc::new(Content::new(namespace, name, rules, entries, source));
         let follower = Arc::clone(&content);
         manifests.on_config_map_change(namespace, name, move |data| follower.read(data));
         let (_, synced) = watch::channel(true);
-        let end = CancellationToken::new();
         Ok(Self {
             content,
             synced,
-            tasks: TaskTracker::new(),
-            _end_on_drop: end.clone().drop_guard(),
-            end,
+            tasks: OwnedTasks::new(),
         })
     }
 
@@ -116,11 +108,11 @@ impl IdentityMap {
 
     /// Waits until it has been read, or is known to be missing.
     pub async fn synced(&self) {
-        // An error means that the watch was stopped before; whoever waits is being stopped too.
+        // It fails when the watch was stopped, which happens at shutdown only.
         let _ = self.synced.clone().wait_for(|synced| *synced).await;
     }
 
-    /// How many edits could not be read since the start.
+    /// The number of edits since the start that could not be used.
     #[must_use]
     pub fn reload_failures(&self) -> u64 {
         self.content.entries.failures()
@@ -128,15 +120,32 @@ impl IdentityMap {
 
     /// Ends the watch and waits for its end.
     pub async fn stop(&self) {
-        self.end.cancel();
-        self.tasks.close();
-        self.tasks.wait().await;
+        self.tasks.stop().await;
     }
+}
+
+/// Why the ConfigMap of a directory of manifests cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("ConfigMap {namespace}/{name}: {error}")]
+pub struct IdentityMapError {
+    namespace: String,
+    name: String,
+    error: FormatError,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+enum FormatError {
+    #[error("it has no key `{KEY}`")]
+    NoKey,
+    #[error(r#"expected JSON, {{"NAMESPACE/NAME": {{"RoleARN": "…"}}}}: {0}"#)]
+    Json(String),
+    #[error("entry `{key}`: expected {expected}")]
+    Entry { key: String, expected: &'static str },
 }
 
 type Entries = HashMap<(Box<str>, Box<str>), Arc<ServiceAccountIdentity>>;
 
-/// The ConfigMap's text: none when there is no ConfigMap, none inside when it lacks the key.
+/// The ConfigMap's text: none without the ConfigMap, and none inside without the key.
 type Source = Option<Option<String>>;
 
 struct Content {
@@ -163,80 +172,82 @@ impl Content {
 
     fn read(&self, data: Option<&BTreeMap<String, String>>) {
         let source = data.map(|data| data.get(KEY).cloned());
-        self.entries
-            .refresh(Ok(source), |source| parse(&self.rules, source.as_ref()));
+        self.entries.update(Ok(source), |source| {
+            parse(&self.rules, source.as_ref()).map_err(|error| error.to_string())
+        });
     }
 }
 
-/// Hands what the watch tells to the content.
+/// Passes the watched ConfigMap to the content.
 struct Mirror {
     content: Arc<Content>,
     listed: Option<BTreeMap<String, String>>,
-    say_synced: watch::Sender<bool>,
+    set_synced: watch::Sender<bool>,
 }
 
 impl Observer<ConfigMap> for Mirror {
-    fn list_began(&mut self) {
+    fn init(&mut self) {
         self.listed = None;
     }
 
-    fn listed(&mut self, config_map: ConfigMap) {
+    fn init_apply(&mut self, config_map: ConfigMap) {
         self.listed = Some(config_map.data.unwrap_or_default());
     }
 
-    fn list_ended(&mut self) {
+    fn init_done(&mut self) {
         self.content.read(self.listed.take().as_ref());
-        self.say_synced
+        self.set_synced
             .send_if_modified(|synced| !std::mem::replace(synced, true));
     }
 
-    fn changed(&mut self, config_map: ConfigMap) {
+    fn apply(&mut self, config_map: ConfigMap) {
         self.content.read(Some(&config_map.data.unwrap_or_default()));
     }
 
-    fn deleted(&mut self, _config_map: ConfigMap) {
+    fn delete(&mut self, _config_map: ConfigMap) {
         self.content.read(None);
     }
 
-    fn meanwhile(&self) -> &'static str {
+    fn while_broken(&self) -> &'static str {
         "the last content stays in use"
     }
 }
 
-fn parse(rules: &AnnotationRules, source: Option<&Option<String>>) -> Result<Entries, String> {
+fn parse(rules: &AnnotationRules, source: Option<&Option<String>>) -> Result<Entries, FormatError> {
     let text = match source {
-        // No ConfigMap, no identities: it may be created later, or was deleted on purpose.
+        // Without the ConfigMap there are no identities: it might be created later, or was deleted on purpose.
         None => return Ok(Entries::default()),
-        Some(None) => return Err(format!("it has no key `{KEY}`")),
+        Some(None) => return Err(FormatError::NoKey),
         Some(Some(text)) => text,
     };
-    let entries: Map<String, Value> = serde_json::from_str(text).map_err(|error| {
-        let expected = r#"expected JSON, {"NAMESPACE/NAME": {"RoleARN": "…"}}"#;
-        format!("{expected}: {}", text::line(&error.to_string()))
-    })?;
+    let entries: Map<String, Value> =
+        serde_json::from_str(text).map_err(|error| FormatError::Json(text::line(&error.to_string()).into_owned()))?;
     let entry = |(key, value): (&String, &Value)| entry(rules, key, value).transpose();
     entries.iter().filter_map(entry).collect()
 }
 
 type Entry = ((Box<str>, Box<str>), Arc<ServiceAccountIdentity>);
 
-fn entry(rules: &AnnotationRules, key: &str, value: &Value) -> Result<Option<Entry>, String> {
-    let wrong = |what: &str| format!("entry `{}`: {what}", text::value(key));
+fn entry(rules: &AnnotationRules, key: &str, value: &Value) -> Result<Option<Entry>, FormatError> {
+    let wrong = |expected| FormatError::Entry {
+        key: text::value(key),
+        expected,
+    };
     let (namespace, name) = match key.split_once('/') {
         Some((namespace, name)) if !namespace.is_empty() && !name.is_empty() && !name.contains('/') => {
             (namespace, name)
         }
-        _ => return Err(wrong("expected NAMESPACE/NAME")),
+        _ => return Err(wrong("NAMESPACE/NAME")),
     };
     let Value::Object(fields) = value else {
-        return Err(wrong("expected an object with RoleARN"));
+        return Err(wrong("an object with RoleARN"));
     };
-    let role_arn = field(fields, "RoleARN", Value::as_str).map_err(|()| wrong("expected RoleARN to be a string"))?;
-    let audience = field(fields, "Audience", Value::as_str).map_err(|()| wrong("expected Audience to be a string"))?;
-    let regional = field(fields, "UseRegionalSTS", Value::as_bool)
-        .map_err(|()| wrong("expected UseRegionalSTS to be true or false"))?;
+    let role_arn = field(fields, "RoleARN", Value::as_str).map_err(|()| wrong("RoleARN to be a string"))?;
+    let audience = field(fields, "Audience", Value::as_str).map_err(|()| wrong("Audience to be a string"))?;
+    let regional =
+        field(fields, "UseRegionalSTS", Value::as_bool).map_err(|()| wrong("UseRegionalSTS to be true or false"))?;
     let expiration = field(fields, "TokenExpiration", Value::as_i64)
-        .map_err(|()| wrong("expected TokenExpiration to be a whole number of seconds"))?;
+        .map_err(|()| wrong("TokenExpiration to be a whole number of seconds"))?;
     let identity = ServiceAccountIdentity::from_config_map_entry(
         rules,
         role_arn.unwrap_or_default(),

@@ -1,6 +1,4 @@
-//! The cluster's OIDC issuer, as the API server itself tells it.
-
-use std::fmt;
+//! The cluster's OIDC issuer, as published by the API server.
 
 use hyper::Request;
 use serde::Deserialize;
@@ -10,14 +8,14 @@ use crate::kubernetes::api_error;
 use crate::support::text;
 use crate::trust::Issuer;
 
-/// Where an API server tells its issuer (Kubernetes, "ServiceAccount issuer discovery"). Every authenticated ServiceAccount
-/// may read it.
+/// The discovery document of an API server (Kubernetes, "ServiceAccount issuer discovery"). Every authenticated ServiceAccount is allowed to
+/// read it.
 const DISCOVERY: &str = "/.well-known/openid-configuration";
 
 /// Asks the API server for the issuer of its ServiceAccount tokens.
 ///
 /// # Errors
-/// When it cannot be asked, does not answer by `deadline`, or names no issuer.
+/// When it cannot be reached, does not answer by `deadline`, or does not return an issuer.
 pub async fn discover(client: &kube::Client, deadline: Instant) -> Result<Issuer, DiscoveryError> {
     let request = Request::get(DISCOVERY)
         .body(Vec::new())
@@ -29,7 +27,7 @@ pub async fn discover(client: &kube::Client, deadline: Instant) -> Result<Issuer
     let Document { issuer } = serde_json::from_str(&document)
         .map_err(|error| DiscoveryError(format!("expected JSON with `issuer`: {error}")))?;
     Issuer::parse(&issuer)
-        .map_err(|error| DiscoveryError(format!("its issuer `{}` is none: {error}", text::value(&issuer))))
+        .map_err(|error| DiscoveryError(format!("`{}` is not a valid issuer: {error}", text::value(&issuer))))
 }
 
 #[derive(Deserialize)]
@@ -37,18 +35,7 @@ struct Document {
     issuer: String,
 }
 
-/// Why the issuer could not be learnt.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// Why the issuer could not be discovered.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the cluster's OIDC issuer could not be read from the API server ({DISCOVERY}): {0}; name it with --issuer")]
 pub struct DiscoveryError(String);
-
-impl fmt::Display for DiscoveryError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "the cluster's OIDC issuer could not be read from the API server ({DISCOVERY}): {}; name it with --issuer",
-            self.0
-        )
-    }
-}
-
-impl std::error::Error for DiscoveryError {}

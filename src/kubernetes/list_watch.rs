@@ -1,8 +1,9 @@
-//! A list that is kept up to date: list by pages, then watch, for as long as the owner wants.
+//! A list that is kept up to date: list page by page, then watch, until the caller drops it.
 //!
-//! kube-runtime has a `watcher`, and this is not it, for three reasons: it hides bookmarks, so a watch that went silent
-//! looks like a cluster in which nothing happens; it cannot tell when a broken watch works again, which is one of the two
-//! lines an operator wants to see; and its patience with silence is the watch's whole length, 295 seconds.
+//! kube-runtime's `watcher` does almost the same. It is not used because it does not report that a broken watch was opened again while
+//! nothing changes in the cluster: [`LiveServiceAccounts::is_current`] and the log line of the recovery depend on that.
+//!
+//! [`LiveServiceAccounts::is_current`]: crate::kubernetes::service_accounts::live::LiveServiceAccounts::is_current
 
 use std::fmt::Debug;
 use std::sync::Arc;
@@ -16,34 +17,36 @@ use serde::de::DeserializeOwned;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::api_error;
+use crate::support::backoff::Backoff;
+use crate::support::state_log::StateLog;
 
-/// Objects a page. As client-go: some half a megabyte of JSON, so the list's peak is small beside what is kept of it.
+/// Objects per page, as in client-go: about half a megabyte of JSON, so that the peak of a list is small compared with what is kept of it.
 const PAGE: u32 = 500;
 
-/// Seconds after which the API server ends a watch, for it to be opened anew, maybe on another server; up to a fifth less,
-/// so that replicas do not do it together.
+/// After this many seconds, the API server ends a watch, which is then opened again, possibly on another server. Up to a fifth is
+/// subtracted at random, so that replicas do not reconnect together.
 pub(super) const WATCH_SECONDS: u32 = 290;
 
-/// A watch that lived this long was a good one: what comes after it starts at the shortest pause again.
+/// A watch that lasted this long was healthy: the next pause is the shortest again.
 pub(super) const STEADY: Duration = Duration::from_secs(5);
 
-/// Failed attempts to resume a watch before everything is listed anew: the API server may have lost the version it is
-/// asked to resume from (a restored etcd) without saying so by 410.
+/// Failed attempts to resume a watch before everything is listed again: the API server may have lost the version that the watch
+/// resumes from (a restored etcd) without answering 410.
 const RESUME_ATTEMPTS: u32 = 5;
 
-/// How patient a watch is.
+/// Timeouts and pauses of a watch.
 #[derive(Clone, Copy, Debug)]
 pub struct WatchTiming {
-    /// Without a word for so long, the watch is opened anew.
+    /// A watch that receives nothing for this long is opened again.
     pub silence: Duration,
-    /// The pause after a first failure; doubled with each that follows, and jittered.
+    /// The longest pause after a first failure. Pauses double with each further failure, and have jitter.
     pub shortest_pause: Duration,
     /// The longest pause.
     pub longest_pause: Duration,
 }
 
 impl Default for WatchTiming {
-    /// Silent for 90 s, because bookmarks come each minute; pauses from 0.2 to 10 s.
+    /// 90 s of silence, because bookmarks are sent every minute; pauses from 0.2 to 10 s.
     fn default() -> Self {
         Self {
             silence: Duration::from_secs(90),
@@ -53,29 +56,35 @@ impl Default for WatchTiming {
     }
 }
 
-/// Who keeps what a watch tells.
-pub(crate) trait Observer<K>: Send {
-    /// A list begins. What was known before stays true until [`Observer::list_ended`].
-    fn list_began(&mut self);
-    /// The list holds this.
-    fn listed(&mut self, object: K);
-    /// The list is complete: what it did not hold is gone.
-    fn list_ended(&mut self);
-    /// Created or changed.
-    fn changed(&mut self, object: K);
-    /// Deleted.
-    fn deleted(&mut self, object: K);
-    /// The API server does not serve such objects: their CRD is not installed, or was removed.
-    fn not_served(&mut self) {}
-    /// A list failed; why, in one line.
-    fn list_failed(&mut self, _why: &str) {}
-    /// What becomes of those who ask while the watch is broken, for its log line.
-    fn meanwhile(&self) -> &'static str;
+impl WatchTiming {
+    pub(crate) fn backoff(&self) -> Backoff {
+        Backoff::new(self.shortest_pause, self.longest_pause)
+    }
 }
 
-/// Keeps an observer up to date until it is dropped. `what` is named in log lines: `ServiceAccounts`. `in_sync` is false
-/// while the watch is known to be broken or was found silent.
-pub(crate) async fn keep<K>(
+/// Receives what is listed and watched.
+pub(crate) trait Observer<K>: Send {
+    /// A list begins. Known objects stay valid until [`Observer::init_done`].
+    fn init(&mut self);
+    /// An object of the list.
+    fn init_apply(&mut self, object: K);
+    /// The list is complete: known objects that it did not contain are gone.
+    fn init_done(&mut self);
+    /// An object was created or changed.
+    fn apply(&mut self, object: K);
+    /// An object was deleted.
+    fn delete(&mut self, object: K);
+    /// The API server does not serve this resource: its CRD is not installed, or was removed.
+    fn not_served(&mut self) {}
+    /// A list failed, with the reason in one line.
+    fn list_failed(&mut self, _why: &str) {}
+    /// What a broken watch means for callers, for the log line.
+    fn while_broken(&self) -> &'static str;
+}
+
+/// Keeps an observer up to date until dropped. `what` names the objects in log lines: `ServiceAccounts`. `in_sync` is false until the
+/// first watch is open, and whenever the watch is known to be broken or was found silent.
+pub(crate) async fn list_and_watch<K>(
     what: &'static str,
     api: Api<K>,
     fields: Option<String>,
@@ -89,8 +98,8 @@ pub(crate) async fn keep<K>(
         api,
         fields,
         timing,
-        pauses: Pauses::new(timing),
-        health: Health::new(what, observer.meanwhile(), in_sync),
+        backoff: timing.backoff(),
+        health: Health::new(what, observer.while_broken(), in_sync),
     };
     loop {
         match watch.list(&mut observer).await {
@@ -98,12 +107,12 @@ pub(crate) async fn keep<K>(
             Err(NotListed::NotServed) => {
                 observer.not_served();
                 watch.health.not_served();
-                watch.pauses.pause().await;
+                watch.pause().await;
             }
             Err(NotListed::Failed(why)) => {
                 observer.list_failed(&why);
-                watch.health.broke(&format!("the list failed: {why}"));
-                watch.pauses.pause().await;
+                watch.health.failed(&format!("the list failed: {why}"));
+                watch.pause().await;
             }
         }
     }
@@ -113,7 +122,7 @@ struct Watch<K> {
     api: Api<K>,
     fields: Option<String>,
     timing: WatchTiming,
-    pauses: Pauses,
+    backoff: Backoff,
     health: Health,
 }
 
@@ -125,13 +134,13 @@ enum NotListed {
 
 /// Why a watch ended.
 enum Ended {
-    /// The server closed it, as it does with each after some minutes.
+    /// The server closed it, as it closes every watch after some minutes.
     Closed,
-    /// The server no longer knows the version; only a list helps.
+    /// The server no longer has the version; everything must be listed again.
     Gone,
-    /// It broke.
-    Broke(String),
-    /// Nothing came, not even a bookmark.
+    /// It failed.
+    Failed(String),
+    /// Nothing was received, not even a bookmark.
     Silent,
 }
 
@@ -139,14 +148,14 @@ impl<K> Watch<K>
 where
     K: Resource + Clone + DeserializeOwned + Debug + Send + 'static,
 {
-    /// Lists page by page; the resource version to watch from.
+    /// Lists page by page. Returns the resource version to watch from.
     async fn list(&mut self, observer: &mut impl Observer<K>) -> Result<String, NotListed> {
         let mut params = ListParams {
             field_selector: self.fields.clone(),
             limit: Some(PAGE),
             ..ListParams::default()
         };
-        observer.list_began();
+        observer.init();
         loop {
             let page = match timeout(self.timing.silence, self.api.list(&params)).await {
                 Ok(Ok(page)) => page,
@@ -155,12 +164,12 @@ where
                 Err(_) => return Err(NotListed::Failed(format!("no answer within {:?}", self.timing.silence))),
             };
             for object in page.items {
-                observer.listed(object);
+                observer.init_apply(object);
             }
             match page.metadata.continue_.filter(|token| !token.is_empty()) {
                 Some(token) => params.continue_token = Some(token),
                 None => {
-                    observer.list_ended();
+                    observer.init_done();
                     return page
                         .metadata
                         .resource_version
@@ -170,7 +179,11 @@ where
         }
     }
 
-    /// Watches until only a new list helps.
+    async fn pause(&mut self) {
+        sleep(self.backoff.next()).await;
+    }
+
+    /// Watches until everything must be listed again.
     async fn follow(&mut self, mut version: String, observer: &mut impl Observer<K>) {
         let mut failures = 0;
         while failures < RESUME_ATTEMPTS {
@@ -178,18 +191,18 @@ where
             let ended = self.watch(&mut version, observer).await;
             let steady = opened.elapsed() >= STEADY;
             if steady {
-                self.pauses.reset();
+                self.backoff.reset();
                 failures = 0;
             }
             match ended {
                 Ended::Closed if steady => continue,
                 Ended::Closed => {}
                 Ended::Gone => {
-                    self.pauses.pause().await;
+                    self.pause().await;
                     return;
                 }
-                Ended::Broke(why) => {
-                    self.health.broke(&why);
+                Ended::Failed(why) => {
+                    self.health.failed(&why);
                     failures += 1;
                 }
                 Ended::Silent => {
@@ -197,11 +210,11 @@ where
                     continue;
                 }
             }
-            self.pauses.pause().await;
+            self.pause().await;
         }
     }
 
-    /// One watch, from `version`, which moves on with what is heard.
+    /// One watch, from `version`, which is advanced by each event.
     async fn watch(&mut self, version: &mut String, observer: &mut impl Observer<K>) -> Ended {
         let params = WatchParams {
             field_selector: self.fields.clone(),
@@ -211,143 +224,115 @@ where
         let mut events = match timeout(self.timing.silence, self.api.watch(&params, version)).await {
             Ok(Ok(events)) => events.boxed(),
             Ok(Err(kube::Error::Api(status))) if status.code == 410 => return Ended::Gone,
-            Ok(Err(error)) => return Ended::Broke(api_error::one_line(&error)),
+            Ok(Err(error)) => return Ended::Failed(api_error::one_line(&error)),
             Err(_) => return Ended::Silent,
         };
         self.health.opened();
         loop {
             let event = match timeout(self.timing.silence, events.next()).await {
                 Ok(Some(Ok(event))) => event,
-                Ok(Some(Err(error))) => return Ended::Broke(api_error::one_line(&error)),
+                Ok(Some(Err(error))) => return Ended::Failed(api_error::one_line(&error)),
                 Ok(None) => return Ended::Closed,
                 Err(_) => return Ended::Silent,
             };
             match event {
                 WatchEvent::Added(object) | WatchEvent::Modified(object) => {
-                    move_on(version, object.resource_version());
-                    observer.changed(object);
+                    advance(version, object.resource_version());
+                    observer.apply(object);
                 }
                 WatchEvent::Deleted(object) => {
-                    move_on(version, object.resource_version());
-                    observer.deleted(object);
+                    advance(version, object.resource_version());
+                    observer.delete(object);
                 }
-                WatchEvent::Bookmark(bookmark) => move_on(version, Some(bookmark.metadata.resource_version)),
+                WatchEvent::Bookmark(bookmark) => advance(version, Some(bookmark.metadata.resource_version)),
                 WatchEvent::Error(status) if status.code == 410 => return Ended::Gone,
-                WatchEvent::Error(status) => return Ended::Broke(api_error::status_line(&status)),
+                WatchEvent::Error(status) => return Ended::Failed(api_error::status_line(&status)),
             }
-            self.health.heard();
+            self.health.received();
         }
     }
 }
 
-fn move_on(version: &mut String, to: Option<String>) {
+fn advance(version: &mut String, to: Option<String>) {
     if let Some(to) = to.filter(|to| !to.is_empty()) {
         *version = to;
     }
 }
 
-/// The pauses between attempts: doubled from the shortest to the longest, each shortened by up to a half at random, so
-/// that the replicas of a cluster do not come back at once.
-pub(crate) struct Pauses {
-    timing: WatchTiming,
-    next: Duration,
-}
-
-impl Pauses {
-    pub(crate) fn new(timing: WatchTiming) -> Self {
-        Self {
-            timing,
-            next: timing.shortest_pause,
-        }
-    }
-
-    pub(crate) fn reset(&mut self) {
-        self.next = self.timing.shortest_pause;
-    }
-
-    pub(crate) async fn pause(&mut self) {
-        let pause = self.next.mul_f64(0.5 + fastrand::f64() / 2.0);
-        self.next = self.next.saturating_mul(2).min(self.timing.longest_pause);
-        sleep(pause).await;
-    }
-}
-
-/// Says a change of state once, however often it is confirmed.
+/// Keeps `in_sync`, and logs when the watch fails and when it works again.
 struct Health {
     what: &'static str,
-    meanwhile: &'static str,
-    state: State,
+    while_broken: &'static str,
     in_sync: Arc<AtomicBool>,
+    log: StateLog,
+    recovers_by: Recovery,
 }
 
+/// What shows that a watch works again.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum State {
-    InSync,
-    Broken,
-    /// There is nothing to watch yet.
-    NotServed,
-    /// Unlike after an error, that it could be opened proves nothing: only a word heard does.
-    Silent,
+enum Recovery {
+    /// Opening it.
+    Opening,
+    /// Receiving something: a silent watch can be opened, too.
+    Receiving,
 }
 
 impl Health {
-    fn new(what: &'static str, meanwhile: &'static str, in_sync: Arc<AtomicBool>) -> Self {
+    fn new(what: &'static str, while_broken: &'static str, in_sync: Arc<AtomicBool>) -> Self {
         Self {
             what,
-            meanwhile,
-            state: State::InSync,
+            while_broken,
             in_sync,
+            log: StateLog::default(),
+            recovers_by: Recovery::Opening,
         }
     }
 
-    fn broke(&mut self, why: &str) {
-        if self.state == State::InSync {
-            tracing::warn!("the watch of {} broke: {why}; {}", self.what, self.meanwhile);
+    fn failed(&mut self, why: &str) {
+        if self.log.failed() {
+            tracing::warn!("watch of {} failed: {why}; {}", self.what, self.while_broken);
         }
-        self.turn(State::Broken);
-    }
-
-    fn not_served(&mut self) {
-        if self.state != State::NotServed {
-            tracing::warn!(
-                "the API server does not serve {}; it is asked again until it does",
-                self.what
-            );
-        }
-        self.turn(State::NotServed);
+        self.broken(Recovery::Opening);
     }
 
     fn silent(&mut self, silence: Duration) {
-        if self.state == State::InSync {
+        if self.log.failed() {
             tracing::warn!(
-                "the watch of {} was silent for {silence:?}, not even a bookmark came: opened anew",
-                self.what
+                "watch of {} received nothing for {silence:?}, not even a bookmark; reconnecting; {}",
+                self.what,
+                self.while_broken
             );
         }
-        self.turn(State::Silent);
+        self.broken(Recovery::Receiving);
+    }
+
+    fn not_served(&mut self) {
+        if self.log.failed_because("not served") {
+            tracing::warn!("the API server does not serve {}; retrying until it does", self.what);
+        }
+        self.broken(Recovery::Opening);
+    }
+
+    fn broken(&mut self, recovers_by: Recovery) {
+        self.recovers_by = recovers_by;
+        self.in_sync.store(false, Ordering::Relaxed);
     }
 
     fn opened(&mut self) {
-        if matches!(self.state, State::Broken | State::NotServed) {
+        if self.recovers_by == Recovery::Opening {
             self.works();
-        } else if self.state == State::InSync {
-            self.in_sync.store(true, Ordering::Relaxed);
         }
     }
 
-    fn heard(&mut self) {
-        if self.state != State::InSync {
-            self.works();
-        }
+    fn received(&mut self) {
+        self.works();
     }
 
     fn works(&mut self) {
-        tracing::info!("the watch of {} works again", self.what);
-        self.turn(State::InSync);
-    }
-
-    fn turn(&mut self, state: State) {
-        self.state = state;
-        self.in_sync.store(state == State::InSync, Ordering::Relaxed);
+        self.recovers_by = Recovery::Opening;
+        if self.log.recovered().is_some() {
+            tracing::info!("watch of {} reconnected", self.what);
+        }
+        self.in_sync.store(true, Ordering::Relaxed);
     }
 }

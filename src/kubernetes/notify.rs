@@ -1,7 +1,7 @@
-//! Tells that an object may have changed: a watch of one object by its name, which needs no list and keeps nothing.
+//! Notifies that an object might have changed: a watch of a single object, without a list and without a copy of it.
 //!
-//! Who listens reads the object itself. A read is never older than what was said, while a watch may be; and where the watch
-//! is broken, each attempt to open it counts as a word, so that the object is read every few seconds.
+//! The receiver reads the object itself: a read is never older than the notification, while a watch event might be. Where the watch is
+//! broken, every attempt to open it notifies, so that the object is read every few seconds.
 
 use std::fmt::Debug;
 
@@ -10,42 +10,43 @@ use kube::Resource;
 use kube::api::{Api, WatchEvent, WatchParams};
 use serde::de::DeserializeOwned;
 use tokio::sync::Notify;
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::api_error;
-use super::list_watch::{Pauses, STEADY, WATCH_SECONDS, WatchTiming};
+use super::list_watch::{STEADY, WATCH_SECONDS, WatchTiming};
+use crate::support::state_log::StateLog;
 
-/// One object, to be watched.
+/// An object that is watched by its name.
 #[derive(Clone, Debug)]
 pub(crate) struct Named<K> {
-    /// Where it is.
+    /// Its resource and namespace.
     pub(crate) api: Api<K>,
     /// Its name.
     pub(crate) name: String,
-    /// What log lines call it: `Secret rolegate-system/rolegate-tls`.
+    /// Its name in log lines: `Secret rolegate-system/rolegate-tls`.
     pub(crate) what: String,
-    /// The right that watching needs, for who lacks it.
+    /// The permissions that are required, for error messages.
     pub(crate) needs: String,
 }
 
-/// Notifies whenever the object may have changed, until dropped.
+/// Notifies whenever the object might have changed, until dropped.
 pub(crate) async fn notify_on_change<K>(named: Named<K>, timing: WatchTiming, changed: &Notify)
 where
     K: Resource + Clone + DeserializeOwned + Debug + Send + 'static,
 {
-    let mut pauses = Pauses::new(timing);
-    let mut refused = false;
+    let mut backoff = timing.backoff();
+    let mut log = StateLog::default();
     loop {
         let opened = Instant::now();
-        let ended = watch(&named, timing, changed, &mut refused).await;
+        let ended = watch(&named, timing, changed, &mut log).await;
         let steady = opened.elapsed() >= STEADY;
         if steady {
-            pauses.reset();
+            backoff.reset();
         }
         if let Err(why) = ended {
-            if !std::mem::replace(&mut refused, true) {
+            if log.failed() {
                 tracing::warn!(
-                    "the watch of {} is refused: {why}; rolegate needs {}; it is read every few seconds meanwhile",
+                    "watch of {} is forbidden: {why}; rolegate needs {}; reading it every few seconds instead",
                     named.what,
                     named.needs
                 );
@@ -53,13 +54,13 @@ where
         } else if steady {
             continue;
         }
-        pauses.pause().await;
+        sleep(backoff.next()).await;
         changed.notify_one();
     }
 }
 
-/// One watch. An error is the API server's refusal; everything else passes.
-async fn watch<K>(named: &Named<K>, timing: WatchTiming, changed: &Notify, refused: &mut bool) -> Result<(), String>
+/// One watch. Only a request that the API server rejects is an error; other failures are temporary.
+async fn watch<K>(named: &Named<K>, timing: WatchTiming, changed: &Notify, log: &mut StateLog) -> Result<(), String>
 where
     K: Resource + Clone + DeserializeOwned + Debug + Send + 'static,
 {
@@ -68,7 +69,7 @@ where
         timeout: Some(WATCH_SECONDS - fastrand::u32(0..WATCH_SECONDS / 5)),
         ..WatchParams::default()
     };
-    // Without a version: what is there now is told first, and a version that is too old cannot be.
+    // Without a version: the first event is the current object, and no version can be too old.
     let opening = named.api.watch_metadata(&params, "");
     let mut events = match timeout(timing.silence, opening).await {
         Ok(Ok(events)) => events.boxed(),
@@ -76,13 +77,13 @@ where
             return Err(api_error::status_line(&status));
         }
         Ok(Err(error)) => {
-            tracing::debug!("the watch of {} broke: {}", named.what, api_error::one_line(&error));
+            tracing::debug!("watch of {} failed: {}", named.what, api_error::one_line(&error));
             return Ok(());
         }
         Err(_) => return Ok(()),
     };
-    if std::mem::take(refused) {
-        tracing::info!("the watch of {} works again", named.what);
+    if log.recovered().is_some() {
+        tracing::info!("watch of {} reconnected", named.what);
     }
     changed.notify_one();
     loop {

@@ -21,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 use self::role::{ACK, CROSSPLANE, Definition, RoleObject};
 use self::store::Store;
 use super::source::{Answer, Listing, Pace, RoleSource, SourceHealth};
-use crate::kubernetes::list_watch::{Observer, WatchTiming, keep};
+use crate::kubernetes::list_watch::{Observer, WatchTiming, list_and_watch};
 use crate::trust::RoleArn;
 
 /// Roles that a controller in the cluster manages.
@@ -108,7 +108,7 @@ impl RoleSource for RoleObjects {
                 definition,
                 place,
             };
-            keep(
+            list_and_watch(
                 definition.what,
                 api,
                 None,
@@ -136,24 +136,24 @@ struct Mirror {
 }
 
 impl Observer<RoleObject> for Mirror {
-    fn list_began(&mut self) {
+    fn init(&mut self) {
         self.store.list_began(self.place);
     }
 
-    fn listed(&mut self, object: RoleObject) {
+    fn init_apply(&mut self, object: RoleObject) {
         self.store.put(self.place, object.name(), object.state(self.definition));
     }
 
-    fn list_ended(&mut self) {
+    fn init_done(&mut self) {
         self.store.list_ended(self.place);
     }
 
-    fn changed(&mut self, object: RoleObject) {
+    fn apply(&mut self, object: RoleObject) {
         self.store.put(self.place, object.name(), object.state(self.definition));
         self.store.tell();
     }
 
-    fn deleted(&mut self, object: RoleObject) {
+    fn delete(&mut self, object: RoleObject) {
         self.store.remove(self.place, &object.name());
         self.store.tell();
     }
@@ -167,7 +167,7 @@ impl Observer<RoleObject> for Mirror {
         self.store.list_failed(self.place, why);
     }
 
-    fn meanwhile(&self) -> &'static str {
+    fn while_broken(&self) -> &'static str {
         "what is known stays in use"
     }
 }

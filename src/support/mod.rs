@@ -5,4 +5,5 @@ pub(crate) mod coalesce;
 pub(crate) mod dns;
 pub(crate) mod reload;
 pub(crate) mod state_log;
+pub(crate) mod tasks;
 pub mod text;

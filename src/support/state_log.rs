@@ -1,6 +1,6 @@
-//! Logging a change of state once: something that fails is logged when it begins to fail and when it works again, not at each attempt.
+//! Logging state changes once: a failure is logged when it begins and when it is over, not at each attempt.
 //!
-//! What is logged, at which level and with which fields is the caller's; [`StateLog`] answers whether it is news.
+//! The caller logs, at its own level and with its own fields. [`StateLog`] returns whether an attempt changes the state.
 
 use std::collections::BTreeSet;
 

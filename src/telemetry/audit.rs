@@ -1,8 +1,7 @@
-//! The audit log: one JSON line for each answer.
+//! The audit log: one JSON line per answer.
 //!
-//! An admission never waits for it. Lines go through a bounded queue to one thread that writes them in batches; when the
-//! disk is slower than the cluster, lines are lost, counted and said to be. `docs/reference/audit-log.md` documents the
-//! fields.
+//! An admission never waits for it. Lines go through a bounded queue to a thread that writes them in batches; when the disk is slower than
+//! the cluster, lines are lost, counted and logged. `docs/reference/audit-log.md` documents the fields.
 
 use std::fmt::{self, Display};
 use std::fs::{File, OpenOptions};
@@ -20,26 +19,27 @@ use serde::{Serialize, Serializer};
 use tracing::{info, warn};
 
 use crate::decision::{Action, Mode};
+use crate::support::state_log::StateLog;
 use crate::support::text;
 use crate::trust::verdict::{Cause, Verdict};
 
-/// Lines that may wait to be written; some 4 MB.
+/// The capacity of the queue, about 4 MB.
 const QUEUE_LINES: usize = 8192;
 
-/// How long lines gather after a write, so that a busy webhook does not wake the writer for each.
+/// How long lines are collected after a write, so that a busy webhook does not wake the writer for each line.
 const GATHER: Duration = Duration::from_millis(20);
 
-/// The most that is written at once.
+/// The size of a batch.
 const BATCH_BYTES: usize = 256 * 1024;
 
-/// A line of the audit log. Every field is always there; what is not known or does not apply is `null`.
+/// A line of the audit log. Every field is always present; a value that is not known or does not apply is `null`.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct AuditRecord<'a> {
     /// When the review was answered, UTC.
     #[serde(serialize_with = "word")]
     pub time: Timestamp,
-    /// The uid of the admission request; none for a request that is no review.
+    /// The uid of the admission request; none for a request that is not a valid AdmissionReview.
     pub uid: Option<&'a str>,
     /// The pod's namespace.
     #[serde(serialize_with = "value")]
@@ -50,7 +50,7 @@ pub struct AuditRecord<'a> {
     /// The name of its ServiceAccount.
     #[serde(serialize_with = "value")]
     pub service_account: Option<&'a str>,
-    /// The role ARN that was judged.
+    /// The ARN of the role.
     pub role: Option<&'a str>,
     /// The audience of the token.
     #[serde(serialize_with = "value")]
@@ -67,13 +67,13 @@ pub struct AuditRecord<'a> {
     /// What was done.
     #[serde(serialize_with = "action_word")]
     pub action: Action,
-    /// How old the policy was that decided, in seconds.
+    /// The age of the trust policy, in seconds.
     #[serde(serialize_with = "seconds")]
     pub policy_age_seconds: Option<Duration>,
-    /// From the request's head to its answer, in seconds.
+    /// The time from the request's head to its answer, in seconds.
     #[serde(serialize_with = "latency")]
     pub latency_seconds: Duration,
-    /// Whether nothing was to be created.
+    /// Whether the request was a dry run.
     pub dry_run: bool,
 }
 
@@ -82,7 +82,7 @@ pub struct AuditRecord<'a> {
 pub enum AuditTarget {
     /// `-`: standard output.
     Stdout,
-    /// A file, appended to. One that is moved or removed is opened anew within a second of the next line.
+    /// A file, which lines are appended to. After it is moved or removed, the next line creates it again.
     File(PathBuf),
 }
 
@@ -104,12 +104,12 @@ pub enum Rotation {
     /// One file.
     #[default]
     Never,
-    /// A file for each hour of UTC, `NAME.2026-11-22T13`; removing old ones is up to the operator.
+    /// A file per hour (UTC), `NAME.2026-11-22T13`; the operator removes old ones.
     Hourly,
 }
 
 impl Rotation {
-    /// The word of the flag.
+    /// The value of the flag.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -131,14 +131,14 @@ impl FromStr for Rotation {
     }
 }
 
-/// The side of the audit log that admissions write to.
+/// Where admissions record answers.
 #[derive(Clone, Debug)]
 pub struct AuditLog {
     queue: SyncSender<Message>,
     dropped: Counter,
 }
 
-/// The side that writes. It must be finished, or the last lines may be lost.
+/// The writer. It must be finished, otherwise the last lines might be lost.
 #[derive(Debug)]
 pub struct AuditWriter {
     queue: SyncSender<Message>,
@@ -152,7 +152,7 @@ enum Message {
 }
 
 impl AuditLog {
-    /// Opens the log; `dropped` counts lines that are lost.
+    /// Opens the log; `dropped` counts lost lines.
     ///
     /// # Errors
     /// The file cannot be opened for appending, or no thread can be started.
@@ -184,16 +184,16 @@ impl AuditLog {
 }
 
 impl AuditWriter {
-    /// Writes what is queued and ends. Blocks: to be called when nothing is served any more.
+    /// Writes what is queued and ends. Blocks, so it must be called after the servers have ended.
     pub fn finish(self) {
-        // Either fails only when the writer is gone already.
+        // Both fail only when the thread has already ended.
         let _ = self.queue.send(Message::Finish);
         let _ = self.thread.join();
     }
 }
 
 fn write_all(lines: &Receiver<Message>, mut sink: Sink, dropped: &Counter) {
-    let mut said = Said::default();
+    let mut losses = LossLog::default();
     let mut batch = Vec::with_capacity(BATCH_BYTES);
     while let Ok(Message::Line(first)) = lines.recv() {
         batch.extend_from_slice(&first);
@@ -215,7 +215,7 @@ fn write_all(lines: &Receiver<Message>, mut sink: Sink, dropped: &Counter) {
         if written.is_err() {
             dropped.inc_by(count);
         }
-        said.heed(written, dropped.get());
+        losses.observe(written, dropped.get());
         batch.clear();
         if last.is_some() {
             return;
@@ -224,27 +224,36 @@ fn write_all(lines: &Receiver<Message>, mut sink: Sink, dropped: &Counter) {
     }
 }
 
-/// What the log was told last, so that it is told of changes only.
+/// Logs when lines begin to be lost, and when all lines are written again.
 #[derive(Debug, Default)]
-struct Said {
+struct LossLog {
     dropped: u64,
-    losing: bool,
+    log: StateLog,
 }
 
-impl Said {
-    fn heed(&mut self, written: io::Result<()>, dropped: u64) {
-        let losing = dropped > self.dropped;
-        match (written, losing, self.losing) {
-            (Err(error), _, false) => warn!(%error, "cannot write the audit log; its lines are lost"),
-            (Ok(()), true, false) => warn!("the audit log cannot keep up; lines are lost"),
-            (Ok(()), false, true) => info!(
-                dropped,
-                "the audit log is written again; so many lines were lost in all"
-            ),
-            _ => {}
+impl LossLog {
+    fn observe(&mut self, written: io::Result<()>, dropped: u64) {
+        let is_losing = dropped > std::mem::replace(&mut self.dropped, dropped);
+        match written {
+            Err(error) => {
+                if self.log.failed() {
+                    warn!(%error, "failed to write the audit log; its lines are lost");
+                }
+            }
+            Ok(()) if is_losing => {
+                if self.log.failed() {
+                    warn!("the audit log cannot keep up; lines are lost");
+                }
+            }
+            Ok(()) => {
+                if self.log.recovered().is_some() {
+                    info!(
+                        dropped,
+                        "the audit log is written again; `dropped` lines were lost in total"
+                    );
+                }
+            }
         }
-        self.dropped = dropped;
-        self.losing = losing;
     }
 }
 
@@ -289,7 +298,7 @@ impl Sink {
                     Some(current) if current.is_still(&name) => current,
                     _ => OpenFile::append(name)?,
                 };
-                // On an error it stays closed, and the next batch opens it anew.
+                // After an error it remains closed, and the next batch opens it again.
                 current.file.write_all(lines)?;
                 *open = Some(current);
                 Ok(())
@@ -305,7 +314,7 @@ impl OpenFile {
         Ok(Self { name, file })
     }
 
-    /// Whether this name still leads to this file: log rotation moves files away.
+    /// Whether the name still refers to this file: log rotation moves files away.
     fn is_still(&self, name: &Path) -> bool {
         let identity = |data: &std::fs::Metadata| (data.dev(), data.ino());
         self.name == name
@@ -331,7 +340,7 @@ fn word<T: Display, S: Serializer>(value: &T, serializer: S) -> Result<S::Ok, S:
     serializer.collect_str(value)
 }
 
-/// A value that somebody else wrote, its middle left out where it is long: a pod can bring an audience of a megabyte.
+/// A value of a user, shortened: a pod can have an audience of a megabyte.
 fn value<S: Serializer>(value: &Option<&str>, serializer: S) -> Result<S::Ok, S::Error> {
     value
         .map(|value| text::shorten(value, text::MAX_VALUE_CHARS))
@@ -410,7 +419,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_that_a_full_disk_refuses_are_counted() {
+    fn lines_that_do_not_fit_on_a_full_disk_are_counted() {
         let dropped = Counter::default();
         let target = AuditTarget::File("/dev/full".into());
         let (log, writer) = AuditLog::open(target, Rotation::Never, dropped.clone()).unwrap();

@@ -1,14 +1,14 @@
 //! Events of refusals: what `kubectl describe serviceaccount` shows.
 //!
-//! A Job that is refused has the refusal in its own events, but a pod that a person or an operator creates leaves no trace
-//! in the cluster. So each refusal is also told of by an Event (`events.k8s.io/v1`) about the ServiceAccount: one for a
-//! ServiceAccount and a cause in ten minutes, whose series then counts the rest. A controller tries a refused pod again
-//! eight times in the first second; neither the API server nor an admission may feel that.
+//! When a Job's pod is refused, the refusal is in the Job's own Events, but a pod that a person or an operator creates leaves no trace in
+//! the cluster. So each refusal is also reported by an Event (`events.k8s.io/v1`) on the ServiceAccount: one per ServiceAccount and cause
+//! in ten minutes, whose series counts the others. A controller retries a refused pod eight times in the first second; neither the API
+//! server nor an admission must be slowed by that.
 //!
-//! [`Events::record`] puts a refusal into a bounded queue and never waits. [`EventWriter::run`] owns everything else: it
-//! adds up what the queue brings (`ledger`) and makes one request at a time (`write`), at its own pace.
+//! [`Events::record`] puts a refusal into a bounded queue and never waits. [`EventWriter::run`] owns everything else: it adds the queued
+//! refusals up (`pending`) and sends one request at a time (`write`), at its own pace.
 
-mod ledger;
+mod pending;
 mod write;
 
 use std::sync::Arc;
@@ -21,11 +21,13 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use self::ledger::{Heard, Key, Ledger};
-use self::write::{Job, Outcome, Request, Writing};
+use self::pending::{Added, Key, Pending};
+use self::write::{EventClient, Job, Outcome, Request};
 use super::metrics::{EventCounters, EventResult};
 use crate::decision::messages;
 use crate::kubernetes::service_accounts::ServiceAccounts;
+use crate::support::backoff::Backoff;
+use crate::support::state_log::StateLog;
 use crate::support::text;
 use crate::trust::Cause;
 
@@ -35,33 +37,33 @@ const NOTE_BYTES: usize = 1024;
 /// The longest `reportingInstance` that the API server takes, in bytes.
 const INSTANCE_BYTES: usize = 128;
 
-/// Refusals that may wait for the writer; some 1.5 MB at most. It takes them up between two requests as well as during one,
-/// so the queue fills only when thousands come at once.
+/// The capacity of the queue, about 1.5 MB. It is emptied between requests and during them, so that it fills only when thousands of
+/// refusals arrive at once.
 const QUEUE: usize = 1024;
 
-/// How often and how much is written.
+/// The pace of writing.
 #[derive(Clone, Copy, Debug)]
 pub struct EventTiming {
-    /// For so long after it began, a series takes up what else is refused for the same cause.
+    /// How long a series collects refusals for the same cause.
     pub window: Duration,
-    /// How long refusals gather before a series is updated: at most one PATCH of a series in this time.
+    /// How long refusals are collected before a series is updated: at most one PATCH per series in this time.
     pub gather: Duration,
-    /// Time for one request.
+    /// The timeout of a request.
     pub request: Duration,
-    /// The pause after a request that failed; doubled with each that follows.
+    /// The longest pause after a first failure. Pauses double with each further failure, and have jitter.
     pub shortest_pause: Duration,
     /// The longest pause.
     pub longest_pause: Duration,
-    /// Requests that may follow each other without a pause.
+    /// The number of requests in a burst.
     pub burst: u32,
-    /// The time in which one more becomes possible after a burst.
+    /// The time between requests after a burst.
     pub refill: Duration,
-    /// The longest that the end waits for what is not written yet.
+    /// How long shutdown waits for refusals that are not reported yet.
     pub ending: Duration,
 }
 
 impl Default for EventTiming {
-    /// Series of 10 minutes, updated every 5 seconds at most; 10 requests a second over time, which no API server notices.
+    /// Series of 10 minutes that are updated every 5 seconds at most; 10 requests per second over time, little for an API server.
     fn default() -> Self {
         Self {
             window: Duration::from_secs(600),
@@ -76,31 +78,31 @@ impl Default for EventTiming {
     }
 }
 
-/// A pod that was refused and was to be created.
+/// A pod whose creation was refused.
 #[derive(Clone, Copy, Debug)]
 pub struct Refusal<'a> {
     /// The pod's namespace.
     pub namespace: &'a str,
     /// The name of its ServiceAccount.
     pub service_account: &'a str,
-    /// The ServiceAccount's uid, when it was asked for; else the writer asks for it, once a series.
+    /// The ServiceAccount's uid, if it is known; otherwise the writer reads it, once per series.
     pub uid: Option<&'a Arc<str>>,
-    /// Why; none when nothing could be known.
+    /// Why; none if it could not be determined.
     pub cause: Option<Cause>,
-    /// What the author read: the refusal, and the way out on a line of its own.
+    /// The message that the author of the pod received: the refusal, and the fix on a line of its own.
     pub message: &'a str,
 }
 
-/// The side of the Events that admissions tell of refusals.
+/// Where admissions record refusals.
 #[derive(Clone, Debug)]
 pub struct Events {
-    queue: mpsc::Sender<Noted>,
+    queue: mpsc::Sender<Queued>,
     counters: EventCounters,
 }
 
-/// A refusal as it waits in the queue.
+/// A refusal in the queue.
 #[derive(Debug)]
-struct Noted {
+struct Queued {
     key: Key,
     uid: Option<Arc<str>>,
     note: Box<str>,
@@ -108,7 +110,7 @@ struct Noted {
 }
 
 impl Events {
-    /// Both sides. `instance` is this process's name among the replicas, usually the pod's.
+    /// The queue and its writer. `instance` is the name of this replica, usually its pod's.
     #[must_use]
     pub fn new(
         client: kube::Client,
@@ -120,24 +122,24 @@ impl Events {
         let (queue, refusals) = mpsc::channel(QUEUE);
         let writer = EventWriter {
             refusals,
-            writing: Writing {
+            client: EventClient {
                 client,
                 accounts,
                 instance: text::prefix_bytes(instance, INSTANCE_BYTES).to_owned(),
                 window: timing.window,
             },
-            ledger: Ledger::new(timing.window, timing.gather),
+            pending: Pending::new(timing.window, timing.gather),
             timing,
             counters: counters.clone(),
-            trouble: [Trouble::default(), Trouble::default(), Trouble::default()],
-            losing: false,
+            health: std::array::from_fn(|_| Health::new(&timing)),
+            full: StateLog::default(),
         };
         (Self { queue, counters }, writer)
     }
 
     /// Queues a refusal; never waits.
     pub fn record(&self, refusal: &Refusal<'_>) {
-        let noted = Noted {
+        let refusal = Queued {
             key: Key {
                 namespace: refusal.namespace.into(),
                 service_account: refusal.service_account.into(),
@@ -148,43 +150,44 @@ impl Events {
             note: messages::one_line(refusal.message, NOTE_BYTES).into(),
             at: Timestamp::now(),
         };
-        match self.queue.try_send(noted) {
-            // Nobody listens any more: the process ends.
+        match self.queue.try_send(refusal) {
+            // The writer has ended: the process is shutting down.
             Ok(()) | Err(TrySendError::Closed(_)) => {}
             Err(TrySendError::Full(_)) => self.counters.count(EventResult::Dropped, 1),
         }
     }
 }
 
-/// The side that writes Events. [`EventWriter::run`] must be awaited to its end.
+/// Writes Events. [`EventWriter::run`] must be awaited to its end.
 #[derive(Debug)]
 pub struct EventWriter {
-    refusals: mpsc::Receiver<Noted>,
-    writing: Writing,
-    ledger: Ledger,
+    refusals: mpsc::Receiver<Queued>,
+    client: EventClient,
+    pending: Pending,
     timing: EventTiming,
     counters: EventCounters,
-    /// Of each [`Request`].
-    trouble: [Trouble; 3],
-    losing: bool,
+    /// Of each kind of [`Request`].
+    health: [Health; 3],
+    /// Whether there are too many series.
+    full: StateLog,
 }
 
 impl EventWriter {
-    /// Writes until `stop` is cancelled or nobody can refuse any more; then writes what is left, for a short time.
+    /// Writes until `stop` is cancelled or all [`Events`] are dropped; then writes what is left, for a short time.
     pub async fn run(mut self, stop: CancellationToken) {
-        let mut allowance = Allowance::new(&self.timing);
+        let mut rate_limit = RateLimit::new(&self.timing);
         loop {
             let now = Instant::now();
-            let wake = self.wake(&allowance, now);
+            let next_request = self.next_request(&rate_limit, now);
             tokio::select! {
                 () = stop.cancelled() => break,
-                noted = self.refusals.recv() => match noted {
-                    Some(noted) => self.heed(noted),
+                refusal = self.refusals.recv() => match refusal {
+                    Some(refusal) => self.add_all(refusal),
                     None => break,
                 },
-                () = sleep_until(wake.unwrap_or(now)), if wake.is_some() => {
+                () = sleep_until(next_request.unwrap_or(now)), if next_request.is_some() => {
                     if let Some(job) = self.next_job(Instant::now()) {
-                        allowance.take(Instant::now());
+                        rate_limit.take(Instant::now());
                         self.write(job).await;
                     }
                 }
@@ -193,20 +196,20 @@ impl EventWriter {
         self.finish().await;
     }
 
-    /// Makes one request; what is refused meanwhile is added up.
+    /// Sends one request, and keeps emptying the queue.
     async fn write(&mut self, job: Job) {
         let request = job.request();
-        let writing = self.writing.clone();
+        let client = self.client.clone();
         let mut work = std::pin::pin!(tokio::time::timeout(self.timing.request, async {
-            writing.write(&job).await
+            client.write(&job).await
         }));
-        let mut open = true;
+        let mut is_open = true;
         let outcome = loop {
             tokio::select! {
                 outcome = &mut work => break outcome,
-                noted = self.refusals.recv(), if open => match noted {
-                    Some(noted) => self.heed(noted),
-                    None => open = false,
+                refusal = self.refusals.recv(), if is_open => match refusal {
+                    Some(refusal) => self.add_all(refusal),
+                    None => is_open = false,
                 },
             }
         };
@@ -216,85 +219,87 @@ impl EventWriter {
 
     fn account_for(&mut self, job: &Job, request: Request, outcome: Outcome) {
         let now = Instant::now();
-        let Some(trouble) = self.trouble.get_mut(request as usize) else {
+        let Some(health) = self.health.get_mut(request as usize) else {
             return;
         };
         match &outcome {
             Outcome::Failed(why) => {
                 self.counters.count(EventResult::Failed, 1);
-                trouble.failed(request, why, &self.timing, now);
+                health.failed(request, why, now);
             }
-            Outcome::Impossible(why) => {
+            Outcome::Rejected(why) => {
                 self.counters.count(EventResult::Failed, 1);
                 warn!(
                     namespace = &*job.key.namespace,
                     service_account = &*job.key.service_account,
-                    "no Event tells of this ServiceAccount's refused pods: {why}"
+                    "cannot report this ServiceAccount's refused pods by Events: {why}"
                 );
             }
-            Outcome::Pointless | Outcome::Account(_) => trouble.succeeded(request),
-            Outcome::Now { result, .. } => {
+            Outcome::NoObject | Outcome::Uid(_) => health.succeeded(request),
+            Outcome::Reached { result, .. } => {
                 if let Some(result) = result {
                     self.counters.count(*result, 1);
                 }
-                trouble.succeeded(request);
+                health.succeeded(request);
             }
         }
-        self.ledger.settle(job, outcome, now);
+        self.pending.settle(job, outcome, now);
     }
 
-    /// Adds up what waits, this one first: a storm is added up in one go.
-    fn heed(&mut self, noted: Noted) {
-        self.add_up(noted);
-        while let Ok(noted) = self.refusals.try_recv() {
-            self.add_up(noted);
+    /// Adds this refusal and all that are queued: many refusals are added in one go.
+    fn add_all(&mut self, refusal: Queued) {
+        self.add(refusal);
+        while let Ok(refusal) = self.refusals.try_recv() {
+            self.add(refusal);
         }
     }
 
-    fn add_up(&mut self, noted: Noted) {
-        match self.ledger.heed(noted, Instant::now()) {
-            Heard::Counted => {}
-            Heard::Begun => self.losing = false,
-            Heard::Full => {
+    fn add(&mut self, refusal: Queued) {
+        match self.pending.add(refusal, Instant::now()) {
+            Added::ToSeries => {}
+            Added::NewSeries => {
+                self.full.recovered();
+            }
+            Added::Full => {
                 self.counters.count(EventResult::Dropped, 1);
-                if !std::mem::replace(&mut self.losing, true) {
-                    warn!("pods of too many ServiceAccounts are refused; no Events tell of further ones");
+                if self.full.failed() {
+                    warn!("pods of too many ServiceAccounts are refused; further ones are not reported by Events");
                 }
             }
         }
     }
 
-    /// When the next request is to be made; none while there is nothing to write.
-    fn wake(&self, allowance: &Allowance, now: Instant) -> Option<Instant> {
+    /// When to send the next request; none while there is nothing to write.
+    fn next_request(&self, rate_limit: &RateLimit, now: Instant) -> Option<Instant> {
         let due = self
-            .ledger
-            .due(|request| self.trouble.get(request as usize).and_then(|trouble| trouble.until))?;
-        Some(due.max(allowance.next(now)))
+            .pending
+            .due(|request| self.health.get(request as usize).and_then(|health| health.paused_until))?;
+        Some(due.max(rate_limit.next(now)))
     }
 
     fn next_job(&self, now: Instant) -> Option<Job> {
-        self.ledger.next(now, |request| {
-            self.trouble.get(request as usize).and_then(|trouble| trouble.until)
+        self.pending.next(now, |request| {
+            self.health.get(request as usize).and_then(|health| health.paused_until)
         })
     }
 
-    /// Writes what is known and not written, without waiting for its time.
+    /// Writes what is not reported yet, without waiting until it is due.
     async fn finish(mut self) {
         let deadline = Instant::now() + self.timing.ending;
-        while let Ok(noted) = self.refusals.try_recv() {
-            self.heed(noted);
+        while let Ok(refusal) = self.refusals.try_recv() {
+            self.add_all(refusal);
         }
-        // A request that failed is not made again.
-        for mut job in self.ledger.unwritten() {
+        // A request that failed is not repeated.
+        for mut job in self.pending.unreported() {
             loop {
-                let Ok(outcome) = timeout_at(deadline, self.writing.write(&job)).await else {
+                let Ok(outcome) = timeout_at(deadline, self.client.write(&job)).await else {
                     return;
                 };
                 let key = job.key.clone();
                 let request = job.request();
                 self.account_for(&job, request, outcome);
-                // A name that is taken, or an unknown uid, needs a further step.
-                match self.ledger.job(&key) {
+                // A name that is taken and an unknown uid require a further request.
+                match self.pending.job(&key) {
                     Some(next) if (&next.stage, &next.uid) != (&job.stage, &job.uid) => job = next,
                     _ => break,
                 }
@@ -303,40 +308,49 @@ impl EventWriter {
     }
 }
 
-/// What is wrong with one kind of request, said when it changes.
-#[derive(Debug, Default)]
-struct Trouble {
-    pause: Duration,
-    until: Option<Instant>,
+/// Whether one kind of request works, and until when it is paused after a failure.
+#[derive(Debug)]
+struct Health {
+    log: StateLog,
+    backoff: Backoff,
+    paused_until: Option<Instant>,
 }
 
-impl Trouble {
-    fn failed(&mut self, request: Request, why: &str, timing: &EventTiming, now: Instant) {
-        if self.until.is_none() {
-            warn!("cannot {request} of refusals: {why}");
+impl Health {
+    fn new(timing: &EventTiming) -> Self {
+        Self {
+            log: StateLog::default(),
+            backoff: Backoff::new(timing.shortest_pause, timing.longest_pause),
+            paused_until: None,
         }
-        self.pause = (self.pause * 2).clamp(timing.shortest_pause, timing.longest_pause);
-        self.until = Some(now + self.pause);
+    }
+
+    fn failed(&mut self, request: Request, why: &str, now: Instant) {
+        if self.log.failed() {
+            warn!("cannot {request} of refusals, retrying: {why}");
+        }
+        self.paused_until = Some(now + self.backoff.next());
     }
 
     fn succeeded(&mut self, request: Request) {
-        if self.until.take().is_some() {
-            self.pause = Duration::ZERO;
+        self.paused_until = None;
+        if self.log.recovered().is_some() {
+            self.backoff.reset();
             info!("can {request} of refusals again");
         }
     }
 }
 
-/// How many requests may be made now: a burst, and then one in a while.
+/// Limits requests: a burst, then one per interval.
 #[derive(Debug)]
-struct Allowance {
-    /// When the whole burst is possible again.
+struct RateLimit {
+    /// When a whole burst is possible again.
     full_at: Instant,
     refill: Duration,
     burst: Duration,
 }
 
-impl Allowance {
+impl RateLimit {
     fn new(timing: &EventTiming) -> Self {
         Self {
             full_at: Instant::now(),

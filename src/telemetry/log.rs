@@ -1,7 +1,7 @@
-//! Logs: one line an event, on standard error, as text for people or JSON for programs.
+//! Logs: one line per event on standard error, as text for people or JSON for programs.
 //!
-//! Much of what is logged was written by users of the cluster. Hidden characters in it would break a line in two, or reach a
-//! terminal; in text and in JSON they are escaped, and a value of a text line is cut at 2 KiB.
+//! Many logged values were written by users of the cluster. Hidden characters in them could break a line in two or control a terminal; they
+//! are escaped in text and in JSON, and a value of a text line is truncated at 2 KiB.
 
 use std::fmt;
 use std::io;
@@ -27,12 +27,12 @@ pub enum LogFormat {
     /// For people.
     #[default]
     Text,
-    /// One JSON object a line.
+    /// One JSON object per line.
     Json,
 }
 
 impl LogFormat {
-    /// The word of the flag.
+    /// The value of the flag.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -54,7 +54,7 @@ impl FromStr for LogFormat {
     }
 }
 
-/// Whether text may carry colors.
+/// Whether text has colors.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Color {
     /// For a terminal.
@@ -63,13 +63,13 @@ pub enum Color {
     Never,
 }
 
-/// `--log-level`: which events are logged. A level for all (`info`), or with levels for single modules
-/// (`info,rolegate::webhook=debug`).
+/// `--log-level`: which events are logged. A level for all modules (`info`), or also levels of single modules
+/// (`info,rolegate::admission=debug`).
 #[derive(Clone, Debug, PartialEq)]
 pub struct LogLevel(Targets);
 
-/// The Kubernetes client logs each request that fails, and whole answers that it cannot read. Our own code says once when
-/// the API server cannot be reached, so the client is heard only when it is named.
+/// The Kubernetes client logs each failed request, and whole answers that it cannot parse. rolegate itself logs once that the API server
+/// cannot be reached, so the client's events are logged only when it is named.
 const CLIENT: &str = "kube_client";
 
 impl Default for LogLevel {
@@ -87,8 +87,8 @@ impl FromStr for LogLevel {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let expected =
-            "expected error, warn, info, debug, trace or off, or a list such as info,rolegate::webhook=debug";
-        // `Targets` takes a word that is no level for the name of a module, and logs nothing at all.
+            "expected error, warn, info, debug, trace or off, or a list such as info,rolegate::admission=debug";
+        // `Targets` parses a word that is not a level as the name of a module, and then logs nothing.
         let level = |word: &str| !word.trim().is_empty() && word.trim().parse::<LevelFilter>().is_ok();
         if text
             .split(',')
@@ -105,9 +105,9 @@ impl FromStr for LogLevel {
     }
 }
 
-/// Starts logging to standard error. To be called once; later calls change nothing.
+/// Starts logging to standard error. Only the first call has an effect.
 pub fn init(level: LogLevel, format: LogFormat, color: Color) {
-    // An error means that logging has begun already.
+    // It fails when logging has already been started.
     let _ = tracing_subscriber::registry()
         .with(layer(level, format, color, io::stderr))
         .try_init();
@@ -182,7 +182,7 @@ impl Visit for Visitor<'_> {
     }
 }
 
-/// Writes JSON events with nothing hidden in them. An event is written whole, with one call.
+/// Escapes hidden characters in JSON events. An event is written with a single call.
 struct JsonWriter<W>(W);
 
 impl<W: io::Write> io::Write for JsonWriter<W> {
@@ -248,7 +248,7 @@ mod tests {
     }
 
     #[test]
-    fn json_is_one_object_a_line() {
+    fn json_is_one_object_per_line() {
         let text = logged("off,rolegate=debug", LogFormat::Json);
         let lines: Vec<serde_json::Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
         assert_eq!(lines.len(), 2);
@@ -259,7 +259,7 @@ mod tests {
     }
 
     #[test]
-    fn a_level_is_for_all_or_for_modules() {
+    fn a_level_applies_to_all_or_to_modules() {
         assert_eq!(logged("warn", LogFormat::Text), "");
         assert_eq!(logged("debug", LogFormat::Text).lines().count(), 2);
         assert_eq!(logged("info,hyper=off", LogFormat::Text).lines().count(), 1);

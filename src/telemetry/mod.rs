@@ -1,7 +1,6 @@
-//! What operators see: logs, metrics, the audit log, Events.
+//! What operators see: logs, metrics, the audit log, Events of refusals.
 
 pub mod audit;
 pub mod events;
-mod histogram;
 pub mod log;
 pub mod metrics;

@@ -182,7 +182,7 @@ fn what_is_emptied_is_written_back_and_never_renewed(cluster: &ExclusiveCluster<
     let log = release.log();
     assert!(
         log.contains(&format!(
-            "Secret {NAMESPACE}/{NAME}-tls holds no usable CA: ca.crt with ca.key"
+            "Secret {NAMESPACE}/{NAME}-tls has no usable CA: ca.crt with ca.key"
         )),
         "{log}"
     );

@@ -108,7 +108,7 @@ fn while_the_watch_is_broken_service_accounts_are_asked_for(cluster: &ExclusiveC
     };
     until("a ServiceAccount that may not watch", || (!can_watch()).then_some(()));
     release.api_link.valve.cut();
-    until_told(&release, "the watch of ServiceAccounts broke");
+    until_told(&release, "watch of ServiceAccounts failed");
 
     // Memory still holds the old role: an answer from it would be the wrong one.
     namespace.annotate("default", &other);
@@ -123,7 +123,7 @@ fn while_the_watch_is_broken_service_accounts_are_asked_for(cluster: &ExclusiveC
     assert_eq!(role_of(&pod).as_deref(), Some(&*role));
 
     set_rules(cluster, &rules);
-    until_told(&release, "the watch of ServiceAccounts works again");
+    until_told(&release, "watch of ServiceAccounts reconnected");
     until_known(cluster, &release);
     probes.assert_always_ready();
 }
@@ -204,11 +204,11 @@ fn a_replica_is_ready_once_it_has_listed_and_never_unready_again(cluster: &Exclu
     let probes = Probes::start(&release);
     release.api_link.valve.set(Flow::Refused);
     release.api_link.valve.cut();
-    until_told(&release, "the watch of ServiceAccounts broke");
+    until_told(&release, "watch of ServiceAccounts failed");
     let pod = namespace.create_pod("meanwhile", "default", &[]).json();
     assert_eq!(role_of(&pod).as_deref(), Some(&*role));
     release.api_link.valve.set(Flow::Open);
-    until_told(&release, "the watch of ServiceAccounts works again");
+    until_told(&release, "watch of ServiceAccounts reconnected");
     probes.assert_always_ready();
 }
 

@@ -1,8 +1,8 @@
-//! A Kubernetes API served over HTTP on loopback: as much of it as a list, a watch and a GET can tell apart from a real one.
+//! A Kubernetes API served over HTTP on loopback: as much of it as a list, a watch and a GET can distinguish from a real one.
 //!
 //! It keeps objects with resource versions and a history of changes. Lists are paged by `limit` and `continue` over one
 //! snapshot; a watch sends what happened after its `resourceVersion` and bookmarks when asked to, ends after
-//! `timeoutSeconds`, and is told 410 when its version is older than the history. Tests make it slow, silent, broken or
+//! `timeoutSeconds`, and gets 410 when its version is older than the history. Tests make it slow, silent, broken or
 //! gone.
 
 use std::collections::{BTreeMap, HashMap};
@@ -27,7 +27,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::fake_events::{EventCall, Events};
 
-/// What goes wrong with a kind of request, until told otherwise.
+/// How a kind of request fails, until it is changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
     /// Answered with this code and a `metav1.Status`.
@@ -38,7 +38,7 @@ pub enum Fault {
     Cut,
 }
 
-/// How watches behave, until told otherwise.
+/// How watches behave, until it is changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Watches {
     /// Each change is sent, and a bookmark at least every so often.
@@ -58,9 +58,9 @@ pub struct Asked {
     pub lists: usize,
     pub watches: usize,
     pub gets: usize,
-    /// GETs under way at the same time, at most.
+    /// The maximum number of concurrent GETs.
     pub gets_at_once: usize,
-    /// The version that the last bookmark told.
+    /// The version of the last bookmark.
     pub bookmarked: u64,
     /// Requests of any kind, lists and watches included, that asked for whole objects and not metadata.
     pub whole: usize,
@@ -97,7 +97,7 @@ impl FakeApi {
                 let connection =
                     hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service);
                 tokio::spawn(alive.clone().run_until_cancelled_owned(async move {
-                    // A client that goes away, or one that is cut off on purpose, is no error here.
+                    // A client that disconnects, or is disconnected on purpose, is not an error.
                     let _ = connection.await;
                 }));
             }
@@ -236,7 +236,7 @@ impl FakeApi {
         self.shared.lock().list_fault = fault;
     }
 
-    /// The next page that continues a list is refused with 410, as when the snapshot was compacted meanwhile.
+    /// The next page that continues a list is refused with 410, as when the snapshot was compacted in between.
     pub fn expire_continue_token(&self) {
         self.shared.lock().snapshots.clear();
         self.shared.lock().expire_next_continue = true;
@@ -248,7 +248,7 @@ impl FakeApi {
         self.shared.stir();
     }
 
-    /// Changes are kept back from open watches: the API server answers GETs from newer state than it has told.
+    /// Holds changes back from open watches: the API server answers GETs from newer state than it has sent.
     pub fn hold_events(&self) {
         self.shared.lock().held = true;
     }
@@ -271,7 +271,7 @@ impl FakeApi {
         of(&mut self.shared.lock().events)
     }
 
-    /// Forgets the history: a watch that resumes from before is told 410, open ones within the stream.
+    /// Compacts the history: a watch that resumes from before gets 410, open ones within the stream.
     pub fn compact(&self) {
         let mut state = self.shared.lock();
         // A version of its own, so that what was just listed counts as too old as well.
@@ -646,7 +646,7 @@ impl Shared {
 
     fn watch(self: &Arc<Self>, filter: Filter, query: &HashMap<String, String>) -> Result<Answer, std::io::Error> {
         let mut state = self.lock();
-        // Without a version what exists is told first; here that is all that is remembered.
+        // Without a version, existing objects are sent first; here, these are all in the history.
         let from = query.get("resourceVersion").map_or("", String::as_str);
         let from: u64 = from.parse().unwrap_or(state.oldest);
         state.asked.watches += 1;
@@ -699,7 +699,7 @@ impl Filter {
     }
 }
 
-/// How far one watch has told.
+/// How far one watch has sent.
 struct Cursor {
     shared: Arc<Shared>,
     stirred: watch::Receiver<u64>,

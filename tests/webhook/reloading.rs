@@ -111,6 +111,6 @@ async fn a_renewed_certificate_is_served_and_a_mismatched_pair_is_not() {
     assert!(!allowed(&program).await, "the old pair still serves");
     folder.write("tls.key", &key);
     folder.renew_certificate();
-    program.wait_for_log("serving what the file holds now");
+    program.wait_for_log("reloaded certificate");
     assert!(!allowed(&program).await);
 }

@@ -1,4 +1,4 @@
-//! What stands in the `caBundle` of the webhook configurations, since when, and what is to be written there.
+//! The `caBundle` of the webhook configurations: what is in it, since when, and what must be written to it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, SystemTime};
@@ -6,15 +6,15 @@ use std::time::{Duration, SystemTime};
 use super::{ANNOUNCED, Ca};
 use crate::certs::clock::Moment;
 
-/// How long a CA is left in a bundle that is not listed: as long as it takes to roll out another mode of certificates.
+/// How long a CA that is not listed is kept in a bundle: as long as a rollout of another certificate mode takes.
 pub const UNLISTED: Duration = Duration::from_secs(3600);
 
 /// What was last read of a webhook configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Configuration {
-    /// Nothing yet.
+    /// It was not read yet.
     Unread,
-    /// It does not exist. There is nobody to trust us, and nobody who must.
+    /// It does not exist, so no API server has to trust the certificate.
     Absent,
     /// The CAs in the bundle of each of its entries, in their order.
     Entries(Vec<Vec<Ca>>),
@@ -27,36 +27,36 @@ pub struct BundleWrite {
     pub configuration: usize,
     /// Which of its entries.
     pub entries: Vec<usize>,
-    /// What each of these shall hold.
+    /// The new bundle of these entries.
     pub bundle: Vec<Ca>,
 }
 
-/// What becomes of a CA that was listed and is no longer.
+/// What to do with a CA that is no longer listed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Delisted {
-    /// It goes at once: all replicas go by the same list.
+    /// Remove it at once: all replicas use the same list.
     Goes,
-    /// It is left like one that was never listed: other replicas may hear of it later.
+    /// Keep it like one that was never listed: other replicas might observe the change later.
     IsLeft,
 }
 
-/// What is known of all configurations.
+/// The known state of all configurations.
 #[derive(Clone, Debug)]
 pub struct Bundles {
     configurations: Vec<Configuration>,
     /// Since when each listed CA was read back in every entry, without a break; steady time.
     trusted: BTreeMap<Ca, Duration>,
-    /// Whether there was any entry at the last look.
+    /// Whether there was any entry when they were last read.
     held_entries: bool,
-    /// Since when something stands in a bundle that is not listed; steady time.
+    /// Since when each CA that is not listed has been in a bundle; steady time.
     unlisted: BTreeMap<Ca, Duration>,
     delisted: Delisted,
-    /// What stands in a bundle and was listed once.
+    /// The CAs in a bundle that were listed before.
     was_listed: BTreeSet<Ca>,
 }
 
 impl Bundles {
-    /// Nothing was read yet.
+    /// Without any configuration read yet.
     #[must_use]
     pub fn new(configurations: usize, delisted: Delisted) -> Self {
         Self {
@@ -76,11 +76,11 @@ impl Bundles {
         }
     }
 
-    /// Takes note of what stands there now; to be called after each change of what is known or listed.
+    /// Updates the times. Must be called after each change of what is known or listed.
     pub fn settle(&mut self, listed: &[Ca], now: Moment) {
         let holds_entries = self.entries().next().is_some();
         if holds_entries && !self.held_entries {
-            // What nobody had to trust was not read back anywhere.
+            // Without an entry, no CA was read back anywhere.
             self.trusted.clear();
         }
         self.held_entries = holds_entries;
@@ -101,32 +101,32 @@ impl Bundles {
         self.was_listed = was_listed;
     }
 
-    /// Whether a CA stands in every entry of the configurations that exist, as last read.
+    /// Whether a CA is in every entry of the existing configurations, as last read.
     #[must_use]
     pub fn trust(&self, ca: &Ca) -> bool {
         self.are_read() && self.entries().all(|bundle| bundle.contains(ca))
     }
 
-    /// For how long a listed CA has been standing there.
+    /// How long a listed CA has been in every entry.
     #[must_use]
     pub fn trusted_for(&self, ca: &Ca, now: Moment) -> Option<Duration> {
         let since = self.trusted.get(ca)?;
         Some(now.steady.saturating_sub(*since))
     }
 
-    /// Whether all configurations were read, or found absent.
+    /// Whether all configurations were read or do not exist.
     #[must_use]
     pub fn are_read(&self) -> bool {
         !self.configurations.contains(&Configuration::Unread)
     }
 
-    /// Whether any bundle holds a CA that is still valid.
+    /// Whether any bundle has a CA that is still valid.
     #[must_use]
     pub fn hold_any(&self, now: SystemTime) -> bool {
         self.entries().flatten().any(|ca| !ca.has_ended(now))
     }
 
-    /// What has to be written for each entry to hold what is listed, and what is left there for now.
+    /// The writes after which each entry has the listed CAs, and those that are kept for now.
     #[must_use]
     pub fn writes(&self, listed: &[Ca], now: Moment) -> Vec<BundleWrite> {
         let of_each = self.configurations.iter().enumerate();
@@ -154,7 +154,7 @@ impl Bundles {
             .collect()
     }
 
-    /// When something is to be looked at again, in steady time.
+    /// When the plan might change, in steady time.
     pub(super) fn deadlines(&self) -> impl Iterator<Item = Duration> {
         let announced = self.trusted.values().map(|since| since.saturating_add(ANNOUNCED));
         let left = self.unlisted.values().map(|since| since.saturating_add(UNLISTED));

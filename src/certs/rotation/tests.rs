@@ -229,7 +229,7 @@ fn a_new_ca_is_announced_for_two_minutes_then_promoted_then_served() {
 }
 
 #[test]
-fn a_bundle_that_was_wrong_meanwhile_begins_the_two_minutes_anew() {
+fn a_bundle_that_was_wrong_in_between_restarts_the_two_minutes() {
     let (mut story, old) = Story::serving("old");
     let new = story.ca("new");
     let announced = Content {
@@ -288,7 +288,7 @@ fn what_is_taken_off_the_list_goes_at_once() {
 }
 
 #[test]
-fn what_nobody_knows_stays_in_the_bundle_for_an_hour() {
+fn an_unknown_ca_stays_in_the_bundle_for_an_hour() {
     let (mut story, ca) = Story::serving("ca");
     let theirs = story.ca("theirs");
     story.bundles(&[&theirs]);

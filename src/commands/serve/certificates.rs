@@ -2,7 +2,6 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
 use anyhow::{Context as _, Result, anyhow, bail};
@@ -14,16 +13,13 @@ use crate::args::namespaced_name::NamespacedName;
 use crate::args::serve::certificates::CertificateArgs;
 use crate::certs::bundle_file::BundleFile;
 use crate::certs::clock::SystemClock;
-use crate::certs::files::CertificateFiles;
+use crate::certs::files::{CertificateFiles, RELOAD_INTERVAL};
 use crate::certs::issue::{Authority, SubjectName};
 use crate::certs::self_managed::{ConfigurationKind, ConfigurationName, SelfManaged, Settings};
-use crate::certs::serving::{ClientCa, Pair, Serving};
+use crate::certs::serving::{ClientCa, Pair, Serving, Verifier};
 use crate::certs::status::Status;
 use crate::http::admin::Readiness;
 use crate::kubernetes::list_watch::WatchTiming;
-
-/// How often certificate files are re-read: a mounted Secret follows its source within a minute anyway.
-const REREAD: Duration = Duration::from_secs(10);
 
 /// Validity of the certificate that a standalone webhook issues for itself. It does not outlive the process.
 const SELF_SIGNED: Duration = Duration::from_secs(365 * 24 * 3600);
@@ -34,8 +30,8 @@ pub(super) struct Certificates {
     pub(super) client_ca: Option<Arc<ClientCa>>,
     /// The certificate of the CA that was made for this process, PEM.
     pub(super) ca: Option<String>,
-    /// How often re-reading files failed.
-    pub(super) failures: Arc<AtomicU64>,
+    /// Counts the edits of files that could not be used.
+    pub(super) reload_failures: Arc<dyn Fn() -> u64 + Send + Sync>,
     /// Keeps everything up to date; never ends.
     pub(super) following: BoxFuture<'static, ()>,
     /// Of the CA in the webhook configurations, where this process writes it.
@@ -128,32 +124,28 @@ async fn from_files(
     configurations: &[ConfigurationName],
 ) -> Result<Certificates> {
     let serving = Serving::new();
-    let failures = Arc::new(AtomicU64::new(0));
-    let (client_ca, followed) = files.load(serving.clone()).await?;
-    let counted = failures.clone();
-    let files = followed.follow(REREAD, move |_| {
-        counted.fetch_add(1, Ordering::Relaxed);
-    });
+    let files = files.load(serving.clone()).map_err(|error| anyhow!("{error}"))?;
+    let client_ca = files.client_ca();
+    let of_files = files.reload_failures();
+    let mut reload_failures: Arc<dyn Fn() -> u64 + Send + Sync> = Arc::new(of_files.clone());
     let mut in_configurations = None;
-    let mut following = files.boxed();
+    let mut following = files.run(RELOAD_INTERVAL).boxed();
     if let Some((path, client)) = bundle {
         let clock = Arc::new(SystemClock::new());
         let timing = WatchTiming::default();
-        let bundle = BundleFile::load(path, client, configurations, clock, timing)
-            .await
-            .map_err(|error| anyhow!("{error}"))?;
+        let bundle =
+            BundleFile::load(path, client, configurations, clock, timing).map_err(|error| anyhow!("{error}"))?;
         in_configurations = Some(bundle.status());
-        let counted = failures.clone();
-        let bundle = bundle.run(REREAD, move || {
-            counted.fetch_add(1, Ordering::Relaxed);
-        });
+        let of_bundle = bundle.reload_failures();
+        reload_failures = Arc::new(move || of_files() + of_bundle());
+        let bundle = bundle.run(RELOAD_INTERVAL);
         following = futures::future::join(following, bundle).map(|_| ()).boxed();
     }
     Ok(Certificates {
         serving,
         client_ca,
         ca: None,
-        failures,
+        reload_failures,
         following,
         in_configurations,
     })
@@ -167,7 +159,7 @@ fn self_managed(settings: Settings, client_ca: Option<Arc<ClientCa>>, client: &k
         serving,
         client_ca,
         ca: None,
-        failures: Arc::default(),
+        reload_failures: Arc::new(|| 0),
         in_configurations: Some(managed.status()),
         following: managed.run().boxed(),
     }
@@ -183,7 +175,7 @@ fn self_signed(names: &[SubjectName], client_ca: Option<Arc<ClientCa>>) -> Resul
         serving,
         client_ca,
         ca: Some(authority.certificate_pem().to_owned()),
-        failures: Arc::default(),
+        reload_failures: Arc::new(|| 0),
         following: std::future::pending().boxed(),
         in_configurations: None,
     })
@@ -201,8 +193,8 @@ fn issue(names: &[SubjectName]) -> Result<(Authority, Pair)> {
 fn read_client_ca(path: Option<PathBuf>) -> Result<Option<Arc<ClientCa>>> {
     let Some(path) = path else { return Ok(None) };
     let bundle = std::fs::read(&path).with_context(|| format!("cannot read --client-ca {}", path.display()))?;
-    let client_ca = ClientCa::from_pem(&bundle).map_err(|error| anyhow!("--client-ca {}: {error}", path.display()))?;
-    Ok(Some(client_ca))
+    let verifier = Verifier::from_pem(&bundle).map_err(|error| anyhow!("--client-ca {}: {error}", path.display()))?;
+    Ok(Some(ClientCa::new(verifier)))
 }
 
 fn configurations(mutating: Option<String>, validating: Option<String>) -> Vec<ConfigurationName> {

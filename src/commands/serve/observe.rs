@@ -1,10 +1,11 @@
 //! What the webhook reports of its parts: readiness, gauges, failed reloads.
 
-use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use super::certificates::Certificates;
 use super::state::{Cluster, State};
 use crate::http::admin::Readiness;
+use crate::roles::{ReadObserver, ReadResult};
 use crate::server::accept::Connections;
 use crate::telemetry::metrics::Metrics;
 
@@ -60,10 +61,10 @@ pub(super) fn reload_failures(metrics: &Metrics, state: &State, certificates: &C
     let identity_map = state.cluster.identity_map.clone();
     let sources = state.sources.clone();
     let credentials = state.credentials.clone();
-    let certificates = certificates.failures.clone();
+    let certificates = certificates.reload_failures.clone();
     metrics.reload_failures(move || {
         let mut counts = vec![
-            ("certificates", certificates.load(Ordering::Relaxed)),
+            ("certificates", certificates()),
             ("manifests", accounts.reload_failures()),
             (
                 "roles",
@@ -88,4 +89,10 @@ pub(super) fn reload_failures(metrics: &Metrics, state: &State, certificates: &C
 #[expect(clippy::cast_precision_loss, reason = "counts are far below 2^53")]
 fn as_gauge(count: usize) -> f64 {
     count as f64
+}
+
+impl ReadObserver for Metrics {
+    fn role_read(&self, source: &'static str, result: ReadResult, took: Duration) {
+        self.count_role_read(source, result.as_str(), took);
+    }
 }

@@ -2,7 +2,6 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
 use anyhow::{Context as _, Result, anyhow, bail};
 use tracing::{info, warn};
@@ -26,12 +25,10 @@ use crate::kubernetes::service_accounts::live::LiveServiceAccounts;
 use crate::kubernetes::service_accounts::manifests::ManifestServiceAccounts;
 use crate::pod::identity::AnnotationRules;
 use crate::pod::inject::WebIdentitySettings;
-use crate::roles::{RoleCache, RoleSource};
+use crate::roles::{ReadResult, RoleCache, RoleSource};
+use crate::support::reload;
 use crate::telemetry::metrics::Metrics;
 use crate::trust::Issuer;
-
-/// How often files other than certificates are re-read, so that the person who edits one sees the effect at once.
-const REREAD: Duration = Duration::from_secs(2);
 
 /// How many roles the role cache keeps: some 2 KB each, so 40 MB at most. An AWS account holds 1,000 roles, 5,000 at most.
 pub(super) const ROLE_CACHE_CAPACITY: usize = 20_000;
@@ -101,7 +98,7 @@ impl State {
         let cache = RoleCache::observed(sources.clone(), cache, metrics.clone());
         cache.check_providers_of(cluster.issuer.clone());
         for source in &sources {
-            metrics.announce_source(source.name());
+            metrics.announce_source(source.name(), ReadResult::ALL.map(ReadResult::as_str));
         }
         let web_identity = WebIdentitySettings {
             region: resolved(region, &cluster.issuer)?,
@@ -179,7 +176,7 @@ impl Cluster {
     ) -> Result<Self> {
         let issuer = issuer.context("--standalone requires --issuer: there is no API server to ask")?;
         let manifests = ManifestServiceAccounts::load(directory, rules.clone())?;
-        manifests.keep_reading(REREAD);
+        manifests.keep_reading(reload::INTERVAL);
         let identity_map = identity_map
             .map(|object| IdentityMap::from_manifests(&manifests, &object.namespace, &object.name, rules.clone()))
             .transpose()
@@ -246,6 +243,6 @@ fn resolved(region: Option<AwsRegion>, issuer: &Issuer) -> Result<Option<String>
 
 fn container_credentials(file: &Path) -> Result<Arc<ContainerCredentials>> {
     let credentials = ContainerCredentials::load(file).map_err(|error| anyhow!("{error}"))?;
-    credentials.keep_reading(REREAD);
+    credentials.keep_reading(reload::INTERVAL);
     Ok(Arc::new(credentials))
 }

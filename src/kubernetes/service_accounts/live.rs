@@ -1,4 +1,4 @@
-//! ServiceAccounts of a live cluster: a watch on their metadata into a map of our own, and the direct GET.
+//! ServiceAccounts of a live cluster: a watch of their metadata that fills a compact map, and direct GETs.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -14,26 +14,25 @@ use kube::core::{NamespaceResourceScope, PartialObjectMeta};
 use serde::{Deserialize, Deserializer};
 use tokio::sync::watch;
 use tokio::time::Instant;
-use tokio_util::sync::{CancellationToken, DropGuard};
-use tokio_util::task::TaskTracker;
 
 use super::table::{ListNumber, Table};
 use super::{Counts, Fetched, Stored};
 use crate::kubernetes::api_error;
-use crate::kubernetes::list_watch::{Observer, WatchTiming, keep};
+use crate::kubernetes::list_watch::{Observer, WatchTiming, list_and_watch};
 use crate::pod::identity::{AnnotationRules, ServiceAccountIdentity};
 use crate::support::coalesce::{Answer, SingleFlight};
 use crate::support::dns;
+use crate::support::tasks::OwnedTasks;
 use crate::trust::RoleArn;
 
-/// GETs under way at a time. Each takes the API server a few milliseconds, so 64 are some ten thousand a second: more than
-/// an API server admits pods, and few enough not to fill its share for one user when it is slow.
+/// The maximum number of concurrent GETs. Each takes a few milliseconds, so 64 allow about ten thousand per second: more than an API
+/// server admits pods, and few enough not to use up the share of one user when it is slow.
 const CONCURRENT_GETS: usize = 64;
 
 /// ServiceAccounts watched on an API server.
 ///
-/// It owns the task of the watch and those of the GETs: [`LiveServiceAccounts::stop`] ends them and waits for their end;
-/// dropping it ends them too, without waiting.
+/// It owns the task of the watch and those of the GETs. [`LiveServiceAccounts::stop`] ends the watch and waits for all; dropping it ends
+/// the watch without waiting.
 pub struct LiveServiceAccounts {
     client: kube::Client,
     rules: Arc<AnnotationRules>,
@@ -41,9 +40,7 @@ pub struct LiveServiceAccounts {
     gets: SingleFlight<(Box<str>, Box<str>), Fetched>,
     synced: watch::Receiver<bool>,
     in_sync: Arc<AtomicBool>,
-    tasks: TaskTracker,
-    end: CancellationToken,
-    _end_on_drop: DropGuard,
+    tasks: OwnedTasks,
 }
 
 impl LiveServiceAccounts {
@@ -51,36 +48,32 @@ impl LiveServiceAccounts {
     #[must_use]
     pub fn start(client: kube::Client, rules: Arc<AnnotationRules>, timing: WatchTiming) -> Self {
         let table = Arc::new(Table::new());
-        let (tasks, end) = (TaskTracker::new(), CancellationToken::new());
-        let (say_synced, synced) = watch::channel(false);
+        let tasks = OwnedTasks::new();
+        let (set_synced, synced) = watch::channel(false);
         let in_sync = Arc::new(AtomicBool::new(false));
         let mirror = Mirror {
             rules: Arc::clone(&rules),
             table: Arc::clone(&table),
             list: ListNumber::default(),
-            say_synced,
+            set_synced,
         };
         let api: Api<Account> = Api::all(client.clone());
-        let watch = keep("ServiceAccounts", api, None, timing, Arc::clone(&in_sync), mirror);
-        tasks.spawn(end.clone().run_until_cancelled_owned(watch));
+        let watch = list_and_watch("ServiceAccounts", api, None, timing, Arc::clone(&in_sync), mirror);
+        tasks.spawn(watch);
         Self {
             client,
             rules,
             table,
-            gets: SingleFlight::new(CONCURRENT_GETS, tasks.clone()),
+            gets: SingleFlight::new(CONCURRENT_GETS, tasks.tracker()),
             synced,
             in_sync,
             tasks,
-            _end_on_drop: end.clone().drop_guard(),
-            end,
         }
     }
 
-    /// Ends the watch and waits for it and for the GETs that are under way (each ends by its deadline).
+    /// Ends the watch, and waits for it and for the GETs in progress (each ends by its deadline).
     pub async fn stop(&self) {
-        self.end.cancel();
-        self.tasks.close();
-        self.tasks.wait().await;
+        self.tasks.stop().await;
     }
 
     /// From memory; never waits.
@@ -89,10 +82,10 @@ impl LiveServiceAccounts {
         self.table.stored(namespace, name)
     }
 
-    /// One GET, shared only with those who asked before it was sent, over by `deadline`. What it finds is for who asked:
-    /// the map is left to the watch, whose events know their order.
+    /// One GET, which ends by `deadline` and is shared only by calls that were made before it was sent. Its result is not stored: only the
+    /// watch updates the map, since its events have an order.
     pub async fn fetch(&self, namespace: &str, name: &str, deadline: Instant) -> Fetched {
-        // Pods are seen before they are validated: a name that is none must not become part of a path.
+        // Pods are reviewed before they are validated: an invalid name must not become part of a path.
         if !dns::is_label(namespace) || !dns::is_subdomain(name) {
             return Fetched::NotFound;
         }
@@ -125,18 +118,18 @@ impl LiveServiceAccounts {
 
     /// Waits until the first list is complete.
     pub async fn synced(&self) {
-        // An error means that the watch was stopped before; whoever waits is being stopped too.
+        // It fails when the watch was stopped, which happens at shutdown only.
         let _ = self.synced.clone().wait_for(|synced| *synced).await;
     }
 
-    /// Whether memory follows the API server: false before the first watch, while the watch is broken, and from when it was
-    /// found silent until something is heard again.
+    /// Whether memory is up to date: false before the first watch, while the watch is broken, and after it was found silent until it
+    /// receives something.
     #[must_use]
     pub fn is_current(&self) -> bool {
         self.in_sync.load(Ordering::Relaxed)
     }
 
-    /// How many are known.
+    /// The number of ServiceAccounts by state.
     #[must_use]
     pub fn counts(&self) -> Counts {
         self.table.counts()
@@ -148,14 +141,14 @@ impl LiveServiceAccounts {
     }
 }
 
-/// ServiceAccounts a page of [`list`]: what the API server's own clients ask for.
+/// ServiceAccounts per page of [`list`], as in client-go.
 const PAGE: u32 = 500;
 
-/// Lists the ServiceAccounts of a namespace, or of all, once: `each` is called for those whose annotations concern rolegate,
-/// with namespace and name.
+/// Lists the ServiceAccounts of one or all namespaces once. `each` is called for those with annotations for rolegate, with namespace and
+/// name.
 ///
 /// # Errors
-/// One line: what the API server answered, and the right that is missing.
+/// What the API server answered and which permission is missing, in one line.
 pub async fn list(
     client: &kube::Client,
     rules: &AnnotationRules,
@@ -227,8 +220,7 @@ fn identity(rules: &AnnotationRules, metadata: &ObjectMeta) -> Option<ServiceAcc
     )
 }
 
-/// What is read of a ServiceAccount: of its metadata what is needed, and of `managedFields`, which is the larger part of
-/// every page of a list, nothing.
+/// The metadata of a ServiceAccount that is used. `managedFields`, the larger part of every page of a list, is skipped.
 #[derive(Clone, Debug)]
 struct Account {
     metadata: ObjectMeta,
@@ -305,12 +297,12 @@ impl Resource for Account {
     }
 }
 
-/// Writes what the watch tells into the table.
+/// Writes watched ServiceAccounts into the table.
 struct Mirror {
     rules: Arc<AnnotationRules>,
     table: Arc<Table>,
     list: ListNumber,
-    say_synced: watch::Sender<bool>,
+    set_synced: watch::Sender<bool>,
 }
 
 impl Mirror {
@@ -324,31 +316,31 @@ impl Mirror {
 }
 
 impl Observer<Account> for Mirror {
-    fn list_began(&mut self) {
+    fn init(&mut self) {
         self.list = self.list.next();
     }
 
-    fn listed(&mut self, account: Account) {
+    fn init_apply(&mut self, account: Account) {
         self.put(&account);
     }
 
-    fn list_ended(&mut self) {
+    fn init_done(&mut self) {
         self.table.keep_only(self.list);
-        self.say_synced
+        self.set_synced
             .send_if_modified(|synced| !std::mem::replace(synced, true));
     }
 
-    fn changed(&mut self, account: Account) {
+    fn apply(&mut self, account: Account) {
         self.put(&account);
     }
 
-    fn deleted(&mut self, account: Account) {
+    fn delete(&mut self, account: Account) {
         if let (Some(namespace), Some(name)) = (&account.metadata.namespace, &account.metadata.name) {
             self.table.remove(namespace, name);
         }
     }
 
-    fn meanwhile(&self) -> &'static str {
-        "what is known stays in use, and what is not is asked of the API server"
+    fn while_broken(&self) -> &'static str {
+        "known ServiceAccounts stay in use, others are read from the API server"
     }
 }

@@ -1,89 +1,74 @@
-//! ServiceAccounts read from a folder of YAML manifests (`--standalone DIR`).
+//! ServiceAccounts read from a directory of YAML manifests (`--standalone DIR`).
 //!
-//! Read are the files `*.yaml` and `*.yml` of the folder itself, each document of each; a `List` or `ServiceAccountList`
-//! counts as its items; of other kinds nothing but the kind is looked at. At the start a broken file is an error. While
-//! serving, the folder is read again every few seconds and compared by content, because what is watched may be the mount
-//! of a ConfigMap, whose files are symlinks that are swapped; a bad edit leaves the last good content in use.
+//! The files `*.yaml` and `*.yml` of the directory itself are read, with all their documents. The items of a `List` or
+//! `ServiceAccountList` count as documents; of other kinds, only the kind is read. At startup, a malformed file is an error. While
+//! serving, the directory is read again; a bad edit leaves the last good content in use.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::{Instant, MissedTickBehavior, interval};
-use tokio_util::sync::{CancellationToken, DropGuard};
-use tokio_util::task::TaskTracker;
+use parking_lot::Mutex;
+use tokio::time::Instant;
 
 use super::yaml::{self, Node, Wrong};
 use super::{Counts, Fetched, Stored};
 use crate::pod::identity::{AnnotationRules, ServiceAccountIdentity};
 use crate::support::coalesce::{Answer, SingleFlight};
-use crate::support::reload::{LastGood, Refreshed};
+use crate::support::reload::{Reload, Reloaded, Source};
+use crate::support::tasks::OwnedTasks;
 use crate::support::text;
 use crate::trust::RoleArn;
 
-/// ServiceAccounts of a folder.
+/// The ServiceAccounts of a directory.
 #[derive(Debug)]
 pub struct ManifestServiceAccounts {
-    folder: Arc<Folder>,
+    directory: Arc<Directory>,
     reads: SingleFlight<(), ()>,
-    tasks: TaskTracker,
-    end: CancellationToken,
-    _end_on_drop: DropGuard,
+    tasks: OwnedTasks,
 }
 
 impl ManifestServiceAccounts {
-    /// Reads the folder. Nothing is read again until [`ManifestServiceAccounts::keep_reading`] is called or a
-    /// ServiceAccount is fetched.
+    /// Reads the directory. It is not read again until [`ManifestServiceAccounts::keep_reading`] is called or a ServiceAccount is
+    /// fetched.
     ///
     /// # Errors
-    /// When the folder or a file cannot be read, or a file is no manifest: file, line and what was expected.
+    /// When the directory or a file cannot be read, or a file is not a valid manifest: file, line and what was expected.
     pub fn load(dir: &Path, rules: Arc<AnnotationRules>) -> Result<Self, ManifestError> {
-        let files = read(dir)?;
-        let content = parse(&files, &rules)?;
-        let (tasks, end) = (TaskTracker::new(), CancellationToken::new());
+        let tasks = OwnedTasks::new();
         Ok(Self {
-            folder: Arc::new(Folder {
-                dir: dir.to_owned(),
-                rules,
-                content: LastGood::new(format!("the manifests of {}", dir.display()), content, files),
+            directory: Arc::new(Directory {
+                manifests: Reloaded::load(Manifests {
+                    dir: dir.to_owned(),
+                    rules,
+                })?,
                 listeners: Mutex::default(),
             }),
-            // One read at a time is all there can be.
-            reads: SingleFlight::new(1, tasks.clone()),
+            // There is a single directory to read.
+            reads: SingleFlight::new(1, tasks.tracker()),
             tasks,
-            _end_on_drop: end.clone().drop_guard(),
-            end,
         })
     }
 
-    /// Starts to read the folder again every `every`. Must be called within a Tokio runtime.
+    /// Starts to read the directory again at this interval. Must be called within a Tokio runtime.
     pub fn keep_reading(&self, every: Duration) {
-        let folder = Arc::clone(&self.folder);
-        let poll = async move {
-            let mut ticks = interval(every);
-            ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-            ticks.tick().await;
-            loop {
-                ticks.tick().await;
-                reread(&folder).await;
-            }
-        };
-        self.tasks.spawn(self.end.clone().run_until_cancelled_owned(poll));
+        let directory = Arc::clone(&self.directory);
+        let manifests = Arc::clone(&directory.manifests);
+        self.tasks
+            .spawn(manifests.poll(every, move |content| directory.notify(content)));
     }
 
-    /// Ends the reading and waits for its end.
+    /// Stops reading the directory, and waits until that is done.
     pub async fn stop(&self) {
-        self.end.cancel();
-        self.tasks.close();
-        self.tasks.wait().await;
+        self.tasks.stop().await;
     }
 
     /// From memory; never waits.
     #[must_use]
     pub fn stored(&self, namespace: &str, name: &str) -> Stored {
-        match self.folder.content.peek().accounts.get(&key(namespace, name)) {
+        match self.directory.manifests.peek().accounts.get(&key(namespace, name)) {
             None => Stored::Missing,
             Some(Account { identity: None, .. }) => Stored::Plain,
             Some(Account {
@@ -93,20 +78,23 @@ impl ManifestServiceAccounts {
         }
     }
 
-    /// Reads the folder again (a read is shared only with those who asked before it began) and looks into it.
+    /// Reads the directory again and looks the ServiceAccount up. Callers share a read only if it began after their call.
     pub async fn fetch(&self, namespace: &str, name: &str, deadline: Instant) -> Fetched {
-        let folder = Arc::clone(&self.folder);
+        let directory = Arc::clone(&self.directory);
         let question = move || {
-            let folder = Arc::clone(&folder);
-            async move { reread(&folder).await }
+            let directory = Arc::clone(&directory);
+            async move { directory.reload().await }
         };
         match self.reads.ask((), deadline, question).await {
             Answer::Done(()) => {}
             Answer::Busy | Answer::TimedOut => {
-                return Fetched::Unavailable(format!("{} could not be read in time", self.folder.dir.display()));
+                return Fetched::Unavailable(format!(
+                    "{} could not be read in time",
+                    self.directory.manifests.source().dir.display()
+                ));
             }
         }
-        match self.folder.content.peek().accounts.get(&key(namespace, name)) {
+        match self.directory.manifests.peek().accounts.get(&key(namespace, name)) {
             None => Fetched::NotFound,
             Some(Account { uid, identity }) => Fetched::Found {
                 uid: uid.clone(),
@@ -115,11 +103,11 @@ impl ManifestServiceAccounts {
         }
     }
 
-    /// How many are known.
+    /// The number of ServiceAccounts, by state.
     #[must_use]
     pub fn counts(&self) -> Counts {
         let mut counts = Counts::default();
-        for account in self.folder.content.peek().accounts.values() {
+        for account in self.directory.manifests.peek().accounts.values() {
             match &account.identity {
                 Some(identity) if identity.role().is_some() => counts.with_role += 1,
                 Some(identity) if identity.asks_for_role() => counts.malformed += 1,
@@ -131,7 +119,7 @@ impl ManifestServiceAccounts {
 
     /// Calls `each` for every distinct role.
     pub fn for_each_role(&self, each: &mut dyn FnMut(&RoleArn)) {
-        let content = self.folder.content.value();
+        let content = self.directory.manifests.value();
         let roles: std::collections::BTreeSet<&RoleArn> = content
             .accounts
             .values()
@@ -142,29 +130,29 @@ impl ManifestServiceAccounts {
 
     /// Every ServiceAccount, by namespace and name.
     pub fn for_each_account(&self, each: &mut dyn FnMut(&str, &str, Option<&ServiceAccountIdentity>)) {
-        for ((namespace, name), account) in &self.folder.content.value().accounts {
+        for ((namespace, name), account) in &self.directory.manifests.value().accounts {
             each(namespace, name, account.identity.as_deref());
         }
     }
 
-    /// How many edits could not be read since the start.
+    /// The number of edits since the start that could not be used.
     #[must_use]
     pub fn reload_failures(&self) -> u64 {
-        self.folder.content.failures()
+        self.directory.manifests.failures()
     }
 
-    /// The `data` of a ConfigMap of the folder.
+    /// The `data` of a ConfigMap of the directory.
     #[must_use]
     pub fn config_map(&self, namespace: &str, name: &str) -> Option<BTreeMap<String, String>> {
-        self.folder
-            .content
+        self.directory
+            .manifests
             .peek()
             .config_maps
             .get(&key(namespace, name))
             .cloned()
     }
 
-    /// Has `listener` called after each change with the `data` of a ConfigMap, none when the folder does not hold it.
+    /// Calls `listener` after each change with the `data` of a ConfigMap, or none if the directory does not contain it.
     pub(crate) fn on_config_map_change(
         &self,
         namespace: &str,
@@ -175,18 +163,15 @@ impl ManifestServiceAccounts {
         let listener = Listener(Box::new(move |content: &Content| {
             listener(content.config_maps.get(&key))
         }));
-        self.folder
-            .listeners
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .push(listener);
+        self.directory.listeners.lock().push(listener);
     }
 }
 
-/// Why a folder of manifests cannot be used.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// Why a directory of manifests cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{}{}: {message}", path.display(), line.map(|line| format!(":{line}")).unwrap_or_default())]
 pub struct ManifestError {
-    /// The file, or the folder itself.
+    /// The file, or the directory itself.
     pub path: PathBuf,
     /// The line, from 1.
     pub line: Option<u64>,
@@ -194,24 +179,25 @@ pub struct ManifestError {
     pub message: String,
 }
 
-impl fmt::Display for ManifestError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.path.display())?;
-        if let Some(line) = self.line {
-            write!(f, ":{line}")?;
-        }
-        write!(f, ": {}", self.message)
-    }
+/// The manifests, and those who are notified when they change.
+#[derive(Debug)]
+struct Directory {
+    manifests: Arc<Reloaded<Manifests>>,
+    listeners: Mutex<Vec<Listener>>,
 }
 
-impl std::error::Error for ManifestError {}
+impl Directory {
+    async fn reload(&self) {
+        if self.manifests.reload().await == Reload::Changed {
+            self.notify(&self.manifests.value());
+        }
+    }
 
-#[derive(Debug)]
-struct Folder {
-    dir: PathBuf,
-    rules: Arc<AnnotationRules>,
-    content: LastGood<Content, Files>,
-    listeners: Mutex<Vec<Listener>>,
+    fn notify(&self, content: &Content) {
+        for Listener(call) in self.listeners.lock().iter() {
+            call(content);
+        }
+    }
 }
 
 struct Listener(Box<dyn Fn(&Content) + Send + Sync>);
@@ -227,7 +213,31 @@ type Files = BTreeMap<PathBuf, Vec<u8>>;
 
 type Key = (Box<str>, Box<str>);
 
-/// What the manifests say.
+#[derive(Debug)]
+struct Manifests {
+    dir: PathBuf,
+    rules: Arc<AnnotationRules>,
+}
+
+impl Source for Manifests {
+    type Content = Files;
+    type Value = Content;
+    type Error = ManifestError;
+
+    fn name(&self) -> String {
+        format!("manifests of {}", self.dir.display())
+    }
+
+    fn read(&self) -> Result<Files, ManifestError> {
+        read(&self.dir)
+    }
+
+    fn parse(&self, files: &Files) -> Result<Content, ManifestError> {
+        parse(files, &self.rules)
+    }
+}
+
+/// The objects of the manifests.
 #[derive(Debug, Default)]
 struct Content {
     accounts: HashMap<Key, Account>,
@@ -242,27 +252,6 @@ struct Account {
 
 fn key(namespace: &str, name: &str) -> Key {
     (namespace.into(), name.into())
-}
-
-async fn reread(folder: &Arc<Folder>) {
-    let folder = Arc::clone(folder);
-    // A disk may be slow, and requests are answered on these threads. That the task was cancelled means we are stopping.
-    let _ = tokio::task::spawn_blocking(move || folder.refresh()).await;
-}
-
-impl Folder {
-    fn refresh(&self) {
-        let refreshed = self.content.refresh_settled(
-            || read(&self.dir).map_err(|error| error.to_string()),
-            |files| parse(files, &self.rules).map_err(|error| error.to_string()),
-        );
-        if refreshed == Refreshed::Changed {
-            let content = self.content.value();
-            for Listener(call) in self.listeners.lock().unwrap_or_else(PoisonError::into_inner).iter() {
-                call(&content);
-            }
-        }
-    }
 }
 
 fn read(dir: &Path) -> Result<Files, ManifestError> {
@@ -318,7 +307,7 @@ impl Content {
             }
         })?;
         for document in yaml::documents(text)? {
-            // `---` at the end of a file, or twice, is no document.
+            // `---` at the end of a file, or twice, is an empty document.
             if document.value != yaml::Value::Null {
                 self.add(&document, None, rules)?;
             }
@@ -326,7 +315,7 @@ impl Content {
         Ok(())
     }
 
-    /// Adds an object; `in_list_of` is what the items of its list are when they do not say it themselves.
+    /// Adds an object; `in_list_of` is the kind of its list's items, for items without one.
     fn add(&mut self, object: &Node, in_list_of: Option<&str>, rules: &AnnotationRules) -> Result<(), Wrong> {
         object.mapping("a Kubernetes object")?;
         let kind = match (object.field("kind"), in_list_of) {
@@ -374,7 +363,7 @@ impl Content {
     }
 }
 
-/// Whether it is of the core group: a `ServiceAccount` of another group is another kind.
+/// Whether it belongs to the core group: a `ServiceAccount` of another group is another kind.
 fn is_core(object: &Node, in_list_of: Option<&str>) -> Result<bool, Wrong> {
     match (object.field("apiVersion"), in_list_of) {
         (Some(version), _) => Ok(version.text("apiVersion")? == "v1"),

@@ -1,7 +1,6 @@
-//! ServiceAccounts: those of a live cluster, or of a folder of manifests.
+//! ServiceAccounts of a live cluster, or of a directory of manifests.
 //!
-//! Two backends answer the same two questions ([`ServiceAccounts::stored`], [`ServiceAccounts::fetch`]): a live cluster
-//! (`live`) and a folder of manifests (`manifests`).
+//! There are two backends with the same two lookups ([`ServiceAccounts::stored`], [`ServiceAccounts::fetch`]): `live` and `manifests`.
 
 pub mod live;
 pub mod manifests;
@@ -14,18 +13,18 @@ use tokio::time::Instant;
 
 use crate::pod::identity::ServiceAccountIdentity;
 
-/// What memory holds of a ServiceAccount.
+/// A ServiceAccount in memory.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Stored {
-    /// Never heard of.
+    /// Not known.
     Missing,
-    /// Exists, and no annotation concerns rolegate.
+    /// Exists without annotations for rolegate.
     Plain,
     /// Exists with these annotations.
     Identity(Arc<ServiceAccountIdentity>),
 }
 
-/// What the API server says of a ServiceAccount, asked now.
+/// A ServiceAccount as read from the API server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Fetched {
     /// 404.
@@ -34,12 +33,12 @@ pub enum Fetched {
     Found {
         /// `metadata.uid`; none for a manifest without one.
         uid: Option<Arc<str>>,
-        /// Its annotations, when any concerns rolegate.
+        /// Its annotations for rolegate, if there are any.
         identity: Option<Arc<ServiceAccountIdentity>>,
     },
-    /// Too many questions are under way already.
+    /// Too many reads are in progress.
     Busy,
-    /// The API server could not be asked or did not answer in time: one line that says why.
+    /// The API server could not be reached or did not answer in time: the reason in one line.
     Unavailable(String),
 }
 
@@ -73,12 +72,12 @@ impl ServiceAccounts {
     pub fn is_synced(&self) -> bool {
         match self {
             Self::Live(live) => live.is_synced(),
-            // A folder is read before there is a value to ask.
+            // The directory was read when the value was created.
             Self::Manifests(_) => true,
         }
     }
-    /// Whether memory follows its source. False while a watch is known to be broken or was found silent: a role that memory
-    /// holds may then be one that was changed since, and a caller who has the time asks with [`ServiceAccounts::fetch`].
+    /// Whether memory is up to date. False while the watch is known to be broken or was found silent: a role in memory might then be
+    /// outdated, and a caller with enough time calls [`ServiceAccounts::fetch`].
     #[must_use]
     pub fn is_current(&self) -> bool {
         match self {
@@ -86,14 +85,14 @@ impl ServiceAccounts {
             Self::Manifests(_) => true,
         }
     }
-    /// Counts for the metric `service_accounts{state}` and the roles to read ahead: calls `each` for every distinct role.
+    /// Calls `each` for every distinct role, to read roles ahead.
     pub fn for_each_role(&self, each: &mut dyn FnMut(&crate::trust::RoleArn)) {
         match self {
             Self::Live(live) => live.for_each_role(each),
             Self::Manifests(manifests) => manifests.for_each_role(each),
         }
     }
-    /// How many are known, and how many of them are annotated (with a role).
+    /// The number of ServiceAccounts by state, for the metric `service_accounts{state}`.
     #[must_use]
     pub fn counts(&self) -> Counts {
         match self {
@@ -101,7 +100,7 @@ impl ServiceAccounts {
             Self::Manifests(manifests) => manifests.counts(),
         }
     }
-    /// How many edits of the manifests could not be read since the start, for a metric.
+    /// The number of edits of the manifests since the start that could not be used.
     #[must_use]
     pub fn reload_failures(&self) -> u64 {
         match self {
@@ -109,7 +108,7 @@ impl ServiceAccounts {
             Self::Manifests(manifests) => manifests.reload_failures(),
         }
     }
-    /// Ends the tasks behind it and waits for their end.
+    /// Ends its tasks and waits for their end.
     pub async fn stop(&self) {
         match self {
             Self::Live(live) => live.stop().await,
@@ -118,12 +117,12 @@ impl ServiceAccounts {
     }
 }
 
-/// How many ServiceAccounts are known, by state.
+/// The number of ServiceAccounts by state.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
     /// With a well-formed role.
     pub with_role: usize,
-    /// With a role annotation that is no role ARN.
+    /// With a role annotation that is not a role ARN.
     pub malformed: usize,
     /// Without a role.
     pub without_role: usize,

@@ -1,24 +1,26 @@
-//! The map of ServiceAccounts: what is kept of each is what its annotations ask for.
+//! The map of ServiceAccounts, with the identity that the annotations of each request.
 //!
-//! Lean, because a cluster may have 100,000: 48 bytes an entry, and the text of its role's ARN. Names are not kept, only a
-//! hash of 96 bits, keyed at random: nobody asks the map for its names, and that two of 100,000 share a hash is less likely
-//! than one in 10^19. Entries stand sorted in many small vectors instead of one table, because a hash table has half as
-//! many free places as taken ones, and one that grows is for a moment held twice.
+//! It is compact, because a cluster can have 100,000 of them: 48 bytes per entry, and the text of the role's ARN. Names are not stored,
+//! only a randomly keyed hash of 96 bits: names are never listed, and the probability that two of 100,000 have the same hash is below
+//! 10^-19. Entries are sorted in many small vectors instead of a hash table, which has half as many free places as used ones, and exists
+//! twice while it grows.
 //!
-//! A new list does not build a second map: each entry bears the number of the last list that held it, and when a list is
-//! complete, those that it did not hold go. Readers see each ServiceAccount as it was or as it is, and never a map that is
-//! half filled; and a list costs no memory beyond its page.
+//! A new list does not build a second map: each entry has the number of the last list that contained it, and when a list is complete,
+//! entries with other numbers are removed. Readers see the old or the new state of each ServiceAccount, never a map that is half filled,
+//! and a list needs no memory except for its page.
 
 use std::collections::HashSet;
 use std::hash::{BuildHasher, RandomState};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+use parking_lot::RwLock;
 
 use super::{Counts, Stored};
 use crate::pod::identity::ServiceAccountIdentity;
 use crate::trust::RoleArn;
 
-/// With 100,000 entries a shard holds a hundred: seven steps to find one, 5 KB to move for a new one.
+/// With 100,000 entries, a shard has a hundred: seven steps to find one, 5 KB to move for a new one.
 const SHARDS: usize = 1024;
 
 /// ServiceAccounts by namespace and name.
@@ -50,12 +52,12 @@ impl Entry {
     }
 }
 
-/// Which list an entry was last held by.
+/// The list that contained an entry last.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct ListNumber(u32);
 
 impl ListNumber {
-    /// The next list's.
+    /// The number of the next list.
     pub(crate) const fn next(self) -> Self {
         Self(self.0.wrapping_add(1))
     }
@@ -74,7 +76,7 @@ impl Table {
 
     pub(crate) fn stored(&self, namespace: &str, name: &str) -> Stored {
         let key = self.key(namespace, name);
-        let Some(shard) = self.shard(key).map(read) else {
+        let Some(shard) = self.shard(key).map(RwLock::read) else {
             return Stored::Missing;
         };
         match find(&shard, key).ok().and_then(|place| shard.get(place)) {
@@ -89,7 +91,7 @@ impl Table {
 
     pub(crate) fn put(&self, namespace: &str, name: &str, identity: Option<ServiceAccountIdentity>, list: ListNumber) {
         let key = self.key(namespace, name);
-        let Some(mut shard) = self.shard(key).map(write) else {
+        let Some(mut shard) = self.shard(key).map(RwLock::write) else {
             return;
         };
         self.count_of(identity.as_ref()).fetch_add(1, Ordering::Relaxed);
@@ -97,7 +99,7 @@ impl Table {
             Ok(place) => place,
             Err(place) => {
                 if shard.len() == shard.capacity() {
-                    // By an eighth, not by doubling: room that is not needed is what a hash table was given up for.
+                    // By an eighth, not by doubling: unused room is the reason against a hash table.
                     let room = 4.max(shard.len() / 8);
                     shard.reserve_exact(room);
                 }
@@ -116,7 +118,7 @@ impl Table {
         if let Some(entry) = shard.get_mut(place) {
             self.count_of(entry.identity.as_ref()).fetch_sub(1, Ordering::Relaxed);
             entry.list = list;
-            // What did not change stays where it is: a list that repeats what is known moves no memory.
+            // An unchanged value is kept, so that a list of known objects moves no memory.
             if entry.identity != identity {
                 entry.identity = identity;
             }
@@ -125,7 +127,7 @@ impl Table {
 
     pub(crate) fn remove(&self, namespace: &str, name: &str) {
         let key = self.key(namespace, name);
-        let Some(mut shard) = self.shard(key).map(write) else {
+        let Some(mut shard) = self.shard(key).map(RwLock::write) else {
             return;
         };
         if let Ok(place) = find(&shard, key) {
@@ -134,10 +136,10 @@ impl Table {
         }
     }
 
-    /// Drops what a complete list did not hold.
+    /// Removes entries that a complete list did not contain.
     pub(crate) fn keep_only(&self, list: ListNumber) {
         for shard in &self.shards {
-            let mut shard = write(shard);
+            let mut shard = shard.write();
             shard.retain(|entry| {
                 let stays = entry.list == list;
                 if !stays {
@@ -145,7 +147,7 @@ impl Table {
                 }
                 stays
             });
-            // A namespace with 50,000 ServiceAccounts may be gone.
+            // A namespace with 50,000 ServiceAccounts might have been deleted.
             if shard.capacity() > 2 * (shard.len() + 4) {
                 shard.shrink_to_fit();
             }
@@ -160,14 +162,14 @@ impl Table {
         }
     }
 
-    /// Calls `each` once for every distinct role, no lock held.
+    /// Calls `each` once for every distinct role, without holding a lock.
     pub(crate) fn for_each_role(&self, each: &mut dyn FnMut(&RoleArn)) {
-        // Roles are told apart by a 64-bit hash: a set of ARNs would for a moment cost three times as much, and a role that
-        // is left out by a collision is one that is not read ahead.
-        // Room from the start: a set that grows is for a moment held twice.
+        // Roles are compared by a 64-bit hash: a set of ARNs would temporarily take three times as much memory, and a collision only means
+        // that a role is not read ahead. With capacity: a set exists twice while it grows.
         let mut seen = HashSet::with_capacity(self.with_role.load(Ordering::Relaxed));
         for shard in &self.shards {
-            let roles: Vec<RoleArn> = read(shard)
+            let roles: Vec<RoleArn> = shard
+                .read()
                 .iter()
                 .filter_map(|entry| entry.identity.as_ref()?.role())
                 .filter(|role| seen.insert(self.hashers.0.hash_one(role.as_str())))
@@ -186,7 +188,7 @@ impl Table {
     }
 
     fn key(&self, namespace: &str, name: &str) -> Key {
-        // As a pair, so that where the one ends and the other begins counts as well.
+        // As a pair, so that the boundary between both is part of the hash.
         let hash = |hasher: &RandomState| hasher.hash_one((namespace, name));
         (hash(&self.hashers.0), hash(&self.hashers.1) as u32)
     }
@@ -199,16 +201,6 @@ impl Table {
 /// Where an entry is, or would have to be put.
 fn find(shard: &Shard, key: Key) -> Result<usize, usize> {
     shard.binary_search_by_key(&key, Entry::key)
-}
-
-// A panic under one of these locks cannot leave half an entry behind, so a poisoned lock is still good.
-
-fn read(shard: &RwLock<Shard>) -> RwLockReadGuard<'_, Shard> {
-    shard.read().unwrap_or_else(PoisonError::into_inner)
-}
-
-fn write(shard: &RwLock<Shard>) -> RwLockWriteGuard<'_, Shard> {
-    shard.write().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]
@@ -273,7 +265,7 @@ mod tests {
             table
                 .shards
                 .iter()
-                .all(|shard| read(shard).is_sorted_by_key(Entry::key))
+                .all(|shard| shard.read().is_sorted_by_key(Entry::key))
         );
     }
 
@@ -352,7 +344,7 @@ mod tests {
                 without_role: 1
             }
         );
-        let room: usize = table.shards.iter().map(|shard| read(shard).capacity()).sum();
+        let room: usize = table.shards.iter().map(|shard| shard.read().capacity()).sum();
         assert!(room < 100, "room for {room}");
     }
 

@@ -1,4 +1,4 @@
-//! YAML documents as a tree that knows its lines, so that an error can name the one that is wrong.
+//! YAML documents as a tree with line numbers, so that an error can name the line.
 
 use std::fmt;
 
@@ -16,27 +16,27 @@ pub(crate) struct Node {
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Value {
     Null,
-    /// A number or a boolean; which one never matters here.
+    /// A number or a boolean; the value is never used.
     Scalar,
     Text(String),
     Sequence(Vec<Node>),
     Mapping(Vec<(String, Node)>),
 }
 
-/// What is wrong, and where.
+/// What is wrong, and in which line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Wrong {
-    /// From 1; none when the whole text is meant.
+    /// From 1; none for the whole text.
     pub(crate) line: Option<u64>,
     pub(crate) message: String,
 }
 
-/// The stack on which a text is parsed. The parser takes 64 levels, and a level up to 40 KB of stack in a development
-/// build: more than the 2 MB that a thread has by default.
+/// The stack of the thread that parses. The parser accepts 64 levels, and a level takes up to 40 KB of stack in a development build: more
+/// than the 2 MB that a thread has by default.
 const STACK_BYTES: usize = 16 << 20;
 
-/// How much may stand behind anchors. Manifests hardly use them; nine lines of aliases that name each other nine times cost
-/// seconds before the parser's own limit, a million, is reached.
+/// The limit of events behind anchors. Manifests rarely use them; nine lines of aliases that reference each other nine times take seconds
+/// before the parser's own limit of a million is reached.
 const ANCHOR_EVENTS: usize = 20_000;
 
 /// The documents of a text.
@@ -58,8 +58,8 @@ pub(crate) fn documents(text: &str) -> Result<Vec<Node>, Wrong> {
 
 fn parse(text: &str) -> Result<Vec<Node>, Wrong> {
     let options = serde_saphyr::options! {
-        // The text is a file of the operator's: `kubectl get serviceaccounts -A -o yaml` of a large cluster is a legitimate
-        // one. What a small text could blow up by aliases, and the depth, stay bounded.
+        // The operator provides the text, which may well be `kubectl get serviceaccounts -A -o yaml` of a large cluster. Expansion by aliases
+        // and depth stay limited.
         budget: serde_saphyr::budget! {
             max_recorded_anchor_events: ANCHOR_EVENTS,
             max_events: usize::MAX,
@@ -127,7 +127,7 @@ impl Node {
         }
     }
 
-    /// Something is wrong here.
+    /// An error in this line.
     pub(crate) fn wrong(&self, message: String) -> Wrong {
         Wrong {
             line: Some(self.line),
@@ -208,7 +208,7 @@ impl<'de> Visitor<'de> for AnyValue {
     }
 
     fn visit_bytes<E>(self, _value: &[u8]) -> Result<Value, E> {
-        // `!!binary`: no field that is read here is one.
+        // `!!binary`: no field that is used is binary.
         Ok(Value::Scalar)
     }
 
@@ -222,7 +222,7 @@ impl<'de> Visitor<'de> for AnyValue {
 
     fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Value, A::Error> {
         let mut mapping = Vec::new();
-        // As text: `y` and `on` are booleans to YAML, and keys all the same.
+        // As text: in YAML, `y` and `on` are booleans, but they are valid keys.
         while let Some((key, value)) = entries.next_entry::<String, Spanned<Value>>()? {
             mapping.push((key, value.into()));
         }

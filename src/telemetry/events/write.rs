@@ -1,7 +1,7 @@
-//! One request at a time: from what is to be told to what came of it.
+//! The requests that report refusals, one at a time.
 //!
-//! The name of an Event follows from the ServiceAccount's uid and the cause, so replicas, and a process that was started
-//! anew, find each other's Event and go on with its series instead of beginning one each.
+//! The name of an Event is derived from the ServiceAccount's uid and the cause, so that all replicas, and a replica that was restarted,
+//! find an existing Event and continue its series instead of creating another one.
 
 use std::fmt;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
@@ -17,36 +17,36 @@ use kube::core::Status;
 use serde_json::json;
 use tokio::time::Instant;
 
-use super::ledger::Key;
+use super::pending::Key;
 use crate::kubernetes::api_error;
 use crate::kubernetes::service_accounts::{Fetched, ServiceAccounts};
 use crate::support::text;
 use crate::telemetry::metrics::EventResult;
 use crate::trust::Cause;
 
-/// Who reports; `kubectl describe` shows it as the source.
+/// The reporting controller; `kubectl describe` shows it as the source.
 const CONTROLLER: &str = "rolegate.io/webhook";
 
-/// Why, in one word that can be selected by: `kubectl get events --field-selector reason=PodRefused`.
+/// The reason, for `kubectl get events --field-selector reason=PodRefused`.
 const REASON: &str = "PodRefused";
 
-/// What was being done.
+/// The action that failed.
 const ACTION: &str = "Admitting";
 
-/// Whose fields they are, in `managedFields`.
+/// The name of the writer in `managedFields`.
 const MANAGER: &str = "rolegate";
 
 /// The longest name of an object.
 const NAME_BYTES: usize = 253;
 
-/// How far the telling of a series has come.
+/// How far the reporting of a series has come.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Stage {
     /// No Event yet.
     New(Name),
-    /// There is an Event of this name; what it holds is not known.
+    /// An Event of this name exists; its content is not known.
     Taken(Name),
-    /// This Event tells of so many.
+    /// This Event reports so many refusals.
     Written {
         name: Name,
         version: Option<String>,
@@ -54,20 +54,20 @@ pub(super) enum Stage {
     },
 }
 
-/// Which name the Event bears.
+/// What the name of the Event is derived from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Name {
-    /// Of ServiceAccount and cause.
+    /// ServiceAccount and cause.
     OfCause,
-    /// Of the note, too: the words of an Event cannot be changed, so other words need another one.
+    /// The note, too: the note of an Event is immutable, so that another note requires another Event.
     OfNote,
 }
 
-/// The kinds of requests; each rests when it failed.
+/// The kinds of requests. Each is paused after a failure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Request {
     /// GET of the ServiceAccount.
-    Look,
+    ReadUid,
     /// POST of an Event.
     Create,
     /// PATCH of an Event.
@@ -77,7 +77,7 @@ pub(super) enum Request {
 impl Request {
     pub(super) const fn of(stage: &Stage, uid: Option<&str>) -> Self {
         match (stage, uid) {
-            (_, None) => Self::Look,
+            (_, None) => Self::ReadUid,
             (Stage::New(_), Some(_)) => Self::Create,
             (Stage::Taken(_) | Stage::Written { .. }, Some(_)) => Self::Update,
         }
@@ -87,7 +87,7 @@ impl Request {
 impl fmt::Display for Request {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Look => "read ServiceAccounts for Events",
+            Self::ReadUid => "read ServiceAccounts for Events",
             Self::Create => "create Events",
             Self::Update => "update Events",
         })
@@ -98,12 +98,12 @@ impl fmt::Display for Request {
 #[derive(Clone, Debug)]
 pub(super) struct Job {
     pub(super) key: Key,
-    pub(super) began: Instant,
+    pub(super) started: Instant,
     pub(super) uid: Option<Arc<str>>,
     pub(super) note: Box<str>,
     pub(super) first: Timestamp,
     pub(super) last: Timestamp,
-    pub(super) unwritten: u32,
+    pub(super) unreported: u32,
     pub(super) stage: Stage,
 }
 
@@ -113,46 +113,46 @@ impl Job {
     }
 }
 
-/// What came of a request.
+/// The outcome of a request.
 #[derive(Debug)]
 pub(super) enum Outcome {
-    /// The series is here now; `told` more refusals are in the cluster.
-    Now {
+    /// The series reached this stage; the Event reports so many more refusals.
+    Reached {
         stage: Stage,
-        told: u32,
+        reported: u32,
         result: Option<EventResult>,
     },
     /// The ServiceAccount's uid.
-    Account(Arc<str>),
-    /// Its ServiceAccount or namespace is gone: nobody will look for an Event.
-    Pointless,
-    /// The API server will never take it.
-    Impossible(String),
-    /// To be tried again later.
+    Uid(Arc<str>),
+    /// The ServiceAccount or its namespace does not exist: there is nothing to attach an Event to.
+    NoObject,
+    /// The API server will never accept it.
+    Rejected(String),
+    /// To be retried later.
     Failed(String),
 }
 
-/// Makes requests.
+/// Sends the requests.
 #[derive(Clone)]
-pub(super) struct Writing {
+pub(super) struct EventClient {
     pub(super) client: kube::Client,
     pub(super) accounts: Arc<ServiceAccounts>,
     pub(super) instance: String,
     pub(super) window: Duration,
 }
 
-impl fmt::Debug for Writing {
+impl fmt::Debug for EventClient {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Writing")
+        f.debug_struct("EventClient")
             .field("instance", &self.instance)
             .finish_non_exhaustive()
     }
 }
 
-impl Writing {
+impl EventClient {
     pub(super) async fn write(&self, job: &Job) -> Outcome {
         let Some(uid) = &job.uid else {
-            return self.look(job).await;
+            return self.read_uid(job).await;
         };
         match &job.stage {
             Stage::New(name) => self.create(job, uid, *name).await,
@@ -161,18 +161,18 @@ impl Writing {
         }
     }
 
-    /// The uid of a ServiceAccount that nobody needed to ask for before.
-    async fn look(&self, job: &Job) -> Outcome {
-        let deadline = Instant::now() + LOOK;
+    /// The uid of a ServiceAccount, for which no admission had to ask.
+    async fn read_uid(&self, job: &Job) -> Outcome {
+        let deadline = Instant::now() + UID_TIMEOUT;
         let Key {
             namespace,
             service_account,
             ..
         } = &job.key;
         match self.accounts.fetch(namespace, service_account, deadline).await {
-            Fetched::Found { uid: Some(uid), .. } => Outcome::Account(uid),
-            Fetched::Found { uid: None, .. } | Fetched::NotFound => Outcome::Pointless,
-            Fetched::Busy => Outcome::Failed("too many reads of ServiceAccounts are under way".to_owned()),
+            Fetched::Found { uid: Some(uid), .. } => Outcome::Uid(uid),
+            Fetched::Found { uid: None, .. } | Fetched::NotFound => Outcome::NoObject,
+            Fetched::Busy => Outcome::Failed("too many reads of ServiceAccounts are in progress".to_owned()),
             Fetched::Unavailable(why) => Outcome::Failed(why),
         }
     }
@@ -183,32 +183,32 @@ impl Writing {
             ..PostParams::default()
         };
         match self.events(job).create(&parameters, &self.event(job, uid, name)).await {
-            Ok(event) => Outcome::Now {
+            Ok(event) => Outcome::Reached {
                 stage: written(name, &event),
-                told: job.unwritten,
+                reported: job.unreported,
                 result: Some(EventResult::Created),
             },
-            Err(kube::Error::Api(status)) if status.code == 409 => Outcome::Now {
+            Err(kube::Error::Api(status)) if status.code == 409 => Outcome::Reached {
                 stage: Stage::Taken(name),
-                told: 0,
+                reported: 0,
                 result: None,
             },
-            // Of what is created only its namespace can be missing.
-            Err(kube::Error::Api(status)) if status.code == 404 || is_terminating(&status) => Outcome::Pointless,
+            // When an object is created, only its namespace can be missing.
+            Err(kube::Error::Api(status)) if status.code == 404 || is_terminating(&status) => Outcome::NoObject,
             Err(error) => failed(&error, "create"),
         }
     }
 
-    /// A patch that changes nothing is answered with the object: no right to read is needed.
+    /// A patch that changes nothing returns the object, so that no permission to read is required.
     async fn read(&self, job: &Job, uid: &Arc<str>, name: Name) -> Outcome {
         match self.patch(job, uid, name, &json!({})).await {
-            Ok(event) => Outcome::Now {
+            Ok(event) => Outcome::Reached {
                 stage: if name == Name::OfNote || self.is_ours(&event, job) {
                     written(name, &event)
                 } else {
                     Stage::New(Name::OfNote)
                 },
-                told: 0,
+                reported: 0,
                 result: None,
             },
             Err(error) => not_patched(&error, name),
@@ -216,7 +216,7 @@ impl Writing {
     }
 
     async fn update(&self, job: &Job, uid: &Arc<str>, name: Name, version: Option<&str>, count: i32) -> Outcome {
-        let count = count.saturating_add(i32::try_from(job.unwritten).unwrap_or(i32::MAX));
+        let count = count.saturating_add(i32::try_from(job.unreported).unwrap_or(i32::MAX));
         let series = EventSeries {
             count,
             last_observed_time: MicroTime(job.last),
@@ -224,14 +224,14 @@ impl Writing {
         // With the version, so that replicas do not overwrite each other's counts.
         let patch = json!({"metadata": {"resourceVersion": version}, "series": series});
         match self.patch(job, uid, name, &patch).await {
-            Ok(event) => Outcome::Now {
+            Ok(event) => Outcome::Reached {
                 stage: written(name, &event),
-                told: job.unwritten,
+                reported: job.unreported,
                 result: Some(EventResult::Updated),
             },
-            Err(kube::Error::Api(status)) if status.code == 409 => Outcome::Now {
+            Err(kube::Error::Api(status)) if status.code == 409 => Outcome::Reached {
                 stage: Stage::Taken(name),
-                told: 0,
+                reported: 0,
                 result: None,
             },
             Err(error) => not_patched(&error, name),
@@ -258,7 +258,7 @@ impl Writing {
         Api::namespaced(self.client.clone(), &job.key.namespace)
     }
 
-    /// Whether our refusals belong to this Event's series: it says the same, or it is too young for a second one.
+    /// Whether refusals belong to this Event's series: it has the same note, or is not old enough for a second one.
     fn is_ours(&self, event: &Event, job: &Job) -> bool {
         let age = event
             .event_time
@@ -269,8 +269,8 @@ impl Writing {
 
     fn event(&self, job: &Job, uid: &Arc<str>, name: Name) -> Event {
         let namespace = job.key.namespace.to_string();
-        let series = (job.unwritten > 1).then(|| EventSeries {
-            count: i32::try_from(job.unwritten).unwrap_or(i32::MAX),
+        let series = (job.unreported > 1).then(|| EventSeries {
+            count: i32::try_from(job.unreported).unwrap_or(i32::MAX),
             last_observed_time: MicroTime(job.last),
         });
         Event {
@@ -301,7 +301,7 @@ impl Writing {
 }
 
 /// Longer than any single-flight round takes; the request's own timeout ends it earlier.
-const LOOK: Duration = Duration::from_secs(10);
+const UID_TIMEOUT: Duration = Duration::from_secs(10);
 
 fn written(name: Name, event: &Event) -> Stage {
     Stage::Written {
@@ -313,10 +313,10 @@ fn written(name: Name, event: &Event) -> Stage {
 
 fn not_patched(error: &kube::Error, name: Name) -> Outcome {
     match error {
-        // Deleted by somebody, or by the API server after its hour.
-        kube::Error::Api(status) if status.code == 404 => Outcome::Now {
+        // It was deleted, or expired on the API server.
+        kube::Error::Api(status) if status.code == 404 => Outcome::Reached {
             stage: Stage::New(name),
-            told: 0,
+            reported: 0,
             result: None,
         },
         error => failed(error, "patch"),
@@ -335,7 +335,7 @@ fn object_name(job: &Job, uid: &str, name: Name) -> String {
     format!("{}{hash}", account.trim_end_matches(['.', '-']))
 }
 
-/// A namespace that is being deleted takes no new objects.
+/// A namespace that is being deleted accepts no new objects.
 fn is_terminating(status: &Status) -> bool {
     status
         .details
@@ -350,7 +350,7 @@ fn failed(error: &kube::Error, verb: &str) -> Outcome {
         kube::Error::Api(status) if status.code == 403 => Outcome::Failed(format!(
             "{line}; rolegate needs `{verb}` on events in the API group events.k8s.io (or set --events=false)"
         )),
-        kube::Error::Api(status) if matches!(status.code, 400 | 413 | 422) => Outcome::Impossible(line),
+        kube::Error::Api(status) if matches!(status.code, 400 | 413 | 422) => Outcome::Rejected(line),
         _ => Outcome::Failed(line),
     }
 }

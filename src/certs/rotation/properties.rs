@@ -1,4 +1,4 @@
-//! What holds in every interleaving: replicas that read and act at any moment, with whatever else happens between.
+//! Properties of every interleaving: replicas read and act at any moment, with any other events in between.
 
 use std::collections::BTreeMap;
 
@@ -15,26 +15,26 @@ const CERTIFICATE_LIFETIME: Duration = Duration::from_secs(10 * DAY);
 const REPLICAS: usize = 3;
 const CONFIGURATIONS: usize = 2;
 
-/// Something that happens.
+/// An event.
 #[derive(Clone, Debug)]
 enum Event {
     /// A replica reads everything.
     Read(usize),
-    /// A replica does the next thing that it plans.
+    /// A replica performs the next step of its plan.
     Act(usize),
     /// A replica reads and acts until it has nothing to do.
     Settle(usize),
-    /// A replica starts anew and knows nothing.
+    /// A replica restarts and knows nothing.
     Restart(usize),
     /// Seconds pass.
     Wait(u64),
-    /// The chart gets an entry more, at this place; it has no bundle.
+    /// The chart adds an entry without a bundle at this position.
     AddEntry(usize, usize),
-    /// The chart loses an entry.
+    /// The chart removes an entry.
     DropEntry(usize, usize),
-    /// A configuration is deleted, or made again.
+    /// A configuration is deleted, or created again.
     Toggle(usize),
-    /// Somebody meddles with what is ours.
+    /// Another writer changes what rolegate writes.
     Tamper(Tampering),
 }
 
@@ -48,11 +48,11 @@ enum Tampering {
     EmptyBundle(usize),
     /// A bundle with another CA, alone.
     ForeignBundle(usize),
-    /// A replica's clock is set, by so many seconds off.
+    /// A replica's clock is set wrong by this many seconds.
     SetClock(usize, i64),
 }
 
-/// An entry's bundle, and whether anybody has filled it yet.
+/// An entry's bundle, and whether a replica has filled it yet.
 #[derive(Clone, Debug, Default)]
 struct Entry {
     bundle: Vec<Ca>,
@@ -446,7 +446,7 @@ proptest! {
     #![proptest_config(ProptestConfig { max_shrink_iters: 20_000, ..ProptestConfig::default() })]
 
     #[test]
-    fn what_is_served_is_trusted_whoever_acts_when(
+    fn the_certificate_in_service_is_trusted_in_every_interleaving(
         skews in skews(),
         events in prop::collection::vec(ordinary(), 1..120),
     ) {
@@ -458,7 +458,7 @@ proptest! {
     }
 
     #[test]
-    fn whatever_somebody_does_replicas_agree_again(
+    fn replicas_agree_again_after_any_change_by_others(
         skews in skews(),
         events in prop::collection::vec(prop_oneof![4 => ordinary(), 1 => tampering()], 1..120),
     ) {

@@ -22,10 +22,10 @@ use super::{Counts, Fetched, Stored, is_dns_label, is_dns_subdomain};
 use crate::kubernetes::api_error;
 use crate::kubernetes::list_watch::{Observer, WatchTiming, keep};
 use crate::pod::identity::{AnnotationRules, ServiceAccountIdentity};
-use crate::support::coalesce::{Answer, SingleFlight};
+use crate::support::coalesce::{Caller, Coalescer, Outcome};
 use crate::trust::RoleArn;
 
-/// GETs under way at a time. Each takes the API server a few milliseconds, so 64 are some ten thousand a second: more than
+/// GETs in flight at a time. Each takes the API server a few milliseconds, so 64 are some ten thousand a second: more than
 /// an API server admits pods, and few enough not to fill its share for one user when it is slow.
 const CONCURRENT_GETS: usize = 64;
 
@@ -37,7 +37,7 @@ pub struct LiveServiceAccounts {
     client: kube::Client,
     rules: Arc<AnnotationRules>,
     table: Arc<Table>,
-    gets: SingleFlight<(Box<str>, Box<str>), Fetched>,
+    gets: Coalescer<(Box<str>, Box<str>), Fetched>,
     synced: watch::Receiver<bool>,
     in_sync: Arc<AtomicBool>,
     tasks: TaskTracker,
@@ -66,7 +66,7 @@ impl LiveServiceAccounts {
             client,
             rules,
             table,
-            gets: SingleFlight::new(CONCURRENT_GETS, tasks.clone()),
+            gets: Coalescer::limited(CONCURRENT_GETS, tasks.clone(), end.clone()),
             synced,
             in_sync,
             tasks,
@@ -75,7 +75,7 @@ impl LiveServiceAccounts {
         }
     }
 
-    /// Ends the watch and waits for it and for the GETs that are under way (each ends by its deadline).
+    /// Ends the watch and waits for it and for the GETs in flight (each ends by its deadline).
     pub async fn stop(&self) {
         self.end.cancel();
         self.tasks.close();
@@ -88,29 +88,30 @@ impl LiveServiceAccounts {
         self.table.stored(namespace, name)
     }
 
-    /// One GET, shared only with those who asked before it was sent, over by `deadline`. What it finds is for who asked:
+    /// One GET, shared only with callers that asked before it was sent, over by `deadline`. What it finds is for these callers:
     /// the map is left to the watch, whose events know their order.
     pub async fn fetch(&self, namespace: &str, name: &str, deadline: Instant) -> Fetched {
-        // Pods are seen before they are validated: a name that is none must not become part of a path.
+        // Pods are seen before they are validated: an invalid name must not become part of a path.
         if !is_dns_label(namespace) || !is_dns_subdomain(name) {
             return Fetched::NotFound;
         }
-        let question = {
+        let read = {
             let api: Api<Account> = Api::namespaced(self.client.clone(), namespace);
             let (rules, namespace, name) = (
                 Arc::clone(&self.rules),
                 Box::<str>::from(namespace),
                 Box::<str>::from(name),
             );
-            move || {
+            move |_reading| {
                 let (api, rules, namespace, name) = (api.clone(), Arc::clone(&rules), namespace.clone(), name.clone());
                 async move { get(&api, &rules, &namespace, &name).await }
             }
         };
-        match self.gets.ask((namespace.into(), name.into()), deadline, question).await {
-            Answer::Done(fetched) => fetched,
-            Answer::Busy => Fetched::Busy,
-            Answer::TimedOut => Fetched::Unavailable(format!(
+        let caller = Caller::as_of(Instant::now()).by(deadline);
+        match self.gets.ask((namespace.into(), name.into()), caller, read).await {
+            Outcome::Done { value, .. } => value,
+            Outcome::Busy => Fetched::Busy,
+            Outcome::TimedOut => Fetched::Unavailable(format!(
                 "GET ServiceAccount {namespace}/{name}: the API server did not answer in time"
             )),
         }

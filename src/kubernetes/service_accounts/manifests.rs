@@ -18,7 +18,7 @@ use tokio_util::task::TaskTracker;
 use super::yaml::{self, Node, Wrong};
 use super::{Counts, Fetched, Stored};
 use crate::pod::identity::{AnnotationRules, ServiceAccountIdentity};
-use crate::support::coalesce::{Answer, SingleFlight};
+use crate::support::coalesce::{Caller, Coalescer, Outcome};
 use crate::support::reload::{LastGood, Refreshed};
 use crate::support::text;
 use crate::trust::RoleArn;
@@ -27,7 +27,7 @@ use crate::trust::RoleArn;
 #[derive(Debug)]
 pub struct ManifestServiceAccounts {
     folder: Arc<Folder>,
-    reads: SingleFlight<(), ()>,
+    reads: Coalescer<(), ()>,
     tasks: TaskTracker,
     end: CancellationToken,
     _end_on_drop: DropGuard,
@@ -51,7 +51,7 @@ impl ManifestServiceAccounts {
                 listeners: Mutex::default(),
             }),
             // One read at a time is all there can be.
-            reads: SingleFlight::new(1, tasks.clone()),
+            reads: Coalescer::limited(1, tasks.clone(), end.clone()),
             tasks,
             _end_on_drop: end.clone().drop_guard(),
             end,
@@ -93,16 +93,17 @@ impl ManifestServiceAccounts {
         }
     }
 
-    /// Reads the folder again (a read is shared only with those who asked before it began) and looks into it.
+    /// Reads the folder again (a read is shared only with callers that asked before it began) and looks into it.
     pub async fn fetch(&self, namespace: &str, name: &str, deadline: Instant) -> Fetched {
         let folder = Arc::clone(&self.folder);
-        let question = move || {
+        let read = move |_reading| {
             let folder = Arc::clone(&folder);
             async move { reread(&folder).await }
         };
-        match self.reads.ask((), deadline, question).await {
-            Answer::Done(()) => {}
-            Answer::Busy | Answer::TimedOut => {
+        let caller = Caller::as_of(Instant::now()).by(deadline);
+        match self.reads.ask((), caller, read).await {
+            Outcome::Done { .. } => {}
+            Outcome::Busy | Outcome::TimedOut => {
                 return Fetched::Unavailable(format!("{} could not be read in time", self.folder.dir.display()));
             }
         }

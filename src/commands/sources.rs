@@ -308,6 +308,7 @@ pub(crate) async fn read_all(
             progress.clear();
         }
         let found = reads.buffer_unordered(READS_AT_ONCE).collect().await;
+        cache.stop().await;
         stop.cancel();
         found
     };

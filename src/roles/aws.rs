@@ -13,8 +13,8 @@ mod fault;
 mod origin;
 mod ownership;
 mod region;
+mod reject_truncated;
 mod session;
-mod whole;
 
 use std::fmt;
 use std::sync::Arc;

@@ -50,11 +50,6 @@ impl ReadResult {
 pub trait ReadObserver: Send + Sync + std::fmt::Debug + 'static {
     /// A read of one role ended.
     fn role_read(&self, source: &'static str, result: ReadResult, took: Duration);
-
-    /// A read of all roles at once ended: with how many, or none when it failed.
-    fn roles_listed(&self, source: &'static str, roles: Option<usize>, took: Duration) {
-        let _ = (source, roles, took);
-    }
 }
 
 /// Nobody listens.

@@ -15,7 +15,7 @@ use tokio::sync::OnceCell;
 
 use super::fault::{self, Call, Fault};
 use super::origin::Origin;
-use super::whole::WholeAnswers;
+use super::reject_truncated::RejectTruncated;
 use super::{AwsUser, IamSettings, region};
 use crate::trust::{AccountId, Partition, RoleArn};
 
@@ -96,7 +96,7 @@ impl Session {
         // The role cache paces calls, waits and tries again for all roles together; the SDK would do so for each by itself.
         let mut builder = aws_sdk_iam::config::Builder::from(config)
             .retry_config(RetryConfig::disabled())
-            .interceptor(WholeAnswers);
+            .interceptor(RejectTruncated);
         if let Some(role) = assume {
             let provider = AssumeRoleProvider::builder(role.as_str())
                 .session_name(SESSION_NAME)

@@ -89,7 +89,7 @@ pub(crate) async fn start(args: &ServeArgs) -> Result<Started, String> {
     });
     let cluster = cluster(args, &rules).await?;
     let sources = open_sources(args).await?;
-    let cache = RoleCache::observed(sources.clone(), role_cache_settings(args), metrics.clone());
+    let cache = RoleCache::with_observer(sources.clone(), role_cache_settings(args), metrics.clone());
     cache.check_providers_of(cluster.issuer.clone());
     for source in &sources {
         metrics.announce_source(source.name());

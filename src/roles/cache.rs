@@ -1,6 +1,6 @@
 //! The role cache: what was read of each role, how old it is, and when it is read again.
 //!
-//! [`RoleCache::stored`] answers from memory and never waits; it is on the path of every pod. [`RoleCache::entry`] and
+//! [`RoleCache::cached`] answers from memory and never waits; it is on the path of every pod. [`RoleCache::entry`] and
 //! [`RoleCache::fresh`] read when memory is not enough. Reads run in tasks of the cache, at most one per role: a caller joins the one
 //! in flight when its answer will be good for it (`support::coalesce`), and the read goes on when its callers leave.
 //! [`RoleCache::run`] reads ahead what ServiceAccounts name, refreshes what is in use, and awaits every task at its end.
@@ -62,12 +62,12 @@ impl RoleCache {
     /// An empty cache over sources, asked in this order.
     #[must_use]
     pub fn new(sources: Vec<Arc<dyn RoleSource>>, settings: RoleCacheSettings) -> Arc<Self> {
-        Self::observed(sources, settings, Arc::new(()))
+        Self::with_observer(sources, settings, Arc::new(()))
     }
 
     /// An empty cache whose reads are observed.
     #[must_use]
-    pub fn observed(
+    pub fn with_observer(
         sources: Vec<Arc<dyn RoleSource>>,
         settings: RoleCacheSettings,
         observer: Arc<dyn ReadObserver>,
@@ -87,7 +87,7 @@ impl RoleCache {
 
     /// From memory when it may still serve (fresh or stale); never waits. None: never read, or too old.
     #[must_use]
-    pub fn stored(&self, role: &RoleArn) -> Option<Entry> {
+    pub fn cached(&self, role: &RoleArn) -> Option<Entry> {
         let now = Instant::now();
         self.store.peek(role, |cached| self.serve(cached, now)).flatten()
     }
@@ -108,7 +108,7 @@ impl RoleCache {
 
     /// From memory, else read once, coalesced, by `deadline` (and the read timeout).
     pub async fn entry(&self, role: &RoleArn, deadline: Instant) -> Entry {
-        if let Some(entry) = self.stored(role) {
+        if let Some(entry) = self.cached(role) {
             return entry;
         }
         let arrived = Instant::now();
@@ -173,15 +173,15 @@ impl RoleCache {
     ///
     /// # Errors
     /// One line that says why it could not be read.
-    pub async fn provider_afresh(&self, role: &RoleArn, deadline: Instant) -> Result<KnownProvider, Arc<str>> {
+    pub async fn fresh_provider(&self, role: &RoleArn, deadline: Instant) -> Result<KnownProvider, Arc<str>> {
         let limit = self.limit(deadline);
         self.providers.fresh(role, limit).await
     }
 
-    /// Keeps the cache up to date until `stop`: reads ahead the roles that `wanted` returns, refreshes what is in use at its
+    /// Keeps the cache up to date until `stop`: reads ahead the roles that `referenced` returns, refreshes what is in use at its
     /// time to live, reads again what a source reports as changed, and runs the sources' own background work. Then it ends as
     /// [`RoleCache::stop`] does.
-    pub async fn run(self: Arc<Self>, wanted: impl Fn() -> Vec<RoleArn> + Send, stop: CancellationToken) {
+    pub async fn run(self: Arc<Self>, referenced: impl Fn() -> Vec<RoleArn> + Send, stop: CancellationToken) {
         let sources = self.reader.fetcher().sources();
         let sources = join_all(sources.iter().map(|paced| paced.source.run(stop.clone())));
         let refresh = async {
@@ -190,7 +190,7 @@ impl RoleCache {
                     Refresher::new(&self.settings, &self.store, &self.reader, &self.providers, &self.wake);
                 tokio::select! {
                     () = stop.cancelled() => {}
-                    () = refresher.run(wanted) => {}
+                    () = refresher.run(referenced) => {}
                 }
             }
             self.stop().await;
@@ -207,9 +207,9 @@ impl RoleCache {
 
     /// Lists every source over the network once, for these roles first of all. `progress` is called with the number of roles so far,
     /// once it takes longer than a second. After a listing that fails, its roles are left to be read one by one.
-    pub async fn list(&self, wanted: &[RoleArn], progress: impl Fn(usize)) {
+    pub async fn list(&self, referenced: &[RoleArn], progress: impl Fn(usize)) {
         let now = Instant::now();
-        for role in wanted {
+        for role in referenced {
             self.store.entry(role, Reference::Referenced, now);
         }
         let lister = Lister {

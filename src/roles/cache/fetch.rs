@@ -214,14 +214,14 @@ impl PacedSource {
             Err(_) => "no answer",
             Ok(_) => {
                 if log.recovered().is_some() {
-                    info!(source, "the role source answers again");
+                    info!(source, "role source recovered");
                 }
                 return;
             }
         };
-        debug!(source, %role, reason, "a role could not be read");
+        debug!(source, %role, reason, "failed to read a role");
         if self.is_remote() && log.failed() {
-            warn!(source, %role, reason, "the role source fails; what was read before serves until it is too old");
+            warn!(source, %role, reason, "role source is failing; cached roles stay in use until they are too old");
         }
     }
 }

@@ -237,7 +237,7 @@ impl CachedProvider {
                 }
             }
             ProviderAnswer::Failed(reason) => {
-                debug!(account, %reason, "the OIDC provider could not be read");
+                debug!(account, %reason, "failed to read the OIDC provider");
             }
             ProviderAnswer::Provider { .. } | ProviderAnswer::NoSuchProvider => {
                 if log.recovered().is_some() {

@@ -306,7 +306,7 @@ async fn logged(source: &'static str, listed: BoxFuture<'_, Listed>, progress: w
     let began = Instant::now();
     let log = |Pass { roles, calls, .. }| {
         let seconds = began.elapsed().as_secs();
-        info!(source, roles, calls, seconds, "listing roles …");
+        info!(source, roles, calls, seconds, "listing roles");
     };
     tokio::select! {
         biased;

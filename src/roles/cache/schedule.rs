@@ -46,9 +46,9 @@ impl ListSchedule {
         let took = listed.began.elapsed();
         let (roles, calls) = (listed.pass.roles, listed.pass.calls);
         if self.log.recovered().is_some() {
-            info!(source, roles, "the roles can be listed again");
+            info!(source, roles, "listing roles recovered");
         } else if self.calls.is_none() || took > QUIET {
-            info!(source, roles, calls, ?took, "the roles are listed");
+            info!(source, roles, calls, ?took, "listed roles");
         }
         self.failures = 0;
         self.calls = Some(calls.max(1));
@@ -58,7 +58,7 @@ impl ListSchedule {
     fn failed(&mut self, source: &'static str, failure: &ListingFailure, ttl: Duration) {
         if self.log.failed() {
             let reason = failure.reason();
-            warn!(source, %reason, "the roles could not be listed; until they can, they are read one by one");
+            warn!(source, %reason, "failed to list roles; reading them one by one until it works again");
         }
         let pause = (ttl / 2).saturating_mul(2_u32.saturating_pow(self.failures));
         self.failures = self.failures.saturating_add(1);

@@ -14,6 +14,7 @@ mod ownership;
 mod region;
 mod reject_truncated;
 mod session;
+mod settings;
 
 use std::fmt;
 use std::sync::Arc;
@@ -33,34 +34,12 @@ use self::fault::{Call, Fault};
 pub use self::ownership::{managed_by, unique_id_principals};
 pub use self::session::Caller;
 use self::session::Session;
+pub use self::settings::{AwsUser, IamSettings};
 use super::source::{Answer, Listing, ListingFailure, ProviderAnswer, RoleDocument, RoleSource, namesake_hint};
 use crate::trust::{AccountId, Issuer, Origin, RoleArn};
 
 /// How many roles a page holds; the most that IAM gives.
 const PAGE: i32 = 1000;
-
-/// What flags say about AWS.
-#[derive(Clone, Debug, Default)]
-pub struct IamSettings {
-    /// `--assume-role`: accounts whose roles are read under a role of theirs.
-    pub assume: Vec<(AccountId, RoleArn)>,
-    /// The Region whose endpoints are used when neither environment nor profile set one.
-    pub region: Option<String>,
-    /// `--profile`: the profile of the shared configuration whose credentials are used, whatever the environment holds.
-    pub profile: Option<String>,
-    /// Who uses AWS.
-    pub user: AwsUser,
-}
-
-/// Who uses AWS, and so what messages advise.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum AwsUser {
-    /// A pod, which keeps running: credentials come with its ServiceAccount, and calls that fail are retried.
-    #[default]
-    Pod,
-    /// A person at a terminal, for one command: credentials come with a profile, and the person runs it again.
-    Person,
-}
 
 /// The sources of role source `iam`, one per account, to be asked in this order. AWS is not called yet.
 #[must_use]

@@ -8,13 +8,13 @@
 //! - two files that contradict each other keep the whole directory as it was, since either may be the correct one;
 //! - the roles of a file that was removed are removed with it.
 
+mod error;
 mod formats;
 mod index;
 mod terraform;
 mod tree;
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -32,12 +32,12 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
 
+pub use self::error::RoleFilesError;
 use self::formats::{Flaw, FoundRole};
 use self::index::Index;
 use super::source::{Answer, Listing, Pace, RoleSource, SourceHealth};
 use crate::support::coalesce::{Caller, Coalescer, Reading};
 use crate::support::state_log::StateLog;
-use crate::support::text;
 use crate::trust::RoleArn;
 
 /// What the source answers for a role that no file defines.
@@ -204,39 +204,6 @@ impl RoleSource for FileRoles {
         }
     }
 }
-
-/// Why a directory of role files could not be read. `Display` is one line: file, line, column, what is wrong.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RoleFilesError {
-    /// The file, or the directory.
-    pub file: PathBuf,
-    /// Line and column, both from 1, where they are known.
-    pub position: Option<(usize, usize)>,
-    /// What was found and what was expected.
-    pub problem: String,
-}
-
-impl RoleFilesError {
-    fn unreadable((path, error): (PathBuf, io::Error)) -> Self {
-        Self {
-            file: path,
-            position: None,
-            problem: format!("cannot be read: {error}"),
-        }
-    }
-}
-
-impl fmt::Display for RoleFilesError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&text::line(&self.file.display().to_string()))?;
-        if let Some((line, column)) = self.position {
-            write!(f, ":{line}:{column}")?;
-        }
-        write!(f, ": {}", text::line(&self.problem))
-    }
-}
-
-impl std::error::Error for RoleFilesError {}
 
 /// What the source shares with its reads.
 #[derive(Debug)]

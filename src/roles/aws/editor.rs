@@ -8,7 +8,8 @@ use aws_sdk_iam::operation::update_assume_role_policy::UpdateAssumeRolePolicyErr
 
 use super::fault::{Fault, shortened};
 use super::session::Session;
-use super::{AccountRoles, IamSettings, Whose};
+use super::settings::IamSettings;
+use super::{AccountRoles, Whose};
 use crate::support::text;
 use crate::trust::{AccountId, RoleArn};
 

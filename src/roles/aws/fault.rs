@@ -6,8 +6,8 @@ use std::sync::Arc;
 use aws_sdk_iam::config::http::HttpResponse;
 use aws_sdk_iam::error::{ErrorMetadata, ProvideErrorMetadata, SdkError};
 
-use super::AwsUser;
 use super::origin::Origin;
+use super::settings::AwsUser;
 use crate::support::text;
 use crate::trust::RoleArn;
 

@@ -9,8 +9,8 @@ use std::error::Error;
 use aws_config::profile::{self, Profile, ProfileSet};
 use aws_credential_types::provider::error::{CredentialsError, TokenError};
 
-use super::AwsUser;
 use super::fault::{causes, chain, shortened};
+use super::settings::AwsUser;
 use crate::support::text::{self, shell};
 use crate::trust::RoleArn;
 

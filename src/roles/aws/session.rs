@@ -15,8 +15,9 @@ use tokio::sync::OnceCell;
 
 use super::fault::{self, Call, Fault};
 use super::origin::Origin;
+use super::region;
 use super::reject_truncated::RejectTruncated;
-use super::{AwsUser, IamSettings, region};
+use super::settings::{AwsUser, IamSettings};
 use crate::trust::{AccountId, Partition, RoleArn};
 
 /// A connection attempt that takes longer goes to an address that drops packets.

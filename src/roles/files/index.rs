@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use super::RoleFilesError;
+use super::error::RoleFilesError;
 use super::formats::{FoundRole, FoundTrust, Key};
 use crate::roles::source::{Answer, RoleDocument};
 use crate::support::text;

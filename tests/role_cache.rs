@@ -32,7 +32,7 @@ const SECOND: Duration = Duration::from_secs(1);
 
 type Roles = Vec<(RoleArn, RoleDocument)>;
 
-/// A source that answers what the test tells it to, after as long as the test tells it to.
+/// A source whose answers and response times the test sets.
 #[derive(Debug)]
 struct Scripted {
     name: &'static str,
@@ -46,7 +46,7 @@ struct Scripted {
     at_once: AtomicUsize,
     most_at_once: AtomicUsize,
     listings: AtomicUsize,
-    /// What a listing that came to its end did not name does not exist.
+    /// What a complete listing did not name does not exist.
     names_all: AtomicBool,
     providers: AtomicUsize,
     changes: watch::Sender<u64>,
@@ -188,7 +188,7 @@ fn role(name: &str) -> RoleArn {
     RoleArn::parse(&format!("arn:aws:iam::111122223333:role/{name}")).unwrap()
 }
 
-/// A policy that can be told from others by its Sid.
+/// A policy that is recognized by its Sid.
 fn document(sid: &str) -> RoleDocument {
     let policy = format!(
         r#"{{"Version":"2012-10-17","Statement":[{{"Sid":"{sid}","Effect":"Allow","Principal":{{"AWS":"*"}},"Action":"sts:AssumeRole"}}]}}"#
@@ -233,8 +233,8 @@ fn soon() -> Instant {
     Instant::now() + 2 * SECOND
 }
 
-/// What an entry says, in a word.
-fn said(entry: &Entry) -> String {
+/// An entry in a few words.
+fn summary(entry: &Entry) -> String {
     match &entry.trust {
         Trust::Policy { tags, .. } => {
             let sid = tags.as_ref().and_then(|tags| tags.first()).map_or("?", |(_, sid)| sid);
@@ -247,16 +247,16 @@ fn said(entry: &Entry) -> String {
     }
 }
 
-/// A keeper that is stopped and awaited at the end of a test.
-struct Kept {
+/// A running cache, stopped and awaited at the end of a test.
+struct Running {
     stop: CancellationToken,
     task: tokio::task::JoinHandle<()>,
 }
 
-impl Kept {
-    fn start(cache: &Arc<RoleCache>, wanted: Vec<RoleArn>) -> Self {
+impl Running {
+    fn start(cache: &Arc<RoleCache>, referenced: Vec<RoleArn>) -> Self {
         let stop = CancellationToken::new();
-        let task = tokio::spawn(Arc::clone(cache).run(move || wanted.clone(), stop.clone()));
+        let task = tokio::spawn(Arc::clone(cache).run(move || referenced.clone(), stop.clone()));
         Self { stop, task }
     }
 
@@ -277,37 +277,40 @@ async fn a_role_is_read_once_and_then_served_from_memory() {
     let cache = cache(&[&source]);
     let loader = role("loader");
 
-    assert!(cache.stored(&loader).is_none());
+    assert!(cache.cached(&loader).is_none());
     let entry = cache.entry(&loader, soon()).await;
-    assert_eq!((said(&entry).as_str(), entry.source), ("policy everyone", Some("iam")));
+    assert_eq!(
+        (summary(&entry).as_str(), entry.source),
+        ("policy everyone", Some("iam"))
+    );
     assert_eq!(entry.read_at, Some(Instant::now()));
 
     advance(59 * SECOND).await;
-    assert_eq!(said(&cache.entry(&loader, soon()).await), "policy everyone");
-    assert_eq!(said(&cache.stored(&loader).unwrap()), "policy everyone");
+    assert_eq!(summary(&cache.entry(&loader, soon()).await), "policy everyone");
+    assert_eq!(summary(&cache.cached(&loader).unwrap()), "policy everyone");
     assert_eq!(source.reads(), 1);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_thousand_questions_at_once_are_one_read() {
+async fn a_thousand_callers_at_once_share_one_read() {
     let source = Scripted::remote();
     source.takes(100 * MILLI);
     let cache = cache(&[&source]);
     let loader = role("loader");
 
     let entries = join_all((0..1000).map(|_| cache.entry(&loader, soon()))).await;
-    assert!(entries.iter().all(|entry| said(entry) == "policy everyone"));
+    assert!(entries.iter().all(|entry| summary(entry) == "policy everyone"));
     assert_eq!(source.reads(), 1, "entry");
 
     advance(30 * SECOND).await;
     let entries = join_all((0..1000).map(|_| cache.fresh(&loader, soon()))).await;
-    assert!(entries.iter().all(|entry| said(entry) == "policy everyone"));
+    assert!(entries.iter().all(|entry| summary(entry) == "policy everyone"));
     assert_eq!(source.reads(), 2, "fresh");
     assert_eq!(source.most_at_once.load(Ordering::SeqCst), 1);
 }
 
 #[tokio::test(start_paused = true)]
-async fn before_a_refusal_only_a_copy_under_five_seconds_old_will_do() {
+async fn before_a_refusal_only_a_copy_under_five_seconds_old_is_used() {
     let source = Scripted::remote();
     let cache = cache(&[&source]);
     let loader = role("loader");
@@ -315,23 +318,23 @@ async fn before_a_refusal_only_a_copy_under_five_seconds_old_will_do() {
     source.answers(trusting("edited"));
 
     advance(4999 * MILLI).await;
-    assert_eq!(said(&cache.fresh(&loader, soon()).await), "policy everyone");
+    assert_eq!(summary(&cache.fresh(&loader, soon()).await), "policy everyone");
     advance(MILLI).await;
-    assert_eq!(said(&cache.fresh(&loader, soon()).await), "policy edited");
+    assert_eq!(summary(&cache.fresh(&loader, soon()).await), "policy edited");
     assert_eq!(source.reads(), 2);
 }
 
 #[tokio::test(start_paused = true)]
-async fn before_a_refusal_a_source_that_reads_for_nothing_is_always_read() {
+async fn before_a_refusal_a_source_that_costs_no_call_is_always_read() {
     let (memory, remote) = (Scripted::memory(), Scripted::remote());
     let cache = cache(&[&memory, &remote]);
     let (loader, far) = (role("loader"), role("far"));
     memory.answers_for(&far, Answer::NotMine);
     memory.answers_for(&loader, Answer::NoSuchRole { hint: None });
-    assert_eq!(said(&cache.entry(&loader, soon()).await), "no such role");
-    memory.answers_for(&loader, trusting("mended"));
+    assert_eq!(summary(&cache.entry(&loader, soon()).await), "no such role");
+    memory.answers_for(&loader, trusting("fixed"));
     pass(Duration::from_millis(1)).await;
-    assert_eq!(said(&cache.fresh(&loader, soon()).await), "policy mended");
+    assert_eq!(summary(&cache.fresh(&loader, soon()).await), "policy fixed");
 
     cache.fresh(&far, soon()).await;
     pass(Duration::from_millis(1)).await;
@@ -340,7 +343,7 @@ async fn before_a_refusal_a_source_that_reads_for_nothing_is_always_read() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn before_a_refusal_a_read_that_began_long_ago_will_not_do() {
+async fn before_a_refusal_a_read_that_began_long_ago_is_not_used() {
     let source = Scripted::remote();
     source.takes(8 * SECOND);
     let patient = RoleCacheSettings {
@@ -360,7 +363,7 @@ async fn before_a_refusal_a_read_that_began_long_ago_will_not_do() {
     };
     let (first, second) = tokio::join!(first, second);
     assert_eq!(
-        (said(&first).as_str(), said(&second).as_str()),
+        (summary(&first).as_str(), summary(&second).as_str()),
         ("policy everyone", "policy edited")
     );
     assert_eq!(
@@ -380,13 +383,16 @@ async fn a_failed_read_before_a_refusal_is_unknown_while_the_old_copy_still_serv
 
     advance(10 * SECOND).await;
     let entry = cache.fresh(&loader, soon()).await;
-    assert_eq!(said(&entry), "unknown: AccessDenied: not allowed to call iam:GetRole");
-    assert_eq!(said(&cache.stored(&loader).unwrap()), "policy everyone");
-    assert_eq!(said(&cache.entry(&loader, soon()).await), "policy everyone");
+    assert_eq!(
+        summary(&entry),
+        "unknown: AccessDenied: not allowed to call iam:GetRole"
+    );
+    assert_eq!(summary(&cache.cached(&loader).unwrap()), "policy everyone");
+    assert_eq!(summary(&cache.entry(&loader, soon()).await), "policy everyone");
 
     source.answers(trusting("edited"));
     advance(10 * SECOND).await;
-    assert_eq!(said(&cache.fresh(&loader, soon()).await), "policy edited");
+    assert_eq!(summary(&cache.fresh(&loader, soon()).await), "policy edited");
     assert_eq!(
         cache.snapshot()[0].reason,
         None,
@@ -395,25 +401,25 @@ async fn a_failed_read_before_a_refusal_is_unknown_while_the_old_copy_still_serv
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_stale_copy_serves_and_the_keeper_reads_again() {
+async fn a_stale_copy_serves_and_is_read_again_in_the_background() {
     let source = Scripted::remote();
     source.takes(300 * MILLI);
     let cache = cache(&[&source]);
     let loader = role("loader");
-    let kept = Kept::start(&cache, vec![]);
+    let running = Running::start(&cache, vec![]);
     cache.entry(&loader, soon()).await;
     source.answers(trusting("edited"));
 
     pass(600 * SECOND).await;
-    assert_eq!(source.reads(), 1, "what nobody uses is not read again");
+    assert_eq!(source.reads(), 1, "a role that is not in use is not read again");
     let before = Instant::now();
-    assert_eq!(said(&cache.entry(&loader, soon()).await), "policy everyone");
+    assert_eq!(summary(&cache.entry(&loader, soon()).await), "policy everyone");
     assert_eq!(Instant::now(), before, "a stale copy is served without waiting");
 
     pass(SECOND).await;
-    assert_eq!(said(&cache.stored(&loader).unwrap()), "policy edited");
+    assert_eq!(summary(&cache.cached(&loader).unwrap()), "policy edited");
     assert_eq!(source.reads(), 2);
-    kept.stop().await;
+    running.stop().await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -425,62 +431,62 @@ async fn a_copy_that_is_too_old_does_not_serve() {
     source.answers(failing("no route to host"));
 
     advance(3600 * SECOND).await;
-    assert!(cache.stored(&loader).is_some());
+    assert!(cache.cached(&loader).is_some());
     assert_eq!(cache.snapshot()[0].state, RoleState::Stale);
     advance(MILLI).await;
-    assert!(cache.stored(&loader).is_none());
+    assert!(cache.cached(&loader).is_none());
     assert_eq!(cache.snapshot()[0].state, RoleState::TooOld);
     let entry = cache.entry(&loader, soon()).await;
-    assert_eq!(said(&entry), "unknown: no route to host");
+    assert_eq!(summary(&entry), "unknown: no route to host");
     assert_eq!(entry.read_at, None);
 }
 
 #[tokio::test(start_paused = true)]
-async fn roles_that_are_named_are_read_ahead_and_refreshed_at_their_time_to_live() {
+async fn referenced_roles_are_read_ahead_and_refreshed_at_their_time_to_live() {
     let source = Scripted::remote();
     let cache = cache(&[&source]);
-    let wanted = vec![role("loader"), role("team/trainer")];
-    let kept = Kept::start(&cache, wanted.clone());
+    let referenced = vec![role("loader"), role("team/trainer")];
+    let running = Running::start(&cache, referenced.clone());
 
     pass(SECOND).await;
-    assert!(wanted.iter().all(|role| cache.stored(role).is_some()));
+    assert!(referenced.iter().all(|role| cache.cached(role).is_some()));
     assert_eq!(source.reads(), 2);
 
     source.answers(trusting("edited"));
     pass(61 * SECOND).await;
     assert!(
-        wanted
+        referenced
             .iter()
-            .all(|role| said(&cache.stored(role).unwrap()) == "policy edited")
+            .all(|role| summary(&cache.cached(role).unwrap()) == "policy edited")
     );
     assert_eq!(source.reads(), 4);
-    kept.stop().await;
+    running.stop().await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_source_over_the_network_is_read_at_its_pace_and_admissions_go_first() {
     let source = Scripted::remote();
     let cache = cache(&[&source]);
-    let wanted: Vec<_> = (0..15).map(|number| role(&format!("ahead-{number}"))).collect();
+    let referenced: Vec<_> = (0..15).map(|number| role(&format!("ahead-{number}"))).collect();
     let start = Instant::now();
-    let kept = Kept::start(&cache, wanted.clone());
+    let running = Running::start(&cache, referenced.clone());
     pass(500 * MILLI).await;
 
     let entry = cache.entry(&role("urgent"), soon()).await;
-    assert_eq!(said(&entry), "policy everyone");
+    assert_eq!(summary(&entry), "policy everyone");
     assert!(
         Instant::now() < start + 600 * MILLI,
         "an admission does not queue behind read-ahead"
     );
 
     pass(10 * SECOND).await;
-    assert!(wanted.iter().all(|role| cache.stored(role).is_some()));
+    assert!(referenced.iter().all(|role| cache.cached(role).is_some()));
     let times = source.times();
     for (index, first) in times.iter().enumerate() {
         let within = times.iter().skip(index).filter(|time| **time < *first + SECOND).count();
         assert!(within <= 5, "{within} reads in the second after read {index}");
     }
-    kept.stop().await;
+    running.stop().await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -513,7 +519,7 @@ async fn an_admission_waits_for_its_read_timeout_or_its_deadline_whichever_is_so
                 _ => cache.fresh(&role, start + budget).await,
             };
             assert_eq!(
-                said(&entry),
+                summary(&entry),
                 format!("unknown: iam did not answer within {} ms", waited.as_millis())
             );
             assert_eq!(start.elapsed(), waited, "{ask} with {budget:?}");
@@ -527,21 +533,21 @@ async fn a_read_that_outlasts_its_admission_still_fills_the_cache() {
     source.takes(900 * MILLI);
     let cache = cache(&[&source]);
     let loader = role("loader");
-    let kept = Kept::start(&cache, vec![]);
+    let running = Running::start(&cache, vec![]);
     pass(MILLI).await;
 
     assert_eq!(
-        said(&cache.entry(&loader, soon()).await),
+        summary(&cache.entry(&loader, soon()).await),
         "unknown: iam did not answer within 700 ms"
     );
     pass(300 * MILLI).await;
-    assert_eq!(said(&cache.stored(&loader).unwrap()), "policy everyone");
+    assert_eq!(summary(&cache.cached(&loader).unwrap()), "policy everyone");
     assert_eq!(source.reads(), 1);
-    kept.stop().await;
+    running.stop().await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn whoever_began_a_read_may_leave_without_spoiling_it_for_others() {
+async fn the_caller_that_began_a_read_may_leave_and_the_others_get_the_answer() {
     let source = Scripted::remote();
     source.takes(500 * MILLI);
     let cache = cache(&[&source]);
@@ -558,12 +564,12 @@ async fn whoever_began_a_read_may_leave_without_spoiling_it_for_others() {
     });
     sleep(100 * MILLI).await;
     first.abort();
-    assert_eq!(said(&second.await.unwrap()), "policy everyone");
+    assert_eq!(summary(&second.await.unwrap()), "policy everyone");
     assert_eq!(source.reads(), 1);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_read_that_everybody_left_can_be_begun_again() {
+async fn a_read_goes_on_when_all_callers_have_left_and_the_next_caller_joins_it() {
     let source = Scripted::remote();
     source.takes(500 * MILLI);
     let cache = cache(&[&source]);
@@ -573,22 +579,22 @@ async fn a_read_that_everybody_left_can_be_begun_again() {
             .await
             .is_err()
     );
+    assert_eq!(summary(&cache.entry(&loader, soon()).await), "policy everyone");
     assert_eq!(
-        source.at_once.load(Ordering::SeqCst),
-        0,
-        "nobody waits, nobody keeps the role cache: the read ends"
+        source.most_at_once.load(Ordering::SeqCst),
+        1,
+        "one read of a role at a time"
     );
-    assert_eq!(said(&cache.entry(&loader, soon()).await), "policy everyone");
-    assert_eq!(source.reads(), 2);
+    assert_eq!(source.reads(), 1);
 }
 
 #[tokio::test(start_paused = true)]
-async fn after_failures_a_role_is_left_alone_for_longer_each_time_and_admissions_do_not_wait_for_nothing() {
+async fn pauses_after_failures_grow_and_admissions_do_not_wait_in_vain() {
     let source = Scripted::remote();
     source.answers(failing("no route to host"));
     let cache = cache(&[&source]);
     let loader = role("loader");
-    let kept = Kept::start(&cache, vec![loader.clone()]);
+    let running = Running::start(&cache, vec![loader.clone()]);
 
     pass(60 * SECOND).await;
     let times = source.times();
@@ -606,17 +612,17 @@ async fn after_failures_a_role_is_left_alone_for_longer_each_time_and_admissions
 
     let start = Instant::now();
     let entry = cache.entry(&loader, soon()).await;
-    assert_eq!(said(&entry), "unknown: no route to host");
+    assert_eq!(summary(&entry), "unknown: no route to host");
     assert!(start.elapsed() <= 700 * MILLI);
 
     source.answers(trusting("everyone"));
     pass(6 * SECOND).await;
     assert_eq!(
-        said(&cache.stored(&loader).unwrap()),
+        summary(&cache.cached(&loader).unwrap()),
         "policy everyone",
         "recovery is noticed within five seconds"
     );
-    kept.stop().await;
+    running.stop().await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -625,12 +631,12 @@ async fn throttling_of_one_role_slows_the_reads_of_all() {
     source.answers(Answer::Throttled("Throttling: Rate exceeded".into()));
     let cache = cache(&[&source]);
     assert_eq!(
-        said(&cache.entry(&role("one"), soon()).await),
+        summary(&cache.entry(&role("one"), soon()).await),
         "unknown: Throttling: Rate exceeded"
     );
     source.answers(trusting("everyone"));
     let start = Instant::now();
-    assert_eq!(said(&cache.entry(&role("two"), soon()).await), "policy everyone");
+    assert_eq!(summary(&cache.entry(&role("two"), soon()).await), "policy everyone");
     assert!(start.elapsed() >= 200 * MILLI, "{:?}", start.elapsed());
 }
 
@@ -651,7 +657,7 @@ async fn sources_are_asked_in_order_until_one_does_not_pass_on() {
         ("gone", "no such role", Some("ack")),
     ] {
         let entry = cache.entry(&role(name), soon()).await;
-        assert_eq!((said(&entry).as_str(), entry.source), (expected, source), "{name}");
+        assert_eq!((summary(&entry).as_str(), entry.source), (expected, source), "{name}");
     }
 }
 
@@ -663,15 +669,15 @@ async fn a_role_that_no_source_knows_is_unknown_and_the_reason_names_them() {
     crossplane.answers(Answer::NotMine);
     let entry = cache(&[&ack, &crossplane]).entry(&role("loader"), soon()).await;
     assert_eq!(
-        said(&entry),
+        summary(&entry),
         "unknown: no role source knows this role (asked: ack, crossplane)"
     );
     let entry = cache(&[]).entry(&role("loader"), soon()).await;
-    assert_eq!(said(&entry), "unknown: there is no role source");
+    assert_eq!(summary(&entry), "unknown: there is no role source");
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_malformed_policy_is_told_apart_and_named() {
+async fn a_malformed_policy_is_reported_as_such_with_the_reason() {
     let source = Scripted::memory();
     source.answers(Answer::Role(RoleDocument {
         origin: Origin::Stored,
@@ -679,8 +685,8 @@ async fn a_malformed_policy_is_told_apart_and_named() {
         tags: None,
     }));
     let entry = cache(&[&source]).entry(&role("loader"), soon()).await;
-    let said = said(&entry);
-    assert!(said.starts_with("malformed: the document: "), "{said}");
+    let summarized = summary(&entry);
+    assert!(summarized.starts_with("malformed: the document: "), "{summarized}");
 }
 
 #[tokio::test(start_paused = true)]
@@ -696,51 +702,54 @@ async fn a_percent_encoded_policy_is_understood() {
         tags: plain.tags,
     }));
     assert_eq!(
-        said(&cache(&[&source]).entry(&role("loader"), soon()).await),
+        summary(&cache(&[&source]).entry(&role("loader"), soon()).await),
         "policy everyone"
     );
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_a_source_says_has_changed_is_read_again_at_once() {
+async fn what_a_source_reports_as_changed_is_read_again_at_once() {
     let source = Scripted::memory();
     let cache = cache(&[&source]);
     let (used, gone) = (role("used"), role("gone"));
     source.answers_for(&gone, Answer::NoSuchRole { hint: None });
-    let kept = Kept::start(&cache, vec![used.clone(), gone.clone()]);
+    let running = Running::start(&cache, vec![used.clone(), gone.clone()]);
     pass(SECOND).await;
-    assert_eq!(said(&cache.stored(&gone).unwrap()), "no such role");
+    assert_eq!(summary(&cache.cached(&gone).unwrap()), "no such role");
 
     source.answers(trusting("edited"));
     source.answers_for(&gone, trusting("created"));
     source.changes.send_modify(|version| *version += 1);
     pass(200 * MILLI).await;
-    assert_eq!(said(&cache.stored(&used).unwrap()), "policy edited");
-    assert_eq!(said(&cache.stored(&gone).unwrap()), "policy created");
+    assert_eq!(summary(&cache.cached(&used).unwrap()), "policy edited");
+    assert_eq!(summary(&cache.cached(&gone).unwrap()), "policy created");
     assert_eq!((source.reads_of(&used), source.reads_of(&gone)), (2, 2));
-    kept.stop().await;
+    running.stop().await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_listing_fills_the_cache_in_one_go() {
     let source = Scripted::remote();
-    let wanted: Vec<_> = (0..90).map(|number| role(&format!("role-{number}"))).collect();
-    let listed = wanted.iter().map(|role| (role.clone(), document("listed"))).collect();
+    let referenced: Vec<_> = (0..90).map(|number| role(&format!("role-{number}"))).collect();
+    let listed = referenced
+        .iter()
+        .map(|role| (role.clone(), document("listed")))
+        .collect();
     *source.listing.lock().unwrap() = Some(Ok(listed));
     let cache = cache(&[&source]);
-    let kept = Kept::start(&cache, wanted.clone());
+    let running = Running::start(&cache, referenced.clone());
     pass(SECOND).await;
     assert!(
-        wanted
+        referenced
             .iter()
-            .all(|role| said(&cache.stored(role).unwrap()) == "policy listed")
+            .all(|role| summary(&cache.cached(role).unwrap()) == "policy listed")
     );
     assert_eq!(source.reads(), 0);
 
     // So many are due at once that they are listed again rather than read one by one.
     pass(61 * SECOND).await;
     assert_eq!((source.listings.load(Ordering::SeqCst), source.reads()), (2, 0));
-    kept.stop().await;
+    running.stop().await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -748,7 +757,7 @@ async fn an_hour_of_a_thousand_roles_costs_at_most_120_calls() {
     let source = Scripted::remote();
     source.names_all.store(true, Ordering::SeqCst);
     source.answers(Answer::NoSuchRole { hint: None });
-    // 10,000 ServiceAccounts name a thousand roles; fifty of these do not exist, and the account holds some that nobody names.
+    // 10,000 ServiceAccounts name a thousand roles; fifty of these do not exist, and the account has some that no ServiceAccount names.
     let named: Vec<_> = (0..1000).map(|number| role(&format!("role-{number}"))).collect();
     let exists = (50..1050).map(|number| (role(&format!("role-{number}")), document("listed")));
     *source.listing.lock().unwrap() = Some(Ok(exists.collect()));
@@ -760,17 +769,17 @@ async fn an_hour_of_a_thousand_roles_costs_at_most_120_calls() {
         },
     );
     cache.check_providers_of(Issuer::parse("issuer.example").unwrap());
-    let kept = Kept::start(&cache, named.clone());
+    let running = Running::start(&cache, named.clone());
     pass(SECOND).await;
     for second in 0..3600 {
         pass(SECOND).await;
         // Pods of all of them, again and again; none waits.
         for role in named.iter().skip(second % 7).step_by(97) {
-            assert!(cache.stored(role).is_some(), "{role} after {second} s");
+            assert!(cache.cached(role).is_some(), "{role} after {second} s");
             let _provider = cache.provider(role, soon()).await;
         }
     }
-    assert_eq!(said(&cache.stored(&role("role-7")).unwrap()), "no such role");
+    assert_eq!(summary(&cache.cached(&role("role-7")).unwrap()), "no such role");
     let lists = source.listings.load(Ordering::SeqCst);
     let providers = source.providers.load(Ordering::SeqCst);
     // And STS once.
@@ -784,74 +793,74 @@ async fn an_hour_of_a_thousand_roles_costs_at_most_120_calls() {
         lists >= 55,
         "a role must be read every minute, not {lists} times an hour"
     );
-    kept.stop().await;
+    running.stop().await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_a_whole_listing_does_not_name_does_not_exist_until_it_is_read() {
+async fn what_a_complete_listing_does_not_name_does_not_exist_until_it_is_read() {
     let source = Scripted::remote();
     source.names_all.store(true, Ordering::SeqCst);
     *source.listing.lock().unwrap() = Some(Ok(vec![(role("tools/loader"), document("listed"))]));
     let cache = cache(&[&source]);
-    let kept = Kept::start(&cache, vec![role("loader"), role("gone")]);
+    let running = Running::start(&cache, vec![role("loader"), role("gone")]);
     pass(SECOND).await;
-    assert_eq!(said(&cache.stored(&role("gone")).unwrap()), "no such role");
+    assert_eq!(summary(&cache.cached(&role("gone")).unwrap()), "no such role");
     assert_eq!(
-        said(&cache.stored(&role("loader")).unwrap()),
+        summary(&cache.cached(&role("loader")).unwrap()),
         "no such role; a role of that name exists as arn:aws:iam::111122223333:role/tools/loader"
     );
     assert_eq!(source.reads(), 0);
-    // Before a refusal the role itself is asked for: it may have been made a moment ago.
+    // Before a refusal the role itself is read: it may have been created a moment ago.
     pass(5 * SECOND).await;
-    assert_eq!(said(&cache.fresh(&role("gone"), soon()).await), "policy everyone");
-    kept.stop().await;
+    assert_eq!(summary(&cache.fresh(&role("gone"), soon()).await), "policy everyone");
+    running.stop().await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_role_whose_policy_asks_for_tags_is_read_by_itself() {
+async fn a_role_whose_policy_depends_on_tags_is_read() {
     let source = Scripted::remote();
     let asks = r#"{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":{"AWS":"*"},"Action":"sts:AssumeRole","Condition":{"StringEquals":{"aws:ResourceTag/team":"data"}}}]}"#;
-    let untold = RoleDocument {
+    let untagged = RoleDocument {
         origin: Origin::Stored,
         policy: asks.into(),
         tags: None,
     };
     *source.listing.lock().unwrap() = Some(Ok(vec![
-        (role("tagged"), untold.clone()),
+        (role("tagged"), untagged.clone()),
         (role("plain"), document("listed")),
     ]));
     source.names_all.store(true, Ordering::SeqCst);
-    let told = RoleDocument {
+    let tagged = RoleDocument {
         origin: Origin::Stored,
-        tags: Some(Arc::from([("sid".to_owned(), "told".to_owned())])),
-        ..untold
+        tags: Some(Arc::from([("sid".to_owned(), "read".to_owned())])),
+        ..untagged
     };
-    source.answers(Answer::Role(told));
+    source.answers(Answer::Role(tagged));
     let cache = cache(&[&source]);
-    let kept = Kept::start(&cache, vec![role("tagged"), role("plain")]);
+    let running = Running::start(&cache, vec![role("tagged"), role("plain")]);
     pass(SECOND).await;
-    assert_eq!(said(&cache.stored(&role("tagged")).unwrap()), "policy told");
+    assert_eq!(summary(&cache.cached(&role("tagged")).unwrap()), "policy read");
     assert_eq!(
         (source.reads_of(&role("tagged")), source.reads_of(&role("plain"))),
         (1, 0)
     );
-    kept.stop().await;
+    running.stop().await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_source_that_is_down_sees_one_look_every_few_seconds_and_not_one_a_role() {
+async fn a_source_that_is_down_is_called_every_few_seconds_and_not_once_per_role() {
     let source = Scripted::remote();
     source.answers(failing("InternalFailure"));
     *source.listing.lock().unwrap() = Some(Err(ListingFailure::Failed("InternalFailure".into())));
     let cache = cache(&[&source]);
-    let wanted: Vec<_> = (0..90).map(|number| role(&format!("role-{number}"))).collect();
-    let kept = Kept::start(&cache, wanted);
+    let referenced: Vec<_> = (0..90).map(|number| role(&format!("role-{number}"))).collect();
+    let running = Running::start(&cache, referenced);
     pass(60 * SECOND).await;
     let before = source.reads();
     pass(600 * SECOND).await;
     let reads = source.reads() - before;
     assert!((100..=900).contains(&reads), "{reads} reads in ten minutes");
-    kept.stop().await;
+    running.stop().await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -860,10 +869,10 @@ async fn a_failed_listing_leaves_roles_to_be_read_one_by_one() {
     *source.listing.lock().unwrap() = Some(Err(ListingFailure::Failed("InternalFailure".into())));
     let cache = cache(&[&source]);
     let loader = role("loader");
-    let kept = Kept::start(&cache, vec![loader.clone()]);
+    let running = Running::start(&cache, vec![loader.clone()]);
     pass(SECOND).await;
-    assert_eq!(said(&cache.stored(&loader).unwrap()), "policy everyone");
-    kept.stop().await;
+    assert_eq!(summary(&cache.cached(&loader).unwrap()), "policy everyone");
+    running.stop().await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -875,15 +884,15 @@ async fn a_listing_of_a_later_source_does_not_overrule_an_earlier_one() {
     let listed = vec![(role("both"), document("second")), (role("second"), document("second"))];
     *second.listing.lock().unwrap() = Some(Ok(listed));
     let cache = cache(&[&first, &second]);
-    let kept = Kept::start(&cache, vec![role("both"), role("second")]);
+    let running = Running::start(&cache, vec![role("both"), role("second")]);
     pass(SECOND).await;
-    assert_eq!(said(&cache.stored(&role("both")).unwrap()), "policy first");
-    assert_eq!(said(&cache.stored(&role("second")).unwrap()), "policy second");
-    kept.stop().await;
+    assert_eq!(summary(&cache.cached(&role("both")).unwrap()), "policy first");
+    assert_eq!(summary(&cache.cached(&role("second")).unwrap()), "policy second");
+    running.stop().await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_cache_is_bounded_and_forgets_the_longest_unused_role_that_nobody_names() {
+async fn the_cache_is_bounded_and_removes_the_longest_unused_unreferenced_role() {
     let source = Scripted::memory();
     let cache = cache_with(
         &[&source],
@@ -893,13 +902,13 @@ async fn the_cache_is_bounded_and_forgets_the_longest_unused_role_that_nobody_na
         },
     );
     let named = role("named");
-    let kept = Kept::start(&cache, vec![named.clone()]);
+    let running = Running::start(&cache, vec![named.clone()]);
     pass(SECOND).await;
     for name in ["a", "b", "c"] {
         cache.entry(&role(name), soon()).await;
         pass(10 * MILLI).await;
     }
-    assert!(cache.stored(&role("a")).is_some(), "a is used again, b is not");
+    assert!(cache.cached(&role("a")).is_some(), "a is used again, b is not");
     pass(10 * MILLI).await;
     cache.entry(&role("d"), soon()).await;
 
@@ -909,11 +918,11 @@ async fn the_cache_is_bounded_and_forgets_the_longest_unused_role_that_nobody_na
         .map(|name| role(name).to_string())
         .collect();
     assert_eq!(held, expected);
-    kept.stop().await;
+    running.stop().await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn more_named_roles_than_fit_do_not_push_each_other_out() {
+async fn more_referenced_roles_than_fit_do_not_evict_each_other() {
     let source = Scripted::memory();
     let cache = cache_with(
         &[&source],
@@ -922,22 +931,22 @@ async fn more_named_roles_than_fit_do_not_push_each_other_out() {
             ..settings()
         },
     );
-    let kept = Kept::start(&cache, (0..10).map(|number| role(&format!("role-{number}"))).collect());
+    let running = Running::start(&cache, (0..10).map(|number| role(&format!("role-{number}"))).collect());
     pass(30 * SECOND).await;
     assert_eq!((cache.snapshot().len(), source.reads()), (4, 4));
-    kept.stop().await;
+    running.stop().await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn roles_that_nobody_uses_any_more_leave_the_cache() {
+async fn roles_that_are_no_longer_in_use_leave_the_cache() {
     let source = Scripted::memory();
     let cache = cache(&[&source]);
-    let kept = Kept::start(&cache, vec![role("named")]);
+    let running = Running::start(&cache, vec![role("named")]);
     cache.entry(&role("once"), soon()).await;
     pass(2 * 3600 * SECOND).await;
     let held: Vec<_> = cache.snapshot().into_iter().map(|summary| summary.arn).collect();
     assert_eq!(held, [role("named").to_string()]);
-    kept.stop().await;
+    running.stop().await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -946,8 +955,8 @@ async fn a_silent_source_is_given_up_after_ten_seconds_and_counted() {
     source.takes(3600 * SECOND);
     let observer = Arc::new(Counted::default());
     let sources = vec![Arc::clone(&source) as Arc<dyn RoleSource>];
-    let cache = RoleCache::observed(sources, settings(), Arc::clone(&observer) as Arc<dyn ReadObserver>);
-    let kept = Kept::start(&cache, vec![role("loader")]);
+    let cache = RoleCache::with_observer(sources, settings(), Arc::clone(&observer) as Arc<dyn ReadObserver>);
+    let running = Running::start(&cache, vec![role("loader")]);
     pass(11 * SECOND).await;
     assert_eq!(*observer.0.lock().unwrap(), [("iam", ReadResult::TimedOut)]);
     let summary = &cache.snapshot()[0];
@@ -955,7 +964,7 @@ async fn a_silent_source_is_given_up_after_ten_seconds_and_counted() {
         (summary.state, summary.reason.as_deref()),
         (RoleState::Failed, Some("iam did not answer within 10 s"))
     );
-    kept.stop().await;
+    running.stop().await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -966,7 +975,7 @@ async fn every_read_is_counted_by_source_and_result() {
     iam.answers_for(&role("broken"), failing("why"));
     let observer = Arc::new(Counted::default());
     let sources = vec![ack as Arc<dyn RoleSource>, iam];
-    let cache = RoleCache::observed(sources, settings(), Arc::clone(&observer) as Arc<dyn ReadObserver>);
+    let cache = RoleCache::with_observer(sources, settings(), Arc::clone(&observer) as Arc<dyn ReadObserver>);
     for name in ["here", "gone", "broken"] {
         cache.entry(&role(name), soon()).await;
     }
@@ -1000,7 +1009,7 @@ async fn every_read_is_counted_by_source_and_result() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_page_of_roles_says_what_is_held_and_why_not() {
+async fn the_page_of_roles_shows_what_is_known_and_why_not() {
     let source = Scripted::memory();
     source.answers_for(
         &role("gone"),
@@ -1027,17 +1036,17 @@ async fn the_page_of_roles_says_what_is_held_and_why_not() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_keeper_stops_when_told_and_sleeps_when_nothing_is_due() {
+async fn the_cache_stops_at_once_although_a_read_is_in_flight() {
     let source = Scripted::remote();
     source.takes(3600 * SECOND);
     let cache = cache(&[&source]);
-    let kept = Kept::start(&cache, vec![role("loader")]);
+    let running = Running::start(&cache, vec![role("loader")]);
     pass(SECOND).await;
     let start = Instant::now();
-    kept.stop().await;
+    running.stop().await;
     assert_eq!(
         start.elapsed(),
         Duration::ZERO,
-        "a read under way does not hold up the stop"
+        "a read in flight does not delay the stop"
     );
 }

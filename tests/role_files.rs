@@ -95,8 +95,8 @@ fn ask(source: &FileRoles, arn: &str) -> Answer {
     runtime.block_on(source.read(&RoleArn::parse(arn).unwrap(), Instant::now()))
 }
 
-/// What the source says, in words: the policy's Sid, or why there is none.
-fn said(source: &FileRoles, arn: &str) -> String {
+/// The source's answer in a few words: the policy's Sid, or why there is none.
+fn answer_of(source: &FileRoles, arn: &str) -> String {
     match ask(source, arn) {
         Answer::Role(document) => {
             let text = percent_encoding::percent_decode_str(&document.policy)
@@ -133,7 +133,7 @@ fn what_the_aws_cli_prints_is_understood() {
         ("team/two", "two"),
         ("detailed", "details"),
     ] {
-        assert_eq!(said(&source, &arn(name)), format!("policy {sid}"), "{name}");
+        assert_eq!(answer_of(&source, &arn(name)), format!("policy {sid}"), "{name}");
     }
     assert_eq!(source.len(), 4);
 }
@@ -151,7 +151,7 @@ fn a_policy_may_be_an_object_json_text_or_percent_encoded() {
     let dir = Dir::new(&[("list.json", &json!({ "Roles": roles }).to_string())]);
     let source = dir.open();
     for name in ["object", "text", "encoded"] {
-        assert_eq!(said(&source, &arn(name)), "policy x", "{name}");
+        assert_eq!(answer_of(&source, &arn(name)), "policy x", "{name}");
     }
 }
 
@@ -205,10 +205,10 @@ fn a_bare_policy_belongs_to_the_role_of_its_path_in_any_partition() {
         ("arn:aws-cn:iam::111122223333:role/loader", "policy plain"),
         ("arn:aws:iam::111122223333:role/team/data/loader", "policy with path"),
     ] {
-        assert_eq!(said(&source, arn), expected, "{arn}");
+        assert_eq!(answer_of(&source, arn), expected, "{arn}");
     }
     assert_eq!(
-        said(&source, "arn:aws:iam::444455556666:role/loader"),
+        answer_of(&source, "arn:aws:iam::444455556666:role/loader"),
         "no such role: a role of that name exists as role/loader in 111122223333: the account differs"
     );
 }
@@ -226,7 +226,7 @@ fn roles_of_aws_services_in_a_listing_do_no_harm() {
     );
     let list = json!({"Roles": [linked, sso, cli_role("mine", &policy("mine"))]});
     let dir = Dir::new(&[("list.json", &list.to_string())]);
-    assert_eq!(said(&dir.open(), &arn("mine")), "policy mine");
+    assert_eq!(answer_of(&dir.open(), &arn("mine")), "policy mine");
 }
 
 #[test]
@@ -253,9 +253,12 @@ fn a_missing_role_is_told_by_what_is_nearest_to_it() {
         ),
         ("arn:aws:iam::111122223333:role/other", "no such role"),
     ] {
-        assert_eq!(said(&source, missing), expected, "{missing}");
+        assert_eq!(answer_of(&source, missing), expected, "{missing}");
     }
-    assert_eq!(said(&dir.open_as(WhenMissing::NotMine), &arn("loader")), "not mine");
+    assert_eq!(
+        answer_of(&dir.open_as(WhenMissing::NotMine), &arn("loader")),
+        "not mine"
+    );
 }
 
 /// A resource of Terraform.
@@ -300,8 +303,8 @@ fn a_terraform_state_tells_its_roles_in_child_modules_too() {
         ("empty.json", r#"{"format_version":"1.0"}"#),
     ]);
     let source = dir.open();
-    assert_eq!(said(&source, &arn("outer")), "policy outer");
-    assert_eq!(said(&source, &arn("team/inner")), "policy inner");
+    assert_eq!(answer_of(&source, &arn("outer")), "policy outer");
+    assert_eq!(answer_of(&source, &arn("team/inner")), "policy inner");
     let Answer::Role(document) = ask(&source, &arn("outer")) else {
         panic!("not a role")
     };
@@ -353,10 +356,10 @@ fn a_terraform_plan_tells_what_will_be() {
         ("read", "policy read"),
         ("new", "no such role"),
     ] {
-        assert_eq!(said(&source, &arn(name)), expected, "{name}");
+        assert_eq!(answer_of(&source, &arn(name)), expected, "{name}");
     }
     assert_eq!(
-        said(&source, "arn:aws:iam::444455556666:role/replaced"),
+        answer_of(&source, "arn:aws:iam::444455556666:role/replaced"),
         "no such role: a role of that name exists as arn:aws:iam::111122223333:role/replaced: the account differs"
     );
 }
@@ -373,16 +376,16 @@ fn a_planned_role_belongs_to_the_account_that_the_configuration_reads() {
     let elsewhere = "arn:aws:iam::444455556666:role/new";
 
     let known = Dir::new(&[("plan.json", &plan(&[identity]))]).open();
-    assert_eq!(said(&known, &arn("new")), "policy new");
+    assert_eq!(answer_of(&known, &arn("new")), "policy new");
     assert!(
-        said(&known, elsewhere).starts_with("no such role"),
+        answer_of(&known, elsewhere).starts_with("no such role"),
         "{}",
-        said(&known, elsewhere)
+        answer_of(&known, elsewhere)
     );
 
     let unknown = Dir::new(&[("plan.json", &plan(&[]))]).open();
-    assert_eq!(said(&unknown, &arn("new")), "policy new");
-    assert_eq!(said(&unknown, elsewhere), "policy new");
+    assert_eq!(answer_of(&unknown, &arn("new")), "policy new");
+    assert_eq!(answer_of(&unknown, elsewhere), "policy new");
 }
 
 #[test]
@@ -392,13 +395,13 @@ fn plans_that_each_make_a_role_of_the_same_name_leave_it_open_which_is_meant() {
         json!({"format_version": "1.2", "planned_values": module(&[new])}).to_string()
     };
     let dir = Dir::new(&[("dev.json", &plan("dev")), ("prod.json", &plan("prod"))]);
-    let said_of_both = said(&dir.open(), &arn("new")).replace(&dir.path().display().to_string(), "DIR");
+    let answer_of_both = answer_of(&dir.open(), &arn("new")).replace(&dir.path().display().to_string(), "DIR");
     assert_eq!(
-        said_of_both,
+        answer_of_both,
         "failed: DIR/dev.json and DIR/prod.json plan different roles of that path and name and do not say in which account"
     );
     dir.write("known.json", get_role("new", "known"));
-    assert_eq!(said(&dir.open(), &arn("new")), "policy known");
+    assert_eq!(answer_of(&dir.open(), &arn("new")), "policy known");
 }
 
 #[test]
@@ -499,7 +502,7 @@ fn an_arn_that_is_none_is_named_with_its_line() {
 }
 
 #[test]
-fn bytes_that_are_no_text_and_brackets_without_end_are_errors_like_any_other() {
+fn bytes_that_are_not_text_and_unclosed_brackets_are_errors_like_any_other() {
     let dir = Dir::new(&[]);
     dir.write("bytes.json", b"{\n \"Role\": \"\xff\"}");
     assert_eq!(
@@ -527,7 +530,7 @@ fn an_error_is_one_line_whatever_the_file_is_called() {
 #[test]
 fn a_byte_order_mark_is_not_part_of_the_json() {
     let dir = Dir::new(&[("get.json", &format!("\u{feff}{}", get_role("x", "x")))]);
-    assert_eq!(said(&dir.open(), &arn("x")), "policy x");
+    assert_eq!(answer_of(&dir.open(), &arn("x")), "policy x");
 }
 
 #[test]
@@ -580,7 +583,7 @@ fn two_files_that_say_the_same_in_other_words_agree() {
         ("c.json", &as_text),
         ("111122223333/x.json", &policy("same").to_string()),
     ]);
-    assert_eq!(said(&dir.open(), &arn("x")), "policy same");
+    assert_eq!(answer_of(&dir.open(), &arn("x")), "policy same");
 }
 
 #[test]
@@ -596,8 +599,8 @@ fn a_malformed_policy_in_a_role_does_not_stop_the_start() {
         ),
     ]);
     let source = dir.open();
-    assert_eq!(said(&source, &arn("x")), "policy ?");
-    assert_eq!(said(&source, &arn("y")), "policy ?");
+    assert_eq!(answer_of(&source, &arn("x")), "policy ?");
+    assert_eq!(answer_of(&source, &arn("y")), "policy ?");
 }
 
 #[test]
@@ -610,9 +613,9 @@ fn a_file_that_breaks_later_keeps_what_it_said_and_is_counted_once() {
     dir.write("b.json", get_role("b", "two"));
     source.reload();
     source.reload();
-    assert_eq!(said(&source, &arn("a")), "policy one", "its last good content");
+    assert_eq!(answer_of(&source, &arn("a")), "policy one", "its last good content");
     assert_eq!(
-        said(&source, &arn("b")),
+        answer_of(&source, &arn("b")),
         "policy two",
         "other files change all the same"
     );
@@ -635,7 +638,7 @@ fn a_file_that_breaks_later_keeps_what_it_said_and_is_counted_once() {
 
     dir.write("a.json", get_role("a", "two"));
     source.reload();
-    assert_eq!(said(&source, &arn("a")), "policy two");
+    assert_eq!(answer_of(&source, &arn("a")), "policy two");
     assert_eq!(
         (
             source.health().reload_failures,
@@ -659,7 +662,7 @@ fn a_broken_file_that_comes_back_as_it_was_is_good_again() {
     dir.write("a.json", &good);
     source.reload();
     assert_eq!(
-        (said(&source, &arn("a")).as_str(), source.broken_files()),
+        (answer_of(&source, &arn("a")).as_str(), source.broken_files()),
         ("policy one", 0)
     );
 }
@@ -671,8 +674,8 @@ fn files_that_come_and_go_take_their_roles_along() {
     dir.write("new/b.json", get_role("b", "one"));
     fs::remove_file(dir.path().join("a.json")).unwrap();
     source.reload();
-    assert_eq!(said(&source, &arn("a")), "no such role");
-    assert_eq!(said(&source, &arn("b")), "policy one");
+    assert_eq!(answer_of(&source, &arn("a")), "no such role");
+    assert_eq!(answer_of(&source, &arn("b")), "policy one");
 }
 
 #[test]
@@ -681,14 +684,14 @@ fn an_edit_counts_for_every_question_after_it_however_soon() {
     let source = dir.open();
     for round in 0..50 {
         let name = format!("a{round}");
-        assert_eq!(said(&source, &arn(&name)), "no such role");
+        assert_eq!(answer_of(&source, &arn(&name)), "no such role");
         dir.write(&format!("{name}.json"), get_role(&name, "one"));
-        assert_eq!(said(&source, &arn(&name)), "policy one");
+        assert_eq!(answer_of(&source, &arn(&name)), "policy one");
     }
 }
 
 #[test]
-fn questions_of_before_a_look_share_it() {
+fn a_read_of_the_directory_answers_callers_that_asked_before_it_began() {
     let dir = Dir::new(&[("a.json", &get_role("a", "one"))]);
     let source = dir.open();
     let before = Instant::now();
@@ -696,9 +699,9 @@ fn questions_of_before_a_look_share_it() {
     dir.write("a.json", get_role("a", "two"));
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     let role = RoleArn::parse(&arn("a")).unwrap();
-    let told = |as_of| runtime.block_on(source.read(&role, as_of));
-    assert!(format!("{:?}", told(before)).contains("one"), "no look was needed");
-    assert!(format!("{:?}", told(Instant::now())).contains("two"));
+    let answer = |as_of| runtime.block_on(source.read(&role, as_of));
+    assert!(format!("{:?}", answer(before)).contains("one"), "no read was needed");
+    assert!(format!("{:?}", answer(Instant::now())).contains("two"));
 }
 
 #[test]
@@ -709,14 +712,14 @@ fn files_that_come_to_contradict_each_other_leave_everything_as_it_was() {
     dir.write("c.json", get_role("c", "two"));
     source.reload();
     source.reload();
-    assert_eq!(said(&source, &arn("a")), "policy one");
-    assert_eq!(said(&source, &arn("c")), "policy one");
+    assert_eq!(answer_of(&source, &arn("a")), "policy one");
+    assert_eq!(answer_of(&source, &arn("c")), "policy one");
     assert_eq!((source.health().reload_failures, source.broken_files()), (1, 1));
 
     fs::remove_file(dir.path().join("a.json")).unwrap();
     source.reload();
-    assert_eq!(said(&source, &arn("a")), "policy two");
-    assert_eq!(said(&source, &arn("c")), "policy two");
+    assert_eq!(answer_of(&source, &arn("a")), "policy two");
+    assert_eq!(answer_of(&source, &arn("c")), "policy two");
     assert_eq!(source.broken_files(), 0);
 }
 
@@ -728,13 +731,13 @@ fn a_directory_that_disappears_keeps_its_roles_until_it_is_back() {
     fs::rename(&roles, outer.path().join("elsewhere")).unwrap();
     source.reload();
     source.reload();
-    assert_eq!(said(&source, &arn("a")), "policy one");
+    assert_eq!(answer_of(&source, &arn("a")), "policy one");
     assert_eq!((source.health().reload_failures, source.broken_files()), (1, 1));
 
     fs::rename(outer.path().join("elsewhere"), &roles).unwrap();
     source.reload();
     assert_eq!(
-        (said(&source, &arn("a")).as_str(), source.broken_files()),
+        (answer_of(&source, &arn("a")).as_str(), source.broken_files()),
         ("policy one", 0)
     );
 }
@@ -761,7 +764,7 @@ fn the_mount_of_a_config_map_is_read_once_and_again_when_it_is_swapped() {
     symlink("..data/111122223333", dir.path().join("111122223333")).unwrap();
     let source = dir.open();
     assert_eq!(source.len(), 2);
-    assert_eq!(said(&source, &arn("b")), "policy one");
+    assert_eq!(answer_of(&source, &arn("b")), "policy one");
 
     let bare = policy("two").to_string();
     mount(
@@ -771,15 +774,15 @@ fn the_mount_of_a_config_map_is_read_once_and_again_when_it_is_swapped() {
     );
     fs::remove_dir_all(dir.path().join("..2026_11_22_01")).unwrap();
     source.reload();
-    assert_eq!(said(&source, &arn("a")), "policy two");
-    assert_eq!(said(&source, &arn("b")), "policy two");
+    assert_eq!(answer_of(&source, &arn("a")), "policy two");
+    assert_eq!(answer_of(&source, &arn("b")), "policy two");
 }
 
 #[test]
-fn a_link_that_goes_round_is_followed_once_and_a_link_to_nothing_is_named() {
+fn a_circular_link_is_followed_once_and_a_link_to_nothing_is_named() {
     let dir = Dir::new(&[("deep/a.json", &get_role("a", "one"))]);
     symlink("..", dir.path().join("deep/round")).unwrap();
-    assert_eq!(said(&dir.open(), &arn("a")), "policy one");
+    assert_eq!(answer_of(&dir.open(), &arn("a")), "policy one");
 
     symlink("nothing", dir.path().join("gone.json")).unwrap();
     assert_eq!(
@@ -793,9 +796,7 @@ fn a_role_that_is_asked_for_is_read_from_the_disk_as_it_is_now() {
     let dir = Dir::new(&[("a.json", &get_role("a", "one"))]);
     let source = dir.open();
     dir.write("a.json", get_role("a", "two"));
-    // A look that is younger than this counts as now.
-    std::thread::sleep(Duration::from_millis(250));
-    assert_eq!(said(&source, &arn("a")), "policy two");
+    assert_eq!(answer_of(&source, &arn("a")), "policy two");
 }
 
 #[tokio::test]
@@ -811,8 +812,8 @@ async fn a_change_of_a_file_reaches_the_cache_by_itself() {
     let cache = RoleCache::new(vec![Arc::new(source)], settings);
     let (a, b) = (RoleArn::parse(&arn("a")).unwrap(), RoleArn::parse(&arn("b")).unwrap());
     let stop = CancellationToken::new();
-    let wanted = vec![a.clone(), b.clone()];
-    let keeper = tokio::spawn(Arc::clone(&cache).run(move || wanted.clone(), stop.clone()));
+    let referenced = vec![a.clone(), b.clone()];
+    let refresher = tokio::spawn(Arc::clone(&cache).run(move || referenced.clone(), stop.clone()));
     let deadline = Instant::now() + Duration::from_secs(30);
     assert!(matches!(
         cache.entry(&b, deadline).await.trust,
@@ -825,7 +826,7 @@ async fn a_change_of_a_file_reaches_the_cache_by_itself() {
         json!({"Role": cli_role("a", &json!({"Statment": []}))}).to_string(),
     );
     let arrived = || {
-        let trust = |role| cache.stored(role).map(|entry| entry.trust);
+        let trust = |role| cache.cached(role).map(|entry| entry.trust);
         matches!(
             (trust(&a), trust(&b)),
             (Some(Trust::Malformed(_)), Some(Trust::Policy { .. }))
@@ -836,5 +837,5 @@ async fn a_change_of_a_file_reaches_the_cache_by_itself() {
     }
     assert!(arrived(), "{:?}", cache.snapshot());
     stop.cancel();
-    keeper.await.unwrap();
+    refresher.await.unwrap();
 }

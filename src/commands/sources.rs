@@ -262,6 +262,7 @@ pub(super) async fn read_all(
             progress.clear();
         }
         let found = reads.buffer_unordered(READS_AT_ONCE).collect().await;
+        cache.stop().await;
         stop.cancel();
         found
     };

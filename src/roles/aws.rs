@@ -1,8 +1,7 @@
 //! Trust policies from AWS IAM, with the official SDK.
 //!
-//! Each account is a source of its own, because IAM counts calls by account: the one that rolegate's credentials are of, found
-//! out by asking STS once, and those that `--assume-role` names. A role of any other account cannot be read, which is no
-//! evidence against it.
+//! Each account is a source of its own, because IAM limits calls per account: the account of rolegate's credentials, which STS is
+//! asked for once, and those that `--assume-role` names. A role of any other account cannot be read, which is not evidence against it.
 //!
 //! `GetRole` takes a name, not an ARN; a wrong path shows only in what it returns. So ARNs are compared, byte for byte.
 //!
@@ -13,8 +12,9 @@ mod fault;
 mod origin;
 mod ownership;
 mod region;
+mod reject_truncated;
 mod session;
-mod whole;
+mod settings;
 
 use std::fmt;
 use std::sync::Arc;
@@ -34,36 +34,14 @@ use self::fault::{Call, Fault};
 pub use self::ownership::{managed_by, unique_id_principals};
 pub use self::session::Caller;
 use self::session::Session;
+pub use self::settings::{AwsUser, IamSettings};
 use super::source::{Answer, Listing, ListingFailure, ProviderAnswer, RoleDocument, RoleSource, namesake_hint};
 use crate::trust::{AccountId, Issuer, Origin, RoleArn};
 
 /// How many roles a page holds; the most that IAM gives.
 const PAGE: i32 = 1000;
 
-/// What flags say about AWS.
-#[derive(Clone, Debug, Default)]
-pub struct IamSettings {
-    /// `--assume-role`: accounts whose roles are read under a role of theirs.
-    pub assume: Vec<(AccountId, RoleArn)>,
-    /// The Region whose endpoints are asked when neither environment nor profile set one.
-    pub region: Option<String>,
-    /// `--profile`: the profile of the shared configuration whose credentials are used, whatever the environment holds.
-    pub profile: Option<String>,
-    /// Who uses AWS.
-    pub user: AwsUser,
-}
-
-/// Who uses AWS, and so what messages advise.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum AwsUser {
-    /// A pod that runs on: credentials come with its ServiceAccount, and what fails is tried again.
-    #[default]
-    Pod,
-    /// A person at a terminal, for one command: credentials come with a profile, and the person runs it again.
-    Person,
-}
-
-/// The sources of role source `iam`, one an account, to be asked in this order. Nothing is asked of AWS yet.
+/// The sources of role source `iam`, one per account, to be asked in this order. AWS is not called yet.
 #[must_use]
 pub fn open(settings: &IamSettings) -> Vec<Arc<dyn RoleSource>> {
     let session = Arc::new(Session::new(settings));
@@ -188,14 +166,14 @@ impl AccountRoles {
         }
     }
 
-    /// What to say of a role that is not of this account.
+    /// The answer for a role that is not of this account.
     async fn elsewhere(&self, role: &RoleArn) -> Result<Option<Answer>, Fault> {
         self.check_caller().await?;
         Ok(self.account().and_then(|account| elsewhere(role, account, &self.whose)))
     }
 
-    /// Asks STS whose credentials rolegate has: of its own account, nobody could tell otherwise which roles are its. A person's
-    /// are checked in any case, so that missing ones are not blamed on the role that they would assume.
+    /// Asks STS whose credentials rolegate has: without it, the roles of its own account are not known to be. A person's are
+    /// checked in any case, so that missing ones are not blamed on the role that they would assume.
     async fn check_caller(&self) -> Result<(), Fault> {
         match (&self.whose, self.session.user()) {
             (Whose::Assumed { .. }, AwsUser::Pod) => Ok(()),
@@ -242,7 +220,7 @@ impl AccountRoles {
         };
         Ok(Answer::Role(RoleDocument {
             origin: Origin::Stored,
-            // No tags and none told are the same to the SDK; GetRole tells all.
+            // The SDK does not distinguish a role without tags from a response without them; GetRole returns all tags.
             tags: Some(document.tags.unwrap_or_default()),
             ..document
         }))
@@ -319,7 +297,7 @@ impl AccountRoles {
         fault::of(&self.call(action).await, error)
     }
 
-    /// What passes: the answer of a call that makes no sense.
+    /// A transient failure: the response to a call makes no sense.
     async fn again(&self, action: &str, what: &str) -> Fault {
         self.call(action).await.again(what)
     }
@@ -341,7 +319,7 @@ impl AccountRoles {
     }
 }
 
-/// What is said of a role of another account than this; none when it is of this.
+/// The answer for a role of another account than this one; none for a role of this account.
 fn elsewhere(role: &RoleArn, account: &AccountId, whose: &Whose) -> Option<Answer> {
     if role.account() == account.as_str() {
         return None;

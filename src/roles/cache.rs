@@ -1,195 +1,242 @@
 //! The role cache: what was read of each role, how old it is, and when it is read again.
 //!
-//! [`RoleCache::stored`] answers from memory and never waits; it is on the path of every pod. [`RoleCache::entry`] and
-//! [`RoleCache::fresh`] read when memory is not enough. At most one read of a role is under way at a time: whoever needs it
-//! shares it, and it goes on as long as anybody does (`reads`). [`RoleCache::run`] (`refresher`) keeps the role cache: it drives reads to their end
-//! when those who began them have left, reads ahead what ServiceAccounts name, and refreshes what is in use.
+//! [`RoleCache::cached`] answers from memory and never waits; it is on the path of every pod. [`RoleCache::entry`] and
+//! [`RoleCache::fresh`] read when memory is not enough. Reads run in tasks of the cache, at most one per role: a caller joins the one
+//! in flight when its answer will be good for it (`support::coalesce`), and the read goes on when its callers leave.
+//! [`RoleCache::run`] reads ahead what ServiceAccounts name, refreshes what is in use, and awaits every task at its end.
 //!
-//! A failed read never removes what is known: the old copy serves until it is too old. What an answer means is not the
-//! cache's affair.
+//! A failed read never removes what is known: the old copy serves until it is too old. What an answer means is not the cache's
+//! business.
+//!
+//! Each file knows only those before it: `entry` (one role), `store` (all of them), `fetch` (the sources and their pace), `read` and
+//! `list` (from the sources into the entries), `schedule`, `providers`, `refresh`.
 
-use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex};
+pub(super) mod entry;
+mod fetch;
+mod list;
+pub(super) mod providers;
+mod read;
+mod refresh;
+mod schedule;
+mod store;
+
+use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{Notify, mpsc};
+use futures::future::join_all;
+use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
-use super::age::Age;
-use super::fetch::{Fetcher, InFlight, ReadOutcome};
+use self::entry::{Answered, CachedRole, Entry, Reference, RoleCacheSettings, RoleTrust, Trust};
+use self::fetch::Fetcher;
+use self::list::{Lister, Pass, report};
+use self::providers::{KnownProvider, Providers};
+use self::read::Reader;
+use self::refresh::Refresher;
+use self::store::Store;
+use super::age::{Freshness, as_good_as_now};
 use super::observe::{ReadObserver, RoleState, RoleSummary};
-use super::providers::{KnownProvider, Providers};
 use super::source::RoleSource;
-use super::store::{CachedRole, Reference, Store};
-use crate::trust::{Issuer, Policy, RoleArn};
+use crate::support::coalesce::Caller;
+use crate::trust::{Issuer, RoleArn};
 
-/// How the role cache ages.
-#[derive(Clone, Debug)]
-pub struct RoleCacheSettings {
-    /// `--trust-ttl`: how long a copy is fresh (60 s).
-    pub ttl: Duration,
-    /// `--trust-max-stale`: how old a copy may serve (1 h).
-    pub max_stale: Duration,
-    /// `--trust-read-timeout`: the longest wait of an admission (700 ms).
-    pub read_timeout: Duration,
-    /// How many roles are kept (bounded).
-    pub capacity: usize,
-}
-
-/// What is known of a role's trust.
-#[derive(Clone, Debug)]
-pub enum Trust {
-    /// Its policy.
-    Policy {
-        /// Parsed.
-        policy: Arc<Policy>,
-        /// The role's tags, when given.
-        tags: Option<Arc<[(String, String)]>>,
-    },
-    /// It does not exist.
-    NoSuchRole {
-        /// What may have been meant: one line, e.g. that a role of that name exists under another path.
-        hint: Option<Arc<str>>,
-    },
-    /// It was read, and its document breaks IAM's grammar: one line that says how. At admission as good as unknown.
-    Malformed(Arc<str>),
-    /// It could not be read, or is too old: one line that says why.
-    Unknown(Arc<str>),
-}
-
-/// An answer of the role cache.
-#[derive(Clone, Debug)]
-pub struct Entry {
-    /// What is known.
-    pub trust: Trust,
-    /// When it was read; none when it never was.
-    pub read_at: Option<Instant>,
-    /// The source that told it.
-    pub source: Option<&'static str>,
-}
-
-/// A copy this young of what is read over the network is as good as a read of now: an edit of a trust policy takes longer to
-/// reach every part of AWS. What is read from the disk or from memory costs nothing, and is read.
-pub(super) const AS_GOOD_AS_NOW: Duration = Duration::from_secs(5);
+/// How often a command that waits for a listing is shown how far it is.
+const PROGRESS_EVERY: Duration = Duration::from_millis(200);
 
 /// The role cache.
 #[derive(Debug)]
 pub struct RoleCache {
-    pub(super) core: Arc<Core>,
+    settings: RoleCacheSettings,
+    store: Store,
+    reader: Reader,
+    providers: Providers,
+    /// Wakes the refresher: a stale copy is in use, or an admission has read a role.
+    wake: Arc<Notify>,
+    tasks: TaskTracker,
+    end: CancellationToken,
 }
 
 impl RoleCache {
     /// An empty cache over sources, asked in this order.
     #[must_use]
     pub fn new(sources: Vec<Arc<dyn RoleSource>>, settings: RoleCacheSettings) -> Arc<Self> {
-        Self::observed(sources, settings, Arc::new(()))
+        Self::with_observer(sources, settings, Arc::new(()))
     }
 
-    /// An empty cache whose reads somebody counts.
+    /// An empty cache whose reads are observed.
     #[must_use]
-    pub fn observed(
+    pub fn with_observer(
         sources: Vec<Arc<dyn RoleSource>>,
         settings: RoleCacheSettings,
         observer: Arc<dyn ReadObserver>,
     ) -> Arc<Self> {
-        let sources = sources.into_iter().map(Fetcher::new).collect();
-        let store = Store::new(settings.capacity);
+        let fetcher = Arc::new(Fetcher::new(sources, observer));
+        let (wake, tasks, end) = (Arc::new(Notify::new()), TaskTracker::new(), CancellationToken::new());
         Arc::new(Self {
-            core: Arc::new(Core {
-                sources,
-                settings,
-                observer,
-                store,
-                providers: Providers::default(),
-                opened: Instant::now(),
-                nudge: Notify::new(),
-                adopter: Mutex::new(None),
-            }),
+            store: Store::new(settings.capacity),
+            reader: Reader::new(Arc::clone(&fetcher), Arc::clone(&wake), tasks.clone(), end.clone()),
+            providers: Providers::new(fetcher, settings.clone(), tasks.clone(), end.clone()),
+            settings,
+            wake,
+            tasks,
+            end,
         })
     }
 
-    /// From memory when it may still serve (fresh or stale); never waits. None: unseen or too old.
+    /// From memory when it may still serve (fresh or stale); never waits. None: never read, or too old.
     #[must_use]
-    pub fn stored(&self, role: &RoleArn) -> Option<Entry> {
+    pub fn cached(&self, role: &RoleArn) -> Option<Entry> {
         let now = Instant::now();
-        self.core
-            .store
-            .look(role, |cached| self.core.serve(cached, now))
-            .flatten()
+        self.store.peek(role, |cached| self.serve(cached, now)).flatten()
+    }
+
+    fn serve(&self, cached: &CachedRole, now: Instant) -> Option<Entry> {
+        let answer = cached.trust.answer();
+        let answer = answer.as_deref()?;
+        let freshness = self.settings.freshness(answer, now);
+        if freshness == Freshness::TooOld {
+            return None;
+        }
+        cached.mark_used(self.store.clock().millis(now));
+        if freshness == Freshness::Stale && cached.notify_once() {
+            self.wake.notify_one();
+        }
+        Some(answer.entry())
     }
 
     /// From memory, else read once, coalesced, by `deadline` (and the read timeout).
     pub async fn entry(&self, role: &RoleArn, deadline: Instant) -> Entry {
-        if let Some(entry) = self.stored(role) {
+        if let Some(entry) = self.cached(role) {
             return entry;
         }
         let arrived = Instant::now();
-        let limit = self.core.limit(arrived, deadline);
-        let cached = self.core.place(role, Reference::Unwanted, arrived);
-        match self.core.read_by(&cached, limit).await {
-            Ok(told) => told.entry(),
+        let limit = self.settings.limit(arrived, deadline);
+        let cached = self.used(role, arrived);
+        match self.reader.read(&cached, Caller::any(), limit).await {
+            Ok(answer) => answer.entry(),
             Err(reason) => Entry::unknown(reason),
         }
     }
 
-    /// Read afresh before a refusal, unless the copy came over the network and is under 5 s old. A read that fails is `Unknown`.
+    /// Read again before a refusal, unless the copy came over the network and is under 5 s old. A read that fails is `Unknown`.
     pub async fn fresh(&self, role: &RoleArn, deadline: Instant) -> Entry {
         let arrived = Instant::now();
-        let limit = self.core.limit(arrived, deadline);
-        let cached = self.core.place(role, Reference::Unwanted, arrived);
-        // A read that began before the question came may have seen the policy of before the edit that the question is about.
-        let young_enough = |held: &Held| held.begun >= arrived || held.begun + self.core.as_good_as_now(held) > arrived;
-        if let Some(held) = cached.held.load().as_deref().filter(|held| young_enough(held)) {
-            return held.entry();
+        let limit = self.settings.limit(arrived, deadline);
+        let cached = self.used(role, arrived);
+        let recently = as_good_as_now(arrived);
+        // What costs no call is always read again. Which source answers is not known before.
+        let is_good = |answer: &Answered<RoleTrust>| {
+            let is_remote = self.reader.fetcher().is_remote(answer.value.order);
+            answer.began >= if is_remote { recently } else { arrived }
+        };
+        if let Some(answer) = cached.trust.answer().as_deref().filter(|answer| is_good(answer)) {
+            return answer.entry();
         }
+        let mut as_of = recently;
         loop {
-            match self.core.read_by(&cached, limit).await {
+            match self.reader.read(&cached, Caller::as_of(as_of), limit).await {
+                Ok(answer) if is_good(&answer) => return answer.entry(),
+                Ok(_) => as_of = arrived,
                 Err(reason) => return Entry::unknown(reason),
-                Ok(ReadOutcome::Answer(held)) if young_enough(&held) => return held.entry(),
-                Ok(ReadOutcome::Failed { reason, begun }) if begun + AS_GOOD_AS_NOW > arrived => {
-                    return Entry::unknown(reason);
-                }
-                // It shared a read that had begun long ago; the next one is new.
-                Ok(_) => {}
             }
         }
     }
 
-    /// When whoever asks now stops waiting: at the read timeout, or at `deadline` if that is sooner.
+    /// The entry of a role that is being asked for.
+    fn used(&self, role: &RoleArn, now: Instant) -> Arc<CachedRole> {
+        let cached = self.store.entry(role, Reference::Unreferenced, now);
+        cached.mark_used(self.store.clock().millis(now));
+        cached
+    }
+
+    /// When a caller that asks now stops waiting: at the read timeout, or at `deadline` if that is sooner.
     #[must_use]
     pub fn limit(&self, deadline: Instant) -> Instant {
-        self.core.limit(Instant::now(), deadline)
+        self.settings.limit(Instant::now(), deadline)
     }
 
     /// From now on the OIDC provider of this issuer is known, too, in each account whose roles are asked for, where a source
     /// can read it. Only the first call counts.
     pub fn check_providers_of(&self, issuer: Issuer) {
-        self.core.check_providers_of(issuer);
+        self.providers.check(issuer);
     }
 
-    /// What is known of the OIDC provider of a role's account. Waits, by `deadline` (and the read timeout), only when nobody
-    /// ever asked.
+    /// What is known of the OIDC provider of a role's account. Waits, by `deadline` (and the read timeout), only when it was never
+    /// read.
     pub async fn provider(&self, role: &RoleArn, deadline: Instant) -> KnownProvider {
-        self.core.provider(role, deadline).await
+        self.providers.known(role, deadline).await
     }
 
-    /// The same before a refusal because of it: read afresh, unless the copy is under 5 s old.
+    /// The same before a refusal because of it: read again, unless the copy is under 5 s old.
     ///
     /// # Errors
     /// One line that says why it could not be read.
-    pub async fn provider_afresh(&self, role: &RoleArn, deadline: Instant) -> Result<KnownProvider, Arc<str>> {
-        let limit = self.core.limit(Instant::now(), deadline);
-        self.core.provider_afresh(role, limit).await
+    pub async fn fresh_provider(&self, role: &RoleArn, deadline: Instant) -> Result<KnownProvider, Arc<str>> {
+        let limit = self.limit(deadline);
+        self.providers.fresh(role, limit).await
+    }
+
+    /// Keeps the cache up to date until `stop`: reads ahead the roles that `referenced` returns, refreshes what is in use at its
+    /// time to live, reads again what a source reports as changed, and runs the sources' own background work. Then it ends as
+    /// [`RoleCache::stop`] does.
+    pub async fn run(self: Arc<Self>, referenced: impl Fn() -> Vec<RoleArn> + Send, stop: CancellationToken) {
+        let sources = self.reader.fetcher().sources();
+        let sources = join_all(sources.iter().map(|paced| paced.source.run(stop.clone())));
+        let refresh = async {
+            {
+                let mut refresher =
+                    Refresher::new(&self.settings, &self.store, &self.reader, &self.providers, &self.wake);
+                tokio::select! {
+                    () = stop.cancelled() => {}
+                    () = refresher.run(referenced) => {}
+                }
+            }
+            self.stop().await;
+        };
+        tokio::join!(sources, refresh);
+    }
+
+    /// Drops the reads that no caller is waiting for, and awaits the tasks of the others.
+    pub async fn stop(&self) {
+        self.end.cancel();
+        self.tasks.close();
+        self.tasks.wait().await;
+    }
+
+    /// Lists every source over the network once, for these roles first of all. `progress` is called with the number of roles so far,
+    /// once it takes longer than a second. After a listing that fails, its roles are left to be read one by one.
+    pub async fn list(&self, referenced: &[RoleArn], progress: impl Fn(usize)) {
+        let now = Instant::now();
+        for role in referenced {
+            self.store.entry(role, Reference::Referenced, now);
+        }
+        let lister = Lister {
+            fetcher: self.reader.fetcher(),
+            store: &self.store,
+        };
+        let sources = self.reader.fetcher().sources().iter().enumerate();
+        for (order, _) in sources.filter(|(_, paced)| paced.is_remote()) {
+            let (sender, passes) = watch::channel(Pass::default());
+            let Some(listed) = lister.list(order, sender) else {
+                continue;
+            };
+            tokio::select! {
+                biased;
+                _ = listed => {}
+                never = report(passes, PROGRESS_EVERY, |pass| progress(pass.roles)) => match never {},
+            }
+        }
     }
 
     /// What the role cache holds, sorted by ARN: the page `/roles`.
     #[must_use]
     pub fn snapshot(&self) -> Vec<RoleSummary> {
         let now = Instant::now();
-        let mut summaries = Vec::with_capacity(self.core.store.len());
-        self.core
-            .store
-            .for_each(|cached| summaries.extend(self.core.summary(cached, now)));
+        let mut summaries = Vec::with_capacity(self.store.len());
+        self.store
+            .for_each(|cached| summaries.extend(self.summary(cached, now)));
         summaries.sort_unstable_by(|left, right| left.arn.cmp(&right.arn));
         summaries
     }
@@ -199,134 +246,31 @@ impl RoleCache {
     pub fn counts(&self) -> [(RoleState, usize); 4] {
         let now = Instant::now();
         let mut counts = RoleState::ALL.map(|state| (state, 0));
-        self.core.store.for_each(|cached| {
-            let state = self.core.state(cached, now);
+        self.store.for_each(|cached| {
+            let state = self.state(cached, now);
             for (counted, count) in &mut counts {
                 *count += usize::from(Some(*counted) == state);
             }
         });
         counts
     }
-}
-
-impl Entry {
-    pub(super) fn unknown(reason: Arc<str>) -> Self {
-        Self {
-            trust: Trust::Unknown(reason),
-            read_at: None,
-            source: None,
-        }
-    }
-}
-
-/// What the role cache and its refresher share.
-#[derive(Debug)]
-pub(super) struct Core {
-    pub(super) sources: Vec<Fetcher>,
-    pub(super) settings: RoleCacheSettings,
-    pub(super) observer: Arc<dyn ReadObserver>,
-    pub(super) store: Store,
-    pub(super) providers: Providers,
-    opened: Instant,
-    /// A stale copy is in use and nobody reads it again.
-    pub(super) nudge: Notify,
-    /// Where reads go on when nobody waits for them any more; none while no refresher runs.
-    pub(super) adopter: Mutex<Option<mpsc::Sender<InFlight>>>,
-}
-
-/// An answer that the role cache keeps.
-#[derive(Debug)]
-pub(super) struct Held {
-    pub(super) trust: Trust,
-    pub(super) source: Option<&'static str>,
-    /// The place of the source among the sources; past the last when none of them knew the role.
-    pub(super) order: usize,
-    /// When its read began. A copy's age counts from here: what the source saw is at least this young.
-    pub(super) begun: Instant,
-}
-
-impl Held {
-    pub(super) fn entry(&self) -> Entry {
-        Entry {
-            trust: self.trust.clone(),
-            read_at: Some(self.begun),
-            source: self.source,
-        }
-    }
-}
-
-impl Core {
-    /// A role's place, marked as used now.
-    pub(super) fn place(&self, role: &RoleArn, reference: Reference, now: Instant) -> Arc<CachedRole> {
-        let now_ms = self.millis(now);
-        let cached = self.store.place(role, reference, now_ms);
-        cached.used.store(now_ms, Ordering::Relaxed);
-        cached
-    }
-
-    /// Milliseconds of the role cache's own clock, which starts at 1 when it is opened.
-    pub(super) fn millis(&self, now: Instant) -> u64 {
-        u64::try_from(now.saturating_duration_since(self.opened).as_millis()).unwrap_or(u64::MAX - 1) + 1
-    }
-
-    pub(super) fn age_of(&self, held: &Held, now: Instant) -> Age {
-        let age = now.saturating_duration_since(held.begun);
-        Age::of(age, self.settings.ttl, self.settings.max_stale)
-    }
-
-    fn serve(&self, cached: &CachedRole, now: Instant) -> Option<Entry> {
-        let held = cached.held.load();
-        let held = held.as_deref()?;
-        let age = self.age_of(held, now);
-        if age == Age::TooOld {
-            return None;
-        }
-        let now_ms = self.millis(now);
-        // Looked at before it is written, so that many readers of one role do not pass its cache line around.
-        if cached.used.load(Ordering::Relaxed) != now_ms {
-            cached.used.store(now_ms, Ordering::Relaxed);
-        }
-        if age == Age::Stale && !cached.nudged.swap(true, Ordering::Relaxed) {
-            self.nudge.notify_one();
-        }
-        Some(held.entry())
-    }
-
-    /// How young a copy must be for a refusal.
-    fn as_good_as_now(&self, held: &Held) -> Duration {
-        let mut asked = self.sources.iter().take(held.order.saturating_add(1));
-        if asked.all(|reader| reader.limiter.is_none()) {
-            Duration::ZERO
-        } else {
-            AS_GOOD_AS_NOW
-        }
-    }
-
-    pub(super) fn limit(&self, arrived: Instant, deadline: Instant) -> Instant {
-        arrived
-            .checked_add(self.settings.read_timeout)
-            .map_or(deadline, |limit| limit.min(deadline))
-    }
 
     fn state(&self, cached: &CachedRole, now: Instant) -> Option<RoleState> {
-        match cached.held.load().as_deref().map(|held| self.age_of(held, now)) {
-            Some(Age::Fresh) => Some(RoleState::Fresh),
-            Some(Age::Stale) => Some(RoleState::Stale),
-            Some(Age::TooOld) => Some(RoleState::TooOld),
-            None => cached.refresh_state().failure.as_ref().map(|_| RoleState::Failed),
+        let answer = cached.trust.answer();
+        match answer.as_deref().map(|answer| self.settings.freshness(answer, now)) {
+            Some(Freshness::Fresh) => Some(RoleState::Fresh),
+            Some(Freshness::Stale) => Some(RoleState::Stale),
+            Some(Freshness::TooOld) => Some(RoleState::TooOld),
+            None => cached.trust.failure_reason().map(|_| RoleState::Failed),
         }
     }
 
-    /// None for a role whose first read is still under way.
+    /// None for a role whose first read is still in flight.
     fn summary(&self, cached: &CachedRole, now: Instant) -> Option<RoleSummary> {
         let state = self.state(cached, now)?;
-        let failure = cached
-            .refresh_state()
-            .failure
-            .as_ref()
-            .map(|failure| failure.reason.to_string());
-        let held = cached.held.load();
-        let (holds, why) = match held.as_deref().map(|held| &held.trust) {
+        let answer = cached.trust.answer();
+        let answer = answer.as_deref();
+        let (holds, why) = match answer.map(|answer| &answer.value.trust) {
             None => (None, None),
             Some(Trust::Policy { .. }) => (Some("policy"), None),
             Some(Trust::NoSuchRole { hint }) => (Some("no-such-role"), hint.clone()),
@@ -334,14 +278,12 @@ impl Core {
             Some(Trust::Unknown(reason)) => (Some("unknown"), Some(Arc::clone(reason))),
         };
         Some(RoleSummary {
-            arn: cached.role.as_str().to_owned(),
+            arn: cached.arn.as_str().to_owned(),
             state,
             holds,
-            age_seconds: held
-                .as_deref()
-                .map(|held| now.saturating_duration_since(held.begun).as_secs()),
-            source: held.as_deref().and_then(|held| held.source),
-            reason: failure.or_else(|| why.map(|why| why.to_string())),
+            age_seconds: answer.map(|answer| now.saturating_duration_since(answer.began).as_secs()),
+            source: answer.and_then(|answer| answer.value.source),
+            reason: cached.trust.failure_reason().or(why).map(|why| why.to_string()),
         })
     }
 }

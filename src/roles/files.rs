@@ -1,20 +1,20 @@
 //! Trust policies from a directory of JSON files.
 //!
-//! Every `*.json` below the directory is read; `formats` tells by its content what it is. A file that cannot be understood
-//! stops the start. Later it does not: files are read again every two seconds and when a role is asked for, by content,
-//! because the mount of a ConfigMap is swapped by a symbolic link that no watch on a file sees; then
+//! Every `*.json` below the directory is read; `formats` recognizes its format by its content. At the start an invalid file is an
+//! error. Later, files are read again every two seconds and when a role is asked for, by content, because the mount of a ConfigMap is
+//! swapped by a symbolic link that no watch on a file sees. Then
 //!
-//! - a file that became unreadable keeps what it said last, and every other file's changes count;
-//! - two files that contradict each other keep the whole directory as it was, since neither is known to be the right one;
-//! - a file that is gone takes its roles with it.
+//! - a file that became invalid keeps its last valid content, and the changes of every other file count;
+//! - two files that contradict each other keep the whole directory as it was, since either may be the correct one;
+//! - the roles of a file that was removed are removed with it.
 
+mod error;
 mod formats;
 mod index;
 mod terraform;
 mod tree;
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -28,16 +28,19 @@ use futures::stream::once;
 use futures::{FutureExt, StreamExt};
 use tokio::sync::watch;
 use tokio::time::Instant;
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, DropGuard};
+use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
 
+pub use self::error::RoleFilesError;
 use self::formats::{Flaw, FoundRole};
 use self::index::Index;
 use super::source::{Answer, Listing, Pace, RoleSource, SourceHealth};
-use crate::support::text;
+use crate::support::coalesce::{Caller, Coalescer, Reading};
+use crate::support::state_log::StateLog;
 use crate::trust::RoleArn;
 
-/// What the source says of a role that no file holds.
+/// What the source answers for a role that no file defines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WhenMissing {
     /// Another source may know it.
@@ -52,17 +55,21 @@ pub struct FileRoles {
     shared: Arc<Shared>,
     when_missing: WhenMissing,
     poll: Duration,
+    /// Reads of the directory.
+    reads: Coalescer<(), ()>,
+    tasks: TaskTracker,
+    end: CancellationToken,
+    _end_on_drop: DropGuard,
 }
 
 impl FileRoles {
-    /// How often files are read again when nobody asks, unless a test is in a hurry.
+    /// How often files are read again when no role is asked for.
     pub const POLL: Duration = Duration::from_secs(2);
 
     /// Reads a directory.
     ///
     /// # Errors
-    /// The first file that is not understood, and where; two files that define a role differently; a directory that cannot
-    /// be read.
+    /// The first invalid file, and where; two files that define a role differently; a directory that cannot be read.
     pub fn open(
         directory: impl Into<PathBuf>,
         when_missing: WhenMissing,
@@ -79,60 +86,72 @@ impl FileRoles {
                 RoleFile {
                     fingerprint: Some(fingerprint(&bytes)),
                     roles,
-                    broken: None,
+                    log: StateLog::default(),
                 },
             );
         }
         let index = index_of(&files)?;
+        let (tasks, end) = (TaskTracker::new(), CancellationToken::new());
         Ok(Self {
             shared: Arc::new(Shared {
                 directory,
                 index: ArcSwap::from_pointee(index),
                 files: Mutex::new(Files {
                     files,
-                    unreadable: None,
-                    contradiction: None,
+                    directory: StateLog::default(),
+                    contradiction: StateLog::default(),
                 }),
                 opened,
-                looked: AtomicU64::new(0),
+                read_at: AtomicU64::new(0),
                 failures: AtomicU64::new(0),
                 broken: AtomicUsize::new(0),
                 changes: watch::Sender::new(0),
             }),
             when_missing,
             poll,
+            reads: Coalescer::new(tasks.clone(), end.clone()),
+            tasks,
+            _end_on_drop: end.clone().drop_guard(),
+            end,
         })
     }
 
-    /// How many files (and the directory as a whole, where it cannot be read or contradicts itself) are in a state now that could not be taken over: for a metric.
+    /// How many files are invalid now, plus one when the directory cannot be read, plus one when two files contradict each other.
     #[must_use]
     pub fn broken_files(&self) -> usize {
         self.shared.broken.load(Ordering::Relaxed)
     }
 
-    /// How many roles the files hold.
+    /// How many roles the files define.
     #[must_use]
     pub fn len(&self) -> usize {
         self.shared.index.load().len()
     }
 
-    /// Whether the files hold no role at all.
+    /// Whether the files define no role at all.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// Reads the directory again now, and takes over what can be understood. Blocks on the file system.
+    /// Reads the directory again now, and takes over what is valid. Blocks on the file system.
     pub fn reload(&self) {
-        self.shared.reload(None);
+        self.shared.reload();
     }
 
-    /// The same where blocking harms nobody, unless somebody has looked since.
-    async fn reload_elsewhere(&self, unless_since: Option<Instant>) {
+    /// The same on a thread that may block, shared with all callers that it is good for.
+    async fn read_again(&self, caller: Caller) {
         let shared = Arc::clone(&self.shared);
-        if let Err(error) = tokio::task::spawn_blocking(move || shared.reload(unless_since)).await {
-            warn!(%error, "the role files could not be read again");
-        }
+        let read = move |reading: Reading| {
+            let shared = Arc::clone(&shared);
+            async move {
+                reading.begin(Duration::ZERO);
+                if let Err(error) = tokio::task::spawn_blocking(move || shared.reload()).await {
+                    warn!(%error, "failed to read the role files again");
+                }
+            }
+        };
+        self.reads.ask((), caller, read).await;
     }
 }
 
@@ -143,8 +162,8 @@ impl RoleSource for FileRoles {
 
     fn read<'a>(&'a self, role: &'a RoleArn, as_of: Instant) -> BoxFuture<'a, Answer> {
         async move {
-            if !self.shared.has_looked_since(as_of) {
-                self.reload_elsewhere(Some(as_of)).await;
+            if self.shared.read_at() < as_of {
+                self.read_again(Caller::as_of(as_of)).await;
             }
             let index = self.shared.index.load();
             index.answer(role).unwrap_or_else(|| match self.when_missing {
@@ -170,8 +189,11 @@ impl RoleSource for FileRoles {
     fn run(&self, stop: CancellationToken) -> BoxFuture<'_, ()> {
         async move {
             while stop.run_until_cancelled(tokio::time::sleep(self.poll)).await.is_some() {
-                self.reload_elsewhere(None).await;
+                self.read_again(Caller::as_of(Instant::now()).in_background()).await;
             }
+            self.end.cancel();
+            self.tasks.close();
+            self.tasks.wait().await;
         }
         .boxed()
     }
@@ -179,53 +201,19 @@ impl RoleSource for FileRoles {
     fn health(&self) -> SourceHealth {
         SourceHealth {
             reload_failures: self.shared.failures.load(Ordering::Relaxed),
-            broken: self.broken_files(),
         }
     }
 }
 
-/// Why a directory of role files could not be read. `Display` is one line: file, line, column, what is wrong.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RoleFilesError {
-    /// The file, or the directory.
-    pub file: PathBuf,
-    /// Line and column, both from 1, where they are known.
-    pub position: Option<(usize, usize)>,
-    /// What was found and what was expected.
-    pub problem: String,
-}
-
-impl RoleFilesError {
-    fn unreadable((path, error): (PathBuf, io::Error)) -> Self {
-        Self {
-            file: path,
-            position: None,
-            problem: format!("cannot be read: {error}"),
-        }
-    }
-}
-
-impl fmt::Display for RoleFilesError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&text::line(&self.file.display().to_string()))?;
-        if let Some((line, column)) = self.position {
-            write!(f, ":{line}:{column}")?;
-        }
-        write!(f, ": {}", text::line(&self.problem))
-    }
-}
-
-impl std::error::Error for RoleFilesError {}
-
-/// What the source and its background work share.
+/// What the source shares with its reads.
 #[derive(Debug)]
 struct Shared {
     directory: PathBuf,
     index: ArcSwap<Index>,
     files: Mutex<Files>,
     opened: Instant,
-    /// When the last look at the directory began, in nanoseconds after it was opened; set when it has ended.
-    looked: AtomicU64,
+    /// When the last read of the directory began, in nanoseconds after it was opened; set when it has ended.
+    read_at: AtomicU64,
     failures: AtomicU64,
     broken: AtomicUsize,
     changes: watch::Sender<u64>,
@@ -235,66 +223,56 @@ struct Shared {
 #[derive(Debug)]
 struct Files {
     files: BTreeMap<PathBuf, RoleFile>,
-    /// Why the directory, or one below it, could not be looked into.
-    unreadable: Option<RoleFilesError>,
-    /// Two files that define a role differently.
-    contradiction: Option<RoleFilesError>,
+    /// Whether the directory and those below it can be read.
+    directory: StateLog,
+    /// Whether two files define a role differently.
+    contradiction: StateLog,
 }
 
 #[derive(Debug)]
 struct RoleFile {
-    /// Of the content that was looked at last, good or bad; none when it could not be read.
+    /// Of the content that was read last, valid or not; none when it could not be read.
     fingerprint: Option<u64>,
-    /// What it said when it was last understood.
+    /// What it defined when it was last valid.
     roles: Vec<FoundRole>,
-    /// Why its present content is not understood.
-    broken: Option<RoleFilesError>,
+    /// Whether its present content is valid.
+    log: StateLog,
 }
 
 impl Shared {
-    /// Whether a look has ended that began after this moment.
-    fn has_looked_since(&self, moment: Instant) -> bool {
-        let looked = Duration::from_nanos(self.looked.load(Ordering::Acquire));
-        looked > moment.saturating_duration_since(self.opened)
+    /// The moment as of which the index is true.
+    fn read_at(&self) -> Instant {
+        self.opened + Duration::from_nanos(self.read_at.load(Ordering::Acquire))
     }
 
-    fn reload(&self, unless_since: Option<Instant>) {
+    fn reload(&self) {
         let mut state = self.files.lock().unwrap_or_else(PoisonError::into_inner);
-        // Those who waited for the lock find the work done.
-        if unless_since.is_some_and(|moment| self.has_looked_since(moment)) {
-            return;
-        }
         let began = u64::try_from(self.opened.elapsed().as_nanos()).unwrap_or(u64::MAX);
         match tree::json_files(&self.directory) {
-            Err(unreadable) => {
-                let error = RoleFilesError::unreadable(unreadable);
-                self.tell(&mut state.unreadable, Err(error));
-            }
+            Err(unreadable) => self.failed(&mut state.directory, &RoleFilesError::unreadable(unreadable)),
             Ok(paths) => {
-                self.tell(&mut state.unreadable, Ok(&self.directory));
-                // A contradiction is looked at anew only when a file changes.
-                if self.look_at(&paths, &mut state.files) {
+                recovered(&mut state.directory, &self.directory);
+                // A contradiction is looked at again only when a file changes.
+                if self.read_files(&paths, &mut state.files) {
                     self.take_over(&mut state);
                 }
             }
         }
-        let files = state.files.values().filter(|file| file.broken.is_some()).count();
-        let as_a_whole = [&state.unreadable, &state.contradiction]
-            .iter()
-            .filter(|broken| broken.is_some())
-            .count();
-        self.broken.store(files + as_a_whole, Ordering::Relaxed);
-        self.looked.store(began, Ordering::Release);
+        let files = state.files.values().map(|file| &file.log);
+        let failing = files.chain([&state.directory, &state.contradiction]);
+        self.broken
+            .store(failing.filter(|log| log.is_failing()).count(), Ordering::Relaxed);
+        self.read_at.store(began, Ordering::Release);
     }
 
-    /// Reads every file that is there; whether any said something new or is gone.
-    fn look_at(&self, paths: &[PathBuf], files: &mut BTreeMap<PathBuf, RoleFile>) -> bool {
+    /// Reads every file that is there. True when a file has valid new content or is gone.
+    fn read_files(&self, paths: &[PathBuf], files: &mut BTreeMap<PathBuf, RoleFile>) -> bool {
         let known = files.len();
         files.retain(|path, file| {
             let stays = paths.binary_search(path).is_ok();
             if !stays {
                 // Nothing is wrong with a file that is gone.
-                self.tell(&mut file.broken, Ok(path));
+                recovered(&mut file.log, path);
             }
             stays
         });
@@ -303,7 +281,7 @@ impl Shared {
             let read = std::fs::read(path);
             if is_gone(path, &read) {
                 if let Some(mut file) = files.remove(path) {
-                    self.tell(&mut file.broken, Ok(path));
+                    recovered(&mut file.log, path);
                     changed = true;
                 }
                 continue;
@@ -311,7 +289,7 @@ impl Shared {
             let file = files.entry(path.clone()).or_insert_with(|| RoleFile {
                 fingerprint: None,
                 roles: Vec::new(),
-                broken: None,
+                log: StateLog::default(),
             });
             let understood = match &read {
                 Err(error) => {
@@ -332,9 +310,9 @@ impl Shared {
                 Ok(roles) => {
                     file.roles = roles;
                     changed = true;
-                    self.tell(&mut file.broken, Ok(path));
+                    recovered(&mut file.log, path);
                 }
-                Err(error) => self.tell(&mut file.broken, Err(error)),
+                Err(error) => self.failed(&mut file.log, &error),
             }
         }
         changed
@@ -345,33 +323,27 @@ impl Shared {
             Ok(index) => {
                 self.index.store(Arc::new(index));
                 self.changes.send_modify(|version| *version += 1);
-                self.tell(&mut state.contradiction, Ok(&self.directory));
+                recovered(&mut state.contradiction, &self.directory);
             }
-            Err(error) => self.tell(&mut state.contradiction, Err(error)),
+            Err(error) => self.failed(&mut state.contradiction, &error),
         }
     }
 
-    /// Notes whether a file is good, and logs when that changed.
-    fn tell(&self, broken: &mut Option<RoleFilesError>, now: Result<&Path, RoleFilesError>) {
-        match now {
-            Ok(path) => {
-                if broken.take().is_some() {
-                    info!(path = %path.display(), "the role files are good again");
-                }
-            }
-            Err(error) => {
-                if broken.as_ref() == Some(&error) {
-                    return;
-                }
-                self.failures.fetch_add(1, Ordering::Relaxed);
-                warn!(%error, "a change of the role files is not taken over; what they said before still counts");
-                *broken = Some(error);
-            }
+    fn failed(&self, log: &mut StateLog, error: &RoleFilesError) {
+        if log.failed_because(&error.to_string()) {
+            self.failures.fetch_add(1, Ordering::Relaxed);
+            warn!(%error, "failed to reload role files; keeping the previous contents");
         }
     }
 }
 
-/// Whether a file left between the look at its directory and now. A symbolic link to nothing is there, and broken.
+fn recovered(log: &mut StateLog, path: &Path) {
+    if log.recovered().is_some() {
+        info!(path = %path.display(), "role files reloaded after a failure");
+    }
+}
+
+/// Whether a file was removed since its directory was read. A symbolic link to nothing is there, and broken.
 fn is_gone(path: &Path, read: &io::Result<Vec<u8>>) -> bool {
     let not_found = matches!(read, Err(error) if error.kind() == io::ErrorKind::NotFound);
     not_found && path.symlink_metadata().is_err()
@@ -390,7 +362,7 @@ fn index_of(files: &BTreeMap<PathBuf, RoleFile>) -> Result<Index, RoleFilesError
     Index::build(files.iter().map(|(path, file)| (path.as_path(), file.roles.as_slice())))
 }
 
-/// Tells contents apart. Not a defense against forgery: whoever writes the files may write what they like.
+/// Distinguishes contents. Not a defense against forgery: a process that writes the files may write anything.
 fn fingerprint(bytes: &[u8]) -> u64 {
     let mut hasher = DefaultHasher::new();
     bytes.hash(&mut hasher);

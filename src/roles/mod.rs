@@ -2,24 +2,20 @@
 //!
 //! A source never decides; the role cache never evaluates.
 
-pub mod age;
+mod age;
 #[cfg(feature = "aws")]
 pub mod aws;
 pub mod cache;
-mod fetch;
 pub mod files;
-mod limiter;
-mod list;
 pub mod objects;
 pub mod observe;
-mod providers;
-mod refresh;
+mod rate_limit;
 pub mod source;
-mod store;
 
-pub use cache::{Entry, RoleCache, RoleCacheSettings, Trust};
+pub use cache::RoleCache;
+pub use cache::entry::{Entry, RoleCacheSettings, Trust};
+pub use cache::providers::KnownProvider;
 pub use files::{FileRoles, RoleFilesError, WhenMissing};
 pub use objects::RoleObjects;
 pub use observe::{ReadObserver, ReadResult, RoleState, RoleSummary};
-pub use providers::KnownProvider;
 pub use source::{Answer, Listing, ListingFailure, Pace, ProviderAnswer, RoleDocument, RoleSource, SourceHealth};

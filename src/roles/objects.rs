@@ -1,8 +1,8 @@
 //! Roles that controllers in the cluster manage: `Role` objects of ACK's IAM controller and of Crossplane's AWS provider.
 //!
-//! They are watched; a read answers from memory and needs no AWS credentials. What an object says is believed only when its
-//! controller says that AWS has it so (`role`): anything else, and any role without an object, is left to the next source. A
-//! cluster without these objects' CRDs is asked again every so often, so that a controller may be installed later.
+//! They are watched; a read answers from memory and needs no AWS credentials. An object counts only when its controller reports that
+//! AWS has what it says (`role`): anything else, and any role without an object, is left to the next source. In a cluster without
+//! these CRDs the list is retried from time to time, so that a controller may be installed later.
 
 mod role;
 mod store;
@@ -20,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::role::{ACK, CROSSPLANE, Definition, RoleObject};
 use self::store::Store;
-use super::source::{Answer, Listing, Pace, RoleSource, SourceHealth};
+use super::source::{Answer, Listing, Pace, RoleSource};
 use crate::kubernetes::list_watch::{Observer, WatchTiming, list_and_watch};
 use crate::trust::RoleArn;
 
@@ -74,7 +74,7 @@ impl RoleSource for RoleObjects {
 
     fn read<'a>(&'a self, role: &'a RoleArn, _as_of: Instant) -> BoxFuture<'a, Answer> {
         async move {
-            // At the start only: who reads bounds the waiting.
+            // Waits at the start only; the caller bounds the wait.
             self.store.first_listed().await;
             self.store.answer(role)
         }
@@ -91,13 +91,6 @@ impl RoleSource for RoleObjects {
 
     fn pace(&self) -> Pace {
         Pace::Memory
-    }
-
-    fn health(&self) -> SourceHealth {
-        SourceHealth {
-            broken: self.store.unreadable(),
-            ..SourceHealth::default()
-        }
     }
 
     fn run(&self, stop: CancellationToken) -> BoxFuture<'_, ()> {
@@ -128,7 +121,7 @@ impl RoleSource for RoleObjects {
     }
 }
 
-/// Hands what the watch of one definition tells to the store.
+/// Writes the events of one definition's watch to the store.
 struct Mirror {
     store: Arc<Store>,
     definition: &'static Definition,
@@ -150,12 +143,12 @@ impl Observer<RoleObject> for Mirror {
 
     fn apply(&mut self, object: RoleObject) {
         self.store.put(self.place, object.name(), object.state(self.definition));
-        self.store.tell();
+        self.store.notify_changed();
     }
 
     fn delete(&mut self, object: RoleObject) {
         self.store.remove(self.place, &object.name());
-        self.store.tell();
+        self.store.notify_changed();
     }
 
     fn not_served(&mut self) {

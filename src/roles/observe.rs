@@ -1,4 +1,4 @@
-//! What the role cache tells the outside: each read as it happens, and its content on request.
+//! What the role cache reports: each read as it happens, and its content on request.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ pub enum ReadResult {
     NotMine,
     /// It could not be read.
     Failed,
-    /// The source asked to be left alone for a while.
+    /// The source throttled.
     Throttled,
     /// The source did not answer in time.
     TimedOut,
@@ -32,7 +32,7 @@ impl ReadResult {
         Self::TimedOut,
     ];
 
-    /// The word of metrics.
+    /// Its name in metrics.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -46,18 +46,13 @@ impl ReadResult {
     }
 }
 
-/// Is told of every read of a source. Called on the path of reads: it must not block.
+/// Observes every read of a source. Called on the path of reads: it must not block.
 pub trait ReadObserver: Send + Sync + std::fmt::Debug + 'static {
     /// A read of one role ended.
     fn role_read(&self, source: &'static str, result: ReadResult, took: Duration);
-
-    /// A read of all roles at once ended: with how many, or none when it failed.
-    fn roles_listed(&self, source: &'static str, roles: Option<usize>, took: Duration) {
-        let _ = (source, roles, took);
-    }
 }
 
-/// Nobody listens.
+/// Observes nothing.
 impl ReadObserver for () {
     fn role_read(&self, _source: &'static str, _result: ReadResult, _took: Duration) {}
 }
@@ -80,7 +75,7 @@ impl RoleState {
     /// Every state, for metrics that exist before they count.
     pub const ALL: [Self; 4] = [Self::Fresh, Self::Stale, Self::TooOld, Self::Failed];
 
-    /// The word of metrics and of `/roles`.
+    /// Its name in metrics and in `/roles`.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -104,8 +99,8 @@ pub struct RoleSummary {
     pub holds: Option<&'static str>,
     /// Seconds since it was read; none when it never was.
     pub age_seconds: Option<u64>,
-    /// The source that told it.
+    /// The source that it was read from.
     pub source: Option<&'static str>,
-    /// Why the copy is no policy, or why the last read failed: one line.
+    /// Why the copy is not a policy, or why the last read failed: one line.
     pub reason: Option<String>,
 }

@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::trust::{Issuer, Origin, RoleArn};
 
-/// A role as its source tells it; cheap to clone.
+/// A role as its source returns it; cheap to clone.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RoleDocument {
     /// The trust policy's text, percent-encoded or plain JSON, byte for byte as it was found.
@@ -22,12 +22,12 @@ pub struct RoleDocument {
     pub origin: Origin,
 }
 
-/// What a source says of a role.
+/// How a source answers for a role.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Answer {
     /// It exists.
     Role(RoleDocument),
-    /// It surely does not exist.
+    /// It does not exist, for certain.
     NoSuchRole {
         /// What may have been meant: one line, e.g. that a role of that name exists under another path.
         hint: Option<Arc<str>>,
@@ -39,8 +39,7 @@ pub enum Answer {
     CannotRead(Arc<str>),
     /// It could not be read: one line that says why and what to do.
     Failed(Arc<str>),
-    /// The source asks to be left alone for a while (IAM's `Throttling`): as [`Answer::Failed`], and every other read of
-    /// this source waits too.
+    /// The source throttles (IAM's `Throttling`): as [`Answer::Failed`], and every other read of this source waits too.
     Throttled(Arc<str>),
 }
 
@@ -49,9 +48,9 @@ pub enum Answer {
 pub enum Pace {
     /// The source answers from what it holds already or from the disk: reads are neither limited nor backed off.
     Memory,
-    /// Each read is a call over the network: at most so many a second, and longer pauses after failures.
+    /// Each read is a call over the network: at most so many per second, and longer pauses after failures.
     Remote {
-        /// Reads a second (IAM: 5, a third of what an account may).
+        /// Reads per second (IAM: 5, a third of what an account is allowed).
         per_second: NonZeroU32,
     },
 }
@@ -59,24 +58,22 @@ pub enum Pace {
 /// How well a source keeps up with what it watches: for metrics.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SourceHealth {
-    /// How often since the start a change could not be taken over.
+    /// How many changes could not be taken over since the start.
     pub reload_failures: u64,
-    /// How many files or objects are in a state now that could not be taken over.
-    pub broken: usize,
 }
 
-/// One pass over all roles of a source, a page at a time (IAM: 1000 roles a call). After an `Err` the next item is the same
-/// page, asked for again; the end says that every role was named.
+/// One pass over all roles of a source, a page at a time (IAM: 1000 roles per call). After an `Err` the next item is the same
+/// page, requested again; the end means that every role was named.
 pub type Listing<'a> = BoxStream<'a, Result<Vec<(RoleArn, RoleDocument)>, ListingFailure>>;
 
-/// Why a page of a listing did not come: one line that says what to do.
+/// Why a page of a listing could not be read: one line that says what to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ListingFailure {
     /// It could not be read.
     Failed(Arc<str>),
-    /// The source asks to be left alone for a while.
+    /// The source throttles.
     Throttled(Arc<str>),
-    /// It may not be read, and asking again would not help before somebody changes what is allowed.
+    /// A permission is missing: asking again does not help before it is granted.
     Denied(Arc<str>),
 }
 
@@ -90,7 +87,7 @@ impl ListingFailure {
     }
 }
 
-/// What a source says of the OIDC provider of an issuer in the account of a role.
+/// How a source answers for the OIDC provider of an issuer in the account of a role.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ProviderAnswer {
     /// It exists, and these are its client IDs: the audiences that it accepts.
@@ -98,26 +95,26 @@ pub enum ProviderAnswer {
         /// As registered, case and all.
         client_ids: Arc<[Box<str>]>,
     },
-    /// It surely does not exist.
+    /// It does not exist, for certain.
     NoSuchProvider,
     /// Another source may know.
     NotMine,
-    /// It may not be read: one line that says what to allow. Nothing hangs on it, since the check is an extra.
+    /// A permission is missing: one line that says what to allow. Nothing depends on it, since the check is an extra.
     NotPermitted(Arc<str>),
     /// It could not be read: one line that says why.
     Failed(Arc<str>),
 }
 
-/// Somewhere that trust policies come from.
+/// A place that trust policies come from.
 pub trait RoleSource: Send + Sync + std::fmt::Debug + 'static {
-    /// The word of `--role-source` and of metrics: `files`, `iam`, `ack`, `crossplane`.
+    /// Its name in `--role-source` and in metrics: `files`, `iam`, `ack`, `crossplane`.
     fn name(&self) -> &'static str;
 
-    /// Reads one role. What a source that reads (files, calls) tells was true at `as_of` or later, so that reads may share what
-    /// one of them found; one that watches tells what it was told last. Cancel-safe: may be dropped at any await.
+    /// Reads one role. The answer of a source that reads (files, calls) was true at `as_of` or later, so that reads may share what
+    /// one of them found; one that watches answers with what it saw last. Cancel-safe: may be dropped at any await.
     fn read<'a>(&'a self, role: &'a RoleArn, as_of: Instant) -> BoxFuture<'a, Answer>;
 
-    /// What can be said of a role without asking anybody, at once: [`Answer::NotMine`] and [`Answer::CannotRead`], mostly.
+    /// What is known of a role without reading, at once: [`Answer::NotMine`] and [`Answer::CannotRead`], mostly.
     /// None when it must be read.
     fn knows(&self, role: &RoleArn) -> Option<Answer> {
         let _ = role;
@@ -169,7 +166,7 @@ pub trait RoleSource: Send + Sync + std::fmt::Debug + 'static {
     }
 }
 
-/// What is said of a role that does not exist while another of its name does: IAM knows one role of a name an account.
+/// The hint for a role that does not exist while another of its name does: names of roles are unique per account.
 pub(crate) fn namesake_hint(namesake: &RoleArn) -> Arc<str> {
     format!("a role of that name exists as {namesake}").into()
 }

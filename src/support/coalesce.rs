@@ -1,176 +1,419 @@
-//! Questions that share their answers: who asks while an answer is under way gets the next one, not that one.
+//! Request coalescing: callers that need the same value at about the same time share one read of it.
 //!
-//! An answer is only good for who asked before it was begun, because what it reports may have changed since. So at most
-//! two rounds of a question exist at a time: the one under way, and the next, which everybody who came meanwhile waits
-//! for. A question runs in a task of its own; it is not lost when the one who asked first gives up.
+//! One property carries the module: **an answer is good for every caller whose `as_of` is not later than the moment at which the
+//! answer's read began.** What the read found may have changed at any moment after that, so a later caller must not have it. Hence:
+//!
+//! - A caller joins the read in flight unless that read began before the caller's `as_of`. All callers that it began too early for
+//!   share the next read, so a key has at most two rounds at a time.
+//! - A read never begins while another read of its key is in flight.
+//! - A read runs in a task of its own. It goes on when the caller that started it leaves; after the end of its owner only as long as
+//!   a caller is waiting.
+//! - A read is as urgent as its most urgent caller, also while it is waiting.
+//! - No answer is kept. Whoever keeps one, compares the moment at which its read began with the next caller's `as_of`.
+//!
+//! Single-flight libraries share answers whose read began before the question, which is why this is not one of them.
 
 use std::collections::HashMap;
 use std::future::Future;
 use std::hash::Hash;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::{Semaphore, watch};
 use tokio::time::{Instant, timeout_at};
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-/// What came of a question.
+/// How a question ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Answer<V> {
-    /// The answer.
-    Done(V),
-    /// Its turn did not come: as many questions as may be were under way.
+pub(crate) enum Outcome<V> {
+    /// It was answered.
+    Done {
+        /// The answer.
+        value: V,
+        /// When its read began: the answer is true as of this moment or later.
+        began: Instant,
+    },
+    /// Too many reads were in flight: no permit within half of the time that was left. The other half is for the answer.
     Busy,
-    /// It was asked, and not answered in time.
+    /// No answer arrived in time, or the read was stopped.
     TimedOut,
 }
 
-/// Shares the answers to questions, one question a key.
-#[derive(Debug)]
-pub(crate) struct SingleFlight<K, V> {
-    flights: Arc<Mutex<HashMap<K, Flight<V>>>>,
-    turns: Arc<Semaphore>,
-    tasks: TaskTracker,
+/// What a caller requires of an answer.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Caller {
+    as_of: Option<Instant>,
+    deadline: Option<Instant>,
+    priority: Priority,
 }
 
-#[derive(Debug)]
-enum Flight<V> {
-    /// Waits for its turn; who comes now may still join.
-    Waiting(Round<V>),
-    /// Under way; who comes now gets the next round.
-    Running { next: Option<Round<V>> },
-}
-
-/// Those who share one answer.
-#[derive(Debug)]
-struct Round<V> {
-    answer: watch::Sender<Option<Answer<V>>>,
-    /// The latest of their deadlines.
-    deadline: Instant,
-}
-
-impl<V> Round<V> {
-    fn new(deadline: Instant) -> Self {
+impl Caller {
+    /// Any read in flight will do.
+    pub(crate) const fn any() -> Self {
         Self {
-            answer: watch::Sender::new(None),
-            deadline,
+            as_of: None,
+            deadline: None,
+            priority: Priority::Foreground,
         }
     }
 
-    fn join(&mut self, deadline: Instant) -> watch::Receiver<Option<Answer<V>>> {
-        self.deadline = self.deadline.max(deadline);
-        self.answer.subscribe()
-    }
-}
-
-impl<K, V> SingleFlight<K, V>
-where
-    K: Clone + Eq + Hash + Send + 'static,
-    V: Clone + Send + Sync + 'static,
-{
-    /// At most `concurrency` questions at a time, each in a task of `tasks`.
-    pub(crate) fn new(concurrency: usize, tasks: TaskTracker) -> Self {
+    /// The read must begin at this moment, which is not in the future, or later.
+    pub(crate) const fn as_of(as_of: Instant) -> Self {
         Self {
-            flights: Arc::default(),
-            turns: Arc::new(Semaphore::new(concurrency)),
-            tasks,
+            as_of: Some(as_of),
+            ..Self::any()
         }
     }
 
-    /// Asks, or joins a round of the same question that has not begun. A question for which no turn comes in half of the
-    /// time that is left is given up as [`Answer::Busy`]: the other half is for the answer.
-    pub(crate) async fn ask<F, Fut>(&self, key: K, deadline: Instant, question: F) -> Answer<V>
-    where
-        F: Fn() -> Fut + Send + 'static,
-        Fut: Future<Output = V> + Send + 'static,
-    {
-        let mut answer = self.join(key, deadline, question);
-        match timeout_at(deadline, answer.wait_for(Option::is_some)).await {
-            Ok(Ok(answer)) => answer.clone().unwrap_or(Answer::TimedOut),
-            Ok(Err(_)) | Err(_) => Answer::TimedOut,
+    /// The caller leaves at this moment. Without a deadline it is the caller that bounds its waiting.
+    pub(crate) const fn by(self, deadline: Instant) -> Self {
+        Self {
+            deadline: Some(deadline),
+            ..self
         }
     }
 
-    fn join<F, Fut>(&self, key: K, deadline: Instant, question: F) -> watch::Receiver<Option<Answer<V>>>
-    where
-        F: Fn() -> Fut + Send + 'static,
-        Fut: Future<Output = V> + Send + 'static,
-    {
-        let mut flights = lock(&self.flights);
-        match flights.get_mut(&key) {
-            Some(Flight::Waiting(round)) => round.join(deadline),
-            Some(Flight::Running { next }) => next.get_or_insert_with(|| Round::new(deadline)).join(deadline),
-            None => {
-                let mut round = Round::new(deadline);
-                let answer = round.join(deadline);
-                flights.insert(key.clone(), Flight::Waiting(round));
-                self.tasks
-                    .spawn(fly(Arc::clone(&self.flights), Arc::clone(&self.turns), key, question));
-                answer
-            }
+    /// No request is waiting for the answer.
+    pub(crate) const fn in_background(self) -> Self {
+        Self {
+            priority: Priority::Background,
+            ..self
         }
     }
 }
 
-/// Runs the rounds of one key until nobody waits for another.
-async fn fly<K, V, F, Fut>(flights: Arc<Mutex<HashMap<K, Flight<V>>>>, turns: Arc<Semaphore>, key: K, question: F)
-where
-    K: Eq + Hash,
-    F: Fn() -> Fut,
-    Fut: Future<Output = V>,
-{
-    loop {
-        let patience = match lock(&flights).get(&key) {
-            Some(Flight::Waiting(round)) => half_way_to(round.deadline),
-            Some(Flight::Running { .. }) | None => return,
-        };
-        let turn = timeout_at(patience, turns.acquire()).await;
-        let Some(round) = begin(&flights, &key) else { return };
-        let answer = match turn {
-            Ok(Ok(_turn)) => match timeout_at(round.deadline, question()).await {
-                Ok(value) => Answer::Done(value),
-                Err(_) => Answer::TimedOut,
-            },
-            Ok(Err(_)) | Err(_) => Answer::Busy,
-        };
-        round.answer.send_replace(Some(answer));
-        if land(&flights, &key) == Next::Nobody {
-            return;
+/// Who is waiting for a read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Priority {
+    /// A request.
+    Foreground,
+    /// Nothing but the upkeep of a cache.
+    Background,
+}
+
+/// The priority of a read, which rises while the read is waiting when a more urgent caller joins it.
+#[derive(Clone, Debug)]
+pub(crate) struct Urgency(CancellationToken);
+
+impl Urgency {
+    pub(crate) fn of(priority: Priority) -> Self {
+        let urgency = Self(CancellationToken::new());
+        urgency.raise_to(priority);
+        urgency
+    }
+
+    /// A caller of this priority is waiting too.
+    pub(crate) fn raise_to(&self, priority: Priority) {
+        if priority == Priority::Foreground {
+            self.0.cancel();
         }
+    }
+
+    pub(crate) fn priority(&self) -> Priority {
+        if self.0.is_cancelled() {
+            Priority::Foreground
+        } else {
+            Priority::Background
+        }
+    }
+
+    /// Waits until the read is urgent.
+    pub(crate) async fn raised(&self) {
+        self.0.cancelled().await;
     }
 }
 
-/// Closes the waiting round: who comes from now on gets the next.
-fn begin<K: Eq + Hash, V>(flights: &Mutex<HashMap<K, Flight<V>>>, key: &K) -> Option<Round<V>> {
-    let mut flights = lock(flights);
-    let flight = flights.get_mut(key)?;
-    match std::mem::replace(flight, Flight::Running { next: None }) {
-        Flight::Waiting(round) => Some(round),
-        running @ Flight::Running { .. } => {
-            *flight = running;
-            None
+/// One read, as seen by the function that reads.
+#[derive(Clone, Debug)]
+pub(crate) struct Reading {
+    callers: Arc<Mutex<Callers>>,
+    urgency: Urgency,
+}
+
+/// What the callers of one read require together.
+#[derive(Debug)]
+struct Callers {
+    /// The latest of their moments; none when any read will do for all of them.
+    as_of: Option<Instant>,
+    /// The latest of their deadlines; none when one of them has none.
+    deadline: Option<Instant>,
+    began: Option<Instant>,
+}
+
+impl Reading {
+    fn for_caller(caller: Caller) -> Self {
+        Self {
+            callers: Arc::new(Mutex::new(Callers {
+                as_of: caller.as_of,
+                deadline: caller.deadline,
+                began: None,
+            })),
+            urgency: Urgency::of(caller.priority),
         }
+    }
+
+    /// Begins to read and returns the moment as of which the answer must be true: `window` ago, so that reads of several keys can
+    /// share what one of them found, but not before the moment that a caller requires. Callers that require a later moment get the
+    /// next read from here on. Only the first call counts; the others return the same moment.
+    ///
+    /// A read that never calls this has looked at nothing, and counts as begun when it ends.
+    pub(crate) fn begin(&self, window: Duration) -> Instant {
+        let mut callers = lock(&self.callers);
+        let now = Instant::now();
+        let earliest = now.checked_sub(window).unwrap_or(now);
+        let required = callers.as_of;
+        *callers
+            .began
+            .get_or_insert_with(|| required.map_or(earliest, |as_of| as_of.max(earliest)))
+    }
+
+    /// How urgent the read is.
+    pub(crate) const fn urgency(&self) -> &Urgency {
+        &self.urgency
+    }
+
+    /// When the last caller leaves; none when one of them does not say.
+    fn deadline(&self) -> Option<Instant> {
+        lock(&self.callers).deadline
+    }
+
+    /// Takes a caller in, unless the read began too early for it.
+    fn admit(&self, caller: Caller) -> Admitted {
+        let mut callers = lock(&self.callers);
+        if callers
+            .began
+            .is_some_and(|began| caller.as_of.is_some_and(|as_of| as_of > began))
+        {
+            return Admitted::TooLate;
+        }
+        callers.as_of = callers.as_of.max(caller.as_of);
+        callers.deadline = callers.deadline.zip(caller.deadline).map(|(one, other)| one.max(other));
+        Admitted::Joined
     }
 }
 
 #[derive(PartialEq, Eq)]
-enum Next {
-    Somebody,
-    Nobody,
+enum Admitted {
+    Joined,
+    TooLate,
 }
 
-fn land<K: Eq + Hash, V>(flights: &Mutex<HashMap<K, Flight<V>>>, key: &K) -> Next {
-    let mut flights = lock(flights);
-    match flights.get_mut(key) {
-        Some(flight @ Flight::Running { next: Some(_) }) => {
-            if let Flight::Running { next: Some(round) } = std::mem::replace(flight, Flight::Running { next: None }) {
-                *flight = Flight::Waiting(round);
+/// Shares reads, one at a time per key.
+#[derive(Debug)]
+pub(crate) struct Coalescer<K, V> {
+    flights: Arc<Mutex<HashMap<K, Flight<V>>>>,
+    permits: Option<Arc<Semaphore>>,
+    tasks: TaskTracker,
+    end: CancellationToken,
+}
+
+/// The rounds of one key.
+#[derive(Debug)]
+struct Flight<V> {
+    current: Round<V>,
+    /// For callers that the current read began too early for.
+    next: Option<Round<V>>,
+}
+
+/// The callers that share one answer.
+#[derive(Debug)]
+struct Round<V> {
+    reading: Reading,
+    outcome: watch::Sender<Option<Outcome<V>>>,
+}
+
+impl<K, V> Coalescer<K, V>
+where
+    K: Clone + Eq + Hash + Send + 'static,
+    V: Clone + Send + Sync + 'static,
+{
+    /// Reads in tasks of `tasks`, whose owner cancels `end` and then awaits them: from then on, reads that no caller is waiting for
+    /// are dropped. Until then a read ends by itself.
+    pub(crate) fn new(tasks: TaskTracker, end: CancellationToken) -> Self {
+        Self {
+            flights: Arc::default(),
+            permits: None,
+            tasks,
+            end,
+        }
+    }
+
+    /// At most `concurrency` reads at a time. So that none holds its permit for ever, a read is given up at the latest deadline of
+    /// the callers for which it began.
+    pub(crate) fn limited(concurrency: usize, tasks: TaskTracker, end: CancellationToken) -> Self {
+        Self {
+            permits: Some(Arc::new(Semaphore::new(concurrency))),
+            ..Self::new(tasks, end)
+        }
+    }
+
+    /// Joins a read of `key` that began at or after the moment that the caller requires, or that has not begun yet; else reads.
+    /// Every caller of a key passes the same function, which calls [`Reading::begin`] just before it looks.
+    ///
+    /// Cancel-safe: the read goes on.
+    pub(crate) async fn ask<R, F>(&self, key: K, caller: Caller, read: R) -> Outcome<V>
+    where
+        R: Fn(Reading) -> F + Send + 'static,
+        F: Future<Output = V> + Send + 'static,
+    {
+        let mut outcome = self.join(key, caller, read);
+        match by(caller.deadline, outcome.wait_for(Option::is_some)).await {
+            Some(Ok(outcome)) => outcome.clone().unwrap_or(Outcome::TimedOut),
+            Some(Err(_)) | None => Outcome::TimedOut,
+        }
+    }
+
+    /// Whether a read of `key` is in flight.
+    pub(crate) fn is_reading(&self, key: &K) -> bool {
+        lock(&self.flights).contains_key(key)
+    }
+
+    fn join<R, F>(&self, key: K, caller: Caller, read: R) -> watch::Receiver<Option<Outcome<V>>>
+    where
+        R: Fn(Reading) -> F + Send + 'static,
+        F: Future<Output = V> + Send + 'static,
+    {
+        let mut flights = lock(&self.flights);
+        if let Some(flight) = flights.get_mut(&key) {
+            return flight.join(caller);
+        }
+        let current = Round::new(caller);
+        let outcome = current.outcome.subscribe();
+        flights.insert(key.clone(), Flight { current, next: None });
+        let landing = Landing {
+            flights: Arc::clone(&self.flights),
+            key: Some(key),
+        };
+        self.tasks
+            .spawn(fly(landing, self.permits.clone(), self.end.clone(), read));
+        outcome
+    }
+}
+
+impl<V> Flight<V> {
+    fn join(&mut self, caller: Caller) -> watch::Receiver<Option<Outcome<V>>> {
+        // Also a caller that the current read does nothing for waits for its end.
+        self.current.reading.urgency.raise_to(caller.priority);
+        if self.current.reading.admit(caller) == Admitted::Joined {
+            return self.current.outcome.subscribe();
+        }
+        let next = self.next.get_or_insert_with(|| Round::new(caller));
+        // The next read has not begun.
+        let _joined = next.reading.admit(caller);
+        next.reading.urgency.raise_to(caller.priority);
+        next.outcome.subscribe()
+    }
+}
+
+impl<V> Round<V> {
+    fn new(caller: Caller) -> Self {
+        Self {
+            reading: Reading::for_caller(caller),
+            outcome: watch::Sender::new(None),
+        }
+    }
+}
+
+/// Reads for one round of a key after the other, until there is none.
+async fn fly<K, V, R, F>(mut landing: Landing<K, V>, permits: Option<Arc<Semaphore>>, end: CancellationToken, read: R)
+where
+    K: Eq + Hash,
+    R: Fn(Reading) -> F,
+    F: Future<Output = V>,
+{
+    while let Some((reading, answered)) = landing.current() {
+        let value = read(reading.clone());
+        let answer = async {
+            match &permits {
+                None => done(value.await, &reading),
+                Some(permits) => read_with_permit(permits, &reading, value).await,
             }
-            Next::Somebody
+        };
+        let abandoned = async {
+            end.cancelled().await;
+            answered.closed().await;
+        };
+        let outcome = tokio::select! {
+            biased;
+            outcome = answer => outcome,
+            () = abandoned => Outcome::TimedOut,
+        };
+        landing.land(outcome);
+    }
+}
+
+async fn read_with_permit<V>(permits: &Semaphore, reading: &Reading, value: impl Future<Output = V>) -> Outcome<V> {
+    let patience = reading.deadline().map(half_way_to);
+    let permit = by(patience, permits.acquire()).await;
+    // Later callers get the next round, also of a read for which there is no permit.
+    reading.begin(Duration::ZERO);
+    let Some(Ok(_permit)) = permit else {
+        return Outcome::Busy;
+    };
+    match by(reading.deadline(), value).await {
+        Some(value) => done(value, reading),
+        None => Outcome::TimedOut,
+    }
+}
+
+fn done<V>(value: V, reading: &Reading) -> Outcome<V> {
+    Outcome::Done {
+        value,
+        began: reading.begin(Duration::ZERO),
+    }
+}
+
+/// What the task of a key takes out of the map: round by round, and all at once when the task is stopped or panics, so that no
+/// caller waits for an answer that will not come.
+struct Landing<K: Eq + Hash, V> {
+    flights: Arc<Mutex<HashMap<K, Flight<V>>>>,
+    /// None when there are no more rounds.
+    key: Option<K>,
+}
+
+impl<K: Eq + Hash, V> Landing<K, V> {
+    /// The read of the current round, and where its answer goes.
+    fn current(&self) -> Option<(Reading, watch::Sender<Option<Outcome<V>>>)> {
+        let flights = lock(&self.flights);
+        let Round { reading, outcome } = &flights.get(self.key.as_ref()?)?.current;
+        Some((reading.clone(), outcome.clone()))
+    }
+
+    /// Answers the current round and makes the next one current.
+    fn land(&mut self, outcome: Outcome<V>) {
+        let mut flights = lock(&self.flights);
+        let Some(flight) = self.key.as_ref().and_then(|key| flights.get_mut(key)) else {
+            return;
+        };
+        match flight.next.take() {
+            Some(next) => {
+                let answered = std::mem::replace(&mut flight.current, next);
+                answered.outcome.send_replace(Some(outcome));
+            }
+            None => {
+                let flight = self.key.take().and_then(|key| flights.remove(&key));
+                if let Some(Flight { current, .. }) = flight {
+                    current.outcome.send_replace(Some(outcome));
+                }
+            }
         }
-        Some(_) | None => {
-            flights.remove(key);
-            Next::Nobody
+    }
+}
+
+impl<K: Eq + Hash, V> Drop for Landing<K, V> {
+    fn drop(&mut self) {
+        if let Some(key) = self.key.take() {
+            lock(&self.flights).remove(&key);
         }
+    }
+}
+
+/// Awaits until the deadline, where there is one.
+async fn by<T>(deadline: Option<Instant>, future: impl Future<Output = T>) -> Option<T> {
+    match deadline {
+        Some(deadline) => timeout_at(deadline, future).await.ok(),
+        None => Some(future.await),
     }
 }
 
@@ -186,103 +429,357 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::{AtomicUsize, Ordering};
-    use std::time::Duration;
+    use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+    use futures::future::join_all;
+    use proptest::prelude::*;
+    use tokio::time::{sleep, sleep_until, timeout};
 
     use super::*;
 
-    /// A question that counts how often it is put, answers with its number and takes `takes`.
+    /// Reads that are counted. Each waits for its turn, begins, takes some time and answers with its number.
+    #[derive(Debug)]
     struct Oracle {
-        flights: SingleFlight<&'static str, usize>,
-        begun: Arc<AtomicUsize>,
+        coalescer: Coalescer<&'static str, usize>,
+        reads: Arc<Reads>,
+        waits: Duration,
         takes: Duration,
     }
 
+    #[derive(Debug, Default)]
+    struct Reads {
+        begun: AtomicUsize,
+        finished: AtomicUsize,
+        in_flight: AtomicBool,
+    }
+
     impl Oracle {
-        fn new(concurrency: usize, takes: Duration) -> Self {
+        fn new(takes: Duration) -> Self {
             Self {
-                flights: SingleFlight::new(concurrency, TaskTracker::new()),
-                begun: Arc::default(),
+                coalescer: Coalescer::new(TaskTracker::new(), CancellationToken::new()),
+                reads: Arc::default(),
+                waits: Duration::ZERO,
                 takes,
             }
         }
 
-        async fn ask(&self, key: &'static str, patience: Duration) -> Answer<usize> {
-            let (begun, takes) = (Arc::clone(&self.begun), self.takes);
-            let question = move || {
-                let number = begun.fetch_add(1, Ordering::SeqCst) + 1;
+        fn limited(concurrency: usize, takes: Duration) -> Self {
+            Self {
+                coalescer: Coalescer::limited(concurrency, TaskTracker::new(), CancellationToken::new()),
+                ..Self::new(takes)
+            }
+        }
+
+        async fn ask(&self, key: &'static str, caller: Caller) -> Outcome<usize> {
+            let (reads, waits, takes) = (Arc::clone(&self.reads), self.waits, self.takes);
+            let read = move |reading: Reading| {
+                let reads = Arc::clone(&reads);
                 async move {
-                    tokio::time::sleep(takes).await;
+                    if !waits.is_zero() {
+                        sleep(waits).await;
+                    }
+                    reading.begin(Duration::ZERO);
+                    let number = reads.begun.fetch_add(1, Ordering::SeqCst) + 1;
+                    sleep(takes).await;
+                    reads.finished.fetch_add(1, Ordering::SeqCst);
                     number
                 }
             };
-            self.flights.ask(key, Instant::now() + patience, question).await
+            self.coalescer.ask(key, caller, read).await
+        }
+
+        /// Asks for what is true now, for as long as `patience`.
+        async fn ask_now(&self, key: &'static str, patience: Duration) -> Option<usize> {
+            let now = Instant::now();
+            number(&self.ask(key, Caller::as_of(now).by(now + patience)).await)
+        }
+
+        fn begun(&self) -> usize {
+            self.reads.begun.load(Ordering::SeqCst)
+        }
+    }
+
+    fn number(outcome: &Outcome<usize>) -> Option<usize> {
+        match outcome {
+            Outcome::Done { value, .. } => Some(*value),
+            Outcome::Busy | Outcome::TimedOut => None,
         }
     }
 
     const SECOND: Duration = Duration::from_secs(1);
 
+    /// A caller of the property below: when it arrives, how far back its `as_of` lies, and how long it waits.
+    #[derive(Clone, Debug)]
+    struct Arrival {
+        at: u64,
+        back: Option<u64>,
+        patience: Option<u64>,
+    }
+
+    fn arrivals() -> impl Strategy<Value = Vec<Arrival>> {
+        let arrival = (0..300_u64, any::<bool>(), 0..40_u64, prop::option::of(0..60_u64)).prop_map(
+            |(at, is_any, back, patience)| Arrival {
+                at,
+                back: (!is_any).then_some(back),
+                patience,
+            },
+        );
+        prop::collection::vec(arrival, 1..24)
+    }
+
+    proptest! {
+        /// The property of the module, for callers that arrive, require and leave as they like, in milliseconds of paused time.
+        #[test]
+        fn an_answer_is_good_for_callers_whose_moment_is_not_later_than_its_read(
+            arrivals in arrivals(),
+            waits in 0..10_u64,
+            takes in 1..40_u64,
+            window in 0..20_u64,
+        ) {
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .start_paused(true)
+                .build()
+                .unwrap();
+            runtime.block_on(serve(&arrivals, waits, takes, window));
+        }
+    }
+
+    async fn serve(arrivals: &[Arrival], waits: u64, takes: u64, window: u64) {
+        let millis = Duration::from_millis;
+        let tasks = TaskTracker::new();
+        let coalescer: Coalescer<(), Instant> = Coalescer::new(tasks.clone(), CancellationToken::new());
+        let reads = Arc::new(Reads::default());
+        // Far enough from the start of the clock that every moment exists.
+        sleep(SECOND).await;
+        let start = Instant::now();
+        let callers = arrivals.iter().map(|arrival| {
+            let (coalescer, reads) = (&coalescer, Arc::clone(&reads));
+            async move {
+                sleep_until(start + millis(arrival.at)).await;
+                let as_of = arrival.back.map(|back| Instant::now() - millis(back));
+                let caller = as_of.map_or(Caller::any(), Caller::as_of);
+                let read = move |reading: Reading| {
+                    let reads = Arc::clone(&reads);
+                    async move {
+                        assert!(
+                            !reads.in_flight.swap(true, Ordering::SeqCst),
+                            "two reads of a key at a time"
+                        );
+                        sleep(millis(waits)).await;
+                        let began = reading.begin(millis(window));
+                        reads.begun.fetch_add(1, Ordering::SeqCst);
+                        sleep(millis(takes)).await;
+                        reads.finished.fetch_add(1, Ordering::SeqCst);
+                        reads.in_flight.store(false, Ordering::SeqCst);
+                        began
+                    }
+                };
+                let asked = coalescer.ask((), caller, read);
+                let outcome = match arrival.patience {
+                    // Leaves without a word.
+                    Some(patience) => timeout(millis(patience), asked).await.ok()?,
+                    None => asked.await,
+                };
+                let Outcome::Done { value, began } = outcome else {
+                    panic!("{outcome:?} without a deadline")
+                };
+                assert_eq!(value, began);
+                assert!(as_of.is_none_or(|as_of| began >= as_of), "{arrival:?}: read too early");
+                assert!(
+                    start.elapsed() <= millis(arrival.at + 2 * (waits + takes)),
+                    "{arrival:?} waited for more than two reads"
+                );
+                Some(began)
+            }
+        });
+        let answers: Vec<_> = join_all(callers).await;
+        tasks.close();
+        tasks.wait().await;
+        assert!(lock(&coalescer.flights).is_empty(), "an answer is kept");
+        let (begun, finished) = (
+            reads.begun.load(Ordering::SeqCst),
+            reads.finished.load(Ordering::SeqCst),
+        );
+        assert_eq!(begun, finished, "a read ended before its answer");
+        // No more reads than callers, and none that a caller that stays did not have to wait for or share.
+        assert!(begun <= arrivals.len(), "{begun} reads");
+        if arrivals.iter().all(|arrival| arrival.patience.is_none()) {
+            let mut distinct: Vec<_> = answers.into_iter().flatten().collect();
+            distinct.sort_unstable();
+            distinct.dedup();
+            assert!(
+                begun <= distinct.len() || window > 0,
+                "{begun} reads for {} answers",
+                distinct.len()
+            );
+            let last = arrivals.iter().map(|arrival| arrival.at).max().unwrap_or_default();
+            let back_to_back = usize::try_from(last / (waits + takes)).unwrap() + 2;
+            assert!(begun <= back_to_back, "{begun} reads, which overlap");
+        }
+    }
+
     #[tokio::test(start_paused = true)]
-    async fn who_asks_while_an_answer_is_under_way_shares_the_next_one() {
-        let oracle = Oracle::new(8, SECOND);
+    async fn callers_that_arrive_during_a_read_share_the_next_one() {
+        let oracle = Oracle::new(SECOND);
         let late = async {
-            tokio::time::sleep(SECOND / 2).await;
+            sleep(SECOND / 2).await;
             tokio::join!(
-                oracle.ask("a", 10 * SECOND),
-                oracle.ask("a", 10 * SECOND),
-                oracle.ask("a", 10 * SECOND)
+                oracle.ask_now("a", 10 * SECOND),
+                oracle.ask_now("a", 10 * SECOND),
+                oracle.ask_now("a", 10 * SECOND)
             )
         };
-        let (first, late) = tokio::join!(oracle.ask("a", 10 * SECOND), late);
-        assert_eq!(first, Answer::Done(1));
-        assert_eq!(late, (Answer::Done(2), Answer::Done(2), Answer::Done(2)));
-        assert_eq!(oracle.begun.load(Ordering::SeqCst), 2);
-        assert!(
-            lock(&oracle.flights.flights).is_empty(),
-            "nothing is kept of what was answered"
+        let (first, late) = tokio::join!(oracle.ask_now("a", 10 * SECOND), late);
+        assert_eq!((first, late), (Some(1), (Some(2), Some(2), Some(2))));
+        assert_eq!(oracle.begun(), 2);
+        assert!(lock(&oracle.coalescer.flights).is_empty(), "an answer is kept");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_caller_that_does_not_require_a_later_read_joins_the_one_in_flight() {
+        let oracle = Oracle::new(SECOND);
+        let start = Instant::now();
+        let late = async {
+            sleep(SECOND / 2).await;
+            tokio::join!(oracle.ask("a", Caller::as_of(start)), oracle.ask("a", Caller::any()),)
+        };
+        let (first, late) = tokio::join!(oracle.ask("a", Caller::any()), late);
+        let expected = Outcome::Done { value: 1, began: start };
+        assert_eq!((&first, &late.0, &late.1), (&expected, &expected, &expected));
+        assert_eq!(start.elapsed(), SECOND);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_read_that_waits_for_its_turn_takes_everyone_in() {
+        let oracle = Oracle {
+            waits: SECOND,
+            ..Oracle::new(SECOND)
+        };
+        let late = async {
+            sleep(SECOND / 2).await;
+            oracle.ask_now("a", 10 * SECOND).await
+        };
+        assert_eq!(tokio::join!(oracle.ask_now("a", 10 * SECOND), late), (Some(1), Some(1)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_window_of_a_read_does_not_reach_back_before_the_moment_that_a_caller_requires() {
+        sleep(SECOND).await;
+        let now = Instant::now();
+        let reading = Reading::for_caller(Caller::any());
+        assert_eq!(reading.begin(SECOND / 5), now - SECOND / 5);
+        assert_eq!(
+            reading.begin(Duration::ZERO),
+            now - SECOND / 5,
+            "only the first call counts"
+        );
+
+        let reading = Reading::for_caller(Caller::as_of(now - SECOND / 10));
+        assert_eq!(reading.begin(SECOND / 5), now - SECOND / 10);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_urgent_caller_makes_the_read_that_it_waits_for_urgent() {
+        let oracle = Oracle::new(SECOND);
+        let priorities = Arc::new(Mutex::new(Vec::new()));
+        let ask = |caller| {
+            let priorities = Arc::clone(&priorities);
+            let read = move |reading: Reading| {
+                let priorities = Arc::clone(&priorities);
+                async move {
+                    reading.begin(Duration::ZERO);
+                    let before = reading.urgency().priority();
+                    sleep(SECOND).await;
+                    lock(&priorities).push((before, reading.urgency().priority()));
+                    0
+                }
+            };
+            oracle.coalescer.ask("a", caller, read)
+        };
+        let urgent = async {
+            sleep(SECOND / 2).await;
+            ask(Caller::as_of(Instant::now())).await
+        };
+        tokio::join!(ask(Caller::any().in_background()), urgent);
+        assert_eq!(
+            *lock(&priorities),
+            [
+                (Priority::Background, Priority::Foreground),
+                (Priority::Foreground, Priority::Foreground)
+            ]
         );
     }
 
     #[tokio::test(start_paused = true)]
-    async fn others_get_their_answer_when_the_first_one_gives_up() {
-        let oracle = Oracle::new(8, SECOND);
-        let (first, second) = tokio::join!(oracle.ask("a", SECOND / 4), oracle.ask("a", 10 * SECOND));
-        assert_eq!(first, Answer::TimedOut);
-        assert_eq!(second, Answer::Done(1));
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_dropped_asker_takes_nothing_with_it() {
-        let oracle = Oracle::new(8, SECOND);
-        tokio::select! {
-            _ = oracle.ask("a", 10 * SECOND) => panic!("answered too soon"),
-            () = tokio::time::sleep(SECOND / 2) => {}
+    async fn others_get_their_answer_when_the_first_caller_times_out() {
+        for oracle in [Oracle::new(SECOND), Oracle::limited(8, SECOND)] {
+            let (first, second) = tokio::join!(oracle.ask_now("a", SECOND / 4), oracle.ask_now("a", 10 * SECOND));
+            assert_eq!((first, second), (None, Some(1)));
         }
-        assert_eq!(oracle.ask("a", 10 * SECOND).await, Answer::Done(2));
     }
 
     #[tokio::test(start_paused = true)]
-    async fn over_the_cap_a_question_waits_half_its_time_and_is_then_busy() {
-        let oracle = Oracle::new(1, 10 * SECOND);
+    async fn a_read_goes_on_when_its_callers_leave() {
+        let oracle = Oracle::new(SECOND);
+        assert!(timeout(SECOND / 2, oracle.ask("a", Caller::any())).await.is_err());
+        assert!(oracle.coalescer.is_reading(&"a"));
+        assert_eq!(number(&oracle.ask("a", Caller::any()).await), Some(1));
+        assert!(!oracle.coalescer.is_reading(&"a"));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn after_the_end_of_its_owner_a_read_lasts_as_long_as_a_caller_waits() {
+        let (tasks, end) = (TaskTracker::new(), CancellationToken::new());
+        let mut oracle = Oracle::new(SECOND);
+        oracle.coalescer = Coalescer::new(tasks.clone(), end.clone());
+        let stop = async {
+            assert!(timeout(SECOND / 2, oracle.ask("left", Caller::any())).await.is_err());
+            end.cancel();
+            tasks.close();
+            tasks.wait().await;
+        };
+        let (waited, ()) = tokio::join!(oracle.ask("waiting", Caller::any()), stop);
+        assert_eq!(number(&waited), Some(1));
+        assert_eq!(oracle.reads.finished.load(Ordering::SeqCst), 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn over_the_limit_a_caller_waits_for_half_of_its_time_and_is_then_turned_away() {
+        let oracle = Oracle::limited(1, 10 * SECOND);
+        let later = |key, patience| {
+            let oracle = &oracle;
+            async move {
+                tokio::task::yield_now().await;
+                let now = Instant::now();
+                oracle.ask(key, Caller::as_of(now).by(now + patience)).await
+            }
+        };
         let (first, second, third) = tokio::join!(
-            oracle.ask("a", 100 * SECOND),
-            async {
-                tokio::task::yield_now().await;
-                oracle.ask("b", 4 * SECOND).await
-            },
-            async {
-                tokio::task::yield_now().await;
-                oracle.ask("c", 60 * SECOND).await
-            },
+            oracle.ask_now("a", 100 * SECOND),
+            later("b", 4 * SECOND),
+            later("c", 60 * SECOND)
         );
-        assert_eq!((first, second, third), (Answer::Done(1), Answer::Busy, Answer::Done(2)));
+        assert_eq!((first, second, number(&third)), (Some(1), Outcome::Busy, Some(2)));
     }
 
     #[tokio::test(start_paused = true)]
-    async fn an_answer_that_does_not_come_frees_its_turn() {
-        let oracle = Oracle::new(1, 1_000_000 * SECOND);
-        assert_eq!(oracle.ask("a", SECOND).await, Answer::TimedOut);
-        assert_eq!(oracle.ask("a", SECOND).await, Answer::TimedOut);
-        assert_eq!(oracle.begun.load(Ordering::SeqCst), 2);
+    async fn a_read_without_an_answer_gives_its_permit_back() {
+        let oracle = Oracle::limited(1, 1_000_000 * SECOND);
+        assert_eq!(oracle.ask_now("a", SECOND).await, None);
+        assert_eq!(oracle.ask_now("a", SECOND).await, None);
+        assert_eq!(oracle.begun(), 2);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_read_that_panics_leaves_no_caller_waiting() {
+        let coalescer: Coalescer<&str, usize> = Coalescer::new(TaskTracker::new(), CancellationToken::new());
+        let outcome = coalescer
+            .ask("a", Caller::any(), |_| async {
+                panic!("this line belongs to a test that passes")
+            })
+            .await;
+        assert_eq!(outcome, Outcome::TimedOut);
+        assert!(!coalescer.is_reading(&"a"));
     }
 }

@@ -28,6 +28,11 @@ impl OwnedTasks {
         self.tracker.clone()
     }
 
+    /// Cancelled when the owner ends.
+    pub(crate) fn end(&self) -> CancellationToken {
+        self.end.clone()
+    }
+
     /// Runs a future until it is done or the owner ends. Must be called within a Tokio runtime.
     pub(crate) fn spawn(&self, future: impl Future<Output = ()> + Send + 'static) {
         self.tracker.spawn(self.end.clone().run_until_cancelled_owned(future));

@@ -260,8 +260,8 @@ fn what_iam_refuses_has_a_next_step_and_is_not_tried_again() {
     ] {
         aws.proxy.suffers(fault);
         let answer = aws.write_role(&role, &document);
-        let said = answer.as_ref().unwrap_err();
-        assert!(said.contains(&role), "{said}");
+        let message = answer.as_ref().unwrap_err();
+        assert!(message.contains(&role), "{message}");
         says(answer, words);
         writes += 1;
         assert_eq!(aws.proxy.calls_of("iam:UpdateAssumeRolePolicy"), writes);

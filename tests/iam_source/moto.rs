@@ -22,7 +22,7 @@ from moto.server import main
 threading.Thread(target=main, args=(['-H', '127.0.0.1', '-p', '0'],), daemon=True).start()
 sys.stdin.read()";
 
-/// The server, empty, for one test at a time. None, said loudly, when it cannot be had.
+/// The server, empty, for one test at a time. None, with a loud message, when it cannot be started.
 pub fn moto(what: &str) -> Option<Moto> {
     static SERVER: OnceLock<Result<Server, String>> = OnceLock::new();
     static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
@@ -146,15 +146,15 @@ impl Server {
             .map_err(|error| error.to_string())?;
         let stdin = process.stdin.take().unwrap();
         let mut lines = BufReader::new(process.stderr.take().unwrap()).lines();
-        let mut said = Vec::new();
+        let mut output = Vec::new();
         let address = loop {
             let Some(Ok(line)) = lines.next() else {
-                return Err(format!("moto did not start:\n{}", said.join("\n")));
+                return Err(format!("moto did not start:\n{}", output.join("\n")));
             };
             if let Some((_, address)) = line.split_once("Running on http://") {
                 break address.trim().parse().map_err(|_| line.clone())?;
             }
-            said.push(line);
+            output.push(line);
         };
         // A full pipe would stop it.
         std::thread::spawn(move || for _ in lines.map_while(Result::ok) {});

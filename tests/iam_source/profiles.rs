@@ -43,7 +43,7 @@ fn login(home: &Path, hash: &str, expires: &str) {
     fs::write(home.join(format!(".aws/sso/cache/{hash}.json")), token.to_string()).unwrap();
 }
 
-/// The program of somebody with this home, whose only AWS is a port where nobody listens.
+/// The program of a person with this home, whose AWS endpoint is a port that nothing listens on.
 fn rolegate(home: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_rolegate"));
     let inherited = std::env::vars_os().map(|(name, _)| name);
@@ -57,7 +57,7 @@ fn rolegate(home: &Path) -> Command {
     command
 }
 
-/// Why `rolegate check` could not tell.
+/// Why `rolegate check` does not know.
 fn reason(command: Command, more: &[&str]) -> String {
     let (code, report) = finish_check(command, ROLE, more);
     assert_eq!((code, &report["verdict"]), (2, &json!("unknown")), "{report}");
@@ -105,22 +105,22 @@ fn the_profile_to_log_in_to_is_the_one_that_has_the_session() {
 #[test]
 fn a_profile_that_does_not_exist_is_named_with_the_files_that_lack_it() {
     let home = home(WORK);
-    let said = reason(rolegate(home.path()), &["--profile", "wrok"]);
+    let message = reason(rolegate(home.path()), &["--profile", "wrok"]);
     assert_eq!(
-        said,
+        message,
         "profile \"wrok\" does not exist in ~/.aws/config or ~/.aws/credentials; list the profiles: aws configure list-profiles"
     );
     let config = home.path().join("elsewhere");
     fs::write(&config, "[profile other]\nregion = us-west-2\n").unwrap();
     let mut command = rolegate(home.path());
     command.env("AWS_CONFIG_FILE", &config).env("AWS_PROFILE", "wrok");
-    let said = reason(command, &[]);
+    let message = reason(command, &[]);
     assert!(
-        said.contains(&format!(
+        message.contains(&format!(
             "profile \"wrok\" does not exist in {} or ~/.aws/credentials",
             config.display()
         )),
-        "{said}"
+        "{message}"
     );
 }
 
@@ -139,7 +139,7 @@ fn without_any_credentials_the_ways_to_have_some_are_named() {
         ),
         "profile \"work\": it holds no credentials; compare with: aws sts get-caller-identity --profile work"
     );
-    // In a pod, nobody has a profile.
+    // In a pod there is no profile.
     let mut in_a_pod = rolegate(home("").path());
     in_a_pod.env("KUBERNETES_SERVICE_HOST", "10.96.0.1");
     assert_eq!(
@@ -183,9 +183,9 @@ fn a_configuration_that_is_wrong_is_named() {
         ),
     ] {
         let home = home(config);
-        let said = reason(rolegate(home.path()), &["--profile", "work"]);
+        let message = reason(rolegate(home.path()), &["--profile", "work"]);
         for word in expected {
-            assert!(said.contains(word), "no {word:?} in {said}");
+            assert!(message.contains(word), "no {word:?} in {message}");
         }
     }
 }
@@ -301,9 +301,9 @@ fn the_portal_may_refuse_a_session_or_an_account() {
     );
     let old = NOT_LOGGED_IN.replace("work", "old");
     assert_eq!(refused("old", unauthorized, "Session token not found or invalid"), old);
-    let said = refused("work", "403 Forbidden", "No access");
+    let message = refused("work", "403 Forbidden", "No access");
     for word in ["profile \"work\"", "not assigned", "sso_account_id", "No access"] {
-        assert!(said.contains(word), "{said}");
+        assert!(message.contains(word), "{message}");
     }
 }
 
@@ -311,12 +311,12 @@ fn the_portal_may_refuse_a_session_or_an_account() {
 fn a_portal_that_cannot_be_reached_is_not_taken_for_a_session_that_ended() {
     let home = home(&format!("{WORK}{SESSION}"));
     login(home.path(), SESSION_HASH, "2100-01-01T00:00:00Z");
-    let said = reason(rolegate(home.path()), &["--profile", "work"]);
+    let message = reason(rolegate(home.path()), &["--profile", "work"]);
     assert!(
-        said.contains("profile \"work\"") && said.contains("aws sts get-caller-identity --profile work"),
-        "{said}"
+        message.contains("profile \"work\"") && message.contains("aws sts get-caller-identity --profile work"),
+        "{message}"
     );
-    assert!(!said.contains("expired"), "{said}");
+    assert!(!message.contains("expired"), "{message}");
 }
 
 #[test]

@@ -22,7 +22,7 @@ pub enum Fault {
     Cut,
     /// Half of the answer, with the length of half.
     HalfXml,
-    /// An answer that is no XML.
+    /// A response that is not XML.
     NoXml,
     /// A status without a body.
     Status(u16),

@@ -37,7 +37,7 @@ fn serve(aws: &Aws, accounts: &[(&str, &str)], flags: &[&str]) -> Served {
 }
 
 impl Served {
-    /// Creates a pod of this ServiceAccount; whether it is allowed, what was said, and how long it took.
+    /// Creates a pod of this ServiceAccount; returns whether it is allowed, the messages, and how long it took.
     async fn pod(&self, service_account: &str) -> (bool, String, Duration) {
         let review = json!({
             "apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview",
@@ -52,27 +52,27 @@ impl Served {
         });
         let begun = Instant::now();
         let response = self.program.review("/mutate/enforce?timeout=2s", &review).await;
-        let said = format!("{} {}", response["status"]["message"], response["warnings"]);
-        (response["allowed"] == Value::Bool(true), said, begun.elapsed())
+        let message = format!("{} {}", response["status"]["message"], response["warnings"]);
+        (response["allowed"] == Value::Bool(true), message, begun.elapsed())
     }
 
     async fn admits(&self, service_account: &str) {
-        let (allowed, said, _) = self.pod(service_account).await;
-        assert!(allowed && !said.contains("rolegate"), "{service_account}: {said}");
+        let (allowed, message, _) = self.pod(service_account).await;
+        assert!(allowed && !message.contains("rolegate"), "{service_account}: {message}");
     }
 
     async fn refuses(&self, service_account: &str, cause: &str) {
-        let (allowed, said, _) = self.pod(service_account).await;
-        assert!(!allowed && said.contains(cause), "{service_account}: {said}");
+        let (allowed, message, _) = self.pod(service_account).await;
+        assert!(!allowed && message.contains(cause), "{service_account}: {message}");
     }
 
-    /// The roles of `/roles`, until they are as wanted.
-    async fn until(&self, wanted: impl Fn(&[Value]) -> bool) {
+    /// Polls `/roles` until its roles are as expected.
+    async fn until(&self, expected: impl Fn(&[Value]) -> bool) {
         let begun = Instant::now();
         loop {
             let (_, text) = self.program.get("/roles").await;
             let roles: Vec<Value> = serde_json::from_str(&text).unwrap();
-            if wanted(&roles) {
+            if expected(&roles) {
                 return;
             }
             assert!(begun.elapsed() < PATIENCE, "{text}");
@@ -98,7 +98,7 @@ async fn thousands_of_roles_fill_the_cache_page_by_page() {
     let listed = aws.proxy.calls_of("iam:ListRoles");
     assert_eq!(listed % 3, 0, "whole listings");
     assert!(aws.proxy.calls_of("iam:GetRole") <= 1, "{:?}", aws.proxy.calls());
-    assert!(!served.program.log_lines("the roles are listed").is_empty());
+    assert!(!served.program.log_lines("listed roles").is_empty());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -119,7 +119,7 @@ async fn what_changes_in_iam_shows_at_once_where_it_is_mended() {
     served.admits("loader").await;
     served.admits("late").await;
 
-    // Deleted, and made again under the same name for somebody else.
+    // Deleted, and created again under the same name for another owner.
     aws.delete_role("late");
     aws.create_role("/", "late", "somebody-else");
     served.folder.account(
@@ -133,7 +133,7 @@ async fn what_changes_in_iam_shows_at_once_where_it_is_mended() {
         .await;
     served.admits("newcomer").await;
 
-    // All that was called is what the documentation asks for, and the other way round.
+    // The calls made are those that the documentation requires, and vice versa.
     let documented = documented_actions();
     let called: BTreeSet<String> = aws
         .proxy
@@ -161,22 +161,22 @@ async fn an_outage_is_said_once_and_known_roles_keep_their_latency() {
     ] {
         aws.proxy.suffers(fault.clone());
         tokio::time::sleep(Duration::from_secs(6)).await;
-        let (allowed, said, took) = served.pod("loader").await;
-        assert!(allowed && !said.contains("rolegate"), "{fault:?}: {said}");
+        let (allowed, message, took) = served.pod("loader").await;
+        assert!(allowed && !message.contains("rolegate"), "{fault:?}: {message}");
         assert!(
-            // Far below what AWS takes: nobody waited for it.
+            // Far below the time that AWS takes: no pod waited for it.
             took < Duration::from_secs(3),
             "{fault:?}: {took:?} for a role that is known"
         );
         if matches!(fault, Fault::Late(_)) {
-            continue; // A read under way may come just in time.
+            continue; // A read in flight may end just in time.
         }
-        // What cannot be read afresh is not refused.
-        let (allowed, said, took) = served.pod("wrong").await;
-        assert!(allowed && said.contains("unknown"), "{fault:?}: {said}");
+        // What cannot be read again is not refused.
+        let (allowed, message, took) = served.pod("wrong").await;
+        assert!(allowed && message.contains("unknown"), "{fault:?}: {message}");
         assert!(took < Duration::from_secs(3), "{fault:?}: {took:?}");
     }
-    assert_eq!(served.program.log_lines("the role source fails").len(), 1);
+    assert_eq!(served.program.log_lines("role source is failing").len(), 1);
     aws.proxy.suffers(Fault::None);
     served.program.wait_for_log("the role source answers again");
     tokio::time::sleep(Duration::from_secs(6)).await;

@@ -59,14 +59,14 @@ async fn a_broken_role_file_that_is_removed_is_said_to_be_no_trouble_any_more() 
         // A refusal reads the files anew by itself; the poll may come first.
         eventually("the trouble", || async {
             assert!(!allowed(&program).await);
-            (!program.log_lines("not taken over").is_empty()).then_some(())
+            (!program.log_lines("failed to reload role files").is_empty()).then_some(())
         })
         .await;
         std::fs::remove_file(&broken).unwrap();
         eventually("the end of the trouble", || async {
             assert!(!allowed(&program).await);
             let (begun, ended) = (
-                program.log_lines("not taken over").len(),
+                program.log_lines("failed to reload role files").len(),
                 program.log_lines("good again").len(),
             );
             (begun == ended).then_some(())

@@ -115,7 +115,7 @@ impl Admission {
         // A cached answer needs no deadline, so the clock is not read.
         let (mut limit, stored) = match freshness {
             Freshness::Fresh => (pod_request.deadline, None),
-            Freshness::Cached => (pod_request.deadline, cache.stored(&role)),
+            Freshness::Cached => (pod_request.deadline, cache.cached(&role)),
         };
         let mut entry = match stored {
             Some(entry) => entry,
@@ -135,7 +135,7 @@ impl Admission {
                 provider.is_some_and(|provider| trust::judge_provider(provider, identity).is_some())
             };
             if freshness == Freshness::Fresh && refuses(&provider) {
-                match cache.provider_afresh(&role, limit).await {
+                match cache.fresh_provider(&role, limit).await {
                     Ok(fresh) => provider = fresh,
                     Err(reason) => {
                         provider = KnownProvider::Unknown;

@@ -95,7 +95,7 @@ impl State {
             sources
         };
         let sources = sources::open(&specs, &aws).await?;
-        let cache = RoleCache::observed(sources.clone(), cache, metrics.clone());
+        let cache = RoleCache::with_observer(sources.clone(), cache, metrics.clone());
         cache.check_providers_of(cluster.issuer.clone());
         for source in &sources {
             metrics.announce_source(source.name(), ReadResult::ALL.map(ReadResult::as_str));

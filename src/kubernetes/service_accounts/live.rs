@@ -20,7 +20,7 @@ use super::{Counts, Fetched, Stored};
 use crate::kubernetes::api_error;
 use crate::kubernetes::list_watch::{Observer, WatchTiming, list_and_watch};
 use crate::pod::identity::{AnnotationRules, ServiceAccountIdentity};
-use crate::support::coalesce::{Answer, SingleFlight};
+use crate::support::coalesce::{Caller, Coalescer, Outcome};
 use crate::support::dns;
 use crate::support::tasks::OwnedTasks;
 use crate::trust::RoleArn;
@@ -37,7 +37,7 @@ pub struct LiveServiceAccounts {
     client: kube::Client,
     rules: Arc<AnnotationRules>,
     table: Arc<Table>,
-    gets: SingleFlight<(Box<str>, Box<str>), Fetched>,
+    gets: Coalescer<(Box<str>, Box<str>), Fetched>,
     synced: watch::Receiver<bool>,
     in_sync: Arc<AtomicBool>,
     tasks: OwnedTasks,
@@ -64,7 +64,7 @@ impl LiveServiceAccounts {
             client,
             rules,
             table,
-            gets: SingleFlight::new(CONCURRENT_GETS, tasks.tracker()),
+            gets: Coalescer::limited(CONCURRENT_GETS, tasks.tracker(), tasks.end()),
             synced,
             in_sync,
             tasks,
@@ -89,22 +89,23 @@ impl LiveServiceAccounts {
         if !dns::is_label(namespace) || !dns::is_subdomain(name) {
             return Fetched::NotFound;
         }
-        let question = {
+        let read = {
             let api: Api<Account> = Api::namespaced(self.client.clone(), namespace);
             let (rules, namespace, name) = (
                 Arc::clone(&self.rules),
                 Box::<str>::from(namespace),
                 Box::<str>::from(name),
             );
-            move || {
+            move |_reading| {
                 let (api, rules, namespace, name) = (api.clone(), Arc::clone(&rules), namespace.clone(), name.clone());
                 async move { get(&api, &rules, &namespace, &name).await }
             }
         };
-        match self.gets.ask((namespace.into(), name.into()), deadline, question).await {
-            Answer::Done(fetched) => fetched,
-            Answer::Busy => Fetched::Busy,
-            Answer::TimedOut => Fetched::Unavailable(format!(
+        let caller = Caller::as_of(Instant::now()).by(deadline);
+        match self.gets.ask((namespace.into(), name.into()), caller, read).await {
+            Outcome::Done { value, .. } => value,
+            Outcome::Busy => Fetched::Busy,
+            Outcome::TimedOut => Fetched::Unavailable(format!(
                 "GET ServiceAccount {namespace}/{name}: the API server did not answer in time"
             )),
         }

@@ -16,7 +16,7 @@ use tokio::time::Instant;
 use super::yaml::{self, Node, Wrong};
 use super::{Counts, Fetched, Stored};
 use crate::pod::identity::{AnnotationRules, ServiceAccountIdentity};
-use crate::support::coalesce::{Answer, SingleFlight};
+use crate::support::coalesce::{Caller, Coalescer, Outcome};
 use crate::support::reload::{Reload, Reloaded, Source};
 use crate::support::tasks::OwnedTasks;
 use crate::support::text;
@@ -26,7 +26,7 @@ use crate::trust::RoleArn;
 #[derive(Debug)]
 pub struct ManifestServiceAccounts {
     directory: Arc<Directory>,
-    reads: SingleFlight<(), ()>,
+    reads: Coalescer<(), ()>,
     tasks: OwnedTasks,
 }
 
@@ -47,7 +47,7 @@ impl ManifestServiceAccounts {
                 listeners: Mutex::default(),
             }),
             // There is a single directory to read.
-            reads: SingleFlight::new(1, tasks.tracker()),
+            reads: Coalescer::limited(1, tasks.tracker(), tasks.end()),
             tasks,
         })
     }
@@ -81,13 +81,14 @@ impl ManifestServiceAccounts {
     /// Reads the directory again and looks the ServiceAccount up. Callers share a read only if it began after their call.
     pub async fn fetch(&self, namespace: &str, name: &str, deadline: Instant) -> Fetched {
         let directory = Arc::clone(&self.directory);
-        let question = move || {
+        let read = move |_reading| {
             let directory = Arc::clone(&directory);
             async move { directory.reload().await }
         };
-        match self.reads.ask((), deadline, question).await {
-            Answer::Done(()) => {}
-            Answer::Busy | Answer::TimedOut => {
+        let caller = Caller::as_of(Instant::now()).by(deadline);
+        match self.reads.ask((), caller, read).await {
+            Outcome::Done { .. } => {}
+            Outcome::Busy | Outcome::TimedOut => {
                 return Fetched::Unavailable(format!(
                     "{} could not be read in time",
                     self.directory.manifests.source().dir.display()

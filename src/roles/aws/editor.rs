@@ -1,6 +1,6 @@
 //! Reads one role and replaces its trust policy, for `rolegate trust-policy --apply`. The webhook never writes.
 //!
-//! Each function makes one call and reports its outcome: whoever ran the command decides whether to run it again.
+//! Each function makes one call and reports its outcome: the person who ran the command decides whether to run it again.
 
 use std::sync::Arc;
 
@@ -8,7 +8,8 @@ use aws_sdk_iam::operation::update_assume_role_policy::UpdateAssumeRolePolicyErr
 
 use super::fault::{Fault, shortened};
 use super::session::Session;
-use super::{AccountRoles, IamSettings, Whose};
+use super::settings::IamSettings;
+use super::{AccountRoles, Whose};
 use crate::support::text;
 use crate::trust::{AccountId, RoleArn};
 
@@ -30,7 +31,7 @@ pub struct CurrentRole {
     pub tags: Vec<(String, String)>,
 }
 
-/// An editor of the roles of an account: with the credentials of whoever runs the command, or with those of the role that
+/// An editor of the roles of an account: with the credentials of the person who runs the command, or with those of the role that
 /// `--assume-role` names for the account.
 ///
 /// # Errors
@@ -133,23 +134,23 @@ impl RoleEditor {
     }
 }
 
-/// What IAM itself says of a new trust policy.
+/// IAM's own objection to a new trust policy.
 fn refusal(role: &RoleArn, error: &UpdateAssumeRolePolicyError) -> Option<String> {
     use UpdateAssumeRolePolicyError as E;
-    let said = |message: Option<&str>| shortened(message.unwrap_or("no message"));
+    let reason_given = |message: Option<&str>| shortened(message.unwrap_or("no message"));
     Some(match error {
         E::MalformedPolicyDocumentException(error) => format!(
             "{role}: IAM does not accept the new trust policy ({}); remove or replace what it names",
-            said(error.message())
+            reason_given(error.message())
         ),
         E::LimitExceededException(error) => format!(
             "{role}: the new trust policy is too long for this account ({}); remove statements, or ask for a higher quota \
              \"Role trust policy length\" in Service Quotas",
-            said(error.message())
+            reason_given(error.message())
         ),
         E::UnmodifiableEntityException(error) => format!(
             "{role}: only the AWS service that owns the role can change it ({}); use another role",
-            said(error.message())
+            reason_given(error.message())
         ),
         _ => return None,
     })

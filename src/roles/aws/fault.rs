@@ -1,4 +1,4 @@
-//! What an error of the SDK means, and the words that tell what to do about it.
+//! What an error of the SDK means, and what to do about it.
 
 use std::error::Error;
 use std::sync::Arc;
@@ -6,19 +6,19 @@ use std::sync::Arc;
 use aws_sdk_iam::config::http::HttpResponse;
 use aws_sdk_iam::error::{ErrorMetadata, ProvideErrorMetadata, SdkError};
 
-use super::AwsUser;
 use super::origin::Origin;
+use super::settings::AwsUser;
 use crate::support::text;
 use crate::trust::RoleArn;
 
-/// Why a call gave nothing.
+/// Why a call has no result.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Fault {
     /// `NoSuchEntity`.
     Absent,
-    /// AWS asks to be left alone for a while.
+    /// AWS throttles.
     Throttled(Arc<str>),
-    /// The credentials are good, and this call is not allowed to them.
+    /// The credentials are valid, and do not allow this call.
     Denied(Arc<str>),
     /// Anything else.
     Failed(Arc<str>),
@@ -63,7 +63,7 @@ const UNKNOWN_KEY: [&str; 4] = [
 pub(super) struct Call<'a> {
     /// As in a policy: `iam:GetRole`.
     pub(super) action: &'a str,
-    /// Whose credentials asked.
+    /// Whose credentials made the call.
     pub(super) whose: &'a str,
     /// The role that was assumed for it.
     pub(super) assumed: Option<&'a RoleArn>,
@@ -101,20 +101,20 @@ where
             Fault::failed(format!("{action}: no connection to AWS: {}", shortened(&chain(error))))
         }
         _ => {
-            let said = chain(error);
-            if said.contains("cut short") {
+            let message = chain(error);
+            if message.contains("cut short") {
                 return call.cut_short();
             }
             if let Some(reason) = call.without_credentials(error) {
                 return Fault::failed(reason);
             }
-            Fault::failed(format!("{action}: {}", shortened(&said)))
+            Fault::failed(format!("{action}: {}", shortened(&message)))
         }
     }
 }
 
-/// Whether the same call is worth another try at once: a connection that was cut says nothing about AWS, and after a clock's
-/// error the SDK has learnt the time from the answer.
+/// Whether to retry a call at once: a broken connection is not evidence of a failure at AWS, and after an error about the clock the
+/// SDK has taken the time from the response.
 pub(super) fn is_worth_another_try<E: ProvideErrorMetadata>(error: &SdkError<E, HttpResponse>) -> bool {
     match error {
         SdkError::DispatchFailure(failure) => failure.is_io(),
@@ -137,7 +137,7 @@ impl Call<'_> {
         let Self {
             action, whose, origin, ..
         } = self;
-        let said = shortened(message.unwrap_or_default());
+        let message = shortened(message.unwrap_or_default());
         let Some(code) = code else {
             return match status {
                 429 => self.throttled("429"),
@@ -149,7 +149,7 @@ impl Call<'_> {
             "NoSuchEntity" | "NoSuchEntityException" => Fault::Absent,
             _ if is(&THROTTLING) || status == 429 => self.throttled(code),
             _ if is(&DENIED) => Fault::Denied(
-                format!("{action} is not allowed to {whose}: allow it in their IAM policy ({said})").into(),
+                format!("{action} is not allowed to {whose}: allow it in their IAM policy ({message})").into(),
             ),
             _ if is(&EXPIRED) => Fault::failed(format!(
                 "{action}: {} have expired ({code}); renew them",
@@ -157,14 +157,14 @@ impl Call<'_> {
             )),
             _ if is(&CLOCK)
                 || is(&SIGNATURE)
-                    && said.contains("Signature ")
-                    && (said.contains("expired") || said.contains("not yet current")) =>
+                    && message.contains("Signature ")
+                    && (message.contains("expired") || message.contains("not yet current")) =>
             {
                 let clock = match origin.user() {
                     AwsUser::Pod => "the clock of rolegate's node",
                     AwsUser::Person => "the clock of this machine",
                 };
-                Fault::failed(format!("{action}: {clock} is off ({code}: {said}); set it by NTP"))
+                Fault::failed(format!("{action}: {clock} is off ({code}: {message}); set it by NTP"))
             }
             _ if is(&SIGNATURE) => Fault::failed(format!(
                 "{action}: AWS does not accept the signature ({code}); check the secret key"
@@ -174,7 +174,7 @@ impl Call<'_> {
                 origin.credentials()
             )),
             _ if status >= 500 => self.unavailable(code),
-            _ => Fault::failed(format!("{action}: {code}: {said}")),
+            _ => Fault::failed(format!("{action}: {code}: {message}")),
         }
     }
 
@@ -201,7 +201,7 @@ impl Call<'_> {
         ))
     }
 
-    /// What passes.
+    /// A transient failure.
     pub(super) fn again(&self, what: &str) -> Fault {
         let next = match self.origin.user() {
             AwsUser::Pod => "tried again by itself",
@@ -215,17 +215,17 @@ impl Call<'_> {
     }
 }
 
-/// An error and its causes on one line, each said once.
+/// An error and its causes on one line, each once.
 pub(super) fn chain(error: &(dyn Error + 'static)) -> String {
-    let mut said = String::new();
+    let mut message = String::new();
     for text in causes(error).filter_map(text_of) {
-        if said.is_empty() {
-            said = text;
-        } else if !said.contains(&text) {
-            said = format!("{said}: {text}");
+        if message.is_empty() {
+            message = text;
+        } else if !message.contains(&text) {
+            message = format!("{message}: {text}");
         }
     }
-    said
+    message
 }
 
 /// An error, its cause, the cause of that.
@@ -233,23 +233,23 @@ pub(super) fn causes<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item
     std::iter::successors(Some(error), |error| (*error).source())
 }
 
-/// What one error adds to the line. Some of the SDK's errors print as Rust values, some say nothing.
+/// What one error adds to the line. Some of the SDK's errors print as Rust values, some add nothing.
 fn text_of(error: &(dyn Error + 'static)) -> Option<String> {
     if let Some(answer) = error.downcast_ref::<ErrorMetadata>() {
         return answer.message().map(|message| text::line(message).into_owned());
     }
-    let said = error.to_string();
-    let said = text::line(&said.lines().map(str::trim).collect::<Vec<_>>().join(" ")).into_owned();
-    let code = said
+    let message = error.to_string();
+    let message = text::line(&message.lines().map(str::trim).collect::<Vec<_>>().join(" ")).into_owned();
+    let code = message
         .strip_prefix("unhandled error (")
         .and_then(|rest| rest.strip_suffix(')'));
     match code {
         Some(code) => Some(code.to_owned()),
-        None if said == "service error" => None,
-        None => Some(said),
+        None if message == "service error" => None,
+        None => Some(message),
     }
 }
 
-pub(super) fn shortened(said: &str) -> String {
-    text::truncate(&text::escape(said), LONGEST).into_owned()
+pub(super) fn shortened(message: &str) -> String {
+    text::truncate(&text::escape(message), LONGEST).into_owned()
 }

@@ -1,6 +1,6 @@
 //! Where the AWS credentials come from, and what to do when there are none.
 //!
-//! The SDK's errors name places in the SDK. Whoever reads ours has a profile of the shared configuration (a person) or a
+//! The SDK's errors name places in the SDK. The reader of ours has a profile of the shared configuration (a person) or a
 //! ServiceAccount with a role (a pod), and needs to know what to run.
 
 use std::borrow::Cow;
@@ -9,8 +9,8 @@ use std::error::Error;
 use aws_config::profile::{self, Profile, ProfileSet};
 use aws_credential_types::provider::error::{CredentialsError, TokenError};
 
-use super::AwsUser;
 use super::fault::{causes, chain, shortened};
+use super::settings::AwsUser;
 use crate::support::text::{self, shell};
 use crate::trust::RoleArn;
 
@@ -22,7 +22,7 @@ const LONGEST_CHAIN: usize = 10;
 pub(super) enum Origin {
     /// A pod's: what its ServiceAccount has.
     Pod,
-    /// Of whoever ran the command.
+    /// Those of the person who ran the command.
     Person(Selection),
 }
 
@@ -110,8 +110,8 @@ impl Origin {
 struct Causes {
     kind: Kind,
     /// The error and its causes, one line.
-    said: String,
-    /// What the last source of credentials said of it, one line.
+    message: String,
+    /// The error of the last source of credentials, one line.
     why: String,
 }
 
@@ -122,9 +122,9 @@ enum Kind {
     NothingFound,
     /// The same, and why: of the SDK's default chain, the list of places where it looked.
     NotLoaded,
-    /// A source was still busy when the SDK gave up.
+    /// A source had not answered when the SDK gave up.
     Late,
-    /// An access token of AWS SSO could not be had.
+    /// There is no access token of AWS SSO.
     NoToken,
     /// A source failed.
     Failed,
@@ -133,15 +133,15 @@ enum Kind {
 impl Causes {
     /// None when the error is not about credentials.
     fn of(error: &(dyn Error + 'static)) -> Option<Self> {
-        let said = chain(error);
-        // The innermost one: a provider wraps what the one before it said.
+        let message = chain(error);
+        // The innermost one: a provider wraps the error of the one before it.
         let of_credentials = causes(error).filter_map(|cause| cause.downcast_ref::<CredentialsError>());
         let Some(last) = of_credentials.last() else {
             // The SDK's cache of credentials has a time limit whose error type is private.
-            return said.contains("identity resolver").then(|| Self {
+            return message.contains("identity resolver").then(|| Self {
                 kind: Kind::Late,
-                why: said.clone(),
-                said,
+                why: message.clone(),
+                message,
             });
         };
         let why = last.source().map_or_else(|| last.to_string(), chain);
@@ -152,7 +152,7 @@ impl Causes {
             CredentialsError::CredentialsNotLoaded(_) => Kind::NotLoaded,
             _ => Kind::Failed,
         };
-        Some(Self { kind, said, why })
+        Some(Self { kind, message, why })
     }
 
     /// Whether AWS refused to hand out credentials.
@@ -160,16 +160,16 @@ impl Causes {
         // STS's errors reach us as texts: whose call it was, and so the type, depends on the source of the credentials.
         ["AccessDenied", "InvalidIdentityToken", "Not authorized"]
             .iter()
-            .any(|word| self.said.contains(word))
+            .any(|word| self.message.contains(word))
     }
 }
 
 fn of_pod(action: &str, causes: &Causes) -> String {
-    let said = shortened(&causes.said);
+    let message = shortened(&causes.message);
     if causes.are_denied() {
-        format!("{action}: rolegate may not assume its role; check who the role trusts ({said})")
-    } else if causes.said.contains("ExpiredToken") {
-        format!("{action}: rolegate has an expired token; check the token's volume ({said})")
+        format!("{action}: rolegate is not allowed to assume its role; check who the role trusts ({message})")
+    } else if causes.message.contains("ExpiredToken") {
+        format!("{action}: rolegate has an expired token; check the token's volume ({message})")
     } else {
         // What the SDK adds is the list of places where it looked.
         format!("{action}: rolegate has no AWS credentials; give its ServiceAccount a role")
@@ -211,7 +211,7 @@ impl Selection {
             (Some(named), None) => absent(&named.profile),
             (Some(named), Some(profile)) => of_profile(profiles, profile, causes)
                 .unwrap_or_else(|| in_general(Some((profile.name(), named.by)), causes)),
-            // The last source that is asked is the metadata of an instance; where there is none, that takes a while.
+            // The last source is the instance's metadata; where there is none, asking takes a while.
             (None, _) if matches!(causes.kind, Kind::NothingFound | Kind::NotLoaded | Kind::Late) => NOTHING.to_owned(),
             (None, Some(profile)) => of_profile(profiles, profile, causes).unwrap_or_else(|| in_general(None, causes)),
             (None, None) => in_general(None, causes),
@@ -245,7 +245,7 @@ fn of_profile(profiles: &ProfileSet, profile: &Profile, causes: &Causes) -> Opti
     let has = |key: &str| base.get(key).is_some();
     if has("sso_session") || has("sso_start_url") {
         // A profile without `sso_session` is read by code whose error types are private.
-        let says = |word: &str| causes.said.contains(word);
+        let says = |word: &str| causes.message.contains(word);
         if causes.kind == Kind::NoToken
             || says("UnauthorizedException")
             || says("sso/cache")
@@ -264,7 +264,7 @@ fn of_profile(profiles: &ProfileSet, profile: &Profile, causes: &Causes) -> Opti
         }
     }
     for key in ["credential_process", "login_session"] {
-        if has(key) && causes.said.contains("cargo feature") {
+        if has(key) && causes.message.contains("cargo feature") {
             return Some(format!(
                 "{name}: rolegate does not support {key}{source}; leave --profile and AWS_PROFILE unset and run: \
                  eval \"$(aws configure export-credentials --profile {} --format env)\"",
@@ -348,7 +348,7 @@ mod tests {
     }
 
     /// What a person reads whose profile has these keys, when the SDK fails like this.
-    fn said(keys: &str, by: By, error: CredentialsError) -> String {
+    fn advice(keys: &str, by: By, error: CredentialsError) -> String {
         let selection = Selection {
             named: Some(Named {
                 profile: "work".to_owned(),
@@ -364,19 +364,19 @@ mod tests {
     #[test]
     fn the_type_of_an_error_decides_what_is_advised() {
         let token = || CredentialsError::provider_error(TokenError::provider_error("no file"));
-        assert!(said(SSO, By::Flag, token()).ends_with("run: aws sso login --profile work"));
+        assert!(advice(SSO, By::Flag, token()).ends_with("run: aws sso login --profile work"));
         // The same text, of something else.
         let other = CredentialsError::provider_error("no file");
-        assert!(said(SSO, By::Flag, other).contains("cannot be read: no file"));
+        assert!(advice(SSO, By::Flag, other).contains("cannot be read: no file"));
         let nowhere = || CredentialsError::not_loaded("no credentials found in chain. Attempted: Environment, Profile");
-        assert!(said("", By::Variable, nowhere()).contains("it holds no credentials"));
+        assert!(advice("", By::Variable, nowhere()).contains("it holds no credentials"));
         assert!(
-            said("", By::Flag, CredentialsError::not_loaded("`region` was missing")).contains("`region` was missing")
+            advice("", By::Flag, CredentialsError::not_loaded("`region` was missing")).contains("`region` was missing")
         );
         let late = CredentialsError::provider_timed_out(std::time::Duration::from_secs(5));
-        assert!(said(SSO, By::Flag, late).contains("in time"));
+        assert!(advice(SSO, By::Flag, late).contains("in time"));
         let invalid = CredentialsError::invalid_configuration("profile formed\n an infinite loop\u{1b}");
-        let text = said("", By::Flag, invalid);
+        let text = advice("", By::Flag, invalid);
         assert!(text.contains("profile formed an infinite loop\\u{1b}"), "{text}");
     }
 
@@ -395,7 +395,7 @@ mod tests {
             ),
             (
                 CredentialsError::provider_error("AccessDenied: not authorized"),
-                "iam:GetRole: rolegate may not assume its role; check who the role trusts (an error occurred while loading \
+                "iam:GetRole: rolegate is not allowed to assume its role; check who the role trusts (an error occurred while loading \
                  credentials: AccessDenied: not authorized)",
             ),
             (
@@ -417,13 +417,13 @@ mod tests {
                 profiles: profiles("", "default"),
             })
         };
-        let said = |error| origin().explain("iam:GetRole", Some(&role), &error).unwrap();
-        let denied = said(CredentialsError::provider_error("AccessDenied: no"));
+        let advice = |error| origin().explain("iam:GetRole", Some(&role), &error).unwrap();
+        let denied = advice(CredentialsError::provider_error("AccessDenied: no"));
         assert!(
             denied.contains("not allowed to assume arn:aws:iam::444455556666:role/it's/reader"),
             "{denied}"
         );
-        let other = said(CredentialsError::provider_error("oops"));
+        let other = advice(CredentialsError::provider_error("oops"));
         assert!(
             other.ends_with("--role-arn \"arn:aws:iam::444455556666:role/it's/reader\""),
             "{other}"

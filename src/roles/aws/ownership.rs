@@ -1,10 +1,10 @@
-//! What a role and its trust policy tell of their owner, before somebody changes them by hand: which tool will undo the change,
-//! and which principals exist no more.
+//! The owner of a role, before its trust policy is changed by hand: which tool would undo the change, and which principals no longer
+//! exist.
 
 use crate::trust::Policy;
 
 /// The tool that manages a role, by the tags that such tools set or that people set for them. None when no tag says so, which is
-/// no evidence that nobody manages it.
+/// not evidence that it is not managed.
 #[must_use]
 pub fn managed_by(tags: &[(String, String)]) -> Option<&'static str> {
     let prefixed = || tags.iter().find_map(|(key, _)| by_prefix(key));
@@ -14,7 +14,7 @@ pub fn managed_by(tags: &[(String, String)]) -> Option<&'static str> {
         is_stack.then_some("AWS CloudFormation")
     };
     let keyed = || tags.iter().find_map(|(key, value)| by_key(key, value));
-    // eksctl and the CDK deploy CloudFormation stacks, and are what has to be run: the stack comes after them.
+    // eksctl and the CDK deploy CloudFormation stacks, and it is they that have to be run.
     prefixed().or_else(valued).or_else(stack).or_else(keyed)
 }
 

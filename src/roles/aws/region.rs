@@ -1,7 +1,7 @@
-//! Which Region's endpoints are asked when nothing sets one. IAM is one service a partition, so any Region of the right
+//! The Region whose endpoints are used when nothing sets one. IAM is one service per partition, so any Region of the correct
 //! partition will do.
 
-/// The Region that answers for IAM in a partition: where its control plane is, as far as AWS tells.
+/// The Region that answers for IAM in a partition: where its control plane is, as far as AWS documents it.
 pub(super) fn of_partition(partition: &str) -> &'static str {
     match partition {
         "aws-cn" => "cn-north-1",
@@ -15,7 +15,7 @@ pub(super) fn of_partition(partition: &str) -> &'static str {
     }
 }
 
-/// The partition of an ARN, if it is one.
+/// The partition of an ARN; none for other text.
 pub(super) fn partition_of(arn: &str) -> Option<&str> {
     let mut parts = arn.split(':');
     (parts.next() == Some("arn")).then(|| parts.next()).flatten()

@@ -15,14 +15,15 @@ use tokio::sync::OnceCell;
 
 use super::fault::{self, Call, Fault};
 use super::origin::Origin;
-use super::whole::WholeAnswers;
-use super::{AwsUser, IamSettings, region};
+use super::region;
+use super::reject_truncated::RejectTruncated;
+use super::settings::{AwsUser, IamSettings};
 use crate::trust::{AccountId, Partition, RoleArn};
 
-/// A connection that takes longer is to a place that drops packets.
+/// A connection attempt that takes longer goes to an address that drops packets.
 const CONNECT: Duration = Duration::from_secs(3);
 
-/// The longest that one call may take. A page of a thousand roles is some 2 MB of XML.
+/// The timeout of one call. A page of a thousand roles is some 2 MB of XML.
 const CALL: Duration = Duration::from_secs(30);
 
 /// How CloudTrail names what rolegate does under an assumed role.
@@ -31,7 +32,7 @@ const SESSION_NAME: &str = "rolegate";
 /// Whose credentials rolegate has.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Caller {
-    /// The account that they are of.
+    /// The account of the credentials.
     pub account: AccountId,
     /// Its partition.
     pub partition: Partition,
@@ -47,7 +48,7 @@ pub(super) struct Session {
     user: AwsUser,
     configured: OnceCell<Configured>,
     caller: OnceCell<Caller>,
-    /// Why there are no credentials. A command does not look for them twice: it would say the same, and may take seconds.
+    /// Why there are no credentials. A command does not look for them twice: the outcome would be the same, and looking can take seconds.
     no_credentials: OnceLock<Arc<str>>,
 }
 
@@ -93,10 +94,10 @@ impl Session {
     /// A client of IAM with rolegate's own credentials, or with those of a role that they assume.
     pub(super) async fn iam(&self, assume: Option<&RoleArn>) -> aws_sdk_iam::Client {
         let config = &self.configured().await.sdk;
-        // The role cache paces calls, waits and tries again for all roles together; the SDK would do so for each by itself.
+        // The role cache limits and retries calls for all roles together; the SDK would do so for each call by itself.
         let mut builder = aws_sdk_iam::config::Builder::from(config)
             .retry_config(RetryConfig::disabled())
-            .interceptor(WholeAnswers);
+            .interceptor(RejectTruncated);
         if let Some(role) = assume {
             let provider = AssumeRoleProvider::builder(role.as_str())
                 .session_name(SESSION_NAME)
@@ -108,12 +109,12 @@ impl Session {
         aws_sdk_iam::Client::from_conf(builder.build())
     }
 
-    /// Who the credentials are, as far as it was asked.
+    /// Who the credentials are, once STS has answered.
     pub(super) fn known_caller(&self) -> Option<&Caller> {
         self.caller.get()
     }
 
-    /// Who the credentials are: asked of STS until it answered once.
+    /// Who the credentials are: STS is asked until it has answered once.
     pub(super) async fn caller(&self) -> Result<&Caller, Fault> {
         self.caller.get_or_try_init(|| self.ask_caller()).await
     }
@@ -194,7 +195,7 @@ async fn load(hint: Option<String>, profile: Option<&str>) -> SdkConfig {
 }
 
 /// The Region of environment or profile, as everywhere with AWS's SDKs; else one of the right partition. The instance's
-/// metadata is not asked: from within pods it mostly cannot be reached, and trying takes seconds.
+/// metadata is not used: from within pods it mostly cannot be reached, and trying takes seconds.
 async fn region(hint: Option<String>, profile: Option<&str>) -> Option<Region> {
     let of_profile = match profile {
         Some(profile) => ProfileFileRegionProvider::builder().profile_name(profile).build(),

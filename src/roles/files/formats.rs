@@ -1,4 +1,4 @@
-//! One file: which format it has, told by its content, and the roles that it holds.
+//! One file: its format, recognized by its content, and the roles that it defines.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -14,7 +14,7 @@ use crate::roles::source::RoleDocument;
 use crate::support::text;
 use crate::trust::{Origin, RoleArn};
 
-/// What the formats are called when a file has none of them.
+/// The formats, for a file that has none of them.
 const FORMATS: &str = "the output of `aws iam get-role`, `aws iam list-roles` or `aws iam \
                        get-account-authorization-details`, `terraform show -json` of a plan or a state, or a trust policy \
                        at ACCOUNT/PATH/NAME.json";
@@ -40,7 +40,7 @@ pub(super) enum Key {
     },
 }
 
-/// What the file says of its trust policy.
+/// What the file defines as its trust policy.
 #[derive(Clone, Debug)]
 pub(super) enum FoundTrust {
     Document(RoleDocument),
@@ -101,7 +101,7 @@ pub(super) fn read(bytes: &[u8], below: &Path) -> Result<Vec<FoundRole>, Flaw> {
     }
 }
 
-/// The role that a bare policy belongs to, told by where it lies.
+/// The role that a bare policy belongs to, from the path of its file.
 fn key_of(below: &Path) -> Result<Key, Flaw> {
     let misplaced = |why: &str| {
         first_line(format!(
@@ -307,7 +307,7 @@ fn utf8(bytes: &[u8]) -> Result<&str, Flaw> {
     })
 }
 
-/// Where a text stands in a file.
+/// The position of a text in a file.
 fn find(text: &str, needle: &str) -> Option<(usize, usize)> {
     let before = text.split(needle).next().filter(|before| before.len() < text.len())?;
     Some(position_after(before.as_bytes()))

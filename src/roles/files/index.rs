@@ -1,4 +1,4 @@
-//! The roles of all files together: who answers for which ARN.
+//! The roles of all files together, by ARN.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use super::RoleFilesError;
+use super::error::RoleFilesError;
 use super::formats::{FoundRole, FoundTrust, Key};
 use crate::roles::source::{Answer, RoleDocument};
 use crate::support::text;
@@ -22,7 +22,7 @@ pub(super) struct Index {
     by_name: HashMap<Arc<str>, Vec<Placed>>,
 }
 
-/// A role's trust and the file that tells it.
+/// A role's trust and the file that defines it.
 #[derive(Clone, Debug)]
 struct Placed {
     trust: FoundTrust,
@@ -30,7 +30,7 @@ struct Placed {
 }
 
 impl Index {
-    /// Brings the roles of files together.
+    /// Merges the roles of files.
     ///
     /// # Errors
     /// Two files that define the same role differently, both named.
@@ -86,7 +86,7 @@ impl Index {
         self.by_arn.len() + self.by_parts.len() + self.by_name.len()
     }
 
-    /// What the files say of a role; none when they say nothing.
+    /// How the files answer for a role; none when they do not define it.
     pub(super) fn answer(&self, role: &RoleArn) -> Option<Answer> {
         let (account, path_and_name) = parts(role);
         let named = |path_and_name| {
@@ -120,7 +120,7 @@ impl Index {
         // The likeliest first: of the same account, then in the order of their ARNs, so that the answer does not vary.
         namesakes.sort_unstable_by_key(|role| (role.account() != missing.account(), (*role).clone()));
         if let Some(role) = namesakes.first() {
-            let differs = difference(role, missing);
+            let differs = differing_part(role, missing);
             return Some(format!("a role of that name exists as {role}: the {differs} differs").into());
         }
         let ending = format!("/{}", missing.name());
@@ -154,8 +154,8 @@ fn parts(role: &RoleArn) -> (Arc<str>, Arc<str>) {
     (role.account().into(), format!("{}{}", role.path(), role.name()).into())
 }
 
-/// In which part two ARNs of nearly the same name differ, the most telling first.
-fn difference(one: &RoleArn, other: &RoleArn) -> &'static str {
+/// The part in which two ARNs of nearly the same name differ, the most significant first.
+fn differing_part(one: &RoleArn, other: &RoleArn) -> &'static str {
     if one.account() != other.account() {
         "account"
     } else if one.path() != other.path() {
@@ -175,7 +175,7 @@ impl Placed {
         }
     }
 
-    /// Takes a second telling of the same role.
+    /// Merges a second definition of the same role.
     fn join(&mut self, other: &Self, what: &str) -> Result<(), RoleFilesError> {
         if !same(&self.trust, &other.trust) {
             let first = match self.file == other.file {
@@ -198,7 +198,7 @@ impl Placed {
     }
 }
 
-/// Whether two tellings agree: the same policy, however it is laid out, and no tags that contradict.
+/// Whether two definitions agree: the same policy, in whatever layout, and no contradicting tags.
 fn same(one: &FoundTrust, other: &FoundTrust) -> bool {
     match (one, other) {
         (FoundTrust::Document(one), FoundTrust::Document(other)) => {

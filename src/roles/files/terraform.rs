@@ -1,7 +1,7 @@
 //! Roles of a Terraform (or OpenTofu) plan or state, as `terraform show -json` prints it.
 //!
-//! A state tells every role with its ARN. A plan tells what will be: `planned_values`, where everything that is known only
-//! after apply is left out.
+//! A state has every role with its ARN. A plan has what will be: `planned_values`, which leaves out everything that is known only
+//! after apply.
 //!
 //! - A role whose **policy** is known only after apply is known to exist, and its trust is unknown.
 //! - A role whose **ARN** is known only after apply, as that of every new role, is known by path and name. Its account is
@@ -91,7 +91,7 @@ impl Show {
     /// Its roles; `file` is what reasons call it.
     ///
     /// # Errors
-    /// The text that should be a role's ARN, and why it is none.
+    /// The text that should be a role's ARN, and why it is not one.
     pub(super) fn roles(self, file: &Path) -> Result<Vec<FoundRole>, (String, String)> {
         let before = resources(self.prior_state.and_then(|state| state.values));
         let (now, tense) = match (self.planned_values, self.values) {
@@ -106,16 +106,16 @@ impl Show {
             .map(|role| (role.address.as_str(), role))
             .collect();
         let mut found = Vec::new();
-        let mut told = BTreeSet::new();
+        let mut defined = BTreeSet::new();
         for role in now.iter().filter(|resource| resource.is_role()) {
-            told.insert(role.address.as_str());
+            defined.insert(role.address.as_str());
             let before = roles_before.get(role.address.as_str()).copied();
             found.extend(role.found(before, tense, account.as_deref(), file)?);
         }
         let only_read = roles_before
             .values()
             .filter(|role| role.mode == Mode::Data || tense == Tense::Is);
-        for role in only_read.filter(|role| !told.contains(role.address.as_str())) {
+        for role in only_read.filter(|role| !defined.contains(role.address.as_str())) {
             found.extend(role.found(None, Tense::Is, account.as_deref(), file)?);
         }
         Ok(found)

@@ -1,10 +1,10 @@
-//! Which files of a directory count.
+//! The files of a directory that are read.
 
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// Every `*.json` below a directory, sorted. Symbolic links are followed. Names that begin with `..` are passed over: the
+/// Every `*.json` below a directory, sorted. Symbolic links are followed. Names that begin with `..` are skipped: the
 /// mount of a ConfigMap or Secret keeps its generations there (`..data`, `..2026_11_22…`), and its visible names are links
 /// into them.
 ///
@@ -18,7 +18,7 @@ pub(super) fn json_files(directory: &Path) -> Result<Vec<PathBuf>, (PathBuf, io:
     Ok(found)
 }
 
-/// `within`: the real paths of the directories on the way here, so that a link to one of them does not go round for ever.
+/// `within`: the real paths of the directories on the way here, so that a link to one of them is not followed for ever.
 fn walk(directory: &Path, within: &mut Vec<PathBuf>, found: &mut Vec<PathBuf>) -> Result<(), (PathBuf, io::Error)> {
     let failed = |error| (directory.to_owned(), error);
     for entry in fs::read_dir(directory).map_err(failed)? {
@@ -30,7 +30,7 @@ fn walk(directory: &Path, within: &mut Vec<PathBuf>, found: &mut Vec<PathBuf>) -
         let is_json = path.extension().is_some_and(|extension| extension == "json");
         match fs::metadata(&path) {
             Ok(metadata) if metadata.is_dir() => {
-                // A directory that leaves meanwhile takes its files with it.
+                // The files of a directory that was removed meanwhile are gone too.
                 let Ok(real) = fs::canonicalize(&path) else { continue };
                 if within.contains(&real) {
                     continue;
@@ -41,7 +41,7 @@ fn walk(directory: &Path, within: &mut Vec<PathBuf>, found: &mut Vec<PathBuf>) -
             }
             // Pipes and devices would block the reader.
             Ok(metadata) if metadata.is_file() && is_json => found.push(path),
-            // A link to nothing: reading it says so.
+            // A link to nothing: reading it returns the error.
             Err(_) if is_json => found.push(path),
             _ => {}
         }

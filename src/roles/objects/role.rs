@@ -1,4 +1,4 @@
-//! One `Role` object: which role it is, and what may be believed of it.
+//! One `Role` object: which role it is, and whether AWS has it so.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use serde_json::Value;
 use crate::roles::source::RoleDocument;
 use crate::trust::{Origin, RoleArn};
 
-/// A kind of `Role` objects, and where in them things stand.
+/// A kind of `Role` objects, and where their fields are.
 #[derive(Debug)]
 pub(super) struct Definition {
     /// In log lines.
@@ -67,7 +67,7 @@ const fn crossplane(what: &'static str, group: &'static str) -> Definition {
     }
 }
 
-/// A `Role` object as it comes. Of its fields nothing is taken for granted: one object of another shape must not stop the
+/// A `Role` object as received. Nothing is assumed about its fields: one object of another shape must not stop the
 /// list that it is in.
 #[derive(Clone, Debug, Deserialize)]
 pub(super) struct RoleObject {
@@ -83,10 +83,8 @@ pub(super) struct RoleObject {
 pub(super) enum State {
     /// AWS has this role, with this policy.
     Settled(RoleArn, RoleDocument),
-    /// Not yet, or not for sure.
+    /// Not yet, not for sure, or the object does not say which role it is or with which policy.
     Unsettled,
-    /// It says that AWS has the role, and does not say which, or not with what policy.
-    Unreadable,
 }
 
 impl RoleObject {
@@ -114,7 +112,7 @@ impl RoleObject {
                     tags: definition.tags.and_then(|pointer| self.tags(pointer)),
                 },
             ),
-            _ => State::Unreadable,
+            _ => State::Unsettled,
         }
     }
 
@@ -126,8 +124,8 @@ impl RoleObject {
         if definition.failed.is_some_and(|kind| self.condition(kind) == Some(true)) {
             return false;
         }
-        let told = definition.settled.iter().find_map(|kind| self.condition(kind));
-        told == Some(true)
+        let reported = definition.settled.iter().find_map(|kind| self.condition(kind));
+        reported == Some(true)
     }
 
     /// Whether a condition holds now: none when the object does not have it. One that was written about a former generation
@@ -226,7 +224,7 @@ mod tests {
     fn ack_is_believed_when_it_says_that_aws_has_it() {
         assert_eq!(ack(|_| {}), settled("{}"));
         let conditions = |conditions: Value| ack(|object| object["status"]["conditions"] = conditions);
-        for (told, state) in [
+        for (reported, state) in [
             (json!([{"type": "Ready", "status": "True"}]), settled("{}")),
             (json!([]), State::Unsettled),
             (json!(null), State::Unsettled),
@@ -262,7 +260,7 @@ mod tests {
                 settled("{}"),
             ),
         ] {
-            assert_eq!(conditions(told.clone()), state, "{told}");
+            assert_eq!(conditions(reported.clone()), state, "{reported}");
         }
     }
 
@@ -273,7 +271,7 @@ mod tests {
     }
 
     #[test]
-    fn a_settled_object_without_arn_or_policy_is_unreadable() {
+    fn a_settled_object_without_arn_or_policy_is_unsettled() {
         let edits: [fn(&mut Value); 5] = [
             |object| object["status"]["ackResourceMetadata"] = json!({}),
             |object| object["status"]["ackResourceMetadata"]["arn"] = json!("job"),
@@ -284,7 +282,7 @@ mod tests {
             },
         ];
         for edit in edits {
-            assert_eq!(ack(edit), State::Unreadable);
+            assert_eq!(ack(edit), State::Unsettled);
         }
     }
 

@@ -1,4 +1,4 @@
-//! What is known of all objects: which of them are settled, by the ARN of their role.
+//! The settled objects, by the ARN of their role.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
@@ -13,20 +13,19 @@ use crate::trust::RoleArn;
 /// An object: the place of its definition, and its name.
 type Key = (usize, Arc<str>);
 
-/// What the watches told.
+/// What the watches reported.
 #[derive(Debug)]
 pub(super) struct Store {
     known: RwLock<Known>,
     /// How many definitions were listed, or found not to be served, or failed, at least once.
     ready: watch::Sender<usize>,
-    wanted: usize,
+    definitions: usize,
     version: watch::Sender<u64>,
 }
 
 #[derive(Debug, Default)]
 struct Known {
     objects: HashMap<Key, Option<RoleArn>>,
-    unreadable: HashSet<Key>,
     roles: HashMap<RoleArn, BTreeMap<Key, RoleDocument>>,
     /// By the place of the definition: its list as far as it came, and why the last one failed before any succeeded.
     lists: BTreeMap<usize, List>,
@@ -45,7 +44,7 @@ impl Store {
         Self {
             known: RwLock::default(),
             ready: watch::Sender::new(0),
-            wanted: definitions,
+            definitions,
             version: watch::Sender::new(0),
         }
     }
@@ -53,16 +52,20 @@ impl Store {
     /// Waits until every definition was tried once.
     pub(super) async fn first_listed(&self) {
         // The sender lives as long as this.
-        let _ = self.ready.subscribe().wait_for(|ready| *ready >= self.wanted).await;
+        let _ = self
+            .ready
+            .subscribe()
+            .wait_for(|ready| *ready >= self.definitions)
+            .await;
     }
 
     pub(super) fn answer(&self, role: &RoleArn) -> Answer {
         let known = self.read();
-        let Some(told) = known.roles.get(role) else {
+        let Some(definitions) = known.roles.get(role) else {
             let failure = known.lists.values().find_map(|list| list.failure.clone());
             return failure.map_or(Answer::NotMine, Answer::Failed);
         };
-        let mut documents = told.iter();
+        let mut documents = definitions.iter();
         let Some((first, document)) = documents.next() else {
             return Answer::NotMine;
         };
@@ -83,10 +86,6 @@ impl Store {
         self.version.subscribe()
     }
 
-    pub(super) fn unreadable(&self) -> usize {
-        self.read().unreadable.len()
-    }
-
     pub(super) fn list_began(&self, place: usize) {
         self.write().lists.entry(place).or_default().seen.clear();
     }
@@ -104,10 +103,6 @@ impl Store {
             State::Unsettled => {
                 known.objects.insert(key, None);
             }
-            State::Unreadable => {
-                known.unreadable.insert(key.clone());
-                known.objects.insert(key, None);
-            }
         }
     }
 
@@ -115,7 +110,7 @@ impl Store {
         self.write().forget(&(place, name.into()));
     }
 
-    /// What the list did not hold is gone.
+    /// Objects that the list did not contain are gone.
     pub(super) fn list_ended(&self, place: usize) {
         let mut known = self.write();
         let list = known.lists.entry(place).or_default();
@@ -133,10 +128,10 @@ impl Store {
         }
         drop(known);
         self.tried(is_first);
-        self.tell();
+        self.notify_changed();
     }
 
-    /// Only before a first list succeeded there is something to say: afterwards what is known stays in use.
+    /// Counts only before the first list succeeded: afterwards what is known stays in use.
     pub(super) fn list_failed(&self, place: usize, why: &str) {
         let mut known = self.write();
         let list = known.lists.entry(place).or_default();
@@ -150,7 +145,7 @@ impl Store {
     }
 
     /// Something changed.
-    pub(super) fn tell(&self) {
+    pub(super) fn notify_changed(&self) {
         self.version.send_modify(|version| *version += 1);
     }
 
@@ -160,7 +155,7 @@ impl Store {
         }
     }
 
-    // A panic under the lock cannot leave an object half told, so a poisoned lock is still good.
+    // A panic under the lock cannot leave an object half written, so a poisoned lock is still good.
 
     fn read(&self) -> RwLockReadGuard<'_, Known> {
         self.known.read().unwrap_or_else(PoisonError::into_inner)
@@ -173,13 +168,12 @@ impl Store {
 
 impl Known {
     fn forget(&mut self, key: &Key) {
-        self.unreadable.remove(key);
         let Some(Some(role)) = self.objects.remove(key) else {
             return;
         };
-        if let Some(told) = self.roles.get_mut(&role) {
-            told.remove(key);
-            if told.is_empty() {
+        if let Some(definitions) = self.roles.get_mut(&role) {
+            definitions.remove(key);
+            if definitions.is_empty() {
                 self.roles.remove(&role);
             }
         }
@@ -224,14 +218,9 @@ mod tests {
 
     #[test]
     fn only_what_is_settled_is_answered() {
-        let store = listed(&[
-            ("a", settled("a", "{}")),
-            ("b", State::Unsettled),
-            ("c", State::Unreadable),
-        ]);
+        let store = listed(&[("a", settled("a", "{}")), ("b", State::Unsettled)]);
         assert_eq!(store.answer(&role("a")), Answer::Role(document("{}")));
         assert_eq!(store.answer(&role("b")), Answer::NotMine);
-        assert_eq!(store.unreadable(), 1);
         store.put(0, "a".to_owned(), State::Unsettled);
         assert_eq!(store.answer(&role("a")), Answer::NotMine);
     }

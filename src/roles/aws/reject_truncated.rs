@@ -1,20 +1,20 @@
-//! Answers that are cut short. The SDK takes XML that ends in the middle for whatever was there so far: half a list of roles
-//! would be a list without the others, half a policy a policy. So the last tag is looked for.
+//! Rejects truncated responses. The SDK reads XML that ends in the middle as if it were complete: half a list of roles would be a
+//! list without the others, half a policy a policy. So the last tag is checked.
 
 use aws_sdk_iam::config::interceptors::AfterDeserializationInterceptorContextRef;
 use aws_sdk_iam::config::{ConfigBag, Intercept, RuntimeComponents};
 use aws_sdk_iam::error::BoxError;
 
-/// How the answer of every action ends: `</GetRoleResponse>`.
+/// How the response of every action ends: `</GetRoleResponse>`.
 const LAST_TAG: &[u8] = b"Response>";
 
-/// Turns an answer without its end into an error.
+/// Turns a response without its end into an error.
 #[derive(Debug)]
-pub(super) struct WholeAnswers;
+pub(super) struct RejectTruncated;
 
-impl Intercept for WholeAnswers {
+impl Intercept for RejectTruncated {
     fn name(&self) -> &'static str {
-        "WholeAnswers"
+        "RejectTruncated"
     }
 
     fn read_after_deserialization(
@@ -24,8 +24,8 @@ impl Intercept for WholeAnswers {
         _cfg: &mut ConfigBag,
     ) -> Result<(), BoxError> {
         let answer = context.response();
-        let is_whole = |body: &[u8]| body.trim_ascii_end().ends_with(LAST_TAG);
-        if answer.status().is_success() && !answer.body().bytes().is_some_and(is_whole) {
+        let is_complete = |body: &[u8]| body.trim_ascii_end().ends_with(LAST_TAG);
+        if answer.status().is_success() && !answer.body().bytes().is_some_and(is_complete) {
             return Err("the answer is cut short".into());
         }
         Ok(())

@@ -1,0 +1,238 @@
+//! Asks the sources for one role, or for the OIDC provider of its account, at their pace. Keeps nothing.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::time::error::Elapsed;
+use tokio::time::{Instant, timeout};
+use tracing::{debug, info, warn};
+
+use super::entry::{Pause, RoleTrust, Trust};
+use crate::roles::observe::{ReadObserver, ReadResult};
+use crate::roles::rate_limit::{FAILING, RateLimiter};
+use crate::roles::source::{Answer, Pace, ProviderAnswer, RoleDocument, RoleSource};
+use crate::support::coalesce::{Priority, Reading, Urgency};
+use crate::support::state_log::StateLog;
+use crate::trust::{Issuer, Policy, RoleArn};
+
+/// The longest that one source may take for one answer, however long callers would wait.
+const LONGEST_READ: Duration = Duration::from_secs(10);
+
+/// Background reads of a source that reads from the disk may share what one of them found this recently: reading a thousand roles
+/// again does not read all files a thousand times.
+const SHARED: Duration = Duration::from_millis(200);
+
+/// The sources, asked in this order.
+#[derive(Debug)]
+pub(super) struct Fetcher {
+    sources: Vec<PacedSource>,
+    observer: Arc<dyn ReadObserver>,
+}
+
+/// How the sources answered for a role.
+pub(super) enum Fetched {
+    Answer(RoleTrust),
+    Failed { reason: Arc<str>, pause: Pause },
+}
+
+impl Fetcher {
+    pub(super) fn new(sources: Vec<Arc<dyn RoleSource>>, observer: Arc<dyn ReadObserver>) -> Self {
+        Self {
+            sources: sources.into_iter().map(PacedSource::new).collect(),
+            observer,
+        }
+    }
+
+    pub(super) fn sources(&self) -> &[PacedSource] {
+        &self.sources
+    }
+
+    /// Asks the sources for a role, until one neither leaves it to the next nor has nothing to say about it.
+    pub(super) async fn fetch(&self, role: &RoleArn, reading: &Reading) -> Fetched {
+        let mut cannot = None;
+        for (order, paced) in self.sources.iter().enumerate() {
+            let answer = match paced.source.knows(role) {
+                Some(answer @ (Answer::NotMine | Answer::CannotRead(_))) => Ok(answer),
+                _ => self.read(paced, role, reading).await,
+            };
+            let trust = match answer {
+                Ok(Answer::NotMine) => continue,
+                Ok(Answer::CannotRead(reason)) => {
+                    cannot = Some(reason);
+                    continue;
+                }
+                Ok(Answer::Role(document)) => trust_of(&document),
+                Ok(Answer::NoSuchRole { hint }) => Trust::NoSuchRole { hint },
+                Ok(Answer::Failed(reason) | Answer::Throttled(reason)) => return paced.failed(reason),
+                Err(_) => {
+                    let (name, seconds) = (paced.name(), LONGEST_READ.as_secs());
+                    return paced.failed(format!("{name} did not answer within {seconds} s").into());
+                }
+            };
+            return Fetched::Answer(RoleTrust {
+                trust,
+                source: Some(paced.name()),
+                order,
+            });
+        }
+        let why = cannot.unwrap_or_else(|| match self.sources.len() {
+            0 => "there is no role source".into(),
+            _ => format!("no role source knows this role (asked: {})", self.names()).into(),
+        });
+        Fetched::Answer(RoleTrust {
+            trust: Trust::Unknown(why),
+            source: None,
+            order: self.sources.len(),
+        })
+    }
+
+    async fn read(&self, paced: &PacedSource, role: &RoleArn, reading: &Reading) -> Result<Answer, Elapsed> {
+        paced.acquire(reading.urgency()).await;
+        let window = match (reading.urgency().priority(), &paced.limiter) {
+            (Priority::Background, None) => SHARED,
+            _ => Duration::ZERO,
+        };
+        let as_of = reading.begin(window);
+        let asked = Instant::now();
+        let answer = timeout(LONGEST_READ, paced.source.read(role, as_of)).await;
+        let result = match &answer {
+            Ok(Answer::Role(_)) => ReadResult::Role,
+            Ok(Answer::NoSuchRole { .. }) => ReadResult::NoSuchRole,
+            Ok(Answer::NotMine | Answer::CannotRead(_)) => ReadResult::NotMine,
+            Ok(Answer::Failed(_)) => ReadResult::Failed,
+            Ok(Answer::Throttled(_)) => ReadResult::Throttled,
+            Err(_) => ReadResult::TimedOut,
+        };
+        self.observer.role_read(paced.name(), result, asked.elapsed());
+        paced.adjust(result);
+        paced.log(role, &answer);
+        answer
+    }
+
+    /// Asks the sources that read OIDC providers for the one that an issuer has in the account of a role.
+    pub(super) async fn fetch_provider(&self, role: &RoleArn, issuer: &Issuer, reading: &Reading) -> ProviderAnswer {
+        let ask = async {
+            for paced in self.sources.iter().filter(|paced| paced.source.reads_providers()) {
+                if paced.source.knows(role).is_some() {
+                    continue;
+                }
+                paced.acquire(reading.urgency()).await;
+                reading.begin(Duration::ZERO);
+                match paced.source.provider(role, issuer).await {
+                    ProviderAnswer::NotMine => {}
+                    answer => return answer,
+                }
+            }
+            ProviderAnswer::NotMine
+        };
+        let answer = timeout(LONGEST_READ, ask).await;
+        answer.unwrap_or_else(|_| ProviderAnswer::Failed("AWS did not answer in time".into()))
+    }
+
+    pub(super) fn reads_providers(&self) -> bool {
+        self.sources.iter().any(|paced| paced.source.reads_providers())
+    }
+
+    /// Whether an answer of the source at this position takes a call over the network.
+    pub(super) fn is_remote(&self, order: usize) -> bool {
+        let mut asked = self.sources.iter().take(order.saturating_add(1));
+        asked.any(|paced| paced.limiter.is_some())
+    }
+
+    /// The names of all sources, for messages.
+    pub(super) fn names(&self) -> String {
+        let mut names: Vec<_> = self.sources.iter().map(PacedSource::name).collect();
+        // Each account that is read from IAM is a source of the same name.
+        names.dedup();
+        if names.is_empty() {
+            "no role source".to_owned()
+        } else {
+            names.join(", ")
+        }
+    }
+}
+
+/// A source and its pace.
+#[derive(Debug)]
+pub(super) struct PacedSource {
+    pub(super) source: Arc<dyn RoleSource>,
+    /// None for a source that answers from memory.
+    limiter: Option<RateLimiter>,
+    log: Mutex<StateLog>,
+}
+
+impl PacedSource {
+    fn new(source: Arc<dyn RoleSource>) -> Self {
+        let limiter = match source.pace() {
+            Pace::Memory => None,
+            Pace::Remote { per_second } => Some(RateLimiter::new(per_second)),
+        };
+        Self {
+            source,
+            limiter,
+            log: Mutex::new(StateLog::after(FAILING)),
+        }
+    }
+
+    pub(super) fn name(&self) -> &'static str {
+        self.source.name()
+    }
+
+    pub(super) const fn is_remote(&self) -> bool {
+        self.limiter.is_some()
+    }
+
+    /// Waits until the source may be called.
+    pub(super) async fn acquire(&self, urgency: &Urgency) {
+        if let Some(limiter) = &self.limiter {
+            limiter.acquire(urgency).await;
+        }
+    }
+
+    /// Adjusts the pace to how a call ended.
+    pub(super) fn adjust(&self, result: ReadResult) {
+        let Some(limiter) = &self.limiter else { return };
+        match result {
+            ReadResult::Throttled => limiter.throttled(Instant::now()),
+            ReadResult::Role | ReadResult::NoSuchRole | ReadResult::NotMine => limiter.answered(),
+            ReadResult::Failed | ReadResult::TimedOut => limiter.failed(Instant::now()),
+        }
+    }
+
+    fn failed(&self, reason: Arc<str>) -> Fetched {
+        let pause = if self.is_remote() { Pause::BackOff } else { Pause::None };
+        Fetched::Failed { reason, pause }
+    }
+
+    /// Logs when the source as a whole begins to fail and when it has recovered, not each read: a single role that cannot be read
+    /// is reported where it is evaluated.
+    fn log(&self, role: &RoleArn, answer: &Result<Answer, Elapsed>) {
+        let source = self.name();
+        let mut log = self.log.lock().unwrap_or_else(PoisonError::into_inner);
+        let reason = match answer {
+            Ok(Answer::Failed(reason) | Answer::Throttled(reason)) => reason,
+            Err(_) => "no answer",
+            Ok(_) => {
+                if log.recovered().is_some() {
+                    info!(source, "role source recovered");
+                }
+                return;
+            }
+        };
+        debug!(source, %role, reason, "failed to read a role");
+        if self.is_remote() && log.failed() {
+            warn!(source, %role, reason, "role source is failing; cached roles stay in use until they are too old");
+        }
+    }
+}
+
+/// Parses a role's document.
+pub(super) fn trust_of(document: &RoleDocument) -> Trust {
+    match Policy::parse_encoded(&document.policy) {
+        Ok(policy) => Trust::Policy {
+            policy: Arc::new(policy.of_origin(document.origin)),
+            tags: document.tags.clone(),
+        },
+        Err(error) => Trust::Malformed(error.to_string().into()),
+    }
+}

@@ -1,0 +1,103 @@
+//! Reads of single roles into their entries: one at a time per role, shared by all callers that it is good for.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::Notify;
+use tokio::time::{Instant, sleep_until};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::entry::{Answered, CachedRole, RoleTrust};
+use super::fetch::{Fetched, Fetcher};
+use crate::support::coalesce::{Caller, Coalescer, Outcome, Priority, Reading};
+use crate::trust::RoleArn;
+
+/// How a read ended: with the answer, or with one line that says why there is none.
+pub(super) type Read = Result<Arc<Answered<RoleTrust>>, Arc<str>>;
+
+/// Reads roles.
+#[derive(Debug)]
+pub(super) struct Reader {
+    fetcher: Arc<Fetcher>,
+    reads: Coalescer<RoleArn, Read>,
+    /// Notified when an admission's read has ended.
+    ended: Arc<Notify>,
+}
+
+impl Reader {
+    /// Reads in tasks of `tasks`, until `end`.
+    pub(super) fn new(fetcher: Arc<Fetcher>, ended: Arc<Notify>, tasks: TaskTracker, end: CancellationToken) -> Self {
+        Self {
+            fetcher,
+            reads: Coalescer::new(tasks, end),
+            ended,
+        }
+    }
+
+    pub(super) fn fetcher(&self) -> &Fetcher {
+        &self.fetcher
+    }
+
+    /// Reads a role for an admission, which waits no longer than `limit`.
+    pub(super) async fn read(&self, role: &Arc<CachedRole>, caller: Caller, limit: Instant) -> Read {
+        while let Some((until, reason)) = role.trust.pause(Instant::now()) {
+            if until >= limit {
+                return Err(reason);
+            }
+            sleep_until(until).await;
+        }
+        let asked = Instant::now();
+        match self.ask(role, caller.by(limit)).await {
+            Outcome::Done { value, .. } => value,
+            Outcome::Busy | Outcome::TimedOut => {
+                let (names, waited) = (self.fetcher.names(), limit.saturating_duration_since(asked));
+                Err(format!("{names} did not answer within {} ms", waited.as_millis()).into())
+            }
+        }
+    }
+
+    /// Reads a role for the cache.
+    pub(super) async fn read_in_background(&self, role: &Arc<CachedRole>) {
+        // Never as of before what is kept: that would seem to be the newer.
+        let caller = role.trust.began().map_or(Caller::any(), Caller::as_of);
+        self.ask(role, caller.in_background()).await;
+    }
+
+    /// Whether a read of the role is in flight.
+    pub(super) fn is_reading(&self, role: &CachedRole) -> bool {
+        self.reads.is_reading(&role.arn)
+    }
+
+    async fn ask(&self, role: &Arc<CachedRole>, caller: Caller) -> Outcome<Read> {
+        let (fetcher, ended, read) = (Arc::clone(&self.fetcher), Arc::clone(&self.ended), Arc::clone(role));
+        let read = move |reading: Reading| {
+            let (fetcher, ended, role) = (Arc::clone(&fetcher), Arc::clone(&ended), Arc::clone(&read));
+            async move {
+                let read = read_into(&role, &fetcher, &reading).await;
+                if reading.urgency().priority() == Priority::Foreground {
+                    ended.notify_one();
+                }
+                read
+            }
+        };
+        self.reads.ask(role.arn.clone(), caller, read).await
+    }
+}
+
+async fn read_into(role: &CachedRole, fetcher: &Fetcher, reading: &Reading) -> Read {
+    role.begin_read();
+    let fetched = fetcher.fetch(&role.arn, reading).await;
+    let began = reading.begin(Duration::ZERO);
+    match fetched {
+        Fetched::Answer(value) => {
+            let answer = Arc::new(Answered { value, began });
+            role.trust.keep(Arc::clone(&answer));
+            Ok(answer)
+        }
+        Fetched::Failed { reason, pause } => {
+            role.trust.fail(Arc::clone(&reason), began, pause);
+            Err(reason)
+        }
+    }
+}

@@ -1,0 +1,72 @@
+//! When listing a source is worth its calls.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+use tracing::{info, warn};
+
+use super::list::{Listed, QUIET};
+use crate::roles::source::ListingFailure;
+use crate::support::state_log::StateLog;
+
+/// While it is not known what a listing costs, this many due roles are worth one (IAM lists 1000 roles per call).
+const UNKNOWN_COST: usize = 20;
+
+/// The longest pause after listings that are not allowed.
+const LONGEST_PAUSE: Duration = Duration::from_secs(600);
+
+/// A source that can list, and how its listings went.
+#[derive(Debug, Default)]
+pub(super) struct ListSchedule {
+    /// How many calls the last complete listing took.
+    calls: Option<usize>,
+    /// No listing before this.
+    not_before: Option<Instant>,
+    /// Listings in a row that were given up.
+    failures: u32,
+    log: StateLog,
+}
+
+impl ListSchedule {
+    /// Whether a listing costs less than reading so many roles one by one.
+    pub(super) fn is_worth(&self, due: usize, now: Instant) -> bool {
+        let is_paused = self.not_before.is_some_and(|not_before| not_before > now);
+        due > self.calls.unwrap_or(UNKNOWN_COST) && !is_paused
+    }
+
+    /// Takes down how a listing ended, and logs it when that is news.
+    pub(super) fn record(&mut self, source: &'static str, listed: &Listed, ttl: Duration) {
+        match &listed.result {
+            Ok(()) => self.succeeded(source, listed, ttl),
+            Err(failure) => self.failed(source, failure, ttl),
+        }
+    }
+
+    fn succeeded(&mut self, source: &'static str, listed: &Listed, ttl: Duration) {
+        let took = listed.began.elapsed();
+        let (roles, calls) = (listed.pass.roles, listed.pass.calls);
+        if self.log.recovered().is_some() {
+            info!(source, roles, "listing roles recovered");
+        } else if self.calls.is_none() || took > QUIET {
+            info!(source, roles, calls, ?took, "listed roles");
+        }
+        self.failures = 0;
+        self.calls = Some(calls.max(1));
+        self.not_before = listed.began.checked_add(ttl / 2);
+    }
+
+    fn failed(&mut self, source: &'static str, failure: &ListingFailure, ttl: Duration) {
+        if self.log.failed() {
+            let reason = failure.reason();
+            warn!(source, %reason, "failed to list roles; reading them one by one until it works again");
+        }
+        let pause = (ttl / 2).saturating_mul(2_u32.saturating_pow(self.failures));
+        self.failures = self.failures.saturating_add(1);
+        // A missing permission stays missing until it is granted; a failure passes.
+        let longest = match failure {
+            ListingFailure::Denied(_) => LONGEST_PAUSE,
+            ListingFailure::Failed(_) | ListingFailure::Throttled(_) => ttl.min(LONGEST_PAUSE),
+        };
+        self.not_before = Instant::now().checked_add(pause.min(longest));
+    }
+}

@@ -1,0 +1,40 @@
+//! Why role files could not be read.
+
+use std::fmt;
+use std::io;
+use std::path::PathBuf;
+
+use crate::support::text;
+
+/// Why a directory of role files could not be read. `Display` is one line: file, line, column, what is wrong.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RoleFilesError {
+    /// The file, or the directory.
+    pub file: PathBuf,
+    /// Line and column, both from 1, where they are known.
+    pub position: Option<(usize, usize)>,
+    /// What was found and what was expected.
+    pub problem: String,
+}
+
+impl RoleFilesError {
+    pub(super) fn unreadable((path, error): (PathBuf, io::Error)) -> Self {
+        Self {
+            file: path,
+            position: None,
+            problem: format!("cannot be read: {error}"),
+        }
+    }
+}
+
+impl fmt::Display for RoleFilesError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&text::line(&self.file.display().to_string()))?;
+        if let Some((line, column)) = self.position {
+            write!(f, ":{line}:{column}")?;
+        }
+        write!(f, ": {}", text::line(&self.problem))
+    }
+}
+
+impl std::error::Error for RoleFilesError {}

@@ -22,9 +22,8 @@ use evaluate::{Answer, Request, evaluate};
 use generate::{conditional, policy, request};
 use json::Json;
 use proptest::prelude::*;
-use rolegate::trust::edit::Grant;
 use rolegate::trust::{
-    AccountId, Audience, Context, Issuer, Partition, Policy, RoleArn, Subject, Verdict, WebIdentity, judge,
+    AccountId, Audience, Context, Grant, Issuer, Partition, Policy, RoleArn, Subject, Verdict, WebIdentity, judge,
 };
 
 /// What `rolegate::trust` answers.

@@ -15,8 +15,9 @@ use std::path::Path;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::select;
-use rolegate::trust::edit::{self, Edit, Grant};
-use rolegate::trust::{Audience, Context, Issuer, Policy, RoleArn, Subject, Verdict, WebIdentity, judge};
+use rolegate::trust::{
+    Audience, Context, Edit, Grant, Issuer, Policy, RoleArn, Subject, Verdict, WebIdentity, judge, to_terraform,
+};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
@@ -345,7 +346,7 @@ proptest! {
         let grant = Grant::for_role(&role(), identity(OWN, WORKER, STS)).unwrap();
         let printed = grant.apply(&document.to_string(), &[]).unwrap();
         prop_assert_eq!(serde_json::from_str::<Value>(&printed).unwrap(), document.clone());
-        let terraform = edit::terraform(&document.to_string()).unwrap();
+        let terraform = to_terraform(&document.to_string()).unwrap();
         let is_data_source = terraform.starts_with("data \"aws_iam_policy_document\" \"trust\" {\n");
         prop_assert!(is_data_source, "{}", terraform);
     }

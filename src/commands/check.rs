@@ -18,9 +18,9 @@ use super::sources::{self, Found};
 use super::{Exit, input, values};
 use crate::decision::{Judged, Why};
 use crate::roles::{KnownProvider, Trust};
-use crate::trust::wrapped::unwrapped;
 use crate::trust::{
     Audience, Context, Issuer, Policy, RoleArn, Subject, WebIdentity, judge, judge_provider, lint, lint_issuer,
+    unwrapped,
 };
 
 /// What `--help` says below the flags.

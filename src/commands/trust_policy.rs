@@ -20,10 +20,10 @@ use super::sources::{self, AwsAccess};
 use super::{Exit, input, values};
 use crate::decision::Judged;
 use crate::support::text;
-use crate::trust::edit::{self, Edit, Grant, Merged};
-use crate::trust::size::{DEFAULT_QUOTA, LARGEST_QUOTA, size};
-use crate::trust::wrapped::unwrapped;
-use crate::trust::{AccountId, Audience, Issuer, Partition, RoleArn, Subject, Verdict, WebIdentity};
+use crate::trust::{
+    AccountId, Audience, DEFAULT_QUOTA, Edit, Grant, Issuer, LARGEST_QUOTA, Merged, Partition, RoleArn, Subject,
+    Verdict, WebIdentity, size, to_terraform, unwrapped,
+};
 
 /// What `--help` says below the flags.
 const AFTER_HELP: &str = "\
@@ -343,7 +343,7 @@ fn warn_of_partition(grant: &Grant) {
 fn finish(json: &str, format: PolicyFormat, exit: Exit) -> Result<Exit, String> {
     let printed = match format {
         PolicyFormat::Json => json.to_owned(),
-        PolicyFormat::Terraform => edit::terraform(json).map_err(|error| error.to_string())?,
+        PolicyFormat::Terraform => to_terraform(json).map_err(|error| error.to_string())?,
     };
     output::print(&format!("{}\n", text::json::escape(&printed)))
         .map_err(|error| format!("standard output: {error}"))?;

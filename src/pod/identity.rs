@@ -3,7 +3,7 @@
 use std::num::IntErrorKind;
 
 use super::view::PodView;
-use super::{Warning, quoted};
+use super::warning::{Warning, quoted};
 use crate::trust::{AccountId, Audience, Partition, RoleArn, RoleArnError};
 
 /// Token lifetimes that Kubernetes and STS take, in seconds.

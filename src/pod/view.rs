@@ -19,6 +19,11 @@ use self::object::json_object;
 use self::text::{Text, TextMap, TextMapVisitor, read_texts};
 use super::json::{Read, Reader, Taken};
 
+/// Name of the volume that holds the web identity token.
+pub const TOKEN_VOLUME: &str = "aws-iam-token";
+/// Path of the web identity token in its volume.
+pub const TOKEN_PATH: &str = "token";
+
 /// The ServiceAccount of a pod that names none.
 const DEFAULT_SERVICE_ACCOUNT: &str = "default";
 /// The kubelet sets it on the mirror of a static pod; its value is of no interest.
@@ -105,8 +110,7 @@ impl PodView<'_> {
     /// volume `aws-iam-token`), none when it brings none. What the author set wins, so this is the audience to judge.
     #[must_use]
     pub fn token_audience(&self) -> Option<&str> {
-        self.volume(super::inject::TOKEN_VOLUME)?
-            .token_audience(super::inject::TOKEN_PATH)
+        self.volume(TOKEN_VOLUME)?.token_audience(TOKEN_PATH)
     }
 
     /// The value of the annotation `prefix` + `name`; of the names in [`KEPT_ANNOTATION_SUFFIXES`] only.

@@ -233,6 +233,13 @@ pub fn nearest_word<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str
         .map(|(_, candidate)| candidate)
 }
 
+/// Whether a text begins with another, upper and lower case of ASCII letters being the same.
+#[must_use]
+pub fn starts_with_ignore_case(text: &str, beginning: &str) -> bool {
+    text.split_at_checked(beginning.len())
+        .is_some_and(|(head, _)| head.eq_ignore_ascii_case(beginning))
+}
+
 /// Whether a text is printable ASCII throughout, as nearly all are: seen without looking up any character.
 fn prints(text: &str) -> bool {
     text.bytes().all(|byte| matches!(byte, b' '..=b'~'))

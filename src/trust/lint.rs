@@ -1,13 +1,14 @@
 //! What deserves a remark in a policy, even where it trusts: what lets in more than was probably meant, and what IAM or STS
 //! would stumble over.
 
+use super::arn::RoleArn;
+use super::condition::key::{Claim, Given};
 use super::condition::{Entry, Polarity, Quantifier, Test, TextTest};
-use super::key::{Claim, Given, Request};
-use super::policy::{Effect, Statement};
+use super::policy::{Effect, Policy, Statement};
+use super::request::{Context, Request};
 use super::size::DEFAULT_QUOTA;
-use super::truth::Truth;
-use super::web_identity::SERVICE_ACCOUNT;
-use super::{Context, Issuer, Policy, RoleArn, WebIdentity};
+use super::ternary::Ternary;
+use super::web_identity::{Issuer, SERVICE_ACCOUNT, WebIdentity};
 use crate::support::text::quote;
 
 /// A remark about a policy.
@@ -32,7 +33,7 @@ pub fn lint(policy: &Policy, role: &RoleArn, identity: &WebIdentity) -> Vec<Lint
     let trusts = |statement: &&Statement| {
         statement.effect == Effect::Allow
             && statement.actions.mean_web_identity
-            && statement.principal(&request) == Truth::True
+            && statement.principal(&request) == Ternary::True
             && can_match(statement, &request)
     };
     let of_statements = policy
@@ -51,7 +52,7 @@ fn can_match(statement: &Statement, request: &Request<'_>) -> bool {
             entry.key.claim(&request.identity.issuer),
             Claim::Subject | Claim::Audience
         );
-        depends_on_token || entry.truth(request) != Truth::False
+        depends_on_token || entry.truth(request) != Ternary::False
     })
 }
 

@@ -2,12 +2,11 @@
 //!
 //! Plain values; the sentences are made where all of them are (`decision/messages`).
 
-use super::arn::check_account;
+use super::arn::{RoleArn, check_account};
+use super::condition::value::Variables;
 use super::glob;
-use super::key::begins_with;
-use super::value::Variables;
-use super::web_identity::{Issuer, SERVICE_ACCOUNT, is_region};
-use super::{RoleArn, Subject};
+use super::web_identity::{Issuer, SERVICE_ACCOUNT, Subject, is_region};
+use crate::support::text::starts_with_ignore_case;
 
 /// One difference. Texts are as they stand in the policy.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -370,7 +369,7 @@ fn of_no_arn(found: &str, issuer: &Issuer) -> Mismatches {
 fn scheme(text: &str) -> Option<&'static str> {
     ["https://", "http://"]
         .into_iter()
-        .find(|scheme| begins_with(text, scheme))
+        .find(|scheme| starts_with_ignore_case(text, scheme))
 }
 
 /// How an issuer in a policy differs from the token's.

@@ -3,8 +3,9 @@
 //! STS looks at the provider before the policy, so its faults come first.
 
 use super::arn::RoleArn;
-use super::evaluate::Judgment;
-use super::explain::{Explanation, Fault};
+use super::explain::Explanation;
+use super::explain::fault::Fault;
+use super::judge::Judgment;
 use super::verdict::{Cause, Verdict};
 use super::web_identity::WebIdentity;
 use crate::support::text::shell::Command;

@@ -12,8 +12,7 @@ use crate::commands::sources::{self, AwsAccess};
 use crate::commands::{Exit, serve::RoleSourceSpec};
 use crate::roles::aws::{CurrentRole, managed_by, unique_id_principals};
 use crate::support::text;
-use crate::trust::RoleArn;
-use crate::trust::edit::Grant;
+use crate::trust::{Grant, RoleArn};
 
 /// The longest that a call to IAM may take, with the search for credentials.
 const PATIENCE: Duration = Duration::from_secs(60);

@@ -1,8 +1,9 @@
 //! What is said of an explanation: the clause of line 1, the rows, the reason on one line, the edit that corrects it.
 
 use crate::support::text::{self, quote};
-use crate::trust::mismatch::Mismatch;
-use crate::trust::{Carried, Edit, Explanation, Fault, Requirement, RoleArn, StatementLabel, Verdict, WebIdentity};
+use crate::trust::{
+    Carried, Edit, Explanation, Fault, Mismatch, Requirement, RoleArn, StatementLabel, Verdict, WebIdentity,
+};
 
 /// The longest reason or hint, in characters.
 const LONGEST: usize = 600;

@@ -1,9 +1,9 @@
 //! What can be wrong with a statement, as plain values. The sentences are made in `decision/messages`.
 
-use super::super::condition::Entry;
-use super::super::mismatch::Mismatch;
-use super::super::policy::Statement;
-use super::super::verdict::{Cause, Verdict};
+use crate::trust::condition::Entry;
+use crate::trust::mismatch::Mismatch;
+use crate::trust::policy::Statement;
+use crate::trust::verdict::{Cause, Verdict};
 
 /// A statement, as people find it.
 #[derive(Clone, Debug, PartialEq, Eq)]

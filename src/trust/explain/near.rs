@@ -2,17 +2,18 @@
 
 use std::collections::BTreeSet;
 
-use super::super::arn::PROVIDER;
-use super::super::condition::{Entry, Polarity, Test, TextTest, text_matches};
-use super::super::edit::{self, Edit};
-use super::super::key::{Claim, Given, Request, begins_with};
-use super::super::mismatch::{self, Mismatches, Reading};
-use super::super::policy::{ActionForm, Policy, Statement};
-use super::super::storable;
-use super::super::truth::Truth;
-use super::super::value::{Meaning, Value, Variables, Wildcards};
-use super::super::web_identity::SERVICE_ACCOUNT;
 use super::fault::{Carried, Fault, Requirement};
+use crate::support::text::starts_with_ignore_case;
+use crate::trust::arn::PROVIDER;
+use crate::trust::condition::key::{Claim, Given};
+use crate::trust::condition::value::{Meaning, Value, Variables, Wildcards};
+use crate::trust::condition::{Entry, Polarity, Test, TextTest, text_matches};
+use crate::trust::edit::{self, Edit};
+use crate::trust::mismatch::{self, Mismatches, Reading};
+use crate::trust::policy::{ActionForm, Policy, Statement, storable};
+use crate::trust::request::Request;
+use crate::trust::ternary::Ternary;
+use crate::trust::web_identity::SERVICE_ACCOUNT;
 
 /// How far a statement is from letting the web identity in; less is nearer.
 ///
@@ -49,7 +50,7 @@ impl<'a> Near<'a> {
         let mut failing: Vec<&Entry> = statement
             .entries
             .iter()
-            .filter(|entry| entry.truth(request) == Truth::False)
+            .filter(|entry| entry.truth(request) == Ternary::False)
             .take(MAX_FAILING.saturating_add(1))
             .collect();
         let more_fail = failing.len() > MAX_FAILING;
@@ -62,7 +63,7 @@ impl<'a> Near<'a> {
             failing,
             more_fail,
         };
-        if statement.principal(request) == Truth::False {
+        if statement.principal(request) == Ternary::False {
             near.provider = near.nearest_provider();
         }
         near.faults = near.find_faults();
@@ -106,7 +107,7 @@ impl<'a> Near<'a> {
 
     /// 0 for the token's own provider; then those that have its host and account, its host, its account, neither.
     fn kinship(&self) -> u8 {
-        if self.statement.principal(self.request) == Truth::True {
+        if self.statement.principal(self.request) == Ternary::True {
             return 0;
         }
         let own = self.request.identity.issuer.as_str();
@@ -155,7 +156,7 @@ impl<'a> Near<'a> {
                 found: (*found).to_owned(),
                 mismatches: mismatches.list.clone(),
             });
-        } else if self.statement.principal(self.request) == Truth::False {
+        } else if self.statement.principal(self.request) == Ternary::False {
             let principal_type = self.principal_type();
             if self.misplaced_provider().is_none() {
                 // It is there for somebody else, and so is all the rest of it.
@@ -175,7 +176,7 @@ impl<'a> Near<'a> {
             let fault = self.of_entry(entry);
             // The keys of one other issuer are one fault, and the same one as its provider.
             if let Claim::Foreign(owner) = self.claim(entry)
-                && !begins_with(owner, "arn:")
+                && !starts_with_ignore_case(owner, "arn:")
             {
                 let bare = owner.strip_prefix("https://").unwrap_or(owner);
                 let is_known = foreign_owners.iter().any(|known| known.eq_ignore_ascii_case(bare));
@@ -232,7 +233,7 @@ impl<'a> Near<'a> {
         };
         let claim = claim_in(entry)?;
         let needed = self.needed(claim);
-        let fits = |value: &Value| text_matches(value, test, needed, self.request) != Truth::False;
+        let fits = |value: &Value| text_matches(value, test, needed, self.request) != Ternary::False;
         if entry.values.iter().any(fits) {
             return None;
         }
@@ -267,7 +268,7 @@ impl<'a> Near<'a> {
     /// What is wrong with an entry that is false.
     fn of_entry(&self, entry: &Entry) -> Fault {
         match self.claim(entry) {
-            Claim::Foreign(owner) if begins_with(owner, "arn:") => Fault::ProviderArnInKey {
+            Claim::Foreign(owner) if starts_with_ignore_case(owner, "arn:") => Fault::ProviderArnInKey {
                 key: entry.key.as_str().to_owned(),
             },
             Claim::Foreign(owner) => Fault::ProviderInKey {
@@ -322,7 +323,7 @@ impl<'a> Near<'a> {
     /// Which claim a value belongs to, by its look.
     fn looks_like(&self, value: &Value) -> Option<ClaimName> {
         let identity = self.request.identity;
-        if begins_with(&value.text, SERVICE_ACCOUNT) || *value.text == *identity.subject.as_str() {
+        if starts_with_ignore_case(&value.text, SERVICE_ACCOUNT) || *value.text == *identity.subject.as_str() {
             return Some(ClaimName::Subject);
         }
         (*value.text == *identity.audience.as_str()).then_some(ClaimName::Audience)
@@ -509,7 +510,7 @@ impl<'a> Near<'a> {
                 if entry
                     .values
                     .iter()
-                    .any(|value| text_matches(value, test, needed, self.request) != Truth::False)
+                    .any(|value| text_matches(value, test, needed, self.request) != Ternary::False)
                 {
                     return Some(edits);
                 }
@@ -637,11 +638,11 @@ fn matches_as_pattern(value: &Value, text: &str, request: &Request<'_>) -> bool 
         Variables::PlainText
     };
     let pattern = Value::text(value.text.to_string(), Wildcards::Known, variables);
-    text_matches(&pattern, TextTest::Like, text, request) != Truth::False
+    text_matches(&pattern, TextTest::Like, text, request) != Ternary::False
 }
 
 /// Whether a `Federated` principal names an OIDC provider, in whatever form: its ARN, or the issuer alone.
 fn is_oidc(found: &str) -> bool {
-    let is_issuer = !begins_with(found, "arn:") && found.contains('/');
+    let is_issuer = !starts_with_ignore_case(found, "arn:") && found.contains('/');
     found.contains("oidc-provider") || is_issuer
 }

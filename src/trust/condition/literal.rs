@@ -107,12 +107,12 @@ fn all_digits(text: &str) -> bool {
 
 /// An instant: seconds since the epoch, and nanoseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Instant {
+pub(crate) struct Timestamp {
     pub(crate) seconds: i64,
     pub(crate) nanoseconds: u32,
 }
 
-impl Instant {
+impl Timestamp {
     /// Seconds since the epoch (digits alone are always these, `2030` too), or ISO 8601 as far as W3C's note on date and
     /// time takes it: `2030-01`, `2030-01-31`, `2030-01-31T12:00Z`, `2030-01-31T12:00:00.5+02:00`. Without a zone it is
     /// UTC.
@@ -138,14 +138,14 @@ impl Instant {
     }
 }
 
-fn parse_iso(text: &str) -> Option<Instant> {
+fn parse_iso(text: &str) -> Option<Timestamp> {
     let (date, time) = match text.split_once('T') {
         Some((date, time)) => (date, Some(time)),
         None => (text, None),
     };
     let days = parse_date(date, time.is_some())?;
     let Some(time) = time else {
-        return Some(Instant {
+        return Some(Timestamp {
             seconds: days * 86_400,
             nanoseconds: 0,
         });
@@ -166,7 +166,7 @@ fn parse_iso(text: &str) -> Option<Instant> {
         None => 0,
     };
     let seconds = days * 86_400 + hour * 3_600 + minute * 60 + second.unwrap_or(0) - offset;
-    Some(Instant { seconds, nanoseconds })
+    Some(Timestamp { seconds, nanoseconds })
 }
 
 /// `2030-01-31`, `2030-01` or, before a time, `20300131`; the days since the epoch.
@@ -388,8 +388,8 @@ mod tests {
             ("2030", 2_030),
         ] {
             assert_eq!(
-                Instant::parse(text),
-                Some(Instant {
+                Timestamp::parse(text),
+                Some(Timestamp {
                     seconds,
                     nanoseconds: 0
                 }),
@@ -397,15 +397,15 @@ mod tests {
             );
         }
         assert_eq!(
-            Instant::parse("2026-11-22T12:00:00.25Z"),
-            Some(Instant {
+            Timestamp::parse("2026-11-22T12:00:00.25Z"),
+            Some(Timestamp {
                 seconds: 1_795_348_800,
                 nanoseconds: 250_000_000
             })
         );
         assert_eq!(
-            Instant::parse("-0.25"),
-            Some(Instant {
+            Timestamp::parse("-0.25"),
+            Some(Timestamp {
                 seconds: -1,
                 nanoseconds: 750_000_000
             })
@@ -444,7 +444,7 @@ mod tests {
             "2026-11-22T12:00.5Z",
             "*",
         ] {
-            assert_eq!(Instant::parse(text), None, "{text}");
+            assert_eq!(Timestamp::parse(text), None, "{text}");
         }
     }
 

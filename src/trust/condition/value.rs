@@ -3,10 +3,11 @@
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
-use super::glob::{self, Token};
-use super::key::{Given, Key, Request};
-use super::literal::{Decimal, Instant, Network};
-use super::truth::Truth;
+use super::key::{Given, Key};
+use super::literal::{Decimal, Network, Timestamp};
+use crate::trust::glob::{self, Token};
+use crate::trust::request::Request;
+use crate::trust::ternary::Ternary;
 
 /// A value of a condition.
 #[derive(Clone, Debug)]
@@ -26,7 +27,7 @@ pub(crate) enum Meaning {
     /// A text or pattern with variables.
     Template(Box<[Piece]>),
     Number(Decimal),
-    Instant(Instant),
+    Timestamp(Timestamp),
     Network(Network),
     Bytes(Box<[u8]>),
     Flag(bool),
@@ -122,7 +123,7 @@ impl Value {
     pub(crate) fn expand(&self, wildcards: Wildcards, request: &Request<'_>) -> Option<Expansion> {
         let mut expansion = Expansion {
             tokens: Vec::new(),
-            certainty: Truth::True,
+            certainty: Ternary::True,
         };
         let Meaning::Template(pieces) = &self.meaning else {
             expansion.push_text(&self.text, wildcards);
@@ -141,7 +142,7 @@ impl Value {
                     Given::Absent => expansion.push_text(default.as_deref()?, Wildcards::Literal),
                     Given::SessionName | Given::CurrentTime | Given::EpochTime | Given::Unknown => {
                         // Whatever stands there, its default included, is a run of characters.
-                        expansion.certainty = Truth::Unknown;
+                        expansion.certainty = Ternary::Unknown;
                         expansion.tokens.push(Token::Run);
                     }
                 },
@@ -157,7 +158,7 @@ pub(crate) struct Expansion {
     pub(crate) tokens: Vec<Token>,
     /// `True`, or `Unknown` when a variable's value cannot be known and a run stands in for it: what does not fit then
     /// surely does not match, what fits may.
-    pub(crate) certainty: Truth,
+    pub(crate) certainty: Ternary,
 }
 
 impl Expansion {
@@ -175,8 +176,8 @@ pub(crate) fn number(text: &str) -> Option<Meaning> {
 }
 
 /// Reads a date.
-pub(crate) fn instant(text: &str) -> Option<Meaning> {
-    Instant::parse(text).map(Meaning::Instant)
+pub(crate) fn timestamp(text: &str) -> Option<Meaning> {
+    Timestamp::parse(text).map(Meaning::Timestamp)
 }
 
 /// Reads an address or a range.

@@ -1,7 +1,7 @@
 //! What a document is that is not a trust policy in JSON: the mistakes that have a name of their own.
 
-use super::json::Json;
-use super::policy::{Place, PolicyError};
+use super::error::{Place, PolicyError};
+use crate::trust::json::Json;
 
 /// A text that does not parse as JSON.
 pub(super) fn error(text: &str, error: &serde_json::Error) -> PolicyError {
@@ -108,7 +108,7 @@ fn mistake_at(text: &str, error: &serde_json::Error) -> Option<&'static str> {
 
 #[cfg(test)]
 mod tests {
-    use crate::trust::Policy;
+    use crate::trust::policy::Policy;
 
     #[test]
     fn each_mistake_has_a_name() {

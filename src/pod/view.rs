@@ -9,15 +9,15 @@
 //! whole text first and use `from_str`, which is faster too.
 
 mod object;
-mod text;
+mod text_map;
 
 use std::fmt;
 
 use serde::de::{Deserialize, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
 use self::object::json_object;
-use self::text::{Text, TextMap, TextMapVisitor, read_texts};
-use super::json::{Read, Reader, Taken};
+use self::text_map::{TextMap, TextMapVisitor, read_texts};
+use super::json::{Read, Reader, Taken, Text, read_fields};
 
 /// Name of the volume that holds the web identity token.
 pub const TOKEN_VOLUME: &str = "aws-iam-token";

@@ -8,6 +8,8 @@ pub(super) mod value;
 use std::cmp::Ordering;
 use std::net::IpAddr;
 
+use ipnet::IpNet;
+
 use self::key::{Given, Key};
 use self::literal::{Decimal, Timestamp};
 use self::value::{Meaning, Value, Variables, Wildcards};
@@ -330,7 +332,7 @@ impl Entry {
                     return Ternary::False;
                 };
                 any(&|value| match &value.meaning {
-                    Meaning::Network(network) => network.contains(address).into(),
+                    Meaning::Network(network) => network.contains(&address).into(),
                     _ => Ternary::Unknown,
                 })
             }
@@ -384,7 +386,7 @@ impl Entry {
     fn address_reach(&self, polarity: Polarity, domain: Domain) -> Ternary {
         let holds_all_of = |is_ipv4: bool| {
             self.values.iter().any(|value| {
-                matches!(&value.meaning, Meaning::Network(network) if network.is_ipv4() == is_ipv4 && network.is_everything())
+                matches!(&value.meaning, Meaning::Network(network) if is_v4(network) == is_ipv4 && network.prefix_len() == 0)
             })
         };
         // A session name has no colons, so it is no address of version 6.
@@ -395,7 +397,7 @@ impl Entry {
                     && self
                         .values
                         .iter()
-                        .all(|value| matches!(&value.meaning, Meaning::Network(network) if !network.is_ipv4()))
+                        .all(|value| matches!(&value.meaning, Meaning::Network(network) if !is_v4(network)))
             }
             Negated => holds_all_of(true) && (!can_be_ipv6 || holds_all_of(false)),
         };
@@ -526,6 +528,10 @@ fn session_name_reach(tokens: impl Iterator<Item = Token>) -> Ternary {
         least if least <= 2 && characters == 0 && runs > 0 => Ternary::True,
         _ => Ternary::Unknown,
     }
+}
+
+fn is_v4(network: &IpNet) -> bool {
+    matches!(network, IpNet::V4(_))
 }
 
 /// Six parts, of which the first is `arn` and the last keeps its colons.

@@ -6,8 +6,6 @@
 mod document;
 mod terraform;
 
-use std::fmt;
-
 use self::document::Tree;
 use super::arn::{AccountId, Partition, RoleArn};
 use super::condition::key::Claim;
@@ -49,24 +47,15 @@ pub struct Merged {
 }
 
 /// Why a document cannot be edited.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum EditError {
     /// It is not a trust policy.
+    #[error(transparent)]
     Malformed(PolicyError),
     /// It is one, but an edit does not fit it: it was planned on another document.
+    #[error("the document cannot be edited: {0}")]
     DoesNotFit(String),
 }
-
-impl fmt::Display for EditError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Malformed(error) => error.fmt(f),
-            Self::DoesNotFit(what) => write!(f, "the document cannot be edited: {what}"),
-        }
-    }
-}
-
-impl std::error::Error for EditError {}
 
 /// A policy document as Terraform's data source `aws_iam_policy_document`, without a newline at its end.
 ///

@@ -139,35 +139,24 @@ pub(crate) fn is_region(text: &str) -> bool {
 }
 
 /// Why a text is no issuer. `Display` is a sentence fragment without the value itself.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum IssuerError {
     /// Nothing is there.
+    #[error("it is empty; write the cluster's OIDC issuer, e.g. https://oidc.eks.REGION.amazonaws.com/id/ID")]
     Empty,
     /// A scheme other than `https`.
+    #[error("its scheme is not https; an OIDC issuer begins with https://")]
     Scheme,
     /// A blank or a control character.
+    #[error("it holds a blank or a control character; remove it")]
     Blank,
     /// A query or a fragment, which OpenID Connect forbids.
+    #[error("it has a query or a fragment; an OIDC issuer ends with its path")]
     QueryOrFragment,
     /// A path without a host.
+    #[error("it has no host; write https://HOST/PATH")]
     NoHost,
 }
-
-impl fmt::Display for IssuerError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Empty => {
-                "it is empty; write the cluster's OIDC issuer, e.g. https://oidc.eks.REGION.amazonaws.com/id/ID"
-            }
-            Self::Scheme => "its scheme is not https; an OIDC issuer begins with https://",
-            Self::Blank => "it holds a blank or a control character; remove it",
-            Self::QueryOrFragment => "it has a query or a fragment; an OIDC issuer ends with its path",
-            Self::NoHost => "it has no host; write https://HOST/PATH",
-        })
-    }
-}
-
-impl std::error::Error for IssuerError {}
 
 /// What every ServiceAccount's subject begins with.
 pub(crate) const SERVICE_ACCOUNT: &str = "system:serviceaccount:";

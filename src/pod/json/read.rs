@@ -45,6 +45,13 @@ impl<'a, T: Read<'a>> Read<'a> for Box<T> {
     }
 }
 
+/// Null is none.
+impl<'a, T: Read<'a>> Read<'a> for Option<T> {
+    fn read(&mut self, reader: &mut Reader<'a>) -> Taken {
+        reader.optional(self)
+    }
+}
+
 /// A list; a null in it is none.
 impl<'a, T: Read<'a>> Read<'a> for Vec<Option<T>> {
     fn read(&mut self, reader: &mut Reader<'a>) -> Taken {

@@ -2,9 +2,10 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use ipnet::IpNet;
 
 use super::key::{Given, Key};
-use super::literal::{Decimal, Network, Timestamp};
+use super::literal::{self, Decimal, Timestamp};
 use crate::trust::glob::{self, Token};
 use crate::trust::request::Request;
 use crate::trust::ternary::Ternary;
@@ -28,7 +29,7 @@ pub(crate) enum Meaning {
     Template(Box<[Piece]>),
     Number(Decimal),
     Timestamp(Timestamp),
-    Network(Network),
+    Network(IpNet),
     Bytes(Box<[u8]>),
     Flag(bool),
     /// `*` alone or a variable where a typed literal belongs: IAM stores it, but nobody says what it matches.
@@ -182,7 +183,7 @@ pub(crate) fn timestamp(text: &str) -> Option<Meaning> {
 
 /// Reads an address or a range.
 pub(crate) fn network(text: &str) -> Option<Meaning> {
-    Network::parse(text).map(Meaning::Network)
+    literal::parse_network(text).map(Meaning::Network)
 }
 
 /// Reads base64 with its padding.

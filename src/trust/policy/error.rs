@@ -6,7 +6,8 @@ use crate::support::text::{self, quote};
 
 /// Why a document is no trust policy. `Display` is one line: the place (`statement 2, Condition.StringEqual`) and what was
 /// expected.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
 pub struct PolicyError {
     message: Box<str>,
 }
@@ -23,14 +24,6 @@ impl PolicyError {
         }
     }
 }
-
-impl fmt::Display for PolicyError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.message)
-    }
-}
-
-impl std::error::Error for PolicyError {}
 
 /// A place in a document.
 #[derive(Clone, Copy)]

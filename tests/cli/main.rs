@@ -1,14 +1,5 @@
 //! The commands as they are typed: arguments and variables in; output, words and exit codes out.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    clippy::string_slice,
-    reason = "tests say what they expect by panicking"
-)]
-
 mod audit;
 mod batch;
 mod certs;

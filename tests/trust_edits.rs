@@ -1,14 +1,5 @@
 //! What is offered to correct a trust policy is safe to follow: the document is valid and trusts the web identity, and
-//! whoever was trusted before still is. For every trust case, and for random policies of the mistakes that people make.
-
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    clippy::string_slice,
-    reason = "tests say what they expect by panicking"
-)]
+//! every identity that was trusted before still is. For every trust case, and for random policies of the mistakes that people make.
 
 use std::path::Path;
 
@@ -352,7 +343,7 @@ proptest! {
     }
 }
 
-/// Reported by users: following the hint locked out whoever shared the role, or gave a document with a key twice.
+/// Reported by users: following the hint locked out other users of the role, or gave a document with a key twice.
 #[test]
 fn what_others_use_is_added_to_and_never_replaced() {
     let statement = |issuer: &str, condition: &str| {

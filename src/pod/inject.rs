@@ -70,7 +70,7 @@ pub struct Conflict {
     pub volume: String,
     /// The mount path, when a mount is what conflicts.
     pub mount_path: Option<String>,
-    /// One line for the author: what stands there (container, volume, mount path) and what to rename or move. Escaped.
+    /// One line for the author: what is there (container, volume, mount path) and what to rename or move. Escaped.
     pub message: String,
 }
 
@@ -159,7 +159,7 @@ pub enum RolesUsed<'a> {
 /// Whether every container of a pod came with EKS Pod Identity's variables and without web identity: such a pod is EKS's, and
 /// not judged. Skipped containers do not count.
 #[must_use]
-pub fn has_pod_identity_only(rules: &AnnotationRules, pod: &PodView<'_>) -> bool {
+pub(crate) fn has_pod_identity_only(rules: &AnnotationRules, pod: &PodView<'_>) -> bool {
     // Nearly no pod has such a container; only of one that has is it asked which containers count.
     if !pod
         .containers()

@@ -1,4 +1,4 @@
-//! The pod: a slim view of it, what identity is asked for on its behalf, and the patch that gives it.
+//! The pod: a slim view of it, which identity it requests, and the patch that gives it.
 //!
 //! Everything here is a total function over plain values: no I/O, no async, no clock, no environment.
 

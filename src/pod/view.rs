@@ -20,9 +20,9 @@ use self::text_map::{TextMap, TextMapVisitor, read_texts};
 use super::json::{Read, Reader, Taken, Text, read_fields};
 
 /// Name of the volume that holds the web identity token.
-pub const TOKEN_VOLUME: &str = "aws-iam-token";
+pub(crate) const TOKEN_VOLUME: &str = "aws-iam-token";
 /// Path of the web identity token in its volume.
-pub const TOKEN_PATH: &str = "token";
+pub(crate) const TOKEN_PATH: &str = "token";
 
 /// The ServiceAccount of a pod that names none.
 const DEFAULT_SERVICE_ACCOUNT: &str = "default";
@@ -161,7 +161,7 @@ impl PodView<'_> {
     }
 }
 
-/// Which list of a pod's spec a container stands in.
+/// Which list of a pod's spec a container is in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ContainerList {
     Init,
@@ -336,7 +336,7 @@ impl Volume<'_> {
     }
 
     /// The audience of the projected ServiceAccount token at a path. One without an audience is for the API server itself
-    /// and no web identity: none.
+    /// and not a web identity: none.
     pub(super) fn token_audience(&self, path: &str) -> Option<&str> {
         let sources = self.projected.as_ref()?.sources.as_ref()?;
         sources

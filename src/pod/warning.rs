@@ -5,7 +5,7 @@ use std::fmt;
 use crate::support::text;
 
 /// A warning for the author of a pod, one line of plain text: hidden characters are escaped, at most 256 characters, 120
-/// where it can be. The API server drops a warning that holds a newline, tab or ESC without a word.
+/// where it can be. The API server silently drops a warning that contains a newline, tab or ESC.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Warning(String);
 

@@ -9,12 +9,12 @@ use crate::support::text::is_hidden;
 /// The ARN of an IAM role, `arn:PARTITION:iam::ACCOUNT:role[/PATH]/NAME`, parsed once; cheap to clone.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct RoleArn {
-    // INVARIANT: holds `:role/` once the account is told, and a name after its last slash. Only `parse` makes one. The
+    // INVARIANT: contains `:role/` after the account, and a name after its last slash. Only `parse` makes one. The
     // parts are found on demand: a cluster has 100,000 of these, and a search of some 80 bytes costs less than they would.
     text: Arc<str>,
 }
 
-/// What stands between an account and the path or name of its role.
+/// What separates an account from the path or name of its role.
 const ROLE: &str = ":role/";
 
 /// The longest ARN that IAM takes, in characters.
@@ -93,7 +93,7 @@ impl RoleArn {
             .and_then(|text| text.strip_suffix(PROVIDER));
         account.is_some_and(|account| {
             let rest = self.text.strip_prefix(account);
-            // A path may hold a second `:role/`; what stands before the first holds no slash.
+            // A path may hold a second `:role/`; what precedes the first contains no slash.
             rest.is_some_and(|rest| rest.starts_with(ROLE)) && !account.contains('/')
         })
     }
@@ -104,7 +104,7 @@ impl RoleArn {
     }
 }
 
-/// What stands between an account and the issuer of its OIDC provider.
+/// What separates an account from the issuer of its OIDC provider.
 pub(crate) const PROVIDER: &str = ":oidc-provider/";
 
 impl fmt::Display for RoleArn {
@@ -173,21 +173,21 @@ impl fmt::Display for AccountId {
     }
 }
 
-/// Why a text is no role ARN. `Display` is one sentence fragment for the author, without the value itself, e.g.
-/// `it is the ARN of an instance profile; annotate the role it holds` (control characters never appear in it).
+/// Why a text is not a role ARN. `Display` is one sentence fragment for the author, without the value itself, e.g.
+/// `it is the ARN of an instance profile; annotate the role that it contains` (control characters never appear in it).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
 pub enum RoleArnError {
     /// Nothing is there.
     #[error("it is empty; write arn:aws:iam::ACCOUNT:role/NAME")]
     Empty,
     /// A blank, tab, newline or other character that does not print.
-    #[error("it holds a blank, a newline or another character that does not print; remove it")]
+    #[error("it contains whitespace or another character that does not print; remove it")]
     Blank,
     /// Wrapped in quotation marks.
     #[error("it is wrapped in quotation marks; remove them")]
     Quoted,
     /// `<ACCOUNT_ID>`, `${…}`, `{{ … }}`, `ACCOUNT_ID`.
-    #[error("it still holds a placeholder; fill in the real value")]
+    #[error("it still contains a placeholder; fill in the real value")]
     Placeholder,
     /// A role's name, with or without its path.
     #[error("it is a role's name without the ARN; write arn:aws:iam::ACCOUNT:role/NAME")]
@@ -199,7 +199,7 @@ pub enum RoleArnError {
     #[error("it has too few parts; write arn:aws:iam::ACCOUNT:role/NAME")]
     TooFewParts,
     /// No partition, or one with characters beyond `[a-z0-9-]`.
-    #[error("its partition is not one; it is aws, aws-cn, aws-us-gov or a like word in small letters")]
+    #[error("its partition is invalid; expected aws, aws-cn, aws-us-gov or another word in lowercase")]
     Partition,
     /// `arn:aws:sts::…:assumed-role/…`.
     #[error("it is the ARN of an assumed role (a session); write arn:aws:iam::ACCOUNT:role/NAME, the role behind it")]
@@ -223,7 +223,7 @@ pub enum RoleArnError {
     #[error("it has role: where role/ belongs; write arn:aws:iam::ACCOUNT:role/NAME")]
     RoleColon,
     /// An instance profile.
-    #[error("it is the ARN of an instance profile; annotate the role it holds")]
+    #[error("it is the ARN of an instance profile; annotate the role that it contains")]
     InstanceProfile,
     /// A user.
     #[error("it is the ARN of a user; a pod needs a role")]
@@ -247,16 +247,16 @@ pub enum RoleArnError {
     #[error("it has no role name after the last slash")]
     NoName,
     /// More than 64 characters.
-    #[error("its role name has {0} characters; IAM takes 64")]
+    #[error("its role name has {0} characters; IAM allows 64")]
     NameTooLong(usize),
     /// A character beyond `[A-Za-z0-9_+=,.@-]`.
-    #[error("its role name holds a character that IAM does not take; letters, digits and _+=,.@- are allowed")]
+    #[error("its role name contains a character that IAM does not allow; letters, digits and _+=,.@- are allowed")]
     NameCharacter,
     /// More than 512 characters.
-    #[error("its path has {0} characters; IAM takes 512")]
+    #[error("its path has {0} characters; IAM allows 512")]
     PathTooLong(usize),
     /// Empty between its slashes, or with a character that does not print in ASCII.
-    #[error("its path is empty between two slashes or holds a character that is not printable ASCII")]
+    #[error("its path has two slashes in a row or contains a character that is not printable ASCII")]
     Path,
     /// More than 2048 characters.
     #[error("it has {0} characters; an ARN has at most 2048")]
@@ -286,7 +286,7 @@ fn check(text: &str) -> Result<(), RoleArnError> {
     if service != "iam" {
         return Err(RoleArnError::OtherService);
     }
-    // Managed policies of AWS have `aws` for an account: what kind of thing it is tells more than what its account lacks.
+    // Managed policies of AWS have `aws` for an account: naming the kind of resource helps more than what is wrong with the account.
     let path_and_name = resource.strip_prefix("role/").ok_or_else(|| other_resource(resource))?;
     if !region.is_empty() {
         return Err(RoleArnError::Region);
@@ -368,7 +368,7 @@ fn other_resource(resource: &str) -> RoleArnError {
     }
 }
 
-/// Mistakes that spoil a value as a whole, asked only of what is no role ARN: paths may hold quotes and braces.
+/// Mistakes that spoil a value as a whole, checked only for what is not a role ARN: paths can contain quotes and braces.
 fn mistake_in_the_value(text: &str) -> Option<RoleArnError> {
     const QUOTES: [char; 5] = ['"', '\'', '`', '“', '”'];
     if text.chars().any(|c| c.is_whitespace() || is_hidden(c)) {
@@ -412,7 +412,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_role_arn_tells_its_parts() {
+    fn a_role_arn_has_its_parts() {
         for (text, partition, path, name) in [
             ("arn:aws:iam::111122223333:role/app", "aws", "/", "app"),
             (

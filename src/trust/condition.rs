@@ -151,7 +151,7 @@ impl Operator {
         else {
             let meant = text::nearest_word(name, OPERATORS.iter().map(|(operator, _)| *operator));
             return Err(match meant {
-                Some(meant) => format!("no such condition operator; {meant} was probably meant"),
+                Some(meant) => format!("no such condition operator; did you mean {meant}?"),
                 None => "no such condition operator".to_owned(),
             });
         };
@@ -251,7 +251,7 @@ impl Comparison {
     }
 }
 
-/// What may stand under a key whose value is not known.
+/// The possible values of a key whose value is not known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Domain {
     /// Anything at all.
@@ -302,7 +302,7 @@ impl Entry {
         let any = |holds: &dyn Fn(&Value) -> Ternary| Ternary::any(self.values.iter().map(holds));
         let positive = match self.operator.test {
             Test::Text(test, _) => any(&|value| text_matches(value, test, text, request)),
-            // What is no ARN, or no address, satisfies neither the positive nor the negated operator.
+            // What is not an ARN, or not an address, satisfies neither the positive nor the negated operator.
             Test::Arn(_) if !is_arn(text) => return Ternary::False,
             Test::Arn(_) => any(&|value| arn_matches(value, text, request)),
             Test::Number(comparison) => match Decimal::parse(text) {
@@ -355,7 +355,7 @@ impl Entry {
             }
             Test::Arn(_) if domain == Domain::SessionName => Ternary::False,
             Test::Arn(_) => {
-                // False for all that is no ARN; so it is false throughout, or hangs on the value.
+                // False for all that is not an ARN; so it is false throughout, or depends on the value.
                 let on_arns = self.operator.test.polarized(any(&|value| arn_reach(value, request)));
                 on_arns.and(Ternary::Unknown)
             }
@@ -389,7 +389,7 @@ impl Entry {
                 matches!(&value.meaning, Meaning::Network(network) if is_v4(network) == is_ipv4 && network.prefix_len() == 0)
             })
         };
-        // A session name has no colons, so it is no address of version 6.
+        // A session name has no colons, so it is not an IPv6 address.
         let can_be_ipv6 = domain == Domain::Anything;
         let nothing_is_left = match polarity {
             Positive => {

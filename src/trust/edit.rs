@@ -1,4 +1,4 @@
-//! Edits of trust policies: what lets a web identity in and keeps everybody who is in.
+//! Edits of trust policies: what makes a policy trust a web identity and takes no trust away.
 //!
 //! An [`Edit`] is planned and tried here on the compiled policy; [`Grant::apply`](super::grant::Grant::apply) applies it to the
 //! document's text.
@@ -88,7 +88,7 @@ pub enum Edit {
 }
 
 /// What adds the trust to a policy, if anything does: a subject in a list, else a statement. Empty where something of the
-/// policy would still stand in the way.
+/// policy would still refuse the identity.
 pub(crate) fn addition(policy: &Policy, request: &Request<'_>) -> Vec<Edit> {
     let edits = vec![least_addition(policy, request)];
     if makes_trusted(policy, &edits, request) {
@@ -99,7 +99,7 @@ pub(crate) fn addition(policy: &Policy, request: &Request<'_>) -> Vec<Edit> {
 }
 
 /// A subject joins the list of a statement that has exactly the form which a new statement would have, of several the one
-/// with the nearest subject; nothing of any other statement is touched, because whoever it serves would be affected.
+/// with the nearest subject; nothing of any other statement is touched, because the identities that it trusts would be affected.
 pub(super) fn least_addition(policy: &Policy, request: &Request<'_>) -> Edit {
     let joins = |statement: &Statement| {
         let subjects = subjects_of(statement, policy.variables, request)?;

@@ -71,7 +71,7 @@ impl Statement {
         {
             return Ternary::True;
         }
-        // `{"AWS": "*"}` lets no web identity in (seen on STS); whether it keeps one out, nobody has seen.
+        // `{"AWS": "*"}` trusts no web identity (observed on STS); whether it denies one is not known.
         let may_deny = self.effect == Effect::Deny && self.principals.aws.iter().any(|aws| &**aws == "*");
         if may_deny { Ternary::Unknown } else { Ternary::False }
     }

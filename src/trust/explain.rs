@@ -1,5 +1,5 @@
 //! Why a role does not (surely) trust a web identity: the nearest statement, everything that is wrong with it, and the edits
-//! that would correct it without taking trust away from anybody.
+//! that would correct it without removing trust from any identity.
 //!
 //! Plain values; the sentences are made in `decision/messages`.
 
@@ -28,7 +28,7 @@ pub struct Explanation {
     /// Everything that is wrong with that statement, the weightiest first; never empty.
     pub faults: Vec<Fault>,
     /// What to do with the document so that it trusts the web identity. Applied together ([`Grant::apply`](super::grant::Grant::apply)) they give a
-    /// valid policy that trusts it, and everybody who was trusted still is. Empty when no such edit is known, e.g. beside a Deny.
+    /// valid policy that trusts it, and every identity that was trusted still is. Empty when no such edit is known, e.g. because of a Deny.
     pub edits: Vec<Edit>,
     /// For `undecided`: the condition keys that only STS can know, as written, without repetition; at most 20.
     pub undecided_keys: Vec<String>,

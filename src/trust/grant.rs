@@ -1,7 +1,6 @@
 //! Who is to be trusted, and the documents that say so: a new policy, or an existing one with an edit.
 //!
-//! Whatever stands in an existing document and is not named by an edit stays: its elements, their order, numbers as they are
-//! written.
+//! What an edit does not name stays as it is in the document: elements, their order, and the spelling of numbers.
 
 mod document;
 mod terraform;
@@ -25,11 +24,11 @@ pub struct Grant {
     pub partition: Partition,
     /// The role's account, which also holds the OIDC provider.
     pub account: AccountId,
-    /// Who comes.
+    /// The web identity.
     pub identity: WebIdentity,
 }
 
-/// What became of an existing policy.
+/// The result of merging into an existing policy.
 #[derive(Clone, Debug)]
 pub struct Merged {
     /// The document, indented by two; ends without a newline.
@@ -40,7 +39,7 @@ pub struct Merged {
     pub edit: Option<Edit>,
     /// Condition keys that statements for the same provider have and the added statement lacks, as written.
     pub left_out: Vec<String>,
-    /// The judgment of the result when it is not `trusted`: a `Deny` of the document still stands in the way, or may.
+    /// The judgment of the result when it is not `trusted`: a `Deny` of the document still refuses it, or might.
     pub obstacle: Option<Judgment>,
     /// Why IAM would refuse to store the result.
     pub unstorable: Vec<PolicyError>,
@@ -80,7 +79,7 @@ impl Grant {
 
     /// A grant to a ServiceAccount.
     #[must_use]
-    pub fn to_service_account(
+    pub(crate) fn to_service_account(
         partition: Partition,
         account: AccountId,
         issuer: Issuer,
@@ -186,7 +185,7 @@ impl Grant {
                 found,
             } => {
                 let principal = statements.item_mut(*statement)?.member_mut("Principal")?;
-                // What else stands there would be lost.
+                // Any other principal would be lost.
                 principal.member_mut(element)?.replace_text(found, "")?;
                 *principal = Tree::Object(vec![("Federated".to_owned(), Tree::Text(self.provider_arn()))]);
             }
@@ -285,7 +284,7 @@ impl Grant {
     }
 }
 
-/// Whether what would be added stands there already, and something else is in the way.
+/// Whether the subject is listed already, and something else refuses it.
 fn names_already(policy: &Policy, edit: &Edit, request: &Request<'_>) -> bool {
     let subject = literal(request.identity.subject.as_str(), policy.variables);
     let Edit::AddSubject { statement, .. } = edit else {
@@ -302,7 +301,7 @@ fn names_already(policy: &Policy, edit: &Edit, request: &Request<'_>) -> bool {
 /// How many keys that an added statement lacks are named.
 const MAX_LEFT_OUT: usize = 20;
 
-/// The condition keys, beside subject and audience, of statements for the same provider.
+/// The condition keys, other than subject and audience, of statements for the same provider.
 fn other_conditions(policy: &Policy, request: &Request<'_>) -> Vec<String> {
     let issuer = &request.identity.issuer;
     let mut keys: Vec<String> = Vec::new();
@@ -491,7 +490,7 @@ mod tests {
     }
 
     #[test]
-    fn a_deny_that_stays_in_the_way_is_told_and_merging_again_still_changes_nothing() {
+    fn a_remaining_deny_is_reported_and_merging_again_changes_nothing() {
         let deny = statement(OURS, AUDIENCE).replace("Allow", "Deny");
         let merged = merge(&document(&deny));
         assert_eq!(merged.edit, Some(Edit::AddStatement));

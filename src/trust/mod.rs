@@ -1,7 +1,7 @@
 //! The trust policy language: role ARNs, policy documents, and whether a web identity may assume a role.
 //!
 //! Everything here is a total function over plain values: no I/O, no async, no clock, no environment. It cannot fail, only
-//! answer. The rules are IAM's; each is stated beside the code that keeps it.
+//! answer. The rules are IAM's; each is stated next to the code that implements it.
 
 mod arn;
 mod condition;
@@ -29,12 +29,15 @@ pub use self::explain::Explanation;
 pub use self::explain::fault::{Carried, Fault, Requirement, StatementLabel};
 pub use self::grant::{EditError, Grant, Merged, to_terraform};
 pub use self::judge::{Judgment, judge};
-pub use self::lint::{Lint, lint, lint_issuer};
+pub(crate) use self::lint::lint_issuer;
+pub use self::lint::{Lint, lint};
 pub use self::mismatch::Mismatch;
 pub use self::policy::{Origin, Policy, PolicyError};
-pub use self::provider::{Provider, judge_provider, provider_command};
+pub(crate) use self::provider::provider_command;
+pub use self::provider::{Provider, judge_provider};
 pub use self::request::{Context, SessionName};
-pub use self::size::{DEFAULT_QUOTA, LARGEST_QUOTA, size};
+pub use self::size::size;
+pub(crate) use self::size::{DEFAULT_QUOTA, LARGEST_QUOTA};
 pub use self::verdict::{Cause, Verdict};
 pub use self::web_identity::{Audience, Issuer, IssuerError, Subject, WebIdentity};
-pub use self::wrapped::unwrapped;
+pub(crate) use self::wrapped::unwrapped;

@@ -26,7 +26,7 @@ pub struct Policy {
     over_default_quota: Option<usize>,
 }
 
-/// Whether IAM has seen a document. What IAM stores is judged as it is; what somebody writes is held to IAM's rules first.
+/// Whether IAM has seen a document. What IAM stores is judged as it is; what is being written must also satisfy IAM's rules for storing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Origin {
     /// IAM stores it: an answer of its API, or the output of the AWS CLI.
@@ -107,7 +107,7 @@ impl Policy {
             .filter(|characters| *characters > DEFAULT_QUOTA);
         Ok(policy)
     }
-    /// As [`Policy::parse`], for a document that somebody writes and IAM has not seen yet.
+    /// As [`Policy::parse`], for a document that is being written and that IAM has not seen yet.
     ///
     /// # Errors
     /// Also where IAM would refuse to store it ([`Policy::unstorable`]).
@@ -121,7 +121,7 @@ impl Policy {
     /// Why IAM would refuse to store this document, the first reason of each kind: characters, size, `Sid`s, actions,
     /// `Federated` principals. Empty for nearly every document; IAM is known to hold older ones that it would refuse today.
     #[must_use]
-    pub fn unstorable(&self) -> &[PolicyError] {
+    pub(crate) fn unstorable(&self) -> &[PolicyError] {
         &self.unstorable
     }
     /// Parses a document as `GetRole` and `ListRoles` hand it out: percent-encoded (`+` stays `+`). Text that starts
@@ -143,17 +143,17 @@ impl Policy {
     }
     /// How many characters it has, as IAM counts them, where that is more than the default quota of a trust policy.
     #[must_use]
-    pub const fn over_default_quota(&self) -> Option<usize> {
+    pub(crate) const fn over_default_quota(&self) -> Option<usize> {
         self.over_default_quota
     }
     /// The policy, as one of this origin.
     #[must_use]
-    pub fn of_origin(self, origin: Origin) -> Self {
+    pub(crate) fn of_origin(self, origin: Origin) -> Self {
         Self { origin, ..self }
     }
     /// Why IAM would refuse to store it, for a document that IAM has not stored yet.
     #[must_use]
-    pub fn objection(&self) -> Option<&PolicyError> {
+    pub(crate) fn objection(&self) -> Option<&PolicyError> {
         match self.origin {
             Origin::Stored => None,
             Origin::Written => self.unstorable.first(),
@@ -167,18 +167,18 @@ impl Policy {
             ..*self
         }
     }
-    /// Whether any statement asks for `sts:RoleSessionName`.
+    /// Whether any statement depends on `sts:RoleSessionName`.
     #[must_use]
     pub fn mentions_role_session_name(&self) -> bool {
         self.mentions_role_session_name
     }
-    /// Whether any statement asks for a tag of the role (`aws:ResourceTag/…`, `iam:ResourceTag/…`), which `ListRoles` does not
-    /// tell.
+    /// Whether any statement depends on a tag of the role (`aws:ResourceTag/…`, `iam:ResourceTag/…`), which `ListRoles` does not
+    /// return.
     #[must_use]
-    pub fn mentions_role_tags(&self) -> bool {
+    pub(crate) fn mentions_role_tags(&self) -> bool {
         self.mentions_role_tags
     }
-    /// Whether any statement asks for the time of the request (`aws:CurrentTime`, `aws:EpochTime`): where none does, the
+    /// Whether any statement depends on the time of the request (`aws:CurrentTime`, `aws:EpochTime`): where none does, the
     /// judgment does not need [`Context::now`](super::Context::now).
     #[must_use]
     pub fn mentions_time(&self) -> bool {

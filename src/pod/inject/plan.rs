@@ -1,4 +1,4 @@
-//! What is added to each container, and what stands in the way of it.
+//! What is added to each container, and what conflicts with it.
 
 use std::collections::BTreeSet;
 
@@ -279,7 +279,7 @@ impl<'r> Plan<'r> {
     }
 
     /// Another volume at the token's place: the API server would reject a second mount there, and without one a container
-    /// would read its token from whatever stands there.
+    /// would read its token from whatever is there.
     fn check_mounts(&self, container: &Container<'_>) -> Result<(), Box<Conflict>> {
         let is_other = |mount: &&VolumeMount<'_>| {
             mount.name() != self.volume_name && self.paths.same(mount.path(), self.mount_path)
@@ -302,7 +302,7 @@ impl<'r> Plan<'r> {
         }))
     }
 
-    /// A container that would start without credentials and without a word.
+    /// A container that would start without credentials and without any error.
     fn warn_of_half_an_identity(
         &self,
         container: &Container<'_>,

@@ -1,7 +1,7 @@
 //! Condition keys, and what a request of `AssumeRoleWithWebIdentity` carries under each.
 //!
 //! The sources are the IAM reference's pages on global condition keys and on keys for web identity federation, and what
-//! was seen on STS where they are silent. A key that is not named here may hold anything or be absent.
+//! was observed on STS where they are silent. A key that is not named here may hold anything or be absent.
 
 use std::borrow::Cow;
 
@@ -17,7 +17,7 @@ pub(crate) struct Key {
     kind: Kind,
 }
 
-/// What a key's name alone tells of it.
+/// What follows from a key's name alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
     /// A claim of some issuer's tokens; whose, the request decides.
@@ -28,9 +28,9 @@ enum Kind {
     AuthorizedByIdp,
     /// The role's account.
     Account,
-    /// `aws:PrincipalType`: `User` (seen on STS).
+    /// `aws:PrincipalType`: `User` (observed on STS).
     PrincipalType,
-    /// `aws:userid`: the provider's ARN (seen on STS).
+    /// `aws:userid`: the provider's ARN (observed on STS).
     UserId,
     /// Chosen by the caller of STS, but always there.
     SessionName,

@@ -1,4 +1,4 @@
-//! Literals of typed condition operators: numbers, dates, networks. Each is parsed from a text, or is none.
+//! Literals of typed condition operators: numbers, dates, networks. Parsing returns none for any other text.
 
 use std::cmp::Ordering;
 use std::net::IpAddr;

@@ -32,7 +32,7 @@ pub(crate) enum Meaning {
     Network(IpNet),
     Bytes(Box<[u8]>),
     Flag(bool),
-    /// `*` alone or a variable where a typed literal belongs: IAM stores it, but nobody says what it matches.
+    /// `*` alone or a variable where a typed literal belongs: IAM stores it, but what it matches is not documented.
     Unclear,
 }
 
@@ -75,7 +75,7 @@ impl Value {
         }
     }
 
-    /// A value of an operator with typed literals; none, when the text is no such literal.
+    /// A value of an operator with typed literals; none if the text is not such a literal.
     pub(crate) fn typed(text: String, read: impl FnOnce(&str) -> Option<Meaning>) -> Option<Self> {
         let meaning = match read(&text) {
             Some(meaning) => meaning,
@@ -142,7 +142,7 @@ impl Value {
                     Given::Text(text) => expansion.push_text(&text, Wildcards::Literal),
                     Given::Absent => expansion.push_text(default.as_deref()?, Wildcards::Literal),
                     Given::SessionName | Given::CurrentTime | Given::EpochTime | Given::Unknown => {
-                        // Whatever stands there, its default included, is a run of characters.
+                        // Whatever its value, the default included, is a run of characters.
                         expansion.certainty = Ternary::Unknown;
                         expansion.tokens.push(Token::Run);
                     }
@@ -157,7 +157,7 @@ impl Value {
 #[derive(Debug)]
 pub(crate) struct Expansion {
     pub(crate) tokens: Vec<Token>,
-    /// `True`, or `Unknown` when a variable's value cannot be known and a run stands in for it: what does not fit then
+    /// `True`, or `Unknown` when a variable's value cannot be known and a run represents it: what does not fit then
     /// surely does not match, what fits may.
     pub(crate) certainty: Ternary,
 }
@@ -191,7 +191,7 @@ pub(crate) fn bytes(text: &str) -> Option<Meaning> {
     STANDARD.decode(text).ok().map(|bytes| Meaning::Bytes(bytes.into()))
 }
 
-/// Whether a text can stand under an Arn operator: six parts, of which the first can be `arn`; `*`; or with variables.
+/// Whether a text is a valid value of an Arn operator: six parts, of which the first can be `arn`; `*`; or with variables.
 pub(crate) fn is_arn_pattern(text: &str) -> bool {
     let first = text.split(':').next().unwrap_or_default();
     text == "*" || holds_variable(text) || (text.splitn(6, ':').count() == 6 && glob::matches(first, "arn"))

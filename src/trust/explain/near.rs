@@ -17,8 +17,8 @@ use crate::trust::web_identity::SERVICE_ACCOUNT;
 
 /// How far a statement is from letting the web identity in; less is nearer.
 ///
-/// A statement that names an OIDC provider for the web identity action comes before any that does not: a role that trusts a
-/// service beside a cluster is explained by its statement for the cluster. Then the kinship of its provider with the token's,
+/// A statement that names an OIDC provider for the web identity action comes before any that does not: a role that trusts both a
+/// service and a cluster is explained by its statement for the cluster. Then the kinship of its provider with the token's,
 /// then the number of faults, then how far its subjects are off. Between equals, the first in the document wins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Rank {
@@ -86,7 +86,7 @@ impl<'a> Near<'a> {
         }
     }
 
-    /// The `Federated` principals, and OIDC providers that stand where others belong.
+    /// The `Federated` principals, and OIDC providers that are listed as another kind of principal.
     fn named_providers(&self) -> impl Iterator<Item = &'a str> {
         let principals = &self.statement.principals;
         let misplaced = self.misplaced_provider().map(|(_, found)| found);
@@ -159,7 +159,7 @@ impl<'a> Near<'a> {
         } else if self.statement.principal(self.request) == Ternary::False {
             let principal_type = self.principal_type();
             if self.misplaced_provider().is_none() {
-                // It is there for somebody else, and so is all the rest of it.
+                // The whole statement is for another kind of principal.
                 return vec![principal_type];
             }
             faults.push(principal_type);
@@ -414,7 +414,7 @@ impl<'a> Near<'a> {
         }
     }
 
-    /// What corrects the statement where it stands: only what can serve nobody is replaced, and only if the outcome trusts
+    /// What corrects the statement where it stands: only what matches no identity is replaced, and only if the result trusts
     /// the web identity. Empty when something else has to be done.
     pub(super) fn corrections(&self, policy: &Policy) -> Vec<Edit> {
         let edits = self.correct_all().unwrap_or_default();
@@ -472,7 +472,7 @@ impl<'a> Near<'a> {
                 found: action.to_string(),
             });
         }
-        // Where the provider is nobody's, its keys tell for whom the statement was meant.
+        // Where no identity can have the provider, the keys show which identity the statement was meant for.
         let is_of_another = |entry: &&Entry| match self.claim(entry) {
             Claim::Foreign(owner) => !mismatch::of_issuer(owner, &self.request.identity.issuer).may_be_replaced(),
             _ => false,
@@ -500,12 +500,12 @@ impl<'a> Near<'a> {
             claim: claim.as_str(),
         };
         match self.claim(entry) {
-            // No token of this provider has the key: the statement serves nobody.
+            // No token of this provider has the key: the statement trusts no identity.
             Claim::Foreign(_) | Claim::Bare | Claim::Other => {
                 let claim = claim_in(entry).or_else(|| entry.values.iter().find_map(|value| self.looks_like(value)))?;
                 let mut edits = vec![replace_key(claim)];
                 let needed = self.needed(claim);
-                // The new key is what the values stand under from then on.
+                // From then on, the values are under the new key.
                 let new_key = edit::key(self.request, claim.as_str());
                 if entry
                     .values
@@ -533,7 +533,7 @@ impl<'a> Near<'a> {
                 let is_own = |value: &Value| *value.text == *self.request.identity.subject.as_str();
                 let value = entry.values.iter().find(|value| is_subject(value));
                 match value {
-                    // Tokens with another audience that stands there, too, are let in.
+                    // Tokens with another audience in the list are trusted, too.
                     Some(_) if !has_subject_key && all_subjects => Some(vec![replace_key(ClaimName::Subject)]),
                     Some(value) if entry.values.len() == 1 && (subject_is_right || is_own(value)) => {
                         Some(vec![Edit::ReplaceValue {
@@ -570,7 +570,7 @@ impl<'a> Near<'a> {
         })
     }
 
-    /// The nearest value replaced, if it is one that can stand for nobody and was meant for the one who asks.
+    /// The nearest value replaced, if it matches no identity and was meant for this one.
     fn correct_value(&self, entry: &Entry, test: TextTest, claim: ClaimName, key: String) -> Option<Edit> {
         let found = match claim {
             ClaimName::Subject => {
@@ -582,7 +582,7 @@ impl<'a> Near<'a> {
                 let of = |value: &Value| mismatch::of_audience(&value.text, self.request.identity.audience.as_str());
                 let is_unfinished = |value: &&Value| {
                     let mismatches = of(value);
-                    !mismatches.is_empty() && mismatches.iter().all(mismatch::Mismatch::serves_nobody)
+                    !mismatches.is_empty() && mismatches.iter().all(mismatch::Mismatch::matches_no_identity)
                 };
                 entry.values.iter().find(is_unfinished)?
             }
@@ -597,7 +597,7 @@ impl<'a> Near<'a> {
     }
 }
 
-/// The claims of a token that a policy can ask for.
+/// The claims of a token that a policy can require.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum ClaimName {
     Subject,

@@ -4,7 +4,7 @@ use std::fmt;
 
 use crate::support::text::{self, quote};
 
-/// Why a document is no trust policy. `Display` is one line: the place (`statement 2, Condition.StringEqual`) and what was
+/// Why a document is not a valid trust policy. `Display` is one line: the place (`statement 2, Condition.StringEqual`) and what was
 /// expected.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]

@@ -142,7 +142,7 @@ mod tests {
             ("{\"é\": “b”}", "typographic"),
             ("{\"a\":\u{a0}1}", "no-break space"),
             ("{\n  Version = \"2012-10-17\"\n}", "HCL"),
-            // What stands in a string is in order.
+            // Inside a string all of this is valid.
             ("{\"a\": \"data \\\"x\\\" // “y” ${b,'c'},}\", 7}", "not JSON: "),
         ] {
             let error = Policy::parse(text).unwrap_err().to_string();

@@ -91,7 +91,7 @@ fn version(json: Json<'_>, place: &Place<'_>) -> Result<Variables, PolicyError> 
         Json::Text(version) if version == "2008-10-17" => Ok(Variables::PlainText),
         Json::Text(version) => {
             let problem = format!(
-                "{} is no version; expected \"2012-10-17\" or \"2008-10-17\"",
+                "{} is not a version; expected \"2012-10-17\" or \"2008-10-17\"",
                 quote(version)
             );
             Err(PolicyError::new(place, &problem))
@@ -147,7 +147,7 @@ fn read_statement(
             "NotPrincipal" => {
                 return Err(PolicyError::new(
                     &place,
-                    "a trust policy takes no NotPrincipal; write Principal",
+                    "a trust policy cannot have NotPrincipal; use Principal",
                 ));
             }
             other => return Err(unknown_element(&place, other, &STATEMENT_ELEMENTS, "a statement")),
@@ -170,7 +170,7 @@ fn read_effect(json: Json<'_>, place: &Place<'_>) -> Result<Effect, PolicyError>
         Json::Text(effect) if effect == "Deny" => Ok(Effect::Deny),
         Json::Text(effect) => {
             let problem = format!(
-                "{} is no effect; expected \"Allow\" or \"Deny\" in this case",
+                "{} is not an effect; expected \"Allow\" or \"Deny\" in this case",
                 quote(effect)
             );
             Err(PolicyError::new(place, &problem))
@@ -319,10 +319,7 @@ fn object<'a>(json: Json<'a>, place: &Place<'_>) -> Result<Vec<(String, &'a RawV
         .find(|pair| pair.first() == pair.last())
         .and_then(<[_]>::first)
     {
-        Some(name) => Err(PolicyError::new(
-            place,
-            &format!("the key {} is there twice", quote(name)),
-        )),
+        Some(name) => Err(PolicyError::new(place, &format!("the key {} is repeated", quote(name)))),
         None => Ok(members),
     }
 }
@@ -338,7 +335,7 @@ fn expected(place: &Place<'_>, wanted: &str, found: &Json<'_>) -> PolicyError {
 
 fn unknown_element(place: &Place<'_>, name: &str, known: &[&'static str], of: &str) -> PolicyError {
     let problem = match text::nearest_word(name, known.iter().copied()) {
-        Some(meant) => format!("{of} has no such element; {meant} was probably meant"),
+        Some(meant) => format!("{of} has no such element; did you mean {meant}?"),
         None => format!("{of} has no such element"),
     };
     PolicyError::new(place, &problem)

@@ -1,4 +1,4 @@
-//! What IAM refuses to store although its grammar would take it: checked for whoever writes a policy, a lint for what IAM
+//! What IAM refuses to store although its grammar would take it: an error for a policy that is being written, a lint for one that IAM
 //! has stored already.
 //!
 //! Sources: the API reference of `CreateRole` (characters), the quotas page (size), and the messages that IAM answers with
@@ -139,7 +139,7 @@ fn federated(statement: &Statement) -> Option<PolicyError> {
                 quote(federated)
             )
         }
-        Some(Mismatch::Blank) => format!("{} is not accepted by IAM; it has a blank at one end", quote(federated)),
+        Some(Mismatch::Blank) => format!("{} is not accepted by IAM; it has a space at one end", quote(federated)),
         Some(_) => format!(
             "{} is not accepted by IAM; it has quotation marks inside",
             quote(federated)
@@ -156,14 +156,14 @@ fn federated(statement: &Statement) -> Option<PolicyError> {
     ))
 }
 
-/// An OIDC or SAML provider's ARN, whatever stands for its account; or a domain name, which may have a path.
+/// An OIDC or SAML provider's ARN, whatever its account is; or a domain name, which may have a path.
 fn is_provider(text: &str) -> bool {
     if starts_with_ignore_case(text, "arn:") {
         let resource = text.splitn(6, ':').nth(5).unwrap_or_default();
         return resource.starts_with("oidc-provider/") || resource.starts_with("saml-provider/");
     }
     if text == "*" {
-        // IAM stores it; it lets in nobody with a web identity.
+        // IAM stores it; it trusts no web identity.
         return true;
     }
     let host = text.split('/').next().unwrap_or_default();
@@ -268,7 +268,7 @@ mod tests {
             ),
             (
                 with("", &format!(" {PROVIDER}"), ACTION),
-                "statement 1, Principal.Federated: \" arn:aws:iam::111122223333:oidc-provider/issuer.example/A\" is not accepted by IAM; it has a blank at one end",
+                "statement 1, Principal.Federated: \" arn:aws:iam::111122223333:oidc-provider/issuer.example/A\" is not accepted by IAM; it has a space at one end",
             ),
             (
                 with("", &format!("'{PROVIDER}'"), ACTION),

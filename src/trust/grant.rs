@@ -15,7 +15,7 @@ use super::judge::{Judgment, judge};
 use super::policy::{ASSUME_ROLE_WITH_WEB_IDENTITY, Effect, Policy, PolicyError};
 use super::request::{Context, Request};
 use super::verdict::Verdict;
-use super::web_identity::{Audience, Issuer, Subject, WebIdentity};
+use super::web_identity::WebIdentity;
 
 /// Who is to be trusted by the roles of an account.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -75,27 +75,6 @@ impl Grant {
             account: AccountId::parse(role.account())?,
             identity,
         })
-    }
-
-    /// A grant to a ServiceAccount.
-    #[must_use]
-    pub(crate) fn to_service_account(
-        partition: Partition,
-        account: AccountId,
-        issuer: Issuer,
-        (namespace, name): (&str, &str),
-        audience: Audience,
-    ) -> Self {
-        let subject = Subject::service_account(namespace, name);
-        Self {
-            partition,
-            account,
-            identity: WebIdentity {
-                issuer,
-                subject,
-                audience,
-            },
-        }
     }
 
     /// The whole policy that trusts this identity and no other; indented by two, without a newline at its end.
@@ -325,17 +304,20 @@ fn other_conditions(policy: &Policy, request: &Request<'_>) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::trust::web_identity::{Audience, Issuer, Subject};
 
     const ISSUER: &str = "oidc.eks.us-west-2.amazonaws.com/id/EXAMPLED539D4633E53DE1B71EXAMPLE";
 
     fn grant(audience: &str) -> Grant {
-        Grant::to_service_account(
-            Partition::parse("aws").unwrap(),
-            AccountId::parse("111122223333").unwrap(),
-            Issuer::parse(ISSUER).unwrap(),
-            ("jobs", "default"),
-            Audience::new(audience),
-        )
+        Grant {
+            partition: Partition::parse("aws").unwrap(),
+            account: AccountId::parse("111122223333").unwrap(),
+            identity: WebIdentity {
+                issuer: Issuer::parse(ISSUER).unwrap(),
+                subject: Subject::service_account("jobs", "default"),
+                audience: Audience::new(audience),
+            },
+        }
     }
 
     /// A statement in the right form for these values, each as JSON.

@@ -81,7 +81,7 @@ async fn bare(listener: TcpListener, tls: TlsAcceptor) -> Result<(), Anything> {
         let tls = tls.clone();
         tokio::spawn(async move {
             if let Ok(stream) = tls.accept(stream).await {
-                // A client that goes away is no news here.
+                // A client that goes away does not matter here.
                 let _ = http1::Builder::new()
                     .serve_connection(TokioIo::new(stream), service_fn(echo))
                     .await;

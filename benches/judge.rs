@@ -1,9 +1,5 @@
 //! What one judgment costs, and one parse. A judgment of a policy of ordinary size must stay under 5 µs.
-#![allow(
-    missing_docs,
-    clippy::unwrap_used,
-    reason = "a benchmark is no API, and may stop where its own input is wrong"
-)]
+#![allow(missing_docs, reason = "a benchmark has no public API")]
 
 use std::hint::black_box;
 

@@ -72,11 +72,11 @@ pub struct Restart<'a> {
 /// What was found out about a pod.
 #[derive(Clone, Copy, Debug)]
 pub enum Finding<'a> {
-    /// Nothing asks for a role.
+    /// No role is requested.
     NoRole,
-    /// What should be a role ARN is none.
+    /// The role annotation is not a role ARN.
     Malformed(&'a MalformedRole),
-    /// Something else stands in the pod where the token belongs.
+    /// Something else is in the pod where the token belongs.
     Conflict(&'a Conflict),
     /// The role's trust was judged for this web identity.
     Judged(&'a Judged, &'a WebIdentity),
@@ -229,7 +229,7 @@ fn effect(settings: DecisionSettings, mode: Mode, finding: &Finding<'_>) -> Effe
     }
 }
 
-/// What a namespace asks for.
+/// The mode of a namespace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Mode {
     /// Refuse on evidence.
@@ -276,7 +276,7 @@ impl FromStr for Mode {
 pub enum Action {
     /// Identity was (or already is) in the pod.
     Inject,
-    /// Admitted untouched: nothing asks for identity.
+    /// Admitted unchanged: no identity is requested.
     None,
     /// Refused.
     Deny,

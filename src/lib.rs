@@ -4,6 +4,16 @@
 //! The modules are layers and dependencies point down only; `ARCHITECTURE.md` draws them and lists the invariants.
 //! The library exposes what the program, its tests and its benchmarks need, and makes no other promise.
 
+// No panic can be reached from outside. Denied here and not in Cargo.toml, so that test programs can say what they expect by panicking.
+#![deny(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::string_slice,
+    clippy::unreachable
+)]
+
 pub mod admission;
 mod args;
 pub mod certs;

@@ -1,13 +1,5 @@
 //! Automatically managed certificates, against a Kubernetes API served over HTTP and a clock that the tests advance.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "tests say what they expect by panicking"
-)]
-
 mod support;
 
 use std::collections::BTreeMap;

@@ -1,12 +1,5 @@
 //! The documents of the repository: what they link to exists.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    reason = "tests say what they expect by panicking"
-)]
-
 use std::fs;
 use std::path::{Path, PathBuf};
 

@@ -1,13 +1,5 @@
 //! Events of refusals, against an API server that keeps them as Kubernetes does. Time is paused: nothing here waits.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "tests say what they expect by panicking"
-)]
-
 mod support;
 
 use std::sync::Arc;

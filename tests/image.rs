@@ -1,13 +1,6 @@
 //! The container image: its last stage is put together by `buildah` from the Dockerfile, around the program that the tests
 //! run anyway, and the program is started in that root as Kubernetes would: nothing else there, read-only, not as root.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "tests say what they expect by panicking"
-)]
 #![allow(unreachable_pub, reason = "shared with other suites")]
 
 #[allow(dead_code, reason = "this suite needs a part of it")]

@@ -1,13 +1,5 @@
 //! What is known of a live cluster, against a Kubernetes API served over HTTP.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "tests say what they expect by panicking"
-)]
-
 mod support;
 
 use std::future::Future;

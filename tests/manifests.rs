@@ -1,13 +1,5 @@
 //! ServiceAccounts from manifests (`serve --standalone DIR`), and files that are read again while serving.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "tests say what they expect by panicking"
-)]
-
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::Path;

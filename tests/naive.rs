@@ -2,15 +2,6 @@
 //!
 //! `PROPTEST_CASES=20000 cargo test --test naive` draws more.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    clippy::string_slice,
-    reason = "a test says what it expects by panicking"
-)]
-
 #[path = "naive/evaluate.rs"]
 mod evaluate;
 #[path = "naive/generate.rs"]
@@ -22,9 +13,8 @@ use evaluate::{Answer, Request, evaluate};
 use generate::{conditional, policy, request};
 use json::Json;
 use proptest::prelude::*;
-use rolegate::trust::edit::Grant;
 use rolegate::trust::{
-    AccountId, Audience, Context, Issuer, Partition, Policy, RoleArn, Subject, Verdict, WebIdentity, judge,
+    AccountId, Audience, Context, Grant, Issuer, Partition, Policy, RoleArn, Subject, Verdict, WebIdentity, judge,
 };
 
 /// What `rolegate::trust` answers.
@@ -73,7 +63,7 @@ proptest! {
         prop_assert_eq!(judged(&document, &request), evaluate(&policy, &request), "{}", document);
     }
 
-    /// Both say the same of single conditions, where nothing else hides what becomes of them.
+    /// Both say the same of single conditions, where nothing else hides their result.
     #[test]
     fn two_evaluators_agree_on_conditions((request, policy) in conditional()) {
         let document = policy.to_string();
@@ -89,7 +79,7 @@ proptest! {
         prop_assert_eq!(evaluate(&policy, &request), Answer::Trusted);
     }
 
-    /// Merging trusts the identity unless a Deny stands in the way, changes nothing for others, and is done once.
+    /// Merging trusts the identity unless a Deny refuses it, changes nothing for others, and is done once.
     #[test]
     fn merging_adds_one_trust_and_changes_nothing_else(policy in policy(), request in request(), other in request()) {
         let document = policy.to_string();

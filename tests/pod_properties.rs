@@ -1,14 +1,6 @@
 //! What must hold for every pod, whatever it holds: the patch only adds, adds once, and touches nothing that it does not
 //! name; the view never panics.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "tests say what they expect by panicking"
-)]
-
 use std::collections::BTreeSet;
 
 use proptest::prelude::*;
@@ -127,7 +119,7 @@ proptest! {
     }
 
     #[test]
-    fn roles_that_are_used_stand_in_the_pod_and_each_is_told_once(pod in pod(), webhook in webhook()) {
+    fn roles_that_are_used_are_in_the_pod_and_each_is_reported_once(pod in pod(), webhook in webhook()) {
         let text = pod.to_string();
         let view = view(&text);
         let request = webhook.web_request();
@@ -622,7 +614,7 @@ fn arbitrary_json() -> impl Strategy<Value = Value> {
         Just(Value::Null),
         any::<bool>().prop_map(Value::from),
         any::<i64>().prop_map(Value::from),
-        // Eighths, which survive being printed and read: the last digit of others may not.
+        // Eighths, which survive being printed and read: the last digit of other fractions might not.
         any::<i32>().prop_map(|eighths| Value::from(f64::from(eighths) / 8.0)),
         special_text().prop_map(Value::from),
     ];

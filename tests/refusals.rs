@@ -1,14 +1,5 @@
 //! Refusals, warnings and notes as the author of a pod reads them: one of each cause, their length, and hostile text in them.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    clippy::string_slice,
-    reason = "tests say what they expect by panicking"
-)]
-
 use std::fmt::Write as _;
 use std::io::Write as _;
 use std::process::{Command, Stdio};
@@ -64,7 +55,7 @@ fn warnings(finding: &Finding<'_>, owner: &Owner<'_>) -> Vec<String> {
     warnings.iter().map(ToString::to_string).collect()
 }
 
-/// A statement of the cluster's provider; `I:` stands for its issuer.
+/// A statement of the cluster's provider; `I:` is short for its issuer.
 fn statement(condition: &str) -> String {
     format!(
         r#"{{"Effect": "Allow", "Principal": {{"Federated": "{}"}}, "Action": "sts:AssumeRoleWithWebIdentity", "Condition": {}}}"#,
@@ -307,7 +298,7 @@ fn the_first_line_stays_short_and_keeps_the_cause() {
     }
 }
 
-/// The commands of a message: what stands behind `fix` and `then`, where it is a command.
+/// The commands of a message: what follows `fix` and `then`, where it is a command.
 fn commands(message: &str) -> Vec<String> {
     let rows = message.lines().skip(1);
     rows.filter_map(|line| line.strip_prefix("  fix      ").or(line.strip_prefix("  then     ")))
@@ -397,7 +388,7 @@ fn hostile() -> impl Strategy<Value = String> {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
 
-    /// Whatever stands in a pod, an annotation or a policy: messages are clean, bounded, and their commands run one program.
+    /// Whatever is in a pod, an annotation or a policy: messages are clean, bounded, and their commands run one program.
     #[test]
     fn hostile_text_leaves_escaped_quoted_and_bounded(
         namespace in hostile(), name in hostile(), audience in hostile(), owner_name in hostile(), key in hostile(),

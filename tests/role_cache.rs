@@ -1,14 +1,5 @@
 //! The role cache under a source that is slow, fails, throttles and counts, over paused time.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::unreachable,
-    clippy::indexing_slicing,
-    reason = "tests say what they expect by panicking"
-)]
-
 use std::collections::HashMap;
 use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};

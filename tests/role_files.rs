@@ -1,14 +1,5 @@
 //! The role source `files=DIR`: formats, errors with their place, and what happens to files that change.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::unreachable,
-    clippy::indexing_slicing,
-    reason = "tests say what they expect by panicking"
-)]
-
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::Path;

@@ -3,15 +3,6 @@
 //! A case is a file in `tests/trust-cases`: `why` it is there, `role`, `issuer`, `subject` and `audience`, the right
 //! `verdict` and, where not trusted, `cause`, and the `policy` as written (repeated keys and all).
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    clippy::string_slice,
-    reason = "tests say what they expect by panicking"
-)]
-
 use std::fmt::Write as _;
 use std::path::Path;
 
@@ -114,7 +105,7 @@ fn answer(case: &Case) -> Answer {
 }
 
 #[test]
-fn every_case_is_judged_right() {
+fn every_case_is_judged_correctly() {
     let cases = cases();
     assert!(cases.len() >= 65, "only {} cases were found", cases.len());
     let mut wrong = String::new();
@@ -159,13 +150,13 @@ fn what_a_pods_author_reads_first() {
             continue;
         };
         let (role, identity) = asked(&case);
-        let judgement = judge(&policy, &role, &identity, &Context::default());
-        let Some(explanation) = judgement.explanation else {
+        let judgment = judge(&policy, &role, &identity, &Context::default());
+        let Some(explanation) = judgment.explanation else {
             continue;
         };
         let judged = Judged {
             role,
-            verdict: judgement.verdict,
+            verdict: judgment.verdict,
             cause: explanation.cause,
             why: Why::Explained(explanation),
         };

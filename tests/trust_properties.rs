@@ -1,14 +1,5 @@
-//! Laws of the evaluator that hold for every policy: order never matters, a Deny never helps, knowledge never turns a
+//! Properties of the evaluator that hold for every policy: order never matters, a Deny never helps, knowledge never turns a
 //! verdict round, and nothing that is fed to it panics or explodes.
-
-#![allow(
-    clippy::string_slice,
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "tests say what they expect by panicking"
-)]
 
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -209,7 +200,7 @@ proptest! {
     }
 
     #[test]
-    fn more_knowledge_only_settles_what_was_open(
+    fn more_knowledge_only_settles_what_was_undecided(
         document in policy(),
         now in prop_oneof![Just(None), select(vec![0, 1_577_836_800, 1_767_225_600, 4_000_000_000]).prop_map(Some)],
         tags in prop_oneof![Just(None), Just(Some(vec![])), Just(Some(vec![("Team".to_owned(), "blue".to_owned())]))],
@@ -281,7 +272,7 @@ proptest! {
     fn every_well_formed_role_arn_is_taken_apart_as_it_was_put_together(
         partition in "[a-z0-9-]{1,20}", account in "[0-9]{12}", path in "(/[!-~]{1,60}){0,3}", name in "[A-Za-z0-9_+=,.@-]{1,64}",
     ) {
-        // `/` alone is no segment, and two paths are AWS's own.
+        // `/` alone is not a segment, and two paths are AWS's own.
         prop_assume!(!path.starts_with("/aws-service-role/") && !path.starts_with("/aws-reserved/"));
         prop_assume!(path.is_empty() || path.len() > 1 && path != "//");
         let text = format!("arn:{partition}:iam::{account}:role{path}/{name}");

@@ -1,13 +1,4 @@
-//! What people read of a judgment: the nearest statement, its cause, what would mend it, and what an open one hangs on.
-
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    clippy::string_slice,
-    reason = "tests say what they expect by panicking"
-)]
+//! What people read of a judgment: the nearest statement, its cause, what would fix it, and what an undecided one depends on.
 
 use std::fmt::Write as _;
 
@@ -16,7 +7,7 @@ use rolegate::trust::{Audience, Context, Issuer, Policy, RoleArn, SessionName, S
 
 const PROVIDER: &str = "arn:aws:iam::111122223333:oidc-provider/issuer.example/A";
 
-/// A statement whose principal is the token's own provider; `I:` stands for its issuer.
+/// A statement whose principal is the token's own provider; `I:` is short for its issuer.
 fn statement(effect: &str, condition: &str) -> String {
     with_principal(effect, &format!(r#"{{"Federated": "{PROVIDER}"}}"#), condition)
 }
@@ -28,8 +19,8 @@ fn with_principal(effect: &str, principal: &str, condition: &str) -> String {
     )
 }
 
-/// Verdict, cause and words of a policy of these statements for the ServiceAccount `app` of `jobs`.
-fn told(statements: &[String], context: &Context<'_>) -> String {
+/// Verdict, cause and reasons of a policy of these statements for the ServiceAccount `app` of `jobs`.
+fn reasons(statements: &[String], context: &Context<'_>) -> String {
     let policy = format!(
         r#"{{"Version": "2012-10-17", "Statement": [{}]}}"#,
         statements.join(",")
@@ -42,44 +33,44 @@ fn told(statements: &[String], context: &Context<'_>) -> String {
         audience: Audience::new("sts.amazonaws.com"),
     };
     let judgment = judge(&policy, &role, &identity, context);
-    let mut told = judgment.verdict.to_string();
+    let mut reasons = judgment.verdict.to_string();
     let Some(explanation) = judgment.explanation else {
-        return told;
+        return reasons;
     };
     if let Some(cause) = explanation.cause {
-        write!(told, " ({cause})").unwrap();
+        write!(reasons, " ({cause})").unwrap();
     }
     let words = ExplanationText {
         role: &role,
         identity: &identity,
         explanation: &explanation,
     };
-    write!(told, "\n  {}", words.reason()).unwrap();
+    write!(reasons, "\n  {}", words.reason()).unwrap();
     if let Some(hint) = words.hint() {
-        write!(told, "\n  {hint}").unwrap();
+        write!(reasons, "\n  {hint}").unwrap();
     }
     if !explanation.undecided_keys.is_empty() {
-        write!(told, "\n  {}", explanation.undecided_keys.join(" ")).unwrap();
+        write!(reasons, "\n  {}", explanation.undecided_keys.join(" ")).unwrap();
     }
-    told
+    reasons
 }
 
-/// What is told of each case, under its name.
-fn all_told(cases: &[(&str, Vec<String>)], context: &Context<'_>) -> String {
+/// The reasons of each case, after its name.
+fn reasons_of_each(cases: &[(&str, Vec<String>)], context: &Context<'_>) -> String {
     let mut read = String::new();
     for (name, statements) in cases {
-        writeln!(read, "{name}: {}", told(statements, context)).unwrap();
+        writeln!(read, "{name}: {}", reasons(statements, context)).unwrap();
     }
     read
 }
 
-/// As [`all_told`], for policies of one Allow statement of the token's provider with this condition.
-fn each_told(conditions: &[&str], context: &Context<'_>) -> String {
+/// As [`reasons_of_each`], for policies of one Allow statement of the token's provider with this condition.
+fn reasons_of_conditions(conditions: &[&str], context: &Context<'_>) -> String {
     let cases: Vec<_> = conditions
         .iter()
         .map(|condition| (*condition, vec![statement("Allow", condition)]))
         .collect();
-    all_told(&cases, context)
+    reasons_of_each(&cases, context)
 }
 
 #[test]
@@ -88,7 +79,7 @@ fn the_nearest_statement_is_the_one_with_the_fewest_failing_parts() {
     let wrong_subject = r#"{"StringEquals": {"I:sub": "x"}}"#;
     let wrong_both = r#"{"StringEquals": {"I:sub": "x", "I:aud": "y"}}"#;
     let wrong_all = statement("Allow", wrong_both).replace("sts:Assume", "sts:Presume");
-    let read = all_told(
+    let read = reasons_of_each(
         &[
             (
                 "one of three parts before two of three",
@@ -148,7 +139,7 @@ fn the_nearest_statement_is_the_one_with_the_fewest_failing_parts() {
 fn a_deny_that_matches_says_which_conditions_hold() {
     let allow = statement("Allow", "{}");
     let deny = |condition: &str| vec![allow.clone(), statement("Deny", condition)];
-    let read = all_told(
+    let read = reasons_of_each(
         &[
             ("none", deny("{}")),
             ("one", deny(r#"{"StringLike": {"I:sub": "*"}}"#)),
@@ -174,7 +165,7 @@ fn a_deny_that_matches_says_which_conditions_hold() {
 }
 
 #[test]
-fn who_is_trusted_instead_is_named() {
+fn what_is_trusted_instead_is_named() {
     let principals = [
         r#"{"Service": "ec2.amazonaws.com"}"#,
         r#"{"Service": ["a.amazonaws.com", "pods.eks.amazonaws.com"]}"#,
@@ -191,7 +182,7 @@ fn who_is_trusted_instead_is_named() {
         r#"{"Federated": ["arn:aws-cn:iam::444455556666:oidc-provider/issuer.example/A", "arn:aws:iam::444455556666:oidc-provider/issuer.example/A"]}"#,
     ];
     let cases = principals.map(|principal| (principal, vec![with_principal("Allow", principal, "{}")]));
-    let read = all_told(&cases, &Context::default());
+    let read = reasons_of_each(&cases, &Context::default());
     insta::assert_snapshot!(read);
 }
 
@@ -208,13 +199,13 @@ fn a_wrong_action_is_named() {
             vec![statement("Allow", "{}").replace(r#""Action": "sts:AssumeRoleWithWebIdentity""#, action)],
         )
     });
-    let read = all_told(&cases, &Context::default());
+    let read = reasons_of_each(&cases, &Context::default());
     insta::assert_snapshot!(read);
 }
 
 #[test]
-fn a_mistaken_key_is_named_with_the_right_one() {
-    let read = each_told(
+fn a_wrong_key_is_named_with_the_correct_one() {
+    let read = reasons_of_conditions(
         &[
             r#"{"StringEquals": {"https://issuer.example/A:sub": "x"}}"#,
             r#"{"StringEquals": {"issuer.example/B:AUD": "x"}}"#,
@@ -233,8 +224,8 @@ fn a_mistaken_key_is_named_with_the_right_one() {
 }
 
 #[test]
-fn a_wildcard_that_is_taken_literally_is_named_with_its_cure() {
-    let read = each_told(
+fn a_wildcard_that_is_not_expanded_is_named_with_its_fix() {
+    let read = reasons_of_conditions(
         &[
             r#"{"StringEquals": {"I:sub": "system:serviceaccount:jobs:*"}}"#,
             r#"{"StringEquals": {"I:sub": "system:serviceaccount:web:*"}}"#,
@@ -246,7 +237,7 @@ fn a_wildcard_that_is_taken_literally_is_named_with_its_cure() {
             r#"{"StringEquals": {"I:sub": "system:serviceaccount:jobs:${*}"}}"#,
             r#"{"StringEquals": {"I:sub": "${aws:username, 'a*'}"}}"#,
             r#"{"StringLike": {"I:sub": "system:serviceaccount:web:*"}}"#,
-            // Where the key is absent no wildcard would help, and a negated operator asks for something else.
+            // Where the key is absent no wildcard would help, and a negated operator requires something else.
             r#"{"StringEquals": {"I:amr": "*"}}"#,
             r#"{"StringNotEquals": {"I:sub": ["*", "system:serviceaccount:jobs:app"]}}"#,
         ],
@@ -257,7 +248,7 @@ fn a_wildcard_that_is_taken_literally_is_named_with_its_cure() {
 
 #[test]
 fn of_several_subjects_the_nearest_is_named() {
-    let read = each_told(
+    let read = reasons_of_conditions(
         &[
             r#"{"StringEquals": {"I:sub": ["x", "system:serviceaccount:jobs:web"]}}"#,
             r#"{"StringEquals": {"I:sub": ["x", "system:serviceaccount:jobs:web", "y"]}}"#,
@@ -273,8 +264,8 @@ fn of_several_subjects_the_nearest_is_named() {
 }
 
 #[test]
-fn an_audience_is_told_by_what_is_wanted() {
-    let read = each_told(
+fn a_wrong_audience_is_named_with_the_required_one() {
+    let read = reasons_of_conditions(
         &[
             r#"{"StringEquals": {"I:aud": "x"}}"#,
             r#"{"StringEquals": {"I:aud": ["a", "b", "c", "d", "e"]}}"#,
@@ -287,12 +278,12 @@ fn an_audience_is_told_by_what_is_wanted() {
 }
 
 #[test]
-fn another_condition_is_told_by_what_the_request_carries() {
+fn another_condition_is_named_with_what_the_request_carries() {
     let context = Context {
         now: Some(1_767_225_600),
         ..Context::default()
     };
-    let read = each_told(
+    let read = reasons_of_conditions(
         &[
             r#"{"StringEquals": {"I:amr": "x"}}"#,
             r#"{"StringEquals": {"aws:PrincipalTag/team": "x"}}"#,
@@ -308,7 +299,7 @@ fn another_condition_is_told_by_what_the_request_carries() {
 }
 
 #[test]
-fn an_open_verdict_names_the_keys_and_every_statement_it_hangs_on() {
+fn an_undecided_verdict_names_the_keys_and_every_statement_it_depends_on() {
     let allow = statement("Allow", "{}");
     let open = |effect: &str, condition: &str| statement(effect, condition);
     let three = r#"{"StringEquals": {"aws:SourceIp": "x", "aws:Referer": "y", "AWS:sourceip": "z"}}"#;
@@ -317,7 +308,7 @@ fn an_open_verdict_names_the_keys_and_every_statement_it_hangs_on() {
     let many = format!(r#"{{"StringEquals": {{{}}}}}"#, many.join(","));
     let many_variables: String = (0..25).map(|n| format!("${{aws:v{n}}}")).collect();
     let many_variables = format!(r#"{{"StringLike": {{"I:sub": "{many_variables}"}}}}"#);
-    let read = all_told(
+    let read = reasons_of_each(
         &[
             (
                 "one key",
@@ -376,12 +367,12 @@ fn an_open_verdict_names_the_keys_and_every_statement_it_hangs_on() {
 }
 
 #[test]
-fn an_open_verdict_says_what_the_pods_own_session_name_would_come_to() {
+fn an_undecided_verdict_says_what_the_pods_own_session_name_leads_to() {
     let context = Context {
         session_name: SessionName::Suggested("app-1"),
         ..Context::default()
     };
-    let named = each_told(
+    let named = reasons_of_conditions(
         &[
             r#"{"StringLike": {"sts:RoleSessionName": "app-*"}}"#,
             r#"{"StringLike": {"STS:rolesessionname": "web-*"}}"#,
@@ -390,7 +381,7 @@ fn an_open_verdict_says_what_the_pods_own_session_name_would_come_to() {
         ],
         &context,
     );
-    let unnamed = each_told(
+    let unnamed = reasons_of_conditions(
         &[r#"{"StringLike": {"sts:RoleSessionName": "app-*"}}"#],
         &Context::default(),
     );

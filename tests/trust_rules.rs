@@ -1,13 +1,5 @@
 //! The rules of IAM's trust policies, a table for each: grammar, principals, actions, operators, keys, three values.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "tests say what they expect by panicking"
-)]
-
 use rolegate::decision::messages::explanation::ExplanationText;
 use rolegate::trust::{Audience, Context, Issuer, Policy, RoleArn, SessionName, Subject, Verdict, WebIdentity, judge};
 
@@ -51,7 +43,7 @@ fn policy(version: &str, statements: &str) -> String {
     format!(r#"{{"Version": "{version}", "Statement": [{statements}]}}"#)
 }
 
-/// `I` in a condition stands for the issuer.
+/// `I` in a condition is short for the issuer.
 fn statement(effect: &str, condition: &str) -> String {
     let condition = condition.replace("I:", "issuer.example/id/A:");
     format!(
@@ -478,7 +470,7 @@ fn a_session_name_is_there_and_of_its_alphabet() {
             No,
         ),
         (r#"{"Bool": {"sts:RoleSessionName": ["true", "false"]}}"#, Yes),
-        // "app", "a", "a b", and what is no text at all.
+        // "app", "a", "a b", and what is not UTF-8 text.
         (r#"{"BinaryEquals": {"sts:RoleSessionName": "YXBw"}}"#, Maybe),
         (r#"{"BinaryEquals": {"sts:RoleSessionName": "YQ=="}}"#, No),
         (r#"{"BinaryEquals": {"sts:RoleSessionName": ["YSBi", "/w=="]}}"#, No),
@@ -643,7 +635,7 @@ fn a_known_text_is_read_as_what_the_operator_is_about() {
         ("NotIpAddress", "from", "10.0.0.0/8", No),
         ("NotIpAddress", "from", "192.0.2.0/24", Yes),
         ("NotIpAddress", "from6", "0.0.0.0/0", Yes),
-        // What is no ARN satisfies neither.
+        // What is not an ARN satisfies neither.
         ("ArnLike", "short", "*", No),
         ("ArnNotLike", "short", "arn:aws:s3:::x", No),
         ("ArnLike", "urn", "*", No),
@@ -873,7 +865,7 @@ fn what_iam_would_not_store_is_malformed_and_says_where() {
 }
 
 #[test]
-fn what_iam_stores_is_taken() {
+fn what_iam_stores_is_accepted() {
     let good = r#""Effect": "Allow", "Principal": {"Federated": "x"}, "Action": "sts:*""#;
     for document in [
         format!(r#"{{"Statement": {{{good}}}}}"#),
@@ -928,7 +920,7 @@ fn documents_of_the_api_are_percent_decoded_and_plus_stays() {
 }
 
 #[test]
-fn a_policy_says_whether_it_asks_for_the_time() {
+fn a_policy_says_whether_it_depends_on_the_time() {
     for (condition, expected) in [
         (r#"{"DateLessThan":{"aws:CurrentTime":"2030-01-01T00:00:00Z"}}"#, true),
         (r#"{"NumericLessThan":{"AWS:epochtime":"1900000000"}}"#, true),
@@ -942,7 +934,7 @@ fn a_policy_says_whether_it_asks_for_the_time() {
 }
 
 #[test]
-fn a_policy_tells_whether_it_asks_for_the_session_name() {
+fn a_policy_says_whether_it_depends_on_the_session_name() {
     for (condition, mentions) in [
         (r#"{"StringLike": {"sts:rolesessionname": "*"}}"#, true),
         (r#"{"StringLike": {"I:sub": "*:${sts:RoleSessionName}"}}"#, true),

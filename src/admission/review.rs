@@ -3,7 +3,6 @@
 //! The types are our own: the request borrows from the body and reads the object straight into the view that the caller
 //! wants, and the response writes `patch` as the base64 text that the API documents.
 
-use std::borrow::Cow;
 use std::fmt;
 use std::marker::PhantomData;
 
@@ -15,7 +14,7 @@ use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
 
 use crate::pod::Warning;
 use crate::pod::inject::Patch;
-use crate::pod::json::{self, Read, Reader, Taken, write_text};
+use crate::pod::json::{self, Read, Reader, Taken, Text, read_fields, write_text};
 use crate::support::text;
 
 const API_VERSION: &str = "admission.k8s.io/v1";
@@ -296,26 +295,11 @@ impl<O> Default for Review<'_, O> {
 
 impl<'a, O: Read<'a>> Read<'a> for Review<'a, O> {
     fn read(&mut self, reader: &mut Reader<'a>) -> Taken {
-        #[derive(Clone, Copy)]
-        enum Key {
-            ApiVersion,
-            Kind,
-            Request,
-        }
-        const KEYS: &[(&str, Key)] = &[
-            ("kind", Key::Kind),
-            ("apiVersion", Key::ApiVersion),
-            ("request", Key::Request),
-        ];
-        let mut object = reader.object()?;
-        while let Some(key) = reader.field(&mut object, KEYS)? {
-            match key {
-                Key::ApiVersion => self.api_version.read(reader)?,
-                Key::Kind => self.kind.read(reader)?,
-                Key::Request => reader.optional(&mut self.request)?,
-            }
-        }
-        Some(())
+        read_fields!(reader, self, {
+            "kind" => kind,
+            "apiVersion" => api_version,
+            "request" => request,
+        })
     }
 }
 
@@ -337,63 +321,26 @@ impl<O> Default for Object<AdmissionRequest<'_, O>> {
 
 impl<'a, O: Read<'a>> Read<'a> for Object<AdmissionRequest<'a, O>> {
     fn read(&mut self, reader: &mut Reader<'a>) -> Taken {
-        #[derive(Clone, Copy)]
-        enum Key {
-            Uid,
-            Kind,
-            SubResource,
-            Name,
-            Namespace,
-            Operation,
-            DryRun,
-            Object,
-            OldObject,
-        }
-        const KEYS: &[(&str, Key)] = &[
-            ("uid", Key::Uid),
-            ("kind", Key::Kind),
-            ("subResource", Key::SubResource),
-            ("name", Key::Name),
-            ("namespace", Key::Namespace),
-            ("operation", Key::Operation),
-            ("dryRun", Key::DryRun),
-            ("object", Key::Object),
-            ("oldObject", Key::OldObject),
-        ];
-        let request = &mut self.0;
-        let mut object = reader.object()?;
-        while let Some(key) = reader.field(&mut object, KEYS)? {
-            match key {
-                Key::Uid => request.uid.read(reader)?,
-                Key::Kind => reader.optional(&mut request.kind)?,
-                Key::SubResource => request.sub_resource.read(reader)?,
-                Key::Name => request.name.read(reader)?,
-                Key::Namespace => request.namespace.read(reader)?,
-                Key::Operation => request.operation.read(reader)?,
-                Key::DryRun => reader.optional(&mut request.dry_run)?,
-                Key::Object => reader.optional(&mut request.object)?,
-                Key::OldObject => reader.optional(&mut request.old_object)?,
-            }
-        }
-        Some(())
+        read_fields!(reader, self.0, {
+            "uid" => uid,
+            "kind" => kind,
+            "subResource" => sub_resource,
+            "name" => name,
+            "namespace" => namespace,
+            "operation" => operation,
+            "dryRun" => dry_run,
+            "object" => object,
+            "oldObject" => old_object,
+        })
     }
 }
 
 impl<'a> Read<'a> for GroupKind<'a> {
     fn read(&mut self, reader: &mut Reader<'a>) -> Taken {
-        #[derive(Clone, Copy)]
-        enum Key {
-            Group,
-            Kind,
-        }
-        let mut object = reader.object()?;
-        while let Some(key) = reader.field(&mut object, &[("group", Key::Group), ("kind", Key::Kind)])? {
-            match key {
-                Key::Group => self.group.read(reader)?,
-                Key::Kind => self.kind.read(reader)?,
-            }
-        }
-        Some(())
+        read_fields!(reader, self, {
+            "group" => group,
+            "kind" => kind,
+        })
     }
 }
 
@@ -515,47 +462,6 @@ impl AuditAnnotations<'_> {
         if before == b"," {
             out.push(b'}');
         }
-    }
-}
-
-/// A string that borrows from the body where it holds no escape; null reads as absent, that is empty.
-#[derive(Clone, Debug, Default)]
-struct Text<'a>(Cow<'a, str>);
-
-impl Text<'_> {
-    fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl<'a> Read<'a> for Text<'a> {
-    fn read(&mut self, reader: &mut Reader<'a>) -> Taken {
-        if !reader.null()? {
-            self.0 = reader.string()?;
-        }
-        Some(())
-    }
-}
-
-impl<'de: 'a, 'a> Deserialize<'de> for Text<'a> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct TextVisitor;
-        impl<'de> Visitor<'de> for TextVisitor {
-            type Value = Text<'de>;
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a string")
-            }
-            fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Self::Value, E> {
-                Ok(Text(Cow::Borrowed(text)))
-            }
-            fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
-                Ok(Text(Cow::Owned(text.to_owned())))
-            }
-            fn visit_unit<E>(self) -> Result<Self::Value, E> {
-                Ok(Text(Cow::Borrowed("")))
-            }
-        }
-        deserializer.deserialize_any(TextVisitor)
     }
 }
 

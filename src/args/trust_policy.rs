@@ -7,7 +7,7 @@ use clap::{Args, ValueEnum};
 use super::identity::{WebIdentityArgs, required};
 use super::role_source::SourceArgs;
 use super::values;
-use crate::trust::edit::Grant;
+use crate::trust::Grant;
 use crate::trust::{AccountId, Partition, RoleArn};
 
 /// What `--help` prints after the flags.

@@ -12,7 +12,7 @@ use super::{input, judgment, output, sources};
 use crate::args::check::{Check, CheckArgs};
 use crate::args::role_source::{RoleSourceSpec, SourceArgs};
 use crate::roles::KnownProvider;
-use crate::trust::wrapped::unwrapped;
+use crate::trust::unwrapped;
 use crate::trust::{Policy, RoleArn, WebIdentity, lint_issuer};
 
 /// Runs the command.

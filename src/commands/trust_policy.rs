@@ -19,8 +19,8 @@ use crate::args::aws::AwsAccess;
 use crate::args::role_source::RoleSourceSpec;
 use crate::args::trust_policy::{Action, PolicyEdit, PolicyFormat, Present, TrustPolicyArgs};
 use crate::support::text;
-use crate::trust::edit::{self, Grant};
-use crate::trust::wrapped::unwrapped;
+use crate::trust::unwrapped;
+use crate::trust::{Grant, to_terraform};
 use crate::trust::{Issuer, RoleArn};
 
 /// Runs the command.
@@ -113,7 +113,7 @@ fn decoded(document: &str) -> String {
 fn print(json: &str, format: PolicyFormat, exit: Exit) -> Result<Exit> {
     let printed = match format {
         PolicyFormat::Json => json.to_owned(),
-        PolicyFormat::Terraform => edit::terraform(json).map_err(|error| anyhow!("{error}"))?,
+        PolicyFormat::Terraform => to_terraform(json).map_err(|error| anyhow!("{error}"))?,
     };
     output::print(&format!("{}\n", text::json::escape(&printed)))?;
     Ok(exit.max(preview::show_size(json)))

@@ -4,7 +4,7 @@
 //! the policy allows instead, and the cause in brackets. Then rows of `label  value`, aligned: what was found, what is
 //! needed, how to fix it, where to read more. A command is complete and quoted for a shell, or it is left out.
 
-pub mod commands;
+pub(crate) mod commands;
 pub mod explanation;
 
 use super::{DecisionSettings, Finding, Judged, Owner, RequireRole, Why};
@@ -237,7 +237,12 @@ pub fn about_judged(judged: &Judged, identity: &WebIdentity, namespace: &str, se
 
 /// What the commands say of a malformed role annotation: the same message as a refusal.
 #[must_use]
-pub fn about_malformed(malformed: &MalformedRole, namespace: &str, service_account: &str, prefix: &str) -> Message {
+pub(crate) fn about_malformed(
+    malformed: &MalformedRole,
+    namespace: &str,
+    service_account: &str,
+    prefix: &str,
+) -> Message {
     let subject = Subject {
         namespace,
         service_account,
@@ -247,7 +252,7 @@ pub fn about_malformed(malformed: &MalformedRole, namespace: &str, service_accou
 
 /// What the commands say of a ServiceAccount with an annotation that looks like the role annotation.
 #[must_use]
-pub fn about_look_alike(key: &str, namespace: &str, service_account: &str, prefix: &str) -> Message {
+pub(crate) fn about_look_alike(key: &str, namespace: &str, service_account: &str, prefix: &str) -> Message {
     let subject = Subject {
         namespace,
         service_account,
@@ -320,7 +325,7 @@ fn of_role(judged: &Judged, identity: &WebIdentity, subject: &Subject<'_>, docs:
             let account = role.account();
             let line = |role: &str, namespace: &str, name: &str, clause: &str| {
                 format!(
-                    "IAM role \"{role}\" does not exist in account {account}; ServiceAccount {namespace}/{name} asks for it{clause} \
+                    "IAM role \"{role}\" does not exist in account {account}; ServiceAccount {namespace}/{name} requests it{clause} \
                      ({word})"
                 )
             };
@@ -393,7 +398,7 @@ fn of_role(judged: &Judged, identity: &WebIdentity, subject: &Subject<'_>, docs:
             };
             let correction = explained.correction();
             let room = MAX_LINES.saturating_sub(
-                // Line 1, what stands there by now, and the fix, its second step and the documentation.
+                // Line 1, what is there so far, and the fix, its second step and the documentation.
                 1 + message.rows.len() + usize::from(correction.is_some()) + 3,
             );
             for also in explained.others(room.max(1)) {

@@ -3,11 +3,11 @@
 use std::num::IntErrorKind;
 
 use super::view::PodView;
-use super::{Warning, quoted};
+use super::warning::{Warning, quoted};
 use crate::trust::{AccountId, Audience, Partition, RoleArn, RoleArnError};
 
 /// Token lifetimes that Kubernetes and STS take, in seconds.
-pub const EXPIRATION_SECONDS: std::ops::RangeInclusive<u32> = 600..=86_400;
+pub(crate) const EXPIRATION_SECONDS: std::ops::RangeInclusive<u32> = 600..=86_400;
 
 const ROLE_ARN: &str = "role-arn";
 const AUDIENCE: &str = "audience";
@@ -55,11 +55,11 @@ struct Rare {
     audience: Option<Audience>,
     regional_sts: Option<Setting<bool>>,
     expiration_seconds: Option<Setting<u32>>,
-    /// A key that was probably meant to be the role's; only kept while no role is asked for.
+    /// A key that was probably meant to be the role's; only kept while no role is requested.
     look_alike: Option<Box<str>>,
 }
 
-/// A setting as it was read: what it comes to, and the mistake to tell the author.
+/// A setting as it was read: its value, and the mistake to report to the author.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Setting<T> {
     /// None: unreadable, the next in precedence decides.
@@ -85,7 +85,7 @@ struct Mistake {
 impl ServiceAccountIdentity {
     /// Reads annotations; none when no key concerns rolegate (neither ours nor a look-alike).
     ///
-    /// An empty value of `role-arn` or `audience` asks for nothing, as if the key were absent: that is what templates leave
+    /// An empty value of `role-arn` or `audience` requests nothing, as if the key were absent: that is what templates leave
     /// behind when a value is not given, and the reference webhook does not act on such a role either.
     #[must_use]
     pub fn from_annotations<'a>(
@@ -114,7 +114,7 @@ impl ServiceAccountIdentity {
     /// An entry of the identity ConfigMap: `{"RoleARN":…,"Audience":…,"UseRegionalSTS":…,"TokenExpiration":…}`. What is
     /// empty or zero is absent: the format comes from a Go struct, which has no other word for it.
     #[must_use]
-    pub fn from_config_map_entry(
+    pub(crate) fn from_config_map_entry(
         rules: &AnnotationRules,
         role_arn: &str,
         audience: Option<&str>,
@@ -148,7 +148,7 @@ impl ServiceAccountIdentity {
 
     /// Whether a role is asked for, well-formed or not.
     #[must_use]
-    pub fn asks_for_role(&self) -> bool {
+    pub(crate) fn asks_for_role(&self) -> bool {
         self.role.is_some() || self.malformed().is_some()
     }
 
@@ -158,13 +158,13 @@ impl ServiceAccountIdentity {
         self.role.as_ref()
     }
 
-    /// The role annotation, when it is no role ARN.
+    /// The role annotation, when it is not a role ARN.
     #[must_use]
     pub fn malformed(&self) -> Option<&MalformedRole> {
         self.rare.as_ref()?.malformed.as_ref()
     }
 
-    /// A key that was probably meant to be the role annotation's, while no role is asked for.
+    /// A key that was probably meant to be the role annotation's, while no role is requested.
     #[must_use]
     pub fn look_alike(&self) -> Option<&str> {
         self.rare.as_ref()?.look_alike.as_deref()
@@ -177,7 +177,7 @@ impl ServiceAccountIdentity {
     }
 }
 
-/// A role annotation that is no role ARN.
+/// A role annotation that is not a role ARN.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MalformedRole {
     /// The annotation's key, prefix included; `RoleARN` for an entry of the identity ConfigMap.
@@ -208,11 +208,11 @@ pub enum Requested {
     Nothing,
     /// A role.
     WebIdentity(WebIdentityRequest),
-    /// An annotation that is no role ARN.
+    /// An annotation that is not a role ARN.
     Malformed(Box<MalformedRole>),
 }
 
-/// Resolves what a pod asks for: the pod's annotations win over the ServiceAccount's, those over the defaults. What is out
+/// Resolves what a pod requests: the pod's annotations win over the ServiceAccount's, those over the defaults. What is out
 /// of bounds or unreadable is clamped or defaulted, with a warning.
 #[must_use]
 pub fn resolve(
@@ -251,9 +251,9 @@ pub struct PodIdentityRequest {
 }
 
 /// Resolves what EKS Pod Identity gives a pod: the pod's annotation wins over the ServiceAccount's, that over the
-/// default; `default_seconds` is the default lifetime, jittered by the caller (chance is not for this floor).
+/// default; `default_seconds` is the default lifetime, jittered by the caller (this module has no randomness).
 #[must_use]
-pub fn resolve_pod_identity(
+pub(crate) fn resolve_pod_identity(
     rules: &AnnotationRules,
     account: Option<&ServiceAccountIdentity>,
     pod: &PodView<'_>,
@@ -268,7 +268,7 @@ pub fn resolve_pod_identity(
     (request, warnings)
 }
 
-/// None for an empty value: no role is asked for.
+/// None for an empty value: no role is requested.
 fn read_role(rules: &AnnotationRules, key: &str, value: &str) -> Option<Result<RoleArn, MalformedRole>> {
     if value.is_empty() {
         return None;
@@ -347,7 +347,7 @@ fn expiration(
     let of_pod = pod.annotation(&rules.prefix, TOKEN_EXPIRATION);
     let of_pod = of_pod.map(|value| read_seconds(&rules.key(TOKEN_EXPIRATION), value));
     let of_account = account.and_then(|account| account.rare.as_ref()?.expiration_seconds.as_ref());
-    // The first that can be read decides; what was found wrong on the way there is told with the number that is used.
+    // The first that can be read decides; mistakes found before it are reported together with the number that is used.
     let consulted = [
         of_pod.as_ref(),
         of_account.filter(|_| of_pod.as_ref().is_none_or(|own| own.value.is_none())),

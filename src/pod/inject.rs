@@ -6,30 +6,21 @@
 
 mod patch;
 mod paths;
-mod recipe;
+mod plan;
 mod selection;
+mod variables;
 
 use std::collections::BTreeSet;
 
 pub use self::patch::Patch;
 use self::patch::VariableValue;
 use self::paths::PathStyle;
-use self::recipe::Recipe;
+use self::plan::Plan;
 use self::selection::Selection;
-use super::Warning;
+use self::variables::{ROLE_ARN, WEB_IDENTITY_TOKEN_FILE, has_foreign_pod_identity, sets_any};
 use super::identity::{AnnotationRules, PodIdentityRequest, WebIdentityRequest};
-use super::view::{Container, PodView, VolumeMount};
-
-/// Name of the volume that holds the web identity token.
-pub const TOKEN_VOLUME: &str = "aws-iam-token";
-/// Path of the web identity token in its volume.
-pub const TOKEN_PATH: &str = "token";
-
-const ROLE_ARN: &str = "AWS_ROLE_ARN";
-const WEB_IDENTITY_TOKEN_FILE: &str = "AWS_WEB_IDENTITY_TOKEN_FILE";
-const CREDENTIALS_FULL_URI: &str = "AWS_CONTAINER_CREDENTIALS_FULL_URI";
-const CREDENTIALS_RELATIVE_URI: &str = "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI";
-const AUTHORIZATION_TOKEN_FILE: &str = "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE";
+use super::view::{Container, PodView, TOKEN_PATH, TOKEN_VOLUME, VolumeMount};
+use super::warning::Warning;
 
 /// What flags say about the injection of a web identity.
 #[derive(Clone, Debug)]
@@ -79,7 +70,7 @@ pub struct Conflict {
     pub volume: String,
     /// The mount path, when a mount is what conflicts.
     pub mount_path: Option<String>,
-    /// One line for the author: what stands there (container, volume, mount path) and what to rename or move. Escaped.
+    /// One line for the author: what is there (container, volume, mount path) and what to rename or move. Escaped.
     pub message: String,
 }
 
@@ -99,7 +90,7 @@ pub fn web_identity(
         (SetSessionName::FromPodName, PodSessionName::Known(name)) => Some(VariableValue::Text(name)),
         (SetSessionName::FromPodName, PodSessionName::Generated) => Some(VariableValue::PodName),
     };
-    Recipe::web_identity(rules, pod, request, settings, session).inject(pod)
+    Plan::web_identity(rules, pod, request, settings, session).inject(pod)
 }
 
 /// Whether `AWS_ROLE_SESSION_NAME` is added.
@@ -121,7 +112,7 @@ pub fn pod_identity(
     request: &PodIdentityRequest,
     settings: &PodIdentitySettings,
 ) -> Result<Injection, Box<Conflict>> {
-    Recipe::pod_identity(rules, pod, request, settings).inject(pod)
+    Plan::pod_identity(rules, pod, request, settings).inject(pod)
 }
 
 /// Adds a web identity to the ephemeral containers that `old` does not have, when the pod has the token volume. Never
@@ -134,7 +125,7 @@ pub fn ephemeral_web_identity(
     request: &WebIdentityRequest,
     settings: &WebIdentitySettings,
 ) -> Injection {
-    Recipe::web_identity(rules, new, request, settings, None).inject_ephemeral(old, new)
+    Plan::web_identity(rules, new, request, settings, None).inject_ephemeral(old, new)
 }
 
 /// The same for EKS Pod Identity.
@@ -146,7 +137,7 @@ pub fn ephemeral_pod_identity(
     request: &PodIdentityRequest,
     settings: &PodIdentitySettings,
 ) -> Injection {
-    Recipe::pod_identity(rules, new, request, settings).inject_ephemeral(old, new)
+    Plan::pod_identity(rules, new, request, settings).inject_ephemeral(old, new)
 }
 
 /// Whose trust a pod needs.
@@ -168,10 +159,12 @@ pub enum RolesUsed<'a> {
 /// Whether every container of a pod came with EKS Pod Identity's variables and without web identity: such a pod is EKS's, and
 /// not judged. Skipped containers do not count.
 #[must_use]
-pub fn has_pod_identity_only(rules: &AnnotationRules, pod: &PodView<'_>) -> bool {
-    let is_foreign = |container: &Container<'_>| has_foreign_pod_identity(container);
+pub(crate) fn has_pod_identity_only(rules: &AnnotationRules, pod: &PodView<'_>) -> bool {
     // Nearly no pod has such a container; only of one that has is it asked which containers count.
-    if !pod.containers().any(|(_, _, container)| is_foreign(container)) {
+    if !pod
+        .containers()
+        .any(|(_, _, container)| has_foreign_pod_identity(container))
+    {
         return false;
     }
     let selection = Selection::of(rules, pod);
@@ -179,7 +172,7 @@ pub fn has_pod_identity_only(rules: &AnnotationRules, pod: &PodView<'_>) -> bool
         .containers()
         .filter(|(_, _, container)| selection.takes(container.name()))
         .peekable();
-    taken.peek().is_some() && taken.all(|(_, _, container)| is_foreign(container))
+    taken.peek().is_some() && taken.all(|(_, _, container)| has_foreign_pod_identity(container))
 }
 
 /// Which roles the containers of a pod will assume with our token. The token they assume it with is for
@@ -256,16 +249,6 @@ pub fn session_name<'a>(pod: &'a PodView<'a>) -> PodSessionName<'a> {
         Some(stem) if fits(stem) => PodSessionName::Generated,
         _ => PodSessionName::Unfit,
     }
-}
-
-fn sets_any(container: &Container<'_>, names: &[&str]) -> bool {
-    names.iter().any(|name| container.sets(name))
-}
-
-/// EKS's own webhook gave the container a Pod Identity association, and nobody a web identity.
-fn has_foreign_pod_identity(container: &Container<'_>) -> bool {
-    sets_any(container, &[CREDENTIALS_FULL_URI, CREDENTIALS_RELATIVE_URI])
-        && !sets_any(container, &[ROLE_ARN, WEB_IDENTITY_TOKEN_FILE])
 }
 
 /// Whether the container's own token file is the token that rolegate puts into the pod, at our mount path or where the

@@ -1,8 +1,12 @@
 //! JSON text: read quickly where that is safe, and written.
 
+mod fields;
 mod read;
+mod text;
 
+pub(crate) use self::fields::read_fields;
 pub(crate) use self::read::{Read, Reader, Taken, read};
+pub(crate) use self::text::Text;
 
 /// Appends a JSON string. Nearly every text is plain, and is copied whole once that is known.
 pub(crate) fn write_text(out: &mut Vec<u8>, text: &str) {

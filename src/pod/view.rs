@@ -9,15 +9,20 @@
 //! whole text first and use `from_str`, which is faster too.
 
 mod object;
-mod text;
+mod text_map;
 
 use std::fmt;
 
 use serde::de::{Deserialize, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
 use self::object::json_object;
-use self::text::{Text, TextMap, TextMapVisitor, read_texts};
-use super::json::{Read, Reader, Taken};
+use self::text_map::{TextMap, TextMapVisitor, read_texts};
+use super::json::{Read, Reader, Taken, Text, read_fields};
+
+/// Name of the volume that holds the web identity token.
+pub(crate) const TOKEN_VOLUME: &str = "aws-iam-token";
+/// Path of the web identity token in its volume.
+pub(crate) const TOKEN_PATH: &str = "token";
 
 /// The ServiceAccount of a pod that names none.
 const DEFAULT_SERVICE_ACCOUNT: &str = "default";
@@ -105,8 +110,7 @@ impl PodView<'_> {
     /// volume `aws-iam-token`), none when it brings none. What the author set wins, so this is the audience to judge.
     #[must_use]
     pub fn token_audience(&self) -> Option<&str> {
-        self.volume(super::inject::TOKEN_VOLUME)?
-            .token_audience(super::inject::TOKEN_PATH)
+        self.volume(TOKEN_VOLUME)?.token_audience(TOKEN_PATH)
     }
 
     /// The value of the annotation `prefix` + `name`; of the names in [`KEPT_ANNOTATION_SUFFIXES`] only.
@@ -157,7 +161,7 @@ impl PodView<'_> {
     }
 }
 
-/// Which list of a pod's spec a container stands in.
+/// Which list of a pod's spec a container is in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ContainerList {
     Init,
@@ -332,7 +336,7 @@ impl Volume<'_> {
     }
 
     /// The audience of the projected ServiceAccount token at a path. One without an audience is for the API server itself
-    /// and no web identity: none.
+    /// and not a web identity: none.
     pub(super) fn token_audience(&self, path: &str) -> Option<&str> {
         let sources = self.projected.as_ref()?.sources.as_ref()?;
         sources

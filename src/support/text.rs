@@ -1,4 +1,4 @@
-//! How text that somebody else wrote leaves the program: escaped, bounded in length, quoted for shells.
+//! How text from outside leaves the program: escaped, bounded in length, quoted for shells.
 //!
 //! Names of containers and owners, audiences, condition values, role files and error bodies end up in refusals, warnings,
 //! Events, logs, tables and commands that people copy into a shell. Such text may hold a line break that forges a second
@@ -10,15 +10,15 @@
 //!
 //! Nothing here is for deciding anything: callers compare the original text, never the escaped one.
 
-pub mod json;
-pub mod shell;
+pub(crate) mod json;
+pub(crate) mod shell;
 
 use std::borrow::Cow;
 
 use unicode_properties::{GeneralCategory, UnicodeGeneralCategory as _};
 
 /// The longest a single value may get in a message, in characters.
-pub const MAX_VALUE_CHARS: usize = 200;
+pub(crate) const MAX_VALUE_CHARS: usize = 200;
 
 /// The longest a whole message may get, in bytes.
 pub const MAX_MESSAGE_BYTES: usize = 2048;
@@ -44,20 +44,20 @@ pub fn is_hidden(character: char) -> bool {
 
 /// The text on one line: each hidden character as `\n`, `\t`, `\r` or `\u{…}`.
 #[must_use]
-pub fn escape(text: &str) -> Cow<'_, str> {
+pub(crate) fn escape(text: &str) -> Cow<'_, str> {
     escape_where(text, is_hidden)
 }
 
 /// As [`escape`], but line breaks stay: for messages whose lines were laid out by the program.
 #[must_use]
-pub fn escape_lines(text: &str) -> Cow<'_, str> {
+pub(crate) fn escape_lines(text: &str) -> Cow<'_, str> {
     escape_where(text, |character| character != '\n' && is_hidden(character))
 }
 
 /// As [`escape_lines`], but the sequences that set colors and styles (`ESC [ … m`) stay as well: for text that goes to a
 /// terminal, where every other sequence could move the cursor, set the title or answer for the user.
 #[must_use]
-pub fn terminal(text: &str) -> Cow<'_, str> {
+pub(crate) fn terminal(text: &str) -> Cow<'_, str> {
     let mut rest = text;
     let mut safe = String::new();
     while let Some(at) = rest.find('\u{1b}') {
@@ -82,7 +82,7 @@ pub fn terminal(text: &str) -> Cow<'_, str> {
     Cow::Owned(safe)
 }
 
-/// The length of the `ESC [ digits and semicolons m` at the start of a text; 0 when there is none.
+/// The length of the `ESC [ digits and semicolons m` at the start of a text; 0 if it does not start with one.
 fn style_sequence(text: &str) -> usize {
     let Some(parameters) = text.strip_prefix("\u{1b}[") else {
         return 0;
@@ -106,19 +106,19 @@ pub fn value(text: &str) -> String {
 
 /// As [`value`], with another bound in characters. Takes time linear in the bound, whatever the length of the text.
 #[must_use]
-pub fn value_within(text: &str, max_chars: usize) -> String {
+pub(crate) fn value_within(text: &str, max_chars: usize) -> String {
     bounded(text, max_chars, |part| escape(part).into_owned())
 }
 
 /// A value in double quotes; quotes and backslashes in it are escaped, so that it ends where it seems to end.
 #[must_use]
-pub fn quote(text: &str) -> String {
+pub(crate) fn quote(text: &str) -> String {
     quote_within(text, MAX_VALUE_CHARS)
 }
 
 /// As [`quote`], with another bound in characters (without the quotes themselves).
 #[must_use]
-pub fn quote_within(text: &str, max_chars: usize) -> String {
+pub(crate) fn quote_within(text: &str, max_chars: usize) -> String {
     let escape_quotes = |part: &str| escape(&part.replace('\\', "\\\\").replace('"', "\\\"")).into_owned();
     format!("\"{}\"", bounded(text, max_chars, escape_quotes))
 }
@@ -144,7 +144,7 @@ fn bounded(text: &str, max_chars: usize, escape: impl Fn(&str) -> String) -> Str
 
 /// Leaves out the middle of what is longer than `max_chars` characters.
 #[must_use]
-pub fn shorten(text: &str, max_chars: usize) -> Cow<'_, str> {
+pub(crate) fn shorten(text: &str, max_chars: usize) -> Cow<'_, str> {
     // A character has at least one byte: the usual case needs no counting.
     if text.len() <= max_chars {
         return Cow::Borrowed(text);
@@ -161,7 +161,7 @@ pub fn shorten(text: &str, max_chars: usize) -> Cow<'_, str> {
 
 /// Cuts what is longer than `max_chars` characters at its end.
 #[must_use]
-pub fn truncate(text: &str, max_chars: usize) -> Cow<'_, str> {
+pub(crate) fn truncate(text: &str, max_chars: usize) -> Cow<'_, str> {
     if text.len() <= max_chars || text.chars().nth(max_chars).is_none() {
         return Cow::Borrowed(text);
     }
@@ -171,7 +171,7 @@ pub fn truncate(text: &str, max_chars: usize) -> Cow<'_, str> {
 
 /// Cuts what is longer than `max_bytes` bytes at the end of a whole character.
 #[must_use]
-pub fn truncate_bytes(text: &str, max_bytes: usize) -> Cow<'_, str> {
+pub(crate) fn truncate_bytes(text: &str, max_bytes: usize) -> Cow<'_, str> {
     if text.len() <= max_bytes {
         return Cow::Borrowed(text);
     }
@@ -183,20 +183,20 @@ pub fn truncate_bytes(text: &str, max_bytes: usize) -> Cow<'_, str> {
 
 /// At most so many bytes of a text, ending with a whole character; nothing shows that something was left out.
 #[must_use]
-pub fn prefix_bytes(text: &str, max_bytes: usize) -> &str {
+pub(crate) fn prefix_bytes(text: &str, max_bytes: usize) -> &str {
     text.get(..text.floor_char_boundary(max_bytes)).unwrap_or_default()
 }
 
 /// A message of several lines that the program laid out: everything hidden but its line breaks is escaped, and the whole is
 /// cut at [`MAX_MESSAGE_BYTES`].
 #[must_use]
-pub fn message(text: &str) -> Cow<'_, str> {
+pub(crate) fn message(text: &str) -> Cow<'_, str> {
     within_message(escape_lines(text))
 }
 
 /// As [`message`], on one line.
 #[must_use]
-pub fn line(text: &str) -> Cow<'_, str> {
+pub(crate) fn line(text: &str) -> Cow<'_, str> {
     within_message(escape(text))
 }
 
@@ -209,7 +209,7 @@ fn within_message(text: Cow<'_, str>) -> Cow<'_, str> {
 
 /// Several values as `a, b and 3 more`.
 #[must_use]
-pub fn list<'a>(texts: impl ExactSizeIterator<Item = &'a str>, max_shown: usize) -> String {
+pub(crate) fn list<'a>(texts: impl ExactSizeIterator<Item = &'a str>, max_shown: usize) -> String {
     let count = texts.len();
     let shown: Vec<String> = texts.take(max_shown).map(value).collect();
     match count.saturating_sub(shown.len()) {
@@ -220,7 +220,7 @@ pub fn list<'a>(texts: impl ExactSizeIterator<Item = &'a str>, max_shown: usize)
 
 /// The candidate that was probably meant, if one is near enough. Case does not count.
 #[must_use]
-pub fn nearest_word<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+pub(crate) fn nearest_word<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     if word.len() > 64 {
         return None;
     }
@@ -231,6 +231,13 @@ pub fn nearest_word<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str
         .filter(|(distance, candidate)| *distance <= candidate.len().min(word.len()) / 4 + 1)
         .min_by_key(|(distance, _)| *distance)
         .map(|(_, candidate)| candidate)
+}
+
+/// Whether a text begins with another, upper and lower case of ASCII letters being the same.
+#[must_use]
+pub(crate) fn starts_with_ignore_case(text: &str, beginning: &str) -> bool {
+    text.split_at_checked(beginning.len())
+        .is_some_and(|(head, _)| head.eq_ignore_ascii_case(beginning))
 }
 
 /// Whether a text is printable ASCII throughout, as nearly all are: seen without looking up any character.

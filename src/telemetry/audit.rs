@@ -21,7 +21,7 @@ use tracing::{info, warn};
 use crate::decision::{Action, Mode};
 use crate::support::state_log::StateLog;
 use crate::support::text;
-use crate::trust::verdict::{Cause, Verdict};
+use crate::trust::{Cause, Verdict};
 
 /// The capacity of the queue, about 4 MB.
 const QUEUE_LINES: usize = 8192;

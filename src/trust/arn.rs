@@ -9,12 +9,12 @@ use crate::support::text::is_hidden;
 /// The ARN of an IAM role, `arn:PARTITION:iam::ACCOUNT:role[/PATH]/NAME`, parsed once; cheap to clone.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct RoleArn {
-    // INVARIANT: holds `:role/` once the account is told, and a name after its last slash. Only `parse` makes one. The
+    // INVARIANT: contains `:role/` after the account, and a name after its last slash. Only `parse` makes one. The
     // parts are found on demand: a cluster has 100,000 of these, and a search of some 80 bytes costs less than they would.
     text: Arc<str>,
 }
 
-/// What stands between an account and the path or name of its role.
+/// What separates an account from the path or name of its role.
 const ROLE: &str = ":role/";
 
 /// The longest ARN that IAM takes, in characters.
@@ -93,7 +93,7 @@ impl RoleArn {
             .and_then(|text| text.strip_suffix(PROVIDER));
         account.is_some_and(|account| {
             let rest = self.text.strip_prefix(account);
-            // A path may hold a second `:role/`; what stands before the first holds no slash.
+            // A path may hold a second `:role/`; what precedes the first contains no slash.
             rest.is_some_and(|rest| rest.starts_with(ROLE)) && !account.contains('/')
         })
     }
@@ -104,7 +104,7 @@ impl RoleArn {
     }
 }
 
-/// What stands between an account and the issuer of its OIDC provider.
+/// What separates an account from the issuer of its OIDC provider.
 pub(crate) const PROVIDER: &str = ":oidc-provider/";
 
 impl fmt::Display for RoleArn {
@@ -173,128 +173,101 @@ impl fmt::Display for AccountId {
     }
 }
 
-/// Why a text is no role ARN. `Display` is one sentence fragment for the author, without the value itself, e.g.
-/// `it is the ARN of an instance profile; annotate the role it holds` (control characters never appear in it).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+/// Why a text is not a role ARN. `Display` is one sentence fragment for the author, without the value itself, e.g.
+/// `it is the ARN of an instance profile; annotate the role that it contains` (control characters never appear in it).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
 pub enum RoleArnError {
     /// Nothing is there.
+    #[error("it is empty; write arn:aws:iam::ACCOUNT:role/NAME")]
     Empty,
     /// A blank, tab, newline or other character that does not print.
+    #[error("it contains whitespace or another character that does not print; remove it")]
     Blank,
     /// Wrapped in quotation marks.
+    #[error("it is wrapped in quotation marks; remove them")]
     Quoted,
     /// `<ACCOUNT_ID>`, `${…}`, `{{ … }}`, `ACCOUNT_ID`.
+    #[error("it still contains a placeholder; fill in the real value")]
     Placeholder,
     /// A role's name, with or without its path.
+    #[error("it is a role's name without the ARN; write arn:aws:iam::ACCOUNT:role/NAME")]
     BareName,
     /// Something else that does not begin with `arn:`.
+    #[error("it does not begin with arn:; write arn:aws:iam::ACCOUNT:role/NAME")]
     NotAnArn,
     /// Fewer than six parts.
+    #[error("it has too few parts; write arn:aws:iam::ACCOUNT:role/NAME")]
     TooFewParts,
     /// No partition, or one with characters beyond `[a-z0-9-]`.
+    #[error("its partition is invalid; expected aws, aws-cn, aws-us-gov or another word in lowercase")]
     Partition,
     /// `arn:aws:sts::…:assumed-role/…`.
+    #[error("it is the ARN of an assumed role (a session); write arn:aws:iam::ACCOUNT:role/NAME, the role behind it")]
     AssumedRole,
     /// The ARN of another service.
+    #[error("it is the ARN of another service; a role's begins with arn:aws:iam::")]
     OtherService,
     /// A Region where IAM has none.
+    #[error("it names a Region, but roles have none; leave it empty as in arn:aws:iam::ACCOUNT:role/NAME")]
     Region,
     /// No account.
+    #[error("it names no account; write the twelve digits after iam::")]
     NoAccount,
     /// This many digits, which is not twelve.
+    #[error("its account has {0} digit{plural}; an account has twelve", plural = if *.0 == 1 { "" } else { "s" })]
     AccountDigits(usize),
     /// An account that is not all digits.
+    #[error("its account is not a number of twelve digits")]
     AccountNotDigits,
     /// `role:name`.
+    #[error("it has role: where role/ belongs; write arn:aws:iam::ACCOUNT:role/NAME")]
     RoleColon,
     /// An instance profile.
+    #[error("it is the ARN of an instance profile; annotate the role that it contains")]
     InstanceProfile,
     /// A user.
+    #[error("it is the ARN of a user; a pod needs a role")]
     User,
     /// A group.
+    #[error("it is the ARN of a group; a pod needs a role")]
     Group,
     /// A managed policy.
+    #[error("it is the ARN of a policy; annotate the role that the policy is attached to")]
     Policy,
     /// An account (`:root`).
+    #[error("it is the ARN of an account (root); a pod needs a role")]
     Root,
     /// An OIDC or SAML provider.
+    #[error("it is the ARN of an identity provider; annotate the role that trusts it")]
     Provider,
     /// Neither a role nor one of the above.
+    #[error("it is not the ARN of a role; write arn:aws:iam::ACCOUNT:role/NAME")]
     OtherResource,
     /// Nothing after the last slash.
+    #[error("it has no role name after the last slash")]
     NoName,
     /// More than 64 characters.
+    #[error("its role name has {0} characters; IAM allows 64")]
     NameTooLong(usize),
     /// A character beyond `[A-Za-z0-9_+=,.@-]`.
+    #[error("its role name contains a character that IAM does not allow; letters, digits and _+=,.@- are allowed")]
     NameCharacter,
     /// More than 512 characters.
+    #[error("its path has {0} characters; IAM allows 512")]
     PathTooLong(usize),
     /// Empty between its slashes, or with a character that does not print in ASCII.
+    #[error("its path has two slashes in a row or contains a character that is not printable ASCII")]
     Path,
     /// More than 2048 characters.
+    #[error("it has {0} characters; an ARN has at most 2048")]
     TooLong(usize),
     /// `role/aws-service-role/…`.
+    #[error("it is a service-linked role, which only its AWS service can assume; use a role of your own")]
     ServiceLinked,
     /// `role/aws-reserved/…`.
+    #[error("it is a role that AWS reserves (path /aws-reserved/), which no pod can assume; use a role of your own")]
     Reserved,
 }
-
-impl fmt::Display for RoleArnError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Empty => "it is empty; write arn:aws:iam::ACCOUNT:role/NAME",
-            Self::Blank => "it holds a blank, a newline or another character that does not print; remove it",
-            Self::Quoted => "it is wrapped in quotation marks; remove them",
-            Self::Placeholder => "it still holds a placeholder; fill in the real value",
-            Self::BareName => "it is a role's name without the ARN; write arn:aws:iam::ACCOUNT:role/NAME",
-            Self::NotAnArn => "it does not begin with arn:; write arn:aws:iam::ACCOUNT:role/NAME",
-            Self::TooFewParts => "it has too few parts; write arn:aws:iam::ACCOUNT:role/NAME",
-            Self::Partition => {
-                "its partition is not one; it is aws, aws-cn, aws-us-gov or a like word in small letters"
-            }
-            Self::AssumedRole => {
-                "it is the ARN of an assumed role (a session); write arn:aws:iam::ACCOUNT:role/NAME, the role behind it"
-            }
-            Self::OtherService => "it is the ARN of another service; a role's begins with arn:aws:iam::",
-            Self::Region => {
-                "it names a Region, but roles have none; leave it empty as in arn:aws:iam::ACCOUNT:role/NAME"
-            }
-            Self::NoAccount => "it names no account; write the twelve digits after iam::",
-            Self::AccountDigits(found) => {
-                return write!(
-                    f,
-                    "its account has {found} digit{}; an account has twelve",
-                    if *found == 1 { "" } else { "s" }
-                );
-            }
-            Self::AccountNotDigits => "its account is not a number of twelve digits",
-            Self::RoleColon => "it has role: where role/ belongs; write arn:aws:iam::ACCOUNT:role/NAME",
-            Self::InstanceProfile => "it is the ARN of an instance profile; annotate the role it holds",
-            Self::User => "it is the ARN of a user; a pod needs a role",
-            Self::Group => "it is the ARN of a group; a pod needs a role",
-            Self::Policy => "it is the ARN of a policy; annotate the role that the policy is attached to",
-            Self::Root => "it is the ARN of an account (root); a pod needs a role",
-            Self::Provider => "it is the ARN of an identity provider; annotate the role that trusts it",
-            Self::OtherResource => "it is not the ARN of a role; write arn:aws:iam::ACCOUNT:role/NAME",
-            Self::NoName => "it has no role name after the last slash",
-            Self::NameTooLong(found) => return write!(f, "its role name has {found} characters; IAM takes 64"),
-            Self::NameCharacter => {
-                "its role name holds a character that IAM does not take; letters, digits and _+=,.@- are allowed"
-            }
-            Self::PathTooLong(found) => return write!(f, "its path has {found} characters; IAM takes 512"),
-            Self::Path => "its path is empty between two slashes or holds a character that is not printable ASCII",
-            Self::TooLong(found) => return write!(f, "it has {found} characters; an ARN has at most 2048"),
-            Self::ServiceLinked => {
-                "it is a service-linked role, which only its AWS service can assume; use a role of your own"
-            }
-            Self::Reserved => {
-                "it is a role that AWS reserves (path /aws-reserved/), which no pod can assume; use a role of your own"
-            }
-        })
-    }
-}
-
-impl std::error::Error for RoleArnError {}
 
 fn check(text: &str) -> Result<(), RoleArnError> {
     if text.is_empty() {
@@ -313,7 +286,7 @@ fn check(text: &str) -> Result<(), RoleArnError> {
     if service != "iam" {
         return Err(RoleArnError::OtherService);
     }
-    // Managed policies of AWS have `aws` for an account: what kind of thing it is tells more than what its account lacks.
+    // Managed policies of AWS have `aws` for an account: naming the kind of resource helps more than what is wrong with the account.
     let path_and_name = resource.strip_prefix("role/").ok_or_else(|| other_resource(resource))?;
     if !region.is_empty() {
         return Err(RoleArnError::Region);
@@ -395,7 +368,7 @@ fn other_resource(resource: &str) -> RoleArnError {
     }
 }
 
-/// Mistakes that spoil a value as a whole, asked only of what is no role ARN: paths may hold quotes and braces.
+/// Mistakes that spoil a value as a whole, checked only for what is not a role ARN: paths can contain quotes and braces.
 fn mistake_in_the_value(text: &str) -> Option<RoleArnError> {
     const QUOTES: [char; 5] = ['"', '\'', '`', '“', '”'];
     if text.chars().any(|c| c.is_whitespace() || is_hidden(c)) {
@@ -439,7 +412,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_role_arn_tells_its_parts() {
+    fn a_role_arn_has_its_parts() {
         for (text, partition, path, name) in [
             ("arn:aws:iam::111122223333:role/app", "aws", "/", "app"),
             (

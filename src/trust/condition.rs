@@ -1,13 +1,21 @@
 //! Condition operators, three-valued: does one entry of a `Condition` block hold for a request?
 
+pub(super) mod key;
+mod literal;
+mod service_prefixes;
+pub(super) mod value;
+
 use std::cmp::Ordering;
 use std::net::IpAddr;
 
+use ipnet::IpNet;
+
+use self::key::{Given, Key};
+use self::literal::{Decimal, Timestamp};
+use self::value::{Meaning, Value, Variables, Wildcards};
 use super::glob::{self, Token};
-use super::key::{Given, Key, Request};
-use super::literal::{Decimal, Instant};
-use super::truth::Truth;
-use super::value::{self, Meaning, Value, Variables, Wildcards};
+use super::request::Request;
+use super::ternary::Ternary;
 use crate::support::text;
 
 /// One key under one operator, with the values it is compared to. Operators, keys and statements' other parts are ANDed,
@@ -127,7 +135,7 @@ impl Operator {
     pub(crate) fn parse(text: &str) -> Result<Self, String> {
         let (quantifier, rest) = PREFIXES
             .iter()
-            .find(|(prefix, _)| super::key::begins_with(text, prefix))
+            .find(|(prefix, _)| text::starts_with_ignore_case(text, prefix))
             .map_or((None, text), |(prefix, quantifier)| {
                 (Some(*quantifier), text.get(prefix.len()..).unwrap_or_default())
             });
@@ -143,7 +151,7 @@ impl Operator {
         else {
             let meant = text::nearest_word(name, OPERATORS.iter().map(|(operator, _)| *operator));
             return Err(match meant {
-                Some(meant) => format!("no such condition operator; {meant} was probably meant"),
+                Some(meant) => format!("no such condition operator; did you mean {meant}?"),
                 None => "no such condition operator".to_owned(),
             });
         };
@@ -170,7 +178,7 @@ impl Operator {
             Test::Number(_) => typed(text, value::number, "expected a number"),
             Test::Date(_) => typed(
                 text,
-                value::instant,
+                value::timestamp,
                 "expected a date as 2030-01-31T12:00:00Z or in seconds since 1970",
             ),
             Test::Address(_) => typed(
@@ -184,13 +192,13 @@ impl Operator {
     }
 
     /// What it says of an absent key.
-    fn on_absent(&self) -> Truth {
+    fn on_absent(&self) -> Ternary {
         match (self.quantifier, self.if_exists) {
-            (Some(Quantifier::ForAllValues), _) => Truth::True,
+            (Some(Quantifier::ForAllValues), _) => Ternary::True,
             // Two rules of IAM meet here, and its documentation does not say which wins.
-            (Some(Quantifier::ForAnyValue), true) => Truth::Unknown,
-            (Some(Quantifier::ForAnyValue), false) => Truth::False,
-            (None, true) => Truth::True,
+            (Some(Quantifier::ForAnyValue), true) => Ternary::Unknown,
+            (Some(Quantifier::ForAnyValue), false) => Ternary::False,
+            (None, true) => Ternary::True,
             (None, false) => self.test.is_negated().into(),
         }
     }
@@ -205,7 +213,7 @@ impl Test {
         }
     }
     /// A positive answer, turned round for a negated operator.
-    fn polarized(self, positive: Truth) -> Truth {
+    fn polarized(self, positive: Ternary) -> Ternary {
         if self.is_negated() { !positive } else { positive }
     }
 }
@@ -232,18 +240,18 @@ impl Comparison {
     }
 
     /// Whether it holds of a request's time, which is now or later.
-    fn holds_from(self, now: Ordering) -> Truth {
+    fn holds_from(self, now: Ordering) -> Ternary {
         match self {
-            Self::Equals | Self::NotEquals | Self::LessOrEqual if now.is_gt() => Truth::False,
-            Self::Less if now.is_ge() => Truth::False,
-            Self::Greater if now.is_gt() => Truth::True,
-            Self::GreaterOrEqual if now.is_ge() => Truth::True,
-            _ => Truth::Unknown,
+            Self::Equals | Self::NotEquals | Self::LessOrEqual if now.is_gt() => Ternary::False,
+            Self::Less if now.is_ge() => Ternary::False,
+            Self::Greater if now.is_gt() => Ternary::True,
+            Self::GreaterOrEqual if now.is_ge() => Ternary::True,
+            _ => Ternary::Unknown,
         }
     }
 }
 
-/// What may stand under a key whose value is not known.
+/// The possible values of a key whose value is not known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Domain {
     /// Anything at all.
@@ -254,10 +262,10 @@ enum Domain {
 
 impl Entry {
     /// Whether the entry holds.
-    pub(crate) fn truth(&self, request: &Request<'_>) -> Truth {
+    pub(crate) fn truth(&self, request: &Request<'_>) -> Ternary {
         if self.values.is_empty() {
             // IAM stores an empty list and says nowhere what it means.
-            return Truth::Unknown;
+            return Ternary::Unknown;
         }
         let given = self.key.given(request);
         if self.operator.test == Test::Null {
@@ -276,7 +284,7 @@ impl Entry {
     }
 
     /// `"true"` asks that the key is absent, anything else that it is there.
-    fn null(&self, given: &Given<'_>) -> Truth {
+    fn null(&self, given: &Given<'_>) -> Ternary {
         let on = |is_absent: bool| {
             self.values
                 .iter()
@@ -284,32 +292,32 @@ impl Entry {
         };
         match given {
             Given::Absent => on(true).into(),
-            Given::Unknown => Truth::from(on(true)).either(on(false).into()),
+            Given::Unknown => Ternary::from(on(true)).either(on(false).into()),
             Given::Text(_) | Given::SessionName | Given::CurrentTime | Given::EpochTime => on(false).into(),
         }
     }
 
     /// On a key that holds this text.
-    fn on_text(&self, text: &str, request: &Request<'_>) -> Truth {
-        let any = |holds: &dyn Fn(&Value) -> Truth| Truth::any(self.values.iter().map(holds));
+    fn on_text(&self, text: &str, request: &Request<'_>) -> Ternary {
+        let any = |holds: &dyn Fn(&Value) -> Ternary| Ternary::any(self.values.iter().map(holds));
         let positive = match self.operator.test {
             Test::Text(test, _) => any(&|value| text_matches(value, test, text, request)),
-            // What is no ARN, or no address, satisfies neither the positive nor the negated operator.
-            Test::Arn(_) if !is_arn(text) => return Truth::False,
+            // What is not an ARN, or not an address, satisfies neither the positive nor the negated operator.
+            Test::Arn(_) if !is_arn(text) => return Ternary::False,
             Test::Arn(_) => any(&|value| arn_matches(value, text, request)),
             Test::Number(comparison) => match Decimal::parse(text) {
                 Some(number) => any(&|value| match &value.meaning {
                     Meaning::Number(wanted) => comparison.holds(number.cmp(wanted)).into(),
-                    _ => Truth::Unknown,
+                    _ => Ternary::Unknown,
                 }),
-                None => Truth::False,
+                None => Ternary::False,
             },
-            Test::Date(comparison) => match Instant::parse(text) {
+            Test::Date(comparison) => match Timestamp::parse(text) {
                 Some(instant) => any(&|value| match &value.meaning {
-                    Meaning::Instant(wanted) => comparison.holds(instant.cmp(wanted)).into(),
-                    _ => Truth::Unknown,
+                    Meaning::Timestamp(wanted) => comparison.holds(instant.cmp(wanted)).into(),
+                    _ => Ternary::Unknown,
                 }),
-                None => Truth::False,
+                None => Ternary::False,
             },
             Test::Bool => {
                 let given = text.eq_ignore_ascii_case("true");
@@ -317,39 +325,39 @@ impl Entry {
             }
             Test::Bytes => any(&|value| match &value.meaning {
                 Meaning::Bytes(wanted) => (wanted.as_ref() == text.as_bytes()).into(),
-                _ => Truth::Unknown,
+                _ => Ternary::Unknown,
             }),
             Test::Address(_) => {
                 let Ok(address) = text.parse::<IpAddr>() else {
-                    return Truth::False;
+                    return Ternary::False;
                 };
                 any(&|value| match &value.meaning {
-                    Meaning::Network(network) => network.contains(address).into(),
-                    _ => Truth::Unknown,
+                    Meaning::Network(network) => network.contains(&address).into(),
+                    _ => Ternary::Unknown,
                 })
             }
-            Test::Null => return Truth::Unknown,
+            Test::Null => return Ternary::Unknown,
         };
         self.operator.test.polarized(positive)
     }
 
     /// On a key that is there and holds something of a domain: true or false only when it is so for all of them.
-    fn on_some(&self, domain: Domain, request: &Request<'_>) -> Truth {
-        let any = |holds: &dyn Fn(&Value) -> Truth| Truth::any(self.values.iter().map(holds));
+    fn on_some(&self, domain: Domain, request: &Request<'_>) -> Ternary {
+        let any = |holds: &dyn Fn(&Value) -> Ternary| Ternary::any(self.values.iter().map(holds));
         match self.operator.test {
             Test::Text(test, _) => {
                 let reach = |value: &Value| match (&value.meaning, domain) {
                     // The common case, without an allocation.
-                    (Meaning::Exact, Domain::Anything) => Truth::Unknown,
+                    (Meaning::Exact, Domain::Anything) => Ternary::Unknown,
                     _ => text_reach(value, test, domain, request),
                 };
                 self.operator.test.polarized(any(&reach))
             }
-            Test::Arn(_) if domain == Domain::SessionName => Truth::False,
+            Test::Arn(_) if domain == Domain::SessionName => Ternary::False,
             Test::Arn(_) => {
-                // False for all that is no ARN; so it is false throughout, or hangs on the value.
+                // False for all that is not an ARN; so it is false throughout, or depends on the value.
                 let on_arns = self.operator.test.polarized(any(&|value| arn_reach(value, request)));
-                on_arns.and(Truth::Unknown)
+                on_arns.and(Ternary::Unknown)
             }
             Test::Bool => {
                 let wants = |wanted| {
@@ -358,30 +366,30 @@ impl Entry {
                         .any(|value| matches!(value.meaning, Meaning::Flag(flag) if flag == wanted))
                 };
                 if wants(true) && wants(false) {
-                    Truth::True
+                    Ternary::True
                 } else {
-                    Truth::Unknown
+                    Ternary::Unknown
                 }
             }
             Test::Bytes if domain == Domain::SessionName => any(&|value| match &value.meaning {
                 Meaning::Bytes(bytes) => match std::str::from_utf8(bytes) {
                     Ok(text) => session_name_reach(text.chars().map(Token::Char)),
-                    Err(_) => Truth::False,
+                    Err(_) => Ternary::False,
                 },
-                _ => Truth::Unknown,
+                _ => Ternary::Unknown,
             }),
             Test::Address(polarity) => self.address_reach(polarity, domain),
-            Test::Number(_) | Test::Date(_) | Test::Bytes | Test::Null => Truth::Unknown,
+            Test::Number(_) | Test::Date(_) | Test::Bytes | Test::Null => Ternary::Unknown,
         }
     }
 
-    fn address_reach(&self, polarity: Polarity, domain: Domain) -> Truth {
+    fn address_reach(&self, polarity: Polarity, domain: Domain) -> Ternary {
         let holds_all_of = |is_ipv4: bool| {
             self.values.iter().any(|value| {
-                matches!(&value.meaning, Meaning::Network(network) if network.is_ipv4() == is_ipv4 && network.is_everything())
+                matches!(&value.meaning, Meaning::Network(network) if is_v4(network) == is_ipv4 && network.prefix_len() == 0)
             })
         };
-        // A session name has no colons, so it is no address of version 6.
+        // A session name has no colons, so it is not an IPv6 address.
         let can_be_ipv6 = domain == Domain::Anything;
         let nothing_is_left = match polarity {
             Positive => {
@@ -389,27 +397,33 @@ impl Entry {
                     && self
                         .values
                         .iter()
-                        .all(|value| matches!(&value.meaning, Meaning::Network(network) if !network.is_ipv4()))
+                        .all(|value| matches!(&value.meaning, Meaning::Network(network) if !is_v4(network)))
             }
             Negated => holds_all_of(true) && (!can_be_ipv6 || holds_all_of(false)),
         };
-        if nothing_is_left { Truth::False } else { Truth::Unknown }
+        if nothing_is_left {
+            Ternary::False
+        } else {
+            Ternary::Unknown
+        }
     }
 
     /// On the time of the request, which is always there and only grows: a bound that has passed has passed for ever.
-    fn on_time(&self, given: &Given<'_>, request: &Request<'_>) -> Truth {
+    fn on_time(&self, given: &Given<'_>, request: &Request<'_>) -> Ternary {
         let on_now = |compare: &dyn Fn(i64, &Meaning) -> Option<Ordering>, comparison: Comparison| {
             let holds = |value: &Value| match request.context.now.and_then(|now| compare(now, &value.meaning)) {
                 Some(ordering) => comparison.holds_from(ordering),
-                None => Truth::Unknown,
+                None => Ternary::Unknown,
             };
-            self.operator.test.polarized(Truth::any(self.values.iter().map(holds)))
+            self.operator
+                .test
+                .polarized(Ternary::any(self.values.iter().map(holds)))
         };
         match (self.operator.test, given) {
             (Test::Date(comparison), _) => on_now(
                 &|now, wanted| match wanted {
-                    Meaning::Instant(wanted) => Some(
-                        Instant {
+                    Meaning::Timestamp(wanted) => Some(
+                        Timestamp {
                             seconds: now,
                             nanoseconds: 0,
                         }
@@ -432,20 +446,20 @@ impl Entry {
 }
 
 /// Whether a text matches a value of a String operator.
-pub(crate) fn text_matches(value: &Value, test: TextTest, text: &str, request: &Request<'_>) -> Truth {
+pub(crate) fn text_matches(value: &Value, test: TextTest, text: &str, request: &Request<'_>) -> Ternary {
     match (&value.meaning, test) {
         (Meaning::Exact, TextTest::Equals | TextTest::Like) => (*value.text == *text).into(),
         (Meaning::Exact, TextTest::EqualsIgnoreCase) => (value.text.to_lowercase() == text.to_lowercase()).into(),
         (Meaning::Pattern, _) => glob::matches(&value.text, text).into(),
         _ => {
             let Some(expansion) = value.expand(test.wildcards(), request) else {
-                return Truth::False;
+                return Ternary::False;
             };
             let fits = match test {
                 TextTest::EqualsIgnoreCase => equals_ignoring_case(&expansion.tokens, text),
                 TextTest::Equals | TextTest::Like => glob::matches_tokens(expansion.tokens.iter().copied(), text),
             };
-            Truth::from(fits).and(expansion.certainty)
+            Ternary::from(fits).and(expansion.certainty)
         }
     }
 }
@@ -480,40 +494,44 @@ fn lowered(token: Token) -> impl Iterator<Item = Token> + Clone {
 }
 
 /// Which of a domain's texts a value of a String operator matches: all, none, or some.
-fn text_reach(value: &Value, test: TextTest, domain: Domain, request: &Request<'_>) -> Truth {
+fn text_reach(value: &Value, test: TextTest, domain: Domain, request: &Request<'_>) -> Ternary {
     let Some(expansion) = value.expand(test.wildcards(), request) else {
-        return Truth::False;
+        return Ternary::False;
     };
     let tokens = expansion.tokens.iter().copied();
     let reach = match (domain, test) {
         (Domain::Anything, _) => {
             let all = !expansion.tokens.is_empty() && expansion.tokens.iter().all(|token| *token == Token::Run);
-            if all { Truth::True } else { Truth::Unknown }
+            if all { Ternary::True } else { Ternary::Unknown }
         }
         (Domain::SessionName, TextTest::EqualsIgnoreCase) => session_name_reach(tokens.flat_map(lowered)),
         (Domain::SessionName, TextTest::Equals | TextTest::Like) => session_name_reach(tokens),
     };
     match expansion.certainty {
-        Truth::True => reach,
-        _ => reach.and(Truth::Unknown),
+        Ternary::True => reach,
+        _ => reach.and(Ternary::Unknown),
     }
 }
 
-fn session_name_reach(tokens: impl Iterator<Item = Token>) -> Truth {
+fn session_name_reach(tokens: impl Iterator<Item = Token>) -> Ternary {
     let (mut characters, mut any, mut runs) = (0_usize, 0_usize, 0_usize);
     for token in tokens {
         match token {
             Token::Char(c) if c.is_ascii_alphanumeric() || "_+=,.@-".contains(c) => characters += 1,
-            Token::Char(_) => return Truth::False,
+            Token::Char(_) => return Ternary::False,
             Token::One => any += 1,
             Token::Run => runs += 1,
         }
     }
     match characters + any {
-        least if least > 64 || (least < 2 && runs == 0) => Truth::False,
-        least if least <= 2 && characters == 0 && runs > 0 => Truth::True,
-        _ => Truth::Unknown,
+        least if least > 64 || (least < 2 && runs == 0) => Ternary::False,
+        least if least <= 2 && characters == 0 && runs > 0 => Ternary::True,
+        _ => Ternary::Unknown,
     }
+}
+
+fn is_v4(network: &IpNet) -> bool {
+    matches!(network, IpNet::V4(_))
 }
 
 /// Six parts, of which the first is `arn` and the last keeps its colons.
@@ -522,9 +540,9 @@ fn is_arn(text: &str) -> bool {
 }
 
 /// Whether an ARN matches a value of an Arn operator, part by part.
-fn arn_matches(value: &Value, arn: &str, request: &Request<'_>) -> Truth {
+fn arn_matches(value: &Value, arn: &str, request: &Request<'_>) -> Ternary {
     match &value.meaning {
-        Meaning::Exact | Meaning::Pattern if &*value.text == "*" => Truth::True,
+        Meaning::Exact | Meaning::Pattern if &*value.text == "*" => Ternary::True,
         Meaning::Exact | Meaning::Pattern => {
             let mut parts = arn.splitn(6, ':');
             let all_fit = value
@@ -535,14 +553,15 @@ fn arn_matches(value: &Value, arn: &str, request: &Request<'_>) -> Truth {
         }
         _ => {
             let Some(expansion) = value.expand(Wildcards::Known, request) else {
-                return Truth::False;
+                return Ternary::False;
             };
-            if expansion.certainty != Truth::True {
+            if expansion.certainty != Ternary::True {
                 // An unknown text may hold colons: only what fits not even across them is surely out.
-                return Truth::from(glob::matches_tokens(expansion.tokens.iter().copied(), arn)).and(Truth::Unknown);
+                return Ternary::from(glob::matches_tokens(expansion.tokens.iter().copied(), arn))
+                    .and(Ternary::Unknown);
             }
             if expansion.tokens == [Token::Run] {
-                return Truth::True;
+                return Ternary::True;
             }
             let mut parts = arn.splitn(6, ':');
             let all_fit = expansion
@@ -559,27 +578,27 @@ fn arn_matches(value: &Value, arn: &str, request: &Request<'_>) -> Truth {
 }
 
 /// Which ARNs a value of an Arn operator matches: all, none, or some.
-fn arn_reach(value: &Value, request: &Request<'_>) -> Truth {
+fn arn_reach(value: &Value, request: &Request<'_>) -> Ternary {
     let Some(expansion) = value.expand(Wildcards::Known, request) else {
-        return Truth::False;
+        return Ternary::False;
     };
-    if expansion.certainty != Truth::True {
-        return Truth::Unknown;
+    if expansion.certainty != Ternary::True {
+        return Ternary::Unknown;
     }
     if expansion.tokens == [Token::Run] {
-        return Truth::True;
+        return Ternary::True;
     }
     let parts: Vec<&[Token]> = expansion.tokens.splitn(6, |token| *token == Token::Char(':')).collect();
     let Some((first, others)) = parts.split_first() else {
-        return Truth::False;
+        return Ternary::False;
     };
     if others.len() != 5 || !glob::matches_tokens(first.iter().copied(), "arn") {
-        return Truth::False;
+        return Ternary::False;
     }
     let is_anything = |part: &&[Token]| !part.is_empty() && part.iter().all(|token| *token == Token::Run);
     if others.iter().all(is_anything) {
-        Truth::True
+        Ternary::True
     } else {
-        Truth::Unknown
+        Ternary::Unknown
     }
 }

@@ -1,24 +1,17 @@
-//! Edits of trust policies: what lets a web identity in and keeps everybody who is in.
+//! Edits of trust policies: what makes a policy trust a web identity and takes no trust away.
 //!
-//! An [`Edit`] is planned on the compiled policy and applied to the document's text. Whatever stands in an existing document
-//! and is not named by an edit stays: its elements, their order, numbers as they are written.
+//! An [`Edit`] is planned and tried here on the compiled policy; [`Grant::apply`](super::grant::Grant::apply) applies it to the
+//! document's text.
 
-mod document;
-mod terraform;
-
-use std::fmt;
-
-use self::document::Json;
+use super::condition::key::{Claim, Key};
+use super::condition::value::{Value, Variables};
 use super::condition::{Entry, Operator, Polarity, Test, TextTest};
 use super::evaluate::verdict;
-use super::key::{Claim, Key, Request};
 use super::mismatch::{self, Reading};
-use super::policy::{ASSUME_ROLE_WITH_WEB_IDENTITY, ActionForm, Actions, Effect, Principals, Statement};
-use super::value::{Value, Variables};
-use super::{
-    AccountId, Audience, Context, Issuer, Judgment, Partition, Policy, PolicyError, RoleArn, Subject, Verdict,
-    WebIdentity, judge,
-};
+use super::policy::{ASSUME_ROLE_WITH_WEB_IDENTITY, ActionForm, Actions, Effect, Policy, Principals, Statement};
+use super::request::Request;
+use super::verdict::Verdict;
+use super::web_identity::WebIdentity;
 
 /// One change of a document. Statements are counted from 1; operators, keys and values are as they are written.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -94,66 +87,8 @@ pub enum Edit {
     },
 }
 
-/// Who is to be trusted by the roles of an account.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Grant {
-    /// The role's partition.
-    pub partition: Partition,
-    /// The role's account, which also holds the OIDC provider.
-    pub account: AccountId,
-    /// Who comes.
-    pub identity: WebIdentity,
-}
-
-/// What became of an existing policy.
-#[derive(Clone, Debug)]
-pub struct Merged {
-    /// The document, indented by two; ends without a newline.
-    pub json: String,
-    /// The document as it was, in the same form: what a comparison line by line needs.
-    pub before: String,
-    /// What was done; none when the document trusts the identity already, or names it already.
-    pub edit: Option<Edit>,
-    /// Condition keys that statements for the same provider have and the added statement lacks, as written.
-    pub left_out: Vec<String>,
-    /// The judgment of the result when it is not `trusted`: a `Deny` of the document still stands in the way, or may.
-    pub obstacle: Option<Judgment>,
-    /// Why IAM would refuse to store the result.
-    pub unstorable: Vec<PolicyError>,
-}
-
-/// Why a document cannot be edited.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum EditError {
-    /// It is not a trust policy.
-    Malformed(PolicyError),
-    /// It is one, but an edit does not fit it: it was planned on another document.
-    DoesNotFit(String),
-}
-
-impl fmt::Display for EditError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Malformed(error) => error.fmt(f),
-            Self::DoesNotFit(what) => write!(f, "the document cannot be edited: {what}"),
-        }
-    }
-}
-
-impl std::error::Error for EditError {}
-
-/// A policy document as Terraform's data source `aws_iam_policy_document`, without a newline at its end.
-///
-/// # Errors
-/// When the document is not a trust policy.
-pub fn terraform(document: &str) -> Result<String, EditError> {
-    Policy::parse(document).map_err(EditError::Malformed)?;
-    let document = Json::parse(document).map_err(EditError::DoesNotFit)?;
-    terraform::data_source(&document).ok_or_else(|| EditError::DoesNotFit("it has no statements".to_owned()))
-}
-
 /// What adds the trust to a policy, if anything does: a subject in a list, else a statement. Empty where something of the
-/// policy would still stand in the way.
+/// policy would still refuse the identity.
 pub(crate) fn addition(policy: &Policy, request: &Request<'_>) -> Vec<Edit> {
     let edits = vec![least_addition(policy, request)];
     if makes_trusted(policy, &edits, request) {
@@ -164,8 +99,8 @@ pub(crate) fn addition(policy: &Policy, request: &Request<'_>) -> Vec<Edit> {
 }
 
 /// A subject joins the list of a statement that has exactly the form which a new statement would have, of several the one
-/// with the nearest subject; nothing of any other statement is touched, because whoever it serves would be affected.
-fn least_addition(policy: &Policy, request: &Request<'_>) -> Edit {
+/// with the nearest subject; nothing of any other statement is touched, because the identities that it trusts would be affected.
+pub(super) fn least_addition(policy: &Policy, request: &Request<'_>) -> Edit {
     let joins = |statement: &Statement| {
         let subjects = subjects_of(statement, policy.variables, request)?;
         let distance = |value: &Value| {
@@ -192,9 +127,13 @@ fn least_addition(policy: &Policy, request: &Request<'_>) -> Edit {
     nearest.map_or(Edit::AddStatement, |(_, edit)| edit)
 }
 
-/// The `:sub` entry of a statement of exactly the form that [`Grant::statement`] writes, give or take a `Sid`, the order of its
+/// The `:sub` entry of a statement of exactly the form that a [`Grant`](super::grant::Grant) writes, give or take a `Sid`, the order of its
 /// elements and lists of one.
-fn subjects_of<'s>(statement: &'s Statement, variables: Variables, request: &Request<'_>) -> Option<&'s Entry> {
+pub(super) fn subjects_of<'s>(
+    statement: &'s Statement,
+    variables: Variables,
+    request: &Request<'_>,
+) -> Option<&'s Entry> {
     let Principals {
         federated,
         service,
@@ -344,7 +283,7 @@ fn entry_mut<'s>(statement: &'s mut Statement, operator: &str, key: &str) -> Opt
         .find(|entry| *entry.operator_text == *operator && entry.key.as_str() == key)
 }
 
-/// A statement that trusts this identity and no other, as [`Grant::statement`] writes it.
+/// A statement that trusts this identity and no other, as a [`Grant`](super::grant::Grant) writes it.
 fn new_statement(number: usize, policy: &Policy, request: &Request<'_>) -> Option<Statement> {
     const STRING_EQUALS: &str = "StringEquals";
     let operator = Operator::parse(STRING_EQUALS).ok()?;
@@ -374,488 +313,17 @@ fn new_statement(number: usize, policy: &Policy, request: &Request<'_>) -> Optio
     })
 }
 
-fn claimed<'i>(identity: &'i WebIdentity, claim: &str) -> &'i str {
+pub(super) fn claimed<'i>(identity: &'i WebIdentity, claim: &str) -> &'i str {
     match claim {
         "aud" => identity.audience.as_str(),
         _ => identity.subject.as_str(),
     }
 }
 
-impl Grant {
-    /// For a role of an account.
-    #[must_use]
-    pub fn for_role(role: &RoleArn, identity: WebIdentity) -> Option<Self> {
-        Some(Self {
-            partition: Partition::parse(role.partition())?,
-            account: AccountId::parse(role.account())?,
-            identity,
-        })
-    }
-
-    /// A grant to a ServiceAccount.
-    #[must_use]
-    pub fn to_service_account(
-        partition: Partition,
-        account: AccountId,
-        issuer: Issuer,
-        (namespace, name): (&str, &str),
-        audience: Audience,
-    ) -> Self {
-        let subject = Subject::service_account(namespace, name);
-        Self {
-            partition,
-            account,
-            identity: WebIdentity {
-                issuer,
-                subject,
-                audience,
-            },
-        }
-    }
-
-    /// The whole policy that trusts this identity and no other; indented by two, without a newline at its end.
-    #[must_use]
-    pub fn policy(&self) -> String {
-        let statement = self.statement(Variables::Known);
-        Json::Object(vec![
-            ("Version".to_owned(), Json::text("2012-10-17")),
-            ("Statement".to_owned(), Json::List(vec![statement])),
-        ])
-        .print()
-    }
-
-    /// Adds the trust to a document that exists. Merging again changes nothing.
-    ///
-    /// A statement that already trusts subjects of this issuer and audience in exactly the right form gets the subject
-    /// into its list; otherwise a statement is added at the end.
-    ///
-    /// # Errors
-    /// When the document is not a trust policy: the place, and what was expected.
-    pub fn merge(&self, document: &str) -> Result<Merged, EditError> {
-        let policy = Policy::parse(document).map_err(EditError::Malformed)?;
-        let role = self.any_role()?;
-        let context = Context::default();
-        let request = Request {
-            role: &role,
-            identity: &self.identity,
-            context: &context,
-        };
-        let edit = match verdict(&policy, &request) {
-            Verdict::Trusted => None,
-            _ => Some(least_addition(&policy, &request)).filter(|edit| !names_already(&policy, edit, &request)),
-        };
-        let edits: Vec<Edit> = edit.clone().into_iter().collect();
-        let (before, json) = (self.apply(document, &[])?, self.apply(document, &edits)?);
-        let after = Policy::parse(&json).map_err(EditError::Malformed)?;
-        let obstacle = Some(judge(&after, &role, &self.identity, &context))
-            .filter(|judgment| judgment.verdict != Verdict::Trusted);
-        let left_out = match edit {
-            Some(Edit::AddStatement) => other_conditions(&policy, &request),
-            _ => Vec::new(),
-        };
-        Ok(Merged {
-            json,
-            before,
-            edit,
-            left_out,
-            obstacle,
-            unstorable: after.unstorable().to_vec(),
-        })
-    }
-
-    /// The document with these edits, which were planned on it for this identity; indented by two, without a newline at its
-    /// end.
-    ///
-    /// # Errors
-    /// When the document is not JSON, or an edit does not fit it.
-    pub fn apply(&self, document: &str, edits: &[Edit]) -> Result<String, EditError> {
-        let mut root = Json::parse(document.trim_start_matches('\u{feff}')).map_err(EditError::DoesNotFit)?;
-        let variables = match root.member("Version") {
-            Some(Json::Text(version)) if version == "2012-10-17" => Variables::Known,
-            _ => Variables::PlainText,
-        };
-        for edit in edits {
-            self.apply_one(&mut root, edit, variables)
-                .ok_or_else(|| EditError::DoesNotFit("an edit does not fit it".to_owned()))?;
-        }
-        Ok(root.print())
-    }
-
-    fn apply_one(&self, root: &mut Json, edit: &Edit, variables: Variables) -> Option<()> {
-        let statements = root.member_mut("Statement")?;
-        match edit {
-            Edit::AddStatement => {
-                let mut list = statements.clone().into_list();
-                list.push(self.statement(variables));
-                *statements = Json::List(list);
-            }
-            Edit::ReplacePrincipal { statement, found } => {
-                let principal = statements.item_mut(*statement)?.member_mut("Principal")?;
-                let federated = principal.member_mut("Federated")?;
-                federated.replace_text(found, &self.provider_arn())?;
-            }
-            Edit::MovePrincipal {
-                statement,
-                element,
-                found,
-            } => {
-                let principal = statements.item_mut(*statement)?.member_mut("Principal")?;
-                // What else stands there would be lost.
-                principal.member_mut(element)?.replace_text(found, "")?;
-                *principal = Json::Object(vec![("Federated".to_owned(), Json::Text(self.provider_arn()))]);
-            }
-            Edit::ReplaceAction { statement, found } => {
-                let action = statements.item_mut(*statement)?.member_mut("Action")?;
-                action.replace_text(found, ASSUME_ROLE_WITH_WEB_IDENTITY)?;
-            }
-            Edit::ReplaceKey {
-                statement,
-                operator,
-                key,
-                claim,
-            } => {
-                let condition = statements.item_mut(*statement)?.member_mut("Condition")?;
-                condition.member_mut(operator)?.rename(key, &self.key(claim))?;
-            }
-            Edit::ReplaceOperator {
-                statement,
-                operator,
-                key,
-                with,
-            } => {
-                let condition = statements.item_mut(*statement)?.member_mut("Condition")?;
-                condition.move_member(operator, key, with)?;
-            }
-            Edit::ReplaceValue {
-                statement,
-                operator,
-                key,
-                found,
-                claim,
-            } => {
-                let condition = statements.item_mut(*statement)?.member_mut("Condition")?;
-                let values = condition.member_mut(operator)?.member_mut(key)?;
-                values.replace_text(found, &literal(claimed(&self.identity, claim), variables))?;
-            }
-            Edit::AddSubject {
-                statement,
-                operator,
-                key,
-            } => {
-                let condition = statements.item_mut(*statement)?.member_mut("Condition")?;
-                let subjects = condition.member_mut(operator)?.member_mut(key)?;
-                let mut values = subjects.clone().into_list();
-                values.push(Json::Text(literal(self.identity.subject.as_str(), variables)));
-                *subjects = Json::List(values);
-            }
-        }
-        Some(())
-    }
-
-    fn statement(&self, variables: Variables) -> Json {
-        let object = |entries: Vec<(&str, Json)>| {
-            Json::Object(
-                entries
-                    .into_iter()
-                    .map(|(key, value)| (key.to_owned(), value))
-                    .collect(),
-            )
-        };
-        let value = |text: &str| Json::Text(literal(text, variables));
-        let conditions = vec![
-            (self.key("sub"), value(self.identity.subject.as_str())),
-            (self.key("aud"), value(self.identity.audience.as_str())),
-        ];
-        object(vec![
-            ("Effect", Json::text("Allow")),
-            (
-                "Principal",
-                object(vec![("Federated", Json::Text(self.provider_arn()))]),
-            ),
-            ("Action", Json::text(ASSUME_ROLE_WITH_WEB_IDENTITY)),
-            ("Condition", object(vec![("StringEquals", Json::Object(conditions))])),
-        ])
-    }
-
-    /// The ARN of the issuer's provider in the account.
-    #[must_use]
-    pub fn provider_arn(&self) -> String {
-        let (partition, account) = (self.partition.as_str(), self.account.as_str());
-        format!(
-            "arn:{partition}:iam::{account}:oidc-provider/{}",
-            self.identity.issuer.as_str()
-        )
-    }
-
-    fn key(&self, claim: &str) -> String {
-        format!("{}:{claim}", self.identity.issuer.as_str())
-    }
-
-    /// No rule of trust depends on a role's name.
-    fn any_role(&self) -> Result<RoleArn, EditError> {
-        RoleArn::compose(&self.partition, &self.account, "any").map_err(|error| {
-            EditError::DoesNotFit(format!("no role ARN has the partition {}: {error}", self.partition))
-        })
-    }
-}
-
-/// Whether what would be added stands there already, and something else is in the way.
-fn names_already(policy: &Policy, edit: &Edit, request: &Request<'_>) -> bool {
-    let subject = literal(request.identity.subject.as_str(), policy.variables);
-    let Edit::AddSubject { statement, .. } = edit else {
-        return false;
-    };
-    policy
-        .statements
-        .iter()
-        .filter(|candidate| candidate.number == *statement)
-        .filter_map(|candidate| subjects_of(candidate, policy.variables, request))
-        .any(|subjects| subjects.values.iter().any(|value| *value.text == *subject))
-}
-
-/// How many keys that an added statement lacks are named.
-const MAX_LEFT_OUT: usize = 20;
-
-/// The condition keys, beside subject and audience, of statements for the same provider.
-fn other_conditions(policy: &Policy, request: &Request<'_>) -> Vec<String> {
-    let issuer = &request.identity.issuer;
-    let mut keys: Vec<String> = Vec::new();
-    let of_provider = policy.statements.iter().filter(|statement| {
-        let federated = &statement.principals.federated;
-        statement.effect == Effect::Allow && federated.iter().any(|one| request.role.is_provider_arn(one, issuer))
-    });
-    for entry in of_provider.flat_map(|statement| &statement.entries) {
-        let key = entry.key.as_str();
-        let is_other = matches!(entry.key.claim(issuer), Claim::None | Claim::Other);
-        if is_other && !keys.iter().any(|known| known == key) {
-            keys.push(key.to_owned());
-        }
-        if keys.len() >= MAX_LEFT_OUT {
-            break;
-        }
-    }
-    keys
-}
-
 /// A value as `StringEquals` takes it to mean itself.
-fn literal(text: &str, variables: Variables) -> String {
+pub(super) fn literal(text: &str, variables: Variables) -> String {
     match variables {
         Variables::Known => text.replace("${", "${$}{"),
         Variables::PlainText => text.to_owned(),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const ISSUER: &str = "oidc.eks.us-west-2.amazonaws.com/id/EXAMPLED539D4633E53DE1B71EXAMPLE";
-
-    fn grant(audience: &str) -> Grant {
-        Grant::to_service_account(
-            Partition::parse("aws").unwrap(),
-            AccountId::parse("111122223333").unwrap(),
-            Issuer::parse(ISSUER).unwrap(),
-            ("jobs", "default"),
-            Audience::new(audience),
-        )
-    }
-
-    /// A statement in the right form for these values, each as JSON.
-    fn statement(subjects: &str, audiences: &str) -> String {
-        format!(
-            r#"{{"Effect":"Allow","Principal":{{"Federated":"arn:aws:iam::111122223333:oidc-provider/{ISSUER}"}},"Action":"sts:AssumeRoleWithWebIdentity","Condition":{{"StringEquals":{{"{ISSUER}:sub":{subjects},"{ISSUER}:aud":{audiences}}}}}}}"#
-        )
-    }
-
-    fn document(statements: &str) -> String {
-        format!(r#"{{"Version":"2012-10-17","Statement":{statements}}}"#)
-    }
-
-    /// White space between tokens taken away.
-    fn compact(json: &str) -> String {
-        json.lines()
-            .map(str::trim_start)
-            .collect::<String>()
-            .replace("\": ", "\":")
-    }
-
-    fn added_subject(statement: usize) -> Option<Edit> {
-        Some(Edit::AddSubject {
-            statement,
-            operator: String::new(),
-            key: String::new(),
-        })
-    }
-
-    /// The edit without the operator and key of an added subject, which each case spells in its own way.
-    fn edit(merged: &Merged) -> Option<Edit> {
-        match &merged.edit {
-            Some(Edit::AddSubject { statement, .. }) => added_subject(*statement),
-            other => other.clone(),
-        }
-    }
-
-    fn merge(document: &str) -> Merged {
-        grant("sts.amazonaws.com").merge(document).unwrap()
-    }
-
-    #[test]
-    fn a_document_is_printed_in_lines_of_two_blanks_a_level() {
-        let nested = r#"{"a":[1,{"b":"c"}],"d":{},"e":[]}"#;
-        let printed = Json::parse(nested).unwrap().print();
-        assert_eq!(
-            printed,
-            "{\n  \"a\": [\n    1,\n    {\n      \"b\": \"c\"\n    }\n  ],\n  \"d\": {},\n  \"e\": []\n}"
-        );
-    }
-
-    const OURS: &str = r#""system:serviceaccount:jobs:default""#;
-    const OTHER: &str = r#""system:serviceaccount:prod:default""#;
-    const AUDIENCE: &str = r#""sts.amazonaws.com""#;
-
-    #[test]
-    fn the_policy_is_what_a_person_would_write() {
-        let wanted = document(&format!("[{}]", statement(OURS, AUDIENCE)));
-        assert_eq!(compact(&grant("sts.amazonaws.com").policy()), wanted);
-    }
-
-    #[test]
-    fn a_subject_joins_a_statement_of_exactly_this_form() {
-        let both = statement(&format!("[{OTHER},{OURS}]"), AUDIENCE);
-        let cases = [
-            (statement(OTHER, AUDIENCE), both.clone()),
-            (statement(&format!("[{OTHER}]"), AUDIENCE), both.clone()),
-            (
-                statement(OTHER, AUDIENCE).replace(r#"{"Effect""#, r#"{"Sid":"Jobs","Effect""#),
-                both.replace(r#"{"Effect""#, r#"{"Sid":"Jobs","Effect""#),
-            ),
-            (
-                statement(OTHER, AUDIENCE)
-                    .replace("StringEquals", "stringequals")
-                    .replace(":sub", ":SUB"),
-                both.replace("StringEquals", "stringequals").replace(":sub", ":SUB"),
-            ),
-            (
-                statement(OTHER, r#"["sts.amazonaws.com"]"#),
-                both.replace(AUDIENCE, r#"["sts.amazonaws.com"]"#),
-            ),
-        ];
-        for (before, after) in cases {
-            for (before, after) in [
-                (before.clone(), after.clone()),
-                (format!("[{before}]"), format!("[{after}]")),
-            ] {
-                let merged = merge(&document(&before));
-                assert_eq!(
-                    (compact(&merged.json), edit(&merged)),
-                    (document(&after), added_subject(1))
-                );
-                assert!(merged.obstacle.is_none());
-            }
-        }
-    }
-
-    #[test]
-    fn any_other_statement_stays_as_it_is_and_one_is_added() {
-        let right = statement(OTHER, AUDIENCE);
-        let others = [
-            // A subject there would be let in with other audiences, too.
-            statement(OTHER, r#"["sts.amazonaws.com","other"]"#),
-            statement(OTHER, r#""other""#),
-            right.replace("StringEquals", "StringLike"),
-            right.replace("StringEquals", "StringEqualsIfExists"),
-            right.replace("StringEquals", "ForAnyValue:StringEquals"),
-            right.replace("111122223333", "444455556666"),
-            right.replace("sts:AssumeRoleWithWebIdentity", "sts:*"),
-            right.replace(r#""Condition":{"#, r#""Condition":{"Bool":{"aws:SecureTransport":"true"},"#),
-            right.replace(&format!(r#","{ISSUER}:aud":{AUDIENCE}"#), ""),
-            right.replace(":aud", ":amr"),
-            right.replace(r#""Principal":{"#, r#""Principal":{"Service":"ec2.amazonaws.com","#),
-            r#"{"Effect":"Allow","Principal":{"Service":"pods.eks.amazonaws.com"},"Action":["sts:AssumeRole","sts:TagSession"]}"#
-                .to_owned(),
-        ];
-        for other in others {
-            let merged = merge(&document(&other));
-            let wanted = document(&format!("[{other},{}]", statement(OURS, AUDIENCE)));
-            assert_eq!(
-                (compact(&merged.json), edit(&merged)),
-                (wanted, Some(Edit::AddStatement))
-            );
-            assert!(merged.obstacle.is_none());
-        }
-    }
-
-    #[test]
-    fn what_already_trusts_is_left_alone() {
-        for statements in [
-            statement(OURS, AUDIENCE),
-            statement(&format!("[{OTHER},{OURS}]"), AUDIENCE),
-            statement(r#""system:serviceaccount:jobs:*""#, AUDIENCE).replace("StringEquals", "StringLike"),
-        ] {
-            let merged = merge(&document(&statements));
-            assert_eq!((compact(&merged.json), edit(&merged)), (document(&statements), None));
-        }
-    }
-
-    #[test]
-    fn order_numbers_and_escapes_survive() {
-        let document = r#"{"Id":"a\"\\\u00fc","Statement":[{"Condition":{"NumericLessThan":{"aws:Unheard":[1.50,1e3]},"Bool":{"aws:SecureTransport":true}},"Action":"sts:AssumeRole","Principal":{"AWS":"arn:aws:iam::111122223333:root"},"Effect":"Allow","Sid":"z"}],"Version":"2012-10-17"}"#;
-        let merged = merge(document);
-        let kept = document.replace("\\u00fc", "ü");
-        let (kept, _) = kept.split_once(r#"],"Version""#).unwrap();
-        assert!(compact(&merged.json).starts_with(kept), "{}", merged.json);
-        assert!(
-            compact(&merged.json).ends_with(r#"],"Version":"2012-10-17"}"#),
-            "{}",
-            merged.json
-        );
-    }
-
-    #[test]
-    fn a_deny_that_stays_in_the_way_is_told_and_merging_again_still_changes_nothing() {
-        let deny = statement(OURS, AUDIENCE).replace("Allow", "Deny");
-        let merged = merge(&document(&deny));
-        assert_eq!(merged.edit, Some(Edit::AddStatement));
-        assert_eq!(merged.obstacle.unwrap().verdict, Verdict::NotTrusted);
-        let again = merge(&merged.json);
-        assert_eq!((again.json, again.edit), (merged.json, None));
-        assert_eq!(again.obstacle.unwrap().verdict, Verdict::NotTrusted);
-    }
-
-    #[test]
-    fn a_dollar_and_a_brace_mean_themselves() {
-        let grant = grant("${aws:username}");
-        assert!(grant.policy().contains(r#""${$}{aws:username}""#));
-        let old = document(&statement(OTHER, AUDIENCE)).replace("2012-10-17", "2008-10-17");
-        for document in [document(&statement(OTHER, AUDIENCE)), old] {
-            let merged = grant.merge(&document).unwrap();
-            assert!(merged.obstacle.is_none(), "{}", merged.json);
-        }
-    }
-
-    #[test]
-    fn a_malformed_document_is_an_error_and_no_panic() {
-        assert_eq!(
-            grant("x").merge("{}").unwrap_err().to_string(),
-            "the document: Statement is missing"
-        );
-        let deep = format!("{}{}", "[".repeat(100_000), "]".repeat(100_000));
-        for text in [
-            "",
-            "null",
-            "[]",
-            "{}",
-            &document("[]"),
-            &document("7"),
-            &deep,
-            &document(&deep),
-        ] {
-            assert!(
-                matches!(grant("x").merge(text), Err(EditError::Malformed(_))),
-                "{:.40}",
-                text
-            );
-        }
     }
 }

@@ -1,85 +1,44 @@
-//! The judgment: may the holder of this web identity assume this role?
+//! What a policy says of a request, without reasons: the verdict, and what its Deny and Allow statements come to.
 
-use super::explain::{self, Explanation};
-use super::key::Request;
-use super::policy::{Effect, Statement};
-use super::truth::Truth;
-use super::{Policy, RoleArn, Verdict, WebIdentity};
+use super::policy::{Effect, Policy, Statement};
+use super::request::Request;
+use super::ternary::Ternary;
+use super::verdict::Verdict;
 
-/// Judges one web identity against a role's trust policy. Pure and total.
-///
-/// With D what any Deny statement says and W what any Allow statement says: D true or W false is not trusted, D false and W
-/// true is trusted, anything else depends on what only STS can know.
-#[must_use]
-pub fn judge(policy: &Policy, role: &RoleArn, identity: &WebIdentity, context: &Context<'_>) -> Judgment {
-    let request = Request {
-        role,
-        identity,
-        context,
-    };
-    let (denies, allows) = (
-        any(policy, Effect::Deny, &request),
-        any(policy, Effect::Allow, &request),
-    );
-    let verdict = of(denies, allows);
-    let explanation = match verdict {
-        Verdict::Trusted => None,
-        Verdict::Undecided | Verdict::Unknown => Some(explain::undecided(policy, &request, allows)),
-        Verdict::NotTrusted => Some(explain::not_trusted(policy, &request, denies)),
-    };
-    Judgment {
-        verdict,
-        explanation: explanation.map(Box::new),
+/// What the statements of each effect come to.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Evaluation {
+    pub(crate) denies: Ternary,
+    pub(crate) allows: Ternary,
+}
+
+/// Evaluates a policy for a request.
+pub(crate) fn evaluate(policy: &Policy, request: &Request<'_>) -> Evaluation {
+    Evaluation {
+        denies: any(policy, Effect::Deny, request),
+        allows: any(policy, Effect::Allow, request),
     }
 }
 
-/// The verdict alone, without its reasons.
+/// The verdict alone.
 pub(crate) fn verdict(policy: &Policy, request: &Request<'_>) -> Verdict {
-    of(any(policy, Effect::Deny, request), any(policy, Effect::Allow, request))
+    evaluate(policy, request).verdict()
 }
 
-fn of(denies: Truth, allows: Truth) -> Verdict {
-    match (denies, allows) {
-        (Truth::True, _) | (_, Truth::False) => Verdict::NotTrusted,
-        (Truth::False, Truth::True) => Verdict::Trusted,
-        _ => Verdict::Undecided,
+impl Evaluation {
+    /// A Deny that holds or no Allow that can hold is not trusted; no Deny that can hold and an Allow that holds is trusted;
+    /// anything else depends on what only STS can know.
+    pub(crate) fn verdict(self) -> Verdict {
+        match (self.denies, self.allows) {
+            (Ternary::True, _) | (_, Ternary::False) => Verdict::NotTrusted,
+            (Ternary::False, Ternary::True) => Verdict::Trusted,
+            _ => Verdict::Undecided,
+        }
     }
 }
 
-/// What else is known of the request that the pod will make.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Context<'a> {
-    /// Now, in seconds since the epoch; none: time cannot be known.
-    pub now: Option<i64>,
-    /// The role's tags, when the source of the policy gave them.
-    pub role_tags: Option<&'a [(String, String)]>,
-    /// The session name that the pod will ask for.
-    pub session_name: SessionName<'a>,
-}
-
-/// What is known of `sts:RoleSessionName`, which the caller of STS chooses.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum SessionName<'a> {
-    /// Nothing but its alphabet.
-    #[default]
-    Unknown,
-    /// The pod's own `AWS_ROLE_SESSION_NAME`: named in reasons, yet still not known, because a program may choose another.
-    Suggested(&'a str),
-    /// Judge as if it were this (to ask whether the policy would refuse the name that rolegate wants to set).
-    Assumed(&'a str),
-}
-
-/// A verdict with its reasons.
-#[derive(Clone, Debug)]
-pub struct Judgment {
-    /// Never [`Verdict::Unknown`].
-    pub verdict: Verdict,
-    /// Why, unless trusted. Boxed: a trusted judgment allocates nothing.
-    pub explanation: Option<Box<Explanation>>,
-}
-
-fn any(policy: &Policy, effect: Effect, request: &Request<'_>) -> Truth {
-    Truth::any(
+fn any(policy: &Policy, effect: Effect, request: &Request<'_>) -> Ternary {
+    Ternary::any(
         policy
             .statements
             .iter()
@@ -90,10 +49,10 @@ fn any(policy: &Policy, effect: Effect, request: &Request<'_>) -> Truth {
 
 impl Statement {
     /// Whether it applies: its principal, its action and every entry of its condition.
-    pub(crate) fn applies(&self, request: &Request<'_>) -> Truth {
+    pub(crate) fn applies(&self, request: &Request<'_>) -> Ternary {
         let mut applies = self.principal(request).and(self.actions.mean_web_identity.into());
         for entry in &self.entries {
-            if applies == Truth::False {
+            if applies == Ternary::False {
                 break;
             }
             applies = applies.and(entry.truth(request));
@@ -102,7 +61,7 @@ impl Statement {
     }
 
     /// Whether the principal matches: only the ARN of the token's provider in the role's own account does, byte for byte.
-    pub(crate) fn principal(&self, request: &Request<'_>) -> Truth {
+    pub(crate) fn principal(&self, request: &Request<'_>) -> Ternary {
         let issuer = &request.identity.issuer;
         if self
             .principals
@@ -110,10 +69,10 @@ impl Statement {
             .iter()
             .any(|federated| request.role.is_provider_arn(federated, issuer))
         {
-            return Truth::True;
+            return Ternary::True;
         }
-        // `{"AWS": "*"}` lets no web identity in (seen on STS); whether it keeps one out, nobody has seen.
+        // `{"AWS": "*"}` trusts no web identity (observed on STS); whether it denies one is not known.
         let may_deny = self.effect == Effect::Deny && self.principals.aws.iter().any(|aws| &**aws == "*");
-        if may_deny { Truth::Unknown } else { Truth::False }
+        if may_deny { Ternary::Unknown } else { Ternary::False }
     }
 }

@@ -1,21 +1,22 @@
 //! Why a role does not (surely) trust a web identity: the nearest statement, everything that is wrong with it, and the edits
-//! that would correct it without taking trust away from anybody.
+//! that would correct it without removing trust from any identity.
 //!
 //! Plain values; the sentences are made in `decision/messages`.
 
-pub mod fault;
+pub(super) mod fault;
 mod near;
 
-pub use self::fault::{Carried, Fault, Requirement, StatementLabel};
+use self::fault::{Fault, Requirement, StatementLabel};
 use self::near::Near;
 use super::condition::Entry;
-use super::edit::Edit;
-use super::evaluate::{Context, SessionName, verdict};
-use super::key::{Given, Key, Request};
-use super::policy::{Effect, Statement};
-use super::truth::Truth;
-use super::value::Value;
-use super::{Cause, Policy};
+use super::condition::key::{Given, Key};
+use super::condition::value::Value;
+use super::edit::{self, Edit};
+use super::evaluate::{Evaluation, verdict};
+use super::policy::{Effect, Policy, Statement};
+use super::request::{Context, Request, SessionName};
+use super::ternary::Ternary;
+use super::verdict::{Cause, Verdict};
 
 /// The reason of a judgment that is not `trusted`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,8 +27,8 @@ pub struct Explanation {
     pub statement: Option<StatementLabel>,
     /// Everything that is wrong with that statement, the weightiest first; never empty.
     pub faults: Vec<Fault>,
-    /// What to do with the document so that it trusts the web identity. Applied together ([`Grant::apply`](super::edit::Grant::apply)) they give a
-    /// valid policy that trusts it, and everybody who was trusted still is. Empty when no such edit is known, e.g. beside a Deny.
+    /// What to do with the document so that it trusts the web identity. Applied together ([`Grant::apply`](super::grant::Grant::apply)) they give a
+    /// valid policy that trusts it, and every identity that was trusted still is. Empty when no such edit is known, e.g. because of a Deny.
     pub edits: Vec<Edit>,
     /// For `undecided`: the condition keys that only STS can know, as written, without repetition; at most 20.
     pub undecided_keys: Vec<String>,
@@ -52,15 +53,15 @@ impl Explanation {
 }
 
 /// Why no statement lets it in, or which one keeps it out: a Deny that matches, else the nearest Allow ([`Near::rank`]).
-pub(crate) fn not_trusted(policy: &Policy, request: &Request<'_>, denies: Truth) -> Explanation {
+pub(crate) fn not_trusted(policy: &Policy, request: &Request<'_>, evaluation: Evaluation) -> Explanation {
     let of_effect = |effect| {
         policy
             .statements
             .iter()
             .filter(move |statement| statement.effect == effect)
     };
-    if denies == Truth::True
-        && let Some(statement) = of_effect(Effect::Deny).find(|statement| statement.applies(request) == Truth::True)
+    if evaluation.denies == Ternary::True
+        && let Some(statement) = of_effect(Effect::Deny).find(|statement| statement.applies(request) == Ternary::True)
     {
         let conditions = statement.entries.iter().take(MOST_CONDITIONS).map(Requirement::of);
         return Explanation {
@@ -76,12 +77,12 @@ pub(crate) fn not_trusted(policy: &Policy, request: &Request<'_>, denies: Truth)
         .min_by_key(Near::rank);
     let Some(near) = nearest else {
         return Explanation {
-            edits: super::edit::addition(policy, request),
+            edits: edit::addition(policy, request),
             ..Explanation::of(Fault::NothingAllowed)
         };
     };
     let edits = match near.corrections(policy) {
-        edits if edits.is_empty() => super::edit::addition(policy, request),
+        edits if edits.is_empty() => edit::addition(policy, request),
         edits => edits,
     };
     Explanation {
@@ -94,13 +95,13 @@ pub(crate) fn not_trusted(policy: &Policy, request: &Request<'_>, denies: Truth)
 }
 
 /// What it depends on: the entries that cannot be known, of every statement that matters.
-pub(crate) fn undecided(policy: &Policy, request: &Request<'_>, allows: Truth) -> Explanation {
+pub(crate) fn undecided(policy: &Policy, request: &Request<'_>, evaluation: Evaluation) -> Explanation {
     let matters = |statement: &&Statement| {
-        let is_settled = statement.effect == Effect::Allow && allows == Truth::True;
-        !is_settled && statement.applies(request) == Truth::Unknown
+        let is_settled = statement.effect == Effect::Allow && evaluation.allows == Ternary::True;
+        !is_settled && statement.applies(request) == Ternary::Unknown
     };
     let statements: Vec<&Statement> = policy.statements.iter().filter(matters).collect();
-    let is_open = |entry: &&Entry| entry.truth(request) == Truth::Unknown;
+    let is_open = |entry: &&Entry| entry.truth(request) == Ternary::Unknown;
     let mut keys: Vec<&str> = Vec::new();
     let entries = statements.iter().flat_map(|statement| &statement.entries);
     for entry in entries.filter(is_open) {
@@ -165,7 +166,7 @@ fn unknowable_keys<'a>(entry: &'a Entry, request: &Request<'_>) -> Vec<&'a str> 
 }
 
 /// The pod's own session name, and what the policy would say of it.
-fn suggested_session_name(policy: &Policy, request: &Request<'_>) -> Option<(String, super::Verdict)> {
+fn suggested_session_name(policy: &Policy, request: &Request<'_>) -> Option<(String, Verdict)> {
     let SessionName::Suggested(name) = request.context.session_name else {
         return None;
     };

@@ -1,13 +1,14 @@
-//! What deserves a remark in a policy, even where it trusts: what lets in more than was probably meant, and what IAM or STS
-//! would stumble over.
+//! What deserves a remark in a policy, even where it trusts: what trusts more than was probably meant, and what IAM or STS
+//! would reject.
 
+use super::arn::RoleArn;
+use super::condition::key::{Claim, Given};
 use super::condition::{Entry, Polarity, Quantifier, Test, TextTest};
-use super::key::{Claim, Given, Request};
-use super::policy::{Effect, Statement};
+use super::policy::{Effect, Policy, Statement};
+use super::request::{Context, Request};
 use super::size::DEFAULT_QUOTA;
-use super::truth::Truth;
-use super::web_identity::SERVICE_ACCOUNT;
-use super::{Context, Issuer, Policy, RoleArn, WebIdentity};
+use super::ternary::Ternary;
+use super::web_identity::{Issuer, SERVICE_ACCOUNT, WebIdentity};
 use crate::support::text::quote;
 
 /// A remark about a policy.
@@ -21,7 +22,7 @@ pub struct Lint {
     pub message: String,
 }
 
-/// The lints of a policy: for the statements that can let in somebody of the identity's provider, and for the document.
+/// The lints of a policy: for the statements that can trust a token of the identity's provider, and for the document.
 #[must_use]
 pub fn lint(policy: &Policy, role: &RoleArn, identity: &WebIdentity) -> Vec<Lint> {
     let request = Request {
@@ -32,7 +33,7 @@ pub fn lint(policy: &Policy, role: &RoleArn, identity: &WebIdentity) -> Vec<Lint
     let trusts = |statement: &&Statement| {
         statement.effect == Effect::Allow
             && statement.actions.mean_web_identity
-            && statement.principal(&request) == Truth::True
+            && statement.principal(&request) == Ternary::True
             && can_match(statement, &request)
     };
     let of_statements = policy
@@ -43,15 +44,15 @@ pub fn lint(policy: &Policy, role: &RoleArn, identity: &WebIdentity) -> Vec<Lint
     of_statements.chain(lint_document(policy)).collect()
 }
 
-/// Whether any token of the provider can satisfy the statement: no condition beside those on subject and audience is surely
-/// false. Of a statement that lets nobody in, nothing is too wide.
+/// Whether any token of the provider can satisfy the statement: no condition other than those on subject and audience is certainly
+/// false. A statement that trusts no identity is never too wide.
 fn can_match(statement: &Statement, request: &Request<'_>) -> bool {
     statement.entries.iter().all(|entry| {
         let depends_on_token = matches!(
             entry.key.claim(&request.identity.issuer),
             Claim::Subject | Claim::Audience
         );
-        depends_on_token || entry.truth(request) != Truth::False
+        depends_on_token || entry.truth(request) != Ternary::False
     })
 }
 
@@ -69,9 +70,9 @@ fn lint_document(policy: &Policy) -> impl Iterator<Item = Lint> {
     refused.chain(long)
 }
 
-/// The lint of an issuer, which is the same for every policy: to be said once.
+/// The lint of an issuer, which is the same for every policy, so it is reported once.
 #[must_use]
-pub fn lint_issuer(issuer: &Issuer) -> Option<Lint> {
+pub(crate) fn lint_issuer(issuer: &Issuer) -> Option<Lint> {
     issuer.unreachable().map(|why| Lint {
         code: "issuer-not-public",
         message: format!("the issuer {issuer}: {why}"),
@@ -109,7 +110,7 @@ fn lint_statement(statement: &Statement, request: &Request<'_>) -> Vec<Lint> {
                 .find(|value| takes_every_subject(entry, &value.text))
         {
             let message = format!(
-                "statement {number} takes {} as the subject; any ServiceAccount of the cluster may assume the role",
+                "statement {number} accepts {} as the subject; any ServiceAccount of the cluster may assume the role",
                 quote(&value.text)
             );
             add("wildcard-subject", message);
@@ -118,7 +119,7 @@ fn lint_statement(statement: &Statement, request: &Request<'_>) -> Vec<Lint> {
             && matches!(entry.key.given(request), Given::Absent | Given::Unknown)
         {
             let message = format!(
-                "statement {number} asks ForAllValues of {}, which may be absent, and then it holds; add a Null condition or drop ForAllValues",
+                "statement {number} uses ForAllValues on {}, which may be absent, and then the condition holds; add a Null condition or drop ForAllValues",
                 quote(entry.key.as_str())
             );
             add("for-all-values-absent-key", message);
@@ -168,9 +169,9 @@ mod tests {
         lints.into_iter().map(|lint| lint.code).collect()
     }
 
-    /// Reported by users: beside "not trusted" the statement was called too wide, though nobody can use it.
+    /// Reported by users: next to "not trusted", the statement was called too wide although no identity can use it.
     #[test]
-    fn a_statement_that_lets_nobody_in_is_not_too_wide() {
+    fn a_statement_that_trusts_no_identity_is_not_too_wide() {
         for condition in [
             r#"{"StringEquals": {"other.example:sub": "a"}}"#,
             r#"{"StringEquals": {"https://i.example:sub": "a", "i.example:aud": "sts.amazonaws.com"}}"#,
@@ -181,7 +182,7 @@ mod tests {
         ] {
             assert_eq!(codes(condition), Vec::<&str>::new(), "{condition}");
         }
-        // Whoever comes from there is let in.
+        // Any request from that network is trusted.
         assert_eq!(
             codes(r#"{"IpAddress": {"aws:SourceIp": "192.0.2.0/24"}}"#),
             ["no-subject-condition", "no-audience-condition"]
@@ -189,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn what_iam_and_sts_would_stumble_over_is_said() {
+    fn what_iam_or_sts_would_reject_is_reported() {
         let codes = |sid: &str, id: &str, issuer: &str| {
             let policy = format!(
                 r#"{{"Version": "2012-10-17", "Id": "{id}", "Statement": {{"Sid": "{sid}", "Effect": "Allow", "Action": "sts:AssumeRoleWithWebIdentity",
@@ -216,7 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_too_wide_is_told_even_where_it_trusts() {
+    fn what_is_too_wide_is_reported_even_where_it_trusts() {
         let right = r#""i.example:aud": "sts.amazonaws.com""#;
         for (condition, expected) in [
             ("{}".to_owned(), vec!["no-subject-condition", "no-audience-condition"]),

@@ -2,14 +2,13 @@
 //!
 //! Plain values; the sentences are made where all of them are (`decision/messages`).
 
-use super::arn::check_account;
+use super::arn::{RoleArn, check_account};
+use super::condition::value::Variables;
 use super::glob;
-use super::key::begins_with;
-use super::value::Variables;
-use super::web_identity::{Issuer, SERVICE_ACCOUNT, is_region};
-use super::{RoleArn, Subject};
+use super::web_identity::{Issuer, SERVICE_ACCOUNT, Subject, is_region};
+use crate::support::text::starts_with_ignore_case;
 
-/// One difference. Texts are as they stand in the policy.
+/// One difference. Texts are as written in the policy.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Mismatch {
     /// `https://` or `http://` was left in.
@@ -101,7 +100,7 @@ pub enum Mismatch {
     Quotes,
     /// `system:serviceaccount:` is missing.
     Prefix,
-    /// Something else stands for `system:serviceaccount:`.
+    /// Another prefix than `system:serviceaccount:`.
     OtherPrefix,
     /// A slash between namespace and name, where a colon belongs.
     SlashForColon,
@@ -134,8 +133,8 @@ pub enum Mismatch {
 }
 
 impl Mismatch {
-    /// Whether what has this mistake can stand for nobody, so that correcting it takes nothing away from anybody.
-    pub(crate) fn serves_nobody(&self) -> bool {
+    /// Whether a text with this mistake matches no identity, so that correcting it takes no trust away.
+    pub(crate) fn matches_no_identity(&self) -> bool {
         match self {
             Self::Scheme(_)
             | Self::SlashBefore
@@ -190,20 +189,20 @@ impl Mismatches {
         }
         self
     }
-    /// Whether correcting it takes nothing away from anybody, and was meant for the one who asks: what has the mistakes of
-    /// somebody else's provider or subject is still somebody else's.
+    /// Whether correcting it takes no trust away and the text was meant for this identity: a provider or subject of another identity
+    /// stays theirs even when it has mistakes.
     pub(crate) fn may_be_replaced(&self) -> bool {
-        self.list.iter().all(Mismatch::serves_nobody)
+        self.list.iter().all(Mismatch::matches_no_identity)
     }
 }
 
-/// `${…}`, `<…>`, `$NAME`: what a script or a person should have filled in. A variable of the policy language is none: its
+/// `${…}`, `<…>`, `$NAME`: what a script or a person should have filled in. A variable of the policy language is not one: its
 /// name has one colon.
 pub(crate) fn holds_placeholder(text: &str) -> bool {
     brackets(text).any(|(open, name)| open != "${" || !is_variable(name)) || holds_name(text)
 }
 
-/// What stands in brackets that a template would have replaced, with the opening one.
+/// What is inside brackets that a template would have replaced, with the opening bracket.
 fn brackets(text: &str) -> impl Iterator<Item = (&'static str, &str)> {
     [("${", '}'), ("{{", '}'), ("<", '>')]
         .into_iter()
@@ -214,7 +213,7 @@ fn brackets(text: &str) -> impl Iterator<Item = (&'static str, &str)> {
         })
 }
 
-/// `aws:username`, `ISSUER:sub`, and the characters that stand for themselves; not `AWS::AccountId`.
+/// `aws:username`, `ISSUER:sub`, and escaped characters; not `AWS::AccountId`.
 fn is_variable(name: &str) -> bool {
     let key = name.split(',').next().unwrap_or_default();
     matches!(key, "*" | "?" | "$") || (key.contains(':') && !key.contains("::"))
@@ -227,7 +226,7 @@ fn holds_name(text: &str) -> bool {
         .any(|rest| rest.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_'))
 }
 
-/// A word that stands for a value in guides: `REGION`, `region-code`, `CLUSTER_ID`, `ACCOUNT_ID`.
+/// A word that guides use in place of a value: `REGION`, `region-code`, `CLUSTER_ID`, `ACCOUNT_ID`.
 fn is_placeholder_word(text: &str) -> bool {
     let is_capital = |c: char| c.is_ascii_uppercase() || c == '_';
     let has_capitals = text.chars().all(is_capital) && (text.contains('_') || ["NAMESPACE", "NAME"].contains(&text));
@@ -296,7 +295,7 @@ fn of_clean_provider(found: &str, role: &RoleArn, issuer: &Issuer) -> Mismatches
     if glob::has_wildcard(found) {
         add(Mismatch::Wildcard);
     }
-    // What a placeholder or wildcard stands for differs anyhow.
+    // What a placeholder or wildcard represents differs anyway.
     let is_plain = |text: &str| !holds_placeholder(text) && !glob::has_wildcard(text);
     if partition != role.partition() && is_plain(partition) {
         add(Mismatch::Partition {
@@ -370,7 +369,7 @@ fn of_no_arn(found: &str, issuer: &Issuer) -> Mismatches {
 fn scheme(text: &str) -> Option<&'static str> {
     ["https://", "http://"]
         .into_iter()
-        .find(|scheme| begins_with(text, scheme))
+        .find(|scheme| starts_with_ignore_case(text, scheme))
 }
 
 /// How an issuer in a policy differs from the token's.
@@ -557,7 +556,7 @@ pub(crate) fn of_subject(found: &str, subject: &Subject, reading: Reading, varia
         Reading::Pattern => glob::matches(found, needed),
         Reading::Literal => found == needed,
     };
-    // What a placeholder or a variable stands for may be anything; the rest tells whom the value was meant for.
+    // A placeholder or a variable can represent anything; the rest shows which identity the value was meant for.
     let unfinished = if holds_placeholder(found) {
         Some(Mismatch::Placeholder)
     } else if brackets(found).any(|(open, name)| open == "${" && name.contains(':')) {
@@ -925,7 +924,7 @@ mod tests {
         }
     }
 
-    /// What was meant for somebody else is left to them, whatever else is wrong with it.
+    /// A value that was meant for another identity is left alone, whatever else is wrong with it.
     #[test]
     fn only_what_was_meant_for_the_one_who_asks_may_be_replaced() {
         let subject = Subject::service_account("prod", "app");

@@ -1,37 +1,43 @@
 //! The trust policy language: role ARNs, policy documents, and whether a web identity may assume a role.
 //!
 //! Everything here is a total function over plain values: no I/O, no async, no clock, no environment. It cannot fail, only
-//! answer. The rules are IAM's; each is stated beside the code that keeps it.
+//! answer. The rules are IAM's; each is stated next to the code that implements it.
 
-pub mod arn;
+mod arn;
 mod condition;
-pub mod edit;
-pub mod evaluate;
-pub mod explain;
+mod edit;
+mod evaluate;
+mod explain;
 mod glob;
+mod grant;
 mod json;
-mod key;
-pub mod lint;
-mod literal;
-pub mod mismatch;
-mod not_json;
-pub mod policy;
-pub mod provider;
-mod service_prefixes;
-pub mod size;
-mod storable;
-mod truth;
-mod value;
-pub mod verdict;
-pub mod web_identity;
-pub mod wrapped;
+mod judge;
+mod lint;
+mod mismatch;
+mod policy;
+mod provider;
+mod request;
+mod size;
+mod ternary;
+mod verdict;
+mod web_identity;
+mod wrapped;
 
-pub use arn::{AccountId, Partition, RoleArn, RoleArnError};
-pub use edit::{Edit, Grant};
-pub use evaluate::{Context, Judgment, SessionName, judge};
-pub use explain::{Carried, Explanation, Fault, Requirement, StatementLabel};
-pub use lint::{Lint, lint, lint_issuer};
-pub use policy::{Origin, Policy, PolicyError};
-pub use provider::{Provider, judge_provider, provider_command};
-pub use verdict::{Cause, Verdict};
-pub use web_identity::{Audience, Issuer, IssuerError, Subject, WebIdentity};
+pub use self::arn::{AccountId, Partition, RoleArn, RoleArnError};
+pub use self::edit::Edit;
+pub use self::explain::Explanation;
+pub use self::explain::fault::{Carried, Fault, Requirement, StatementLabel};
+pub use self::grant::{EditError, Grant, Merged, to_terraform};
+pub use self::judge::{Judgment, judge};
+pub(crate) use self::lint::lint_issuer;
+pub use self::lint::{Lint, lint};
+pub use self::mismatch::Mismatch;
+pub use self::policy::{Origin, Policy, PolicyError};
+pub(crate) use self::provider::provider_command;
+pub use self::provider::{Provider, judge_provider};
+pub use self::request::{Context, SessionName};
+pub use self::size::size;
+pub(crate) use self::size::{DEFAULT_QUOTA, LARGEST_QUOTA};
+pub use self::verdict::{Cause, Verdict};
+pub use self::web_identity::{Audience, Issuer, IssuerError, Subject, WebIdentity};
+pub(crate) use self::wrapped::unwrapped;

@@ -1,10 +1,11 @@
-//! What STS needs beside the trust policy: an OIDC provider for the issuer in the role's account, which lists the audience.
+//! What STS needs in addition to the trust policy: an OIDC provider for the issuer in the role's account, which lists the audience.
 //!
 //! STS looks at the provider before the policy, so its faults come first.
 
 use super::arn::RoleArn;
-use super::evaluate::Judgment;
-use super::explain::{Explanation, Fault};
+use super::explain::Explanation;
+use super::explain::fault::Fault;
+use super::judge::Judgment;
 use super::verdict::{Cause, Verdict};
 use super::web_identity::WebIdentity;
 use crate::support::text::shell::Command;
@@ -18,7 +19,7 @@ pub enum Provider<'a> {
     Missing,
 }
 
-/// What is wrong with the provider; none when it stands in nobody's way.
+/// What is wrong with the provider; none when nothing is.
 #[must_use]
 pub fn judge_provider(provider: Provider<'_>, identity: &WebIdentity) -> Option<Judgment> {
     let fault = match provider {
@@ -42,7 +43,7 @@ pub fn judge_provider(provider: Provider<'_>, identity: &WebIdentity) -> Option<
 /// The AWS CLI's command that fixes a provider; none for a cause that lies elsewhere, or when a value cannot be quoted for a
 /// shell.
 #[must_use]
-pub fn provider_command(cause: Cause, role: &RoleArn, identity: &WebIdentity) -> Option<String> {
+pub(crate) fn provider_command(cause: Cause, role: &RoleArn, identity: &WebIdentity) -> Option<String> {
     let audience = identity.audience.as_str();
     let command = match cause {
         Cause::ProviderNotFound => Command::new("aws iam create-open-id-connect-provider")

@@ -1,10 +1,10 @@
 //! How long a policy document is, as IAM counts.
 
 /// Characters that a trust policy may have by default (an IAM quota of the account).
-pub const DEFAULT_QUOTA: usize = 2048;
+pub(crate) const DEFAULT_QUOTA: usize = 2048;
 
 /// Characters that a trust policy may have when the quota was raised as far as AWS raises it.
-pub const LARGEST_QUOTA: usize = 8192;
+pub(crate) const LARGEST_QUOTA: usize = 8192;
 
 /// The characters of a document as IAM counts them against its quota: white space between tokens is free.
 #[must_use]

@@ -6,7 +6,7 @@ use std::fmt;
 /// What is known about whether a role trusts a web identity. Ordered from best to worst.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Verdict {
-    /// The trust policy does not stand in the way.
+    /// The trust policy allows it.
     Trusted,
     /// It depends on something that only STS can know.
     Undecided,
@@ -47,14 +47,14 @@ pub enum Cause {
     OtherCondition,
     /// The ServiceAccount has no role, and one is required.
     NoRole,
-    /// The annotation is no role ARN.
+    /// The annotation is not a role ARN.
     MalformedAnnotation,
     /// The pod already holds something else where the token belongs.
     Conflict,
 }
 
 impl Verdict {
-    /// The word that stands in metrics, logs and answers.
+    /// The word in metrics, logs and responses.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -87,7 +87,7 @@ impl Cause {
         Self::Conflict,
     ];
 
-    /// The word that stands in metrics, logs and answers.
+    /// The word in metrics, logs and responses.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {

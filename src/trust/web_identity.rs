@@ -4,14 +4,14 @@ use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-/// What a token says of its holder.
+/// The claims that identify the holder of a token.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct WebIdentity {
     /// Who issued the token.
     pub issuer: Issuer,
-    /// Whom it is for.
+    /// The identity that the token is issued to.
     pub subject: Subject,
-    /// What it is for.
+    /// The service that the token is meant for.
     pub audience: Audience,
 }
 
@@ -138,36 +138,25 @@ pub(crate) fn is_region(text: &str) -> bool {
     is_number && words.contains('-') && words.split('-').all(is_word)
 }
 
-/// Why a text is no issuer. `Display` is a sentence fragment without the value itself.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Why a text is not an issuer. `Display` is a sentence fragment without the value itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum IssuerError {
     /// Nothing is there.
+    #[error("it is empty; write the cluster's OIDC issuer, e.g. https://oidc.eks.REGION.amazonaws.com/id/ID")]
     Empty,
     /// A scheme other than `https`.
+    #[error("its scheme is not https; an OIDC issuer begins with https://")]
     Scheme,
     /// A blank or a control character.
+    #[error("it contains whitespace or a control character; remove it")]
     Blank,
     /// A query or a fragment, which OpenID Connect forbids.
+    #[error("it has a query or a fragment; an OIDC issuer ends with its path")]
     QueryOrFragment,
     /// A path without a host.
+    #[error("it has no host; write https://HOST/PATH")]
     NoHost,
 }
-
-impl fmt::Display for IssuerError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Empty => {
-                "it is empty; write the cluster's OIDC issuer, e.g. https://oidc.eks.REGION.amazonaws.com/id/ID"
-            }
-            Self::Scheme => "its scheme is not https; an OIDC issuer begins with https://",
-            Self::Blank => "it holds a blank or a control character; remove it",
-            Self::QueryOrFragment => "it has a query or a fragment; an OIDC issuer ends with its path",
-            Self::NoHost => "it has no host; write https://HOST/PATH",
-        })
-    }
-}
-
-impl std::error::Error for IssuerError {}
 
 /// What every ServiceAccount's subject begins with.
 pub(crate) const SERVICE_ACCOUNT: &str = "system:serviceaccount:";
@@ -194,7 +183,7 @@ impl Subject {
     }
     /// Namespace and name, when it is a ServiceAccount's.
     #[must_use]
-    pub fn namespace_and_name(&self) -> Option<(&str, &str)> {
+    pub(crate) fn namespace_and_name(&self) -> Option<(&str, &str)> {
         let (namespace, name) = self.0.strip_prefix(SERVICE_ACCOUNT)?.split_once(':')?;
         (!namespace.is_empty() && !name.is_empty() && !name.contains(':')).then_some((namespace, name))
     }
@@ -266,7 +255,7 @@ mod tests {
     }
 
     #[test]
-    fn an_eks_issuer_tells_its_region() {
+    fn an_eks_issuer_contains_its_region() {
         for (issuer, region) in [
             ("oidc.eks.us-west-2.amazonaws.com/id/A", Some("us-west-2")),
             ("oidc.eks.cn-north-1.amazonaws.com.cn/id/A", Some("cn-north-1")),
@@ -288,7 +277,7 @@ mod tests {
     }
 
     #[test]
-    fn an_issuer_tells_its_partition() {
+    fn the_partition_follows_from_the_region_of_an_issuer() {
         for (issuer, partition) in [
             ("oidc.eks.us-west-2.amazonaws.com/id/A", "aws"),
             ("oidc.eks.cn-north-1.amazonaws.com.cn/id/A", "aws-cn"),
@@ -328,7 +317,7 @@ mod tests {
     }
 
     #[test]
-    fn a_subject_tells_namespace_and_name() {
+    fn a_subject_contains_namespace_and_name() {
         assert_eq!(Subject::from_text("a:b").to_string(), "a:b");
         assert_eq!(Audience::new("sts.amazonaws.com").to_string(), "sts.amazonaws.com");
         assert_eq!(

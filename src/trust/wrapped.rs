@@ -8,16 +8,16 @@ use super::json::Json;
 use super::policy::Origin;
 
 /// The document of a text: the text itself, or the `AssumeRolePolicyDocument` of the output of `aws iam get-role`, whole or
-/// with `--query Role`. What stands there in text form may be percent-encoded, as [`super::Policy::parse_encoded`] takes it.
+/// with `--query Role`. A document in text form can be percent-encoded, as [`super::Policy::parse_encoded`] takes it.
 #[must_use]
-pub fn unwrapped(text: &str) -> (Cow<'_, str>, Origin) {
+pub(crate) fn unwrapped(text: &str) -> (Cow<'_, str>, Origin) {
     let trimmed = text.trim_start_matches('\u{feff}');
     let document = member(trimmed, "AssumeRolePolicyDocument")
         .or_else(|| member(member(trimmed, "Role")?.get(), "AssumeRolePolicyDocument"));
     match document.map(Json::read) {
         Some(Ok(Json::Text(document))) => (Cow::Owned(document), Origin::Stored),
         Some(Ok(_)) => (Cow::Borrowed(document.map_or(text, RawValue::get)), Origin::Stored),
-        // IAM hands documents out percent-encoded, and nobody writes them so.
+        // IAM returns documents percent-encoded; people and tools do not write them like that.
         Some(Err(_)) | None if trimmed.trim_start().starts_with('%') => (Cow::Borrowed(text), Origin::Stored),
         Some(Err(_)) | None => (Cow::Borrowed(text), Origin::Written),
     }

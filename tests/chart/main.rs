@@ -1,15 +1,6 @@
 //! The chart as Helm renders it: what every installation keeps to, what each value does, what is refused, and that the chart's
 //! documents say what the chart does.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    clippy::string_slice,
-    reason = "tests say what they expect by panicking"
-)]
-
 mod documents;
 mod flags;
 mod kept;

@@ -1,14 +1,5 @@
 //! The commands as users type them: arguments and variables in, output and exit codes out.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    clippy::string_slice,
-    reason = "tests say what they expect by panicking"
-)]
-
 mod audit;
 mod batch;
 mod certs;

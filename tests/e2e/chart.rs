@@ -49,7 +49,7 @@ fn helm_test_creates_a_pod_that_only_the_webhook_can_make_valid(cluster: &Cluste
     });
 }
 
-/// ExclusiveCluster, because each of them asks for every pod of gated namespaces, and nothing runs behind it.
+/// Serial, because each of them is called for every pod of gated namespaces, and nothing answers for it.
 fn every_documented_values_file_installs(cluster: &ExclusiveCluster<'_>) {
     let release = cluster.release();
     let chart = Path::new(env!("CARGO_MANIFEST_DIR")).join("charts/rolegate");

@@ -17,18 +17,18 @@ use crate::wait::until;
 const GATED: usize = 60;
 
 pub(crate) fn register(scenarios: &mut Scenarios) {
-    scenarios.serial(a_webhook_that_hangs_slows_ungated_jobs_and_lets_no_gated_pod_pass);
+    scenarios.serial(a_webhook_that_hangs_lets_no_gated_pod_pass);
 }
 
-/// What is measured stands in docs/operations.md. It is told, not judged: it is a matter of `timeoutSeconds` and of the Job
-/// controller, whose five workers all wait for pods of gated Jobs.
-fn a_webhook_that_hangs_slows_ungated_jobs_and_lets_no_gated_pod_pass(cluster: &ExclusiveCluster<'_>) {
+/// Also prints how much slower ungated Jobs get, which docs/operations.md quotes. It is not asserted: it depends on `timeoutSeconds` and
+/// on the Job controller, whose five workers all wait for pods of gated Jobs.
+fn a_webhook_that_hangs_lets_no_gated_pod_pass(cluster: &ExclusiveCluster<'_>) {
     let timeout = std::env::var("ROLEGATE_TEST_HANG_TIMEOUT").ok();
     let timeout: u32 = timeout.and_then(|text| text.parse().ok()).unwrap_or(2);
     let release = cluster.install(json!({"timeoutSeconds": timeout}));
     cluster.wait_until_called(&release);
     let gated = cluster.namespace("hanging", Gate::Enforce);
-    let ungated = cluster.namespace("beside", Gate::None);
+    let ungated = cluster.namespace("ungated", Gate::None);
     let role = gated.trusted_role(&release, "worker", "default");
     gated.annotate("default", &role);
     let usual = time_to_first_pod(&ungated, "before");

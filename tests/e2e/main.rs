@@ -1,26 +1,40 @@
-//! Scenarios on a real control plane: etcd, kube-apiserver and kube-controller-manager on loopback, the chart installed by helm,
-//! and the program run as its Deployment says.
+//! End-to-end scenarios on a real control plane.
+//!
+//! etcd, kube-apiserver and kube-controller-manager run on loopback addresses. helm installs the chart, and the program runs as the
+//! Deployment says, read back from the API server. There are no nodes: pods stay pending, and a scenario that needs a finished pod
+//! writes the pod's status.
+//!
+//! # Running
 //!
 //! ```console
-//! $ cargo test --test e2e                    # all
-//! $ cargo test --test e2e -- management      # those with that in their names
+//! $ cargo e2e                                  # the container image, then all scenarios
+//! $ cargo test --test e2e -- certificates      # scenarios with this in their names
 //! $ cargo test --test e2e -- --list
 //! ```
 //!
+//! The programs of the control plane come from `KUBEBUILDER_ASSETS`, or are built with Go from the modules pinned in
+//! `control-plane/` and `helm/`. Without either, the scenarios are skipped, or fail if `CI` is set (`tests/support/tools.rs`). Everything is removed at the end; a watchdog does it if the test process is killed.
+//!
+//! # When a scenario fails
+//!
+//! It fails by panicking. The report shows the panic, the last commands with their output, and the end of each log that was written
+//! since the scenario began.
+//!
 //! # Writing a scenario
 //!
-//! A scenario is a function in a file `stories_*.rs` (`faults_*.rs` for faults), whose name states what holds, and which that file's `register`
-//! registers. It fails by panicking; what was typed, what was answered and the logs of the webhook are then shown by the harness.
+//! A scenario is a function whose name states what holds. It lives in a file for its topic (`faults_*.rs` for faults), and that
+//! file's `register` adds it to the run.
 //!
-//! - `fn(&Cluster)`, registered with `parallel`: shares the cluster and the default release (`cluster.release()`) with
-//!   other scenarios at the same time. It works in namespaces of its own: `cluster.namespace("prefix", Gate::Enforce)`, whose
-//!   value deletes it in the end and is the place for `kubectl`, `apply`, `annotate`, `create_pod`, `pod_of_job`.
-//! - `fn(&ExclusiveCluster)`, registered with `serial`: has everything to itself, after the others. `cluster.install(values)` gives a release
-//!   of its own (`upgrade`, `rollback`, `terminate`, `kill`, `start_replica`, `api_link`, `backend` for faults on the way);
-//!   `cluster.control_plane()` restarts the API server and compacts etcd.
+//! - **Parallel**: `fn(&Cluster)`, added with `parallel`. It shares the cluster and the default release (`cluster.release()`) with
+//!   other scenarios that run at the same time, and works in namespaces of its own: `cluster.namespace("prefix", Gate::Enforce)`
+//!   returns one that is deleted when it goes out of scope and offers `kubectl`, `apply`, `annotate`, `create_pod`, `pod_of_job`.
+//! - **Serial**: `fn(&ExclusiveCluster)`, added with `serial`. It has the cluster to itself, after all parallel scenarios, and can
+//!   install a release of its own (`cluster.install(values)` with `upgrade`, `rollback`, `terminate`, `kill`, `start_replica`, and
+//!   `api_link`, `backend` for network faults), restart the API server and compact etcd (`cluster.control_plane()`).
 //!
-//! Roles: `namespace.trusted_role(&release, "name", "service-account")` stores one that trusts it; `release.put_role(arn, policy)`
-//! stores any. Waiting: `until` and `until_ok` look again until something is so. Nothing may fail on time alone.
+//! Roles: `namespace.trusted_role(&release, "name", "service-account")` stores a role that trusts the ServiceAccount;
+//! `release.put_role(arn, policy)` stores any role. Waiting: `until` and `until_ok` poll until a condition holds. No scenario may
+//! depend on how fast the machine is.
 //!
 //! ```ignore
 //! fn a_job_gets_its_role(cluster: &Cluster) {
@@ -32,15 +46,6 @@
 //!     assert_eq!(role_of(&namespace.pod_of_job("nightly")), Some(role));
 //! }
 //! ```
-
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    clippy::string_slice,
-    reason = "tests say what they expect by panicking"
-)]
 
 mod aws;
 mod calls;

@@ -66,5 +66,6 @@ fn an_account_of_more_than_a_page_is_listed_and_judged() {
     assert_eq!(causes, ["role-not-found", "wrong-subject"]);
     let listed = aws.proxy.calls_of("iam:ListRoles");
     assert!((2..=4).contains(&listed), "{listed} pages");
+    // The listing spares a call per role.
     assert!(aws.proxy.calls_of("iam:GetRole") <= 5, "{:?}", aws.proxy.calls());
 }

@@ -62,7 +62,7 @@ async fn files_are_read_again_and_a_wrong_pair_changes_nothing() {
     .await;
     assert!(client(&first).is_served().await, "the last good pair stays");
     tokio::time::sleep(OFTEN * 10).await;
-    assert_eq!(failures(), 1, "told once, not at each look");
+    assert_eq!(failures(), 1, "reported once, not at each check");
 
     std::fs::write(&files.key, &second.key).unwrap();
     until_served(&client(&second), true).await;

@@ -34,22 +34,22 @@ async fn while_it_drains_it_serves_and_closes_each_connection_after_its_answer()
 }
 
 #[tokio::test]
-async fn what_is_under_way_at_the_end_is_answered() {
+async fn requests_in_flight_at_shutdown_are_answered() {
     let server = server(roomy()).await;
     let mut connection = server.client().connect().await;
-    let under_way = tokio::spawn(async move { connection.post("/validate/workloads", "{}").await });
+    let in_flight = tokio::spawn(async move { connection.post("/validate/workloads", "{}").await });
     server.until_waiting(1).await;
     server.life.stop();
     tokio::time::sleep(Duration::from_millis(50)).await;
     assert!(!server.task.is_finished());
     server.let_answer(1);
-    let answer = soon(under_way).await.unwrap();
+    let answer = soon(in_flight).await.unwrap();
     assert_eq!((answer.code, answer.closes()), (200, true));
     soon(server.task).await.unwrap();
 }
 
 #[tokio::test]
-async fn nothing_holds_the_end_up_for_ever() {
+async fn nothing_delays_shutdown_forever() {
     let server = server(Limits {
         stop: Duration::from_millis(50),
         ..roomy()

@@ -1,4 +1,4 @@
-//! What a client may ask for, in time, bytes and numbers.
+//! Limits on clients: time, bytes and numbers.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ fn head(more: &str) -> String {
 }
 
 #[tokio::test]
-async fn a_handshake_that_never_ends_is_cut_and_holds_up_nobody() {
+async fn a_handshake_that_never_ends_is_cut_and_delays_no_other_client() {
     let server = server(Limits {
         handshake: Duration::from_secs(2),
         ..roomy()
@@ -28,7 +28,7 @@ async fn a_handshake_that_never_ends_is_cut_and_holds_up_nobody() {
 }
 
 #[tokio::test]
-async fn a_head_that_never_ends_is_cut() {
+async fn a_request_head_that_never_ends_is_cut() {
     let server = server(Limits {
         header: SHORT,
         ..roomy()
@@ -70,7 +70,7 @@ async fn an_idle_connection_is_not_cut() {
 }
 
 #[tokio::test]
-async fn a_body_that_never_ends_is_told_so() {
+async fn a_body_that_never_ends_gets_a_timeout_status() {
     let server = server(Limits { body: SHORT, ..roomy() }).await;
     for beginning in ["", "{"] {
         let mut stream = server.client().stream().await;
@@ -88,7 +88,7 @@ async fn a_body_that_never_ends_is_told_so() {
 }
 
 #[tokio::test]
-async fn a_body_that_is_too_large_is_told_so_even_to_a_client_that_writes_it_all_first() {
+async fn a_body_that_is_too_large_gets_413_even_if_the_client_writes_it_all_first() {
     let server = server(Limits {
         body_bytes: 1 << 20,
         drained_bytes: 8 << 20,
@@ -125,7 +125,7 @@ async fn a_body_that_is_too_large_is_told_so_even_to_a_client_that_writes_it_all
 }
 
 #[tokio::test]
-async fn a_client_that_asks_first_is_refused_before_it_sends() {
+async fn a_client_that_expects_100_continue_is_refused_before_it_sends() {
     let server = server(Limits {
         body_bytes: 100,
         ..roomy()
@@ -169,7 +169,7 @@ async fn all_bodies_together_are_bounded() {
 }
 
 #[tokio::test]
-async fn requests_over_the_limit_are_to_come_again() {
+async fn requests_over_the_limit_are_asked_to_retry() {
     let server = server(Limits {
         in_flight: 1,
         ..roomy()

@@ -29,7 +29,7 @@ async fn one_connection_serves_many_requests() {
 }
 
 #[tokio::test]
-async fn bodies_come_whole_however_they_are_cut() {
+async fn bodies_arrive_whole_however_they_are_split() {
     let server = server(roomy()).await;
     let mut stream = server.client().stream().await;
     let head = format!("POST /mutate HTTP/1.1\r\nHost: {NAME}\r\nContent-Type: application/json\r\n");
@@ -51,7 +51,7 @@ async fn bodies_come_whole_however_they_are_cut() {
 }
 
 #[tokio::test]
-async fn what_is_not_served_is_told_in_a_status() {
+async fn what_is_not_served_gets_a_status_that_says_so() {
     let server = server(roomy()).await;
     let mut connection = server.client().connect().await;
 
@@ -75,7 +75,7 @@ async fn what_is_not_served_is_told_in_a_status() {
 }
 
 #[tokio::test]
-async fn a_body_that_ends_too_early_is_no_review() {
+async fn a_body_that_ends_too_early_is_not_a_review() {
     let server = server(roomy()).await;
     let mut stream = server.client().stream().await;
     let text = format!(

@@ -108,7 +108,7 @@ impl Authority {
     }
 }
 
-/// Answers with what it got. `/validate/workloads` waits until the test lets it.
+/// Answers with what it received. `/validate/workloads` waits until the test lets it.
 #[derive(Clone)]
 pub(crate) struct Parrot {
     waiting: Arc<watch::Sender<usize>>,

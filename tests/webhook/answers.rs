@@ -187,7 +187,7 @@ async fn a_bad_annotation_is_quoted_with_its_key() {
 }
 
 #[tokio::test]
-async fn a_policy_that_asks_for_the_time_is_judged_with_the_time() {
+async fn a_policy_that_depends_on_the_time_is_judged_with_the_time() {
     let folder = Folder::new();
     for (account, operator) in [("begun", "DateGreaterThan"), ("over", "DateLessThan")] {
         let policy = policy_with(json!({

@@ -52,7 +52,7 @@ async fn every_annotated_account_of_many_pages_is_judged() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn one_namespace_needs_no_right_beyond_it() {
+async fn one_namespace_needs_no_permission_beyond_it() {
     let (api, folder) = cluster().await;
     api.put_account("jobs", "a", &[(KEY, WORKER)]);
     api.put_account("other", "b", &[(KEY, WORKER)]);
@@ -68,7 +68,7 @@ async fn one_namespace_needs_no_right_beyond_it() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_missing_right_is_named() {
+async fn a_missing_permission_is_named() {
     let (api, folder) = cluster().await;
     api.fail_lists(Some(Fault::Status(403)));
     let (code, out, err) = audit(&api, &folder, &[]).await;

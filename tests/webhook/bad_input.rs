@@ -1,4 +1,4 @@
-//! What is no review is refused with a reason: never a panic, never an admission.
+//! What is not a valid review is refused with a reason: never a panic, never an admission.
 
 use hyper::body::Bytes;
 use serde_json::{Value, json};
@@ -43,7 +43,7 @@ async fn bad_bodies_are_4xx_with_a_status_that_says_why() {
         ("v1beta1", beta.to_string().into_bytes(), "v1beta1"),
         ("wrong object", config_map.to_string().into_bytes(), "ConfigMap"),
         (
-            "an object of another kind than it is said to be",
+            "an object of another kind than the request names",
             secret.to_string().into_bytes(),
             "Secret",
         ),
@@ -93,7 +93,7 @@ async fn bad_bodies_are_4xx_with_a_status_that_says_why() {
 }
 
 #[tokio::test]
-async fn twenty_megabytes_are_too_many_and_the_client_reads_so() {
+async fn twenty_megabytes_are_too_many_and_the_client_gets_413() {
     let folder = Folder::new();
     let program = Program::serve(&folder, &[]);
     let (status, json) = program.post("/mutate", vec![b' '; 20 << 20]).await;
@@ -176,7 +176,7 @@ async fn broken_files_stop_the_start_and_name_themselves() {
 }
 
 #[test]
-fn wrong_flags_and_variables_name_themselves_and_what_they_take() {
+fn errors_of_flags_and_variables_name_them_and_their_values() {
     for (flags, variables, words) in [
         (
             &["--mode", "strict"][..],

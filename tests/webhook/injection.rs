@@ -244,7 +244,7 @@ async fn container_credentials_win_over_web_identity() {
 }
 
 #[tokio::test]
-async fn a_volume_in_the_way_is_a_conflict_with_its_name() {
+async fn a_conflicting_volume_is_named() {
     let folder = folder(&[]);
     let program = Program::serve(&folder, &[]);
     let mut pod = job_pod("jobs", "worker");

@@ -28,7 +28,7 @@ async fn cluster() -> (FakeApi, Folder, Program) {
     (api, folder, program)
 }
 
-/// Waits until the watch has told of so many ServiceAccounts with a role.
+/// Waits until the watch has reported this many ServiceAccounts with a role.
 async fn roles_known(program: &Program, count: usize) {
     eventually("the watch", || async {
         let known = program.metric("rolegate_service_accounts{state=\"with-role\"}").await?;
@@ -44,7 +44,7 @@ fn was_injected(response: &Value) -> bool {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_thousand_service_accounts_each_followed_at_once_by_its_pod() {
     let (api, _folder, program) = cluster().await;
-    // The watch tells nothing, as one that is behind: each pod is served because the API server is asked.
+    // The watch reports nothing, like one that lags behind: each pod is served because the API server is asked.
     api.hold_events();
     for number in 0..FOLLOWED {
         let name = format!("sa-{number}");
@@ -153,7 +153,7 @@ async fn refusals_are_events_about_the_service_account_and_dry_runs_are_not() {
     );
     assert_eq!(
         events[0]["series"]["count"], 8,
-        "what was not told yet is told at the end"
+        "what was not reported yet is reported at shutdown"
     );
 }
 
@@ -171,7 +171,7 @@ async fn events_can_be_switched_off() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_missing_right_to_make_events_is_said_once_with_the_right() {
+async fn a_missing_permission_to_create_events_is_logged_once_with_the_permission() {
     let (api, _folder, program) = cluster().await;
     api.events(|events| events.create_fault = Some(crate::fake_api::Fault::Status(403)));
     for name in ["stranger", "other", "third"] {
@@ -208,13 +208,16 @@ async fn the_issuer_is_the_api_servers_unless_it_is_given() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_broken_watch_is_said_once_and_found_again() {
+async fn a_broken_watch_is_logged_once_and_recovers() {
     let (mut api, _folder, program) = cluster().await;
     api.stop();
     tokio::time::sleep(Duration::from_secs(2)).await;
     api.restart().await;
     api.put_account("jobs", "later", &[ROLE]);
     roles_known(&program, 1).await;
-    let said: Vec<String> = program.log_lines("WARN");
-    assert!(said.len() <= 2, "said at each change, not at each try: {said:#?}");
+    let warnings = program.log_lines("WARN");
+    assert!(
+        (1..=2).contains(&warnings.len()),
+        "logged when the state changes, not at each attempt: {warnings:#?}"
+    );
 }

@@ -138,7 +138,7 @@ fn allows(schema: &Value, value: &Value) -> bool {
 }
 
 #[tokio::test]
-async fn a_moved_audit_log_is_made_anew() {
+async fn a_moved_audit_log_is_created_again() {
     let folder = folder();
     let audit = folder.path().join("audit.log");
     let program = Program::serve(&folder, &["--audit-log", audit.to_str().unwrap()]);

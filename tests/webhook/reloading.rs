@@ -22,12 +22,12 @@ async fn allowed(program: &Program) -> bool {
 }
 
 #[tokio::test]
-async fn a_mended_policy_is_seen_without_a_restart() {
+async fn a_fixed_policy_is_seen_without_a_restart() {
     let folder = folder();
     let program = Program::serve(&folder, &[]);
     assert!(!allowed(&program).await);
     folder.role("worker", &Folder::trusting("jobs", "worker"));
-    eventually("the mended policy", || async { allowed(&program).await.then_some(()) }).await;
+    eventually("the fixed policy", || async { allowed(&program).await.then_some(()) }).await;
 }
 
 #[tokio::test]
@@ -50,20 +50,20 @@ async fn a_new_service_account_is_seen_without_a_restart() {
 }
 
 #[tokio::test]
-async fn a_broken_role_file_that_is_removed_is_said_to_be_no_trouble_any_more() {
+async fn a_broken_role_file_that_is_removed_is_logged_as_recovered() {
     let folder = folder();
     let program = Program::serve(&folder, &[]);
     let broken = folder.path().join("roles/broken.json");
     for _ in 0..3 {
         std::fs::write(&broken, "{").unwrap();
-        // A refusal reads the files anew by itself; the poll may come first.
-        eventually("the trouble", || async {
+        // A refusal reads the files again by itself; the poll can come first.
+        eventually("the failure", || async {
             assert!(!allowed(&program).await);
             (!program.log_lines("failed to reload role files").is_empty()).then_some(())
         })
         .await;
         std::fs::remove_file(&broken).unwrap();
-        eventually("the end of the trouble", || async {
+        eventually("the recovery", || async {
             assert!(!allowed(&program).await);
             let (begun, ended) = (
                 program.log_lines("failed to reload role files").len(),
@@ -97,7 +97,7 @@ async fn broken_edits_keep_the_last_good_content_and_say_so() {
     assert_eq!(
         program.log_lines("jobs-worker.yaml").len(),
         1,
-        "said once, not at each look"
+        "logged once, not at each check"
     );
 }
 

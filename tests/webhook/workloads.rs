@@ -54,7 +54,7 @@ async fn a_workload_whose_role_does_not_trust_it_is_warned_about() {
 }
 
 #[tokio::test]
-async fn a_service_account_is_told_what_its_annotations_come_to() {
+async fn a_service_account_is_warned_about_its_annotations() {
     let folder = folder();
     let program = Program::serve(&folder, &[]);
     for (name, annotations, words) in [
@@ -92,7 +92,7 @@ async fn a_service_account_is_told_what_its_annotations_come_to() {
 }
 
 #[tokio::test]
-async fn what_is_no_workload_is_a_bad_request() {
+async fn what_is_not_a_workload_is_a_bad_request() {
     let folder = folder();
     let program = Program::serve(&folder, &[]);
     let review = applied(

@@ -17,8 +17,7 @@ use crate::commands::output::{self, GOOD, Styled};
 use crate::commands::{runtime, sources};
 use crate::roles::aws::{CurrentRole, managed_by, unique_id_principals};
 use crate::support::text;
-use crate::trust::RoleArn;
-use crate::trust::edit::Grant;
+use crate::trust::{Grant, RoleArn};
 
 /// How long a call to IAM may take, including the search for credentials.
 const PATIENCE: Duration = Duration::from_secs(60);

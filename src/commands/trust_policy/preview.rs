@@ -7,8 +7,8 @@ use crate::commands::exit::Exit;
 use crate::commands::output::{self, BAD, DOUBT, GOOD, STRONG, Styled};
 use crate::decision::Judged;
 use crate::support::text;
-use crate::trust::edit::{Edit, Grant, Merged};
-use crate::trust::size::{DEFAULT_QUOTA, LARGEST_QUOTA, size};
+use crate::trust::{DEFAULT_QUOTA, LARGEST_QUOTA, size};
+use crate::trust::{Edit, Grant, Merged};
 use crate::trust::{RoleArn, Verdict};
 
 /// The present document with the trust added.

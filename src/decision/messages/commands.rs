@@ -1,4 +1,4 @@
-//! The commands that messages offer. Each is complete and quoted for a shell, or there is none.
+//! The commands that messages offer. Each is complete and quoted for a shell, or left out.
 
 use super::Subject;
 use crate::decision::Restart;
@@ -7,11 +7,11 @@ use crate::support::text::shell::Command;
 use crate::trust::{RoleArn, WebIdentity};
 
 /// The audience that `rolegate trust-policy` assumes.
-pub const DEFAULT_AUDIENCE: &str = "sts.amazonaws.com";
+pub(crate) const DEFAULT_AUDIENCE: &str = "sts.amazonaws.com";
 
 /// What adds the web identity to a role's present trust policy. None for a subject that is not a ServiceAccount's.
 #[must_use]
-pub fn trust_policy(role: &RoleArn, identity: &WebIdentity) -> Option<String> {
+pub(crate) fn trust_policy(role: &RoleArn, identity: &WebIdentity) -> Option<String> {
     let command = Command::new("rolegate trust-policy")
         .flag("--role-arn")
         .arg(role.as_str());
@@ -20,7 +20,7 @@ pub fn trust_policy(role: &RoleArn, identity: &WebIdentity) -> Option<String> {
 
 /// What prints the trust policy that a new role is created with.
 #[must_use]
-pub fn trust_policy_for_new_role(role: &RoleArn, identity: &WebIdentity) -> Option<String> {
+pub(crate) fn trust_policy_for_new_role(role: &RoleArn, identity: &WebIdentity) -> Option<String> {
     let mut command = Command::new("rolegate trust-policy")
         .flag("--account")
         .arg(role.account());

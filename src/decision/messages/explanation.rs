@@ -1,8 +1,9 @@
-//! What is said of an explanation: the clause of line 1, the rows, the reason on one line, the edit that corrects it.
+//! The text of an explanation: the clause of line 1, the rows, the reason on one line, the edit that corrects it.
 
 use crate::support::text::{self, quote};
-use crate::trust::mismatch::Mismatch;
-use crate::trust::{Carried, Edit, Explanation, Fault, Requirement, RoleArn, StatementLabel, Verdict, WebIdentity};
+use crate::trust::{
+    Carried, Edit, Explanation, Fault, Mismatch, Requirement, RoleArn, StatementLabel, Verdict, WebIdentity,
+};
 
 /// The longest reason or hint, in characters.
 const LONGEST: usize = 600;
@@ -167,9 +168,9 @@ impl ExplanationText<'_> {
             } => {
                 let wildcard = if value.contains('*') { '*' } else { '?' };
                 let short = value.strip_prefix(SERVICE_ACCOUNT).unwrap_or(value);
-                let cure = if *would_match { "; use StringLike" } else { "" };
+                let fix = if *would_match { "; use StringLike" } else { "" };
                 format!(
-                    "{} does not expand the {wildcard} in {}{cure}",
+                    "{} does not expand the {wildcard} in {}{fix}",
                     text::value_within(&requirement.operator, 60),
                     quote(short)
                 )
@@ -240,13 +241,13 @@ impl ExplanationText<'_> {
         list(&self.explanation.undecided_keys)
     }
 
-    /// What is allowed and what would be needed, as they stand in policies.
+    /// What is allowed and what would be needed, as written in policies.
     pub(super) fn allowed_and_needed(&self) -> Option<(String, String)> {
         let provider = || self.role.provider_arn(&self.identity.issuer);
         let key = |claim: &str| format!("{}:{claim}", self.identity.issuer);
         let (allowed, needed) = match self.explanation.faults.first()? {
             Fault::PrincipalType { services, aws, .. } => {
-                // Whoever is trusted now stays: it is one more that is needed.
+                // What is trusted now stays trusted: one more is needed.
                 let allowed = list(services.iter().chain(aws));
                 return Some((text::value(&allowed), format!("{} as well", text::value(&provider()))));
             }
@@ -536,7 +537,7 @@ impl ExplanationText<'_> {
 
     fn edits(&self) -> String {
         let mut edits: Vec<String> = self.explanation.edits.iter().map(|edit| self.edit(edit)).collect();
-        // The same key may stand under two operators.
+        // The same key can appear under two operators.
         edits.dedup();
         edits.join("; ")
     }
@@ -727,7 +728,7 @@ fn subject_clause(requirement: &Requirement, mismatches: &[Mismatch]) -> String 
     }
 }
 
-/// `: it has a blank at one end`, where there is anything to say.
+/// `: it has a space at one end`, where there is anything to say.
 fn after_colon(mismatches: &[Mismatch]) -> String {
     if mismatches.is_empty() {
         String::new()
@@ -741,7 +742,7 @@ fn phrases(mismatches: &[Mismatch]) -> String {
     phrases.join(", ")
 }
 
-/// One difference in words, as said of the text in the policy.
+/// One difference in words, about the text in the policy.
 fn phrase(mismatch: &Mismatch) -> String {
     match mismatch {
         Mismatch::Scheme(scheme) => format!("{scheme} was left in"),
@@ -781,8 +782,8 @@ fn phrase(mismatch: &Mismatch) -> String {
             format!("account {} instead of the role's account {needed}", quote(found))
         }
         Mismatch::ArnStart => "it does not start with arn:PARTITION:iam::".to_owned(),
-        Mismatch::Blank => "it has a blank at one end".to_owned(),
-        Mismatch::BlankInside => "it has a blank inside".to_owned(),
+        Mismatch::Blank => "it has a space at one end".to_owned(),
+        Mismatch::BlankInside => "it contains a space".to_owned(),
         Mismatch::OtherPrefix => format!("it does not start with {SERVICE_ACCOUNT}"),
         Mismatch::NoName => "the name is missing".to_owned(),
         Mismatch::Quotes => "it has quotation marks inside".to_owned(),
@@ -826,7 +827,7 @@ fn values(requirement: &Requirement) -> String {
     }
 }
 
-/// `A, B and 2 more`, as they stand in the policy.
+/// `A, B and 2 more`, as written in the policy.
 fn values_bare(requirement: &Requirement) -> String {
     let shown = requirement.values.join(", ");
     match (requirement.negated, requirement.more) {

@@ -21,7 +21,7 @@ fn account(annotations: &[(&str, &str)]) -> Option<ServiceAccountIdentity> {
     ServiceAccountIdentity::from_annotations(&rules(), annotations.iter().copied())
 }
 
-/// What a pod with these annotations asks for under a ServiceAccount with those.
+/// What a pod with these annotations requests under a ServiceAccount with those.
 fn ask(account_annotations: &[(&str, &str)], pod_annotations: &[(&str, &str)]) -> (Requested, Vec<String>) {
     ask_with(&rules(), account_annotations, pod_annotations, &defaults())
 }
@@ -115,7 +115,7 @@ fn an_empty_audience_is_the_default() {
 }
 
 #[test]
-fn a_value_that_is_no_role_arn_is_malformed_with_its_key_and_value() {
+fn a_value_that_is_not_a_role_arn_is_malformed_with_its_key_and_value() {
     for value in [
         "s3-reader",
         " ",
@@ -163,13 +163,13 @@ fn a_bare_name_is_composed_only_where_that_is_asked_for() {
         assert_eq!(request.role.as_str(), role);
     }
     // An ARN with something before it is a mistake, not a path.
-    let misspelt = format!("x{ROLE}");
+    let misspelled = format!("x{ROLE}");
     assert!(
         matches!(
-            ask_with(&rules, &[("eks.amazonaws.com/role-arn", &misspelt)], &[], &defaults()).0,
+            ask_with(&rules, &[("eks.amazonaws.com/role-arn", &misspelled)], &[], &defaults()).0,
             Requested::Malformed(malformed) if malformed.error == RoleArnError::NotAnArn
         ),
-        "{misspelt}"
+        "{misspelled}"
     );
     assert!(matches!(
         ask(&[("eks.amazonaws.com/role-arn", "s3-reader")], &[]).0,
@@ -315,7 +315,7 @@ fn a_look_alike_without_the_real_key_earns_a_warning_and_nothing_else() {
         let warning = format!("annotation {key} is not read: did you mean eks.amazonaws.com/role-arn?");
         assert_eq!(ask(&[(key, ROLE)], &[]), (Requested::Nothing, vec![warning]), "{key}");
         assert!(!account(&[(key, ROLE)]).unwrap().asks_for_role());
-        // Beside the real one it is somebody else's business.
+        // Next to the real key it belongs to another program.
         assert_eq!(
             web_identity(ask(&[(key, "x"), ("eks.amazonaws.com/role-arn", ROLE)], &[])).1,
             [""; 0]
@@ -328,7 +328,7 @@ fn a_look_alike_without_the_real_key_earns_a_warning_and_nothing_else() {
             let real = ("eks.amazonaws.com/role-arn", role);
             assert_eq!(account(&[(key, "x"), real]), account(&[real]), "{key}");
         }
-        // An empty real key asks for nothing, so the look-alike may be what was meant.
+        // An empty real key requests nothing, so the look-alike may be what was meant.
         assert_eq!(ask(&[("eks.amazonaws.com/role-arn", ""), (key, ROLE)], &[]).1.len(), 1);
     }
     for key in [

@@ -1,7 +1,7 @@
 //! The patch: typed operations, written as the JSON that the API server takes when they are added.
 
-use super::super::json::{write_number, write_text};
-use super::super::view::ContainerList;
+use crate::pod::json::{write_number, write_text};
+use crate::pod::view::ContainerList;
 
 /// A JSON patch (RFC 6902) of `add` operations only.
 #[derive(Debug, Default, PartialEq)]

@@ -1,6 +1,6 @@
 //! Paths inside a pod's containers.
 
-use super::super::view::PodView;
+use crate::pod::view::PodView;
 
 /// How paths are written and compared inside the pod's containers.
 #[derive(Clone, Copy, PartialEq, Eq)]

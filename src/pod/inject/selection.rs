@@ -2,9 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use super::super::identity::AnnotationRules;
-use super::super::view::PodView;
-use super::super::{Warning, quoted};
+use crate::pod::identity::AnnotationRules;
+use crate::pod::view::PodView;
+use crate::pod::warning::{Warning, quoted};
 
 pub(super) const SKIP_CONTAINERS: &str = "skip-containers";
 const INCLUDE_CONTAINERS: &str = "include-containers";

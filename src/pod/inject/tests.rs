@@ -1162,7 +1162,7 @@ fn ephemeral_containers_get_pod_identity_too() {
 }
 
 #[test]
-fn a_pod_without_a_spec_or_without_containers_is_no_mishap() {
+fn a_pod_without_a_spec_or_without_containers_is_fine() {
     assert_eq!(webhook().patch(&json!({})), json!([]));
     assert_eq!(
         webhook()

@@ -4,7 +4,7 @@
 //! borrows from a text that is known to be UTF-8, looks for the ends of strings sixty-four bytes at a time, finds fields in a
 //! table, fills a value where it lies, and knows no errors: what it does not take is read again by `serde_json`, which
 //! decides and says what is wrong. Its code is small on purpose: between two requests other code fills the processor's
-//! caches, and a general reader, made anew for each type, is slow every time.
+//! caches, and a general reader, generated for each type, is slow every time.
 //!
 //! So it has one duty: what it takes, `serde_json` takes too, with the same outcome. `admission/review/differential.rs` holds it to
 //! that with documents made by chance and damaged by chance.
@@ -45,7 +45,14 @@ impl<'a, T: Read<'a>> Read<'a> for Box<T> {
     }
 }
 
-/// A list; a null in it is none.
+/// Null reads as `None`.
+impl<'a, T: Read<'a>> Read<'a> for Option<T> {
+    fn read(&mut self, reader: &mut Reader<'a>) -> Taken {
+        reader.optional(self)
+    }
+}
+
+/// A list; a null in it reads as `None`.
 impl<'a, T: Read<'a>> Read<'a> for Vec<Option<T>> {
     fn read(&mut self, reader: &mut Reader<'a>) -> Taken {
         reader.list(|reader| {
@@ -197,7 +204,7 @@ impl<'a> Reader<'a> {
         self.text.as_bytes()
     }
 
-    /// The next byte that is no blank; stays before it.
+    /// The next byte that is not white space; stays before it.
     #[inline]
     pub(crate) fn peek(&mut self) -> Option<u8> {
         match self.bytes().get(self.at) {
@@ -332,7 +339,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// What follows a backslash. Whether a `\u` stands for a character is asked only of what is kept.
+    /// What follows a backslash. Whether a `\u` escape is a character is checked only for what is kept.
     fn skip_escape(&mut self) -> Taken {
         match self.bytes().get(self.at) {
             Some(b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't') => self.at += 1,
@@ -361,7 +368,7 @@ impl<'a> Reader<'a> {
         }
         let whole = self.at;
         self.skip_digits()?;
-        // A zero that is followed by digits is no number.
+        // A zero that is followed by digits is not a number.
         if self.bytes().get(whole) == Some(&b'0') && self.at > whole + 1 {
             return None;
         }
@@ -399,7 +406,7 @@ impl<'a> Reader<'a> {
     }
 
     fn skip_other_value(&mut self) -> Taken {
-        // What the value stands in, innermost last: a bit is set for an object and clear for a list.
+        // What encloses the value, innermost last: a bit is set for an object and clear for a list.
         let (mut kinds, mut depth) = (0_u64, 0_u32);
         loop {
             match self.peek()? {
@@ -457,7 +464,7 @@ const fn closing(is_object: bool) -> u8 {
     if is_object { b'}' } else { b']' }
 }
 
-/// Marks the bytes of a block that are no plain characters of a string: a quotation mark, a backslash or a control
+/// Marks the bytes of a block that are not plain characters of a string: a quotation mark, a backslash or a control
 /// character. Written so that the bytes are compared many at a time, without a branch: it is run for every byte of a review.
 #[inline]
 fn special_bytes(block: &[u8; BLOCK]) -> u64 {
@@ -481,7 +488,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_byte_is_told_apart_at_every_place() {
+    fn every_byte_is_recognized_at_every_offset() {
         for place in 0..BLOCK {
             for byte in 0..=u8::MAX {
                 let mut block = [b'x'; BLOCK];

@@ -18,18 +18,7 @@ macro_rules! json_object {
 
         impl<'a> Read<'a> for $name<'a> {
             fn read(&mut self, reader: &mut Reader<'a>) -> Taken {
-                #[allow(non_camel_case_types)]
-                #[derive(Clone, Copy)]
-                enum Key { $( $field, )* }
-
-                const KEYS: &[(&str, Key)] = &[$( ($key, Key::$field) ),*];
-                let mut object = reader.object()?;
-                while let Some(key) = reader.field(&mut object, KEYS)? {
-                    match key {
-                        $( Key::$field => reader.optional(&mut self.$field)?, )*
-                    }
-                }
-                Some(())
+                read_fields!(reader, self, { $( $key => $field, )* })
             }
         }
 

@@ -12,7 +12,7 @@ use super::{is_hidden, prints};
 ///
 /// YAML is treated alike: in its double-quoted style the escape means the same, in the other styles it is what is shown.
 #[must_use]
-pub fn escape(json: &str) -> Cow<'_, str> {
+pub(crate) fn escape(json: &str) -> Cow<'_, str> {
     let hidden = |character: char| character != '\n' && is_hidden(character);
     if prints(json) {
         return Cow::Borrowed(json);

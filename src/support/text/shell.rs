@@ -1,7 +1,7 @@
 //! Commands that people copy from messages into a shell.
 //!
 //! A word that cannot be shown exactly as it must be typed makes the whole command worthless, and a shortened or escaped word
-//! makes it wrong. So a command is either complete, quoted, and means what it shows, or there is none.
+//! makes it wrong. So a command is either complete and quoted and means what it shows, or it is left out.
 
 use std::borrow::Cow;
 
@@ -9,7 +9,7 @@ use super::is_hidden;
 
 /// The word as a POSIX shell reads it, quoted where it must be. None for a word that holds a hidden character.
 #[must_use]
-pub fn word(text: &str) -> Option<Cow<'_, str>> {
+pub(crate) fn word(text: &str) -> Option<Cow<'_, str>> {
     // ARNs, URLs and `key=value` need no quotes as an argument; shlex would quote `=`, `@` and `%` for the sake of other places.
     let plain = |character: char| character.is_ascii_alphanumeric() || "-_./:=@%+,".contains(character);
     if !text.is_empty() && text.chars().all(plain) {
@@ -23,30 +23,30 @@ pub fn word(text: &str) -> Option<Cow<'_, str>> {
 
 /// A command line that is put together word by word.
 #[derive(Clone, Debug)]
-pub struct Command(Option<String>);
+pub(crate) struct Command(Option<String>);
 
 impl Command {
     /// Starts with a program and subcommands, which are taken as they are written.
     #[must_use]
-    pub fn new(program: &'static str) -> Self {
+    pub(crate) fn new(program: &'static str) -> Self {
         Self(Some(program.to_owned()))
     }
 
     /// Adds a flag, or another word of our own, as it is written.
     #[must_use]
-    pub fn flag(self, flag: &'static str) -> Self {
+    pub(crate) fn flag(self, flag: &'static str) -> Self {
         self.push(Some(Cow::Borrowed(flag)))
     }
 
-    /// Adds a word of somebody else, quoted.
+    /// Adds text from outside, quoted.
     #[must_use]
-    pub fn arg(self, text: &str) -> Self {
+    pub(crate) fn arg(self, text: &str) -> Self {
         self.push(word(text))
     }
 
     /// The command; none when one of its words cannot be quoted.
     #[must_use]
-    pub fn finish(self) -> Option<String> {
+    pub(crate) fn finish(self) -> Option<String> {
         self.0
     }
 

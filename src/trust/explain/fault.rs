@@ -1,9 +1,9 @@
 //! What can be wrong with a statement, as plain values. The sentences are made in `decision/messages`.
 
-use super::super::condition::Entry;
-use super::super::mismatch::Mismatch;
-use super::super::policy::Statement;
-use super::super::verdict::{Cause, Verdict};
+use crate::trust::condition::Entry;
+use crate::trust::mismatch::Mismatch;
+use crate::trust::policy::Statement;
+use crate::trust::verdict::{Cause, Verdict};
 
 /// A statement, as people find it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -98,7 +98,7 @@ pub enum Fault {
         services: Vec<String>,
         /// `AWS` principals.
         aws: Vec<String>,
-        /// An OIDC provider that stands under `AWS` or `Service`, after the element's name.
+        /// An OIDC provider that is listed under `AWS` or `Service`, after the element's name.
         misplaced_provider: Option<(&'static str, String)>,
     },
     /// The statement trusts another provider.
@@ -133,7 +133,7 @@ pub enum Fault {
     SubjectUnderAudienceKey {
         /// The value that is a subject.
         value: String,
-        /// Whether the audience stands under `:sub` in turn.
+        /// Whether the audience is under `:sub` in turn.
         swapped: bool,
     },
     /// `*` or `?` under an operator that takes them literally.
@@ -172,7 +172,7 @@ pub enum Fault {
     },
     /// It depends on what only STS knows.
     DependsOn {
-        /// The conditions; empty where a Deny for any AWS principal may or may not mean a web identity.
+        /// The conditions; empty where a Deny for any AWS principal might or might not apply to a web identity.
         conditions: Vec<Requirement>,
         /// How many more conditions of the statement cannot be known.
         more: usize,

@@ -2,22 +2,23 @@
 
 use std::collections::BTreeSet;
 
-use super::super::arn::PROVIDER;
-use super::super::condition::{Entry, Polarity, Test, TextTest, text_matches};
-use super::super::edit::{self, Edit};
-use super::super::key::{Claim, Given, Request, begins_with};
-use super::super::mismatch::{self, Mismatches, Reading};
-use super::super::policy::{ActionForm, Policy, Statement};
-use super::super::storable;
-use super::super::truth::Truth;
-use super::super::value::{Meaning, Value, Variables, Wildcards};
-use super::super::web_identity::SERVICE_ACCOUNT;
 use super::fault::{Carried, Fault, Requirement};
+use crate::support::text::starts_with_ignore_case;
+use crate::trust::arn::PROVIDER;
+use crate::trust::condition::key::{Claim, Given};
+use crate::trust::condition::value::{Meaning, Value, Variables, Wildcards};
+use crate::trust::condition::{Entry, Polarity, Test, TextTest, text_matches};
+use crate::trust::edit::{self, Edit};
+use crate::trust::mismatch::{self, Mismatches, Reading};
+use crate::trust::policy::{ActionForm, Policy, Statement, storable};
+use crate::trust::request::Request;
+use crate::trust::ternary::Ternary;
+use crate::trust::web_identity::SERVICE_ACCOUNT;
 
 /// How far a statement is from letting the web identity in; less is nearer.
 ///
-/// A statement that names an OIDC provider for the web identity action comes before any that does not: a role that trusts a
-/// service beside a cluster is explained by its statement for the cluster. Then the kinship of its provider with the token's,
+/// A statement that names an OIDC provider for the web identity action comes before any that does not: a role that trusts both a
+/// service and a cluster is explained by its statement for the cluster. Then the kinship of its provider with the token's,
 /// then the number of faults, then how far its subjects are off. Between equals, the first in the document wins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Rank {
@@ -49,7 +50,7 @@ impl<'a> Near<'a> {
         let mut failing: Vec<&Entry> = statement
             .entries
             .iter()
-            .filter(|entry| entry.truth(request) == Truth::False)
+            .filter(|entry| entry.truth(request) == Ternary::False)
             .take(MAX_FAILING.saturating_add(1))
             .collect();
         let more_fail = failing.len() > MAX_FAILING;
@@ -62,7 +63,7 @@ impl<'a> Near<'a> {
             failing,
             more_fail,
         };
-        if statement.principal(request) == Truth::False {
+        if statement.principal(request) == Ternary::False {
             near.provider = near.nearest_provider();
         }
         near.faults = near.find_faults();
@@ -85,7 +86,7 @@ impl<'a> Near<'a> {
         }
     }
 
-    /// The `Federated` principals, and OIDC providers that stand where others belong.
+    /// The `Federated` principals, and OIDC providers that are listed as another kind of principal.
     fn named_providers(&self) -> impl Iterator<Item = &'a str> {
         let principals = &self.statement.principals;
         let misplaced = self.misplaced_provider().map(|(_, found)| found);
@@ -106,7 +107,7 @@ impl<'a> Near<'a> {
 
     /// 0 for the token's own provider; then those that have its host and account, its host, its account, neither.
     fn kinship(&self) -> u8 {
-        if self.statement.principal(self.request) == Truth::True {
+        if self.statement.principal(self.request) == Ternary::True {
             return 0;
         }
         let own = self.request.identity.issuer.as_str();
@@ -155,10 +156,10 @@ impl<'a> Near<'a> {
                 found: (*found).to_owned(),
                 mismatches: mismatches.list.clone(),
             });
-        } else if self.statement.principal(self.request) == Truth::False {
+        } else if self.statement.principal(self.request) == Ternary::False {
             let principal_type = self.principal_type();
             if self.misplaced_provider().is_none() {
-                // It is there for somebody else, and so is all the rest of it.
+                // The whole statement is for another kind of principal.
                 return vec![principal_type];
             }
             faults.push(principal_type);
@@ -175,7 +176,7 @@ impl<'a> Near<'a> {
             let fault = self.of_entry(entry);
             // The keys of one other issuer are one fault, and the same one as its provider.
             if let Claim::Foreign(owner) = self.claim(entry)
-                && !begins_with(owner, "arn:")
+                && !starts_with_ignore_case(owner, "arn:")
             {
                 let bare = owner.strip_prefix("https://").unwrap_or(owner);
                 let is_known = foreign_owners.iter().any(|known| known.eq_ignore_ascii_case(bare));
@@ -232,7 +233,7 @@ impl<'a> Near<'a> {
         };
         let claim = claim_in(entry)?;
         let needed = self.needed(claim);
-        let fits = |value: &Value| text_matches(value, test, needed, self.request) != Truth::False;
+        let fits = |value: &Value| text_matches(value, test, needed, self.request) != Ternary::False;
         if entry.values.iter().any(fits) {
             return None;
         }
@@ -267,7 +268,7 @@ impl<'a> Near<'a> {
     /// What is wrong with an entry that is false.
     fn of_entry(&self, entry: &Entry) -> Fault {
         match self.claim(entry) {
-            Claim::Foreign(owner) if begins_with(owner, "arn:") => Fault::ProviderArnInKey {
+            Claim::Foreign(owner) if starts_with_ignore_case(owner, "arn:") => Fault::ProviderArnInKey {
                 key: entry.key.as_str().to_owned(),
             },
             Claim::Foreign(owner) => Fault::ProviderInKey {
@@ -322,7 +323,7 @@ impl<'a> Near<'a> {
     /// Which claim a value belongs to, by its look.
     fn looks_like(&self, value: &Value) -> Option<ClaimName> {
         let identity = self.request.identity;
-        if begins_with(&value.text, SERVICE_ACCOUNT) || *value.text == *identity.subject.as_str() {
+        if starts_with_ignore_case(&value.text, SERVICE_ACCOUNT) || *value.text == *identity.subject.as_str() {
             return Some(ClaimName::Subject);
         }
         (*value.text == *identity.audience.as_str()).then_some(ClaimName::Audience)
@@ -413,7 +414,7 @@ impl<'a> Near<'a> {
         }
     }
 
-    /// What corrects the statement where it stands: only what can serve nobody is replaced, and only if the outcome trusts
+    /// What corrects the statement where it stands: only what matches no identity is replaced, and only if the result trusts
     /// the web identity. Empty when something else has to be done.
     pub(super) fn corrections(&self, policy: &Policy) -> Vec<Edit> {
         let edits = self.correct_all().unwrap_or_default();
@@ -471,7 +472,7 @@ impl<'a> Near<'a> {
                 found: action.to_string(),
             });
         }
-        // Where the provider is nobody's, its keys tell for whom the statement was meant.
+        // Where no identity can have the provider, the keys show which identity the statement was meant for.
         let is_of_another = |entry: &&Entry| match self.claim(entry) {
             Claim::Foreign(owner) => !mismatch::of_issuer(owner, &self.request.identity.issuer).may_be_replaced(),
             _ => false,
@@ -499,17 +500,17 @@ impl<'a> Near<'a> {
             claim: claim.as_str(),
         };
         match self.claim(entry) {
-            // No token of this provider has the key: the statement serves nobody.
+            // No token of this provider has the key: the statement trusts no identity.
             Claim::Foreign(_) | Claim::Bare | Claim::Other => {
                 let claim = claim_in(entry).or_else(|| entry.values.iter().find_map(|value| self.looks_like(value)))?;
                 let mut edits = vec![replace_key(claim)];
                 let needed = self.needed(claim);
-                // The new key is what the values stand under from then on.
+                // From then on, the values are under the new key.
                 let new_key = edit::key(self.request, claim.as_str());
                 if entry
                     .values
                     .iter()
-                    .any(|value| text_matches(value, test, needed, self.request) != Truth::False)
+                    .any(|value| text_matches(value, test, needed, self.request) != Ternary::False)
                 {
                     return Some(edits);
                 }
@@ -532,7 +533,7 @@ impl<'a> Near<'a> {
                 let is_own = |value: &Value| *value.text == *self.request.identity.subject.as_str();
                 let value = entry.values.iter().find(|value| is_subject(value));
                 match value {
-                    // Tokens with another audience that stands there, too, are let in.
+                    // Tokens with another audience in the list are trusted, too.
                     Some(_) if !has_subject_key && all_subjects => Some(vec![replace_key(ClaimName::Subject)]),
                     Some(value) if entry.values.len() == 1 && (subject_is_right || is_own(value)) => {
                         Some(vec![Edit::ReplaceValue {
@@ -569,7 +570,7 @@ impl<'a> Near<'a> {
         })
     }
 
-    /// The nearest value replaced, if it is one that can stand for nobody and was meant for the one who asks.
+    /// The nearest value replaced, if it matches no identity and was meant for this one.
     fn correct_value(&self, entry: &Entry, test: TextTest, claim: ClaimName, key: String) -> Option<Edit> {
         let found = match claim {
             ClaimName::Subject => {
@@ -581,7 +582,7 @@ impl<'a> Near<'a> {
                 let of = |value: &Value| mismatch::of_audience(&value.text, self.request.identity.audience.as_str());
                 let is_unfinished = |value: &&Value| {
                     let mismatches = of(value);
-                    !mismatches.is_empty() && mismatches.iter().all(mismatch::Mismatch::serves_nobody)
+                    !mismatches.is_empty() && mismatches.iter().all(mismatch::Mismatch::matches_no_identity)
                 };
                 entry.values.iter().find(is_unfinished)?
             }
@@ -596,7 +597,7 @@ impl<'a> Near<'a> {
     }
 }
 
-/// The claims of a token that a policy can ask for.
+/// The claims of a token that a policy can require.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum ClaimName {
     Subject,
@@ -637,11 +638,11 @@ fn matches_as_pattern(value: &Value, text: &str, request: &Request<'_>) -> bool 
         Variables::PlainText
     };
     let pattern = Value::text(value.text.to_string(), Wildcards::Known, variables);
-    text_matches(&pattern, TextTest::Like, text, request) != Truth::False
+    text_matches(&pattern, TextTest::Like, text, request) != Ternary::False
 }
 
 /// Whether a `Federated` principal names an OIDC provider, in whatever form: its ARN, or the issuer alone.
 fn is_oidc(found: &str) -> bool {
-    let is_issuer = !begins_with(found, "arn:") && found.contains('/');
+    let is_issuer = !starts_with_ignore_case(found, "arn:") && found.contains('/');
     found.contains("oidc-provider") || is_issuer
 }

@@ -1,7 +1,10 @@
-//! Literals of typed condition operators: numbers, dates, networks. Each reads a text, or says that it is none.
+//! Literals of typed condition operators: numbers, dates, networks. Parsing returns none for any other text.
 
 use std::cmp::Ordering;
 use std::net::IpAddr;
+
+use ipnet::IpNet;
+use jiff::civil::Date;
 
 /// A decimal number of any size, compared exactly: `0.DIGITS × 10^point`, without zeros at either end of the digits.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -105,14 +108,15 @@ fn all_digits(text: &str) -> bool {
     text.bytes().all(|byte| byte.is_ascii_digit())
 }
 
-/// An instant: seconds since the epoch, and nanoseconds.
+/// A point in time: seconds since the epoch, and nanoseconds. Seconds may be any number that a policy holds, such as
+/// milliseconds written by mistake, and the last day of the year 9999 counts, too; jiff's own type has neither.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Instant {
+pub(crate) struct Timestamp {
     pub(crate) seconds: i64,
     pub(crate) nanoseconds: u32,
 }
 
-impl Instant {
+impl Timestamp {
     /// Seconds since the epoch (digits alone are always these, `2030` too), or ISO 8601 as far as W3C's note on date and
     /// time takes it: `2030-01`, `2030-01-31`, `2030-01-31T12:00Z`, `2030-01-31T12:00:00.5+02:00`. Without a zone it is
     /// UTC.
@@ -138,14 +142,14 @@ impl Instant {
     }
 }
 
-fn parse_iso(text: &str) -> Option<Instant> {
+fn parse_iso(text: &str) -> Option<Timestamp> {
     let (date, time) = match text.split_once('T') {
         Some((date, time)) => (date, Some(time)),
         None => (text, None),
     };
     let days = parse_date(date, time.is_some())?;
     let Some(time) = time else {
-        return Some(Instant {
+        return Some(Timestamp {
             seconds: days * 86_400,
             nanoseconds: 0,
         });
@@ -166,7 +170,7 @@ fn parse_iso(text: &str) -> Option<Instant> {
         None => 0,
     };
     let seconds = days * 86_400 + hour * 3_600 + minute * 60 + second.unwrap_or(0) - offset;
-    Some(Instant { seconds, nanoseconds })
+    Some(Timestamp { seconds, nanoseconds })
 }
 
 /// `2030-01-31`, `2030-01` or, before a time, `20300131`; the days since the epoch.
@@ -181,11 +185,12 @@ fn parse_date(date: &str, before_time: bool) -> Option<i64> {
     if parts.next().is_some() || year.len() != 4 || (before_time && first.len() == 4 && date.len() != 10) {
         return None;
     }
-    let (year, month, day) = (number(year)?, two_digits(month)?, two_digits(day)?);
-    if !(1..=12).contains(&month) || day < 1 || day > days_in_month(year, month) {
+    if [month, day].iter().any(|part| part.len() != 2) || ![year, month, day].iter().all(|part| all_digits(part)) {
         return None;
     }
-    Some(days_since_epoch(year, month, day))
+    let date = Date::new(year.parse().ok()?, month.parse().ok()?, day.parse().ok()?).ok()?;
+    let since_epoch = Date::constant(1970, 1, 1).until(date).ok()?;
+    Some(since_epoch.get_days().into())
 }
 
 /// The clock and its zone's offset in seconds.
@@ -238,71 +243,17 @@ fn nanoseconds(fraction: &str) -> Option<u32> {
     nine.parse().ok()
 }
 
-fn days_in_month(year: i64, month: i64) -> i64 {
-    let is_leap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
-    match month {
-        2 if is_leap => 29,
-        2 => 28,
-        4 | 6 | 9 | 11 => 30,
-        _ => 31,
-    }
-}
-
-/// Days from 1970-01-01 in the Gregorian calendar; years are counted from March so that the leap day ends them.
-fn days_since_epoch(year: i64, month: i64, day: i64) -> i64 {
-    let year = if month <= 2 { year - 1 } else { year };
-    let era = year.div_euclid(400);
-    let year_of_era = year.rem_euclid(400);
-    let day_of_year = (153 * ((month + 9) % 12) + 2) / 5 + day - 1;
-    era * 146_097 + year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year - 719_468
-}
-
-/// An address or a range of them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Network {
-    address: IpAddr,
-    prefix: u32,
-}
-
-impl Network {
-    /// CIDR, or an address alone, which is a network of one.
-    pub(crate) fn parse(text: &str) -> Option<Self> {
-        let (address, prefix) = match text.split_once('/') {
-            Some((address, prefix)) => (address, Some(prefix)),
-            None => (text, None),
-        };
-        let address: IpAddr = address.parse().ok()?;
-        let longest = if address.is_ipv4() { 32 } else { 128 };
-        let prefix = match prefix {
-            None => longest,
-            Some(digits) if !digits.is_empty() && digits.len() <= 3 && all_digits(digits) => digits.parse().ok()?,
-            Some(_) => return None,
-        };
-        (prefix <= longest).then_some(Self { address, prefix })
-    }
-
-    pub(crate) fn contains(&self, address: IpAddr) -> bool {
-        match (self.address, address) {
-            (IpAddr::V4(network), IpAddr::V4(address)) => {
-                let mask = u32::MAX.checked_shl(32 - self.prefix).unwrap_or(0);
-                network.to_bits() & mask == address.to_bits() & mask
-            }
-            (IpAddr::V6(network), IpAddr::V6(address)) => {
-                let mask = u128::MAX.checked_shl(128 - self.prefix).unwrap_or(0);
-                network.to_bits() & mask == address.to_bits() & mask
-            }
-            _ => false,
-        }
-    }
-
-    /// Whether it is of version 4.
-    pub(crate) fn is_ipv4(&self) -> bool {
-        self.address.is_ipv4()
-    }
-
-    /// Whether it holds every address of its version.
-    pub(crate) fn is_everything(&self) -> bool {
-        self.prefix == 0
+/// CIDR, or an address alone, which is a network of one. Bits behind the prefix do not count.
+pub(crate) fn parse_network(text: &str) -> Option<IpNet> {
+    let (address, prefix) = match text.split_once('/') {
+        Some((address, prefix)) => (address, Some(prefix)),
+        None => (text, None),
+    };
+    let address: IpAddr = address.parse().ok()?;
+    match prefix {
+        None => Some(address.into()),
+        Some(digits) if digits.len() <= 3 && all_digits(digits) => IpNet::new(address, digits.parse().ok()?).ok(),
+        Some(_) => None,
     }
 }
 
@@ -368,7 +319,7 @@ mod tests {
     }
 
     #[test]
-    fn instants_are_read_as_iso_8601_or_epoch_seconds() {
+    fn timestamps_are_read_as_iso_8601_or_epoch_seconds() {
         for (text, seconds) in [
             ("0", 0),
             ("1700000000", 1_700_000_000),
@@ -385,11 +336,16 @@ mod tests {
             ("20261122T120000Z", 1_795_348_800),
             ("2026-11-22T12:00:00", 1_795_348_800),
             ("2016-12-31T23:59:60Z", 1_483_228_800),
+            ("9999-12-31T23:59:59Z", 253_402_300_799),
+            ("9999-12-31T23:59:59-23:59", 253_402_387_139),
+            ("0000-01-01", -62_167_219_200),
+            ("0000-02-29T00:00:00+23:59", -62_162_208_000 + 86_400 - 86_340),
+            ("1700000000000", 1_700_000_000_000),
             ("2030", 2_030),
         ] {
             assert_eq!(
-                Instant::parse(text),
-                Some(Instant {
+                Timestamp::parse(text),
+                Some(Timestamp {
                     seconds,
                     nanoseconds: 0
                 }),
@@ -397,15 +353,15 @@ mod tests {
             );
         }
         assert_eq!(
-            Instant::parse("2026-11-22T12:00:00.25Z"),
-            Some(Instant {
+            Timestamp::parse("2026-11-22T12:00:00.25Z"),
+            Some(Timestamp {
                 seconds: 1_795_348_800,
                 nanoseconds: 250_000_000
             })
         );
         assert_eq!(
-            Instant::parse("-0.25"),
-            Some(Instant {
+            Timestamp::parse("-0.25"),
+            Some(Timestamp {
                 seconds: -1,
                 nanoseconds: 750_000_000
             })
@@ -444,7 +400,7 @@ mod tests {
             "2026-11-22T12:00.5Z",
             "*",
         ] {
-            assert_eq!(Instant::parse(text), None, "{text}");
+            assert_eq!(Timestamp::parse(text), None, "{text}");
         }
     }
 
@@ -467,7 +423,9 @@ mod tests {
             ("2001:db8::/127", "2001:db8::2", false),
         ] {
             assert_eq!(
-                Network::parse(network).unwrap().contains(address.parse().unwrap()),
+                parse_network(network)
+                    .unwrap()
+                    .contains(&address.parse::<IpAddr>().unwrap()),
                 holds,
                 "{network} {address}"
             );
@@ -484,7 +442,7 @@ mod tests {
             "10.0.0.0/8/8",
             "host",
         ] {
-            assert_eq!(Network::parse(text), None, "{text}");
+            assert_eq!(parse_network(text), None, "{text}");
         }
     }
 }

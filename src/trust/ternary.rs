@@ -2,13 +2,13 @@
 
 /// False, cannot know, true. The order makes `and` the lesser and `or` the greater.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Truth {
+pub(crate) enum Ternary {
     False,
     Unknown,
     True,
 }
 
-impl Truth {
+impl Ternary {
     pub(crate) fn and(self, other: Self) -> Self {
         self.min(other)
     }
@@ -32,7 +32,7 @@ impl Truth {
     }
 }
 
-impl std::ops::Not for Truth {
+impl std::ops::Not for Ternary {
     type Output = Self;
 
     fn not(self) -> Self {
@@ -44,7 +44,7 @@ impl std::ops::Not for Truth {
     }
 }
 
-impl From<bool> for Truth {
+impl From<bool> for Ternary {
     fn from(known: bool) -> Self {
         if known { Self::True } else { Self::False }
     }

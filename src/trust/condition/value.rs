@@ -2,11 +2,13 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use ipnet::IpNet;
 
-use super::glob::{self, Token};
-use super::key::{Given, Key, Request};
-use super::literal::{Decimal, Instant, Network};
-use super::truth::Truth;
+use super::key::{Given, Key};
+use super::literal::{self, Decimal, Timestamp};
+use crate::trust::glob::{self, Token};
+use crate::trust::request::Request;
+use crate::trust::ternary::Ternary;
 
 /// A value of a condition.
 #[derive(Clone, Debug)]
@@ -26,11 +28,11 @@ pub(crate) enum Meaning {
     /// A text or pattern with variables.
     Template(Box<[Piece]>),
     Number(Decimal),
-    Instant(Instant),
-    Network(Network),
+    Timestamp(Timestamp),
+    Network(IpNet),
     Bytes(Box<[u8]>),
     Flag(bool),
-    /// `*` alone or a variable where a typed literal belongs: IAM stores it, but nobody says what it matches.
+    /// `*` alone or a variable where a typed literal belongs: IAM stores it, but what it matches is not documented.
     Unclear,
 }
 
@@ -73,7 +75,7 @@ impl Value {
         }
     }
 
-    /// A value of an operator with typed literals; none, when the text is no such literal.
+    /// A value of an operator with typed literals; none if the text is not such a literal.
     pub(crate) fn typed(text: String, read: impl FnOnce(&str) -> Option<Meaning>) -> Option<Self> {
         let meaning = match read(&text) {
             Some(meaning) => meaning,
@@ -122,7 +124,7 @@ impl Value {
     pub(crate) fn expand(&self, wildcards: Wildcards, request: &Request<'_>) -> Option<Expansion> {
         let mut expansion = Expansion {
             tokens: Vec::new(),
-            certainty: Truth::True,
+            certainty: Ternary::True,
         };
         let Meaning::Template(pieces) = &self.meaning else {
             expansion.push_text(&self.text, wildcards);
@@ -140,8 +142,8 @@ impl Value {
                     Given::Text(text) => expansion.push_text(&text, Wildcards::Literal),
                     Given::Absent => expansion.push_text(default.as_deref()?, Wildcards::Literal),
                     Given::SessionName | Given::CurrentTime | Given::EpochTime | Given::Unknown => {
-                        // Whatever stands there, its default included, is a run of characters.
-                        expansion.certainty = Truth::Unknown;
+                        // Whatever its value, the default included, is a run of characters.
+                        expansion.certainty = Ternary::Unknown;
                         expansion.tokens.push(Token::Run);
                     }
                 },
@@ -155,9 +157,9 @@ impl Value {
 #[derive(Debug)]
 pub(crate) struct Expansion {
     pub(crate) tokens: Vec<Token>,
-    /// `True`, or `Unknown` when a variable's value cannot be known and a run stands in for it: what does not fit then
+    /// `True`, or `Unknown` when a variable's value cannot be known and a run represents it: what does not fit then
     /// surely does not match, what fits may.
-    pub(crate) certainty: Truth,
+    pub(crate) certainty: Ternary,
 }
 
 impl Expansion {
@@ -175,13 +177,13 @@ pub(crate) fn number(text: &str) -> Option<Meaning> {
 }
 
 /// Reads a date.
-pub(crate) fn instant(text: &str) -> Option<Meaning> {
-    Instant::parse(text).map(Meaning::Instant)
+pub(crate) fn timestamp(text: &str) -> Option<Meaning> {
+    Timestamp::parse(text).map(Meaning::Timestamp)
 }
 
 /// Reads an address or a range.
 pub(crate) fn network(text: &str) -> Option<Meaning> {
-    Network::parse(text).map(Meaning::Network)
+    literal::parse_network(text).map(Meaning::Network)
 }
 
 /// Reads base64 with its padding.
@@ -189,7 +191,7 @@ pub(crate) fn bytes(text: &str) -> Option<Meaning> {
     STANDARD.decode(text).ok().map(|bytes| Meaning::Bytes(bytes.into()))
 }
 
-/// Whether a text can stand under an Arn operator: six parts, of which the first can be `arn`; `*`; or with variables.
+/// Whether a text is a valid value of an Arn operator: six parts, of which the first can be `arn`; `*`; or with variables.
 pub(crate) fn is_arn_pattern(text: &str) -> bool {
     let first = text.split(':').next().unwrap_or_default();
     text == "*" || holds_variable(text) || (text.splitn(6, ':').count() == 6 && glob::matches(first, "arn"))

@@ -1,7 +1,7 @@
 //! The service prefixes of IAM's condition keys and actions, from the Service Authorization Reference (2026-11).
 //!
 //! A key that begins with one of them is never a claim of an OIDC issuer, whatever dots follow. The list is asked only for
-//! keys that would otherwise be taken for an issuer's, so one that is missing here costs a refusal of a policy that asks for
+//! keys that would otherwise be taken for an issuer's, so one that is missing here can refuse a pod because of a policy that requires
 //! a key of a new service in a form that looks like a claim (`newservice:sub`); nothing else depends on it.
 
 /// Sorted, lower case.

@@ -1,14 +1,14 @@
 //! Condition keys, and what a request of `AssumeRoleWithWebIdentity` carries under each.
 //!
 //! The sources are the IAM reference's pages on global condition keys and on keys for web identity federation, and what
-//! was seen on STS where they are silent. A key that is not named here may hold anything or be absent.
+//! was observed on STS where they are silent. A key that is not named here may hold anything or be absent.
 
 use std::borrow::Cow;
 
-use super::evaluate::{Context, SessionName};
 use super::service_prefixes::is_service_prefix;
-use super::web_identity::Issuer;
-use super::{RoleArn, WebIdentity};
+use crate::support::text::starts_with_ignore_case;
+use crate::trust::request::{Request, SessionName};
+use crate::trust::web_identity::Issuer;
 
 /// A condition key as written in a policy; its name ignores case.
 #[derive(Clone, Debug)]
@@ -17,7 +17,7 @@ pub(crate) struct Key {
     kind: Kind,
 }
 
-/// What a key's name alone tells of it.
+/// What follows from a key's name alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
     /// A claim of some issuer's tokens; whose, the request decides.
@@ -28,9 +28,9 @@ enum Kind {
     AuthorizedByIdp,
     /// The role's account.
     Account,
-    /// `aws:PrincipalType`: `User` (seen on STS).
+    /// `aws:PrincipalType`: `User` (observed on STS).
     PrincipalType,
-    /// `aws:userid`: the provider's ARN (seen on STS).
+    /// `aws:userid`: the provider's ARN (observed on STS).
     UserId,
     /// Chosen by the caller of STS, but always there.
     SessionName,
@@ -118,14 +118,6 @@ pub(crate) enum Claim<'a> {
     Foreign(&'a str),
     /// No claim at all.
     None,
-}
-
-/// Everything that is known of the request.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Request<'a> {
-    pub(crate) role: &'a RoleArn,
-    pub(crate) identity: &'a WebIdentity,
-    pub(crate) context: &'a Context<'a>,
 }
 
 impl Key {
@@ -228,7 +220,10 @@ fn kind(text: &str) -> Kind {
         return Kind::EpochTime;
     }
     // Before the look of an issuer: the name of a tag may hold dots and colons.
-    if let Some((_, kind)) = FAMILIES.iter().find(|(beginning, _)| begins_with(text, beginning)) {
+    if let Some((_, kind)) = FAMILIES
+        .iter()
+        .find(|(beginning, _)| starts_with_ignore_case(text, beginning))
+    {
         return *kind;
     }
     // Before the look of an issuer as well: a key of a service may name an identity provider behind its prefix.
@@ -256,7 +251,8 @@ fn owner(text: &str) -> &str {
 /// of the issuer only, or with its scheme or its provider's ARN.
 fn looks_like_claim(text: &str) -> bool {
     let owner = owner(text);
-    let is_issuer = owner.contains('.') || begins_with(owner, "https://") || begins_with(owner, "arn:");
+    let is_issuer =
+        owner.contains('.') || starts_with_ignore_case(owner, "https://") || starts_with_ignore_case(owner, "arn:");
     let holds_what_no_prefix_does = owner.contains(['$', '{', '<', '/']);
     // Also alone: a key of AWS has a prefix.
     let has_claim = is_claim(text.rsplit(':').next().unwrap_or_default());
@@ -267,15 +263,12 @@ fn is_claim(text: &str) -> bool {
     text.eq_ignore_ascii_case("sub") || text.eq_ignore_ascii_case("aud")
 }
 
-pub(crate) fn begins_with(text: &str, beginning: &str) -> bool {
-    text.split_at_checked(beginning.len())
-        .is_some_and(|(head, _)| head.eq_ignore_ascii_case(beginning))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::trust::{Audience, Subject};
+    use crate::trust::arn::RoleArn;
+    use crate::trust::request::Context;
+    use crate::trust::web_identity::{Audience, Subject, WebIdentity};
 
     fn given(key: &str, issuer: &str, tags: Option<&[(String, String)]>) -> String {
         let role = RoleArn::parse("arn:aws:iam::111122223333:role/app").unwrap();

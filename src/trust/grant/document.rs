@@ -1,12 +1,12 @@
 //! A JSON document that is written again as it was read: the order of keys, and numbers as they are written.
 
-use std::fmt;
-
 use serde_json::value::RawValue;
+
+use crate::trust::json::Json;
 
 /// JSON that keeps the order of keys, and numbers as they are written: IAM compares them as text.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) enum Json {
+pub(super) enum Tree {
     /// A number, `true`, `false` or `null`, as written.
     Plain(String),
     Text(String),
@@ -14,7 +14,7 @@ pub(super) enum Json {
     Object(Vec<(String, Self)>),
 }
 
-impl Json {
+impl Tree {
     pub(super) fn text(text: &str) -> Self {
         Self::Text(text.to_owned())
     }
@@ -105,28 +105,26 @@ impl Json {
     }
 
     pub(super) fn parse(text: &str) -> Result<Self, String> {
-        let raw: &RawValue = serde_json::from_str(text).map_err(|error| error.to_string())?;
-        Self::from_raw(raw, DEEPEST)
+        let level = Json::parse(text).map_err(|error| error.to_string())?;
+        Self::from_level(level, DEEPEST)
     }
 
     /// Each level is read on its own. A well-formed policy is at most seven deep.
-    fn from_raw(raw: &RawValue, depth_left: usize) -> Result<Self, String> {
+    fn from_level(level: Json<'_>, depth_left: usize) -> Result<Self, String> {
         let depth_left = depth_left.checked_sub(1).ok_or("it is nested too deep")?;
-        let text = raw.get();
-        let message = |error: serde_json::Error| error.to_string();
-        Ok(match text.bytes().next() {
-            Some(b'{') => {
-                let Entries(entries) = serde_json::from_str(text).map_err(message)?;
-                let read = |(key, value): (String, &RawValue)| Ok((key, Self::from_raw(value, depth_left)?));
-                Self::Object(entries.into_iter().map(read).collect::<Result<_, String>>()?)
+        let below = |raw: &RawValue| {
+            let level = Json::read(raw).map_err(|error| error.to_string())?;
+            Self::from_level(level, depth_left)
+        };
+        Ok(match level {
+            Json::Object(members) => {
+                let read = |(key, raw)| Ok((key, below(raw)?));
+                Self::Object(members.into_iter().map(read).collect::<Result<_, String>>()?)
             }
-            Some(b'[') => {
-                let values: Vec<&RawValue> = serde_json::from_str(text).map_err(message)?;
-                let read = |value| Self::from_raw(value, depth_left);
-                Self::List(values.into_iter().map(read).collect::<Result<_, String>>()?)
-            }
-            Some(b'"') => Self::Text(serde_json::from_str(text).map_err(message)?),
-            _ => Self::Plain(text.to_owned()),
+            Json::List(values) => Self::List(values.into_iter().map(below).collect::<Result<_, String>>()?),
+            Json::Text(text) => Self::Text(text),
+            Json::Scalar(text) => Self::Plain(text.to_owned()),
+            Json::Null => Self::Plain("null".to_owned()),
         })
     }
 
@@ -179,29 +177,4 @@ fn print_block<T>(
 
 pub(super) fn quoted(text: &str) -> String {
     serde_json::Value::from(text).to_string()
-}
-
-/// An object's entries in their order, values unread.
-struct Entries<'a>(Vec<(String, &'a RawValue)>);
-
-impl<'de: 'a, 'a> serde::Deserialize<'de> for Entries<'a> {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Visitor;
-        impl<'de> serde::de::Visitor<'de> for Visitor {
-            type Value = Entries<'de>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an object")
-            }
-
-            fn visit_map<A: serde::de::MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-                let mut entries = Vec::new();
-                while let Some(entry) = map.next_entry()? {
-                    entries.push(entry);
-                }
-                Ok(Entries(entries))
-            }
-        }
-        deserializer.deserialize_map(Visitor)
-    }
 }

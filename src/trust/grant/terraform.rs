@@ -1,12 +1,12 @@
 //! A trust policy as Terraform's `aws_iam_policy_document`, laid out as `terraform fmt` does.
 
-use super::document::Json;
+use super::document::Tree;
 
 /// Writes a document of valid grammar as a data source named `trust`.
-pub(super) fn data_source(document: &Json) -> Option<String> {
+pub(super) fn data_source(document: &Tree) -> Option<String> {
     let mut body = Vec::new();
     let mut attributes = Vec::new();
-    if let Some(Json::Text(version)) = document.member("Version")
+    if let Some(Tree::Text(version)) = document.member("Version")
         && version != "2012-10-17"
     {
         attributes.push(("version", text(version)));
@@ -15,7 +15,7 @@ pub(super) fn data_source(document: &Json) -> Option<String> {
         // Without it Terraform writes 2012-10-17, under which ${…} is a variable.
         attributes.push(("version", text("2008-10-17")));
     }
-    if let Some(Json::Text(id)) = document.member("Id") {
+    if let Some(Tree::Text(id)) = document.member("Id") {
         attributes.push(("policy_id", text(id)));
     }
     body.extend(aligned(&attributes));
@@ -33,12 +33,12 @@ pub(super) fn data_source(document: &Json) -> Option<String> {
     Some(lines.join("\n"))
 }
 
-fn statement_block(statement: &Json) -> Option<Vec<String>> {
+fn statement_block(statement: &Tree) -> Option<Vec<String>> {
     let mut attributes = Vec::new();
-    if let Some(Json::Text(sid)) = statement.member("Sid") {
+    if let Some(Tree::Text(sid)) = statement.member("Sid") {
         attributes.push(("sid", text(sid)));
     }
-    if let Some(Json::Text(effect)) = statement.member("Effect") {
+    if let Some(Tree::Text(effect)) = statement.member("Effect") {
         attributes.push(("effect", text(effect)));
     }
     for (element, attribute) in [("Action", "actions"), ("NotAction", "not_actions")] {
@@ -48,7 +48,7 @@ fn statement_block(statement: &Json) -> Option<Vec<String>> {
     }
     let mut lines = aligned(&attributes);
     match statement.member("Principal")? {
-        Json::Object(kinds) => {
+        Tree::Object(kinds) => {
             for (kind, identifiers) in kinds {
                 lines.extend(block(
                     "principals",
@@ -58,9 +58,9 @@ fn statement_block(statement: &Json) -> Option<Vec<String>> {
         }
         any => lines.extend(block("principals", &[("type", text("*")), ("identifiers", list(any))])),
     }
-    if let Some(Json::Object(operators)) = statement.member("Condition") {
+    if let Some(Tree::Object(operators)) = statement.member("Condition") {
         for (operator, keys) in operators {
-            let Json::Object(keys) = keys else { return None };
+            let Tree::Object(keys) = keys else { return None };
             for (key, values) in keys {
                 lines.extend(block(
                     "condition",
@@ -98,16 +98,16 @@ fn indented(lines: Vec<String>) -> Vec<String> {
         .collect()
 }
 
-fn list(values: &Json) -> String {
+fn list(values: &Tree) -> String {
     let shown: Vec<String> = values.items().map(scalar).collect();
     format!("[{}]", shown.join(", "))
 }
 
 /// Policies compare numbers and booleans as text, and Terraform takes lists of text.
-fn scalar(value: &Json) -> String {
+fn scalar(value: &Tree) -> String {
     match value {
-        Json::Text(value) | Json::Plain(value) => text(value),
-        Json::List(_) | Json::Object(_) => text(""),
+        Tree::Text(value) | Tree::Plain(value) => text(value),
+        Tree::List(_) | Tree::Object(_) => text(""),
     }
 }
 

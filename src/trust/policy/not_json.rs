@@ -1,7 +1,7 @@
 //! What a document is that is not a trust policy in JSON: the mistakes that have a name of their own.
 
-use super::json::Json;
-use super::policy::{Place, PolicyError};
+use super::error::{Place, PolicyError};
+use crate::trust::json::Json;
 
 /// A text that does not parse as JSON.
 pub(super) fn error(text: &str, error: &serde_json::Error) -> PolicyError {
@@ -108,7 +108,7 @@ fn mistake_at(text: &str, error: &serde_json::Error) -> Option<&'static str> {
 
 #[cfg(test)]
 mod tests {
-    use crate::trust::Policy;
+    use crate::trust::policy::Policy;
 
     #[test]
     fn each_mistake_has_a_name() {
@@ -142,7 +142,7 @@ mod tests {
             ("{\"é\": “b”}", "typographic"),
             ("{\"a\":\u{a0}1}", "no-break space"),
             ("{\n  Version = \"2012-10-17\"\n}", "HCL"),
-            // What stands in a string is in order.
+            // Inside a string all of this is valid.
             ("{\"a\": \"data \\\"x\\\" // “y” ${b,'c'},}\", 7}", "not JSON: "),
         ] {
             let error = Policy::parse(text).unwrap_err().to_string();

@@ -1,17 +1,18 @@
-//! What is added to each container, and what stands in the way of it.
+//! What is added to each container, and what conflicts with it.
 
 use std::collections::BTreeSet;
 
-use super::super::identity::{AnnotationRules, PodIdentityRequest, WebIdentityRequest};
-use super::super::view::{self, Container, ContainerList, PodView, VolumeMount};
-use super::super::{Warning, quoted};
 use super::patch::{Mount, OneEntry, Patch, Pointer, Value, Variable, VariableValue, Volume};
 use super::paths::PathStyle;
 use super::selection::{SKIP_CONTAINERS, Selection};
-use super::{
-    AUTHORIZATION_TOKEN_FILE, CREDENTIALS_FULL_URI, Conflict, Injection, PodIdentitySettings, ROLE_ARN, TOKEN_PATH,
-    TOKEN_VOLUME, WEB_IDENTITY_TOKEN_FILE, WebIdentitySettings, has_foreign_pod_identity, sets_any,
+use super::variables::{
+    AUTHORIZATION_TOKEN_FILE, CREDENTIALS_FULL_URI, ROLE_ARN, WEB_IDENTITY_TOKEN_FILE, has_foreign_pod_identity,
+    sets_any,
 };
+use super::{Conflict, Injection, PodIdentitySettings, WebIdentitySettings};
+use crate::pod::identity::{AnnotationRules, PodIdentityRequest, WebIdentityRequest};
+use crate::pod::view::{self, Container, ContainerList, PodView, TOKEN_PATH, TOKEN_VOLUME, VolumeMount};
+use crate::pod::warning::{Warning, quoted};
 use crate::support::text;
 
 const STS_REGIONAL_ENDPOINTS: &str = "AWS_STS_REGIONAL_ENDPOINTS";
@@ -23,7 +24,7 @@ const ROLE_SESSION_NAME: &str = "AWS_ROLE_SESSION_NAME";
 const POD_IDENTITY_LABEL: OneEntry = OneEntry("eks.amazonaws.com/pod-identity", "enabled");
 
 /// Everything that is the same for all containers of a pod.
-pub(super) struct Recipe<'r> {
+pub(super) struct Plan<'r> {
     selection: Selection<'r>,
     rules: &'r AnnotationRules,
     paths: PathStyle,
@@ -57,7 +58,7 @@ impl IdentityKind {
     }
 }
 
-impl<'r> Recipe<'r> {
+impl<'r> Plan<'r> {
     pub(super) fn web_identity(
         rules: &'r AnnotationRules,
         pod: &'r PodView<'_>,
@@ -142,7 +143,7 @@ impl<'r> Recipe<'r> {
             }
         }
         for (list, index, container) in pod.containers() {
-            self.equip(list, index, container, &mut injection)?;
+            self.patch_container(list, index, container, &mut injection)?;
         }
         Ok(injection)
     }
@@ -163,7 +164,7 @@ impl<'r> Recipe<'r> {
             if older.contains(container.name()) {
                 continue;
             }
-            if let Err(conflict) = self.equip(ContainerList::Ephemeral, index, container, &mut injection) {
+            if let Err(conflict) = self.patch_container(ContainerList::Ephemeral, index, container, &mut injection) {
                 injection.warnings.push(Warning::new(&conflict.message));
             }
         }
@@ -171,7 +172,7 @@ impl<'r> Recipe<'r> {
     }
 
     /// Adds to one container what it lacks. A conflict is found before anything is added.
-    fn equip(
+    fn patch_container(
         &self,
         list: ContainerList,
         index: usize,
@@ -278,7 +279,7 @@ impl<'r> Recipe<'r> {
     }
 
     /// Another volume at the token's place: the API server would reject a second mount there, and without one a container
-    /// would read its token from whatever stands there.
+    /// would read its token from whatever is there.
     fn check_mounts(&self, container: &Container<'_>) -> Result<(), Box<Conflict>> {
         let is_other = |mount: &&VolumeMount<'_>| {
             mount.name() != self.volume_name && self.paths.same(mount.path(), self.mount_path)
@@ -301,7 +302,7 @@ impl<'r> Recipe<'r> {
         }))
     }
 
-    /// A container that would start without credentials and without a word.
+    /// A container that would start without credentials and without any error.
     fn warn_of_half_an_identity(
         &self,
         container: &Container<'_>,

@@ -1,56 +1,9 @@
-//! Strings and maps of strings, borrowed from the text they are read from.
+//! Maps of strings, borrowed from the text they are read from.
 
-use std::borrow::Cow;
 use std::fmt;
 
-use crate::pod::json::{Read, Reader, Taken};
-use serde::de::{Deserialize, Deserializer, Error, IgnoredAny, MapAccess, Visitor};
-
-/// The text of a JSON string: borrowed, unless it is written with escapes.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(in crate::pod) struct Text<'a>(Cow<'a, str>);
-
-impl Text<'_> {
-    pub(in crate::pod) fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl<'a> From<Cow<'a, str>> for Text<'a> {
-    fn from(text: Cow<'a, str>) -> Self {
-        Self(text)
-    }
-}
-
-impl<'a> Read<'a> for Text<'a> {
-    fn read(&mut self, reader: &mut Reader<'a>) -> Taken {
-        self.0 = reader.string()?;
-        Some(())
-    }
-}
-
-impl<'de: 'a, 'a> Deserialize<'de> for Text<'a> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        // Not `Cow`'s own: without `#[serde(borrow)]` on a field, which no `Option` or `Vec` passes on, it always copies.
-        struct TextVisitor;
-        impl<'de> Visitor<'de> for TextVisitor {
-            type Value = Text<'de>;
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a string")
-            }
-            fn visit_borrowed_str<E: Error>(self, text: &'de str) -> Result<Text<'de>, E> {
-                Ok(Text(Cow::Borrowed(text)))
-            }
-            fn visit_str<E: Error>(self, text: &str) -> Result<Text<'de>, E> {
-                Ok(Text(Cow::Owned(text.to_owned())))
-            }
-            fn visit_string<E: Error>(self, text: String) -> Result<Text<'de>, E> {
-                Ok(Text(Cow::Owned(text)))
-            }
-        }
-        deserializer.deserialize_str(TextVisitor)
-    }
-}
+use crate::pod::json::{Read, Reader, Taken, Text};
+use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, Visitor};
 
 /// A map of texts, such as labels. A key with a null is absent; of a repeated key the last counts, as for the API server.
 #[derive(Debug, Default)]
@@ -82,7 +35,7 @@ pub(super) fn read_texts<'a>(
         if !keep(&key) {
             reader.skip_value()?;
         } else if !reader.null()? {
-            kept.push((Text(key), Text(reader.string()?)));
+            kept.push((key.into(), reader.string()?.into()));
         }
     }
     Some(())

@@ -1,4 +1,4 @@
-//! What IAM refuses to store although its grammar would take it: checked for whoever writes a policy, a lint for what IAM
+//! What IAM refuses to store although its grammar would take it: an error for a policy that is being written, a lint for one that IAM
 //! has stored already.
 //!
 //! Sources: the API reference of `CreateRole` (characters), the quotas page (size), and the messages that IAM answers with
@@ -6,11 +6,12 @@
 //! principals must be valid domain names or SAML metadata ARNs"). Our reading of these rules never makes a stored policy
 //! unreadable.
 
-use super::key::begins_with;
-use super::mismatch::{self, Mismatch};
-use super::policy::{Place, PolicyError, Statement};
-use super::size::{LARGEST_QUOTA, size};
-use crate::support::text::quote;
+use super::Statement;
+use super::error::{Place, PolicyError};
+use crate::support::text::{nearest_word, quote, starts_with_ignore_case};
+use crate::trust::glob;
+use crate::trust::mismatch::{self, Mismatch};
+use crate::trust::size::{LARGEST_QUOTA, size};
 
 /// The actions of STS, from the Service Authorization Reference (2026-11).
 const STS_ACTIONS: [&str; 17] = [
@@ -95,7 +96,7 @@ fn action(statement: &Statement) -> Option<PolicyError> {
         .find(|action| !is_sts_action(action))?;
     let place = Place::Element(statement.number, statement.actions.form.as_str());
     let (service, name) = action.split_once(':').unwrap_or(("", action));
-    let meant = crate::support::text::nearest_word(name.trim(), STS_ACTIONS);
+    let meant = nearest_word(name.trim(), STS_ACTIONS);
     let problem = match meant {
         _ if mismatch::holds_placeholder(action) => {
             format!(
@@ -113,20 +114,20 @@ fn action(statement: &Statement) -> Option<PolicyError> {
     Some(PolicyError::new(&place, &problem))
 }
 
-pub(super) fn is_sts_action(action: &str) -> bool {
-    let Some(name) = begins_with(action, "sts:")
+pub(in crate::trust) fn is_sts_action(action: &str) -> bool {
+    let Some(name) = starts_with_ignore_case(action, "sts:")
         .then(|| action.get("sts:".len()..))
         .flatten()
     else {
         return false;
     };
-    if !super::glob::has_wildcard(name) {
+    if !glob::has_wildcard(name) {
         return STS_ACTIONS.iter().any(|action| action.eq_ignore_ascii_case(name));
     }
     let pattern = name.to_ascii_lowercase();
     STS_ACTIONS
         .iter()
-        .any(|action| super::glob::matches(&pattern, &action.to_ascii_lowercase()))
+        .any(|action| glob::matches(&pattern, &action.to_ascii_lowercase()))
 }
 
 fn federated(statement: &Statement) -> Option<PolicyError> {
@@ -138,7 +139,7 @@ fn federated(statement: &Statement) -> Option<PolicyError> {
                 quote(federated)
             )
         }
-        Some(Mismatch::Blank) => format!("{} is not accepted by IAM; it has a blank at one end", quote(federated)),
+        Some(Mismatch::Blank) => format!("{} is not accepted by IAM; it has a space at one end", quote(federated)),
         Some(_) => format!(
             "{} is not accepted by IAM; it has quotation marks inside",
             quote(federated)
@@ -155,14 +156,14 @@ fn federated(statement: &Statement) -> Option<PolicyError> {
     ))
 }
 
-/// An OIDC or SAML provider's ARN, whatever stands for its account; or a domain name, which may have a path.
+/// An OIDC or SAML provider's ARN, whatever its account is; or a domain name, which may have a path.
 fn is_provider(text: &str) -> bool {
-    if begins_with(text, "arn:") {
+    if starts_with_ignore_case(text, "arn:") {
         let resource = text.splitn(6, ':').nth(5).unwrap_or_default();
         return resource.starts_with("oidc-provider/") || resource.starts_with("saml-provider/");
     }
     if text == "*" {
-        // IAM stores it; it lets in nobody with a web identity.
+        // IAM stores it; it trusts no web identity.
         return true;
     }
     let host = text.split('/').next().unwrap_or_default();
@@ -267,7 +268,7 @@ mod tests {
             ),
             (
                 with("", &format!(" {PROVIDER}"), ACTION),
-                "statement 1, Principal.Federated: \" arn:aws:iam::111122223333:oidc-provider/issuer.example/A\" is not accepted by IAM; it has a blank at one end",
+                "statement 1, Principal.Federated: \" arn:aws:iam::111122223333:oidc-provider/issuer.example/A\" is not accepted by IAM; it has a space at one end",
             ),
             (
                 with("", &format!("'{PROVIDER}'"), ACTION),

@@ -1,4 +1,4 @@
-//! Which requests the API server is told to send, and where.
+//! Which requests the API server sends to the webhook, and to which path.
 
 use std::collections::BTreeSet;
 
@@ -91,12 +91,12 @@ fn a_pod_goes_to_the_mode_that_its_namespace_asks_for_and_only_there() {
                 ("jobs", Some("enforce"), vec![format!("{prefix}/enforce")]),
                 ("jobs", Some("warn"), vec![format!("{prefix}/warn")]),
                 ("jobs", Some("audit"), vec![format!("{prefix}/audit")]),
-                ("jobs", Some("enforced"), vec![format!("{prefix}/misspelt")]),
-                ("jobs", Some(""), vec![format!("{prefix}/misspelt")]),
+                ("jobs", Some("enforced"), vec![format!("{prefix}/misspelled")]),
+                ("jobs", Some(""), vec![format!("{prefix}/misspelled")]),
                 ("jobs", None, vec![]),
                 ("listed", None, vec![by_list]),
                 ("labelled", Some("warn"), vec![format!("{prefix}/warn")]),
-                ("labelled", Some("wran"), vec![format!("{prefix}/misspelt")]),
+                ("labelled", Some("wran"), vec![format!("{prefix}/misspelled")]),
             ];
             for (namespace, gate, expected) in cases {
                 assert_eq!(
@@ -130,7 +130,7 @@ fn the_entries_have_the_names_that_documents_and_alerts_use() {
             .map(|entry| entry.name().trim_end_matches(".rolegate.io").to_owned())
             .collect()
     };
-    let modes = ["enforce", "warn", "audit", "misspelt"];
+    let modes = ["enforce", "warn", "audit", "misspelled"];
     let ephemeral = modes.map(|mode| format!("ephemeral-{mode}"));
     let cases = [
         (
@@ -199,7 +199,7 @@ fn ephemeral_containers_have_entries_of_their_own_where_pods_are_injected() {
     let rendered = chart.render(&json!({"jobNamespaces": ["listed"]}));
     let request = "UPDATE pods/ephemeralcontainers";
     assert_eq!(asked(&rendered, request, "jobs", Some("warn")), ["/mutate/warn"]);
-    assert_eq!(asked(&rendered, request, "jobs", Some("wran")), ["/mutate/misspelt"]);
+    assert_eq!(asked(&rendered, request, "jobs", Some("wran")), ["/mutate/misspelled"]);
     assert_eq!(asked(&rendered, request, "listed", None), ["/mutate/enforce"]);
     for entry in rendered.entries() {
         let asks_for = entry.asks_for();

@@ -622,7 +622,7 @@ fn arbitrary_json() -> impl Strategy<Value = Value> {
         Just(Value::Null),
         any::<bool>().prop_map(Value::from),
         any::<i64>().prop_map(Value::from),
-        // Eighths, which survive being printed and read: the last digit of others may not.
+        // Eighths, which survive being printed and read: the last digit of others might not.
         any::<i32>().prop_map(|eighths| Value::from(f64::from(eighths) / 8.0)),
         special_text().prop_map(Value::from),
     ];

@@ -64,7 +64,7 @@ fn warnings(finding: &Finding<'_>, owner: &Owner<'_>) -> Vec<String> {
     warnings.iter().map(ToString::to_string).collect()
 }
 
-/// A statement of the cluster's provider; `I:` stands for its issuer.
+/// A statement of the cluster's provider; `I:` is replaced by its issuer.
 fn statement(condition: &str) -> String {
     format!(
         r#"{{"Effect": "Allow", "Principal": {{"Federated": "{}"}}, "Action": "sts:AssumeRoleWithWebIdentity", "Condition": {}}}"#,
@@ -307,7 +307,7 @@ fn the_first_line_stays_short_and_keeps_the_cause() {
     }
 }
 
-/// The commands of a message: what stands behind `fix` and `then`, where it is a command.
+/// The commands of a message: the rows `fix` and `then`, if they contain a command.
 fn commands(message: &str) -> Vec<String> {
     let rows = message.lines().skip(1);
     rows.filter_map(|line| line.strip_prefix("  fix      ").or(line.strip_prefix("  then     ")))
@@ -397,7 +397,7 @@ fn hostile() -> impl Strategy<Value = String> {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
 
-    /// Whatever stands in a pod, an annotation or a policy: messages are clean, bounded, and their commands run one program.
+    /// Whatever a pod, an annotation or a policy contains: messages are clean, bounded, and their commands run one program.
     #[test]
     fn hostile_text_leaves_escaped_quoted_and_bounded(
         namespace in hostile(), name in hostile(), audience in hostile(), owner_name in hostile(), key in hostile(),

@@ -1,4 +1,4 @@
-//! Laws of the evaluator that hold for every policy: order never matters, a Deny never helps, knowledge never turns a
+//! Properties of the evaluator that hold for every policy: order never matters, a Deny never helps, knowledge never turns a
 //! verdict round, and nothing that is fed to it panics or explodes.
 
 #![allow(
@@ -281,7 +281,7 @@ proptest! {
     fn every_well_formed_role_arn_is_taken_apart_as_it_was_put_together(
         partition in "[a-z0-9-]{1,20}", account in "[0-9]{12}", path in "(/[!-~]{1,60}){0,3}", name in "[A-Za-z0-9_+=,.@-]{1,64}",
     ) {
-        // `/` alone is no segment, and two paths are AWS's own.
+        // `/` alone is not a segment, and two paths are AWS's own.
         prop_assume!(!path.starts_with("/aws-service-role/") && !path.starts_with("/aws-reserved/"));
         prop_assume!(path.is_empty() || path.len() > 1 && path != "//");
         let text = format!("arn:{partition}:iam::{account}:role{path}/{name}");

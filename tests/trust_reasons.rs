@@ -1,4 +1,4 @@
-//! What people read of a judgment: the nearest statement, its cause, what would mend it, and what an open one hangs on.
+//! The explanation of a verdict: the closest statement, its cause, its correction, and what an undecided verdict depends on.
 
 #![allow(
     clippy::unwrap_used,
@@ -16,7 +16,7 @@ use rolegate::trust::{Audience, Context, Issuer, Policy, RoleArn, SessionName, S
 
 const PROVIDER: &str = "arn:aws:iam::111122223333:oidc-provider/issuer.example/A";
 
-/// A statement whose principal is the token's own provider; `I:` stands for its issuer.
+/// A statement whose principal is the token's own provider; `I:` is replaced by its issuer.
 fn statement(effect: &str, condition: &str) -> String {
     with_principal(effect, &format!(r#"{{"Federated": "{PROVIDER}"}}"#), condition)
 }
@@ -64,7 +64,7 @@ fn told(statements: &[String], context: &Context<'_>) -> String {
     told
 }
 
-/// What is told of each case, under its name.
+/// The explanation of each case, under its name.
 fn all_told(cases: &[(&str, Vec<String>)], context: &Context<'_>) -> String {
     let mut read = String::new();
     for (name, statements) in cases {

@@ -51,7 +51,7 @@ fn policy(version: &str, statements: &str) -> String {
     format!(r#"{{"Version": "{version}", "Statement": [{statements}]}}"#)
 }
 
-/// `I` in a condition stands for the issuer.
+/// `I` in a condition is replaced by the issuer.
 fn statement(effect: &str, condition: &str) -> String {
     let condition = condition.replace("I:", "issuer.example/id/A:");
     format!(
@@ -478,7 +478,7 @@ fn a_session_name_is_there_and_of_its_alphabet() {
             No,
         ),
         (r#"{"Bool": {"sts:RoleSessionName": ["true", "false"]}}"#, Yes),
-        // "app", "a", "a b", and what is no text at all.
+        // "app", "a", "a b", and bytes that are not text.
         (r#"{"BinaryEquals": {"sts:RoleSessionName": "YXBw"}}"#, Maybe),
         (r#"{"BinaryEquals": {"sts:RoleSessionName": "YQ=="}}"#, No),
         (r#"{"BinaryEquals": {"sts:RoleSessionName": ["YSBi", "/w=="]}}"#, No),
@@ -643,7 +643,7 @@ fn a_known_text_is_read_as_what_the_operator_is_about() {
         ("NotIpAddress", "from", "10.0.0.0/8", No),
         ("NotIpAddress", "from", "192.0.2.0/24", Yes),
         ("NotIpAddress", "from6", "0.0.0.0/0", Yes),
-        // What is no ARN satisfies neither.
+        // A value that is not an ARN satisfies neither.
         ("ArnLike", "short", "*", No),
         ("ArnNotLike", "short", "arn:aws:s3:::x", No),
         ("ArnLike", "urn", "*", No),

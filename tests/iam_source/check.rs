@@ -29,7 +29,7 @@ fn a_role_is_compared_arn_against_arn() {
     let (code, report) = aws.check("arn:aws:iam::111122223333:role/nobody", &[]);
     assert_eq!((code, cause(&report)), (1, ("not-trusted", &json!("role-not-found"))));
     assert_eq!(aws.proxy.calls_of("iam:GetRole"), 3);
-    // One role is no reason to list an account.
+    // One role does not justify listing an account.
     assert_eq!(aws.proxy.calls_of("iam:ListRoles"), 0);
 }
 
@@ -55,7 +55,7 @@ fn another_account_is_read_under_a_role_of_it_and_unknown_without() {
     let (code, report) = aws.check(&role, &["--assume-role", reader]);
     assert_eq!((code, cause(&report)), (0, ("trusted", &Value::Null)), "{report}");
 
-    // The reader may not be assumed.
+    // The reader cannot be assumed.
     aws.proxy.suffers(Fault::ErrorOf(
         "AssumeRole",
         403,
@@ -97,7 +97,7 @@ fn the_provider_and_its_audiences_are_judged_before_the_policy() {
         "{fix}"
     );
 
-    // What may not be read stands in nobody's way.
+    // Providers that cannot be read do not affect the verdict.
     aws.proxy
         .suffers(Fault::ErrorOf("GetOpenIDConnectProvider", 403, "AccessDenied", "no"));
     let (code, report) = aws.check(&role, &[]);

@@ -51,7 +51,7 @@ struct Aws {
 }
 
 impl Aws {
-    /// None, said loudly, when there is no moto.
+    /// `None`, with a message, if there is no moto.
     fn start(what: &str) -> Option<Self> {
         let moto = moto::moto(what)?;
         let (own, other) = (moto.credentials(OWN), moto.credentials(OTHER));
@@ -171,7 +171,7 @@ fn finish_check(mut command: Command, role: &str, more: &[&str]) -> (i32, Value)
     (output.status.code().unwrap(), report)
 }
 
-/// Variables that would reach the program from whoever runs the tests.
+/// Variables that would reach the program from the environment of the tests.
 fn is_foreign(name: &str) -> bool {
     name.starts_with("AWS_")
         || name.starts_with("ROLEGATE_")

@@ -43,7 +43,7 @@ fn login(home: &Path, hash: &str, expires: &str) {
     fs::write(home.join(format!(".aws/sso/cache/{hash}.json")), token.to_string()).unwrap();
 }
 
-/// The program of somebody with this home, whose only AWS is a port where nobody listens.
+/// The program of a user with this home, whose only AWS is a port without a listener.
 fn rolegate(home: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_rolegate"));
     let inherited = std::env::vars_os().map(|(name, _)| name);
@@ -139,7 +139,7 @@ fn without_any_credentials_the_ways_to_have_some_are_named() {
         ),
         "profile \"work\": it holds no credentials; compare with: aws sts get-caller-identity --profile work"
     );
-    // In a pod, nobody has a profile.
+    // In a pod, there is no profile.
     let mut in_a_pod = rolegate(home("").path());
     in_a_pod.env("KUBERNETES_SERVICE_HOST", "10.96.0.1");
     assert_eq!(

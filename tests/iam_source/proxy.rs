@@ -22,7 +22,7 @@ pub enum Fault {
     Cut,
     /// Half of the answer, with the length of half.
     HalfXml,
-    /// An answer that is no XML.
+    /// An answer that is not XML.
     NoXml,
     /// A status without a body.
     Status(u16),
@@ -80,7 +80,7 @@ impl Proxy {
 }
 
 impl State {
-    /// One request a connection: what is kept open would outlive a change of fault.
+    /// One request per connection: an open connection would outlive a change of fault.
     fn serve(&self, mut stream: TcpStream) {
         let Some((head, body)) = read_request(&mut stream) else {
             return;

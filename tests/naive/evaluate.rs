@@ -94,7 +94,7 @@ fn known(value: bool) -> Tri {
     if value { Tri::Yes } else { Tri::No }
 }
 
-/// One of these, and nobody can say which.
+/// One of these, and it is not known which.
 fn one_of(values: &[Tri]) -> Tri {
     match values {
         [first, rest @ ..] if rest.iter().all(|value| value == first) => *first,
@@ -593,7 +593,7 @@ impl Condition {
         if self.operator.negated {
             std::mem::swap(&mut can_match, &mut can_fail);
         }
-        // What is no ARN, or no address, satisfies neither the operator nor its negation.
+        // A value that is not an ARN, or not an address, satisfies neither the operator nor its negation.
         can_fail |= matches!(self.operator.family, Family::Arn | Family::Ip);
         [(can_match, Tri::Yes), (can_fail, Tri::No)]
             .into_iter()
@@ -602,7 +602,7 @@ impl Condition {
             .collect()
     }
 
-    /// What may come out for a session name that nobody knows yet.
+    /// The possible results for a session name that is not known yet.
     fn outcomes_on_session_name(&self, version: Version, request: &Request) -> Vec<Tri> {
         let string = matches!(
             self.operator.family,

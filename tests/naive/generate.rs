@@ -102,7 +102,7 @@ pub(crate) fn policy() -> BoxedStrategy<Json> {
         .boxed()
 }
 
-/// A request, and a policy that would trust it but for one or two conditions: the verdict is what becomes of them.
+/// A request, and a policy that would trust it but for one or two conditions: the verdict depends on them.
 pub(crate) fn conditional() -> impl Strategy<Value = (Request, Json)> {
     let version = prop_oneof![3 => Just("2012-10-17"), 1 => Just("2008-10-17")];
     (request(), version, vec(entry(), 1..3)).prop_map(|(request, version, entries)| {
@@ -381,7 +381,7 @@ fn entry() -> BoxedStrategy<Entry> {
             "10.0.0.0/8", "203.0.113.7", "0.0.0.0/0", "2001:db8::/32", "::1",
         ], &["10.0.0.0/33", "10.0.0", "", "localhost"])),
         16 => null(),
-        // Values that are no literal of their operator and still well-formed, over a key that is surely absent.
+        // Values that are not literals of their operator and still well-formed, over a key that is surely absent.
         4 => of_family(&["NumericEquals", "DateLessThan", "IpAddress", "NotIpAddress", "DateNotEquals", "NumericNotEquals"], keys(&["aws:username"]), from_pool(&["*", "${aws:SourceIp}"], &["**"])),
         1 => of_family(&["StringEqual", "Equals", "", "StringRegex", "NotBool", "NotNull", "ArnNotBool"], string_keys(), string_values()),
     ]
@@ -512,7 +512,7 @@ fn string_keys() -> BoxedStrategy<String> {
     prop_oneof![8 => of_issuer, 1 => whole_case, 5 => others].boxed()
 }
 
-/// These, and the subject, which is none of what typed operators compare.
+/// These, and the subject, which typed operators do not compare.
 fn keys(pool: &'static [&'static str]) -> BoxedStrategy<String> {
     prop_oneof![
         4 => select(pool).prop_map(str::to_owned),

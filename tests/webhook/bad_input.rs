@@ -1,4 +1,4 @@
-//! What is no review is refused with a reason: never a panic, never an admission.
+//! A body that is not a valid review is refused with a reason: never a panic, never an admission.
 
 use hyper::body::Bytes;
 use serde_json::{Value, json};

@@ -58,7 +58,7 @@ impl Folder {
     }
 
     pub fn write(&self, name: &str, content: &str) {
-        // Written beside and moved, so that no reader sees half of it.
+        // Written to a temporary file and moved, so that no reader sees half of it.
         let target = self.path().join(name);
         let beside = self.path().join("..new");
         fs::create_dir_all(target.parent().unwrap()).unwrap();
@@ -125,7 +125,7 @@ impl Program {
         Self::try_serve(folder, flags).unwrap_or_else(|(status, log)| panic!("did not start ({status}):\n{log}"))
     }
 
-    /// The same, or how the program ended and what it said.
+    /// The same, or how the program ended and its output.
     pub fn try_serve(folder: &Folder, flags: &[&str]) -> Result<Self, (ExitStatus, String)> {
         let mut command = Command::new(env!("CARGO_BIN_EXE_rolegate"));
         command.arg("serve").args(["--standalone", path(folder.path())]);

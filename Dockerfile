@@ -1,9 +1,9 @@
-# The container image: rolegate, what it needs to resolve names and to trust public CAs, and nothing else: no shell, no
-# package manager, no user database.
+# The container image: rolegate, and what it needs to resolve names and to trust public CAs. It has no shell, no package manager and no user
+# database.
 #
 #   docker build --tag rolegate:VERSION .
 #
-# The last stage alone, around a root that image/root.sh laid out in DIR (no image is pulled; this is what the tests do):
+# To build only the last stage, from a root file system that image/root.sh created in DIR, as the tests do (no image is pulled):
 #
 #   buildah build --build-context root=DIR --tag rolegate:test .
 
@@ -25,7 +25,7 @@ LABEL org.opencontainers.image.title="rolegate" \
       org.opencontainers.image.version="${VERSION}" \
       org.opencontainers.image.revision="${REVISION}"
 COPY --from=root / /
-# A number, so that Kubernetes can see for `runAsNonRoot` that it is not root.
+# A numeric user, so that Kubernetes can verify `runAsNonRoot`.
 USER 65532:65532
 # Reviews over HTTPS; probes and metrics.
 EXPOSE 8443 8080

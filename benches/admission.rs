@@ -45,7 +45,7 @@ const ISSUER: &str = "oidc.eks.us-west-2.amazonaws.com/id/EXAMPLED539D4633E53DE1
 const ROLE: &str = "arn:aws:iam::111122223333:role/worker";
 const POD: &str = include_str!("data/job-pod-review.json");
 
-/// Looks at what it is given, as telemetry would.
+/// Reads each record, as telemetry does.
 struct Seen;
 
 impl Recorder for Seen {

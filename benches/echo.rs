@@ -1,7 +1,7 @@
-//! The least that serving costs: TLS, HTTP/1.1, and a body that is read and sent back.
+//! The lower bound of the cost of serving: TLS, HTTP/1.1, and a body that is read and sent back.
 //!
-//! `bare` has nothing of ours; `server` has our connection driver below the same service; `reviews` has the router of the HTTPS listener
-//! with its layers and extractors on top, and a reviewer that returns the body. `benches/load.sh` drives them next to the real webhook.
+//! `bare` is hyper alone; `server` is our connection driver with the same service; `reviews` is the router of the HTTPS listener with its
+//! layers and extractors, and a reviewer that returns the body. `benches/load.sh` compares the webhook with `bare`.
 
 use std::convert::Infallible;
 use std::error::Error;
@@ -81,7 +81,7 @@ async fn bare(listener: TcpListener, tls: TlsAcceptor) -> Result<(), Anything> {
         let tls = tls.clone();
         tokio::spawn(async move {
             if let Ok(stream) = tls.accept(stream).await {
-                // A client that goes away does not matter here.
+                // Clients may disconnect at any time.
                 let _ = http1::Builder::new()
                     .serve_connection(TokioIo::new(stream), service_fn(echo))
                     .await;

@@ -1,14 +1,14 @@
 #!/usr/bin/env bash
-# Drives the release binary and a bare TLS echo (benches/echo.rs) in turns with the same reviews over keep-alive
-# connections, and prints the requests per second of each and its ratio to the echo.
+# Sends the same reviews over keep-alive connections to the release binary and to a bare TLS echo (benches/echo.rs), in turns, and prints the
+# requests per second of each and its ratio to the echo.
 #
 #   benches/load.sh [ROUNDS [SECONDS]]        (7 rounds of 3 s each by default; about three minutes, without the build)
 #
-#   BASELINE=PATH  also drives another rolegate, such as one built before a change
-#   PARTS=1        also drives the echo behind our server (`server`), and behind our server and the routes of reviews (`reviews`)
+#   BASELINE=PATH  also measures another rolegate, such as one built before a change
+#   PARTS=1        also measures the echo behind our server (`server`), and behind our server and the routes of reviews (`reviews`)
 #
-# Needs wrk and curl (Debian packages). Rounds alternate and medians are compared, because other work on the machine
-# disturbs each round differently. The ratios are the result; requests a second belong to the machine.
+# Requires wrk and curl (Debian packages). Rounds alternate and medians are compared, because other load on the machine affects each round
+# differently. The ratios are the result; requests per second depend on the machine.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -22,8 +22,8 @@ for tool in wrk curl; do
     command -v "$tool" >/dev/null || { echo "load.sh: $tool is missing: apt-get install $tool" >&2; exit 2; }
 done
 
-# Builds the target of this kind and name, and prints its path: cargo names benchmarks after their content. Each is built on its
-# own: built together, the program would get the features that only tests ask of its dependencies.
+# Builds a target and prints the path of its executable, which contains a hash for benchmarks. Each target is built separately: in one build,
+# the program would be compiled with the features of its dependencies that only tests use.
 executable() {
     cargo build --release "--$1" "$2" --message-format=json \
         | grep "\"name\":\"$2\"" | sed -n 's/.*"executable":"\([^"]*\)".*/\1/p' | tail -1
@@ -60,7 +60,7 @@ cat >"$folder/cluster/roles/111122223333/worker.json" <<JSON
     "$issuer:aud": "sts.amazonaws.com"}}}]}
 JSON
 
-# The review that an API server sends for a pod that a Job makes, the same that `cargo bench` measures.
+# The review that an API server sends for the pod of a Job; `cargo bench` uses the same review.
 cp benches/data/job-pod-review.json "$folder/review.json"
 cat >"$folder/post.lua" <<LUA
 local file = assert(io.open("$folder/review.json"))
@@ -105,7 +105,7 @@ for i in "${!urls[@]}"; do
     esac
 done
 
-# One round: requests a second. Answers other than 200, and errors, void the whole run.
+# Runs one round and prints its requests per second. Errors and answers other than 200 abort the script.
 round() {
     local output
     output=$(wrk --threads 1 --connections "$1" --duration "${seconds}s" --script "$folder/post.lua" "$2")

@@ -1,12 +1,11 @@
 #!/bin/sh
-# Lays out the root of the container image: image/root.sh PROGRAM ROOT
+# Creates the root file system of the container image: image/root.sh PROGRAM ROOT
 #
-# The program, the shared libraries that it names, what these need to resolve host names, and the CA certificates of the system that it
-# was built on. Used by the Dockerfile, and by tests/image.rs, which runs what comes of it.
+# It contains the program, its shared libraries, the configuration to resolve host names, and the CA certificates of the build system. Used by
+# the Dockerfile and by tests/image.rs, which runs the image.
 #
-# The libraries are copied rather than linked in, so that what CI has built and tested already is what is put together: a
-# static build compiles every dependency a second time. From 2.34 on glibc resolves names from /etc/hosts and DNS by itself,
-# without libraries that it would have to look for at run time.
+# The program is linked dynamically, so that the image contains the binary that CI has tested. A static build would compile every dependency a
+# second time. glibc 2.34 and later resolves names from /etc/hosts and DNS without loading further libraries at run time.
 set -eu
 
 if [ $# -ne 2 ]; then
@@ -24,10 +23,10 @@ fi
 install -D -m 0755 "$program" "$root/rolegate"
 install -D -m 0644 "$certificates" "$root$certificates"
 
-# Files first, as every distribution has it; glibc's own default would ask DNS for localhost.
+# Files first, as in every distribution. glibc's default would query DNS for localhost.
 printf 'hosts: files dns\n' | install -D -m 0644 /dev/stdin "$root/etc/nsswitch.conf"
 
-# Lines such as `libc.so.6 => /lib/x86_64-linux-gnu/libc.so.6 (0x…)` and `/lib64/ld-linux-x86-64.so.2 (0x…)`. A static
+# Parses lines such as `libc.so.6 => /lib/x86_64-linux-gnu/libc.so.6 (0x…)` and `/lib64/ld-linux-x86-64.so.2 (0x…)`. A static
 # program has none, and ldd fails.
 libraries=$(ldd "$program" 2>/dev/null || true)
 case $libraries in

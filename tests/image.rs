@@ -319,7 +319,7 @@ fn name_server() -> PathBuf {
     path
 }
 
-/// As a kubelet mounts volumes: whoever runs in the pod can read them.
+/// As a kubelet mounts volumes: every user in the pod can read them.
 fn readable(folder: &Path) {
     open_for_all(folder);
     for entry in fs::read_dir(folder).unwrap() {

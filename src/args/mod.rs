@@ -104,8 +104,8 @@ pub(crate) fn parse(arguments: &[OsString]) -> Result<Command, clap::Error> {
 }
 
 /// The environment variables that are set and nearly have the name of a flag's variable, each with that name.
-pub(crate) fn misspelt_variables() -> Vec<(String, String)> {
-    variables::misspelt(&clap())
+pub(crate) fn misspelled_variables() -> Vec<(String, String)> {
+    variables::misspelled(&clap())
 }
 
 /// The whole command line, each flag with its environment variable.

@@ -78,7 +78,7 @@ fn is_from_environment(flag: &str, command: &Command, arguments: &[OsString]) ->
 /// The variables that are set and nearly have the name of a flag's variable, each with that name. Other variables with our prefix
 /// are left alone: Kubernetes sets `ROLEGATE_SERVICE_HOST`, `ROLEGATE_PORT_443_TCP` and more for a Service that is named like the
 /// program.
-pub(super) fn misspelt(command: &Command) -> Vec<(String, String)> {
+pub(super) fn misspelled(command: &Command) -> Vec<(String, String)> {
     let settings: Vec<String> = command
         .get_subcommands()
         .flat_map(Command::get_arguments)
@@ -87,14 +87,14 @@ pub(super) fn misspelt(command: &Command) -> Vec<(String, String)> {
     let set = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
     set.filter(|name| name.starts_with(PREFIX) && !settings.contains(name))
         .filter_map(|name| {
-            let meant = settings.iter().find(|setting| is_misspelt(&name, setting))?.clone();
+            let meant = settings.iter().find(|setting| is_misspelled(&name, setting))?.clone();
             Some((name, meant))
         })
         .collect()
 }
 
 /// Whether at most two letters differ (one, in a short name).
-fn is_misspelt(name: &str, setting: &str) -> bool {
+fn is_misspelled(name: &str, setting: &str) -> bool {
     let long = setting.len() >= PREFIX.len().saturating_add(6);
     (1..=if long { 2 } else { 1 }).contains(&strsim::levenshtein(name, setting))
 }
@@ -104,7 +104,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn variables_that_kubernetes_sets_are_not_taken_for_misspelt_ones() {
+    fn variables_that_kubernetes_sets_are_not_taken_for_misspelled_ones() {
         let command = super::super::clap();
         let settings: Vec<_> = command
             .get_subcommands()
@@ -127,7 +127,7 @@ mod tests {
                 assert!(
                     !settings
                         .iter()
-                        .any(|setting| is_misspelt(&name, setting.to_str().unwrap())),
+                        .any(|setting| is_misspelled(&name, setting.to_str().unwrap())),
                     "{name}"
                 );
             }

@@ -26,7 +26,7 @@ use crate::args::{self, Command};
 #[must_use]
 pub fn run() -> ExitCode {
     let arguments: Vec<OsString> = std::env::args_os().collect();
-    for (name, meant) in args::misspelt_variables() {
+    for (name, meant) in args::misspelled_variables() {
         output::warn(&format!("{name} is not a setting; did you mean {meant}?"));
     }
     let command = match args::parse(&arguments) {

@@ -75,7 +75,7 @@ fn documented_values(yaml: &str) -> Vec<Documented> {
     documented
 }
 
-/// Paths of the values that nothing is below, or nothing that may stand for itself.
+/// Paths of the values that nothing is below, or those that are empty objects.
 fn leaves(prefix: &[String], value: &Value, found: &mut Vec<Vec<String>>) {
     match value {
         Value::Object(fields) if !fields.is_empty() => {
@@ -93,7 +93,7 @@ fn values() -> Value {
 
 fn generated() -> String {
     let values = values();
-    let mut table = String::from("\n| value | default | says |\n| --- | --- | --- |\n");
+    let mut table = String::from("\n| value | default | description |\n| --- | --- | --- |\n");
     for one in documented_values(&read("values.yaml")) {
         let default = one.default(&values).to_string().replace('|', "\\|");
         let text = one.text.replace('|', "\\|");

@@ -29,7 +29,7 @@ struct Chart {
     helm: PathBuf,
 }
 
-/// Nothing where Helm cannot be had; standard error then says what is not run.
+/// `None` if Helm is not available; standard error then reports what is not run.
 fn chart() -> Option<Chart> {
     match support::tools::helm() {
         Ok(helm) => Some(Chart { helm }),

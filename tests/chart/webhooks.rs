@@ -1,4 +1,4 @@
-//! Which requests the API server is told to send, and where.
+//! Which requests the API server sends to the webhook, and to which path.
 
 use std::collections::BTreeSet;
 

@@ -64,7 +64,7 @@ fn a_pod_has_time_to_drain() {
     for seconds in [0, 5, 300] {
         let rendered = chart.render(&json!({"drainSeconds": seconds}));
         assert_eq!(rendered.flag("drain"), [format!("{seconds}s")]);
-        // 10 s for the answers that are under way when the drain ends, and room for the rest.
+        // 10 s for the answers that are in flight when the drain ends, and a margin.
         let patience = rendered.pod()["terminationGracePeriodSeconds"].as_u64().unwrap();
         assert!(patience >= seconds + 15, "{patience}");
     }

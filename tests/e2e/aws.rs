@@ -109,7 +109,7 @@ fn aws_sdks_assume_the_role_with_nothing_but_what_was_injected(cluster: &Exclusi
     );
     assert!(by_cli.starts_with(&expected), "{by_cli}");
 
-    // Without the token nobody else's role steps in.
+    // Without the token, no other role is used.
     fs::remove_file(file).unwrap();
     let without = Command::new(program("python3"))
         .args(["-c", script])
@@ -131,14 +131,14 @@ fn injected(pod: &Value) -> BTreeMap<String, String> {
         .collect()
 }
 
-/// moto with the cluster's OIDC provider, and the environment of somebody who administers the account.
+/// moto with the cluster's OIDC provider, and the environment of an administrator of the account.
 pub(crate) struct Aws {
     pub(crate) environment: BTreeMap<String, String>,
     moto: Moto,
 }
 
 impl Aws {
-    /// None, reported, where moto cannot be had.
+    /// `None`, reported, if moto is not available.
     pub(crate) fn start(what: &str) -> Option<Self> {
         let moto = moto(what)?;
         let own = moto.credentials(ACCOUNT);

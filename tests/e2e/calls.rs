@@ -1,4 +1,4 @@
-//! The calls themselves: what the API server makes of an answer that is no review, how long it waits, and a webhook that only
+//! The calls themselves: how the API server handles an answer that is not a valid review, how long it waits, and a webhook that only
 //! judges.
 
 use std::thread;
@@ -73,7 +73,7 @@ fn a_webhook_that_cannot_ask_is_asked_again_and_says_why(cluster: &ExclusiveClus
         release.api_link.valve.cut();
     };
 
-    // Asked each second until the time is up: then the API server has words of its own, and the reason stands in our log.
+    // Asked each second until the time is up: then the API server reports a timeout of its own, and the reason is in our log.
     cut(Flow::Refused);
     jobs.kubectl(&["create", "serviceaccount", "later"]).ok();
     jobs.annotate("later", &role);

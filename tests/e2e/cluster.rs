@@ -92,7 +92,7 @@ impl Cluster {
         self.around.client.clone()
     }
 
-    /// Where asynchronous work of a scenario may go on beside it.
+    /// The runtime for asynchronous work of a scenario.
     pub(crate) fn runtime(&self) -> Handle {
         self.runtime.handle().clone()
     }
@@ -182,7 +182,7 @@ impl Cluster {
         shell
     }
 
-    /// The API server's audit log, one event a request; `annotations` holds what webhooks said.
+    /// The API server's audit log, one event per request; `annotations` contains those of webhooks.
     pub(crate) fn audit_events(&self) -> Vec<Value> {
         self.around.control_plane.audit_events()
     }
@@ -247,7 +247,7 @@ pub(crate) enum Gate {
     Audit,
     /// No label.
     None,
-    /// Another value, such as a misspelt one.
+    /// Another value, such as a misspelled one.
     Other(&'static str),
 }
 

@@ -25,7 +25,7 @@ use crate::wait::{until, until_ok};
 /// Who signs the tokens of ServiceAccounts, as on EKS.
 pub(crate) const ISSUER: &str = "https://oidc.eks.us-west-2.amazonaws.com/id/EXAMPLED539D4633E53DE1B71EXAMPLE";
 
-/// What an API server that is told to end gets for its answers.
+/// How long an API server may take for its answers after SIGTERM.
 const GRACE: Duration = Duration::from_secs(1);
 
 const AUDIT_POLICY: &str = r#"{"apiVersion": "audit.k8s.io/v1", "kind": "Policy", "omitStages": ["RequestReceived"],
@@ -122,7 +122,7 @@ impl ControlPlane {
         self.wait_ready();
     }
 
-    /// Ends the API server; etcd and the controllers go on. It would wait a minute for its watches: told twice, it does not.
+    /// Ends the API server; etcd and the controllers go on. It waits a minute for its watches, unless it gets a second signal.
     pub(crate) fn stop_api_server(&self, signal: Signal) {
         let Some(process) = self.api_server.lock().unwrap().take() else {
             return;
@@ -240,7 +240,7 @@ impl ControlPlane {
         }
     }
 
-    /// Forgets etcd's history: who resumes a watch from before is told 410. The API server serves watches from its own
+    /// Forgets etcd's history: a client that resumes an older watch gets 410. The API server serves watches from its own
     /// memory; only one that was restarted after this has to say so.
     pub(crate) fn compact_etcd(&self) {
         let all = self.etcd_call("/v3/kv/range", &json!({"key": BASE64.encode("/"), "limit": 1}));
@@ -256,7 +256,7 @@ impl ControlPlane {
         serde_json::from_str(&text).unwrap()
     }
 
-    /// The API server's audit log, one event a request.
+    /// The API server's audit log, one event per request.
     pub(crate) fn audit_events(&self) -> Vec<Value> {
         let log = fs::read_to_string(self.files.path("audit.log")).unwrap_or_default();
         // The last line may still be written.
@@ -324,7 +324,7 @@ fn random_token() -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// A loopback address that nobody listens on, from below the ports that the system gives to clients: one that is free now
+/// A loopback address without a listener, from below the ports that the system gives to clients: one that is free now
 /// stays so until its server binds it.
 pub(crate) fn free_address() -> SocketAddr {
     const FIRST: u16 = 12_000;

@@ -49,7 +49,7 @@ impl Egress {
         let _ = self.client.set(client);
     }
 
-    /// What stands behind a Service; the same for each call.
+    /// The backend of a Service; the same for each call.
     pub(crate) fn backend(&self, namespace: &str, service: &str) -> Arc<Backend> {
         let key = (namespace.to_owned(), service.to_owned());
         Arc::clone(lock(&self.backends).entry(key).or_default())
@@ -61,7 +61,7 @@ impl Egress {
         };
         match self.find(&target).await {
             Ok((backend, port)) => backend.lead(near, &port).await,
-            // To what is no Service with replicas. The answer reaches the API server's log.
+            // The target is not a Service with replicas. The answer reaches the API server's log.
             Err(why) => answer(&mut near, &format!("502 {target}: {why}")).await,
         }
     }
@@ -161,7 +161,7 @@ impl Backend {
         *lock(&self.delay) = delay;
     }
 
-    /// How many connections each replica got that is not taken out.
+    /// The number of connections to each replica that is not taken out.
     pub(crate) fn connections(&self) -> BTreeMap<String, usize> {
         lock(&self.endpoints)
             .iter()

@@ -53,7 +53,7 @@ fn a_certificate_of_ones_own_and_its_ca_are_exchanged_under_traffic_without_a_re
     cluster.wait_until_called(&release);
     let traffic = Traffic::start(cluster, &namespace, &role, 2);
     traffic.go_on(10);
-    // What is not listed any more is taken out later, when no replica can still serve it: it harms nobody.
+    // What is not listed any more is taken out later, when no replica can still serve it: it does no harm.
     put_secret(cluster, &new, 2 * DAY, &[&new]);
     traffic.go_on(10);
     traffic.stop().assert_all_injected();
@@ -69,7 +69,7 @@ fn authority(name: &str) -> Authority {
     Authority::generate(name, SystemTime::now(), 10 * DAY).unwrap()
 }
 
-/// A certificate of this CA, beside these CAs.
+/// A certificate of this CA, together with these CAs.
 fn put_secret(cluster: &ExclusiveCluster<'_>, signer: &Authority, life: Duration, cas: &[&Authority]) {
     let name = SubjectName::parse(&format!("{NAME}.{NAMESPACE}.svc")).unwrap();
     let leaf = signer.issue(&[name], SystemTime::now(), life).unwrap();

@@ -14,7 +14,7 @@ use crate::traffic::{Tally, create_pod};
 
 const PODS: usize = 300;
 
-/// Pods under way at a time.
+/// Pods in flight at a time.
 const AT_ONCE: usize = 8;
 
 pub(crate) fn register(scenarios: &mut Scenarios) {

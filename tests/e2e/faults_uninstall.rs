@@ -44,13 +44,13 @@ fn kinds(cluster: &ExclusiveCluster<'_>) -> String {
         .ok();
     let kinds: Vec<_> = kinds
         .lines()
-        // Events tell of what was; the others hold no objects of anybody.
+        // Events describe the past; the others contain no objects of users.
         .filter(|kind| !kind.starts_with("events") && !kind.starts_with("componentstatuses"))
         .collect();
     kinds.join(",")
 }
 
-/// What is named or labelled with the release. What controllers made of its Deployment and Service has an owner: the garbage
+/// Objects with the name or the label of the release. What controllers made of its Deployment and Service has an owner: the garbage
 /// collector takes it after them, in its own time.
 fn leftovers(cluster: &ExclusiveCluster<'_>, kinds: &str) -> Vec<String> {
     let all = cluster.json(&["get", kinds, "--all-namespaces"]);

@@ -56,7 +56,7 @@ fn a_workload_gets_a_role_of_its_own_as_the_guide_says(cluster: &ExclusiveCluste
 
     reader.follow("service-account-role.md");
 
-    assert_eq!(role_of_last_pod(&shop), "arn:aws:iam::111122223333:role/catalogue");
+    assert_eq!(role_of_last_pod(&shop), "arn:aws:iam::111122223333:role/catalog");
     drop(release);
 }
 
@@ -120,7 +120,7 @@ fn role_of_last_pod(namespace: &Namespace) -> String {
     })
 }
 
-/// A Deployment with a ServiceAccount of its name, as some chart or somebody else made it.
+/// A Deployment with a ServiceAccount of its name, as a chart or another user creates it.
 fn deployment(name: &str, label: &str, value: &str) -> Value {
     json!({
         "apiVersion": "apps/v1",
@@ -136,7 +136,7 @@ fn deployment(name: &str, label: &str, value: &str) -> Value {
     })
 }
 
-/// Somebody who types what a guide says.
+/// A user who types the commands of a guide.
 struct Reader {
     shell: Shell,
 }
@@ -198,7 +198,7 @@ struct Step {
 }
 
 impl Step {
-    /// The first line that was not printed, in this order. Blanks count as one, and `…` stands for anything.
+    /// The first line that was not printed, in this order. Blanks count as one, and `…` matches anything.
     fn missing(&self, printed: &str) -> Option<&str> {
         let mut lines = printed.lines().map(one_blank);
         let is_printed = |shown: &String| lines.any(|line| fits(&line, &one_blank(shown)));

@@ -173,7 +173,7 @@ fn a_pod_as_large_as_etcd_takes_is_debugged(cluster: &Cluster) {
     }))
     .unwrap();
     let pods: Api<Pod> = Api::namespaced(cluster.client(), &jobs.name);
-    // A machine with much else to do may not carry 7 MB there and back in the webhook's two seconds.
+    // A busy machine might not carry 7 MB there and back in the webhook's two seconds.
     let created = until_ok("the creation", || {
         cluster.run(pods.create(&PostParams::default(), &pod))
     });

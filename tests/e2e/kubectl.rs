@@ -1,4 +1,4 @@
-//! kubectl and helm as a person types them, and what they said.
+//! kubectl and helm as users type them, and their output.
 
 use std::cell::RefCell;
 use std::fmt;
@@ -43,7 +43,7 @@ impl Kubectl {
     }
 }
 
-/// What a command said, and how it ended.
+/// The output of a command, and how it ended.
 #[derive(Clone, Debug)]
 pub(crate) struct Said {
     pub(crate) command: String,
@@ -108,7 +108,7 @@ impl fmt::Display for Said {
     }
 }
 
-/// A whole pod as JSON helps nobody who reads a failure.
+/// A whole pod as JSON does not help the reader of a failure.
 fn shortened(text: &str) -> String {
     const SHOWN: usize = 3000;
     match text.char_indices().nth(SHOWN) {
@@ -148,7 +148,7 @@ pub(crate) fn said(shown_as: &str, mut command: Command, args: &[&str], input: &
         stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
     };
     TRANSCRIPT.with_borrow_mut(|transcript| {
-        // Of a command that is repeated until something is so, the last answer tells enough.
+        // For a command that is repeated until a condition holds, the last answer is enough.
         let repeats = |last: &Said| last.command == said.command;
         if transcript.last().is_some_and(repeats) {
             transcript.pop();

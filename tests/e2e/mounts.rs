@@ -67,14 +67,14 @@ impl Mounts {
         let found = self.paths.iter().find_map(|(path, real)| {
             let at = text.find(path.as_str())?;
             let after = &text[at + path.len()..];
-            // `/tls` is no part of `/tls-other`.
+            // `/tls` is not part of `/tls-other`.
             let whole = after.is_empty() || after.starts_with(['/', ',', ':', '=']);
             whole.then(|| format!("{}{}{after}", &text[..at], real.display()))
         });
         found.unwrap_or_else(|| text.to_owned())
     }
 
-    /// Writes what has changed. An error tells what a kubelet would wait for.
+    /// Writes what has changed. An error names what a kubelet would wait for.
     pub(crate) async fn sync(&self) -> Result<(), String> {
         for volume in &self.volumes {
             let name = volume["name"].as_str().unwrap_or_default();

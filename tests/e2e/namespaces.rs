@@ -10,7 +10,7 @@ use crate::wait::until;
 
 pub(crate) fn register(scenarios: &mut Scenarios) {
     scenarios.parallel(a_namespaces_mode_is_switched_live);
-    scenarios.parallel(a_misspelt_mode_is_served_as_enforce_and_told_of);
+    scenarios.parallel(a_misspelled_mode_is_served_as_enforce_and_told_of);
     scenarios.parallel(namespaces_without_the_label_never_reach_the_webhook);
     scenarios.parallel(the_clusters_own_namespaces_are_never_gated);
     scenarios.serial(a_namespace_in_the_list_and_with_a_label_is_asked_about_once);
@@ -62,9 +62,9 @@ fn labelled(namespace: &Namespace, label: &str, create: impl Fn() -> Said, is_so
     })
 }
 
-fn a_misspelt_mode_is_served_as_enforce_and_told_of(cluster: &Cluster) {
+fn a_misspelled_mode_is_served_as_enforce_and_told_of(cluster: &Cluster) {
     let release = cluster.release();
-    let jobs = cluster.namespace("misspelt", Gate::Other("enforced"));
+    let jobs = cluster.namespace("misspelled", Gate::Other("enforced"));
     let role = jobs.trusted_role(&release, "reports", "default");
     let other = jobs.role_arn("other");
     release.put_role(&other, &trust_policy("elsewhere", "default"));

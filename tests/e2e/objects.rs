@@ -17,7 +17,7 @@ pub(crate) fn register(scenarios: &mut Scenarios) {
 }
 
 fn roles_of_objects_are_judged_once_settled(cluster: &ExclusiveCluster<'_>) {
-    // Neither CRD is installed yet, and nobody else knows these roles.
+    // Neither CRD is installed yet, and no other source knows these roles.
     let before = cluster.audit_events().len();
     let release = cluster.install(json!({"roleSources": ["ack", "crossplane"], "roleFiles": {"configMap": ""}}));
     let jobs = cluster.namespace("objects", Gate::Enforce);
@@ -30,7 +30,7 @@ fn roles_of_objects_are_judged_once_settled(cluster: &ExclusiveCluster<'_>) {
         let name = kind.role();
         jobs.kubectl(&["create", "serviceaccount", name]).ok();
         jobs.annotate(name, &arn(name));
-        // Admitted, with a warning: nobody knows the role.
+        // Admitted, with a warning: no source knows the role.
         let said = jobs.create_pod(&format!("{name}-early"), name, &[]);
         assert!(
             said.warnings().iter().any(|warning| warning.ends_with("(unknown)")),
@@ -52,7 +52,7 @@ fn roles_of_objects_are_judged_once_settled(cluster: &ExclusiveCluster<'_>) {
         });
         settle(&jobs, &object, &kind.status(&jobs, "somebody-else", "False"));
         settle(&jobs, &object, &kind.status(&jobs, "somebody-else", "True"));
-        // What the watch tells is read again at once.
+        // A change that the watch reports is read again at once.
         let mut number = 0;
         let refusal = until("a refusal", || {
             number += 1;

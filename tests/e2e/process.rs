@@ -86,7 +86,7 @@ impl Keeper {
         command
     }
 
-    /// Starts a command that runs until it is told to end; what it prints goes to `logs/NAME.log` (standard error) and
+    /// Starts a command that runs until it is stopped; its output goes to `logs/NAME.log` (standard error) and
     /// `logs/NAME.out`.
     pub(crate) fn start_process(&self, name: &str, mut command: Command) -> Process {
         let open = |ending: &str| {

@@ -54,7 +54,7 @@ fn every_right_of_the_chart_is_used_and_no_other_is_asked_for(cluster: &Exclusiv
 enum Effect {
     /// The replica never becomes ready; this is missing.
     Unready(&'static str),
-    /// A pod is not created, because nobody could tell its role.
+    /// A pod is not created, because its role could not be read.
     NoPod,
     /// A refusal leaves no Event.
     NoEvent,
@@ -239,7 +239,7 @@ struct Copy {
 /// What works.
 #[derive(Debug)]
 struct Works {
-    /// Lines of the log that tell of a refused call.
+    /// Log lines about a refused call.
     refused: Vec<String>,
     has_pod: bool,
     has_event: bool,
@@ -329,7 +329,7 @@ impl Copy {
         namespace
     }
 
-    /// The API server's refusal of this stands in the log.
+    /// The API server's refusal of this is in the log.
     #[track_caller]
     fn until_told(&self, resource: &str, verb: &str) {
         let words = format!("cannot {verb} resource \"{resource}\"");
@@ -407,7 +407,7 @@ fn annotated(namespace: &Namespace, name: &str, role: &str) {
     namespace.annotate(name, role);
 }
 
-/// Whether there is an Event of a refusal, and whether it tells of more than one.
+/// Whether there is an Event of a refusal, and whether it reports more than one.
 fn event_of(namespace: &Namespace) -> (bool, bool) {
     let events = namespace.json(&["get", "events.v1.events.k8s.io"]);
     let refusals: Vec<_> = list(&events["items"])

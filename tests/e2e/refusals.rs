@@ -363,7 +363,7 @@ fn a_storm_of_refusals_is_one_event(cluster: &Cluster) {
     for part in parts {
         assert!(events[0].contains(part), "{part} is missing in: {}", events[0]);
     }
-    // Both replicas were asked, and tell of it together.
+    // Both replicas were called, and report to the same Event.
     until("the series", || {
         let events = of_refusals(&apps);
         let count = events["items"][0]["series"]["count"].as_u64().unwrap_or(1);

@@ -31,7 +31,7 @@ pub(crate) const NAMESPACE: &str = "rolegate-system";
 /// The ConfigMap that holds the roles of scenarios.
 const ROLES: &str = "roles";
 
-/// How often volumes are looked at. A kubelet takes up to a minute; nobody has to wait that long here.
+/// How often volumes are looked at. A kubelet takes up to a minute; tests do not have to wait that long.
 const SYNC_INTERVAL: Duration = Duration::from_millis(200);
 
 /// What a release needs of the cluster.
@@ -49,9 +49,9 @@ pub(crate) struct Surroundings {
 /// How soon kube-proxy learns that a pod terminates.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Notice {
-    /// It has taken the pod out before the pod is told to end.
+    /// It has taken the pod out before the pod gets SIGTERM.
     Before,
-    /// This long after the pod is told to end; new connections still arrive until then.
+    /// This long after the pod gets SIGTERM; new connections still arrive until then.
     After(Duration),
 }
 
@@ -91,7 +91,7 @@ impl Release {
         release
     }
 
-    /// What stands before `helm install`: the namespace and the ConfigMap of roles.
+    /// The prerequisites of `helm install`: the namespace and the ConfigMap of roles.
     pub(crate) fn prepare(around: Surroundings, values: Value) -> Self {
         let _ = around.kubectl.run(&["create", "namespace", NAMESPACE]);
         let roles =
@@ -242,7 +242,7 @@ impl Release {
         self.replicas().iter().map(|replica| replica.log()).collect()
     }
 
-    /// What the replicas' audit logs hold of a namespace; a review stands there a moment after it was answered.
+    /// The lines of a namespace in the audit logs of the replicas. A review is in the log a moment after it was answered.
     pub(crate) fn reviews(&self, namespace: &str) -> Vec<Value> {
         let logs = self.replicas().into_iter().map(|replica| replica.output());
         let lines: Vec<Value> = logs
@@ -302,7 +302,7 @@ impl Release {
     }
 
     /// Reads the Deployment back and runs what it says: as many replicas, and new ones for old when the pod template changed.
-    /// Each new one is ready before an old one is told to end; returns when the old ones have ended.
+    /// Each new one is ready before an old one gets SIGTERM; returns when the old ones have ended.
     pub(crate) fn follow_deployment(&self) {
         let deployment = self.deployment();
         let spec = &deployment["spec"];
@@ -351,7 +351,7 @@ impl Release {
     fn start_together(&self, count: usize) {
         let replicas: Vec<_> = (0..count).map(|_| self.launch()).collect();
         for replica in replicas {
-            // Those that are not ready get no connections; a scenario that expects trouble looks at them itself.
+            // Those that are not ready get no connections; a scenario that expects failures looks at them itself.
             let backend = Arc::clone(&self.backend);
             thread::spawn(move || {
                 while replica.is_running() {

@@ -60,7 +60,7 @@ impl Replica {
 
         let mut command = keeper.command(PROGRAM);
         command.args(&args);
-        // No test reaches AWS unless it says where: nobody listens there.
+        // No test reaches AWS unless it says where: no server listens there.
         command
             .env("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
             .env("AWS_EC2_METADATA_DISABLED", "true");

@@ -112,7 +112,7 @@ struct Stage {
     programs: Option<Programs>,
     /// Started by the first scenario; what went wrong then is what the others fail with.
     cluster: Mutex<Option<Result<Arc<Cluster>, String>>>,
-    /// Shared by scenarios beside others, taken by one alone.
+    /// Shared by parallel scenarios, exclusive for a serial one.
     turn: RwLock<()>,
 }
 

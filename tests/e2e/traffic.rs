@@ -1,4 +1,4 @@
-//! Pods by the hundred, faster than kubectl can be started, and what became of each.
+//! Pods by the hundred, faster than kubectl can be started, and the outcome of each.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -18,7 +18,7 @@ use crate::wait::until;
 /// Between two pods of one creator.
 const PAUSE: Duration = Duration::from_millis(10);
 
-/// What became of the pods of a scenario.
+/// The outcomes of the pods of a scenario.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Tally {
     /// Created, with the role.

@@ -1,4 +1,4 @@
-//! Warnings reach whoever types, and only where a person looks.
+//! Warnings reach the user who runs the command, and only where a person looks.
 
 use serde_json::{Value, json};
 
@@ -137,7 +137,7 @@ fn odd_text_in_annotations_never_swallows_a_warning(cluster: &Cluster) {
     within_limits(&said);
     assert_eq!(role_of(&said.json()), Some(role.clone()));
 
-    // A value that is no role, as odd as can be.
+    // A value that is not a role ARN, as odd as possible.
     jobs.annotate("default", &format!("\n\u{1b}[2J{role}{}", "ü".repeat(3000)));
     let said = jobs.create_pod("other", "default", &[]);
     let warnings = said.warnings();

@@ -53,7 +53,7 @@ pub struct Programs {
     pub helm: PathBuf,
 }
 
-/// Why a program cannot be had.
+/// Why a program is not available.
 #[derive(Debug)]
 pub enum Missing {
     /// There is no Go that could build it.
@@ -230,7 +230,7 @@ fn build(module: &Module, cache: &Path, wanted: &[Tool]) -> Result<(), Missing> 
     ));
     let begun = Instant::now();
     remove_abandoned(cache);
-    // Beside its destination, so that a rename suffices, and never half a program under its own name.
+    // Next to its destination, so that a rename suffices, and never half a program under its own name.
     let unfinished = tempfile::Builder::new()
         .prefix(UNFINISHED)
         .tempdir_in(cache)

@@ -1,4 +1,4 @@
-{{/* The command line, one list item a flag. Every flag that stands here is refused in `settings`. */}}
+{{/* The command line, one list item per flag. `settings` rejects every flag that is set here. */}}
 {{- define "rolegate.args" -}}
 {{- if eq (int .Values.ports.https) (int .Values.ports.http) -}}
 {{- fail (printf "ports.https and ports.http are both %d: give each its own" (int .Values.ports.http)) -}}
@@ -22,7 +22,7 @@
 {{- if eq .Values.certificates.mode "secret" }}
 - --ca-bundle=/etc/rolegate/tls/ca.crt
 {{- end }}
-{{- /* Both, even where one is not made: replicas that run must know an entry that moves from one to the other. */}}
+{{- /* Both, even if only one is created: running replicas must find an entry that moves from one to the other. */}}
 {{- if include "rolegate.writesCaBundle" . }}
 - --mutating-webhook-configuration={{ include "rolegate.fullname" . }}
 - --validating-webhook-configuration={{ include "rolegate.fullname" . }}
@@ -54,12 +54,12 @@
 {{- end }}
 {{- end -}}
 
-{{/* A value as it is typed. Helm reads whole numbers as floats, which print as 1e+06. */}}
+{{/* A value as it is written in values.yaml. Helm reads whole numbers as floats, which print as 1e+06. */}}
 {{- define "rolegate.scalar" -}}
 {{- if and (kindIs "float64" .) (eq . (floor .)) -}}{{- int64 . -}}{{- else -}}{{- toString . -}}{{- end -}}
 {{- end -}}
 
-{{/* The flags that the chart sets, and the values to use for them. */}}
+{{/* The flags that the chart sets, each with the value to use instead. */}}
 {{- define "rolegate.reserved" -}}
 admin-listen: "listenAddress and ports.http"
 ca-bundle: "certificates.mode and certificates.secretName"
@@ -82,12 +82,12 @@ tls-secret: "certificates.secretName"
 validating-webhook-configuration: "no value: it is the release's own"
 {{- end -}}
 
-{{/* The whole hours of a lifetime. */}}
+{{/* A lifetime in full hours. */}}
 {{- define "rolegate.hours" -}}
 {{- regexFind "^[0-9]+" . -}}
 {{- end -}}
 
-{{/* The names by which the API server calls the Service, as a JSON list. */}}
+{{/* The DNS names of the Service, as a JSON list. */}}
 {{- define "rolegate.dnsNames" -}}
 {{- $name := include "rolegate.fullname" . -}}
 {{- $namespace := .Release.Namespace -}}

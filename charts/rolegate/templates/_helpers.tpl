@@ -2,7 +2,7 @@
 {{- default .Chart.Name .Values.nameOverride | trunc 63 | trimSuffix "-" -}}
 {{- end -}}
 
-{{/* Room is left for the longest suffix that a name gets. */}}
+{{/* Leaves room for the longest suffix of a name. */}}
 {{- define "rolegate.fullname" -}}
 {{- if .Values.fullnameOverride -}}
 {{- .Values.fullnameOverride | trunc 50 | trimSuffix "-" -}}
@@ -21,7 +21,7 @@ app.kubernetes.io/name: {{ include "rolegate.name" . }}
 app.kubernetes.io/instance: {{ .Release.Name }}
 {{- end -}}
 
-{{/* Labels of every object. Ours win over `commonLabels`: selectors rely on them. */}}
+{{/* Labels of every object. They take precedence over `commonLabels`, because selectors depend on them. */}}
 {{- define "rolegate.labels" -}}
 {{- $own := include "rolegate.selectorLabels" . | fromYaml -}}
 {{- $_ := set $own "app.kubernetes.io/version" .Chart.AppVersion -}}
@@ -30,7 +30,7 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 {{- toYaml (merge $own (default dict .Values.commonLabels)) -}}
 {{- end -}}
 
-{{/* What the Service, the PodDisruptionBudget and the others find the pods by. */}}
+{{/* The labels by which the Service, the PodDisruptionBudget and others select the pods. */}}
 {{- define "rolegate.podSelector" -}}
 {{ include "rolegate.selectorLabels" . }}
 app.kubernetes.io/component: webhook
@@ -59,7 +59,7 @@ app.kubernetes.io/component: webhook
 {{- default (printf "%s-tls" (include "rolegate.fullname" .)) .Values.certificates.secretName -}}
 {{- end -}}
 
-{{/* Whether rolegate itself writes caBundle: "true" or empty. In mode cert-manager its cainjector does. */}}
+{{/* Whether rolegate writes caBundle: "true" or empty. In mode cert-manager, cainjector does. */}}
 {{- define "rolegate.writesCaBundle" -}}
 {{- if ne .Values.certificates.mode "cert-manager" -}}true{{- end -}}
 {{- end -}}
@@ -79,7 +79,7 @@ app.kubernetes.io/component: webhook
 {{- if kindIs "bool" .Values.requireRole -}}off{{- else -}}{{- .Values.requireRole -}}{{- end -}}
 {{- end -}}
 
-{{/* The role sources, in the order in which they are asked, as a JSON list. */}}
+{{/* The role sources, in order, as a JSON list. */}}
 {{- define "rolegate.roleSources" -}}
 {{- $sources := default list .Values.roleSources -}}
 {{- if .Values.roleFiles.configMap -}}
@@ -97,7 +97,7 @@ app.kubernetes.io/component: webhook
   namespace: {{ .Release.Namespace }}
 {{- end -}}
 
-{{/* Annotations of what `helm test` makes, in this order, and takes away again. */}}
+{{/* Annotations of objects that `helm test` creates, in this order, and removes afterwards. */}}
 {{- define "rolegate.testHook" -}}
 helm.sh/hook: test
 helm.sh/hook-weight: {{ . | quote }}

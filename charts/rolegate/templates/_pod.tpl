@@ -40,7 +40,7 @@
 {{- define "rolegate.volumes" -}}
 {{- if or (ne .Values.certificates.mode "self-managed") .Values.roleFiles.configMap .Values.aws.roleArn -}}
 {{- if ne .Values.certificates.mode "self-managed" }}
-# The keys are named so that the pod waits for them rather than starts without.
+# The keys are listed so that the pod waits for them instead of starting without them.
 - name: tls
   secret:
     secretName: {{ include "rolegate.secretName" . }}

@@ -1,5 +1,5 @@
 {{/*
-Which namespaces an entry is for. kube-system and the release's own namespace are in none: a gate must not stop what it stands on.
+The namespaces of an entry. Every entry excludes kube-system and the namespace of the release: rolegate must not block what it needs to run.
 Parameters: `root`, and `expressions`, the label expressions as a list.
 */}}
 {{- define "rolegate.namespaceSelector" -}}
@@ -21,9 +21,8 @@ clientConfig:
 {{- end -}}
 
 {{/*
-The ways in which a namespace becomes gated, as a JSON list of `{name, mode, expressions}`: one a mode by the label, one for labels
-that hold no mode, and one for the list of names. The latter leaves out namespaces with the label, else their pods would be sent
-twice.
+The ways in which a namespace is gated, as a JSON list of `{name, mode, expressions}`: one per mode of the label, one for labels with another
+value, and one for `jobNamespaces`. The last one excludes namespaces with the label, so that their pods are not sent twice.
 */}}
 {{- define "rolegate.gates" -}}
 {{- $modes := list "enforce" "warn" "audit" -}}
@@ -32,19 +31,19 @@ twice.
 {{- range $modes -}}
 {{- $gates = append $gates (dict "name" . "mode" . "expressions" (list (dict "key" $label "operator" "In" "values" (list .)))) -}}
 {{- end -}}
-{{- $misspelt := list (dict "key" $label "operator" "Exists") (dict "key" $label "operator" "NotIn" "values" $modes) -}}
-{{- $gates = append $gates (dict "name" "misspelt" "mode" "misspelt" "expressions" $misspelt) -}}
+{{- $misspelled := list (dict "key" $label "operator" "Exists") (dict "key" $label "operator" "NotIn" "values" $modes) -}}
+{{- $gates = append $gates (dict "name" "misspelt" "mode" "misspelt" "expressions" $misspelled) -}}
 {{- if .Values.jobNamespaces -}}
 {{- $gates = append $gates (dict "name" "namespaces" "mode" .Values.jobNamespacesMode "expressions" (include "rolegate.named" . | fromJsonArray)) -}}
 {{- end -}}
 {{- toJson $gates -}}
 {{- end -}}
 
-{{/* Selects the namespaces of `jobNamespaces` that do not carry the label, as a JSON list of expressions. */}}
+{{/* Selects the namespaces of `jobNamespaces` that do not have the label, as a JSON list of expressions. */}}
 {{- define "rolegate.named" -}}
 {{- range .Values.jobNamespaces -}}
 {{- if has . (list "kube-system" $.Release.Namespace) -}}
-{{- fail (printf "jobNamespaces: %s cannot be gated: kube-system and the release's own namespace (%s) are never, since what rolegate needs to start could not start without it; remove it from the list" . $.Release.Namespace) -}}
+{{- fail (printf "jobNamespaces: %s cannot be gated: kube-system and the namespace of the release (%s) contain what rolegate needs to start; remove it from the list" . $.Release.Namespace) -}}
 {{- end -}}
 {{- end -}}
 {{- list (dict "key" "kubernetes.io/metadata.name" "operator" "In" "values" .Values.jobNamespaces) (dict "key" "rolegate.io/gate" "operator" "DoesNotExist") | toJson -}}
@@ -71,9 +70,9 @@ reinvocationPolicy: IfNeeded
 {{- end -}}
 
 {{/*
-Warnings for what makes pods later, and for ServiceAccounts. The conditions leave out what no person waits for: the controllers of
-kube-system, which update these objects all day, and updates that change nothing of the pods. They are written for fields that are
-absent, since a condition that fails would skip the call.
+Warnings for workloads, which create pods later, and for ServiceAccounts. The conditions exclude requests that no person waits for: those of
+the controllers in kube-system, which update these objects all the time, and updates that do not change the pods. The conditions allow for
+absent fields, because the API server skips the call if a condition fails.
 Parameters: `root`, `name` and `expressions`.
 */}}
 {{- define "rolegate.workloads" -}}

@@ -648,7 +648,7 @@ fn provider_clause(what: &str, mismatches: &[Mismatch]) -> Option<String> {
         }
         _ => None,
     });
-    let is_misspelt = |one: &Mismatch| {
+    let is_misspelled = |one: &Mismatch| {
         matches!(
             one,
             Mismatch::Scheme(_)
@@ -670,7 +670,7 @@ fn provider_clause(what: &str, mismatches: &[Mismatch]) -> Option<String> {
                 | Mismatch::Quotes
         )
     };
-    let is_wrong = mismatches.iter().any(is_misspelt);
+    let is_wrong = mismatches.iter().any(is_misspelled);
     cluster.or_else(|| is_wrong.then(|| format!("{what} is wrong: {}", phrases(mismatches))))
 }
 

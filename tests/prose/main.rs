@@ -1,0 +1,174 @@
+//! The language of the repository: plain US technical English, as cert-manager, linkerd and the Kubernetes style guide write it.
+//!
+//! [`rules`] lists the phrases that readers stumble over and what to write instead. [`text`] keeps the prose of a file and blanks
+//! out everything else: code, code blocks and code spans, link targets.
+//!
+//! | files | what is read |
+//! | --- | --- |
+//! | README, ARCHITECTURE, CHANGELOG, every other Markdown file | prose outside code |
+//! | `docs/`, `charts/`, other than Markdown | everything |
+//! | `src/`, `benches/` | comments and string literals, and the names of declared items |
+//! | `tests/` | comments |
+//! | `Cargo.toml`, `Dockerfile`, scripts | comments |
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::string_slice,
+    reason = "tests say what they expect by panicking"
+)]
+
+mod rules;
+mod text;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+
+use rules::Rules;
+use text::{Kind, identifiers, prose};
+
+/// Paths that still break rules. Findings in them are counted, not refused. A path without findings must be removed from the list.
+const NOT_YET: [&str; 24] = [
+    "src/admission/",
+    "src/args/",
+    "src/certs/",
+    "src/decision",
+    "src/http/",
+    "src/kubernetes/",
+    "src/pod/",
+    "src/roles/",
+    "src/support/",
+    "src/telemetry/",
+    "src/trust/",
+    "tests/architecture.rs",
+    "tests/certificates.rs",
+    "tests/e2e/",
+    "tests/iam_source/",
+    "tests/live_cluster.rs",
+    "tests/manifests.rs",
+    "tests/memory.rs",
+    "tests/naive",
+    "tests/role_cache.rs",
+    "tests/server/",
+    "tests/support/",
+    "tests/trust_edits.rs",
+    "tests/webhook/",
+];
+
+/// Directories that hold no text of the project.
+const SKIPPED: [&str; 3] = [".git", "target", "snapshots"];
+
+#[test]
+fn the_repository_is_written_in_plain_english() {
+    let rules = Rules::new();
+    let mut findings = Vec::new();
+    for (path, kind) in files() {
+        let source = fs::read_to_string(root().join(&path)).unwrap();
+        findings.extend(findings_in(&rules, &path, kind, &source));
+    }
+    let (late, refused): (Vec<String>, Vec<String>) = findings
+        .into_iter()
+        .partition(|finding| NOT_YET.iter().any(|path| finding.starts_with(path)));
+    let mut clean = Vec::new();
+    for path in NOT_YET {
+        let count = late.iter().filter(|finding| finding.starts_with(path)).count();
+        println!("{path}: {count} phrases left");
+        clean.extend((count == 0).then_some(path));
+    }
+    assert!(refused.is_empty(), "{} phrases:\n{}", refused.len(), refused.join("\n"));
+    assert!(clean.is_empty(), "remove from NOT_YET, they are clean: {clean:?}");
+}
+
+/// One line per finding: where it is, what it is and what to write instead.
+fn findings_in(rules: &Rules, path: &str, kind: Kind, source: &str) -> Vec<String> {
+    let prose = prose(kind, source);
+    let mut findings = BTreeMap::new();
+    for finding in rules.findings(&prose) {
+        findings.insert(finding.start, (finding.phrase, finding.instead));
+    }
+    if path.starts_with("src/") {
+        for (start, name) in identifiers(source) {
+            if let Some(instead) = rules::of_identifier(&name) {
+                findings.insert(start, (name, instead));
+            }
+        }
+    }
+    let line = |start: usize| source[..start].matches('\n').count() + 1;
+    findings
+        .into_iter()
+        .map(|(start, (phrase, instead))| format!("{path}:{}: `{phrase}`: write {instead}", line(start)))
+        .collect()
+}
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// Paths of the files to read, relative to the root.
+fn files() -> Vec<(String, Kind)> {
+    let mut found = Vec::new();
+    let mut directories = vec![root().to_owned()];
+    while let Some(directory) = directories.pop() {
+        for entry in fs::read_dir(&directory).unwrap() {
+            let path = entry.unwrap().path();
+            let name = path.file_name().unwrap().to_str().unwrap();
+            if path.is_dir() {
+                if !SKIPPED.contains(&name) {
+                    directories.push(path);
+                }
+                continue;
+            }
+            let path = path.strip_prefix(root()).unwrap().to_str().unwrap().to_owned();
+            found.extend(Kind::of(&path).map(|kind| (path, kind)));
+        }
+    }
+    found.sort_by(|one, other| one.0.cmp(&other.0));
+    found
+}
+
+#[test]
+fn every_kind_of_file_is_read() {
+    let files = files();
+    for (path, kind) in [
+        ("README.md", Kind::Markdown),
+        ("ARCHITECTURE.md", Kind::Markdown),
+        ("docs/guides/jobs.md", Kind::Markdown),
+        ("docs/reference/check.schema.json", Kind::Whole),
+        ("charts/rolegate/README.md", Kind::Markdown),
+        ("charts/rolegate/values.yaml", Kind::Whole),
+        ("charts/rolegate/templates/NOTES.txt", Kind::Whole),
+        ("charts/rolegate/templates/_helpers.tpl", Kind::Whole),
+        ("src/main.rs", Kind::Program),
+        ("benches/echo.rs", Kind::Program),
+        ("benches/load.sh", Kind::Script),
+        ("tests/prose/main.rs", Kind::Test),
+        (".ci/run", Kind::Script),
+        ("Cargo.toml", Kind::Script),
+        ("Dockerfile", Kind::Script),
+    ] {
+        assert!(files.contains(&(path.to_owned(), kind)), "{path}");
+    }
+    assert!(
+        !files
+            .iter()
+            .any(|(path, _)| path.ends_with(".snap") || path == "Cargo.lock")
+    );
+}
+
+#[test]
+fn a_finding_names_the_line_the_phrase_and_the_replacement() {
+    let source =
+        "/// Fine.\nfn f() {\n    // It is told\n    // anew.\n    log(\"is no\\\n    role ARN\");\n}\nfn told() {}\n";
+    let findings = findings_in(&Rules::new(), "src/one.rs", Kind::Program, source);
+    assert_eq!(findings.len(), 4, "{findings:#?}");
+    assert!(findings[0].starts_with("src/one.rs:3: `told`: write "), "{findings:#?}");
+    assert!(findings[1].starts_with("src/one.rs:4: `anew`: write "), "{findings:#?}");
+    assert!(
+        findings[2].starts_with("src/one.rs:5: `is no role`: write "),
+        "{findings:#?}"
+    );
+    assert!(findings[3].starts_with("src/one.rs:8: `told`: write "), "{findings:#?}");
+}

@@ -237,45 +237,21 @@ fn only_the_role_source_iam_knows_the_aws_sdk() {
     }
 }
 
-/// Groups of sibling modules that still use each other, each with the path of their parent. The list only gets shorter.
-const KNOWN_CYCLES: [(&str, &[&str]); 8] = [
-    ("commands", &["serve", "sources", "start"]),
-    ("commands::check", &["batch", "report"]),
-    ("http", &["layers", "reviews"]),
-    ("roles", &["cache", "fetch", "providers", "store"]),
-    ("roles::aws", &["fault", "origin"]),
-    ("roles::files", &["formats", "terraform"]),
-    ("server", &["accept", "connection"]),
-    ("telemetry::events", &["ledger", "write"]),
-];
-
 /// Modules with the same parent depend on each other in one direction only; what is below each counts as its own. A parent and
 /// its children may use each other. A re-export is followed to the file that defines the item.
 #[test]
 fn sibling_modules_form_no_cycle() {
     let tree = ModuleTree::read(&source());
-    let found = tree.cycles();
-    let known: Vec<(String, Vec<String>)> = KNOWN_CYCLES
+    let cycles: Vec<String> = tree
+        .cycles()
         .iter()
-        .map(|(parent, group)| {
-            (
-                (*parent).to_owned(),
-                group.iter().map(|name| (*name).to_owned()).collect(),
-            )
-        })
-        .collect();
-    let new: Vec<String> = found
-        .iter()
-        .filter(|cycle| !known.contains(cycle))
         .map(|cycle| format!("{cycle:?}\n{}", tree.reasons(cycle)))
         .collect();
-    assert!(new.is_empty(), "these modules use each other:\n{}", new.join("\n"));
-    for cycle in &known {
-        assert!(
-            found.contains(cycle),
-            "the cycle {cycle:?} no longer exists in this form; remove it from KNOWN_CYCLES or shorten it"
-        );
-    }
+    assert!(
+        cycles.is_empty(),
+        "these modules use each other:\n{}",
+        cycles.join("\n")
+    );
 }
 
 #[test]

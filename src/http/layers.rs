@@ -16,7 +16,7 @@ use tower::{Layer, Service};
 
 use super::body::Discard;
 use super::rejection::{Reason, Rejected, Rejection};
-use super::reviews::Reviewer;
+use super::reviewer::Reviewer;
 use crate::admission::review_kind::ReviewKind;
 use crate::server::limits::Limits;
 

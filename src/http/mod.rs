@@ -1,10 +1,11 @@
 //! The HTTP endpoints of both listeners, as axum routers: routes, layers, extractors and errors.
 //!
-//! Nothing here knows what a review says: [`reviews::Reviewer`] answers it. Connections belong to [`crate::server`].
+//! Nothing here knows what a review says: [`reviewer::Reviewer`] answers it. Connections belong to [`crate::server`].
 
 pub mod admin;
 mod body;
 pub mod deadline;
 pub mod layers;
 pub mod rejection;
+pub mod reviewer;
 pub mod reviews;

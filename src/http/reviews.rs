@@ -12,7 +12,6 @@ use axum::handler::Handler as _;
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{MethodRouter, post_service};
 use axum::{Extension, Router};
-use bytes::Bytes;
 use hyper::StatusCode;
 use tower::{Layer as _, ServiceBuilder};
 use tracing::debug;
@@ -21,34 +20,12 @@ use super::body::{BodyReader, Discard, ReviewBody};
 use super::deadline::Deadline;
 use super::layers::{LoadLayer, RejectionLayer};
 use super::rejection::{Reason, Rejection, json_response, status_response};
+use super::reviewer::{Call, Reviewer};
 use crate::admission::pods::Answer;
 use crate::admission::review_kind::{PathMode, ReviewKind};
 use crate::admission::webhook::Webhook;
 use crate::decision::Mode;
 use crate::server::limits::Limits;
-
-/// A review to answer.
-#[derive(Clone, Debug)]
-pub struct Call {
-    /// What it was posted for.
-    pub kind: ReviewKind,
-    /// The request's body, at most [`Limits::body_bytes`].
-    pub body: Bytes,
-    /// When its head was read, and when it must be answered.
-    pub deadline: Deadline,
-}
-
-/// What answers reviews.
-pub trait Reviewer: Send + Sync + 'static {
-    /// Answers a review by its deadline.
-    fn review(&self, call: Call) -> impl Future<Output = Response> + Send;
-
-    /// Called for each request that was answered with a [`Rejection`]: because of its path, method, size, slowness or content type, or
-    /// of the load. `kind` is none where no review is served.
-    fn rejected(&self, kind: Option<ReviewKind>, status: StatusCode, elapsed: Duration) {
-        let _ = (kind, status, elapsed);
-    }
-}
 
 impl Reviewer for Webhook {
     async fn review(&self, call: Call) -> Response {

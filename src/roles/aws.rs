@@ -8,6 +8,7 @@
 //! This module and what is below it are the only ones that know the SDK.
 
 mod editor;
+mod error_text;
 mod fault;
 mod origin;
 mod ownership;

@@ -10,6 +10,7 @@
 
 mod error;
 mod formats;
+mod found;
 mod index;
 mod terraform;
 mod tree;
@@ -33,7 +34,8 @@ use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
 
 pub use self::error::RoleFilesError;
-use self::formats::{Flaw, FoundRole};
+use self::formats::Flaw;
+use self::found::FoundRole;
 use self::index::Index;
 use super::source::{Answer, Listing, Pace, RoleSource, SourceHealth};
 use crate::support::coalesce::{Caller, Coalescer, Reading};

@@ -2,23 +2,21 @@
 //!
 //! It serves any [`tower::Service`]. Nothing here waits for a client except in that client's own task.
 
-use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hyper::body::{Body, Incoming};
-use hyper::{Request, Response};
+use hyper::body::Body;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 use tokio_util::task::TaskTracker;
-use tower::{BoxError, Service};
+use tower::BoxError;
 use tracing::{debug, info, warn};
 
-use super::connection::drive;
+use super::connection::{HttpService, drive};
 use super::limits::Limits;
 use super::shutdown::Lifecycle;
 use crate::support::backoff::Backoff;
@@ -55,21 +53,6 @@ impl Connections {
     pub fn open(&self) -> usize {
         self.limit.saturating_sub(self.permits.available_permits())
     }
-}
-
-/// What answers the requests of a connection: a service that never fails, such as an [`axum::Router`].
-pub trait HttpService<B>:
-    Service<Request<Incoming>, Response = Response<B>, Error = Infallible, Future: Send> + Clone + Send + Sync + 'static
-{
-}
-
-impl<S, B> HttpService<B> for S where
-    S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible, Future: Send>
-        + Clone
-        + Send
-        + Sync
-        + 'static
-{
 }
 
 /// A listener and how its connections are driven.

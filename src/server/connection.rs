@@ -20,9 +20,8 @@ use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite};
 use tokio::time::{Instant, sleep_until, timeout};
-use tower::{BoxError, ServiceExt as _};
+use tower::{BoxError, Service, ServiceExt as _};
 
-use super::accept::HttpService;
 use super::limits::Limits;
 use super::shutdown::Lifecycle;
 
@@ -32,6 +31,21 @@ const HEAD_BYTES: usize = 32 * 1024;
 /// How long, and for how many bytes, a closed connection is still read, so that the last answer is not lost to a reset.
 const LINGER: Duration = Duration::from_secs(1);
 const LINGER_BYTES: u64 = 1024 * 1024;
+
+/// What answers the requests of a connection: a service that never fails, such as an [`axum::Router`].
+pub trait HttpService<B>:
+    Service<Request<Incoming>, Response = Response<B>, Error = Infallible, Future: Send> + Clone + Send + Sync + 'static
+{
+}
+
+impl<S, B> HttpService<B> for S where
+    S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible, Future: Send>
+        + Clone
+        + Send
+        + Sync
+        + 'static
+{
+}
 
 /// Serves a connection to its end.
 ///

@@ -8,6 +8,7 @@
 //! [`Events::record`] puts a refusal into a bounded queue and never waits. [`EventWriter::run`] owns everything else: it adds the queued
 //! refusals up (`pending`) and sends one request at a time (`write`), at its own pace.
 
+mod key;
 mod pending;
 mod write;
 
@@ -21,7 +22,8 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use self::pending::{Added, Key, Pending};
+use self::key::Key;
+use self::pending::{Added, Pending};
 use self::write::{EventClient, Job, Outcome, Request};
 use super::metrics::{EventCounters, EventResult};
 use crate::decision::messages;

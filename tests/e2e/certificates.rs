@@ -19,7 +19,8 @@ use rolegate::certs::self_managed::{ConfigurationKind, ConfigurationName, SelfMa
 use rolegate::certs::serving::Serving;
 use rolegate::certs::status::Status;
 use rolegate::http::rejection::json_response;
-use rolegate::http::reviews::{Call, Reviewer, router};
+use rolegate::http::reviewer::{Call, Reviewer};
+use rolegate::http::reviews::router;
 use rolegate::kubernetes::list_watch::WatchTiming;
 use rolegate::server::accept::{Connections, Server, Transport};
 use rolegate::server::limits::Limits;

@@ -14,7 +14,8 @@ use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair}
 use rolegate::admission::review_kind::ReviewKind;
 use rolegate::certs::serving::{ClientCa, Pair, Serving};
 use rolegate::http::rejection::json_response;
-use rolegate::http::reviews::{Call, Reviewer, router};
+use rolegate::http::reviewer::{Call, Reviewer};
+use rolegate::http::reviews::router;
 use rolegate::server::accept::{Connections, Server as Listener, Transport};
 use rolegate::server::limits::Limits;
 use rolegate::server::shutdown::Lifecycle;

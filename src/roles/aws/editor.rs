@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use aws_sdk_iam::operation::update_assume_role_policy::UpdateAssumeRolePolicyError;
 
-use super::fault::{Fault, shortened};
+use super::error_text::shortened;
+use super::fault::Fault;
 use super::session::Session;
 use super::settings::IamSettings;
 use super::{AccountRoles, Whose};

@@ -4,11 +4,11 @@ use std::error::Error;
 use std::sync::Arc;
 
 use aws_sdk_iam::config::http::HttpResponse;
-use aws_sdk_iam::error::{ErrorMetadata, ProvideErrorMetadata, SdkError};
+use aws_sdk_iam::error::{ProvideErrorMetadata, SdkError};
 
+use super::error_text::{chain, shortened};
 use super::origin::Origin;
 use super::settings::AwsUser;
-use crate::support::text;
 use crate::trust::RoleArn;
 
 /// Why a call has no result.
@@ -23,9 +23,6 @@ pub(super) enum Fault {
     /// Anything else.
     Failed(Arc<str>),
 }
-
-/// The longest text of AWS that is passed on, in characters: reasons end up in warnings to authors.
-const LONGEST: usize = 300;
 
 const THROTTLING: [&str; 9] = [
     "Throttling",
@@ -213,43 +210,4 @@ impl Call<'_> {
     fn without_credentials(&self, error: &(dyn Error + 'static)) -> Option<String> {
         self.origin.explain(self.action, self.assumed, error)
     }
-}
-
-/// An error and its causes on one line, each once.
-pub(super) fn chain(error: &(dyn Error + 'static)) -> String {
-    let mut message = String::new();
-    for text in causes(error).filter_map(text_of) {
-        if message.is_empty() {
-            message = text;
-        } else if !message.contains(&text) {
-            message = format!("{message}: {text}");
-        }
-    }
-    message
-}
-
-/// An error, its cause, the cause of that.
-pub(super) fn causes<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
-    std::iter::successors(Some(error), |error| (*error).source())
-}
-
-/// What one error adds to the line. Some of the SDK's errors print as Rust values, some add nothing.
-fn text_of(error: &(dyn Error + 'static)) -> Option<String> {
-    if let Some(answer) = error.downcast_ref::<ErrorMetadata>() {
-        return answer.message().map(|message| text::line(message).into_owned());
-    }
-    let message = error.to_string();
-    let message = text::line(&message.lines().map(str::trim).collect::<Vec<_>>().join(" ")).into_owned();
-    let code = message
-        .strip_prefix("unhandled error (")
-        .and_then(|rest| rest.strip_suffix(')'));
-    match code {
-        Some(code) => Some(code.to_owned()),
-        None if message == "service error" => None,
-        None => Some(message),
-    }
-}
-
-pub(super) fn shortened(message: &str) -> String {
-    text::truncate(&text::escape(message), LONGEST).into_owned()
 }

@@ -9,7 +9,7 @@ use std::error::Error;
 use aws_config::profile::{self, Profile, ProfileSet};
 use aws_credential_types::provider::error::{CredentialsError, TokenError};
 
-use super::fault::{causes, chain, shortened};
+use super::error_text::{causes, chain, shortened};
 use super::settings::AwsUser;
 use crate::support::text::{self, shell};
 use crate::trust::RoleArn;

@@ -9,6 +9,7 @@ use serde::de::{Error as _, IgnoredAny, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
+use super::found::{FoundRole, FoundTrust, Key, is_of_aws};
 use super::terraform;
 use crate::roles::source::RoleDocument;
 use crate::support::text;
@@ -18,35 +19,6 @@ use crate::trust::{Origin, RoleArn};
 const FORMATS: &str = "the output of `aws iam get-role`, `aws iam list-roles` or `aws iam \
                        get-account-authorization-details`, `terraform show -json` of a plan or a state, or a trust policy \
                        at ACCOUNT/PATH/NAME.json";
-
-/// A role of a file.
-#[derive(Clone, Debug)]
-pub(super) struct FoundRole {
-    pub(super) key: Key,
-    pub(super) trust: FoundTrust,
-}
-
-/// Which role it is.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Key {
-    /// By its whole ARN.
-    Arn(RoleArn),
-    /// By what its ARN will be or is made of, in whatever partition.
-    Parts {
-        /// None: a plan that does not say in which account.
-        account: Option<Arc<str>>,
-        /// Path, with both slashes, and name.
-        path_and_name: Arc<str>,
-    },
-}
-
-/// What the file defines as its trust policy.
-#[derive(Clone, Debug)]
-pub(super) enum FoundTrust {
-    Document(RoleDocument),
-    /// Why it is not known: one line.
-    Unknown(Arc<str>),
-}
 
 /// What is wrong with a file.
 #[derive(Debug)]
@@ -211,11 +183,6 @@ impl<'de> Deserialize<'de> for CliArn {
             ))),
         }
     }
-}
-
-/// Whether it is a service-linked role or one that IAM Identity Center reserves.
-pub(super) fn is_of_aws(arn: &str) -> bool {
-    arn.contains(":role/aws-service-role/") || arn.contains(":role/aws-reserved/")
 }
 
 /// A trust policy as an object, as JSON text or percent-encoded. An object is kept as it was written: a key that is there

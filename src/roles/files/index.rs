@@ -7,7 +7,7 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use super::error::RoleFilesError;
-use super::formats::{FoundRole, FoundTrust, Key};
+use super::found::{FoundRole, FoundTrust, Key};
 use crate::roles::source::{Answer, RoleDocument};
 use crate::support::text;
 use crate::trust::RoleArn;

@@ -16,7 +16,7 @@ use std::path::Path;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::formats::{FoundRole, FoundTrust, Key, is_of_aws};
+use super::found::{FoundRole, FoundTrust, Key, is_of_aws};
 use crate::roles::source::RoleDocument;
 use crate::support::text;
 use crate::trust::{Origin, RoleArn};

@@ -8,20 +8,12 @@ use jiff::Timestamp;
 use tokio::time::Instant;
 
 use super::Queued;
+use super::key::Key;
 use super::write::{Job, Name, Outcome, Request, Stage};
-use crate::trust::Cause;
 
 /// The maximum number of series, about 1.5 KB each. If pods of more ServiceAccounts are refused in ten minutes, something else is wrong,
 /// which metrics and logs show better.
 const SERIES: usize = 2048;
-
-/// The subject of a series.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Key {
-    pub(super) namespace: Box<str>,
-    pub(super) service_account: Box<str>,
-    pub(super) cause: Option<Cause>,
-}
 
 /// Whether a refusal will be reported.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -225,6 +217,7 @@ impl Series {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::trust::Cause;
 
     fn refusal(number: usize) -> Queued {
         Queued {

@@ -17,7 +17,7 @@ use kube::core::Status;
 use serde_json::json;
 use tokio::time::Instant;
 
-use super::pending::Key;
+use super::key::Key;
 use crate::kubernetes::api_error;
 use crate::kubernetes::service_accounts::{Fetched, ServiceAccounts};
 use crate::support::text;

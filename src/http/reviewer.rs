@@ -1,0 +1,33 @@
+//! What answers reviews, as the HTTP endpoint sees it.
+
+use std::time::Duration;
+
+use axum::response::Response;
+use bytes::Bytes;
+use hyper::StatusCode;
+
+use super::deadline::Deadline;
+use crate::admission::review_kind::ReviewKind;
+
+/// A review to answer.
+#[derive(Clone, Debug)]
+pub struct Call {
+    /// What it was posted for.
+    pub kind: ReviewKind,
+    /// The request's body, at most [`Limits::body_bytes`](crate::server::limits::Limits::body_bytes).
+    pub body: Bytes,
+    /// When its head was read, and when it must be answered.
+    pub deadline: Deadline,
+}
+
+/// What answers reviews.
+pub trait Reviewer: Send + Sync + 'static {
+    /// Answers a review by its deadline.
+    fn review(&self, call: Call) -> impl Future<Output = Response> + Send;
+
+    /// Called for each request that was answered with a [`Rejection`](super::rejection::Rejection): because of its path, method, size, slowness or content type, or
+    /// of the load. `kind` is none where no review is served.
+    fn rejected(&self, kind: Option<ReviewKind>, status: StatusCode, elapsed: Duration) {
+        let _ = (kind, status, elapsed);
+    }
+}

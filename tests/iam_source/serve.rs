@@ -178,7 +178,7 @@ async fn an_outage_is_said_once_and_known_roles_keep_their_latency() {
     }
     assert_eq!(served.program.log_lines("role source is failing").len(), 1);
     aws.proxy.suffers(Fault::None);
-    served.program.wait_for_log("the role source answers again");
+    served.program.wait_for_log("role source recovered");
     tokio::time::sleep(Duration::from_secs(6)).await;
     served.refuses("wrong", "wrong-subject").await;
 }

@@ -67,7 +67,7 @@ async fn a_broken_role_file_that_is_removed_is_logged_as_recovered() {
             assert!(!allowed(&program).await);
             let (begun, ended) = (
                 program.log_lines("failed to reload role files").len(),
-                program.log_lines("good again").len(),
+                program.log_lines("role files reloaded after a failure").len(),
             );
             (begun == ended).then_some(())
         })

@@ -90,6 +90,13 @@ fn the_table_names_every_module_and_each_knows_only_what_stands_below_it() {
         .collect();
     let drawn: BTreeSet<String> = layers.iter().map(|(module, _)| module.clone()).collect();
     assert_eq!(drawn, built);
+    let folders: BTreeSet<String> = fs::read_dir(source())
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.is_dir())
+        .map(|path| path.file_name().unwrap().to_str().unwrap().to_owned())
+        .collect();
+    assert!(folders.is_subset(&drawn), "no module: {:?}", folders.difference(&drawn));
     let mut below = BTreeSet::new();
     for (module, known) in &layers {
         assert!(
@@ -98,6 +105,33 @@ fn the_table_names_every_module_and_each_knows_only_what_stands_below_it() {
         );
         below.insert(module.clone());
     }
+}
+
+/// A table that names a file which was moved sends its reader nowhere.
+#[test]
+fn every_file_that_the_page_names_exists() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let page = fs::read_to_string(root.join("ARCHITECTURE.md")).unwrap();
+    let named: BTreeSet<&str> = page
+        .split('`')
+        .skip(1)
+        .step_by(2)
+        .filter(|name| {
+            name.contains('/')
+                && !name.contains(' ')
+                && (name.ends_with(".rs") || name.ends_with(".md") || name.ends_with('/'))
+        })
+        .collect();
+    assert!(named.len() > 50, "{named:?}");
+    let missing: Vec<_> = named
+        .iter()
+        .filter(|name| {
+            !["", "src", "tests"]
+                .iter()
+                .any(|folder| root.join(folder).join(name).exists())
+        })
+        .collect();
+    assert!(missing.is_empty(), "{missing:?}");
 }
 
 /// What ARCHITECTURE.md permits and nothing uses would hide the next wrong dependency.

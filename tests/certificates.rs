@@ -166,7 +166,7 @@ async fn what_is_missing_is_waited_for() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_others_take_away_is_written_back() {
+async fn what_other_writers_remove_is_written_back() {
     let (api, clock) = api(2).await;
     let replica = Replica::start(&api, &clock);
     replica.trusted().await;
@@ -196,7 +196,7 @@ async fn what_others_take_away_is_written_back() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn refusals_and_outages_pass() {
+async fn writes_resume_after_refusals_and_outages() {
     for fault in [Fault::Status(403), Fault::Status(500), Fault::Cut] {
         let (mut api, clock) = api(1).await;
         api.fail_patches(Some(fault));

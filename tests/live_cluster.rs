@@ -185,12 +185,12 @@ async fn of_1000_roles_changed_right_before_the_lookup_1000_are_the_new_ones() {
         api.put_account("jobs", &format!("job-{number}"), &[(ROLE_ARN, &arn("old"))]);
     }
     let accounts = synced(&api, quick()).await;
-    // The watch lags behind for good: only what a GET finds can be right.
+    // The watch never catches up, so only a GET can return the current state.
     api.hold_events();
     let (api, accounts) = (&api, &accounts);
     let lookups = (0..1_000).map(|number| async move {
         let (name, role) = (format!("job-{number}"), arn(&format!("role-{number}")));
-        // Somebody else's read is under way already and must not be shared: it began before the change.
+        // Another caller's read is already in flight and must not be shared: it began before the change.
         let earlier = accounts.fetch("jobs", &name, soon());
         let later = async {
             tokio::task::yield_now().await;
@@ -222,7 +222,7 @@ async fn a_burst_of_lookups_of_one_account_makes_two_gets() {
     api.fail_gets(Some(Fault::Slow(Duration::from_millis(300))));
     let first = accounts.fetch("jobs", "trainer", soon());
     let burst = async {
-        eventually("the first GET is under way", || api.asked().gets == 1).await;
+        eventually("the first GET is in flight", || api.asked().gets == 1).await;
         join_all((0..100).map(|_| accounts.fetch("jobs", "trainer", soon()))).await
     };
     let (first, burst) = tokio::join!(first, burst);
@@ -236,7 +236,7 @@ async fn a_burst_of_lookups_of_one_account_makes_two_gets() {
 }
 
 #[tokio::test]
-async fn who_gives_up_does_not_take_the_answer_from_the_others() {
+async fn a_caller_that_gives_up_does_not_cancel_the_read_of_the_others() {
     let api = FakeApi::start().await;
     let accounts = synced(&api, quick()).await;
     api.put_account("jobs", "trainer", &[]);
@@ -308,7 +308,7 @@ async fn errors_of_the_api_server_are_unavailable_and_never_not_found() {
 }
 
 #[tokio::test]
-async fn a_lookup_is_over_by_its_deadline() {
+async fn a_lookup_ends_by_its_deadline() {
     let api = FakeApi::start().await;
     let accounts = synced(&api, quick()).await;
     api.fail_gets(Some(Fault::Slow(Duration::from_secs(3600))));
@@ -623,7 +623,7 @@ async fn discovered(api: &FakeApi) -> Result<String, String> {
 }
 
 #[tokio::test]
-async fn the_issuer_is_what_the_api_server_says() {
+async fn the_issuer_is_what_the_api_server_publishes() {
     let api = FakeApi::start().await;
     let issuer = "oidc.eks.us-west-2.amazonaws.com/id/EXAMPLED539D4633E53DE1B71EXAMPLE";
     api.set_discovery(Some(&format!(

@@ -1,5 +1,5 @@
 //! 100,000 annotated ServiceAccounts cost at most 43 MB of resident memory, also at the peak of the first list and of a later one, and
-//! while nothing changes, next to no processor time: a walk through all of them every second would show.
+//! while nothing changes, almost no CPU time: a walk through all of them every second would show.
 //!
 //! There are three processes: the API server, the one that is measured, and the test. The first two are ignored tests of this program,
 //! which the test starts.

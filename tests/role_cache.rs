@@ -941,7 +941,7 @@ async fn roles_that_are_no_longer_in_use_leave_the_cache() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_silent_source_is_given_up_after_ten_seconds_and_counted() {
+async fn a_read_of_a_silent_source_times_out_after_ten_seconds_and_is_counted() {
     let source = Scripted::remote();
     source.takes(3600 * SECOND);
     let observer = Arc::new(Counted::default());

@@ -5,8 +5,8 @@
 //! in flight when its answer will be good for it (`support::coalesce`), and the read goes on when its callers leave.
 //! [`RoleCache::run`] reads ahead what ServiceAccounts name, refreshes what is in use, and awaits every task at its end.
 //!
-//! A failed read never removes what is known: the old copy serves until it is too old. What an answer means is not the cache's
-//! business.
+//! A failed read never removes what is known: the old copy serves until it is too old. The cache does not
+//! interpret answers.
 //!
 //! Each file knows only those before it: `entry` (one role), `store` (all of them), `fetch` (the sources and their pace), `read` and
 //! `list` (from the sources into the entries), `schedule`, `providers`, `refresh`.

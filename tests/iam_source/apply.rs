@@ -1,4 +1,4 @@
-//! `rolegate trust-policy --apply`: what is written, and what keeps it from writing.
+//! `rolegate trust-policy --apply`: what it writes, and when it refuses to write.
 
 use std::io::Write as _;
 use std::process::{Output, Stdio};
@@ -47,7 +47,7 @@ fn read(output: Output) -> (i32, String, String) {
 }
 
 #[test]
-fn the_role_gets_the_trust_and_keeps_everybody_else() {
+fn the_role_trusts_the_service_account_and_keeps_its_other_statements() {
     let Some(aws) = Aws::start("trust-policy --apply") else {
         return;
     };
@@ -74,7 +74,7 @@ fn the_role_gets_the_trust_and_keeps_everybody_else() {
     assert!(stored.contains("system:serviceaccount:jobs:other"), "{stored}");
     assert_eq!(aws.proxy.calls_of("iam:UpdateAssumeRolePolicy"), 1);
 
-    // Once more there is nothing to do, and nothing to ask.
+    // A second run has nothing to change and does not prompt.
     let (code, _, error) = aws.apply(&role, &[]);
     assert_eq!(code, 0, "{error}");
     assert!(error.contains("no change"), "{error}");
@@ -82,7 +82,7 @@ fn the_role_gets_the_trust_and_keeps_everybody_else() {
 }
 
 #[test]
-fn nothing_is_written_unless_somebody_says_yes() {
+fn nothing_is_written_without_confirmation() {
     let Some(aws) = Aws::start("the question of trust-policy --apply") else {
         return;
     };
@@ -91,7 +91,7 @@ fn nothing_is_written_unless_somebody_says_yes() {
     let (code, _, error) = aws.apply(&role, &[]);
     assert_eq!(code, 2);
     assert!(error.contains("standard input is not a terminal; add --yes"), "{error}");
-    // A pipe that says yes is not a person.
+    // A `yes` from a pipe is not a confirmation.
     let mut command = aws.trust_policy(&role, &["--apply"]);
     let mut child = command.stdin(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let _ = child.stdin.take().unwrap().write_all(b"y\n");
@@ -161,7 +161,7 @@ fn what_cannot_be_written_back_or_would_not_help_is_refused() {
 }
 
 #[test]
-fn a_role_that_a_tool_manages_is_said_to_be() {
+fn a_role_that_a_tool_manages_is_reported_as_such() {
     let Some(aws) = Aws::start("trust-policy --apply and tags") else {
         return;
     };

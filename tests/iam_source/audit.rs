@@ -11,7 +11,7 @@ use super::{Aws, ISSUER};
 const ROLES: usize = 1_050;
 
 #[test]
-fn an_account_of_more_than_a_page_is_listed_and_judged() {
+fn an_account_of_more_than_a_page_is_listed_and_evaluated() {
     let Some(aws) = Aws::start("rolegate audit of an account") else {
         return;
     };
@@ -66,6 +66,6 @@ fn an_account_of_more_than_a_page_is_listed_and_judged() {
     assert_eq!(causes, ["role-not-found", "wrong-subject"]);
     let listed = aws.proxy.calls_of("iam:ListRoles");
     assert!((2..=4).contains(&listed), "{listed} pages");
-    // The listing spares a call per role.
+    // The listing saves one call per role.
     assert!(aws.proxy.calls_of("iam:GetRole") <= 5, "{:?}", aws.proxy.calls());
 }

@@ -1,4 +1,4 @@
-//! `rolegate check` reads one role, in good days and in bad ones.
+//! `rolegate check` reads one role, whether or not AWS answers.
 
 use std::time::Duration;
 
@@ -34,7 +34,7 @@ fn a_role_is_compared_arn_against_arn() {
 }
 
 #[test]
-fn another_account_is_read_under_a_role_of_it_and_unknown_without() {
+fn another_account_is_read_with_an_assumed_role_and_is_unknown_without_one() {
     let Some(aws) = Aws::start("roles of other accounts") else {
         return;
     };
@@ -72,7 +72,7 @@ fn another_account_is_read_under_a_role_of_it_and_unknown_without() {
 }
 
 #[test]
-fn the_provider_and_its_audiences_are_judged_before_the_policy() {
+fn the_provider_and_its_audiences_are_evaluated_before_the_policy() {
     let Some(aws) = Aws::start("OIDC providers") else {
         return;
     };
@@ -97,7 +97,7 @@ fn the_provider_and_its_audiences_are_judged_before_the_policy() {
         "{fix}"
     );
 
-    // A provider that may not be read is in no pod's way.
+    // A provider that rolegate is not allowed to read does not block any pod.
     aws.proxy
         .suffers(Fault::ErrorOf("GetOpenIDConnectProvider", 403, "AccessDenied", "no"));
     let (code, report) = aws.check(&role, &[]);
@@ -105,24 +105,24 @@ fn the_provider_and_its_audiences_are_judged_before_the_policy() {
 }
 
 #[test]
-fn every_bad_day_has_a_reason_that_names_the_next_step() {
+fn every_fault_has_a_reason_that_names_the_next_step() {
     let Some(aws) = Aws::start("faults of AWS") else { return };
     let role = aws.create_role("/", "loader", "loader");
     let error = Fault::Error;
     for (fault, words) in [
         (
             error(400, "Throttling", "Rate exceeded"),
-            &["iam:GetRole", "asked too often", "Throttling"][..],
+            &["iam:GetRole", "throttling requests", "Throttling"][..],
         ),
-        (Fault::Status(429), &["asked too often", "429"]),
+        (Fault::Status(429), &["throttling requests", "429"]),
         (
             error(500, "InternalFailure", "oops"),
-            &["an error of its own", "InternalFailure"],
+            &["returned a server error", "InternalFailure"],
         ),
-        (Fault::Status(503), &["an error of its own", "503"]),
+        (Fault::Status(503), &["returned a server error", "503"]),
         (Fault::Cut, &["no connection to AWS"]),
-        (Fault::HalfXml, &["cut short"]),
-        (Fault::NoXml, &["cut short or not what IAM writes"]),
+        (Fault::HalfXml, &["the response is truncated"]),
+        (Fault::NoXml, &["truncated or is not a response from IAM"]),
         (
             error(403, "AccessDenied", "User: x is not authorized to perform: iam:GetRole"),
             &[
@@ -175,7 +175,7 @@ fn every_bad_day_has_a_reason_that_names_the_next_step() {
 }
 
 #[test]
-fn without_credentials_it_says_what_is_missing() {
+fn without_credentials_the_reason_names_what_is_missing() {
     let Some(aws) = Aws::start("missing credentials") else {
         return;
     };

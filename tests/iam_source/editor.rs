@@ -132,7 +132,7 @@ fn a_trust_policy_is_read_and_replaced() {
 }
 
 #[test]
-fn another_account_is_edited_under_a_role_of_it() {
+fn another_account_is_edited_with_an_assumed_role() {
     let Some(aws) = Aws::start("the editor and other accounts") else {
         return;
     };
@@ -194,7 +194,7 @@ fn a_role_that_is_not_there_is_not_edited() {
 }
 
 #[test]
-fn what_iam_refuses_has_a_next_step_and_is_not_tried_again() {
+fn a_refusal_by_iam_has_a_next_step_and_is_not_retried() {
     let Some(aws) = Aws::start("what IAM says to the editor") else {
         return;
     };
@@ -246,7 +246,7 @@ fn what_iam_refuses_has_a_next_step_and_is_not_tried_again() {
         ),
         (
             Fault::ErrorOf(update, 400, "Throttling", "Rate exceeded"),
-            &["asked too often", "run the command again"],
+            &["throttling requests", "run the command again"],
         ),
         (
             Fault::Cut,
@@ -256,7 +256,10 @@ fn what_iam_refuses_has_a_next_step_and_is_not_tried_again() {
                 "aws iam get-role --role-name loader",
             ],
         ),
-        (Fault::HalfXml, &["cut short", "might have been changed all the same"]),
+        (
+            Fault::HalfXml,
+            &["the response is truncated", "might have been changed all the same"],
+        ),
     ] {
         aws.proxy.suffers(fault);
         let answer = aws.write_role(&role, &document);

@@ -1,4 +1,4 @@
-//! The role source `iam`: the real program and the real SDK against moto, and against moto on bad days. Nothing here ever
+//! The role source `iam`: the real program and the real SDK against moto, with and without injected faults. Nothing here ever
 //! asks AWS: the endpoint is a proxy on loopback and the instance metadata is switched off.
 
 // Without the feature there is no such source.
@@ -43,7 +43,7 @@ struct Aws {
 }
 
 impl Aws {
-    /// None, with a loud message, when there is no moto.
+    /// None, with a message on standard error, when moto is not available.
     fn start(what: &str) -> Option<Self> {
         let moto = moto::moto(what)?;
         let (own, other) = (moto.credentials(OWN), moto.credentials(OTHER));
@@ -171,7 +171,7 @@ fn is_foreign(name: &str) -> bool {
         || name.to_ascii_lowercase().ends_with("_proxy")
 }
 
-/// The trust policy that lets a ServiceAccount of namespace `jobs` in.
+/// A trust policy that trusts a ServiceAccount of namespace `jobs`.
 fn trusting(account: &str, service_account: &str) -> Value {
     json!({"Version": "2012-10-17", "Statement": [{
         "Effect": "Allow",

@@ -22,7 +22,7 @@ from moto.server import main
 threading.Thread(target=main, args=(['-H', '127.0.0.1', '-p', '0'],), daemon=True).start()
 sys.stdin.read()";
 
-/// The server, empty, for one test at a time. None, with a loud message, when it cannot be started.
+/// The server, empty, for one test at a time. None, with a message on standard error, when it cannot be started.
 pub fn moto(what: &str) -> Option<Moto> {
     static SERVER: OnceLock<Result<Server, String>> = OnceLock::new();
     static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());

@@ -271,7 +271,7 @@ fn a_session_gives_credentials() {
         command
             .env("HOME", home.path())
             .env_remove("AWS_CONFIG_FILE")
-            // What is named on the command line wins.
+            // The command line takes precedence.
             .env("AWS_ACCESS_KEY_ID", "AKIAIOSFODNN7EXAMPLE")
             .env("AWS_PROFILE", "nonexistent")
             .env("AWS_ENDPOINT_URL_SSO", &portal);
@@ -293,7 +293,7 @@ fn the_portal_may_refuse_a_session_or_an_account() {
         );
         reason(command, &["--profile", profile])
     };
-    // The token is cached, and was taken back.
+    // The token is cached but has been revoked.
     let unauthorized = "401 Unauthorized";
     assert_eq!(
         refused("work", unauthorized, "Session token not found or invalid"),
@@ -320,7 +320,7 @@ fn a_portal_that_cannot_be_reached_is_not_taken_for_a_session_that_ended() {
 }
 
 #[test]
-fn an_audit_without_credentials_says_so_once() {
+fn an_audit_without_credentials_reports_it_once() {
     let home = home("");
     let account = |name: &str| {
         format!(

@@ -1,4 +1,4 @@
-//! A proxy in front of moto that counts calls and does to them what bad days do.
+//! A proxy in front of moto that counts calls and injects faults.
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
@@ -80,7 +80,7 @@ impl Proxy {
 }
 
 impl State {
-    /// One request a connection: what is kept open would outlive a change of fault.
+    /// Serves one request per connection: a connection that is kept open would outlive a change of fault.
     fn serve(&self, mut stream: TcpStream) {
         let Some((head, body)) = read_request(&mut stream) else {
             return;

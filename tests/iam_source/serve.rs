@@ -94,7 +94,7 @@ async fn thousands_of_roles_fill_the_cache_page_by_page() {
     served.until(|roles| roles.len() == 2100).await;
     served.admits("loader").await;
     served.refuses("other", "wrong-subject").await;
-    // The listing spares a call per role. The refusal alone costs one, unless the listing is at most five seconds old.
+    // The listing saves one call per role. The refusal alone costs one, unless the listing is at most five seconds old.
     let listed = aws.proxy.calls_of("iam:ListRoles");
     assert!(listed > 0 && listed % 3 == 0, "{listed} pages are not whole listings");
     assert!(aws.proxy.calls_of("iam:GetRole") <= 1, "{:?}", aws.proxy.calls());
@@ -102,7 +102,7 @@ async fn thousands_of_roles_fill_the_cache_page_by_page() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_changes_in_iam_shows_at_once_where_it_is_mended() {
+async fn a_fix_in_iam_takes_effect_at_once() {
     let Some(aws) = Aws::start("roles that change") else {
         return;
     };
@@ -145,7 +145,7 @@ async fn what_changes_in_iam_shows_at_once_where_it_is_mended() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_outage_is_said_once_and_known_roles_keep_their_latency() {
+async fn an_outage_is_logged_once_and_known_roles_keep_their_latency() {
     let Some(aws) = Aws::start("an outage of IAM") else {
         return;
     };

@@ -2,7 +2,7 @@
 //!
 //! It keeps objects with resource versions and a history of changes. Lists are paged by `limit` and `continue` over one
 //! snapshot; a watch sends what happened after its `resourceVersion` and bookmarks when asked to, ends after
-//! `timeoutSeconds`, and gets 410 when its version is older than the history. Tests make it slow, silent, broken or
+//! `timeoutSeconds`, and is answered with 410 when its version is older than the history. Tests make it slow, silent, broken or
 //! gone.
 
 use std::collections::{BTreeMap, HashMap};
@@ -500,7 +500,7 @@ impl Shared {
         if patched["metadata"]["resourceVersion"] != object["metadata"]["resourceVersion"] {
             return Ok(status(409, "Conflict", "the object has been modified"));
         }
-        // Nobody else writes between the look and the change.
+        // No other writer runs between the check and the change.
         state.version += 1;
         let version = state.version;
         patched["metadata"]["resourceVersion"] = json!(version.to_string());

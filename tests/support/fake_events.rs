@@ -81,7 +81,7 @@ impl Events {
     }
 }
 
-/// What the API server would say against an Event.
+/// The reason why the API server would reject an Event.
 fn invalid(namespace: &str, event: &Value) -> Option<String> {
     let text = |pointer: &str| event.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
     let limits = [
@@ -96,7 +96,7 @@ fn invalid(namespace: &str, event: &Value) -> Option<String> {
     for (pointer, limit) in limits {
         let value = text(pointer);
         if value.is_empty() || value.len() > limit {
-            return Some(format!("{pointer}: wants 1 to {limit} bytes, has {}", value.len()));
+            return Some(format!("{pointer}: must have 1 to {limit} bytes, has {}", value.len()));
         }
     }
     let subdomain = |label: &str| {

@@ -43,7 +43,7 @@ pub fn control_plane() -> Result<Programs, Missing> {
     })
 }
 
-/// Where the programs lie.
+/// Where the programs are.
 #[derive(Clone, Debug)]
 pub struct Programs {
     pub etcd: PathBuf,
@@ -63,7 +63,7 @@ pub enum Missing {
 }
 
 impl Missing {
-    /// Says loudly what is not run, past the capture of test output. Where a skipped test would go unseen it fails instead: with `CI` set, and
+    /// Reports on standard error what is not run, bypassing the capture of test output. Where a skipped test would go unseen it fails instead: with `CI` set, and
     /// when there is Go but its build failed.
     pub fn skip(&self, what: &str) {
         match self {

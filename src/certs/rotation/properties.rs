@@ -372,11 +372,11 @@ impl World {
         }
     }
 
-    /// Everybody reads and acts, and time passes, for long enough.
+    /// Lets all replicas read and act, and time pass, until they must have converged.
     fn heal(&mut self) {
         let holders = self.replicas.iter().any(|replica| replica.rotation.held().is_some());
         if self.secret.value == Secret::Missing || (self.secret.value == Secret::Unusable && !holders) {
-            // As the log asks for.
+            // What the log instructs the operator to do.
             self.put_secret(Secret::Empty);
         }
         for replica in &mut self.replicas {

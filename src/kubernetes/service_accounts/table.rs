@@ -323,7 +323,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_list_did_not_hold_goes_when_it_is_complete_and_not_before() {
+    fn entries_missing_from_a_list_are_removed_only_when_it_is_complete() {
         let table = Table::new();
         let first = ListNumber::default();
         for number in 0..20_000 {
@@ -349,7 +349,7 @@ mod tests {
     }
 
     #[test]
-    fn each_distinct_role_is_told_once() {
+    fn each_distinct_role_is_passed_once() {
         let table = Table::new();
         for number in 0..100 {
             table.put(

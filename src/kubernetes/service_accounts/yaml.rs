@@ -284,7 +284,7 @@ mod tests {
 
     #[test]
     fn a_syntax_error_names_its_line() {
-        for (text, line) in [("a: 1\nb: [1,\nc: 2\n", 2), ("a: 1\na: 2\n", 2), ("a: *nobody\n", 1)] {
+        for (text, line) in [("a: 1\nb: [1,\nc: 2\n", 2), ("a: 1\na: 2\n", 2), ("a: *missing\n", 1)] {
             let wrong = documents(text).unwrap_err();
             assert_eq!(wrong.line, Some(line), "{text:?}: {wrong:?}");
             assert!(!wrong.message.contains('\n'), "{wrong:?}");

@@ -6,7 +6,7 @@ use aws_sdk_iam::error::ErrorMetadata;
 
 use crate::support::text;
 
-/// The longest text of AWS that is passed on, in characters: reasons end up in warnings to authors.
+/// The longest text of AWS that is passed on, in characters: reasons become part of warnings that authors read.
 const LONGEST: usize = 300;
 
 /// An error and its causes on one line, each once.

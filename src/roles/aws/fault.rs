@@ -8,6 +8,7 @@ use aws_sdk_iam::error::{ProvideErrorMetadata, SdkError};
 
 use super::error_text::{chain, shortened};
 use super::origin::Origin;
+use super::reject_truncated::TRUNCATED;
 use super::settings::AwsUser;
 use crate::trust::RoleArn;
 
@@ -83,24 +84,24 @@ where
             let status = answer.raw().status().as_u16();
             match status {
                 429 => call.throttled("429"),
-                200..300 => call.cut_short(),
+                200..300 => call.truncated(),
                 _ => call.unavailable(&status.to_string()),
             }
         }
-        SdkError::TimeoutError(_) => call.late(),
+        SdkError::TimeoutError(_) => call.timed_out(),
         SdkError::DispatchFailure(failure) => {
             if let Some(reason) = call.without_credentials(error) {
                 return Fault::failed(reason);
             }
             if failure.is_timeout() {
-                return call.late();
+                return call.timed_out();
             }
             Fault::failed(format!("{action}: no connection to AWS: {}", shortened(&chain(error))))
         }
         _ => {
             let message = chain(error);
-            if message.contains("cut short") {
-                return call.cut_short();
+            if message.contains(TRUNCATED) {
+                return call.truncated();
             }
             if let Some(reason) = call.without_credentials(error) {
                 return Fault::failed(reason);
@@ -177,23 +178,23 @@ impl Call<'_> {
 
     fn throttled(&self, code: &str) -> Fault {
         let next = match self.origin.user() {
-            AwsUser::Pod => "tried again more slowly",
+            AwsUser::Pod => "retrying at a lower rate",
             AwsUser::Person => "run the command again later",
         };
-        Fault::Throttled(format!("{}: AWS is being asked too often ({code}); {next}", self.action).into())
+        Fault::Throttled(format!("{}: AWS is throttling requests ({code}); {next}", self.action).into())
     }
 
     fn unavailable(&self, code: &str) -> Fault {
-        self.again(&format!("AWS has an error of its own ({code})"))
+        self.again(&format!("AWS returned a server error ({code})"))
     }
 
-    fn cut_short(&self) -> Fault {
-        self.again("the answer is cut short or not what IAM writes")
+    fn truncated(&self) -> Fault {
+        self.again(&format!("{TRUNCATED} or is not a response from IAM"))
     }
 
-    fn late(&self) -> Fault {
+    fn timed_out(&self) -> Fault {
         Fault::failed(format!(
-            "{}: AWS did not answer in time; check the way to the endpoint (NAT, VPC endpoint, proxy, NetworkPolicy)",
+            "{}: AWS did not answer in time; check the network path to the endpoint (NAT, VPC endpoint, proxy, NetworkPolicy)",
             self.action
         ))
     }
@@ -201,7 +202,7 @@ impl Call<'_> {
     /// A transient failure.
     pub(super) fn again(&self, what: &str) -> Fault {
         let next = match self.origin.user() {
-            AwsUser::Pod => "tried again by itself",
+            AwsUser::Pod => "retrying automatically",
             AwsUser::Person => "run the command again",
         };
         Fault::failed(format!("{}: {what}; {next}", self.action))

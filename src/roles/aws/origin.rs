@@ -68,7 +68,7 @@ impl Origin {
         }
     }
 
-    /// Whom the messages advise.
+    /// Who reads the messages.
     pub(super) const fn user(&self) -> AwsUser {
         match self {
             Self::Pod => AwsUser::Pod,
@@ -211,7 +211,7 @@ impl Selection {
             (Some(named), None) => absent(&named.profile),
             (Some(named), Some(profile)) => of_profile(profiles, profile, causes)
                 .unwrap_or_else(|| in_general(Some((profile.name(), named.by)), causes)),
-            // The last source is the instance's metadata; where there is none, asking takes a while.
+            // The last source is the instance's metadata; where there is none, the request takes a while to fail.
             (None, _) if matches!(causes.kind, Kind::NothingFound | Kind::NotLoaded | Kind::Late) => NOTHING.to_owned(),
             (None, Some(profile)) => of_profile(profiles, profile, causes).unwrap_or_else(|| in_general(None, causes)),
             (None, None) => in_general(None, causes),

@@ -14,7 +14,7 @@ pub fn managed_by(tags: &[(String, String)]) -> Option<&'static str> {
         is_stack.then_some("AWS CloudFormation")
     };
     let keyed = || tags.iter().find_map(|(key, value)| by_key(key, value));
-    // eksctl and the CDK deploy CloudFormation stacks, and it is they that have to be run.
+    // eksctl and the CDK deploy CloudFormation stacks; the change has to be made with eksctl or the CDK.
     prefixed().or_else(valued).or_else(stack).or_else(keyed)
 }
 

@@ -8,6 +8,9 @@ use aws_sdk_iam::error::BoxError;
 /// How the response of every action ends: `</GetRoleResponse>`.
 const LAST_TAG: &[u8] = b"Response>";
 
+/// The error message for a response without its end.
+pub(super) const TRUNCATED: &str = "the response is truncated";
+
 /// Turns a response without its end into an error.
 #[derive(Debug)]
 pub(super) struct RejectTruncated;
@@ -26,7 +29,7 @@ impl Intercept for RejectTruncated {
         let answer = context.response();
         let is_complete = |body: &[u8]| body.trim_ascii_end().ends_with(LAST_TAG);
         if answer.status().is_success() && !answer.body().bytes().is_some_and(is_complete) {
-            return Err("the answer is cut short".into());
+            return Err(TRUNCATED.into());
         }
         Ok(())
     }

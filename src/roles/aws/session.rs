@@ -1,4 +1,4 @@
-//! The SDK's configuration, read once: Region, endpoints, credentials; and who those credentials are.
+//! The SDK's configuration, read once: Region, endpoints, credentials, and the identity of those credentials.
 
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -109,12 +109,12 @@ impl Session {
         aws_sdk_iam::Client::from_conf(builder.build())
     }
 
-    /// Who the credentials are, once STS has answered.
+    /// The identity of the credentials, once STS has answered.
     pub(super) fn known_caller(&self) -> Option<&Caller> {
         self.caller.get()
     }
 
-    /// Who the credentials are: STS is asked until it has answered once.
+    /// The identity of the credentials. STS is asked until it has answered once.
     pub(super) async fn caller(&self) -> Result<&Caller, Fault> {
         self.caller.get_or_try_init(|| self.ask_caller()).await
     }

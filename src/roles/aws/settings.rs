@@ -2,7 +2,7 @@
 
 use crate::trust::{AccountId, RoleArn};
 
-/// What flags say about AWS.
+/// The flags that configure AWS access.
 #[derive(Clone, Debug, Default)]
 pub struct IamSettings {
     /// `--assume-role`: accounts whose roles are read under a role of theirs.

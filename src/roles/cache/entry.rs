@@ -124,7 +124,7 @@ struct Failure {
     began: Instant,
     /// When it ended.
     at: Instant,
-    /// None for a source that answers from memory: there is no use in asking before it reports a change.
+    /// None for a source that answers from memory: asking it again is useless until it reports a change.
     paused_until: Option<Instant>,
     backoff: Backoff,
 }

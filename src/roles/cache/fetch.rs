@@ -47,7 +47,7 @@ impl Fetcher {
         &self.sources
     }
 
-    /// Asks the sources for a role, until one neither leaves it to the next nor has nothing to say about it.
+    /// Asks the sources for a role in order, until one of them has an answer.
     pub(super) async fn fetch(&self, role: &RoleArn, reading: &Reading) -> Fetched {
         let mut cannot = None;
         for (order, paced) in self.sources.iter().enumerate() {

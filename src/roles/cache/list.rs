@@ -20,13 +20,13 @@ use crate::roles::source::{Answer, Listing, ListingFailure, RoleDocument, namesa
 use crate::support::coalesce::{Priority, Urgency};
 use crate::trust::RoleArn;
 
-/// After this many failures in a row of one page the pass is given up.
+/// The pass is aborted after one page has failed this many times in a row.
 const PATIENCE: u32 = 4;
 
 /// A pass that takes longer than this reports its progress.
 pub(super) const QUIET: Duration = Duration::from_secs(1);
 
-/// How far a pass is.
+/// The progress of a pass.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Pass {
     pub(super) calls: usize,
@@ -180,7 +180,7 @@ impl<'a> Lister<'a> {
         }
     }
 
-    /// Whether every source before this one leaves a role to others without being read.
+    /// Whether all earlier sources are known, without a read, to pass the role on to the next source.
     fn is_left_to(self, order: usize, role: &RoleArn) -> bool {
         let mut earlier = self.fetcher.sources().iter().take(order);
         earlier.all(|paced| paced.source.knows(role).is_some_and(|answer| leaves_to_others(&answer)))
@@ -193,7 +193,7 @@ impl<'a> Lister<'a> {
     }
 }
 
-/// What became of a role of a listing.
+/// How one role of a listing was handled.
 #[derive(PartialEq, Eq)]
 enum Taken {
     /// It is kept, or something better is.

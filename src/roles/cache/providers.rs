@@ -1,6 +1,6 @@
 //! The OIDC providers of accounts: one per account, since a cluster has one issuer. They are kept, read and shared as roles are.
 //!
-//! The check is an extra: a provider that cannot be read is in no pod's way. It is read once, the first time that a role of its
+//! The check is an extra: a provider that cannot be read does not block any pod. It is read once, the first time that a role of its
 //! account is evaluated, and then kept up to date in the background; before a refusal because of it, it is read again.
 
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};

@@ -28,7 +28,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// How many background reads are in flight at once. Few: a slow source should not find all its connections taken.
 const READS_AT_ONCE: usize = 4;
 
-/// How often a listing that takes long is logged.
+/// How often the progress of a slow listing is logged.
 const PROGRESS_EVERY: Duration = Duration::from_secs(5);
 
 /// Keeps the cache up to date.
@@ -39,7 +39,7 @@ pub(super) struct Refresher<'a> {
     providers: &'a Providers,
     /// A stale copy is in use, or an admission has read a role.
     wake: &'a Notify,
-    /// Roles to read, the longest due first.
+    /// Roles to read, the longest overdue first.
     due: VecDeque<Arc<CachedRole>>,
     /// Background reads in flight.
     reads: FuturesUnordered<BoxFuture<'a, ()>>,
@@ -150,7 +150,7 @@ impl<'a> Refresher<'a> {
         listing.is_some_and(|listing| !listing.progress.borrow().is_stalled)
     }
 
-    /// Takes the end of a listing; none when it only went on.
+    /// Takes the result of a listing that has ended; none while it continues.
     fn take_listed(&mut self, listed: Option<Listed>) {
         let Some(listed) = listed else { return };
         let Some(InProgress { order, .. }) = self.listing.take() else {
@@ -213,7 +213,7 @@ impl<'a> Refresher<'a> {
             self.store.remove(role);
         }
         self.list_instead(&due, now);
-        // The longest due first, so that none waits for ever when reads are slow.
+        // The longest overdue first, so that no role waits forever when reads are slow.
         due.sort_unstable_by_key(|(at, _)| *at);
         self.due = due.into_iter().map(|(_, role)| role).collect();
         self.next_look = next.max(now + LOOK_EVERY);
@@ -276,7 +276,7 @@ impl<'a> Refresher<'a> {
         self.next_look = now;
     }
 
-    /// Reads OIDC providers that are due. As often as this is called is soon enough.
+    /// Reads OIDC providers that are due. They are not urgent, so they need no timer of their own.
     fn read_providers(&mut self, now: Instant) {
         if !self.provider_reads.is_empty() {
             return;
@@ -289,7 +289,7 @@ impl<'a> Refresher<'a> {
     }
 }
 
-/// Waits until a listing has ended, or gone on, which may begin or end a stall; for ever when there is none.
+/// Waits until a listing ends or makes progress, which may begin or end a stall; forever when no listing is in progress.
 async fn next_step(listing: &mut Option<InProgress<'_>>) -> Option<Listed> {
     match listing {
         Some(InProgress { listed, progress, .. }) => tokio::select! {
@@ -301,7 +301,7 @@ async fn next_step(listing: &mut Option<InProgress<'_>>) -> Option<Listed> {
     }
 }
 
-/// Logs the progress of a listing that takes long.
+/// Logs the progress of a slow listing.
 async fn logged(source: &'static str, listed: BoxFuture<'_, Listed>, progress: watch::Receiver<Pass>) -> Listed {
     let began = Instant::now();
     let log = |Pass { roles, calls, .. }| {

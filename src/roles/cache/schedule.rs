@@ -20,9 +20,9 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(600);
 pub(super) struct ListSchedule {
     /// How many calls the last complete listing took.
     calls: Option<usize>,
-    /// No listing before this.
+    /// The earliest time of the next listing.
     not_before: Option<Instant>,
-    /// Listings in a row that were given up.
+    /// The number of consecutive listings that were aborted.
     failures: u32,
     log: StateLog,
 }
@@ -34,7 +34,7 @@ impl ListSchedule {
         due > self.calls.unwrap_or(UNKNOWN_COST) && !is_paused
     }
 
-    /// Takes down how a listing ended, and logs it when that is news.
+    /// Records how a listing ended, and logs it when the outcome has changed.
     pub(super) fn record(&mut self, source: &'static str, listed: &Listed, ttl: Duration) {
         match &listed.result {
             Ok(()) => self.succeeded(source, listed, ttl),

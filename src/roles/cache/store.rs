@@ -126,7 +126,7 @@ impl Store {
     }
 
     fn shard(&self, role: &RoleArn) -> Option<&RwLock<HashMap<RoleArn, Arc<CachedRole>>>> {
-        // Names differ at their ends. If all of them end alike there is one shard, which is slower and no more.
+        // Names differ at their ends. If all of them end alike, all are in one shard: slower, but still correct.
         let end = role.as_str().bytes().rev().take(4);
         let spread = end.fold(role.as_str().len(), |spread, byte| spread * 31 + usize::from(byte));
         self.shards.get(spread % SHARDS)

@@ -97,7 +97,7 @@ fn key_of(below: &Path) -> Result<Key, Flaw> {
     let path_and_name = path_and_name.join("/");
     let path_and_name = path_and_name.strip_suffix(".json").unwrap_or(&path_and_name);
     let arn = format!("arn:aws:iam::{account}:role/{path_and_name}");
-    let role = RoleArn::parse(&arn).map_err(|error| misplaced(&format!("{arn} is no role: {error}")))?;
+    let role = RoleArn::parse(&arn).map_err(|error| misplaced(&format!("{arn} is not a valid role ARN: {error}")))?;
     Ok(Key::parts(Some(role.account()), role.path(), role.name()))
 }
 

@@ -113,11 +113,11 @@ impl Index {
         }
     }
 
-    /// The role that may have been meant by one that is missing.
+    /// The existing role that the name of a missing role probably refers to.
     pub(super) fn hint(&self, missing: &RoleArn) -> Option<Arc<str>> {
         let same_name = |role: &&RoleArn| role.name().eq_ignore_ascii_case(missing.name());
         let mut namesakes: Vec<_> = self.by_arn.keys().filter(same_name).collect();
-        // The likeliest first: of the same account, then in the order of their ARNs, so that the answer does not vary.
+        // The most likely first: of the same account, then in the order of their ARNs, so that the answer does not vary.
         namesakes.sort_unstable_by_key(|role| (role.account() != missing.account(), (*role).clone()));
         if let Some(role) = namesakes.first() {
             let differs = differing_part(role, missing);

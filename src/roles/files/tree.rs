@@ -18,7 +18,7 @@ pub(super) fn json_files(directory: &Path) -> Result<Vec<PathBuf>, (PathBuf, io:
     Ok(found)
 }
 
-/// `within`: the real paths of the directories on the way here, so that a link to one of them is not followed for ever.
+/// `within`: the real paths of the directories on the way here, so that a link to one of them is not followed forever.
 fn walk(directory: &Path, within: &mut Vec<PathBuf>, found: &mut Vec<PathBuf>) -> Result<(), (PathBuf, io::Error)> {
     let failed = |error| (directory.to_owned(), error);
     for entry in fs::read_dir(directory).map_err(failed)? {

@@ -221,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn ack_is_believed_when_it_says_that_aws_has_it() {
+    fn an_ack_role_counts_once_it_is_synced_with_aws() {
         assert_eq!(ack(|_| {}), settled("{}"));
         let conditions = |conditions: Value| ack(|object| object["status"]["conditions"] = conditions);
         for (reported, state) in [
@@ -265,7 +265,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_being_deleted_is_not_believed() {
+    fn an_object_that_is_being_deleted_does_not_count() {
         let state = ack(|object| object["metadata"]["deletionTimestamp"] = json!("2026-11-22T10:00:00Z"));
         assert_eq!(state, State::Unsettled);
     }
@@ -287,7 +287,7 @@ mod tests {
     }
 
     #[test]
-    fn crossplane_is_believed_about_what_it_saw() {
+    fn a_crossplane_role_counts_as_observed() {
         for definition in CROSSPLANE {
             let object = |synced: &str| -> State {
                 let object: RoleObject = serde_json::from_value(json!({

@@ -252,7 +252,7 @@ mod tests {
     }
 
     #[test]
-    fn a_list_that_failed_is_a_reason_only_until_one_succeeded() {
+    fn a_failed_list_is_a_reason_only_until_a_list_succeeds() {
         let store = Store::new(1);
         store.list_failed(0, "403 Forbidden");
         let Answer::Failed(why) = store.answer(&role("a")) else {
@@ -266,7 +266,7 @@ mod tests {
     }
 
     #[test]
-    fn lists_of_one_definition_leave_the_other_alone() {
+    fn a_list_of_one_definition_does_not_change_the_other() {
         let store = Store::new(2);
         list(&store, &[("a", settled("a", "{}"))]);
         store.list_began(1);

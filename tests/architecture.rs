@@ -80,7 +80,7 @@ fn dependencies_point_down_only() {
 }
 
 #[test]
-fn the_table_names_every_module_and_each_knows_only_what_stands_below_it() {
+fn the_table_names_every_module_and_each_uses_only_modules_below_it() {
     let layers = layers();
     let lib = fs::read_to_string(source().join("lib.rs")).unwrap();
     let built: BTreeSet<String> = lib

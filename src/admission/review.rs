@@ -1,7 +1,7 @@
 //! AdmissionReview, `admission.k8s.io/v1`, in and out: the one place that knows its wire form.
 //!
-//! The types are our own: the request borrows from the body and reads the object straight into the view that the caller
-//! wants, and the response writes `patch` as the base64 text that the API documents.
+//! The types are our own: the request borrows from the body and deserializes the object directly into the view that the caller
+//! needs, and the response writes `patch` as the base64 text that the API documents.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -426,9 +426,9 @@ fn write_patch(out: &mut Vec<u8>, patch: &[u8]) {
     let start = out.len();
     // Four characters for every three bytes begun.
     out.resize(start + patch.len().div_ceil(3) * 4, b'=');
-    // INVARIANT: the room is as long as what is written to it, so that this does not fail.
-    let room = out.get_mut(start..).unwrap_or_default();
-    let _ = STANDARD.encode_slice(patch, room);
+    // INVARIANT: the buffer is exactly as long as the encoded patch, so encoding cannot fail.
+    let buffer = out.get_mut(start..).unwrap_or_default();
+    let _ = STANDARD.encode_slice(patch, buffer);
     out.push(b'"');
 }
 
@@ -505,7 +505,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_review_is_told_as_such() {
+    fn a_body_that_is_not_a_review_is_reported_as_such() {
         for (body, words) in [
             (&b""[..], "the body is empty"),
             (b"\xff\xfe{}", "not UTF-8"),
@@ -548,7 +548,7 @@ mod tests {
     }
 
     #[test]
-    fn another_version_is_told_even_when_its_object_does_not_fit() {
+    fn a_wrong_version_is_reported_even_when_its_object_does_not_deserialize() {
         let body =
             br#"{"apiVersion":"admission.k8s.io/v1beta1","kind":"AdmissionReview","request":{"uid":"u","object":7}}"#;
         let error = parse::<String>(body).unwrap_err();

@@ -43,8 +43,8 @@ impl Webhook {
         }
     }
 
-    /// Records a request that was answered before its review was read, or because it could not be. `kind` is none for a path that
-    /// serves no reviews.
+    /// Records a request that was rejected before its review was read, or because the review could not be read. `kind` is `None`
+    /// for a path that serves no reviews.
     pub fn rejected(&self, kind: Option<ReviewKind>, elapsed: Duration) {
         let mode = kind.and_then(|kind| kind.mode(self.admission.settings().mode));
         self.metrics.review(&Review {

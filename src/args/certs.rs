@@ -63,7 +63,7 @@ pub(crate) struct CertsSettings {
     pub(crate) existing: Existing,
 }
 
-/// What becomes of files that exist.
+/// What happens to existing files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Existing {
     Keep,

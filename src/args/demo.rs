@@ -10,8 +10,8 @@ Nothing has to be prepared and nothing is left behind: the example is part of th
 of 127.0.0.1, and its certificate exists for as long as the demo runs.
 
 Exit codes:
-  0  every pod got the response that the example expects
-  1  a pod got another response
+  0  every pod received the response that the example expects
+  1  a pod received a different response
   2  the demo could not run";
 
 /// The flags of `rolegate demo`.

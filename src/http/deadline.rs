@@ -130,7 +130,7 @@ mod tests {
             (Some("timeout=2.5s"), 2000),
             (Some("timeout=.5s"), 250),
             (Some("timeout=800000%C2%B5s"), 400),
-            // Not said, or not a duration: what the chart asks the API server to wait.
+            // Missing or not a duration: the timeout that the chart configures for the API server.
             (None, 1500),
             (Some(""), 1500),
             (Some("timeout="), 1500),

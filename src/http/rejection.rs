@@ -77,7 +77,7 @@ pub struct Rejection {
     connection: Connection,
 }
 
-/// What becomes of the connection after a rejection.
+/// What happens to the connection after a rejection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Connection {
     KeepAlive,

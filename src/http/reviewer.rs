@@ -25,8 +25,8 @@ pub trait Reviewer: Send + Sync + 'static {
     /// Answers a review by its deadline.
     fn review(&self, call: Call) -> impl Future<Output = Response> + Send;
 
-    /// Called for each request that was answered with a [`Rejection`](super::rejection::Rejection): because of its path, method, size, slowness or content type, or
-    /// of the load. `kind` is none where no review is served.
+    /// Called for each request that was answered with a [`Rejection`](super::rejection::Rejection), because of its path, method,
+    /// size, slowness or content type, or because of the load. `kind` is `None` for a path that serves no reviews.
     fn rejected(&self, kind: Option<ReviewKind>, status: StatusCode, elapsed: Duration) {
         let _ = (kind, status, elapsed);
     }

@@ -158,7 +158,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_path_says_what_is_asked_for_and_in_which_mode() {
+    async fn a_path_selects_the_review_kind_and_the_mode() {
         use PathMode::{Configured, Misspelled, Named};
         use ReviewKind::{MutatePods, ValidatePods, ValidateWorkloads};
         let witness = Arc::new(Witness::default());

@@ -9,7 +9,8 @@
 //! - A read runs in a task of its own. It goes on when the caller that started it leaves; after the end of its owner only as long as
 //!   a caller is waiting.
 //! - A read is as urgent as its most urgent caller, also while it is waiting.
-//! - No answer is kept. Whoever keeps one, compares the moment at which its read began with the next caller's `as_of`.
+//! - No answer is kept. A caller that keeps one must compare the moment at which its read began with the next caller's
+//!   `as_of`.
 //!
 //! Single-flight libraries share answers whose read began before the question, which is why this is not one of them.
 

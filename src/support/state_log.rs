@@ -74,7 +74,7 @@ mod tests {
     }
 
     #[test]
-    fn single_failures_are_no_news_where_they_are_tolerated() {
+    fn single_failures_are_not_logged_where_they_are_tolerated() {
         let mut log = StateLog::after(3);
         assert!(!log.failed() && !log.failed_because("timeout"));
         assert_eq!(log.recovered(), None);

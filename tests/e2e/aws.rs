@@ -57,7 +57,7 @@ fn aws_sdks_assume_the_role_with_nothing_but_what_was_injected(cluster: &Exclusi
             &document,
         ],
     );
-    let told = run_aws(
+    let arn = run_aws(
         admin,
         &[
             "iam",
@@ -70,12 +70,12 @@ fn aws_sdks_assume_the_role_with_nothing_but_what_was_injected(cluster: &Exclusi
             "text",
         ],
     );
-    assert_eq!(told.trim(), role);
+    assert_eq!(arn.trim(), role);
 
     // Before the next refusal IAM is asked again.
     until_ok("the pod is let in", || {
-        let said = shop.create_pod("catalogue", "catalogue", &[]);
-        said.succeeded().then_some(()).ok_or(said.stderr)
+        let output = shop.create_pod("catalogue", "catalogue", &[]);
+        output.succeeded().then_some(()).ok_or(output.stderr)
     });
     let pod = shop.json(&["get", "pod", "catalogue"]);
     let injected = injected(&pod);

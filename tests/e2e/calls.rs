@@ -12,12 +12,12 @@ use crate::scenarios::Scenarios;
 use crate::wait::until;
 
 pub(crate) fn register(scenarios: &mut Scenarios) {
-    scenarios.parallel(an_answer_that_is_no_review_is_read_by_the_author);
-    scenarios.serial(a_webhook_that_cannot_ask_is_asked_again_and_says_why);
-    scenarios.serial(without_injection_pods_are_judged_as_eks_left_them);
+    scenarios.parallel(a_response_that_is_not_a_review_is_shown_to_the_author);
+    scenarios.serial(a_webhook_that_cannot_read_the_service_account_is_called_again_and_says_why);
+    scenarios.serial(without_injection_pods_are_checked_as_eks_mutated_them);
 }
 
-fn an_answer_that_is_no_review_is_read_by_the_author(cluster: &Cluster) {
+fn a_response_that_is_not_a_review_is_shown_to_the_author(cluster: &Cluster) {
     let _release = cluster.release();
     let jobs = cluster.namespace("wrong-path", Gate::None);
     let configured = cluster.json(&["get", "mutatingwebhookconfiguration", NAME]);
@@ -34,18 +34,18 @@ fn an_answer_that_is_no_review_is_read_by_the_author(cluster: &Cluster) {
     cluster.apply(&wrong.to_string()).ok();
 
     let refused = until("a call of the wrong path", || {
-        let said = jobs.create_pod("refused", "default", &["--dry-run=server"]);
-        (!said.succeeded()).then_some(said.stderr)
+        let output = jobs.create_pod("refused", "default", &["--dry-run=server"]);
+        (!output.succeeded()).then_some(output.stderr)
     });
     cluster
         .kubectl(&["delete", "mutatingwebhookconfiguration", &jobs.name])
         .ok();
 
-    let told = "check the path in the webhook configuration";
-    assert!(refused.contains(told), "{refused}");
+    let expected = "check the path in the webhook configuration";
+    assert!(refused.contains(expected), "{refused}");
 }
 
-fn a_webhook_that_cannot_ask_is_asked_again_and_says_why(cluster: &ExclusiveCluster<'_>) {
+fn a_webhook_that_cannot_read_the_service_account_is_called_again_and_says_why(cluster: &ExclusiveCluster<'_>) {
     let release = cluster.install(json!({"timeoutSeconds": 5}));
     cluster.wait_until_called(&release);
     for kind in ["mutatingwebhookconfiguration", "validatingwebhookconfiguration"] {
@@ -53,7 +53,7 @@ fn a_webhook_that_cannot_ask_is_asked_again_and_says_why(cluster: &ExclusiveClus
         assert!(seconds.ok().split(' ').all(|seconds| seconds == "5"), "{kind}");
     }
     for seconds in [0, 6] {
-        let said = release.helm(&[
+        let output = release.helm(&[
             "upgrade",
             NAME,
             concat!(env!("CARGO_MANIFEST_DIR"), "/charts/rolegate"),
@@ -63,7 +63,7 @@ fn a_webhook_that_cannot_ask_is_asked_again_and_says_why(cluster: &ExclusiveClus
             "--namespace",
             NAMESPACE,
         ]);
-        assert!(said.refused().contains("timeoutSeconds"), "{seconds} s");
+        assert!(output.refused().contains("timeoutSeconds"), "{seconds} s");
     }
 
     let jobs = cluster.namespace("asked-again", Gate::Enforce);
@@ -88,13 +88,13 @@ fn a_webhook_that_cannot_ask_is_asked_again_and_says_why(cluster: &ExclusiveClus
     until("more than one attempt", || (tried("refused") > 1).then_some(()));
 
     // Within the timeout it is asked again, and the author notices nothing.
-    let said = thread::scope(|scope| {
+    let output = thread::scope(|scope| {
         let creation = scope.spawn(|| jobs.create_pod("served", "later", &[]));
         until("a first attempt", || (tried("served") > 0).then_some(()));
         cut(Flow::Open);
         creation.join().unwrap()
     });
-    assert_eq!(role_of(&said.json()), Some(role));
+    assert_eq!(role_of(&output.json()), Some(role));
 }
 
 /// How often a pod's review was answered with an error.
@@ -104,7 +104,7 @@ fn errors(release: &Release, namespace: &Namespace, pod: &str) -> usize {
     reviews.iter().filter(failed).count()
 }
 
-fn without_injection_pods_are_judged_as_eks_left_them(cluster: &ExclusiveCluster<'_>) {
+fn without_injection_pods_are_checked_as_eks_mutated_them(cluster: &ExclusiveCluster<'_>) {
     let release = cluster.install(json!({"inject": false}));
     let entries = |kind: &str| {
         let names = [
@@ -129,8 +129,8 @@ fn without_injection_pods_are_judged_as_eks_left_them(cluster: &ExclusiveCluster
     release.put_role(&other, &trust_policy("elsewhere", "default"));
     jobs.annotate("default", &other);
     let refused = until("a refusal", || {
-        let said = jobs.create_pod("refused", "default", &["--dry-run=server"]);
-        (!said.succeeded()).then(|| said.refused())
+        let output = jobs.create_pod("refused", "default", &["--dry-run=server"]);
+        (!output.succeeded()).then(|| output.refused())
     });
     assert!(
         refused.contains("webhook \"enforce.rolegate.io\" denied the request: IAM role \"other\" does not trust"),
@@ -138,9 +138,9 @@ fn without_injection_pods_are_judged_as_eks_left_them(cluster: &ExclusiveCluster
     );
 
     jobs.annotate("default", &trusted);
-    let said = jobs.create_pod("untouched", "default", &[]);
-    assert_eq!(said.warnings(), [""; 0]);
-    assert_eq!(role_of(&said.json()), None);
+    let output = jobs.create_pod("untouched", "default", &[]);
+    assert_eq!(output.warnings(), [""; 0]);
+    assert_eq!(role_of(&output.json()), None);
 
     // What EKS's webhook put in is what is judged.
     let injected = json!({

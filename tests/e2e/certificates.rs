@@ -37,16 +37,16 @@ use crate::scenarios::Scenarios;
 use crate::wait::{PATIENCE, until, until_ok};
 
 pub(crate) fn register(scenarios: &mut Scenarios) {
-    scenarios.parallel(replicas_of_the_same_moment_agree_on_one_ca);
+    scenarios.parallel(replicas_that_start_at_once_agree_on_one_ca);
     scenarios.parallel(both_replicas_of_the_chart_are_trusted_by_one_ca);
     scenarios.serial(helm_never_leaves_a_bundle_without_the_ca);
-    scenarios.serial(what_is_emptied_is_written_back_and_never_renewed);
+    scenarios.serial(emptied_secrets_and_bundles_are_restored_with_the_same_ca);
     scenarios.serial(rotation_under_traffic_loses_no_call);
-    scenarios.serial(a_certificate_of_ones_own_is_trusted_by_its_ca);
+    scenarios.serial(a_provided_certificate_is_trusted_by_its_ca);
     scenarios.serial(a_certificate_of_cert_manager_is_served_and_its_ca_is_left_to_the_injector);
 }
 
-fn replicas_of_the_same_moment_agree_on_one_ca(cluster: &Cluster) {
+fn replicas_that_start_at_once_agree_on_one_ca(cluster: &Cluster) {
     let namespace = cluster.namespace("same-moment", Gate::None);
     cluster.run(async {
         for round in 0..10 {
@@ -158,7 +158,7 @@ fn helm_never_leaves_a_bundle_without_the_ca(cluster: &ExclusiveCluster<'_>) {
     }
 }
 
-fn what_is_emptied_is_written_back_and_never_renewed(cluster: &ExclusiveCluster<'_>) {
+fn emptied_secrets_and_bundles_are_restored_with_the_same_ca(cluster: &ExclusiveCluster<'_>) {
     let release = cluster.install(json!({}));
     let client = cluster.client();
     let ca = cluster.run(State::read(&client)).ca().expect("a CA in the Secret");
@@ -188,7 +188,7 @@ fn what_is_emptied_is_written_back_and_never_renewed(cluster: &ExclusiveCluster<
         "{log}"
     );
 
-    // A Secret that is gone is said to be gone; one that comes back without data is filled with the same CA.
+    // A deleted Secret is logged as missing; one that is recreated without data is filled with the same CA.
     cluster
         .kubectl(&["delete", "secret", &format!("{NAME}-tls"), "-n", NAMESPACE])
         .ok();
@@ -265,7 +265,7 @@ fn rotation_under_traffic_loses_no_call(cluster: &ExclusiveCluster<'_>) {
     assert!(calls >= 3 * u64::from(STEPS), "{calls}");
 }
 
-fn a_certificate_of_ones_own_is_trusted_by_its_ca(cluster: &ExclusiveCluster<'_>) {
+fn a_provided_certificate_is_trusted_by_its_ca(cluster: &ExclusiveCluster<'_>) {
     const OWN: &str = "own-certificate";
     cluster.kubectl(&["create", "namespace", NAMESPACE]);
     let put = || {
@@ -288,7 +288,7 @@ fn a_certificate_of_ones_own_is_trusted_by_its_ca(cluster: &ExclusiveCluster<'_>
     assert_eq!(bundles(), [ca]);
     cluster.wait_until_called(&release);
 
-    // What replaces it stands beside it, for replicas that serve the old one still.
+    // A new CA is added next to the old one, because some replicas still serve the old certificate.
     let new = put();
     until("the new CA in each bundle", || {
         let bundles = bundles();
@@ -344,7 +344,11 @@ fn a_certificate_of_cert_manager_is_served_and_its_ca_is_left_to_the_injector(cl
         let entries = configuration["webhooks"].as_array().unwrap().iter().enumerate();
         let patch: Value = entries
             .map(|(place, entry)| {
-                assert_eq!(entry["clientConfig"]["caBundle"], Value::Null, "nobody else writes it");
+                assert_eq!(
+                    entry["clientConfig"]["caBundle"],
+                    Value::Null,
+                    "only the injector writes it"
+                );
                 json!({"op": "add", "path": format!("/webhooks/{place}/clientConfig/caBundle"), "value": bundle})
             })
             .collect();
@@ -362,7 +366,7 @@ fn a_certificate_of_cert_manager_is_served_and_its_ca_is_left_to_the_injector(cl
 
 const DAY: Duration = Duration::from_secs(86_400);
 
-/// What stands in the cluster of the chart's release.
+/// The CA and the bundles of the chart's release, as they are in the cluster.
 #[derive(Debug)]
 struct State {
     /// PEM of the Secret's CA.
@@ -395,7 +399,7 @@ impl State {
     }
 }
 
-/// Looks all the time at what stands in the cluster.
+/// Continuously reads the state of the cluster.
 struct Watched<'a> {
     cluster: &'a Cluster,
     client: Client,
@@ -437,7 +441,7 @@ impl<'a> Watched<'a> {
         }
     }
 
-    /// Waits until all is right, and stays so for a moment; tells how long it was not.
+    /// Waits until the state is right and stays right for a moment; prints how long it was not.
     #[track_caller]
     fn end(self, what: &str) {
         until(&format!("{what}: every entry and the Secret have the CA"), || {

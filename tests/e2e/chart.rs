@@ -14,17 +14,17 @@ use crate::wait::{until, until_ok};
 pub(crate) fn register(scenarios: &mut Scenarios) {
     scenarios.parallel(helm_test_creates_a_pod_that_only_the_webhook_can_make_valid);
     scenarios.serial(every_documented_values_file_installs);
-    scenarios.parallel(workloads_are_looked_at_when_what_makes_their_pods_changes);
+    scenarios.parallel(workloads_are_reviewed_only_when_their_pods_would_change);
 }
 
 fn helm_test_creates_a_pod_that_only_the_webhook_can_make_valid(cluster: &Cluster) {
     let release = cluster.release();
     let test = format!("{NAME}-test");
-    let said = thread::scope(|scope| {
+    let output = thread::scope(|scope| {
         let testing = scope.spawn(|| release.helm(&["test", NAME, "--namespace", NAMESPACE, "--timeout", "80s"]));
         let pod = until("the pod of helm test", || {
-            let said = cluster.kubectl(&["-n", &test, "get", "pod", &test, "-o", "json"]);
-            said.succeeded().then(|| said.json())
+            let output = cluster.kubectl(&["-n", &test, "get", "pod", &test, "-o", "json"]);
+            output.succeeded().then(|| output.json())
         });
         assert_eq!(role_of(&pod), Some(format!("arn:aws:iam::111122223333:role/{test}")));
         assert!(environment(&pod, "AWS_WEB_IDENTITY_TOKEN_FILE").is_some());
@@ -42,7 +42,7 @@ fn helm_test_creates_a_pod_that_only_the_webhook_can_make_valid(cluster: &Cluste
         cluster.kubectl(&[&["-n", &test], patch.as_slice()].concat()).ok();
         testing.join().expect("helm")
     });
-    let report = said.ok();
+    let report = output.ok();
     assert!(report.contains("Succeeded"), "{report}");
     until("a cluster without what helm test made", || {
         (!cluster.kubectl(&["get", "namespace", &test]).succeeded()).then_some(())
@@ -83,15 +83,15 @@ fn every_documented_values_file_installs(cluster: &ExclusiveCluster<'_>) {
         ];
         // The CRDs are served a moment after they were taken.
         until_ok(&format!("helm install {name}"), || {
-            let said = release.helm(&install);
-            if said.succeeded() {
+            let output = release.helm(&install);
+            if output.succeeded() {
                 return Ok(());
             }
             let _ = release.helm(&["uninstall", name, "--namespace", name]);
-            if said.stderr.contains("no matches for kind") {
-                Err(said.stderr)
+            if output.stderr.contains("no matches for kind") {
+                Err(output.stderr)
             } else {
-                panic!("{}", said.stderr)
+                panic!("{}", output.stderr)
             }
         });
         release.helm(&["uninstall", name, "--namespace", name]).ok();
@@ -130,7 +130,7 @@ fn any_fields(group: &str, version: &str, kind: &str, plural: &str) -> Value {
     })
 }
 
-fn workloads_are_looked_at_when_what_makes_their_pods_changes(cluster: &Cluster) {
+fn workloads_are_reviewed_only_when_their_pods_would_change(cluster: &Cluster) {
     let release = cluster.release();
     let namespace = cluster.namespace("workloads", Gate::Audit);
     let mut seen = 0;

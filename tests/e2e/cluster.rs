@@ -14,7 +14,7 @@ use tokio::runtime::{Handle, Runtime};
 
 use crate::control_plane::ControlPlane;
 use crate::egress::Egress;
-use crate::kubectl::{Kubectl, Said, said};
+use crate::kubectl::{CommandOutput, Kubectl, run_command};
 use crate::process::Keeper;
 use crate::release::{Release, Surroundings};
 use crate::support::tools::Programs;
@@ -72,12 +72,12 @@ impl Cluster {
     }
 
     /// kubectl as the administrator: `cluster.kubectl(&["get", "nodes"])`.
-    pub(crate) fn kubectl(&self, args: &[&str]) -> Said {
+    pub(crate) fn kubectl(&self, args: &[&str]) -> CommandOutput {
         self.around.kubectl.run(args)
     }
 
     /// `kubectl apply -f -`.
-    pub(crate) fn apply(&self, manifests: &str) -> Said {
+    pub(crate) fn apply(&self, manifests: &str) -> CommandOutput {
         self.around.kubectl.apply(manifests)
     }
 
@@ -154,8 +154,8 @@ impl Cluster {
         let role = namespace.trusted_role(release, "first-call", "default");
         namespace.annotate("default", &role);
         until("an injected pod", || {
-            let said = namespace.create_pod("first", "default", &["--dry-run=server"]);
-            (said.succeeded() && role_of(&said.json()).as_deref() == Some(&role)).then_some(())
+            let output = namespace.create_pod("first", "default", &["--dry-run=server"]);
+            (output.succeeded() && role_of(&output.json()).as_deref() == Some(&role)).then_some(())
         });
     }
 
@@ -276,7 +276,7 @@ impl Shell {
     }
 
     /// Types a line.
-    pub(crate) fn run(&self, line: &str) -> Said {
+    pub(crate) fn run(&self, line: &str) -> CommandOutput {
         let mut command = self.kubectl.keeper.command("sh");
         let path = std::env::var("PATH").unwrap_or_default();
         command
@@ -285,7 +285,7 @@ impl Shell {
             .envs(&self.environment)
             .current_dir(&self.folder)
             .args(["-c", line]);
-        said("sh", command, &[line], "")
+        run_command("sh", command, &[line], "")
     }
 }
 
@@ -298,12 +298,12 @@ pub(crate) struct Namespace {
 
 impl Namespace {
     /// kubectl in this namespace.
-    pub(crate) fn kubectl(&self, args: &[&str]) -> Said {
+    pub(crate) fn kubectl(&self, args: &[&str]) -> CommandOutput {
         self.kubectl.run(&[&["-n", &self.name], args].concat())
     }
 
     /// `kubectl apply -f -` in this namespace.
-    pub(crate) fn apply(&self, manifests: &str) -> Said {
+    pub(crate) fn apply(&self, manifests: &str) -> CommandOutput {
         self.kubectl
             .run_with_input(&["-n", &self.name, "apply", "-f", "-"], manifests)
     }
@@ -342,7 +342,7 @@ impl Namespace {
     }
 
     /// Creates a pod of one container, with more arguments of `kubectl create -o json`.
-    pub(crate) fn create_pod(&self, name: &str, service_account: &str, args: &[&str]) -> Said {
+    pub(crate) fn create_pod(&self, name: &str, service_account: &str, args: &[&str]) -> CommandOutput {
         let pod = json!({
             "apiVersion": "v1",
             "kind": "Pod",
@@ -357,7 +357,7 @@ impl Namespace {
     }
 
     /// Creates an object with more arguments of `kubectl create`.
-    pub(crate) fn create(&self, manifest: &Value, args: &[&str]) -> Said {
+    pub(crate) fn create(&self, manifest: &Value, args: &[&str]) -> CommandOutput {
         let create = ["-n", &self.name, "create", "-f", "-"];
         self.kubectl
             .run_with_input(&[&create, args].concat(), &manifest.to_string())

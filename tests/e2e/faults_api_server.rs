@@ -21,10 +21,10 @@ use crate::wait::until;
 
 pub(crate) fn register(scenarios: &mut Scenarios) {
     scenarios.serial(after_a_restart_of_the_api_server_pods_have_their_roles);
-    scenarios.serial(when_etcd_has_forgotten_the_past_everything_is_listed_anew_and_nothing_is_lost);
-    scenarios.serial(while_the_watch_is_broken_service_accounts_are_asked_for);
-    scenarios.serial(without_the_api_server_memory_serves_and_what_it_does_not_hold_waits);
-    scenarios.serial(a_slow_api_server_delays_pods_or_refuses_them_and_lets_none_pass);
+    scenarios.serial(after_etcd_compaction_everything_is_listed_again_and_nothing_is_lost);
+    scenarios.serial(while_the_watch_is_broken_service_accounts_are_read_directly);
+    scenarios.serial(without_the_api_server_known_accounts_are_served_and_others_wait);
+    scenarios.serial(a_slow_api_server_delays_or_refuses_pods_and_admits_none_unchecked);
     scenarios.serial(a_replica_is_ready_once_it_has_listed_and_never_unready_again);
 }
 
@@ -45,7 +45,7 @@ fn after_a_restart_of_the_api_server_pods_have_their_roles(cluster: &ExclusiveCl
     probes.assert_always_ready();
 }
 
-fn when_etcd_has_forgotten_the_past_everything_is_listed_anew_and_nothing_is_lost(cluster: &ExclusiveCluster<'_>) {
+fn after_etcd_compaction_everything_is_listed_again_and_nothing_is_lost(cluster: &ExclusiveCluster<'_>) {
     let release = cluster.install(json!({}));
     let (namespace, role) = gated(cluster, &release, "compacted");
     let other = namespace.role_arn("other");
@@ -71,10 +71,10 @@ fn when_etcd_has_forgotten_the_past_everything_is_listed_anew_and_nothing_is_los
         .filter(|call| call["verb"] == "list" && call["objectRef"]["resource"] == "serviceaccounts")
         .count();
     assert!(lists >= release.replicas().len(), "{lists} lists\n{}", release.log());
-    // From memory: nobody can be asked.
+    // From memory: the API server is unreachable.
     release.api_link.valve.set(Flow::Refused);
     for (account, expected) in [("changes", &other), ("comes", &role), ("default", &role)] {
-        until("memory that is sound", || {
+        until("memory that is up to date", || {
             let pod = namespace.create_pod(account, account, &["--dry-run=server"]);
             (pod.succeeded() && role_of(&pod.json()).as_deref() == Some(expected)).then_some(())
         });
@@ -83,7 +83,7 @@ fn when_etcd_has_forgotten_the_past_everything_is_listed_anew_and_nothing_is_los
     probes.assert_always_ready();
 }
 
-fn while_the_watch_is_broken_service_accounts_are_asked_for(cluster: &ExclusiveCluster<'_>) {
+fn while_the_watch_is_broken_service_accounts_are_read_directly(cluster: &ExclusiveCluster<'_>) {
     let release = cluster.install(json!({}));
     let (namespace, role) = gated(cluster, &release, "unwatched");
     let other = namespace.role_arn("other");
@@ -108,7 +108,7 @@ fn while_the_watch_is_broken_service_accounts_are_asked_for(cluster: &ExclusiveC
     };
     until("a ServiceAccount that may not watch", || (!can_watch()).then_some(()));
     release.api_link.valve.cut();
-    until_told(&release, "watch of ServiceAccounts failed");
+    until_logged(&release, "watch of ServiceAccounts failed");
 
     // Memory still holds the old role: an answer from it would be the wrong one.
     namespace.annotate("default", &other);
@@ -123,12 +123,12 @@ fn while_the_watch_is_broken_service_accounts_are_asked_for(cluster: &ExclusiveC
     assert_eq!(role_of(&pod).as_deref(), Some(&*role));
 
     set_rules(cluster, &rules);
-    until_told(&release, "watch of ServiceAccounts reconnected");
+    until_logged(&release, "watch of ServiceAccounts reconnected");
     until_known(cluster, &release);
     probes.assert_always_ready();
 }
 
-fn without_the_api_server_memory_serves_and_what_it_does_not_hold_waits(cluster: &ExclusiveCluster<'_>) {
+fn without_the_api_server_known_accounts_are_served_and_others_wait(cluster: &ExclusiveCluster<'_>) {
     // Time for the API server's second try, on a slow machine too.
     let release = cluster.install(json!({"timeoutSeconds": 5}));
     let (namespace, role) = gated(cluster, &release, "unasked");
@@ -158,7 +158,7 @@ fn without_the_api_server_memory_serves_and_what_it_does_not_hold_waits(cluster:
     probes.assert_always_ready();
 }
 
-fn a_slow_api_server_delays_pods_or_refuses_them_and_lets_none_pass(cluster: &ExclusiveCluster<'_>) {
+fn a_slow_api_server_delays_or_refuses_pods_and_admits_none_unchecked(cluster: &ExclusiveCluster<'_>) {
     let release = cluster.install(json!({"timeoutSeconds": 3}));
     let (namespace, role) = gated(cluster, &release, "slow");
     until_known(cluster, &release);
@@ -185,7 +185,7 @@ fn a_slow_api_server_delays_pods_or_refuses_them_and_lets_none_pass(cluster: &Ex
 }
 
 fn a_replica_is_ready_once_it_has_listed_and_never_unready_again(cluster: &ExclusiveCluster<'_>) {
-    // The issuer is given, so that the start does not wait for the API server to tell it.
+    // The issuer is configured, so that startup does not wait for the API server to report it.
     let release = cluster.install(json!({"issuer": ISSUER, "replicaCount": 1}));
     let (namespace, role) = gated(cluster, &release, "readiness");
     release.api_link.valve.set(Flow::Silent);
@@ -204,11 +204,11 @@ fn a_replica_is_ready_once_it_has_listed_and_never_unready_again(cluster: &Exclu
     let probes = Probes::start(&release);
     release.api_link.valve.set(Flow::Refused);
     release.api_link.valve.cut();
-    until_told(&release, "watch of ServiceAccounts failed");
+    until_logged(&release, "watch of ServiceAccounts failed");
     let pod = namespace.create_pod("meanwhile", "default", &[]).json();
     assert_eq!(role_of(&pod).as_deref(), Some(&*role));
     release.api_link.valve.set(Flow::Open);
-    until_told(&release, "watch of ServiceAccounts reconnected");
+    until_logged(&release, "watch of ServiceAccounts reconnected");
     probes.assert_always_ready();
 }
 
@@ -259,7 +259,7 @@ fn until_known(cluster: &ExclusiveCluster<'_>, release: &Release) {
 }
 
 #[track_caller]
-fn until_told(release: &Release, words: &str) {
+fn until_logged(release: &Release, words: &str) {
     for replica in release.replicas() {
         until(&format!("{words:?} in the log of {}", replica.name), || {
             replica.log().contains(words).then_some(())

@@ -18,11 +18,11 @@ use crate::wait::until;
 const DAY: Duration = Duration::from_secs(86_400);
 
 pub(crate) fn register(scenarios: &mut Scenarios) {
-    scenarios.serial(a_certificate_of_ones_own_and_its_ca_are_exchanged_under_traffic_without_a_restart);
+    scenarios.serial(a_provided_certificate_and_its_ca_are_replaced_under_traffic_without_a_restart);
 }
 
 /// As docs say: first both CAs, then the new certificate, then the new CA alone.
-fn a_certificate_of_ones_own_and_its_ca_are_exchanged_under_traffic_without_a_restart(cluster: &ExclusiveCluster<'_>) {
+fn a_provided_certificate_and_its_ca_are_replaced_under_traffic_without_a_restart(cluster: &ExclusiveCluster<'_>) {
     let (old, new) = (authority("old"), authority("new"));
     cluster.kubectl(&["create", "namespace", NAMESPACE]);
     put_secret(cluster, &old, DAY, &[&old]);

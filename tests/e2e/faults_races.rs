@@ -18,11 +18,11 @@ const PODS: usize = 300;
 const AT_ONCE: usize = 8;
 
 pub(crate) fn register(scenarios: &mut Scenarios) {
-    scenarios.parallel(pods_created_right_behind_their_service_accounts_have_their_role);
-    scenarios.parallel(pods_created_right_behind_a_change_of_the_annotation_have_the_new_role);
+    scenarios.parallel(pods_created_right_after_their_service_accounts_have_their_role);
+    scenarios.parallel(pods_created_right_after_a_change_of_the_annotation_have_the_new_role);
 }
 
-fn pods_created_right_behind_their_service_accounts_have_their_role(cluster: &Cluster) {
+fn pods_created_right_after_their_service_accounts_have_their_role(cluster: &Cluster) {
     let release = cluster.release();
     let namespace = cluster.namespace("behind-account", Gate::Enforce);
     let role = namespace.role_arn("worker");
@@ -50,7 +50,7 @@ fn pods_created_right_behind_their_service_accounts_have_their_role(cluster: &Cl
     assert_eq!(tally.injected, PODS, "{tally:?}");
 }
 
-fn pods_created_right_behind_a_change_of_the_annotation_have_the_new_role(cluster: &Cluster) {
+fn pods_created_right_after_a_change_of_the_annotation_have_the_new_role(cluster: &Cluster) {
     let release = cluster.release();
     let namespace = cluster.namespace("behind-change", Gate::Enforce);
     let role = namespace.role_arn("worker");

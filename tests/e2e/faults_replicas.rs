@@ -64,7 +64,7 @@ fn a_replica_that_is_killed_lets_no_pod_pass_without_identity(cluster: &Exclusiv
         tally.injected,
         tally.failed.len()
     );
-    tally.assert_none_naked();
+    tally.assert_no_pod_without_identity();
     let traffic = Traffic::start(cluster, &namespace, &role, CREATORS);
     traffic.go_on(50);
     traffic.stop().assert_all_injected();

@@ -13,7 +13,7 @@ use crate::scenarios::Scenarios;
 use crate::wait::{until, until_ok};
 
 pub(crate) fn register(scenarios: &mut Scenarios) {
-    scenarios.parallel(a_controller_of_ack_gets_its_role_as_the_guide_says);
+    scenarios.parallel(an_ack_controller_gets_its_role_as_the_guide_says);
     scenarios.serial(jobs_get_a_role_as_the_guide_says);
     scenarios.serial(a_workload_gets_a_role_of_its_own_as_the_guide_says);
     scenarios.serial(a_refused_pod_is_fixed_as_the_guide_says);
@@ -60,7 +60,7 @@ fn a_workload_gets_a_role_of_its_own_as_the_guide_says(cluster: &ExclusiveCluste
     drop(release);
 }
 
-fn a_controller_of_ack_gets_its_role_as_the_guide_says(cluster: &Cluster) {
+fn an_ack_controller_gets_its_role_as_the_guide_says(cluster: &Cluster) {
     let release = cluster.release();
     let reader = Reader::new(cluster, "ack");
     let mut policy = trust_policy("ack-system", "ack-s3-controller");
@@ -178,11 +178,11 @@ impl Reader {
             // There is no terminal to answer on.
             let command = step.command.replace(" --apply", " --apply --yes");
             until_ok(&format!("{guide}: {command}"), || {
-                let said = self.shell.run(&command);
-                let printed = format!("{}\n{}", said.stdout, said.stderr);
-                match said.succeeded().then(|| step.missing(&printed)) {
-                    None => Err(said.to_string()),
-                    Some(Some(line)) => Err(format!("{line:?} is not shown\n{said}")),
+                let output = self.shell.run(&command);
+                let printed = format!("{}\n{}", output.stdout, output.stderr);
+                match output.succeeded().then(|| step.missing(&printed)) {
+                    None => Err(output.to_string()),
+                    Some(Some(line)) => Err(format!("{line:?} is not shown\n{output}")),
                     Some(None) => Ok(()),
                 }
             });

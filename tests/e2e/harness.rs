@@ -13,15 +13,15 @@ use crate::wait::until;
 
 pub(crate) fn register(scenarios: &mut Scenarios) {
     scenarios.serial(connections_are_shared_refused_and_delayed);
-    scenarios.serial(replicas_end_as_they_are_told);
+    scenarios.serial(replicas_stop_as_requested);
     scenarios.serial(the_api_server_restarts_where_it_was);
     scenarios.serial(the_watch_is_cut_and_etcd_compacted);
     scenarios.serial(an_upgrade_rolls_the_replicas_and_a_rollback_rolls_them_back);
 }
 
 fn gets_role(namespace: &Namespace, pod: &str, role: &str) {
-    let said = namespace.create_pod(pod, "default", &[]);
-    assert_eq!(role_of(&said.json()).as_deref(), Some(role));
+    let output = namespace.create_pod(pod, "default", &[]);
+    assert_eq!(role_of(&output.json()).as_deref(), Some(role));
 }
 
 fn gated(cluster: &ExclusiveCluster<'_>, release: &crate::release::Release) -> (Namespace, String) {
@@ -59,7 +59,7 @@ fn connections_are_shared_refused_and_delayed(cluster: &ExclusiveCluster<'_>) {
     assert!(begun.elapsed() >= Duration::from_millis(300));
 }
 
-fn replicas_end_as_they_are_told(cluster: &ExclusiveCluster<'_>) {
+fn replicas_stop_as_requested(cluster: &ExclusiveCluster<'_>) {
     let release = cluster.install(json!({}));
     let (namespace, role) = gated(cluster, &release);
 
@@ -90,8 +90,8 @@ fn the_api_server_restarts_where_it_was(cluster: &ExclusiveCluster<'_>) {
     let (namespace, role) = gated(cluster, &release);
     cluster.control_plane().restart_api_server();
     until("the webhook after the restart", || {
-        let said = namespace.create_pod("after", "default", &[]);
-        (said.succeeded() && role_of(&said.json()).as_deref() == Some(&role)).then_some(())
+        let output = namespace.create_pod("after", "default", &[]);
+        (output.succeeded() && role_of(&output.json()).as_deref() == Some(&role)).then_some(())
     });
 }
 

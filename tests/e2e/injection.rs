@@ -21,7 +21,7 @@ pub(crate) fn register(scenarios: &mut Scenarios) {
     scenarios.parallel(a_pod_that_eks_injected_stays_as_it_is);
     scenarios.parallel(every_container_has_identity_but_those_left_out);
     scenarios.parallel(a_windows_pod_reads_its_token_by_a_windows_path);
-    scenarios.parallel(a_pod_right_behind_its_annotation_is_served);
+    scenarios.parallel(a_pod_created_right_after_its_annotation_is_served);
 }
 
 fn a_token_for_the_volume_carries_what_was_judged(cluster: &Cluster) {
@@ -51,7 +51,7 @@ fn a_token_for_the_volume_carries_what_was_judged(cluster: &Cluster) {
 
         // As the kubelet asks for it.
         let duration = format!("--duration={seconds}s");
-        let said = jobs.kubectl(&[
+        let output = jobs.kubectl(&[
             "create",
             "token",
             "reports",
@@ -60,7 +60,7 @@ fn a_token_for_the_volume_carries_what_was_judged(cluster: &Cluster) {
             &format!("--audience={audience}"),
             &duration,
         ]);
-        let claims = claims(&said.ok());
+        let claims = claims(&output.ok());
         assert_eq!(claims["iss"], format!("https://{ISSUER_HOST}"));
         assert_eq!(claims["sub"], format!("system:serviceaccount:{}:reports", jobs.name));
         assert_eq!(claims["aud"], json!([audience]));
@@ -102,8 +102,8 @@ fn kubectl_debug_gives_identity_to_the_new_container_only(cluster: &Cluster) {
     };
     label("rolegate.io/gate=enforce");
     until("an injected pod", || {
-        let said = jobs.create_pod("report", "default", &[]);
-        if said.succeeded() && role_of(&said.json()).is_some() {
+        let output = jobs.create_pod("report", "default", &[]);
+        if output.succeeded() && role_of(&output.json()).is_some() {
             return Some(());
         }
         jobs.kubectl(&["delete", "pod", "report", "--ignore-not-found"]).ok();
@@ -152,8 +152,8 @@ fn debug(namespace: &Namespace, pod: &str, container: &str) {
 }
 
 fn containers_added(namespace: &Namespace) -> Vec<Value> {
-    let said = namespace.kubectl(&["get", "pods", "-o=jsonpath={.items[0].spec.ephemeralContainers}"]);
-    serde_json::from_str(&said.ok()).unwrap_or_default()
+    let output = namespace.kubectl(&["get", "pods", "-o=jsonpath={.items[0].spec.ephemeralContainers}"]);
+    serde_json::from_str(&output.ok()).unwrap_or_default()
 }
 
 /// Go writes `<` as six bytes, and the review of an update holds the pod twice: 14 MB.
@@ -335,7 +335,7 @@ fn a_windows_pod_reads_its_token_by_a_windows_path(cluster: &Cluster) {
     }
 }
 
-fn a_pod_right_behind_its_annotation_is_served(cluster: &Cluster) {
+fn a_pod_created_right_after_its_annotation_is_served(cluster: &Cluster) {
     let release = cluster.release();
     let jobs = cluster.namespace("behind", Gate::Enforce);
     let role = jobs.trusted_role(&release, "reports", "late");

@@ -20,19 +20,19 @@ pub(crate) struct Kubectl {
 }
 
 impl Kubectl {
-    pub(crate) fn run(&self, args: &[&str]) -> Said {
+    pub(crate) fn run(&self, args: &[&str]) -> CommandOutput {
         self.run_with_input(args, "")
     }
 
     /// With something on standard input, for `-f -`.
-    pub(crate) fn run_with_input(&self, args: &[&str], input: &str) -> Said {
+    pub(crate) fn run_with_input(&self, args: &[&str], input: &str) -> CommandOutput {
         let mut command = self.keeper.command(&self.program);
         command.env("KUBECONFIG", &self.kubeconfig).args(args);
-        said("kubectl", command, args, input)
+        run_command("kubectl", command, args, input)
     }
 
     /// `kubectl apply -f -` of YAML or JSON, one document or many.
-    pub(crate) fn apply(&self, manifests: &str) -> Said {
+    pub(crate) fn apply(&self, manifests: &str) -> CommandOutput {
         self.run_with_input(&["apply", "-f", "-"], manifests)
     }
 
@@ -45,7 +45,7 @@ impl Kubectl {
 
 /// The output of a command, and how it ended.
 #[derive(Clone, Debug)]
-pub(crate) struct Said {
+pub(crate) struct CommandOutput {
     pub(crate) command: String,
     /// None when a signal ended it.
     pub(crate) code: Option<i32>,
@@ -53,7 +53,7 @@ pub(crate) struct Said {
     pub(crate) stderr: String,
 }
 
-impl Said {
+impl CommandOutput {
     pub(crate) fn succeeded(&self) -> bool {
         self.code == Some(0)
     }
@@ -87,7 +87,7 @@ impl Said {
     }
 }
 
-impl fmt::Display for Said {
+impl fmt::Display for CommandOutput {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self {
             command,
@@ -118,16 +118,16 @@ fn shortened(text: &str) -> String {
 }
 
 thread_local! {
-    static TRANSCRIPT: RefCell<Vec<Said>> = const { RefCell::new(Vec::new()) };
+    static TRANSCRIPT: RefCell<Vec<CommandOutput>> = const { RefCell::new(Vec::new()) };
 }
 
 /// What was typed on this thread since the last call.
-pub(crate) fn take_transcript() -> Vec<Said> {
+pub(crate) fn take_transcript() -> Vec<CommandOutput> {
     TRANSCRIPT.take()
 }
 
 /// Runs a command to its end.
-pub(crate) fn said(shown_as: &str, mut command: Command, args: &[&str], input: &str) -> Said {
+pub(crate) fn run_command(shown_as: &str, mut command: Command, args: &[&str], input: &str) -> CommandOutput {
     if !input.is_empty() {
         command.stdin(Stdio::piped());
     }
@@ -140,20 +140,20 @@ pub(crate) fn said(shown_as: &str, mut command: Command, args: &[&str], input: &
         // A command that ends without reading says itself what was wrong.
         let _ = stdin.write_all(input.as_bytes());
     }
-    let output = child.wait_with_output().unwrap();
-    let said = Said {
+    let ended = child.wait_with_output().unwrap();
+    let output = CommandOutput {
         command: format!("{shown_as} {}", args.join(" ")),
-        code: output.status.code(),
-        stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
-        stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+        code: ended.status.code(),
+        stdout: String::from_utf8_lossy(&ended.stdout).into_owned(),
+        stderr: String::from_utf8_lossy(&ended.stderr).into_owned(),
     };
     TRANSCRIPT.with_borrow_mut(|transcript| {
         // For a command that is repeated until a condition holds, the last answer is enough.
-        let repeats = |last: &Said| last.command == said.command;
+        let repeats = |last: &CommandOutput| last.command == output.command;
         if transcript.last().is_some_and(repeats) {
             transcript.pop();
         }
-        transcript.push(said.clone());
+        transcript.push(output.clone());
     });
-    said
+    output
 }

@@ -3,17 +3,17 @@
 use serde_json::{Value, json};
 
 use crate::cluster::{Cluster, ExclusiveCluster, Gate, Namespace, environment, role_of, trust_policy};
-use crate::kubectl::Said;
+use crate::kubectl::CommandOutput;
 use crate::release::{NAMESPACE, Release};
 use crate::scenarios::Scenarios;
 use crate::wait::until;
 
 pub(crate) fn register(scenarios: &mut Scenarios) {
     scenarios.parallel(a_namespaces_mode_is_switched_live);
-    scenarios.parallel(a_misspelled_mode_is_served_as_enforce_and_told_of);
+    scenarios.parallel(a_misspelled_mode_is_served_as_enforce_and_reported);
     scenarios.parallel(namespaces_without_the_label_never_reach_the_webhook);
     scenarios.parallel(the_clusters_own_namespaces_are_never_gated);
-    scenarios.serial(a_namespace_in_the_list_and_with_a_label_is_asked_about_once);
+    scenarios.serial(a_namespace_both_listed_and_labeled_is_reviewed_once);
 }
 
 fn a_namespaces_mode_is_switched_live(cluster: &Cluster) {
@@ -27,7 +27,7 @@ fn a_namespaces_mode_is_switched_live(cluster: &Cluster) {
     let refused = create().refused();
     assert!(refused.contains("webhook \"enforce.rolegate.io\" denied"), "{refused}");
 
-    let warned = labelled(&jobs, "rolegate.io/gate=warn", create, Said::succeeded);
+    let warned = labelled(&jobs, "rolegate.io/gate=warn", create, CommandOutput::succeeded);
     assert_eq!(role_of(&warned.clone().json()).as_ref(), Some(&role));
     let warnings = warned.warnings();
     assert!(
@@ -35,7 +35,7 @@ fn a_namespaces_mode_is_switched_live(cluster: &Cluster) {
         "{warnings:?}"
     );
 
-    let silent = |said: &Said| said.succeeded() && said.warnings().is_empty();
+    let silent = |output: &CommandOutput| output.succeeded() && output.warnings().is_empty();
     let audited = labelled(&jobs, "rolegate.io/gate=audit", create, silent);
     assert_eq!(role_of(&audited.json()), Some(role));
     let recorded = until("the audited review", || {
@@ -45,24 +45,29 @@ fn a_namespaces_mode_is_switched_live(cluster: &Cluster) {
     assert_eq!(recorded["cause"], "wrong-subject");
     assert_eq!(recorded["action"], "inject");
 
-    let left_alone = |said: &Said| said.succeeded() && role_of(&said.clone().json()).is_none();
+    let left_alone = |output: &CommandOutput| output.succeeded() && role_of(&output.clone().json()).is_none();
     labelled(&jobs, "rolegate.io/gate-", create, left_alone);
 
-    labelled(&jobs, "rolegate.io/gate=enforce", create, |said| !said.succeeded());
+    labelled(&jobs, "rolegate.io/gate=enforce", create, |output| !output.succeeded());
 }
 
 /// Changes the namespace's label and tries until the API server acts on it.
 #[track_caller]
-fn labelled(namespace: &Namespace, label: &str, create: impl Fn() -> Said, is_so: impl Fn(&Said) -> bool) -> Said {
+fn labelled(
+    namespace: &Namespace,
+    label: &str,
+    create: impl Fn() -> CommandOutput,
+    is_so: impl Fn(&CommandOutput) -> bool,
+) -> CommandOutput {
     namespace
         .kubectl(&["label", "namespace", &namespace.name, label, "--overwrite"])
         .ok();
     until(&format!("the effect of {label}"), || {
-        Some(create()).filter(|said| is_so(said))
+        Some(create()).filter(|output| is_so(output))
     })
 }
 
-fn a_misspelled_mode_is_served_as_enforce_and_told_of(cluster: &Cluster) {
+fn a_misspelled_mode_is_served_as_enforce_and_reported(cluster: &Cluster) {
     let release = cluster.release();
     let jobs = cluster.namespace("misspelled", Gate::Other("enforced"));
     let role = jobs.trusted_role(&release, "reports", "default");
@@ -134,7 +139,7 @@ fn the_clusters_own_namespaces_are_never_gated(cluster: &Cluster) {
         cluster.kubectl(&[&own[..], &annotate].concat()).ok();
         let overrides = r#"--overrides={"spec": {"serviceAccountName": "probe"}}"#;
         let run = ["run", "probe", "--image=example", "--dry-run=server", overrides];
-        let said = cluster.kubectl(&[&own[..], &run].concat());
+        let output = cluster.kubectl(&[&own[..], &run].concat());
         cluster
             .kubectl(&[&own[..], &["delete", "serviceaccount", "probe"]].concat())
             .ok();
@@ -142,14 +147,14 @@ fn the_clusters_own_namespaces_are_never_gated(cluster: &Cluster) {
             .kubectl(&["label", "namespace", namespace, "rolegate.io/gate-"])
             .ok();
 
-        assert_eq!(said.warnings(), [""; 0], "{said}");
-        said.ok();
+        assert_eq!(output.warnings(), [""; 0], "{output}");
+        output.ok();
         assert_eq!(calls(cluster, namespace, "probe"), [""; 0], "{namespace}");
         assert_eq!(release.reviews(namespace), [""; 0], "{namespace}");
     }
 }
 
-fn a_namespace_in_the_list_and_with_a_label_is_asked_about_once(cluster: &ExclusiveCluster<'_>) {
+fn a_namespace_both_listed_and_labeled_is_reviewed_once(cluster: &ExclusiveCluster<'_>) {
     let (listed, labelled) = ("listed", "listed-and-labelled");
     let release = cluster.install(json!({
         "jobNamespaces": [listed, labelled],
@@ -186,8 +191,8 @@ fn a_namespace_in_the_list_and_with_a_label_is_asked_about_once(cluster: &Exclus
     release.put_role(&role, &trust_policy("elsewhere", "default"));
     namespace.annotate("default", &role);
     until("the label's mode", || {
-        let said = namespace.create_pod("tried", "default", &["--dry-run=server"]);
-        said.stderr.contains("enforce.rolegate.io").then_some(())
+        let output = namespace.create_pod("tried", "default", &["--dry-run=server"]);
+        output.stderr.contains("enforce.rolegate.io").then_some(())
     });
     namespace.create_pod("refused", "default", &[]).refused();
     asked_once(

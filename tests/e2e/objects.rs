@@ -31,10 +31,10 @@ fn roles_of_objects_are_judged_once_settled(cluster: &ExclusiveCluster<'_>) {
         jobs.kubectl(&["create", "serviceaccount", name]).ok();
         jobs.annotate(name, &arn(name));
         // Admitted, with a warning: no source knows the role.
-        let said = jobs.create_pod(&format!("{name}-early"), name, &[]);
+        let output = jobs.create_pod(&format!("{name}-early"), name, &[]);
         assert!(
-            said.warnings().iter().any(|warning| warning.ends_with("(unknown)")),
-            "{said:?}"
+            output.warnings().iter().any(|warning| warning.ends_with("(unknown)")),
+            "{output:?}"
         );
     }
     until("the log says that the objects are not served", || {
@@ -47,8 +47,8 @@ fn roles_of_objects_are_judged_once_settled(cluster: &ExclusiveCluster<'_>) {
         let (name, group) = (kind.role(), kind.group());
         let object = format!("roles.{group}/{name}");
         until_ok("the object is taken", || {
-            let said = jobs.apply(&kind.object(&jobs, "somebody-else").to_string());
-            said.succeeded().then_some(()).ok_or(said.stderr)
+            let output = jobs.apply(&kind.object(&jobs, "somebody-else").to_string());
+            output.succeeded().then_some(()).ok_or(output.stderr)
         });
         settle(&jobs, &object, &kind.status(&jobs, "somebody-else", "False"));
         settle(&jobs, &object, &kind.status(&jobs, "somebody-else", "True"));
@@ -56,8 +56,8 @@ fn roles_of_objects_are_judged_once_settled(cluster: &ExclusiveCluster<'_>) {
         let mut number = 0;
         let refusal = until("a refusal", || {
             number += 1;
-            let said = jobs.create_pod(&format!("{name}-stranger-{number}"), name, &["--dry-run=server"]);
-            (!said.succeeded()).then_some(said.stderr)
+            let output = jobs.create_pod(&format!("{name}-stranger-{number}"), name, &["--dry-run=server"]);
+            (!output.succeeded()).then_some(output.stderr)
         });
         assert!(refusal.contains("(wrong-subject)"), "{refusal}");
 
@@ -65,10 +65,10 @@ fn roles_of_objects_are_judged_once_settled(cluster: &ExclusiveCluster<'_>) {
         settle(&jobs, &object, &kind.status(&jobs, name, "True"));
         let pod = format!("{name}-trusted");
         until_ok("the fixed role lets the pod in", || {
-            let said = jobs.create_pod(&pod, name, &[]);
-            (said.succeeded() && said.warnings().is_empty())
+            let output = jobs.create_pod(&pod, name, &[]);
+            (output.succeeded() && output.warnings().is_empty())
                 .then_some(())
-                .ok_or(said.stderr)
+                .ok_or(output.stderr)
         });
         assert_eq!(role_of(&jobs.json(&["get", "pod", &pod])), Some(arn(name)));
 
@@ -77,8 +77,9 @@ fn roles_of_objects_are_judged_once_settled(cluster: &ExclusiveCluster<'_>) {
         let mut number = 0;
         until("doubt", || {
             number += 1;
-            let said = jobs.create_pod(&format!("{name}-doubt-{number}"), name, &["--dry-run=server"]);
-            said.warnings()
+            let output = jobs.create_pod(&format!("{name}-doubt-{number}"), name, &["--dry-run=server"]);
+            output
+                .warnings()
                 .iter()
                 .any(|warning| warning.ends_with("(unknown)"))
                 .then_some(())
@@ -89,12 +90,12 @@ fn roles_of_objects_are_judged_once_settled(cluster: &ExclusiveCluster<'_>) {
         release.log().matches("does not serve").count(),
         3 * release.replicas().len()
     );
-    each_right_is_used_and_needed(cluster, &release, before);
+    each_permission_is_used_and_needed(cluster, &release, before);
     // The CRDs stay: they go with the cluster.
 }
 
 /// The chart's rights to these objects: each was used, and a replica that lacks one says so.
-fn each_right_is_used_and_needed(cluster: &ExclusiveCluster<'_>, release: &Release, before: usize) {
+fn each_permission_is_used_and_needed(cluster: &ExclusiveCluster<'_>, release: &Release, before: usize) {
     for (group, rule_of) in [
         ("iam.services.k8s.aws", "iam.services.k8s.aws"),
         ("iam.aws.upbound.io", "iam.aws.upbound.io"),

@@ -21,11 +21,11 @@ const RENDERED: &str = "rolegate-copy";
 const IDENTITIES: &str = "identities";
 
 pub(crate) fn register(scenarios: &mut Scenarios) {
-    scenarios.serial(every_right_of_the_chart_is_used_and_no_other_is_asked_for);
-    scenarios.serial(without_any_one_of_the_charts_rights_something_fails);
+    scenarios.serial(every_permission_of_the_chart_is_used_and_no_other_is_requested);
+    scenarios.serial(without_any_one_of_the_charts_permissions_something_fails);
 }
 
-fn every_right_of_the_chart_is_used_and_no_other_is_asked_for(cluster: &ExclusiveCluster<'_>) {
+fn every_permission_of_the_chart_is_used_and_no_other_is_requested(cluster: &ExclusiveCluster<'_>) {
     make_identities(cluster);
     let before = cluster.audit_events().len();
     let release = cluster.install(values());
@@ -84,7 +84,7 @@ fn effect(resource: &str, verb: &str) -> Effect {
 
 /// Each right in turn is taken from a copy of the release: same chart, same program, with a ServiceAccount, a Secret and
 /// webhook configurations of its own. All copies run at the same time.
-fn without_any_one_of_the_charts_rights_something_fails(cluster: &ExclusiveCluster<'_>) {
+fn without_any_one_of_the_charts_permissions_something_fails(cluster: &ExclusiveCluster<'_>) {
     make_identities(cluster);
     // Makes the ConfigMap of roles, and is the place to write them.
     let release = cluster.install(json!({"replicaCount": 1}));
@@ -111,7 +111,7 @@ fn without_any_one_of_the_charts_rights_something_fails(cluster: &ExclusiveClust
     for (Right { resource, verb, .. }, copy) in &lacking {
         let effect = effect(resource, verb);
         if !matches!(effect, Effect::NoPod | Effect::NoEvent | Effect::NoSeries) {
-            copy.until_told(resource, verb);
+            copy.until_logged(resource, verb);
         }
         match effect {
             Effect::Told => {}
@@ -128,12 +128,12 @@ fn without_any_one_of_the_charts_rights_something_fails(cluster: &ExclusiveClust
                     why.contains("failed calling webhook"),
                     "without {verb} on {resource}: {why}"
                 );
-                copy.until_told(resource, verb);
+                copy.until_logged(resource, verb);
             }
             Effect::NoEvent | Effect::NoSeries => {
                 let namespace = copy.namespace(cluster);
                 refuse_two(&namespace, &release);
-                copy.until_told(resource, verb);
+                copy.until_logged(resource, verb);
                 let (is_there, counts) = event_of(&namespace);
                 let expected = matches!(effect, Effect::NoSeries);
                 assert_eq!((is_there, counts), (expected, false), "without {verb} on {resource}");
@@ -331,7 +331,7 @@ impl Copy {
 
     /// The API server's refusal of this is in the log.
     #[track_caller]
-    fn until_told(&self, resource: &str, verb: &str) {
+    fn until_logged(&self, resource: &str, verb: &str) {
         let words = format!("cannot {verb} resource \"{resource}\"");
         until(&format!("{words:?} in the log of {}", self.name), || {
             let log = self.replica.log().replace('\\', "");

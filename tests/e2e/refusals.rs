@@ -11,7 +11,7 @@ use crate::wait::until;
 
 pub(crate) fn register(scenarios: &mut Scenarios) {
     scenarios.parallel(a_role_for_ecs_tasks_is_refused_with_its_cause);
-    scenarios.parallel(a_bare_pod_reads_a_line_that_stands_alone_and_rows_that_say_more);
+    scenarios.parallel(the_first_line_of_a_refusal_is_self_contained_and_rows_add_detail);
     scenarios.parallel(a_refused_job_runs_by_itself_once_the_policy_is_fixed);
     scenarios.parallel(the_deadline_of_a_refused_job_runs_on);
     scenarios.parallel(a_refused_deployment_goes_on_at_a_restart);
@@ -19,7 +19,7 @@ pub(crate) fn register(scenarios: &mut Scenarios) {
     scenarios.parallel(a_refused_daemon_set_says_why);
     scenarios.parallel(a_storm_of_refusals_is_one_event);
     scenarios.parallel(a_volume_in_the_tokens_place_is_refused_by_name);
-    scenarios.parallel(an_annotation_that_is_no_role_is_quoted);
+    scenarios.parallel(an_annotation_that_is_not_a_role_arn_is_quoted);
     scenarios.parallel(odd_text_of_others_forges_nothing_in_a_refusal);
     scenarios.parallel(odd_text_of_others_swallows_no_warning);
 }
@@ -46,7 +46,7 @@ fn a_role_for_ecs_tasks_is_refused_with_its_cause(cluster: &Cluster) {
     assert!(refused.starts_with(&start), "{refused}");
 }
 
-fn a_bare_pod_reads_a_line_that_stands_alone_and_rows_that_say_more(cluster: &Cluster) {
+fn the_first_line_of_a_refusal_is_self_contained_and_rows_add_detail(cluster: &Cluster) {
     let release = cluster.release();
     let jobs = cluster.namespace("bare", Gate::Enforce);
     let role = jobs.role_arn("reports");
@@ -126,17 +126,17 @@ fn odd_text_of_others_swallows_no_warning(cluster: &Cluster) {
     jobs.annotate("default", &role);
 
     for owner in ODD_OWNERS {
-        let said = jobs.create(&owned_pod("StatefulSet", owner), &["--dry-run=server"]);
-        let [first, second] = *said.warnings() else {
-            panic!("not two warnings: {said}");
+        let output = jobs.create(&owned_pod("StatefulSet", owner), &["--dry-run=server"]);
+        let [first, second] = *output.warnings() else {
+            panic!("not two warnings: {output}");
         };
         assert!(
             first.contains("does not trust") && first.ends_with("(wrong-subject)"),
             "{first}"
         );
         assert!(second.starts_with("fix: rolegate trust-policy --role-arn "), "{second}");
-        is_plain(&said.stderr);
-        said.ok();
+        is_plain(&output.stderr);
+        output.ok();
     }
 }
 
@@ -390,7 +390,7 @@ fn a_volume_in_the_tokens_place_is_refused_by_name(cluster: &Cluster) {
         ("aws-iam-token", "/elsewhere", "aws-iam-token"),
         ("mine", mounted, mounted),
     ];
-    for (volume, path, told) in cases {
+    for (volume, path, expected) in cases {
         let pod = json!({
             "apiVersion": "v1",
             "kind": "Pod",
@@ -405,11 +405,14 @@ fn a_volume_in_the_tokens_place_is_refused_by_name(cluster: &Cluster) {
             },
         });
         let refused = jobs.create(&pod, &[]).refused();
-        assert!(refused.contains("(conflict)") && refused.contains(told), "{refused}");
+        assert!(
+            refused.contains("(conflict)") && refused.contains(expected),
+            "{refused}"
+        );
     }
 }
 
-fn an_annotation_that_is_no_role_is_quoted(cluster: &Cluster) {
+fn an_annotation_that_is_not_a_role_arn_is_quoted(cluster: &Cluster) {
     cluster.release();
     let jobs = cluster.namespace("malformed", Gate::Enforce);
     jobs.annotate("default", "arn:aws:iam::1111:role/reports\n");
@@ -425,10 +428,10 @@ fn an_annotation_that_is_no_role_is_quoted(cluster: &Cluster) {
 
 /// `kubectl describe`, once it says this.
 #[track_caller]
-fn described(namespace: &Namespace, kind: &str, name: &str, told: &str) -> String {
-    until(&format!("{told} in kubectl describe {kind} {name}"), || {
+fn described(namespace: &Namespace, kind: &str, name: &str, expected: &str) -> String {
+    until(&format!("{expected} in kubectl describe {kind} {name}"), || {
         let text = namespace.kubectl(&["describe", kind, name]).ok();
-        text.contains(told).then_some(text)
+        text.contains(expected).then_some(text)
     })
 }
 

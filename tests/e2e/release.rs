@@ -15,7 +15,7 @@ use tokio::runtime::Handle;
 
 use crate::control_plane::ControlPlane;
 use crate::egress::{Backend, Egress};
-use crate::kubectl::{Kubectl, Said, said};
+use crate::kubectl::{CommandOutput, Kubectl, run_command};
 use crate::link::Link;
 use crate::mounts::{Mounts, request_token};
 use crate::process::{Keeper, Signal};
@@ -111,7 +111,7 @@ impl Release {
         }
     }
 
-    fn helm_install(&self) -> Said {
+    fn helm_install(&self) -> CommandOutput {
         let values = self.values_file();
         self.installed.store(true, Ordering::Relaxed);
         self.helm(&["install", NAME, &chart(), "--namespace", NAMESPACE, "--values", &values])
@@ -119,46 +119,46 @@ impl Release {
 
     /// `helm upgrade` with more values over those before, with more arguments (such as `--server-side=false`); when it
     /// succeeds, the replicas roll if the pod template changed.
-    pub(crate) fn upgrade(&self, values: Value, args: &[&str]) -> Said {
+    pub(crate) fn upgrade(&self, values: Value, args: &[&str]) -> CommandOutput {
         merge(&mut lock(&self.values), &values);
         let values = self.values_file();
         let chart = chart();
         let upgrade = ["upgrade", NAME, &chart, "--namespace", NAMESPACE, "--values", &values];
-        let said = self.helm(&[&upgrade, args].concat());
-        if said.succeeded() {
+        let output = self.helm(&[&upgrade, args].concat());
+        if output.succeeded() {
             self.follow_deployment();
         }
-        said
+        output
     }
 
     /// `helm rollback` to a revision.
-    pub(crate) fn rollback(&self, revision: u32, args: &[&str]) -> Said {
+    pub(crate) fn rollback(&self, revision: u32, args: &[&str]) -> CommandOutput {
         let revision = revision.to_string();
         let rollback = ["rollback", NAME, &revision, "--namespace", NAMESPACE];
-        let said = self.helm(&[&rollback, args].concat());
-        if said.succeeded() {
+        let output = self.helm(&[&rollback, args].concat());
+        if output.succeeded() {
             self.follow_deployment();
         }
-        said
+        output
     }
 
     /// `helm uninstall`, and the replicas end.
-    pub(crate) fn uninstall(&self) -> Said {
+    pub(crate) fn uninstall(&self) -> CommandOutput {
         self.installed.store(false, Ordering::Relaxed);
-        let said = self.helm(&["uninstall", NAME, "--namespace", NAMESPACE, "--wait"]);
+        let output = self.helm(&["uninstall", NAME, "--namespace", NAMESPACE, "--wait"]);
         let old = std::mem::take(&mut *lock(&self.running));
         for replica in &old.replicas {
             replica.signal(Signal::Kill);
             self.backend.take_out(&replica.name);
         }
-        said
+        output
     }
 
     /// Any helm command.
-    pub(crate) fn helm(&self, args: &[&str]) -> Said {
+    pub(crate) fn helm(&self, args: &[&str]) -> CommandOutput {
         let mut command = self.around.keeper.command(&self.around.helm);
         command.env("KUBECONFIG", &self.around.kubectl.kubeconfig).args(args);
-        said("helm", command, args, "")
+        run_command("helm", command, args, "")
     }
 
     /// The replicas that were started and not ended through this release.
@@ -319,18 +319,18 @@ impl Release {
         }
         let mut ending: Vec<_> = self.replicas().into_iter().skip(wanted).collect();
         for replica in &ending {
-            self.tell_to_end(replica);
+            self.ask_to_stop(replica);
         }
         let mut old = old.into_iter();
         while self.replicas().len() < wanted {
             self.start_replica();
             if let Some(replaced) = old.next() {
-                self.tell_to_end(&replaced);
+                self.ask_to_stop(&replaced);
                 ending.push(replaced);
             }
         }
         for replica in old {
-            self.tell_to_end(&replica);
+            self.ask_to_stop(&replica);
             ending.push(replica);
         }
         for replica in ending {
@@ -338,7 +338,7 @@ impl Release {
         }
     }
 
-    fn tell_to_end(&self, replica: &Replica) {
+    fn ask_to_stop(&self, replica: &Replica) {
         self.forget(replica);
         replica.signal(Signal::Terminate);
     }

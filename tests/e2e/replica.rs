@@ -196,20 +196,21 @@ fn replace_listen(
         "ROLEGATE_{}",
         flag.trim_start_matches('-').replace('-', "_").to_uppercase()
     );
-    let mut said = environment
+    let mut output = environment
         .iter()
         .find(|(name, _)| *name == variable)
         .map(|(_, value)| value.clone());
     if let Some(at) = args.iter().position(|arg| arg == flag) {
         args.remove(at);
-        said = Some(args.remove(at));
+        output = Some(args.remove(at));
     }
     let with_equals = format!("{flag}=");
     if let Some(at) = args.iter().position(|arg| arg.starts_with(&with_equals)) {
-        said = args.remove(at).strip_prefix(&with_equals).map(str::to_owned);
+        output = args.remove(at).strip_prefix(&with_equals).map(str::to_owned);
     }
     args.push(format!("{with_equals}{address}"));
-    said.and_then(|said| said.rsplit(':').next()?.parse().ok())
+    output
+        .and_then(|output| output.rsplit(':').next()?.parse().ok())
         .unwrap_or(default)
 }
 

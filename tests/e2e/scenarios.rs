@@ -175,8 +175,8 @@ fn report(cluster: &Cluster, begun: SystemTime) -> String {
     let mut report = last_panic();
     let transcript = take_transcript();
     report.push_str("\n\n---- what was typed last, and the answers\n");
-    for said in transcript.iter().skip(transcript.len().saturating_sub(SHOWN_COMMANDS)) {
-        report.push_str(&format!("{said}\n"));
+    for output in transcript.iter().skip(transcript.len().saturating_sub(SHOWN_COMMANDS)) {
+        report.push_str(&format!("{output}\n"));
     }
     for (name, log) in logs_since(&cluster.folder().join("logs"), begun) {
         report.push_str(&format!("\n---- {name}\n{log}\n"));

@@ -32,14 +32,14 @@ pub(crate) struct Tally {
 impl Tally {
     /// None was created without its role.
     #[track_caller]
-    pub(crate) fn assert_none_naked(&self) {
+    pub(crate) fn assert_no_pod_without_identity(&self) {
         assert!(self.naked.is_empty(), "pods without identity: {:?}", self.naked);
     }
 
     /// All were created, each with its role.
     #[track_caller]
     pub(crate) fn assert_all_injected(&self) {
-        self.assert_none_naked();
+        self.assert_no_pod_without_identity();
         let first = self.failed.first();
         let many = self.failed.len();
         assert!(

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::cluster::{Cluster, Gate, ISSUER_HOST, Namespace, role_of, trust_policy};
-use crate::kubectl::Said;
+use crate::kubectl::CommandOutput;
 use crate::release::Release;
 use crate::scenarios::Scenarios;
 use crate::wait::until;
@@ -11,7 +11,7 @@ use crate::wait::until;
 pub(crate) fn register(scenarios: &mut Scenarios) {
     scenarios.parallel(what_makes_pods_later_is_warned_about_at_apply);
     scenarios.parallel(a_service_account_is_warned_about_when_it_is_annotated);
-    scenarios.parallel(controllers_and_changes_beside_the_pods_are_not_asked_about);
+    scenarios.parallel(controllers_and_changes_outside_the_pod_template_are_not_reviewed);
     scenarios.parallel(odd_text_in_annotations_never_swallows_a_warning);
     scenarios.parallel(a_condition_that_only_sts_knows_is_warned_about);
 }
@@ -22,8 +22,8 @@ fn what_makes_pods_later_is_warned_about_at_apply(cluster: &Cluster) {
     untrusted(&release, &apps);
 
     for kind in ["Deployment", "StatefulSet", "DaemonSet", "Job", "CronJob"] {
-        let said = apps.apply(&workload(kind).to_string());
-        let warnings = said.warnings();
+        let output = apps.apply(&workload(kind).to_string());
+        let warnings = output.warnings();
         let expected = [
             format!(
                 "IAM role \"api\" does not trust ServiceAccount {}/api: its trust policy allows production/api (wrong-subject)",
@@ -36,9 +36,9 @@ fn what_makes_pods_later_is_warned_about_at_apply(cluster: &Cluster) {
             ),
         ];
         assert_eq!(warnings, expected, "{kind}");
-        within_limits(&said);
+        within_limits(&output);
         // Nothing is refused at apply.
-        said.ok();
+        output.ok();
     }
 }
 
@@ -48,23 +48,29 @@ fn a_service_account_is_warned_about_when_it_is_annotated(cluster: &Cluster) {
     let role = apps.role_arn("api");
     release.put_role(&role, &trust_policy("production", "api"));
     apps.kubectl(&["create", "serviceaccount", "api"]).ok();
-    for (value, told) in [
+    for (value, expected) in [
         (role.as_str(), "(wrong-subject)"),
         ("arn:aws:iam::111122223333:user/api", "malformed-annotation"),
     ] {
         let annotation = format!("eks.amazonaws.com/role-arn={value}");
-        let said = apps.kubectl(&["annotate", "serviceaccount", "api", &annotation, "--overwrite"]);
-        assert!(said.warnings().iter().any(|warning| warning.contains(told)), "{said}");
-        within_limits(&said);
-        said.ok();
+        let output = apps.kubectl(&["annotate", "serviceaccount", "api", &annotation, "--overwrite"]);
+        assert!(
+            output.warnings().iter().any(|warning| warning.contains(expected)),
+            "{output}"
+        );
+        within_limits(&output);
+        output.ok();
     }
     let look_alike = ["annotate", "serviceaccount", "default", "eks.amazonaws.com/role_arn=x"];
-    let said = apps.kubectl(&look_alike);
+    let output = apps.kubectl(&look_alike);
     let meant = "did you mean eks.amazonaws.com/role-arn?";
-    assert!(said.warnings().iter().any(|warning| warning.contains(meant)), "{said}");
+    assert!(
+        output.warnings().iter().any(|warning| warning.contains(meant)),
+        "{output}"
+    );
 }
 
-fn controllers_and_changes_beside_the_pods_are_not_asked_about(cluster: &Cluster) {
+fn controllers_and_changes_outside_the_pod_template_are_not_reviewed(cluster: &Cluster) {
     let release = cluster.release();
     let apps = cluster.namespace("unasked", Gate::Audit);
     untrusted(&release, &apps);
@@ -83,12 +89,12 @@ fn controllers_and_changes_beside_the_pods_are_not_asked_about(cluster: &Cluster
         &["annotate", "deployment", "api", "owner=somebody"],
         &["label", "serviceaccount", "api", "owner=somebody"],
     ] {
-        let said = apps.kubectl(unrelated);
-        assert_eq!(said.warnings(), [""; 0], "{said}");
-        said.ok();
+        let output = apps.kubectl(unrelated);
+        assert_eq!(output.warnings(), [""; 0], "{output}");
+        output.ok();
     }
-    let said = apps.kubectl(&["set", "image", "deployment/api", "main=other"]);
-    assert!(!said.warnings().is_empty(), "{said}");
+    let output = apps.kubectl(&["set", "image", "deployment/api", "main=other"]);
+    assert!(!output.warnings().is_empty(), "{output}");
 
     // The ServiceAccount when it was made and when it was annotated, the Deployment when it was made and when its pods changed.
     let asked = until("the last review", || {
@@ -123,34 +129,34 @@ fn odd_text_in_annotations_never_swallows_a_warning(cluster: &Cluster) {
         "spec": {"containers": [{"name": "main", "image": "example"}]},
     });
 
-    let said = jobs.create(&pod, &["-o", "json"]);
+    let output = jobs.create(&pod, &["-o", "json"]);
 
     for key in ["sts-regional-endpoints", "token-expiration", "include-containers"] {
         let key = format!("eks.amazonaws.com/{key} ");
         assert!(
-            said.warnings().iter().any(|warning| warning.starts_with(&key)),
-            "{key}: {said}"
+            output.warnings().iter().any(|warning| warning.starts_with(&key)),
+            "{key}: {output}"
         );
     }
     let escaped = r#""a\tb\r\nc\u{1b}[31m\u{7f}\u{202e}\u{2028}end""#;
-    assert_eq!(said.stderr.matches(escaped).count(), 2, "{said}");
-    within_limits(&said);
-    assert_eq!(role_of(&said.json()), Some(role.clone()));
+    assert_eq!(output.stderr.matches(escaped).count(), 2, "{output}");
+    within_limits(&output);
+    assert_eq!(role_of(&output.json()), Some(role.clone()));
 
     // A value that is not a role ARN, as odd as possible.
     jobs.annotate("default", &format!("\n\u{1b}[2J{role}{}", "ü".repeat(3000)));
-    let said = jobs.create_pod("other", "default", &[]);
-    let warnings = said.warnings();
+    let output = jobs.create_pod("other", "default", &[]);
+    let warnings = output.warnings();
     assert!(
         warnings.len() == 2 && warnings[0].ends_with("(malformed-annotation)") && warnings[0].contains(r"\n\u{1b}[2J"),
-        "{said}"
+        "{output}"
     );
     assert!(
         warnings[1].starts_with("fix: kubectl annotate serviceaccount default "),
-        "{said}"
+        "{output}"
     );
-    within_limits(&said);
-    assert_eq!(role_of(&said.json()), None);
+    within_limits(&output);
+    assert_eq!(role_of(&output.json()), None);
 }
 
 fn a_condition_that_only_sts_knows_is_warned_about(cluster: &Cluster) {
@@ -162,14 +168,14 @@ fn a_condition_that_only_sts_knows_is_warned_about(cluster: &Cluster) {
     release.put_role(&role, &policy);
     jobs.annotate("default", &role);
 
-    let said = jobs.create_pod("report", "default", &[]);
+    let output = jobs.create_pod("report", "default", &[]);
 
     assert!(
-        said.warnings().iter().any(|warning| warning.contains("aws:SourceIp")),
-        "{said}"
+        output.warnings().iter().any(|warning| warning.contains("aws:SourceIp")),
+        "{output}"
     );
-    within_limits(&said);
-    assert_eq!(role_of(&said.json()), Some(role));
+    within_limits(&output);
+    assert_eq!(role_of(&output.json()), Some(role));
 }
 
 /// A ServiceAccount `api` whose role trusts another namespace's.
@@ -182,13 +188,13 @@ fn untrusted(release: &Release, namespace: &Namespace) {
 
 /// The API server cuts a warning at 256 characters, and all of them where they have more than 4096 together.
 #[track_caller]
-fn within_limits(said: &Said) {
-    let lengths = said.warnings().into_iter().map(|warning| warning.chars().count());
-    assert!(lengths.clone().all(|length| length <= 256), "{said}");
-    assert!(lengths.sum::<usize>() <= 4096, "{said}");
+fn within_limits(output: &CommandOutput) {
+    let lengths = output.warnings().into_iter().map(|warning| warning.chars().count());
+    assert!(lengths.clone().all(|length| length <= 256), "{output}");
+    assert!(lengths.sum::<usize>() <= 4096, "{output}");
     // kubectl prints nothing else: a warning has one line.
-    let other = said.stderr.lines().find(|line| !line.starts_with("Warning: "));
-    assert_eq!(other, None, "{said}");
+    let other = output.stderr.lines().find(|line| !line.starts_with("Warning: "));
+    assert_eq!(other, None, "{output}");
 }
 
 /// A workload whose pods run as ServiceAccount `api`.

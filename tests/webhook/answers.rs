@@ -267,7 +267,7 @@ async fn a_required_role_that_is_missing() {
 }
 
 #[tokio::test]
-async fn the_mode_flag_rules_the_bare_path_and_a_misspelt_mode_is_enforce() {
+async fn the_mode_flag_applies_to_the_bare_path_and_a_misspelled_mode_is_enforce() {
     let folder = folder();
     let program = Program::serve(&folder, &["--mode", "audit"]);
     let refused = creation(&job_pod("jobs", "not-trusted"));

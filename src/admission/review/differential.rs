@@ -66,7 +66,7 @@ fn a_review_that_is_cut_or_has_one_byte_changed_is_never_taken_for_another() {
 }
 
 #[test]
-fn what_json_is_and_what_it_is_not_is_told_as_serde_json_tells_it() {
+fn valid_and_invalid_json_are_classified_as_by_serde_json() {
     for text in [
         "",
         " ",
@@ -240,7 +240,7 @@ fn nesting_without_end_is_left_to_serde_json() {
     // The innermost list, which is empty, does not count.
     assert_same(&nested(65));
     assert!(read::<Skipped>(&nested(66)).is_none());
-    // Objects and lists are told apart at every depth.
+    // Objects and lists are distinguished at every depth.
     let mixed = format!("{}1{}", "[{\"a\":".repeat(32), "}]".repeat(32));
     assert_same(&mixed);
     for at in mixed.len() - 64..mixed.len() {
@@ -320,7 +320,7 @@ proptest! {
     }
 
     #[test]
-    fn any_text_is_told_as_serde_json_tells_it(text in "[\"\\\\{}\\[\\]:,a0-9.eE+tnu\u{1}é -]{0,24}") {
+    fn any_text_is_classified_as_by_serde_json(text in "[\"\\\\{}\\[\\]:,a0-9.eE+tnu\u{1}é -]{0,24}") {
         assert_same(&text);
         assert_same(&format!("[\"{text}\"]"));
     }

@@ -43,7 +43,7 @@ pub(crate) struct DecisionArgs {
     pub(crate) honor_skip_label: bool,
 }
 
-/// What becomes of a pod in mode enforce whose role's policy could not be read.
+/// What happens to a pod in mode enforce when its role's trust policy could not be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum OnUnknown {
     /// Inject and warn
@@ -53,7 +53,7 @@ pub(crate) enum OnUnknown {
     Deny,
 }
 
-/// What becomes of a pod whose ServiceAccount has no role.
+/// What happens to a pod whose ServiceAccount has no role.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum RequireRole {
     /// Admit it unchanged

@@ -140,7 +140,7 @@ fn a_value_that_is_not_a_role_arn_is_malformed_with_its_key_and_value() {
 }
 
 #[test]
-fn a_bare_name_is_composed_only_where_that_is_asked_for() {
+fn a_bare_name_is_composed_only_when_enabled() {
     let compose = (
         Partition::parse("aws-cn").unwrap(),
         AccountId::parse("111122223333").unwrap(),

@@ -240,7 +240,7 @@ fn init_containers_and_sidecars_are_served_too() {
 }
 
 #[test]
-fn the_token_carries_the_audience_and_lifetime_that_are_asked_for() {
+fn the_token_has_the_requested_audience_and_lifetime() {
     let webhook = webhook().with(|webhook| {
         webhook.request.audience = Audience::new("sts.amazonaws.com.cn");
         webhook.request.expiration_seconds = 3600;

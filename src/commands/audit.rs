@@ -93,7 +93,7 @@ fn row(account: Account, identity: WebIdentity, found: Option<&Found>, prefix: &
             }
             Some(found) => {
                 let origin = found.entry.source.map(|source| format!("role source {source}"));
-                judgment::of_role(found, role, identity, origin)
+                judgment::of_role(role, &found.entry.trust, &found.provider, identity, origin)
             }
         },
         RoleAnnotation::Malformed(malformed) => Report::malformed_annotation(&malformed, identity, prefix),

@@ -3,6 +3,7 @@
 mod batch;
 
 use std::path::Path;
+use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
 
@@ -11,7 +12,7 @@ use super::judgment::report::Report;
 use super::{input, judgment, output, sources};
 use crate::args::check::{Check, CheckArgs};
 use crate::args::role_source::{RoleSourceSpec, SourceArgs};
-use crate::roles::KnownProvider;
+use crate::roles::{KnownProvider, Trust};
 use crate::trust::unwrapped;
 use crate::trust::{Policy, RoleArn, WebIdentity, lint_issuer};
 
@@ -47,8 +48,11 @@ fn from_file(file: &Path, role: RoleArn, identity: WebIdentity) -> Result<Report
     let name = Some(input::name(file));
     Ok(match Policy::parse_encoded(&document) {
         Ok(policy) => {
-            let policy = policy.of_origin(origin);
-            judgment::of_policy(&policy, None, &KnownProvider::Unknown, role, identity, name)
+            let trust = Trust::Policy {
+                policy: Arc::new(policy.of_origin(origin)),
+                tags: None,
+            };
+            judgment::of_role(role, &trust, &KnownProvider::Unknown, identity, name)
         }
         Err(error) => Report::malformed(role, identity, &error.to_string(), name),
     })
@@ -62,5 +66,11 @@ fn from_sources(source: SourceArgs, role: RoleArn, identity: WebIdentity) -> Res
         || "any role source".to_owned(),
         |source| format!("role source {source}"),
     );
-    Ok(judgment::of_role(&found, role, identity, Some(origin)))
+    Ok(judgment::of_role(
+        role,
+        &found.entry.trust,
+        &found.provider,
+        identity,
+        Some(origin),
+    ))
 }

@@ -2,8 +2,9 @@
 
 use super::Admission;
 use super::pod_request::{Outcome, PodRequest};
-use super::role_evaluation::{OwnRole, RoleEvaluation, context, own_role, role_evaluation};
+use super::role_evaluation::{OwnRole, RoleEvaluation, own_role, role_evaluation};
 use super::service_account::{Account, Freshness};
+use crate::admission::judgment::context;
 use crate::decision::{Action, Effect, Finding};
 use crate::pod::identity::{self, Requested, WebIdentityRequest};
 use crate::pod::inject::{self, PodSessionName, RolesUsed, SetSessionName};

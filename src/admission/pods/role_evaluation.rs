@@ -1,13 +1,12 @@
 //! The evaluation of one role: the evaluator judges what the role cache holds.
 
-use std::time::{SystemTime, UNIX_EPOCH};
-
 use tokio::time::Instant;
 
-use crate::decision::{Judged, Why};
+use crate::admission::judgment::judge_role;
+use crate::decision::Judged;
 use crate::pod::identity::MalformedRole;
 use crate::roles::{Entry, KnownProvider, Trust};
-use crate::trust::{self, Context, Policy, RoleArn, SessionName, WebIdentity};
+use crate::trust::{RoleArn, SessionName, WebIdentity};
 
 /// A role and the judgment of it.
 pub(super) struct RoleEvaluation {
@@ -23,40 +22,11 @@ pub(super) fn role_evaluation(
     identity: &WebIdentity,
     session_name: SessionName<'_>,
 ) -> RoleEvaluation {
-    let judged = match &entry.trust {
-        Trust::Policy { policy, tags } => {
-            let of_provider = provider.as_provider();
-            let of_provider = of_provider.and_then(|provider| trust::judge_provider(provider, identity));
-            let judgment = of_provider.unwrap_or_else(|| {
-                trust::judge(policy, &role, identity, &context(policy, tags.as_deref(), session_name))
-            });
-            Judged::of(role, judgment)
-        }
-        Trust::NoSuchRole { hint } => Judged::no_such_role(role, hint.as_deref()),
-        Trust::Malformed(reason) => Judged::unknown(role, Why::Malformed(reason.to_string())),
-        Trust::Unknown(reason) => Judged::unknown(role, Why::Unreadable(reason.to_string())),
-    };
+    let judged = judge_role(role, &entry.trust, provider, identity, session_name);
     RoleEvaluation {
         judged,
         trust: Some(entry.trust),
         read_at: entry.read_at,
-    }
-}
-
-pub(super) fn context<'a>(
-    policy: &Policy,
-    role_tags: Option<&'a [(String, String)]>,
-    session_name: SessionName<'a>,
-) -> Context<'a> {
-    let seconds_since_the_epoch = || {
-        let since = SystemTime::now().duration_since(UNIX_EPOCH).ok()?;
-        i64::try_from(since.as_secs()).ok()
-    };
-    let now = policy.mentions_time().then(seconds_since_the_epoch).flatten();
-    Context {
-        now,
-        role_tags,
-        session_name,
     }
 }
 

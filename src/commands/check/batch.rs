@@ -8,9 +8,10 @@ use anyhow::{Context as _, Result};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
+use crate::admission::judgment::now;
 use crate::commands::exit::Exit;
+use crate::commands::input;
 use crate::commands::judgment::report::{MALFORMED, TRUSTED, not_stored};
-use crate::commands::{input, judgment};
 use crate::decision::Judged;
 use crate::decision::messages::commands::DEFAULT_AUDIENCE;
 use crate::support::text;
@@ -24,7 +25,7 @@ const LONGEST_LINE: usize = 16 * 1024 * 1024;
 pub(super) fn run(file: &Path) -> Result<Exit> {
     let lines = BufReader::with_capacity(64 * 1024, input::open(file)?);
     let mut out = BufWriter::new(io::stdout().lock());
-    answer_all(lines, &mut out, judgment::now()).with_context(|| file.display().to_string())
+    answer_all(lines, &mut out, now()).with_context(|| file.display().to_string())
 }
 
 /// One answer, with exactly these keys.

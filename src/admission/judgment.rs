@@ -1,0 +1,50 @@
+//! The judgment of one role, the same for a review and for a command: the OIDC provider first, then the trust policy, as STS
+//! looks at them.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use crate::decision::{Judged, Why};
+use crate::roles::{KnownProvider, Trust};
+use crate::trust::{self, Context, Policy, RoleArn, SessionName, WebIdentity};
+
+/// Judges what is known of a role. A provider that is not known is not judged.
+pub(crate) fn judge_role(
+    role: RoleArn,
+    trust: &Trust,
+    provider: &KnownProvider,
+    identity: &WebIdentity,
+    session_name: SessionName<'_>,
+) -> Judged {
+    match trust {
+        Trust::Policy { policy, tags } => {
+            let of_provider = provider.as_provider();
+            let of_provider = of_provider.and_then(|provider| trust::judge_provider(provider, identity));
+            let judgment = of_provider.unwrap_or_else(|| {
+                trust::judge(policy, &role, identity, &context(policy, tags.as_deref(), session_name))
+            });
+            Judged::of(role, judgment)
+        }
+        Trust::NoSuchRole { hint } => Judged::no_such_role(role, hint.as_deref()),
+        Trust::Malformed(reason) => Judged::unknown(role, Why::Malformed(reason.to_string())),
+        Trust::Unknown(reason) => Judged::unknown(role, Why::Unreadable(reason.to_string())),
+    }
+}
+
+/// What is known of a request that is made now. The clock is read only for a policy that mentions the time.
+pub(super) fn context<'a>(
+    policy: &Policy,
+    role_tags: Option<&'a [(String, String)]>,
+    session_name: SessionName<'a>,
+) -> Context<'a> {
+    Context {
+        now: policy.mentions_time().then(now).flatten(),
+        role_tags,
+        session_name,
+    }
+}
+
+/// Seconds since the epoch; none when the clock is before it.
+pub(crate) fn now() -> Option<i64> {
+    let elapsed = SystemTime::now().duration_since(UNIX_EPOCH).ok()?;
+    i64::try_from(elapsed.as_secs()).ok()
+}

@@ -9,9 +9,9 @@ pub mod explanation;
 
 use super::{DecisionSettings, Finding, Judged, Owner, RequireRole, Why};
 use crate::pod::Warning;
-use crate::pod::identity::MalformedRole;
+use crate::pod::identity::{MalformedRole, did_you_mean};
 use crate::support::text;
-use crate::trust::{Cause, Verdict, WebIdentity, provider_command};
+use crate::trust::{Cause, Verdict, WebIdentity};
 
 /// The longest first line, in characters.
 pub const FIRST_LINE_CHARS: usize = 200;
@@ -258,10 +258,7 @@ pub(crate) fn about_look_alike(key: &str, namespace: &str, service_account: &str
         service_account,
     };
     let word = Cause::NoRole.as_str();
-    let clause = format!(
-        ": annotation {} is ignored; did you mean {prefix}role-arn?",
-        text::value_within(key, 63)
-    );
+    let clause = format!(": {}", did_you_mean(key, prefix));
     Message::about_account(&subject, &clause, word)
         .row("fix", commands::annotate(&subject, prefix))
         .row("docs", docs(None, word))
@@ -371,7 +368,7 @@ fn of_role(judged: &Judged, identity: &WebIdentity, subject: &Subject<'_>, docs:
             };
             let fix = match (judged.verdict, judged.cause) {
                 (Verdict::NotTrusted, Some(cause @ (Cause::ProviderNotFound | Cause::AudienceNotRegistered))) => {
-                    provider_command(cause, role, identity)
+                    commands::provider(cause, role, identity)
                 }
                 (Verdict::NotTrusted, Some(Cause::ExplicitDeny)) => explained.hint(),
                 (Verdict::NotTrusted, _) => trust_policy().or_else(|| explained.hint()),

@@ -3,7 +3,8 @@
 use std::num::IntErrorKind;
 
 use super::view::PodView;
-use super::warning::{Warning, quoted};
+use super::warning::{QUOTED_CHARACTERS, Warning, quoted};
+use crate::support::text;
 use crate::trust::{AccountId, Audience, Partition, RoleArn, RoleArnError};
 
 /// Token lifetimes that Kubernetes and STS take, in seconds.
@@ -229,7 +230,8 @@ pub fn resolve(
         return (Requested::Malformed(Box::new(malformed.clone())), warnings);
     }
     let Some(role) = &account.role else {
-        warnings.extend(did_you_mean(rules, account));
+        let look_alike = account.look_alike();
+        warnings.extend(look_alike.map(|key| Warning::new(&did_you_mean(key, &rules.prefix))));
         return (Requested::Nothing, warnings);
     };
     let request = WebIdentityRequest {
@@ -391,12 +393,12 @@ fn regional_sts(account: Option<&ServiceAccountIdentity>, defaults: &Defaults, w
     used
 }
 
-fn did_you_mean(rules: &AnnotationRules, account: &ServiceAccountIdentity) -> Option<Warning> {
-    let look_alike = account.rare.as_ref()?.look_alike.as_ref()?;
-    Some(Warning::new(&format!(
-        "annotation {look_alike} is not read: did you mean {}{ROLE_ARN}?",
-        rules.prefix
-    )))
+/// The sentence about an annotation that looks like the role annotation, for warnings and for reports.
+pub(crate) fn did_you_mean(look_alike: &str, prefix: &str) -> String {
+    format!(
+        "annotation {} is ignored; did you mean {prefix}{ROLE_ARN}?",
+        text::value_within(look_alike, QUOTED_CHARACTERS)
+    )
 }
 
 /// Whether a key was probably meant to be the role's: a role's name in one of the usual spellings, under our own prefix or

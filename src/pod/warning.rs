@@ -33,7 +33,7 @@ impl fmt::Display for Warning {
 }
 
 /// The longest a name or value may get in a warning, in characters: the warning around it has to stay readable.
-const QUOTED_CHARACTERS: usize = 63;
+pub(super) const QUOTED_CHARACTERS: usize = 63;
 
 /// A user's text inside a warning: in quotes, escaped, and cut.
 pub(super) fn quoted(value: &str) -> String {

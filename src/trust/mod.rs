@@ -33,7 +33,6 @@ pub(crate) use self::lint::lint_issuer;
 pub use self::lint::{Lint, lint};
 pub use self::mismatch::Mismatch;
 pub use self::policy::{Origin, Policy, PolicyError};
-pub(crate) use self::provider::provider_command;
 pub use self::provider::{Provider, judge_provider};
 pub use self::request::{Context, SessionName};
 pub use self::size::size;

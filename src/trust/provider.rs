@@ -2,13 +2,11 @@
 //!
 //! STS looks at the provider before the policy, so its faults come first.
 
-use super::arn::RoleArn;
 use super::explain::Explanation;
 use super::explain::fault::Fault;
 use super::judge::Judgment;
-use super::verdict::{Cause, Verdict};
+use super::verdict::Verdict;
 use super::web_identity::WebIdentity;
-use crate::support::text::shell::Command;
 
 /// What is known of the OIDC provider that an issuer has in a role's account.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,37 +38,12 @@ pub fn judge_provider(provider: Provider<'_>, identity: &WebIdentity) -> Option<
     })
 }
 
-/// The AWS CLI's command that fixes a provider; none for a cause that lies elsewhere, or when a value cannot be quoted for a
-/// shell.
-#[must_use]
-pub(crate) fn provider_command(cause: Cause, role: &RoleArn, identity: &WebIdentity) -> Option<String> {
-    let audience = identity.audience.as_str();
-    let command = match cause {
-        Cause::ProviderNotFound => Command::new("aws iam create-open-id-connect-provider")
-            .flag("--url")
-            .arg(&format!("https://{}", identity.issuer.as_str()))
-            .flag("--client-id-list")
-            .arg(audience),
-        Cause::AudienceNotRegistered => Command::new("aws iam add-client-id-to-open-id-connect-provider")
-            .flag("--open-id-connect-provider-arn")
-            .arg(&role.provider_arn(&identity.issuer))
-            .flag("--client-id")
-            .arg(audience),
-        _ => return None,
-    };
-    command.finish()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::trust::{Audience, Issuer, Subject};
+    use crate::trust::{Audience, Cause, Issuer, Subject};
 
     const ISSUER: &str = "oidc.eks.us-west-2.amazonaws.com/id/EXAMPLED539D4633E53DE1B71EXAMPLE";
-
-    fn role() -> RoleArn {
-        RoleArn::parse("arn:aws-cn:iam::111122223333:role/loader").unwrap()
-    }
 
     fn identity(audience: &str) -> WebIdentity {
         WebIdentity {
@@ -107,22 +80,5 @@ mod tests {
             cause(Provider::Missing, "sts.amazonaws.com"),
             Some(Cause::ProviderNotFound)
         );
-    }
-
-    #[test]
-    fn the_command_names_provider_and_audience() {
-        let command = |cause| provider_command(cause, &role(), &identity("x"));
-        assert_eq!(
-            command(Cause::ProviderNotFound).unwrap(),
-            format!("aws iam create-open-id-connect-provider --url https://{ISSUER} --client-id-list x")
-        );
-        assert_eq!(
-            command(Cause::AudienceNotRegistered).unwrap(),
-            format!(
-                "aws iam add-client-id-to-open-id-connect-provider --open-id-connect-provider-arn \
-                 arn:aws-cn:iam::111122223333:oidc-provider/{ISSUER} --client-id x"
-            )
-        );
-        assert_eq!(command(Cause::WrongSubject), None);
     }
 }

@@ -4,7 +4,7 @@ use super::Subject;
 use crate::decision::Restart;
 use crate::support::dns;
 use crate::support::text::shell::Command;
-use crate::trust::{RoleArn, WebIdentity};
+use crate::trust::{Cause, RoleArn, WebIdentity};
 
 /// The audience that `rolegate trust-policy` assumes.
 pub(crate) const DEFAULT_AUDIENCE: &str = "sts.amazonaws.com";
@@ -42,6 +42,25 @@ fn for_identity(command: Command, identity: &WebIdentity) -> Option<String> {
     if identity.audience.as_str() != DEFAULT_AUDIENCE {
         command = command.flag("--audience").arg(identity.audience.as_str());
     }
+    command.finish()
+}
+
+/// The AWS CLI's command that fixes an OIDC provider. None for a cause that lies elsewhere.
+pub(super) fn provider(cause: Cause, role: &RoleArn, identity: &WebIdentity) -> Option<String> {
+    let audience = identity.audience.as_str();
+    let command = match cause {
+        Cause::ProviderNotFound => Command::new("aws iam create-open-id-connect-provider")
+            .flag("--url")
+            .arg(&format!("https://{}", identity.issuer.as_str()))
+            .flag("--client-id-list")
+            .arg(audience),
+        Cause::AudienceNotRegistered => Command::new("aws iam add-client-id-to-open-id-connect-provider")
+            .flag("--open-id-connect-provider-arn")
+            .arg(&role.provider_arn(&identity.issuer))
+            .flag("--client-id")
+            .arg(audience),
+        _ => return None,
+    };
     command.finish()
 }
 
@@ -110,6 +129,25 @@ mod tests {
         let mut other = identity("issuer.example", DEFAULT_AUDIENCE);
         other.subject = TokenSubject::from_text("repo:a/b");
         assert_eq!(trust_policy(&role, &other), None);
+    }
+
+    #[test]
+    fn the_command_for_a_provider_names_it_and_the_audience() {
+        let role = RoleArn::parse("arn:aws-cn:iam::111122223333:role/loader").unwrap();
+        let issuer = "oidc.eks.us-west-2.amazonaws.com/id/EXAMPLED539D4633E53DE1B71EXAMPLE";
+        let command = |cause| provider(cause, &role, &identity(issuer, "x"));
+        assert_eq!(
+            command(Cause::ProviderNotFound).unwrap(),
+            format!("aws iam create-open-id-connect-provider --url https://{issuer} --client-id-list x")
+        );
+        assert_eq!(
+            command(Cause::AudienceNotRegistered).unwrap(),
+            format!(
+                "aws iam add-client-id-to-open-id-connect-provider --open-id-connect-provider-arn \
+                 arn:aws-cn:iam::111122223333:oidc-provider/{issuer} --client-id x"
+            )
+        );
+        assert_eq!(command(Cause::WrongSubject), None);
     }
 
     #[test]

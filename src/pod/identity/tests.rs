@@ -312,7 +312,7 @@ fn a_look_alike_without_the_real_key_earns_a_warning_and_nothing_else() {
         "eks.amazonaws.com/role",
         "EKS.amazonaws.com/role-arn",
     ] {
-        let warning = format!("annotation {key} is not read: did you mean eks.amazonaws.com/role-arn?");
+        let warning = format!("annotation {key} is ignored; did you mean eks.amazonaws.com/role-arn?");
         assert_eq!(ask(&[(key, ROLE)], &[]), (Requested::Nothing, vec![warning]), "{key}");
         assert!(!account(&[(key, ROLE)]).unwrap().asks_for_role());
         // Next to the real key it belongs to another program.
@@ -351,7 +351,7 @@ fn with_another_prefix_the_usual_key_is_itself_a_look_alike() {
     let ask = |key: &str| ask_with(&rules, &[(key, ROLE)], &[], &defaults());
     assert_eq!(web_identity(ask("example.com/role-arn")).0.role.as_str(), ROLE);
     for key in ["eks.amazonaws.com/role-arn", "example.com/role_arn"] {
-        let warning = format!("annotation {key} is not read: did you mean example.com/role-arn?");
+        let warning = format!("annotation {key} is ignored; did you mean example.com/role-arn?");
         assert_eq!(ask(key), (Requested::Nothing, vec![warning]));
     }
 }

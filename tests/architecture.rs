@@ -149,7 +149,7 @@ fn what_the_table_permits_is_used() {
 }
 
 #[test]
-fn the_deciding_modules_know_no_async_no_client_no_clock_and_no_environment() {
+fn the_deciding_modules_use_no_async_no_client_no_clock_and_no_environment() {
     let manifest = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml")).unwrap();
     let foreign = dependencies(&manifest);
     assert!(

@@ -129,7 +129,7 @@ async fn a_refusal_is_an_event_about_its_service_account() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_storm_is_one_event_whose_series_counts() {
+async fn many_refusals_are_one_event_with_a_series_count() {
     let api = FakeApi::start().await;
     let replica = Replica::of(&api);
     for _ in 0..600 {
@@ -289,7 +289,7 @@ async fn a_service_account_that_was_created_again_has_its_own_event() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_failing_api_server_is_asked_ever_more_seldom_and_nothing_is_forgotten() {
+async fn a_failing_api_server_is_retried_less_and_less_often_and_no_event_is_lost() {
     for fault in [
         Fault::Status(403),
         Fault::Status(429),
@@ -337,7 +337,7 @@ async fn a_missing_right_to_patch_does_not_hold_up_new_events() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_namespace_that_ends_gets_no_events_and_is_asked_once() {
+async fn a_terminating_namespace_gets_no_events_after_one_attempt() {
     let api = FakeApi::start().await;
     let replica = Replica::of(&api);
     api.events(|events| events.terminating.push("jobs".to_owned()));

@@ -161,7 +161,7 @@ fn a_policy_object_is_kept_byte_for_byte_so_that_a_repeated_key_is_still_seen() 
 }
 
 #[test]
-fn tags_come_along_when_the_file_has_them() {
+fn tags_are_read_when_the_file_has_them() {
     let mut role = cli_role("tagged", &policy("x"));
     role["Tags"] = json!([{"Key": "team", "Value": "data"}]);
     let untagged = cli_role("untagged", &policy("x"));
@@ -205,7 +205,7 @@ fn a_bare_policy_belongs_to_the_role_of_its_path_in_any_partition() {
 }
 
 #[test]
-fn roles_of_aws_services_in_a_listing_do_no_harm() {
+fn roles_of_aws_services_in_a_listing_are_ignored_without_error() {
     let mut linked = cli_role(
         "aws-service-role/eks.amazonaws.com/AWSServiceRoleForAmazonEKS",
         &policy("x"),
@@ -221,7 +221,7 @@ fn roles_of_aws_services_in_a_listing_do_no_harm() {
 }
 
 #[test]
-fn a_missing_role_is_told_by_what_is_nearest_to_it() {
+fn the_error_for_a_missing_role_names_the_closest_match() {
     let list = json!({"Roles": [cli_role("team/loader", &policy("x")), cli_role("Trainer", &policy("x"))]});
     let dir = Dir::new(&[("list.json", &list.to_string())]);
     let source = dir.open();
@@ -277,7 +277,7 @@ fn module(resources: &[Value]) -> Value {
 }
 
 #[test]
-fn a_terraform_state_tells_its_roles_in_child_modules_too() {
+fn roles_in_child_modules_of_a_terraform_state_are_read() {
     let other = json!({"address": "aws_s3_bucket.b", "mode": "managed", "type": "aws_s3_bucket", "name": "b",
                        "values": {"arn": ["odd"], "name": 7, "path": {}, "tags": []}});
     let inner = json!({"address": "module.a.module.b", "resources": [
@@ -306,7 +306,7 @@ fn a_terraform_state_tells_its_roles_in_child_modules_too() {
 }
 
 #[test]
-fn a_terraform_plan_tells_what_will_be() {
+fn a_terraform_plan_yields_roles_as_they_will_be_after_apply() {
     let changed = "aws_iam_role.changed";
     let replaced = "aws_iam_role.replaced";
     let looked_up = json!({"address": "data.aws_iam_role.read", "mode": "data", "type": "aws_iam_role", "name": "read",
@@ -473,7 +473,7 @@ fn json_that_holds_no_role_stops_the_start_and_says_what_is_understood() {
 }
 
 #[test]
-fn an_arn_that_is_none_is_named_with_its_line() {
+fn an_invalid_arn_is_reported_with_its_line() {
     let user = "{\"Role\": {\n\"Arn\": \"arn:aws:iam::111122223333:user/x\",\n\"AssumeRolePolicyDocument\": {}}}";
     let error = Dir::new(&[("user.json", user)]).error();
     let expected = "DIR/user.json:2:41: looks like the output of `aws iam get-role`, but: expected a role's ARN, found \
@@ -493,7 +493,7 @@ fn an_arn_that_is_none_is_named_with_its_line() {
 }
 
 #[test]
-fn bytes_that_are_not_text_and_unclosed_brackets_are_errors_like_any_other() {
+fn invalid_utf_8_and_unclosed_brackets_are_ordinary_errors() {
     let dir = Dir::new(&[]);
     dir.write("bytes.json", b"{\n \"Role\": \"\xff\"}");
     assert_eq!(
@@ -565,7 +565,7 @@ fn two_files_that_define_a_role_differently_stop_the_start_and_are_both_named() 
 }
 
 #[test]
-fn two_files_that_say_the_same_in_other_words_agree() {
+fn two_files_with_equivalent_content_do_not_conflict() {
     let pretty = serde_json::to_string_pretty(&json!({"Role": cli_role("x", &policy("same"))})).unwrap();
     let as_text = json!({"Role": cli_role("x", &json!(policy("same").to_string()))}).to_string();
     let dir = Dir::new(&[
@@ -595,7 +595,7 @@ fn a_malformed_policy_in_a_role_does_not_stop_the_start() {
 }
 
 #[test]
-fn a_file_that_breaks_later_keeps_what_it_said_and_is_counted_once() {
+fn a_file_that_breaks_after_the_start_keeps_its_last_good_content_and_is_counted_once() {
     let dir = Dir::new(&[("a.json", &get_role("a", "one")), ("b.json", &get_role("b", "one"))]);
     let source = dir.open();
     let changes = source.changes().unwrap();
@@ -659,7 +659,7 @@ fn a_broken_file_that_comes_back_as_it_was_is_good_again() {
 }
 
 #[test]
-fn files_that_come_and_go_take_their_roles_along() {
+fn roles_are_added_and_removed_with_their_files() {
     let dir = Dir::new(&[("a.json", &get_role("a", "one"))]);
     let source = dir.open();
     dir.write("new/b.json", get_role("b", "one"));
@@ -670,7 +670,7 @@ fn files_that_come_and_go_take_their_roles_along() {
 }
 
 #[test]
-fn an_edit_counts_for_every_question_after_it_however_soon() {
+fn an_edit_applies_to_every_lookup_after_it() {
     let dir = Dir::new(&[]);
     let source = dir.open();
     for round in 0..50 {
@@ -696,7 +696,7 @@ fn a_read_of_the_directory_answers_callers_that_asked_before_it_began() {
 }
 
 #[test]
-fn files_that_come_to_contradict_each_other_leave_everything_as_it_was() {
+fn an_edit_that_makes_two_files_conflict_changes_nothing() {
     let dir = Dir::new(&[("a.json", &get_role("a", "one")), ("c.json", &get_role("c", "one"))]);
     let source = dir.open();
     dir.write("b.json", get_role("a", "two"));
@@ -715,7 +715,7 @@ fn files_that_come_to_contradict_each_other_leave_everything_as_it_was() {
 }
 
 #[test]
-fn a_directory_that_disappears_keeps_its_roles_until_it_is_back() {
+fn roles_of_a_directory_that_disappears_are_kept_until_it_returns() {
     let outer = Dir::new(&[("roles/a.json", &get_role("a", "one"))]);
     let roles = outer.path().join("roles");
     let source = FileRoles::open(&roles, WhenMissing::NoSuchRole, FileRoles::POLL).unwrap();

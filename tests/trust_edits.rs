@@ -33,7 +33,7 @@ fn identity(issuer: &str, subject: &str, audience: &str) -> WebIdentity {
 }
 
 /// Everybody whom a policy of these tests might let in.
-fn everybody(more: &WebIdentity) -> Vec<WebIdentity> {
+fn principals(more: &WebIdentity) -> Vec<WebIdentity> {
     let mut all = vec![more.clone()];
     for issuer in [OWN, OLD, GITHUB, more.issuer.as_str()] {
         for subject in [
@@ -58,11 +58,11 @@ fn verdict(document: &str, role: &RoleArn, identity: &WebIdentity) -> Verdict {
 }
 
 /// Everybody who is trusted by `before` is trusted by `after`.
-fn keeps_everybody(before: &str, after: &str, role: &RoleArn, identity: &WebIdentity) {
+fn keeps_existing_trust(before: &str, after: &str, role: &RoleArn, identity: &WebIdentity) {
     let [was, is] = [before, after].map(|document| Policy::parse(document).unwrap());
     let trusts =
         |policy: &Policy, one: &WebIdentity| judge(policy, role, one, &Context::default()).verdict == Verdict::Trusted;
-    for one in everybody(identity) {
+    for one in principals(identity) {
         if trusts(&was, &one) {
             assert!(
                 trusts(&is, &one),
@@ -104,9 +104,9 @@ fn holds(document: &str, role: &RoleArn, identity: &WebIdentity) -> Vec<Edit> {
     let judgment = judge(&policy, role, identity, &Context::default());
     let grant = Grant::for_role(role, identity.clone()).unwrap();
     let merged = grant.merge(document).unwrap();
-    let trusted_or_said = verdict(&merged.json, role, identity) == Verdict::Trusted || merged.obstacle.is_some();
-    assert!(trusted_or_said, "{}", merged.json);
-    keeps_everybody(document, &merged.json, role, identity);
+    let trusted_or_reported = verdict(&merged.json, role, identity) == Verdict::Trusted || merged.obstacle.is_some();
+    assert!(trusted_or_reported, "{}", merged.json);
+    keeps_existing_trust(document, &merged.json, role, identity);
     keeps_other_principals(document, &merged.json);
     let again = grant.merge(&merged.json).unwrap();
     assert_eq!(
@@ -132,7 +132,7 @@ fn holds(document: &str, role: &RoleArn, identity: &WebIdentity) -> Vec<Edit> {
     if Policy::parse_written(document).is_ok() {
         Policy::parse_written(&corrected).unwrap_or_else(|error| panic!("{corrected}: {error}"));
     }
-    keeps_everybody(document, &corrected, role, identity);
+    keeps_existing_trust(document, &corrected, role, identity);
     keeps_other_principals(document, &corrected);
     edits
 }

@@ -261,7 +261,7 @@ proptest! {
     }
 
     #[test]
-    fn a_document_torn_anywhere_is_refused_in_one_line(document in policy(), at in any::<Index>()) {
+    fn a_document_truncated_anywhere_is_refused_in_one_line(document in policy(), at in any::<Index>()) {
         let text = document.to_string();
         let torn: String = text.chars().take(at.index(text.chars().count())).collect();
         let error = Policy::parse(&torn).map(|_| ()).unwrap_err().to_string();

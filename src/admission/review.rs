@@ -568,7 +568,7 @@ mod tests {
     }
 
     #[test]
-    fn brackets_without_end_are_an_error_and_no_overflow() {
+    fn endless_brackets_are_an_error_and_not_an_overflow() {
         let body = [review(json!({"uid": "u"})), b"[".repeat(100_000)].concat();
         assert!(parse::<IgnoredAny>(&body).is_err());
         let open = format!(

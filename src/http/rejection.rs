@@ -200,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn a_shortage_says_when_to_come_back() {
+    fn a_rejection_under_load_says_when_to_retry() {
         let response = status_response(Reason::ServiceUnavailable, "busy");
         assert_eq!(response.headers()["retry-after"], "1");
         insta::assert_snapshot!(

@@ -141,7 +141,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_life_only_moves_forward() {
+    fn the_lifecycle_only_moves_forward() {
         let life = Lifecycle::new();
         assert!(!life.is_draining());
         life.stop();

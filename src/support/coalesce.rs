@@ -746,7 +746,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn over_the_limit_a_caller_waits_for_half_of_its_time_and_is_then_turned_away() {
+    async fn over_the_limit_a_caller_waits_for_half_of_its_time_and_is_then_rejected() {
         let oracle = Oracle::limited(1, 10 * SECOND);
         let later = |key, patience| {
             let oracle = &oracle;

@@ -926,7 +926,7 @@ mod tests {
 
     /// A value that was meant for another identity is left alone, whatever else is wrong with it.
     #[test]
-    fn only_what_was_meant_for_the_one_who_asks_may_be_replaced() {
+    fn only_a_value_meant_for_the_requesting_identity_is_replaced() {
         let subject = Subject::service_account("prod", "app");
         for (found, may_be_replaced) in [
             ("system:serviceaccount:prod/app", true),

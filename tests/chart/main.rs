@@ -69,11 +69,11 @@ impl Chart {
         input.write_all(values.to_string().as_bytes()).unwrap();
         drop(input);
         let output = child.wait_with_output().unwrap();
-        let told = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         if output.status.success() {
-            Ok(told(&output.stdout))
+            Ok(text(&output.stdout))
         } else {
-            Err(told(&output.stdout) + &told(&output.stderr))
+            Err(text(&output.stdout) + &text(&output.stderr))
         }
     }
 

@@ -112,7 +112,7 @@ fn no_permission_is_a_wildcard_and_what_is_secret_is_named() {
 }
 
 #[test]
-fn every_role_is_bound_to_the_serving_pods_account_and_to_nobody_else() {
+fn every_role_is_bound_only_to_the_service_account_of_the_serving_pod() {
     for_each_documented(|rendered| {
         for (role_kind, binding_kind) in [("ClusterRole", "ClusterRoleBinding"), ("Role", "RoleBinding")] {
             let (roles, bindings) = (rendered.of_kind(role_kind), rendered.of_kind(binding_kind));
@@ -150,7 +150,7 @@ fn only_the_serving_pod_gets_a_token_of_the_cluster() {
 }
 
 #[test]
-fn the_service_account_may_be_ones_own() {
+fn the_service_account_can_be_an_existing_one() {
     let Some(chart) = chart() else { return };
     let cases = [
         (json!({}), "rolegate", 1),

@@ -180,7 +180,7 @@ fn namespaces_that_must_never_be_gated_cannot_be_listed() {
 }
 
 #[test]
-fn null_takes_away_what_may_be_missing_and_is_refused_elsewhere() {
+fn null_removes_optional_values_and_is_refused_elsewhere() {
     let Some(chart) = chart() else { return };
     let values: Value = serde_saphyr::from_str(&read("values.yaml")).unwrap();
     for (key, default) in values.as_object().unwrap() {
@@ -202,7 +202,7 @@ fn null_takes_away_what_may_be_missing_and_is_refused_elsewhere() {
 }
 
 #[test]
-fn the_schema_says_of_every_object_what_it_may_hold() {
+fn the_schema_lists_the_fields_of_every_object() {
     let schema: Value = serde_json::from_str(&read("values.schema.json")).unwrap();
     fn visit(at: &str, schema: &Value) {
         if schema["type"] == "object" {

@@ -95,7 +95,7 @@ fn the_image_is_named_by_tag_or_digest() {
 }
 
 #[test]
-fn the_nodes_network_brings_its_names_and_gives_up_ports_before_it_takes_them() {
+fn on_the_host_network_dns_follows_and_an_update_frees_the_ports_first() {
     let Some(chart) = chart() else { return };
     let own = chart.render(&json!({}));
     assert_eq!(own.pod()["hostNetwork"], false);
@@ -235,7 +235,7 @@ fn rolegates_own_role_needs_no_other_webhook() {
 }
 
 #[test]
-fn what_the_user_adds_is_there() {
+fn what_the_user_adds_is_rendered() {
     let Some(chart) = chart() else { return };
     let everything = crate::documented()
         .into_iter()

@@ -222,7 +222,7 @@ fn every_shell_gets_a_completion_of_every_command() {
 }
 
 #[test]
-fn a_misspelt_variable_is_reported_and_one_of_kubernetes_is_not() {
+fn a_misspelled_variable_is_reported_and_one_of_kubernetes_is_not() {
     let ran = rolegate_with_variables(
         &["completions", "bash"],
         &[

@@ -15,7 +15,7 @@ use tokio::runtime::{Handle, Runtime};
 use crate::control_plane::ControlPlane;
 use crate::egress::Egress;
 use crate::kubectl::{CommandOutput, Kubectl, run_command};
-use crate::process::Keeper;
+use crate::process::RunGuard;
 use crate::release::{Release, Surroundings};
 use crate::support::tools::Programs;
 use crate::wait::until;
@@ -42,21 +42,21 @@ impl Cluster {
             .enable_all()
             .build()
             .unwrap();
-        let keeper = Arc::new(Keeper::start());
-        let socket = keeper.folder().join("egress.sock");
+        let run = Arc::new(RunGuard::start());
+        let socket = run.folder().join("egress.sock");
         let egress = Arc::new(Egress::default());
         egress.listen(&socket, runtime.handle());
         let (kubectl, helm) = (programs.kubectl.clone(), programs.helm.clone());
-        let control_plane = Arc::new(ControlPlane::start(&keeper, programs, &socket));
+        let control_plane = Arc::new(ControlPlane::start(&run, programs, &socket));
         let client = control_plane.client(runtime.handle());
         egress.look_up_with(client.clone());
         let kubectl = Kubectl {
-            keeper: Arc::clone(&keeper),
+            run: Arc::clone(&run),
             program: kubectl,
             kubeconfig: control_plane.kubeconfig(),
         };
         let around = Surroundings {
-            keeper,
+            run,
             control_plane,
             egress,
             kubectl,
@@ -189,7 +189,7 @@ impl Cluster {
 
     /// The folder of this run; removed at its end.
     pub(crate) fn folder(&self) -> PathBuf {
-        self.around.keeper.folder().to_owned()
+        self.around.run.folder().to_owned()
     }
 
     fn remove_shared_release(&self) {
@@ -201,7 +201,7 @@ impl Cluster {
 
     /// Ends everything and removes the folder. Called at the end of the run; a killed run is cleaned up by the watchdog.
     pub(crate) fn end(&self) {
-        self.around.keeper.end();
+        self.around.run.end();
     }
 }
 
@@ -277,7 +277,7 @@ impl Shell {
 
     /// Types a line.
     pub(crate) fn run(&self, line: &str) -> CommandOutput {
-        let mut command = self.kubectl.keeper.command("sh");
+        let mut command = self.kubectl.run.command("sh");
         let path = std::env::var("PATH").unwrap_or_default();
         command
             .env("PATH", format!("{}:{path}", self.folder.join(".bin").display()))

@@ -18,7 +18,7 @@ use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair,
 use serde_json::{Value, json};
 use tokio::runtime::Handle;
 
-use crate::process::{Keeper, Process, Signal};
+use crate::process::{Process, RunGuard, Signal};
 use crate::support::tools::Programs;
 use crate::wait::{until, until_ok};
 
@@ -34,7 +34,7 @@ const AUDIT_POLICY: &str = r#"{"apiVersion": "audit.k8s.io/v1", "kind": "Policy"
 /// The control plane as it runs.
 #[derive(Debug)]
 pub(crate) struct ControlPlane {
-    keeper: Arc<Keeper>,
+    run: Arc<RunGuard>,
     programs: Programs,
     files: Files,
     pub(crate) api: SocketAddr,
@@ -60,13 +60,13 @@ impl Files {
 
 impl ControlPlane {
     /// Starts all three; returns when the API server is ready and the controllers work.
-    pub(crate) fn start(keeper: &Arc<Keeper>, programs: Programs, egress_socket: &Path) -> Self {
-        let folder = keeper.folder().join("control-plane");
+    pub(crate) fn start(run: &Arc<RunGuard>, programs: Programs, egress_socket: &Path) -> Self {
+        let folder = run.folder().join("control-plane");
         fs::create_dir(&folder).unwrap();
         let (admin_token, controller_token) = (random_token(), random_token());
         let files = write_files(folder, egress_socket, &admin_token, &controller_token);
         let control_plane = Self {
-            keeper: Arc::clone(keeper),
+            run: Arc::clone(run),
             programs,
             files,
             api: free_address(),
@@ -135,7 +135,7 @@ impl ControlPlane {
 
     pub(crate) fn start_api_server(&self) {
         let files = &self.files;
-        let mut command = self.keeper.command(&self.programs.api_server);
+        let mut command = self.run.command(&self.programs.api_server);
         command
             .arg(format!("--etcd-servers=http://{}", self.etcd_address))
             .arg(format!("--secure-port={}", self.api.port()))
@@ -161,7 +161,7 @@ impl ControlPlane {
             .arg(format!("--audit-policy-file={}", files.path("audit-policy.json")))
             .arg(format!("--audit-log-path={}", files.path("audit.log")))
             .arg("--shutdown-delay-duration=0s");
-        let process = self.keeper.start_process("kube-apiserver", command);
+        let process = self.run.start_process("kube-apiserver", command);
         *self.api_server.lock().unwrap() = Some(process);
     }
 
@@ -170,7 +170,7 @@ impl ControlPlane {
             format!("http://{}", self.etcd_address),
             format!("http://{}", free_address()),
         );
-        let mut command = self.keeper.command(&self.programs.etcd);
+        let mut command = self.run.command(&self.programs.etcd);
         command
             .arg(format!("--data-dir={}", self.files.path("etcd")))
             .arg(format!("--listen-client-urls={client}"))
@@ -179,12 +179,12 @@ impl ControlPlane {
             .arg(format!("--initial-advertise-peer-urls={peer}"))
             .arg(format!("--initial-cluster=default={peer}"))
             .arg("--unsafe-no-fsync");
-        *self.etcd.lock().unwrap() = Some(self.keeper.start_process("etcd", command));
+        *self.etcd.lock().unwrap() = Some(self.run.start_process("etcd", command));
     }
 
     fn start_controller_manager(&self) {
         let files = &self.files;
-        let mut command = self.keeper.command(&self.programs.controller_manager);
+        let mut command = self.run.command(&self.programs.controller_manager);
         command
             .arg(format!("--kubeconfig={}", files.path("controllers.kubeconfig")))
             .args(["--leader-elect=false", "--secure-port=0"])
@@ -194,7 +194,7 @@ impl ControlPlane {
                 files.path("service-accounts.key")
             ))
             .arg(format!("--root-ca-file={}", files.path("ca.crt")));
-        let process = self.keeper.start_process("kube-controller-manager", command);
+        let process = self.run.start_process("kube-controller-manager", command);
         *self.controller_manager.lock().unwrap() = Some(process);
     }
 
@@ -217,7 +217,7 @@ impl ControlPlane {
     }
 
     fn kubectl(&self, args: &[&str]) -> Result<(), String> {
-        let mut command = self.keeper.command(&self.programs.kubectl);
+        let mut command = self.run.command(&self.programs.kubectl);
         command.env("KUBECONFIG", self.kubeconfig()).args(args);
         let output = command.output().unwrap();
         if output.status.success() {

@@ -9,12 +9,12 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use crate::process::Keeper;
+use crate::process::RunGuard;
 
 /// kubectl with the administrator's kubeconfig.
 #[derive(Clone, Debug)]
 pub(crate) struct Kubectl {
-    pub(crate) keeper: Arc<Keeper>,
+    pub(crate) run: Arc<RunGuard>,
     pub(crate) program: PathBuf,
     pub(crate) kubeconfig: PathBuf,
 }
@@ -26,7 +26,7 @@ impl Kubectl {
 
     /// With something on standard input, for `-f -`.
     pub(crate) fn run_with_input(&self, args: &[&str], input: &str) -> CommandOutput {
-        let mut command = self.keeper.command(&self.program);
+        let mut command = self.run.command(&self.program);
         command.env("KUBECONFIG", &self.kubeconfig).args(args);
         run_command("kubectl", command, args, input)
     }

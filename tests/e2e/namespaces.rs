@@ -27,7 +27,7 @@ fn a_namespaces_mode_is_switched_live(cluster: &Cluster) {
     let refused = create().refused();
     assert!(refused.contains("webhook \"enforce.rolegate.io\" denied"), "{refused}");
 
-    let warned = labelled(&jobs, "rolegate.io/gate=warn", create, CommandOutput::succeeded);
+    let warned = after_labeling(&jobs, "rolegate.io/gate=warn", create, CommandOutput::succeeded);
     assert_eq!(role_of(&warned.clone().json()).as_ref(), Some(&role));
     let warnings = warned.warnings();
     assert!(
@@ -36,7 +36,7 @@ fn a_namespaces_mode_is_switched_live(cluster: &Cluster) {
     );
 
     let silent = |output: &CommandOutput| output.succeeded() && output.warnings().is_empty();
-    let audited = labelled(&jobs, "rolegate.io/gate=audit", create, silent);
+    let audited = after_labeling(&jobs, "rolegate.io/gate=audit", create, silent);
     assert_eq!(role_of(&audited.json()), Some(role));
     let recorded = until("the audited review", || {
         let is_audited = |review: &Value| review["mode"] == "audit";
@@ -46,14 +46,14 @@ fn a_namespaces_mode_is_switched_live(cluster: &Cluster) {
     assert_eq!(recorded["action"], "inject");
 
     let left_alone = |output: &CommandOutput| output.succeeded() && role_of(&output.clone().json()).is_none();
-    labelled(&jobs, "rolegate.io/gate-", create, left_alone);
+    after_labeling(&jobs, "rolegate.io/gate-", create, left_alone);
 
-    labelled(&jobs, "rolegate.io/gate=enforce", create, |output| !output.succeeded());
+    after_labeling(&jobs, "rolegate.io/gate=enforce", create, |output| !output.succeeded());
 }
 
 /// Changes the namespace's label and tries until the API server acts on it.
 #[track_caller]
-fn labelled(
+fn after_labeling(
     namespace: &Namespace,
     label: &str,
     create: impl Fn() -> CommandOutput,
@@ -155,9 +155,9 @@ fn the_clusters_own_namespaces_are_never_gated(cluster: &Cluster) {
 }
 
 fn a_namespace_both_listed_and_labeled_is_reviewed_once(cluster: &ExclusiveCluster<'_>) {
-    let (listed, labelled) = ("listed", "listed-and-labelled");
+    let (listed, labeled) = ("listed", "listed-and-labeled");
     let release = cluster.install(json!({
-        "jobNamespaces": [listed, labelled],
+        "jobNamespaces": [listed, labeled],
         "jobNamespacesMode": "warn",
     }));
     cluster.wait_until_called(&release);
@@ -168,7 +168,7 @@ fn a_namespace_both_listed_and_labeled_is_reviewed_once(cluster: &ExclusiveClust
             "namespaces.rolegate.io",
         ),
         (
-            cluster.namespace_named(labelled, Gate::Audit),
+            cluster.namespace_named(labeled, Gate::Audit),
             "audit",
             "audit.rolegate.io",
         ),

@@ -26,7 +26,7 @@ const WATCHDOG: &str = r#"
 
 /// The folder and the process group of a run.
 #[derive(Debug)]
-pub(crate) struct Keeper {
+pub(crate) struct RunGuard {
     folder: PathBuf,
     /// Does nothing but hold the group's number.
     anchor: Mutex<Child>,
@@ -34,7 +34,7 @@ pub(crate) struct Keeper {
     watchdog: Mutex<Option<(Child, ChildStdin)>>,
 }
 
-impl Keeper {
+impl RunGuard {
     pub(crate) fn start() -> Self {
         let folder = tempfile::Builder::new()
             .prefix("rolegate-cluster-")
@@ -120,7 +120,7 @@ impl Keeper {
     }
 }
 
-impl Drop for Keeper {
+impl Drop for RunGuard {
     fn drop(&mut self) {
         self.end();
     }

@@ -58,10 +58,10 @@ enum Effect {
     NoPod,
     /// A refusal leaves no Event.
     NoEvent,
-    /// Of a second refusal the Event does not tell.
+    /// The Event does not count a second refusal.
     NoSeries,
-    /// It goes on by asking again and again, and says so.
-    Told,
+    /// It falls back to polling, and logs that.
+    Logged,
 }
 
 /// The table of rights, by resource and verb.
@@ -77,7 +77,7 @@ fn effect(resource: &str, verb: &str) -> Effect {
         }
         ("events", "create") => Effect::NoEvent,
         ("events", "patch") => Effect::NoSeries,
-        (_, "watch") => Effect::Told,
+        (_, "watch") => Effect::Logged,
         _ => panic!("nothing is known to need {verb} on {resource}"),
     }
 }
@@ -114,7 +114,7 @@ fn without_any_one_of_the_charts_permissions_something_fails(cluster: &Exclusive
             copy.until_logged(resource, verb);
         }
         match effect {
-            Effect::Told => {}
+            Effect::Logged => {}
             Effect::Unready(what) => {
                 let report = copy.replica.get("/readyz");
                 let missing = format!("[missing] {what}");
@@ -282,13 +282,13 @@ impl<'a> Copies<'a> {
             .runtime
             .block_on(request_token(&around.client, NAMESPACE, &name, None))
             .unwrap();
-        let file = |ending: &str| around.keeper.folder().join(format!("{name}.{ending}"));
+        let file = |ending: &str| around.run.folder().join(format!("{name}.{ending}"));
         fs::write(file("token"), token).unwrap();
         let control_plane = &around.control_plane;
         let kubeconfig = control_plane.kubeconfig_of(control_plane.api, &file("token"), NAMESPACE);
         fs::write(file("kubeconfig"), kubeconfig).unwrap();
         let replica = Replica::start(
-            &around.keeper,
+            &around.run,
             &Plan {
                 name: &name,
                 namespace: NAMESPACE,

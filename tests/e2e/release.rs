@@ -18,7 +18,7 @@ use crate::egress::{Backend, Egress};
 use crate::kubectl::{CommandOutput, Kubectl, run_command};
 use crate::link::Link;
 use crate::mounts::{Mounts, request_token};
-use crate::process::{Keeper, Signal};
+use crate::process::{RunGuard, Signal};
 use crate::replica::{Plan, Replica};
 use crate::wait::{until, until_ok};
 
@@ -37,7 +37,7 @@ const SYNC_INTERVAL: Duration = Duration::from_millis(200);
 /// What a release needs of the cluster.
 #[derive(Clone)]
 pub(crate) struct Surroundings {
-    pub(crate) keeper: Arc<Keeper>,
+    pub(crate) run: Arc<RunGuard>,
     pub(crate) control_plane: Arc<ControlPlane>,
     pub(crate) egress: Arc<Egress>,
     pub(crate) kubectl: Kubectl,
@@ -156,7 +156,7 @@ impl Release {
 
     /// Any helm command.
     pub(crate) fn helm(&self, args: &[&str]) -> CommandOutput {
-        let mut command = self.around.keeper.command(&self.around.helm);
+        let mut command = self.around.run.command(&self.around.helm);
         command.env("KUBECONFIG", &self.around.kubectl.kubeconfig).args(args);
         run_command("helm", command, args, "")
     }
@@ -366,7 +366,7 @@ impl Release {
 
     fn take_template(&self, template: &Value) {
         let turn = self.started.load(Ordering::Relaxed);
-        let folder = self.around.keeper.folder().join(format!("volumes-{turn}-{}", unique()));
+        let folder = self.around.run.folder().join(format!("volumes-{turn}-{}", unique()));
         let pod = &template["spec"];
         let client = self.around.client.clone();
         let mounts = Mounts::new(folder, client, NAMESPACE, pod, &pod["containers"][0]);
@@ -385,7 +385,7 @@ impl Release {
         };
         let kubeconfig = self.kubeconfig_of(&name, &template["spec"]);
         let replica = Arc::new(Replica::start(
-            &self.around.keeper,
+            &self.around.run,
             &Plan {
                 name: &name,
                 namespace: NAMESPACE,
@@ -414,7 +414,7 @@ impl Release {
         }
         let request = request_token(&around.client, NAMESPACE, account, None);
         let token = around.runtime.block_on(request).unwrap();
-        let folder = around.keeper.folder();
+        let folder = around.run.folder();
         let (token_file, file) = (
             folder.join(format!("{replica}.token")),
             folder.join(format!("{replica}.kubeconfig")),
@@ -430,7 +430,7 @@ impl Release {
     }
 
     fn values_file(&self) -> String {
-        let path = self.around.keeper.folder().join(format!("values-{}.json", unique()));
+        let path = self.around.run.folder().join(format!("values-{}.json", unique()));
         fs::write(&path, lock(&self.values).to_string()).unwrap();
         path.display().to_string()
     }

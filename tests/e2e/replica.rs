@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::control_plane::{free_address, http};
 use crate::mounts::Mounts;
-use crate::process::{Keeper, Process, Signal};
+use crate::process::{Process, RunGuard, Signal};
 use crate::wait::until_ok;
 
 /// The program under test.
@@ -38,7 +38,7 @@ pub(crate) struct Plan<'a> {
 }
 
 impl Replica {
-    pub(crate) fn start(keeper: &Keeper, plan: &Plan<'_>) -> Self {
+    pub(crate) fn start(run: &RunGuard, plan: &Plan<'_>) -> Self {
         let container = &plan.pod["containers"][0];
         let environment = environment(container, plan);
         let mut args: Vec<String> = strings(&container["args"])
@@ -58,7 +58,7 @@ impl Replica {
         let listened = [("--listen", 8443, https), ("--admin-listen", 8080, admin)]
             .map(|(flag, default, address)| (replace_listen(&mut args, flag, &environment, default, address), address));
 
-        let mut command = keeper.command(PROGRAM);
+        let mut command = run.command(PROGRAM);
         command.args(&args);
         // No test reaches AWS unless it says where: no server listens there.
         command
@@ -72,7 +72,7 @@ impl Replica {
         if let Some(kubeconfig) = plan.kubeconfig {
             command.env("KUBECONFIG", kubeconfig);
         }
-        let process = keeper.start_process(plan.name, command);
+        let process = run.start_process(plan.name, command);
         Self {
             name: plan.name.to_owned(),
             admin,

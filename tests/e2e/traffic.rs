@@ -24,7 +24,7 @@ pub(crate) struct Tally {
     /// Created, with the role.
     pub(crate) injected: usize,
     /// Created, but without the role: what must never be.
-    pub(crate) naked: Vec<String>,
+    pub(crate) without_role: Vec<String>,
     /// Not created, and why.
     pub(crate) failed: Vec<String>,
 }
@@ -33,7 +33,11 @@ impl Tally {
     /// None was created without its role.
     #[track_caller]
     pub(crate) fn assert_no_pod_without_identity(&self) {
-        assert!(self.naked.is_empty(), "pods without identity: {:?}", self.naked);
+        assert!(
+            self.without_role.is_empty(),
+            "pods without identity: {:?}",
+            self.without_role
+        );
     }
 
     /// All were created, each with its role.
@@ -44,7 +48,7 @@ impl Tally {
         let many = self.failed.len();
         assert!(
             many == 0,
-            "{many} pods beside {} were not created: {first:?}",
+            "{many} pods, in addition to {}, were not created: {first:?}",
             self.injected
         );
         assert!(self.injected > 0, "no pod was created at all");
@@ -53,7 +57,7 @@ impl Tally {
     pub(crate) fn count(&mut self, name: &str, created: Result<Pod, kube::Error>, role: &str) {
         match created {
             Ok(pod) if has_role(&pod, role) => self.injected += 1,
-            Ok(_) => self.naked.push(name.to_owned()),
+            Ok(_) => self.without_role.push(name.to_owned()),
             Err(error) => self.failed.push(format!("{name}: {error}")),
         }
     }

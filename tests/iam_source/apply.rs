@@ -115,7 +115,7 @@ fn a_role_that_changes_meanwhile_is_not_written() {
         std::thread::sleep(Duration::from_millis(5));
     }
     // The second call is held up on its way to IAM and finds this.
-    aws.mend_role("loader", "third");
+    aws.update_trust_policy("loader", "third");
     let (code, _, error) = read(child.wait_with_output().unwrap());
     assert_eq!(code, 2, "{error}");
     assert!(

@@ -100,7 +100,7 @@ impl Aws {
         format!("arn:aws:iam::{account}:role{path}{name}")
     }
 
-    fn mend_role(&self, name: &str, trusts: &str) {
+    fn update_trust_policy(&self, name: &str, trusts: &str) {
         let policy = trusting(OWN, trusts).to_string();
         let parameters = [("RoleName", name), ("PolicyDocument", &policy)];
         self.moto

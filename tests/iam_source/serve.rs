@@ -114,7 +114,7 @@ async fn a_fix_in_iam_takes_effect_at_once() {
     served.refuses("late", "role-not-found").await;
     // A copy of under 5 s is as good as a read of now.
     tokio::time::sleep(Duration::from_millis(5100)).await;
-    aws.mend_role("loader", "loader");
+    aws.update_trust_policy("loader", "loader");
     aws.create_role("/", "late", "late");
     served.admits("loader").await;
     served.admits("late").await;

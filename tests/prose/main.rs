@@ -7,8 +7,8 @@
 //! | --- | --- |
 //! | README, ARCHITECTURE, CHANGELOG, every other Markdown file | prose outside code |
 //! | `docs/`, `charts/`, other than Markdown | everything |
-//! | `src/`, `benches/` | comments and string literals, and the names of declared items |
-//! | `tests/` | comments |
+//! | `src/`, `benches/` | comments and string literals, names of items and variables |
+//! | `tests/` | comments, names of items and variables |
 //! | `Cargo.toml`, `Dockerfile`, scripts | comments |
 
 #![allow(
@@ -56,7 +56,7 @@ fn findings_in(rules: &Rules, path: &str, kind: Kind, source: &str) -> Vec<Strin
     for finding in rules.findings(&prose) {
         findings.insert(finding.start, (finding.phrase, finding.instead));
     }
-    if path.starts_with("src/") {
+    if matches!(kind, Kind::Program | Kind::Test) {
         for (start, name) in identifiers(source) {
             if let Some(instead) = rules::of_identifier(&name) {
                 findings.insert(start, (name, instead));
@@ -138,4 +138,16 @@ fn a_finding_names_the_line_the_phrase_and_the_replacement() {
         "{findings:#?}"
     );
     assert!(findings[3].starts_with("src/one.rs:8: `told`: write "), "{findings:#?}");
+
+    let source = "#[test]\nfn a_role_is_told() {\n    let said = log(\"told\");\n}\n";
+    let findings = findings_in(&Rules::new(), "tests/one.rs", Kind::Test, source);
+    assert_eq!(findings.len(), 2, "{findings:#?}");
+    assert!(
+        findings[0].starts_with("tests/one.rs:2: `a_role_is_told`: write "),
+        "{findings:#?}"
+    );
+    assert!(
+        findings[1].starts_with("tests/one.rs:3: `said`: write "),
+        "{findings:#?}"
+    );
 }

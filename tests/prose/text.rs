@@ -54,9 +54,11 @@ pub(crate) fn prose(kind: Kind, source: &str) -> String {
     kept
 }
 
-/// The names of declared items, with their offsets.
+/// The names of declared items and of variables bound by a plain `let`, with their offsets.
 pub(crate) fn identifiers(source: &str) -> Vec<(usize, String)> {
-    let keywords = ["fn", "struct", "enum", "mod", "const", "static", "trait", "type"];
+    let keywords = [
+        "fn", "struct", "enum", "mod", "const", "static", "trait", "type", "let", "mut",
+    ];
     let mut names = Vec::new();
     let mut after_keyword = false;
     for token in tokens(source) {
@@ -420,5 +422,11 @@ mod tests {
         let names: Vec<String> = identifiers(source).into_iter().map(|(_, name)| name).collect();
         assert_eq!(names[..3], ["one", "Two", "three"]);
         assert!(!names.contains(&"no".to_owned()), "{names:?}");
+        let variables: Vec<String> = identifiers("let one = 1; let mut two = &mut three; static mut FOUR: u8 = 0;")
+            .into_iter()
+            .map(|(_, name)| name)
+            .collect();
+        assert_eq!(variables[..2], ["one", "two"]);
+        assert!(variables.contains(&"FOUR".to_owned()), "{variables:?}");
     }
 }

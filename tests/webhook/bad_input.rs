@@ -202,10 +202,13 @@ fn errors_of_flags_and_variables_name_them_and_their_values() {
             .envs(variables.iter().copied())
             .output()
             .unwrap();
-        let said = String::from_utf8(output.stderr).unwrap();
-        assert_eq!(output.status.code(), Some(2), "{said}");
+        let printed = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(2), "{printed}");
         for word in words {
-            assert!(said.contains(word), "{flags:?} {variables:?} lacks {word}: {said}");
+            assert!(
+                printed.contains(word),
+                "{flags:?} {variables:?} lacks {word}: {printed}"
+            );
         }
     }
 }

@@ -181,10 +181,10 @@ async fn a_missing_permission_to_create_events_is_logged_once_with_the_permissio
             .await;
         assert_eq!(response["allowed"], false);
     }
-    let said = program.wait_for_log("cannot create Events");
+    let logged = program.wait_for_log("cannot create Events");
     assert!(
-        said.contains("needs `create` on events in the API group events.k8s.io"),
-        "{said}"
+        logged.contains("needs `create` on events in the API group events.k8s.io"),
+        "{logged}"
     );
     tokio::time::sleep(Duration::from_millis(1500)).await;
     assert_eq!(program.log_lines("cannot create Events").len(), 1);

@@ -60,10 +60,10 @@ impl Folder {
     pub fn write(&self, name: &str, content: &str) {
         // Written to another file and renamed, so that no reader sees half of it.
         let target = self.path().join(name);
-        let beside = self.path().join("..new");
+        let written = self.path().join("..new");
         fs::create_dir_all(target.parent().unwrap()).unwrap();
-        fs::write(&beside, content).unwrap();
-        fs::rename(beside, target).unwrap();
+        fs::write(&written, content).unwrap();
+        fs::rename(written, target).unwrap();
     }
 
     /// Adds a ServiceAccount with these annotations.

@@ -45,7 +45,7 @@ fn assert_same(text: &str) {
 }
 
 #[test]
-fn a_jobs_review_is_taken_and_read_as_serde_json_reads_it() {
+fn a_review_of_a_job_is_accepted_and_read_as_serde_json_reads_it() {
     let review = read::<PodReview<'_>>(JOB).expect("the usual review is not left to serde_json");
     let Object(request) = review.request.unwrap();
     assert_eq!(request.object().unwrap().service_account_name(), "worker");
@@ -53,7 +53,7 @@ fn a_jobs_review_is_taken_and_read_as_serde_json_reads_it() {
 }
 
 #[test]
-fn a_review_that_is_cut_or_has_one_byte_changed_is_never_taken_for_another() {
+fn a_review_that_is_truncated_or_has_one_byte_changed_is_never_mistaken_for_another() {
     for at in 0..JOB.len() {
         let (before, rest) = JOB.split_at(at);
         let after = rest.get(1..).unwrap();
@@ -186,7 +186,7 @@ fn valid_and_invalid_json_are_classified_as_by_serde_json() {
 }
 
 #[test]
-fn the_shapes_of_a_review_are_taken_or_left_as_serde_json_has_them() {
+fn each_shape_of_a_review_is_accepted_exactly_when_serde_json_accepts_it() {
     let pod = |object: &str| {
         format!(
             r#"{{"kind":"AdmissionReview","apiVersion":"admission.k8s.io/v1","request":{{"uid":"u","operation":"CREATE","object":{object}}}}}"#
@@ -230,7 +230,7 @@ fn the_shapes_of_a_review_are_taken_or_left_as_serde_json_has_them() {
 }
 
 #[test]
-fn nesting_without_end_is_left_to_serde_json() {
+fn endless_nesting_is_left_to_serde_json() {
     for brackets in ["[", "{\"a\":"] {
         for depth in [63, 64, 65, 100_000] {
             assert_sound(&brackets.repeat(depth));
@@ -303,7 +303,7 @@ fn json() -> impl Strategy<Value = String> {
 
 proptest! {
     #[test]
-    fn documents_made_by_chance_are_taken_as_serde_json_takes_them(object in json(), damage in vec((any::<prop::sample::Index>(), "[\"\\\\{}\\[\\]:,a0-9.eE+\u{1}\u{7f}é -]?"), 0..3)) {
+    fn random_documents_are_accepted_exactly_when_serde_json_accepts_them(object in json(), damage in vec((any::<prop::sample::Index>(), "[\"\\\\{}\\[\\]:,a0-9.eE+\u{1}\u{7f}é -]?"), 0..3)) {
         let mut texts = [object.clone(), JOB.replace(r#"{"group":"","version":"v1","resource":"pods"}"#, &object), format!(
             r#"{{"kind":"AdmissionReview","request":{{"uid":"u","object":{object}}}}}"#
         )];

@@ -278,7 +278,7 @@ mod tests {
     }
 
     #[test]
-    fn counts_follow_what_an_account_becomes() {
+    fn counts_follow_each_change_of_an_account() {
         let (table, list) = (Table::new(), ListNumber::default());
         for (now, counts) in [
             (

@@ -85,7 +85,7 @@ fn annotations_win_over_the_defaults_and_the_pods_over_the_service_accounts() {
 }
 
 #[test]
-fn no_role_asks_for_nothing() {
+fn without_a_role_nothing_is_requested() {
     for annotations in [
         &[][..],
         &[("eks.amazonaws.com/audience", "x")],

@@ -19,14 +19,15 @@ use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use futures::future::{BoxFuture, ready};
 use futures::stream::once;
 use futures::{FutureExt, StreamExt};
+use parking_lot::Mutex;
 use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -248,7 +249,7 @@ impl Shared {
     }
 
     fn reload(&self) {
-        let mut state = self.files.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.files.lock();
         let began = u64::try_from(self.opened.elapsed().as_nanos()).unwrap_or(u64::MAX);
         match tree::json_files(&self.directory) {
             Err(unreadable) => self.failed(&mut state.directory, &RoleFilesError::unreadable(unreadable)),

@@ -40,6 +40,7 @@ use self::found::FoundRole;
 use self::index::Index;
 use super::source::{Answer, Listing, Pace, RoleSource, SourceHealth};
 use crate::support::coalesce::{Caller, Coalescer, Reading};
+use crate::support::reload;
 use crate::support::state_log::StateLog;
 use crate::trust::RoleArn;
 
@@ -67,7 +68,7 @@ pub struct FileRoles {
 
 impl FileRoles {
     /// How often files are read again when no role is asked for.
-    pub const POLL: Duration = Duration::from_secs(2);
+    pub const POLL: Duration = reload::INTERVAL;
 
     /// Reads a directory.
     ///

@@ -255,6 +255,20 @@ fn text_of_users_leaves_through_one_module_only() {
 }
 
 #[test]
+fn locks_are_not_poisoned() {
+    let mut files = Vec::new();
+    collect(&source(), &mut files);
+    assert!(files.len() > 50, "{files:?}");
+    for file in files {
+        assert!(
+            !mentions_word(&fs::read_to_string(&file).unwrap(), "PoisonError"),
+            "{} handles poisoned locks; the locks of parking_lot have no poison",
+            file.display()
+        );
+    }
+}
+
+#[test]
 fn only_the_role_source_iam_knows_the_aws_sdk() {
     for (module, _) in layers() {
         for file in files_of(&module) {

@@ -117,15 +117,22 @@ impl<O> AdmissionRequest<'_, O> {
 }
 
 /// Why a body is not a review that can be answered. `Display` is one line for the operator who configured the caller.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ReviewError {
     /// No body at all.
+    #[error("the body is empty: expected an {} of {}", KIND, API_VERSION)]
     Empty,
     /// Not UTF-8, as JSON must be.
+    #[error("the body is not UTF-8, as JSON must be")]
     NotUtf8,
     /// Not JSON, or not of the expected shape.
+    #[error("the body is not an {} of {}: {}", KIND, API_VERSION, text::value(.0))]
     Malformed(String),
     /// Another kind or version than `admission.k8s.io/v1 AdmissionReview`.
+    #[error(
+        "the body {}: only {} of {} is served; set admissionReviewVersions: [v1]",
+        found(.api_version, .kind), KIND, API_VERSION
+    )]
     WrongReview {
         /// `apiVersion`.
         api_version: String,
@@ -133,8 +140,10 @@ pub enum ReviewError {
         kind: String,
     },
     /// A part is missing.
+    #[error("the {} has no {}", KIND, .0)]
     Missing(&'static str),
     /// The object is of a kind that this path does not judge.
+    #[error("the object is \"{}\": this path judges {}", text::value(.got), .expected)]
     WrongObject {
         /// The object's kind.
         got: String,
@@ -143,33 +152,15 @@ pub enum ReviewError {
     },
 }
 
-impl fmt::Display for ReviewError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Empty => write!(f, "the body is empty: expected an {KIND} of {API_VERSION}"),
-            Self::NotUtf8 => f.write_str("the body is not UTF-8, as JSON must be"),
-            Self::Malformed(error) => write!(f, "the body is not an {KIND} of {API_VERSION}: {}", text::value(error)),
-            Self::WrongReview { api_version, kind } => {
-                match (text::value(kind).as_str(), text::value(api_version).as_str()) {
-                    ("", "") => f.write_str("the body names neither kind nor apiVersion")?,
-                    ("", version) => write!(f, "the body is of \"{version}\" and names no kind")?,
-                    (kind, "") => write!(f, "the body is \"{kind}\" and names no apiVersion")?,
-                    (kind, version) => write!(f, "the body is \"{kind}\" of \"{version}\"")?,
-                }
-                write!(
-                    f,
-                    ": only {KIND} of {API_VERSION} is served; set admissionReviewVersions: [v1]"
-                )
-            }
-            Self::Missing(part) => write!(f, "the {KIND} has no {part}"),
-            Self::WrongObject { got, expected } => {
-                write!(f, "the object is \"{}\": this path judges {expected}", text::value(got))
-            }
-        }
+/// What the body is, as far as it says so.
+fn found(api_version: &str, kind: &str) -> String {
+    match (text::value(kind).as_str(), text::value(api_version).as_str()) {
+        ("", "") => "names neither kind nor apiVersion".to_owned(),
+        ("", version) => format!("is of \"{version}\" and names no kind"),
+        (kind, "") => format!("is \"{kind}\" and names no apiVersion"),
+        (kind, version) => format!("is \"{kind}\" of \"{version}\""),
     }
 }
-
-impl std::error::Error for ReviewError {}
 
 /// The error for an object that a path does not judge.
 #[must_use]

@@ -19,14 +19,15 @@ use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use futures::future::{BoxFuture, ready};
 use futures::stream::once;
 use futures::{FutureExt, StreamExt};
+use parking_lot::Mutex;
 use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -39,6 +40,7 @@ use self::found::FoundRole;
 use self::index::Index;
 use super::source::{Answer, Listing, Pace, RoleSource, SourceHealth};
 use crate::support::coalesce::{Caller, Coalescer, Reading};
+use crate::support::reload;
 use crate::support::state_log::StateLog;
 use crate::trust::RoleArn;
 
@@ -66,7 +68,7 @@ pub struct FileRoles {
 
 impl FileRoles {
     /// How often files are read again when no role is asked for.
-    pub const POLL: Duration = Duration::from_secs(2);
+    pub const POLL: Duration = reload::INTERVAL;
 
     /// Reads a directory.
     ///
@@ -248,7 +250,7 @@ impl Shared {
     }
 
     fn reload(&self) {
-        let mut state = self.files.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.files.lock();
         let began = u64::try_from(self.opened.elapsed().as_nanos()).unwrap_or(u64::MAX);
         match tree::json_files(&self.directory) {
             Err(unreadable) => self.failed(&mut state.directory, &RoleFilesError::unreadable(unreadable)),

@@ -17,9 +17,10 @@
 use std::collections::HashMap;
 use std::future::Future;
 use std::hash::Hash;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tokio::sync::{Semaphore, watch};
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
@@ -160,7 +161,7 @@ impl Reading {
     ///
     /// A read that never calls this has looked at nothing, and counts as begun when it ends.
     pub(crate) fn begin(&self, window: Duration) -> Instant {
-        let mut callers = lock(&self.callers);
+        let mut callers = self.callers.lock();
         let now = Instant::now();
         let earliest = now.checked_sub(window).unwrap_or(now);
         let required = callers.as_of;
@@ -176,12 +177,12 @@ impl Reading {
 
     /// When the last caller leaves; none when one of them does not say.
     fn deadline(&self) -> Option<Instant> {
-        lock(&self.callers).deadline
+        self.callers.lock().deadline
     }
 
     /// Takes a caller in, unless the read began too early for it.
     fn admit(&self, caller: Caller) -> Admitted {
-        let mut callers = lock(&self.callers);
+        let mut callers = self.callers.lock();
         if callers
             .began
             .is_some_and(|began| caller.as_of.is_some_and(|as_of| as_of > began))
@@ -267,7 +268,7 @@ where
 
     /// Whether a read of `key` is in flight.
     pub(crate) fn is_reading(&self, key: &K) -> bool {
-        lock(&self.flights).contains_key(key)
+        self.flights.lock().contains_key(key)
     }
 
     fn join<R, F>(&self, key: K, caller: Caller, read: R) -> watch::Receiver<Option<Outcome<V>>>
@@ -275,7 +276,7 @@ where
         R: Fn(Reading) -> F + Send + 'static,
         F: Future<Output = V> + Send + 'static,
     {
-        let mut flights = lock(&self.flights);
+        let mut flights = self.flights.lock();
         if let Some(flight) = flights.get_mut(&key) {
             return flight.join(caller);
         }
@@ -376,14 +377,14 @@ struct Landing<K: Eq + Hash, V> {
 impl<K: Eq + Hash, V> Landing<K, V> {
     /// The read of the current round, and where its answer goes.
     fn current(&self) -> Option<(Reading, watch::Sender<Option<Outcome<V>>>)> {
-        let flights = lock(&self.flights);
+        let flights = self.flights.lock();
         let Round { reading, outcome } = &flights.get(self.key.as_ref()?)?.current;
         Some((reading.clone(), outcome.clone()))
     }
 
     /// Answers the current round and makes the next one current.
     fn land(&mut self, outcome: Outcome<V>) {
-        let mut flights = lock(&self.flights);
+        let mut flights = self.flights.lock();
         let Some(flight) = self.key.as_ref().and_then(|key| flights.get_mut(key)) else {
             return;
         };
@@ -405,7 +406,7 @@ impl<K: Eq + Hash, V> Landing<K, V> {
 impl<K: Eq + Hash, V> Drop for Landing<K, V> {
     fn drop(&mut self) {
         if let Some(key) = self.key.take() {
-            lock(&self.flights).remove(&key);
+            self.flights.lock().remove(&key);
         }
     }
 }
@@ -421,11 +422,6 @@ async fn by<T>(deadline: Option<Instant>, future: impl Future<Output = T>) -> Op
 fn half_way_to(deadline: Instant) -> Instant {
     let now = Instant::now();
     now + deadline.saturating_duration_since(now) / 2
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // A panic inside these few lines cannot leave half a change behind, so a poisoned lock is still good.
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]
@@ -597,7 +593,7 @@ mod tests {
         let answers: Vec<_> = join_all(callers).await;
         tasks.close();
         tasks.wait().await;
-        assert!(lock(&coalescer.flights).is_empty(), "an answer is kept");
+        assert!(coalescer.flights.lock().is_empty(), "an answer is kept");
         let (begun, finished) = (
             reads.begun.load(Ordering::SeqCst),
             reads.finished.load(Ordering::SeqCst),
@@ -634,7 +630,7 @@ mod tests {
         let (first, late) = tokio::join!(oracle.ask_now("a", 10 * SECOND), late);
         assert_eq!((first, late), (Some(1), (Some(2), Some(2), Some(2))));
         assert_eq!(oracle.begun(), 2);
-        assert!(lock(&oracle.coalescer.flights).is_empty(), "an answer is kept");
+        assert!(oracle.coalescer.flights.lock().is_empty(), "an answer is kept");
     }
 
     #[tokio::test(start_paused = true)]
@@ -692,7 +688,7 @@ mod tests {
                     reading.begin(Duration::ZERO);
                     let before = reading.urgency().priority();
                     sleep(SECOND).await;
-                    lock(&priorities).push((before, reading.urgency().priority()));
+                    priorities.lock().push((before, reading.urgency().priority()));
                     0
                 }
             };
@@ -704,7 +700,7 @@ mod tests {
         };
         tokio::join!(ask(Caller::any().in_background()), urgent);
         assert_eq!(
-            *lock(&priorities),
+            *priorities.lock(),
             [
                 (Priority::Background, Priority::Foreground),
                 (Priority::Foreground, Priority::Foreground)

@@ -11,7 +11,8 @@ use arc_swap::{ArcSwap, Guard};
 use parking_lot::Mutex;
 use tokio::time::{MissedTickBehavior, interval_at};
 
-/// How often files are read again, except certificates: shorter than anyone waits for an edit to take effect.
+/// How often role files, manifests and credentials are read again, so that an edit takes effect soon; certificates have an interval of
+/// their own (`certs::files`).
 pub(crate) const INTERVAL: Duration = Duration::from_secs(2);
 
 /// The time within which a file that is being written is expected to change again.

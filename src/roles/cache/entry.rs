@@ -1,10 +1,11 @@
 //! What the cache holds of one key: the last answer, the failure since, and for a role, whether it is in use.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use arc_swap::{ArcSwapOption, Guard};
+use parking_lot::{Mutex, MutexGuard};
 use tokio::time::Instant;
 
 use crate::roles::age::{Freshness, pauses};
@@ -202,7 +203,7 @@ impl<T> Cached<T> {
     }
 
     fn failure(&self) -> MutexGuard<'_, Option<Box<Failure>>> {
-        self.failure.lock().unwrap_or_else(PoisonError::into_inner)
+        self.failure.lock()
     }
 }
 

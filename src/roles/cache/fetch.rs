@@ -1,8 +1,9 @@
 //! Asks the sources for one role, or for the OIDC provider of its account, at their pace. Keeps nothing.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tokio::time::error::Elapsed;
 use tokio::time::{Instant, timeout};
 use tracing::{debug, info, warn};
@@ -208,7 +209,7 @@ impl PacedSource {
     /// is reported where it is evaluated.
     fn log(&self, role: &RoleArn, answer: &Result<Answer, Elapsed>) {
         let source = self.name();
-        let mut log = self.log.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut log = self.log.lock();
         let reason = match answer {
             Ok(Answer::Failed(reason) | Answer::Throttled(reason)) => reason,
             Err(_) => "no answer",

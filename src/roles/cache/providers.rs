@@ -3,10 +3,11 @@
 //! The check is an extra: a provider that cannot be read does not block any pod. It is read once, the first time that a role of its
 //! account is evaluated, and then kept up to date in the background; before a refusal because of it, it is read again.
 
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use parking_lot::Mutex;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -185,7 +186,7 @@ impl Providers {
         if let Some(account) = find() {
             return Some(account);
         }
-        let _one_at_a_time = self.adding.lock().unwrap_or_else(PoisonError::into_inner);
+        let _one_at_a_time = self.adding.lock();
         if let Some(account) = find() {
             return Some(account);
         }
@@ -229,7 +230,7 @@ impl CachedProvider {
     /// Logs once that the provider is not checked, and why.
     fn log(&self, answer: &ProviderAnswer) {
         let account = self.role.account();
-        let mut log = self.log.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut log = self.log.lock();
         match answer {
             ProviderAnswer::NotPermitted(reason) => {
                 if log.failed() {

@@ -1,9 +1,10 @@
 //! The roles of the cache: a sharded map, bounded in size.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
+use parking_lot::{Mutex, RwLock};
 use tokio::time::Instant;
 
 use super::entry::{CachedRole, Clock, Reference};
@@ -48,7 +49,7 @@ impl Store {
 
     /// Looks at a role under a shared lock.
     pub(super) fn peek<T>(&self, role: &RoleArn, read: impl FnOnce(&CachedRole) -> T) -> Option<T> {
-        let shard = self.shard(role)?.read().unwrap_or_else(PoisonError::into_inner);
+        let shard = self.shard(role)?.read();
         shard.get(role).map(|cached| read(cached))
     }
 
@@ -58,11 +59,11 @@ impl Store {
         let Some(shard) = self.shard(role) else {
             return new();
         };
-        if let Some(cached) = shard.read().unwrap_or_else(PoisonError::into_inner).get(role) {
+        if let Some(cached) = shard.read().get(role) {
             return Arc::clone(cached);
         }
         let cached = {
-            let mut shard = shard.write().unwrap_or_else(PoisonError::into_inner);
+            let mut shard = shard.write();
             // Another thread may have made it between the two locks.
             if let Some(cached) = shard.get(role) {
                 return Arc::clone(cached);
@@ -81,7 +82,7 @@ impl Store {
     /// Calls `each` for every role, shard by shard.
     pub(super) fn for_each(&self, mut each: impl FnMut(&Arc<CachedRole>)) {
         for shard in &self.shards {
-            for cached in shard.read().unwrap_or_else(PoisonError::into_inner).values() {
+            for cached in shard.read().values() {
                 each(cached);
             }
         }
@@ -90,12 +91,7 @@ impl Store {
     /// Removes a role.
     pub(super) fn remove(&self, role: &RoleArn) {
         let Some(shard) = self.shard(role) else { return };
-        if shard
-            .write()
-            .unwrap_or_else(PoisonError::into_inner)
-            .remove(role)
-            .is_some()
-        {
+        if shard.write().remove(role).is_some() {
             self.len.fetch_sub(1, Ordering::Relaxed);
         }
     }
@@ -103,7 +99,7 @@ impl Store {
     /// Makes room: first the roles that no ServiceAccount names, the longest unused first. `newcomer` stays, since a caller is
     /// waiting for it.
     fn evict(&self, newcomer: &RoleArn) {
-        let _one_at_a_time = self.evicting.lock().unwrap_or_else(PoisonError::into_inner);
+        let _one_at_a_time = self.evicting.lock();
         let excess = self.len().saturating_sub(self.capacity);
         if excess == 0 {
             return;

@@ -5,4 +5,4 @@ pub mod pods;
 pub mod review;
 pub mod review_kind;
 pub mod webhook;
-pub mod workloads;
+pub(crate) mod workloads;

@@ -15,7 +15,7 @@ use crate::pod::identity::ServiceAccountIdentity;
 use crate::pod::view::PodView;
 
 /// Answers one review of a Job, CronJob, Deployment, StatefulSet, DaemonSet or ServiceAccount by `deadline`.
-pub async fn review(
+pub(crate) async fn review(
     admission: &Admission,
     body: &[u8],
     deadline: Instant,

@@ -6,7 +6,7 @@ mod configurations;
 pub mod files;
 pub mod issue;
 mod keyring;
-pub mod rotation;
+mod rotation;
 pub mod self_managed;
 pub mod serving;
 mod state_log;

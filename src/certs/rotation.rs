@@ -22,7 +22,7 @@
 //!
 //! **Changes by others.** A Secret that was emptied, or whose content is not usable, is written back by any replica that holds the CA. Only
 //! a replica that holds none creates one, and if the bundles show that there was one, it first waits for replicas that might hold it.
-//! What the bundles lack is written at once. Other CAs in them, which were never in the Secret, are kept for [`UNLISTED`]: replicas might
+//! What the bundles lack is written at once. Other CAs in them, which were never in the Secret, are kept for `UNLISTED`: replicas might
 //! serve certificates of these from files while one certificate mode replaces another.
 
 mod bundles;
@@ -35,16 +35,16 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-pub use bundles::{BundleWrite, Bundles, Configuration, Delisted, UNLISTED};
+pub(super) use bundles::{BundleWrite, Bundles, Configuration, Delisted};
 
 use super::clock::Moment;
 use super::issue::BACKDATED;
 
 /// How long a CA must be in the bundles, as read back, before a certificate of it is served.
-pub const ANNOUNCED: Duration = Duration::from_secs(120);
+pub(super) const ANNOUNCED: Duration = Duration::from_secs(120);
 
 /// How long a replica without a CA leaves an empty Secret to others, when the bundles show that there was a CA.
-pub const LEFT_TO_OTHERS: Duration = Duration::from_secs(5);
+pub(super) const LEFT_TO_OTHERS: Duration = Duration::from_secs(5);
 
 /// A certificate is signed only if the Secret was read within this time.
 const JUST_READ: Duration = Duration::from_secs(10);
@@ -54,7 +54,7 @@ const LOOK_EVERY: Duration = Duration::from_secs(60);
 
 /// What rotation knows of a CA. Two are equal if their certificates are.
 #[derive(Clone)]
-pub struct Ca {
+pub(super) struct Ca {
     der: Arc<[u8]>,
     not_before: SystemTime,
     not_after: SystemTime,
@@ -63,7 +63,7 @@ pub struct Ca {
 impl Ca {
     /// A CA with this certificate and validity.
     #[must_use]
-    pub fn new(der: impl Into<Arc<[u8]>>, not_before: SystemTime, not_after: SystemTime) -> Self {
+    pub(super) fn new(der: impl Into<Arc<[u8]>>, not_before: SystemTime, not_after: SystemTime) -> Self {
         Self {
             der: der.into(),
             not_before,
@@ -73,13 +73,13 @@ impl Ca {
 
     /// Its certificate.
     #[must_use]
-    pub fn der(&self) -> &[u8] {
+    pub(super) fn der(&self) -> &[u8] {
         &self.der
     }
 
     /// The last moment at which it is valid.
     #[must_use]
-    pub const fn not_after(&self) -> SystemTime {
+    pub(super) const fn not_after(&self) -> SystemTime {
         self.not_after
     }
 
@@ -134,7 +134,7 @@ fn two_thirds(not_before: SystemTime, not_after: SystemTime) -> SystemTime {
 
 /// The content of the Secret.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Content {
+pub(super) struct Content {
     /// The CA that signs.
     pub ca: Ca,
     /// The CA that will sign after it has been announced long enough.
@@ -148,7 +148,7 @@ pub struct Content {
 impl Content {
     /// A CA and nothing else.
     #[must_use]
-    pub const fn of(ca: Ca) -> Self {
+    pub(super) const fn of(ca: Ca) -> Self {
         Self {
             ca,
             next: None,
@@ -158,7 +158,7 @@ impl Content {
     }
 
     /// Every CA that belongs in the bundles, the one that signs first.
-    pub fn all(&self) -> impl Iterator<Item = &Ca> {
+    pub(super) fn all(&self) -> impl Iterator<Item = &Ca> {
         std::iter::once(&self.ca).chain(&self.next).chain(&self.previous)
     }
 
@@ -190,7 +190,7 @@ impl Content {
 
 /// What was last read of the Secret.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Secret {
+pub(super) enum Secret {
     /// It was not read yet.
     Unread,
     /// It does not exist.
@@ -205,7 +205,7 @@ pub enum Secret {
 
 /// The certificate in service.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Served {
+pub(super) struct Served {
     /// The CA that signed it.
     pub ca: Ca,
     /// When it becomes valid.
@@ -216,7 +216,7 @@ pub struct Served {
 
 /// What to do now. Steps that fail are planned again.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Plan {
+pub(super) struct Plan {
     /// Read the Secret, because a certificate must be signed.
     pub read_secret: bool,
     /// Sign a certificate with this CA and serve it.
@@ -232,14 +232,14 @@ pub struct Plan {
 impl Plan {
     /// Whether there is nothing to do but wait.
     #[must_use]
-    pub fn is_idle(&self) -> bool {
+    pub(super) fn is_idle(&self) -> bool {
         !self.read_secret && self.serve.is_none() && self.secret.is_none() && self.bundles.is_empty()
     }
 }
 
 /// A change of the Secret, by its reason.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum SecretWrite {
+pub(super) enum SecretWrite {
     /// Create a CA that signs at once. The CAs that signed before stay in the bundles.
     Begin {
         /// The CAs that stay in the bundles.
@@ -261,7 +261,7 @@ pub enum SecretWrite {
 
 /// The state of one replica.
 #[derive(Clone, Debug)]
-pub struct Rotation {
+pub(super) struct Rotation {
     /// The lifetime of signed certificates.
     certificate_lifetime: Duration,
     bundles: Bundles,
@@ -276,7 +276,7 @@ pub struct Rotation {
 impl Rotation {
     /// Without any knowledge yet. `configurations` is the number of webhook configurations to write.
     #[must_use]
-    pub fn new(certificate_lifetime: Duration, configurations: usize) -> Self {
+    pub(super) fn new(certificate_lifetime: Duration, configurations: usize) -> Self {
         Self {
             certificate_lifetime,
             bundles: Bundles::new(configurations, Delisted::Goes),
@@ -289,7 +289,7 @@ impl Rotation {
     }
 
     /// The Secret was read.
-    pub fn see_secret(&mut self, secret: Secret, now: Moment) {
+    pub(super) fn see_secret(&mut self, secret: Secret, now: Moment) {
         if let Secret::Holds(content) = &secret {
             self.held = Some(content.clone());
         }
@@ -303,39 +303,39 @@ impl Rotation {
     }
 
     /// A webhook configuration was read: at the start, when it might have changed, or in answer to a write.
-    pub fn see_configuration(&mut self, index: usize, configuration: Configuration, now: Moment) {
+    pub(super) fn see_configuration(&mut self, index: usize, configuration: Configuration, now: Moment) {
         self.bundles.see(index, configuration);
         self.settle(now);
     }
 
     /// A certificate went into service.
-    pub fn see_served(&mut self, served: Served, now: Moment) {
+    pub(super) fn see_served(&mut self, served: Served, now: Moment) {
         self.served = Some(served);
         self.settle(now);
     }
 
     /// The content that this replica uses.
-    #[must_use]
-    pub const fn held(&self) -> Option<&Content> {
+    #[cfg(test)]
+    const fn held(&self) -> Option<&Content> {
         self.held.as_ref()
     }
 
     /// The certificate in service.
-    #[must_use]
-    pub const fn served(&self) -> Option<&Served> {
+    #[cfg(test)]
+    const fn served(&self) -> Option<&Served> {
         self.served.as_ref()
     }
 
     /// Whether a certificate is served whose CA is in every entry of the existing configurations.
     #[must_use]
-    pub fn is_trusted(&self) -> bool {
+    pub(super) fn is_trusted(&self) -> bool {
         self.served
             .as_ref()
             .is_some_and(|served| self.bundles.trust(&served.ca))
     }
 
     /// What to do now.
-    pub fn plan(&mut self, now: Moment) -> Plan {
+    pub(super) fn plan(&mut self, now: Moment) -> Plan {
         self.settle(now);
         let listed = self.listed(now.wall);
         let serve = self.to_serve(now.wall, now.steady);

@@ -1,4 +1,4 @@
-//! Automatically managed certificates: carries out on an API server what [`super::rotation`] decides.
+//! Automatically managed certificates: carries out on an API server what `super::rotation` decides.
 //!
 //! The Secret and the webhook configurations are watched. Whenever one might have changed, all are read again, so that a decision is never
 //! based on anything older than the change. Then the plan is carried out until there is nothing left to do.

@@ -17,7 +17,7 @@ use crate::telemetry::metrics::{self, Metrics};
 
 /// Who may read `/roles`: trust policies reveal whom an account trusts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum RolesFor {
+pub(crate) enum RolesFor {
     /// Peers on a loopback address (`kubectl port-forward`, `kubectl exec`).
     #[default]
     Loopback,
@@ -28,7 +28,7 @@ pub enum RolesFor {
 /// What must hold before the process is ready. Each condition is checked at each probe; its owner ensures that it does not become false
 /// again because of a temporary failure, such as a broken watch.
 #[derive(Default)]
-pub struct Readiness {
+pub(crate) struct Readiness {
     conditions: Vec<Condition>,
 }
 
@@ -41,13 +41,13 @@ struct Condition {
 impl Readiness {
     /// Without conditions: ready.
     #[must_use]
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self::default()
     }
 
     /// Adds a condition; `name` is a sentence that is true when it holds.
     #[must_use]
-    pub fn and(mut self, name: &'static str, holds: impl Fn() -> bool + Send + Sync + 'static) -> Self {
+    pub(crate) fn and(mut self, name: &'static str, holds: impl Fn() -> bool + Send + Sync + 'static) -> Self {
         self.conditions.push(Condition {
             name,
             holds: Box::new(holds),
@@ -83,7 +83,7 @@ impl fmt::Debug for Readiness {
 }
 
 /// The admin service.
-pub struct Admin {
+pub(crate) struct Admin {
     /// What `/readyz` reports.
     pub readiness: Readiness,
     /// What `/metrics` returns.
@@ -106,7 +106,7 @@ impl fmt::Debug for Admin {
 
 impl Admin {
     /// The routes of the admin listener, for one peer.
-    pub fn routes(self: Arc<Self>) -> impl Fn(SocketAddr) -> Router + Send + Sync + 'static {
+    pub(crate) fn routes(self: Arc<Self>) -> impl Fn(SocketAddr) -> Router + Send + Sync + 'static {
         let router = Router::new()
             .route("/livez", get(livez))
             .route("/readyz", get(readyz))

@@ -2,7 +2,7 @@
 //!
 //! Nothing here knows what a review says: [`reviewer::Reviewer`] answers it. Connections belong to [`crate::server`].
 
-pub mod admin;
+pub(crate) mod admin;
 mod body;
 pub mod deadline;
 pub mod layers;

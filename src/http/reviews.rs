@@ -2,7 +2,7 @@
 //! whole bodies and a deadline.
 //!
 //! A request passes through, from the outside in: counting of what is rejected ([`RejectionLayer`]), the time that it has
-//! ([`Deadline`]), a permit among the requests in flight ([`LoadLayer`]), its content type and its body ([`ReviewBody`]).
+//! ([`Deadline`]), a permit among the requests in flight ([`LoadLayer`]), its content type and its body (`ReviewBody`).
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -5,12 +5,12 @@
 mod age;
 #[cfg(feature = "aws")]
 pub mod aws;
-pub mod cache;
+mod cache;
 pub mod files;
-pub mod objects;
-pub mod observe;
+mod objects;
+mod observe;
 mod rate_limit;
-pub mod source;
+mod source;
 
 pub use cache::RoleCache;
 pub use cache::entry::{Entry, RoleCacheSettings, Trust};

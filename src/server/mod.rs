@@ -4,5 +4,5 @@ pub mod accept;
 mod connection;
 pub mod limits;
 pub mod shutdown;
-pub mod threads;
+pub(crate) mod threads;
 pub mod tls;

@@ -16,7 +16,7 @@ const MOST: usize = 4;
 
 /// Threads with a scheduler of their own.
 #[derive(Debug)]
-pub struct ReviewThreads {
+pub(crate) struct ReviewThreads {
     /// None only during the drop.
     runtime: Option<Runtime>,
 }
@@ -26,7 +26,7 @@ impl ReviewThreads {
     ///
     /// # Errors
     /// The operating system refuses to start threads.
-    pub fn start() -> io::Result<Self> {
+    pub(crate) fn start() -> io::Result<Self> {
         let cores = available_parallelism().map_or(1, NonZeroUsize::get);
         let runtime = Builder::new_multi_thread()
             .worker_threads(threads(cores))
@@ -40,14 +40,14 @@ impl ReviewThreads {
     ///
     /// # Errors
     /// The operating system refuses.
-    pub fn adopt(&self, listener: TcpListener) -> io::Result<TcpListener> {
+    pub(crate) fn adopt(&self, listener: TcpListener) -> io::Result<TcpListener> {
         let listener = listener.into_std()?;
         let _within = self.runtime.as_ref().map(Runtime::enter);
         TcpListener::from_std(listener)
     }
 
     /// Runs `work` on these threads to its end. A panic in it continues in the caller.
-    pub async fn run(&self, work: impl Future<Output = ()> + Send + 'static) {
+    pub(crate) async fn run(&self, work: impl Future<Output = ()> + Send + 'static) {
         let Some(runtime) = &self.runtime else { return };
         if let Err(error) = runtime.spawn(work).await
             && let Ok(panic) = error.try_into_panic()

@@ -3,7 +3,7 @@
 //! Names of containers and owners, audiences, condition values, role files and error bodies end up in refusals, warnings,
 //! Events, logs, tables and commands that people copy into a shell. Such text may hold a line break that forges a second
 //! line, an escape sequence that a terminal runs, or a mark that reorders what is displayed. Every message is composed from
-//! values that went through this module, and every output checks once more ([`terminal`], [`json`], [`escape`]).
+//! values that went through this module, and every output checks once more (`terminal`, `json`, `escape`).
 //!
 //! *Hidden* means the Unicode general categories Cc (control), Cf (format), Zl and Zp (line and paragraph separator), and
 //! code points that no character is assigned to.
@@ -98,7 +98,7 @@ fn style_sequence(text: &str) -> usize {
     }
 }
 
-/// A value inside a message: escaped, its middle left out beyond [`MAX_VALUE_CHARS`].
+/// A value inside a message: escaped, its middle left out beyond `MAX_VALUE_CHARS`.
 #[must_use]
 pub fn value(text: &str) -> String {
     value_within(text, MAX_VALUE_CHARS)

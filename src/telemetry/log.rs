@@ -23,23 +23,12 @@ use crate::support::text;
 
 /// `--log-format`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum LogFormat {
+pub(crate) enum LogFormat {
     /// For people.
     #[default]
     Text,
     /// One JSON object per line.
     Json,
-}
-
-impl LogFormat {
-    /// The value of the flag.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Text => "text",
-            Self::Json => "json",
-        }
-    }
 }
 
 impl FromStr for LogFormat {
@@ -56,7 +45,7 @@ impl FromStr for LogFormat {
 
 /// Whether text has colors.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Color {
+pub(crate) enum Color {
     /// For a terminal.
     Always,
     /// For a file or a pipe.
@@ -66,7 +55,7 @@ pub enum Color {
 /// `--log-level`: which events are logged. A level for all modules (`info`), or also levels of single modules
 /// (`info,rolegate::admission=debug`).
 #[derive(Clone, Debug, PartialEq)]
-pub struct LogLevel(Targets);
+pub(crate) struct LogLevel(Targets);
 
 /// The Kubernetes client logs each failed request, and whole answers that it cannot parse. rolegate itself logs once that the API server
 /// cannot be reached, so the client's events are logged only when it is named.
@@ -106,7 +95,7 @@ impl FromStr for LogLevel {
 }
 
 /// Starts logging to standard error. Only the first call has an effect.
-pub fn init(level: LogLevel, format: LogFormat, color: Color) {
+pub(crate) fn init(level: LogLevel, format: LogFormat, color: Color) {
     // It fails when logging has already been started.
     let _ = tracing_subscriber::registry()
         .with(layer(level, format, color, io::stderr))

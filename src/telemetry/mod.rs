@@ -1,6 +1,6 @@
 //! What operators see: logs, metrics, the audit log, Events of refusals.
 
-pub mod audit;
+pub(crate) mod audit;
 pub mod events;
-pub mod log;
+pub(crate) mod log;
 pub mod metrics;

@@ -110,7 +110,7 @@ impl Policy {
     /// As [`Policy::parse`], for a document that is being written and that IAM has not seen yet.
     ///
     /// # Errors
-    /// Also where IAM would refuse to store it ([`Policy::unstorable`]).
+    /// Also where IAM would refuse to store it (`Policy::unstorable`).
     pub fn parse_written(json: &str) -> Result<Self, PolicyError> {
         let policy = Self::parse(json)?;
         match policy.unstorable.first() {

@@ -7,11 +7,11 @@ use super::{ANNOUNCED, Ca};
 use crate::certs::clock::Moment;
 
 /// How long a CA that is not listed is kept in a bundle: as long as a rollout of another certificate mode takes.
-pub const UNLISTED: Duration = Duration::from_secs(3600);
+pub(crate) const UNLISTED: Duration = Duration::from_secs(3600);
 
 /// What was last read of a webhook configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Configuration {
+pub(crate) enum Configuration {
     /// It was not read yet.
     Unread,
     /// It does not exist, so no API server has to trust the certificate.
@@ -22,7 +22,7 @@ pub enum Configuration {
 
 /// A write of one configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct BundleWrite {
+pub(crate) struct BundleWrite {
     /// Which configuration.
     pub configuration: usize,
     /// Which of its entries.
@@ -33,7 +33,7 @@ pub struct BundleWrite {
 
 /// What to do with a CA that is no longer listed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Delisted {
+pub(crate) enum Delisted {
     /// Remove it at once: all replicas use the same list.
     Goes,
     /// Keep it like one that was never listed: other replicas might observe the change later.
@@ -42,7 +42,7 @@ pub enum Delisted {
 
 /// The known state of all configurations.
 #[derive(Clone, Debug)]
-pub struct Bundles {
+pub(crate) struct Bundles {
     configurations: Vec<Configuration>,
     /// Since when each listed CA was read back in every entry, without a break; steady time.
     trusted: BTreeMap<Ca, Duration>,
@@ -58,7 +58,7 @@ pub struct Bundles {
 impl Bundles {
     /// Without any configuration read yet.
     #[must_use]
-    pub fn new(configurations: usize, delisted: Delisted) -> Self {
+    pub(crate) fn new(configurations: usize, delisted: Delisted) -> Self {
         Self {
             configurations: vec![Configuration::Unread; configurations],
             trusted: BTreeMap::new(),
@@ -70,14 +70,14 @@ impl Bundles {
     }
 
     /// A configuration was read.
-    pub fn see(&mut self, index: usize, configuration: Configuration) {
+    pub(crate) fn see(&mut self, index: usize, configuration: Configuration) {
         if let Some(known) = self.configurations.get_mut(index) {
             *known = configuration;
         }
     }
 
     /// Updates the times. Must be called after each change of what is known or listed.
-    pub fn settle(&mut self, listed: &[Ca], now: Moment) {
+    pub(crate) fn settle(&mut self, listed: &[Ca], now: Moment) {
         let holds_entries = self.entries().next().is_some();
         if holds_entries && !self.held_entries {
             // Without an entry, no CA was read back anywhere.
@@ -103,32 +103,32 @@ impl Bundles {
 
     /// Whether a CA is in every entry of the existing configurations, as last read.
     #[must_use]
-    pub fn trust(&self, ca: &Ca) -> bool {
+    pub(crate) fn trust(&self, ca: &Ca) -> bool {
         self.are_read() && self.entries().all(|bundle| bundle.contains(ca))
     }
 
     /// How long a listed CA has been in every entry.
     #[must_use]
-    pub fn trusted_for(&self, ca: &Ca, now: Moment) -> Option<Duration> {
+    pub(crate) fn trusted_for(&self, ca: &Ca, now: Moment) -> Option<Duration> {
         let since = self.trusted.get(ca)?;
         Some(now.steady.saturating_sub(*since))
     }
 
     /// Whether all configurations were read or do not exist.
     #[must_use]
-    pub fn are_read(&self) -> bool {
+    pub(crate) fn are_read(&self) -> bool {
         !self.configurations.contains(&Configuration::Unread)
     }
 
     /// Whether any bundle has a CA that is still valid.
     #[must_use]
-    pub fn hold_any(&self, now: SystemTime) -> bool {
+    pub(crate) fn hold_any(&self, now: SystemTime) -> bool {
         self.entries().flatten().any(|ca| !ca.has_ended(now))
     }
 
     /// The writes after which each entry has the listed CAs, and those that are kept for now.
     #[must_use]
-    pub fn writes(&self, listed: &[Ca], now: Moment) -> Vec<BundleWrite> {
+    pub(crate) fn writes(&self, listed: &[Ca], now: Moment) -> Vec<BundleWrite> {
         let of_each = self.configurations.iter().enumerate();
         of_each
             .filter_map(|(configuration, known)| {

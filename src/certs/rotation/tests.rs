@@ -1,3 +1,4 @@
+use super::bundles::UNLISTED;
 use super::*;
 
 const MINUTE: Duration = Duration::from_secs(60);

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use crate::support::text;
 
 /// Why a directory of role files could not be read. `Display` is one line: file, line, column, what is wrong.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub struct RoleFilesError {
     /// The file, or the directory.
     pub file: PathBuf,
@@ -36,5 +36,3 @@ impl fmt::Display for RoleFilesError {
         write!(f, ": {}", text::line(&self.problem))
     }
 }
-
-impl std::error::Error for RoleFilesError {}

@@ -20,8 +20,8 @@ use super::reviewer::Reviewer;
 use crate::admission::review_kind::ReviewKind;
 use crate::server::limits::Limits;
 
-/// Bounds the requests in flight of all services that are made of its clones together. One more is answered with 503 at once, after
-/// what the client still sends was read.
+/// Bounds the requests in flight of all services that share it. A request over the bound is answered with 503, once the rest of its body
+/// has been read and discarded.
 #[derive(Clone, Debug)]
 pub struct LoadLayer {
     permits: Arc<Semaphore>,

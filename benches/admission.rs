@@ -33,7 +33,7 @@ use rolegate::http::reviews;
 use rolegate::kubernetes::service_accounts::ServiceAccounts;
 use rolegate::kubernetes::service_accounts::manifests::ManifestServiceAccounts;
 use rolegate::pod::identity::{AnnotationRules, Defaults};
-use rolegate::pod::inject::{PodIdentitySettings, WebIdentitySettings};
+use rolegate::pod::settings::{PodIdentitySettings, WebIdentitySettings};
 use rolegate::roles::files::{FileRoles, WhenMissing};
 use rolegate::roles::{RoleCache, RoleCacheSettings};
 use rolegate::server::limits::Limits;
@@ -106,6 +106,7 @@ fn admission(folder: &std::path::Path, policy_for: &str) -> Admission {
             region: Some("us-west-2".to_owned()),
             disable_instance_metadata: false,
             role_session_name: false,
+            api_audience: None,
         },
         pod_identity: PodIdentitySettings {
             full_uri: "http://169.254.170.23/v1/credentials".to_owned(),

@@ -4,10 +4,13 @@
 use std::hint::black_box;
 
 use criterion::{Criterion, criterion_group, criterion_main};
+use rolegate::pod::concerns::Concerns;
+use rolegate::pod::effective::EffectiveIdentities;
 use rolegate::pod::identity::{
     AnnotationRules, Defaults, Requested, ServiceAccountIdentity, WebIdentityRequest, resolve,
 };
-use rolegate::pod::inject::{SetSessionName, WebIdentitySettings, roles_used, web_identity};
+use rolegate::pod::inject::{SetSessionName, web_identity};
+use rolegate::pod::settings::{PodIdentitySettings, WebIdentitySettings};
 use rolegate::pod::view::PodView;
 use rolegate::trust::{Audience, RoleArn};
 
@@ -29,6 +32,16 @@ fn pod(criterion: &mut Criterion) {
         region: Some("us-west-2".to_owned()),
         disable_instance_metadata: false,
         role_session_name: false,
+        api_audience: None,
+    };
+    let agent = PodIdentitySettings {
+        full_uri: "http://169.254.170.23/v1/credentials".to_owned(),
+        audience: "pods.eks.amazonaws.com".to_owned(),
+        mount_path: "/var/run/secrets/pods.eks.amazonaws.com/serviceaccount".to_owned(),
+        volume_name: "eks-pod-identity-token".to_owned(),
+        token_path: "eks-pod-identity-token".to_owned(),
+        region: None,
+        disable_instance_metadata: false,
     };
     let request = WebIdentityRequest {
         role: RoleArn::parse(ROLE).expect("a role ARN"),
@@ -43,7 +56,17 @@ fn pod(criterion: &mut Criterion) {
     });
     let view: PodView<'_> = serde_json::from_str(JOB_POD).expect("a pod");
     criterion.bench_function("pod/inject", |bencher| {
-        bencher.iter(|| web_identity(&rules, black_box(&view), &request, &settings, SetSessionName::No));
+        let identities = EffectiveIdentities::of_pod(&rules, &view, &settings, &agent);
+        bencher.iter(|| {
+            web_identity(
+                &rules,
+                black_box(&view),
+                &identities,
+                &request,
+                &settings,
+                SetSessionName::No,
+            )
+        });
     });
     criterion.bench_function("pod/all", |bencher| {
         bencher.iter(|| {
@@ -51,8 +74,9 @@ fn pod(criterion: &mut Criterion) {
             let (Requested::WebIdentity(request), _) = resolve(&rules, account.as_ref(), &view, &defaults) else {
                 unreachable!("the ServiceAccount has a role");
             };
-            black_box(roles_used(&rules, &view, &request, &settings));
-            web_identity(&rules, &view, &request, &settings, SetSessionName::No)
+            let identities = EffectiveIdentities::of_pod(&rules, &view, &settings, &agent);
+            black_box(Concerns::of(&identities, Some(&request.role), &settings));
+            web_identity(&rules, &view, &identities, &request, &settings, SetSessionName::No)
         });
     });
 }

@@ -10,7 +10,8 @@ use std::fmt;
 use std::str::FromStr;
 
 use crate::pod::Warning;
-use crate::pod::identity::MalformedRole;
+use crate::pod::effective::{NoIdentity, Unverifiable};
+use crate::pod::identity::MalformedAnnotation;
 use crate::pod::inject::Conflict;
 use crate::trust::{Cause, Explanation, Judgment, RoleArn, Verdict, WebIdentity};
 
@@ -21,6 +22,13 @@ pub struct DecisionSettings {
     pub on_unknown: OnUnknown,
     /// `--require-role`.
     pub require_role: RequireRole,
+}
+
+impl DecisionSettings {
+    /// Whether credentials that cannot be judged are of interest: they are refused, or a role is required.
+    fn checks_own_credentials(self) -> bool {
+        self.on_unknown == OnUnknown::Deny || self.require_role != RequireRole::Off
+    }
 }
 
 /// What happens in `enforce` when a policy could not be read or is malformed.
@@ -75,11 +83,32 @@ pub enum Finding<'a> {
     /// No role is requested.
     NoRole,
     /// The role annotation is not a role ARN.
-    Malformed(&'a MalformedRole),
+    Malformed(&'a MalformedAnnotation),
     /// Something else is in the pod where the token belongs.
     Conflict(&'a Conflict),
     /// The role's trust was judged for this web identity.
     Judged(&'a Judged, &'a WebIdentity),
+    /// What a container will use depends on something that is not known at admission.
+    Unverifiable {
+        /// The container's name.
+        container: &'a str,
+        /// What is not known.
+        why: &'a Unverifiable<'a>,
+    },
+    /// A container has a credentials server of its own, which cannot be judged.
+    OwnCredentials {
+        /// The container's name.
+        container: &'a str,
+        /// The variable that names the server.
+        variable: &'static str,
+    },
+    /// A container of a pod with a role has no identity.
+    NoIdentity {
+        /// The container's name.
+        container: &'a str,
+        /// What it sets; none when an annotation of the pod leaves it out.
+        why: Option<NoIdentity>,
+    },
 }
 
 /// A verdict on one role, with its reasons.
@@ -186,16 +215,21 @@ pub struct Decision {
 /// | undecided | inject, warn | inject, warn | inject |
 /// | unknown | inject, warn; or deny ([`OnUnknown::Deny`]) | inject, warn | inject |
 /// | malformed role ARN, conflict | deny | admit untouched, warn | admit untouched |
+/// | own value that is not known | as unknown | as unknown | as unknown |
+/// | own credentials server | inject; or deny ([`OnUnknown::Deny`], [`RequireRole::Enforce`]) | inject | inject |
+/// | container without an identity | inject; or deny ([`RequireRole::Enforce`]) | inject | inject |
+///
+/// The last two warn where the settings would refuse them, or require a role.
 #[must_use]
 pub fn decide(settings: DecisionSettings, mode: Mode, finding: &Finding<'_>, owner: &Owner<'_>) -> Decision {
+    let required = (settings.require_role != RequireRole::Off).then_some(Cause::NoRole);
     let (verdict, cause) = match finding {
-        Finding::NoRole => (
-            None,
-            (settings.require_role != RequireRole::Off).then_some(Cause::NoRole),
-        ),
+        Finding::NoRole | Finding::NoIdentity { .. } => (None, required),
         Finding::Malformed(_) => (None, Some(Cause::MalformedAnnotation)),
         Finding::Conflict(_) => (None, Some(Cause::Conflict)),
         Finding::Judged(judged, _) => (Some(judged.verdict), judged.cause),
+        Finding::Unverifiable { .. } => (Some(Verdict::Unknown), None),
+        Finding::OwnCredentials { .. } => (settings.checks_own_credentials().then_some(Verdict::Unknown), None),
     };
     let effect = effect(settings, mode, finding);
     let warns = match effect {
@@ -216,16 +250,27 @@ pub fn decide(settings: DecisionSettings, mode: Mode, finding: &Finding<'_>, own
 }
 
 fn effect(settings: DecisionSettings, mode: Mode, finding: &Finding<'_>) -> Effect {
-    match (finding, mode) {
-        (Finding::NoRole, Mode::Enforce) if settings.require_role == RequireRole::Enforce => Effect::Deny,
-        (Finding::Malformed(_) | Finding::Conflict(_), Mode::Enforce) => Effect::Deny,
-        (Finding::NoRole | Finding::Malformed(_) | Finding::Conflict(_), _) => Effect::AdmitUntouched,
-        (Finding::Judged(judged, _), Mode::Enforce) => match judged.verdict {
-            Verdict::NotTrusted => Effect::Deny,
-            Verdict::Unknown if settings.on_unknown == OnUnknown::Deny => Effect::Deny,
-            Verdict::Trusted | Verdict::Undecided | Verdict::Unknown => Effect::Inject,
-        },
-        (Finding::Judged(..), Mode::Warn | Mode::Audit) => Effect::Inject,
+    let requires = settings.require_role == RequireRole::Enforce;
+    let denies_unknown = settings.on_unknown == OnUnknown::Deny;
+    let refuses = mode == Mode::Enforce
+        && match finding {
+            Finding::NoRole | Finding::NoIdentity { .. } => requires,
+            Finding::Malformed(_) | Finding::Conflict(_) => true,
+            Finding::Judged(judged, _) => match judged.verdict {
+                Verdict::NotTrusted => true,
+                Verdict::Unknown => denies_unknown,
+                Verdict::Trusted | Verdict::Undecided => false,
+            },
+            Finding::Unverifiable { .. } => denies_unknown,
+            Finding::OwnCredentials { .. } => denies_unknown || requires,
+        };
+    match finding {
+        _ if refuses => Effect::Deny,
+        Finding::NoRole | Finding::Malformed(_) | Finding::Conflict(_) => Effect::AdmitUntouched,
+        Finding::Judged(..)
+        | Finding::Unverifiable { .. }
+        | Finding::OwnCredentials { .. }
+        | Finding::NoIdentity { .. } => Effect::Inject,
     }
 }
 
@@ -241,6 +286,9 @@ pub enum Mode {
 }
 
 impl Mode {
+    /// Every mode.
+    pub const ALL: [Self; 3] = [Self::Enforce, Self::Warn, Self::Audit];
+
     /// The word of the label, of the path and of metrics.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -306,7 +354,7 @@ impl Action {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::pod::identity::MalformedRole;
+    use crate::pod::identity::MalformedAnnotation;
     use crate::trust::{Audience, Issuer, Subject};
 
     fn judged(verdict: Verdict) -> Judged {
@@ -351,10 +399,10 @@ mod tests {
         match finding {
             Case::NoRole => then(&Finding::NoRole, &owner),
             Case::Malformed => {
-                let malformed = MalformedRole {
+                let malformed = MalformedAnnotation {
                     key: "eks.amazonaws.com/role-arn".to_owned(),
                     value: "a\tb".to_owned(),
-                    error: RoleArn::parse("a\tb").unwrap_err(),
+                    error: RoleArn::parse("a\tb").unwrap_err().into(),
                 };
                 then(&Finding::Malformed(&malformed), &owner)
             }
@@ -363,6 +411,7 @@ mod tests {
                     volume: "aws-iam-token".to_owned(),
                     mount_path: None,
                     message: "volume aws-iam-token is a hostPath".to_owned(),
+                    fix: "rename the volume",
                 };
                 then(&Finding::Conflict(&conflict), &owner)
             }

@@ -1,17 +1,16 @@
 //! What must hold for every pod, whatever it holds: the patch only adds, adds once, and touches nothing that it does not
 //! name; the view never panics.
 
-use std::collections::BTreeSet;
-
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
 use rolegate::pod::Warning;
+use rolegate::pod::concerns::Concerns;
+use rolegate::pod::effective::{EffectiveIdentities, Identity};
 use rolegate::pod::identity::{
     AnnotationRules, Defaults, PodIdentityRequest, ServiceAccountIdentity, WebIdentityRequest,
 };
-use rolegate::pod::inject::{
-    self, Conflict, Injection, Patch, PodIdentitySettings, RolesUsed, SetSessionName, WebIdentitySettings,
-};
+use rolegate::pod::inject::{self, Conflict, Injection, Patch, SetSessionName};
+use rolegate::pod::settings::{PodIdentitySettings, WebIdentitySettings};
 use rolegate::pod::view::PodView;
 use rolegate::trust::{Audience, RoleArn};
 use serde_json::{Map, Value, json};
@@ -59,7 +58,8 @@ proptest! {
         for (before, container) in containers_of(&pod).into_iter().zip(containers_of(&after)) {
             let [first, second] = webhook.identity_variables();
             let added = names(container, "env").len() > names(before, "env").len();
-            if added && names(container, "env").contains(&first) {
+            let injected = names(container, "env").contains(&first) && !names(before, "env").contains(&first);
+            if added && injected {
                 prop_assert!(names(container, "volumeMounts").contains(&webhook.volume_name()));
             }
             let both = [first, second].map(|name| names(container, "env").iter().filter(|own| **own == name).count());
@@ -108,7 +108,14 @@ proptest! {
     #[test]
     fn warnings_and_conflicts_are_one_line(pod in pod(), webhook in webhook()) {
         match webhook.answer(&view(&pod.to_string())) {
-            Ok(injection) => one_line_each(&injection.warnings)?,
+            Ok(injection) => {
+                one_line_each(&injection.warnings)?;
+                let text = pod.to_string();
+                let view = view(&text);
+                let identities = webhook.identities(&view);
+                let concerns = Concerns::of(&identities, Some(&webhook.web_request().role), &webhook.web_settings());
+                one_line_each(&concerns.warnings)?;
+            }
             Err(conflict) => {
                 prop_assert!(!conflict.message.chars().any(char::is_control));
                 // A quoted name has backslashes that the name alone has not.
@@ -118,18 +125,29 @@ proptest! {
         }
     }
 
+    /// What a second run, or another replica, sees of a pod that was served: the role that was injected, by our own token.
     #[test]
-    fn roles_that_are_used_are_in_the_pod_and_each_is_reported_once(pod in pod(), webhook in webhook()) {
-        let text = pod.to_string();
-        let view = view(&text);
-        let request = webhook.web_request();
-        if let RolesUsed::Several { own, .. } = inject::roles_used(&webhook.rules(), &view, &request, &webhook.web_settings()) {
-            prop_assert!(!own.is_empty());
-            let distinct: BTreeSet<&str> = own.iter().copied().collect();
-            prop_assert_eq!(distinct.len(), own.len());
-            prop_assert!(!distinct.contains(ROLE));
-            for role in own {
-                prop_assert!(text.contains(&Value::from(role).to_string()));
+    fn what_was_injected_is_the_effective_identity_of_the_pod_that_is_created(pod in pod(), webhook in webhook()) {
+        let webhook = Webhook { mode: Mode::Web, ..webhook };
+        let Ok((_, after)) = webhook.inject(&pod) else { return Ok(()) };
+        let (before, after) = (pod.to_string(), after.to_string());
+        let (before, after) = (view(&before), view(&after));
+        let misplaced = webhook.answer(&before).map(|_| {
+            let concerns = Concerns::of(&webhook.identities(&before), Some(&webhook.web_request().role), &webhook.web_settings());
+            concerns.not_used.into_iter().map(str::to_owned).collect::<Vec<_>>()
+        });
+        let misplaced = misplaced.unwrap_or_default();
+        let (before, after) = (webhook.identities(&before), webhook.identities(&after));
+        for (before, after) in before.containers().zip(after.containers()) {
+            match (before.identity(), after.identity()) {
+                (Identity::Injected, Identity::WebIdentity(own)) => {
+                    prop_assert_eq!(own.role.as_str(), ROLE);
+                    prop_assert_eq!(&own.audience, &None);
+                }
+                (Identity::Injected, other) => {
+                    prop_assert!(misplaced.contains(&before.name().to_owned()), "{:?}", other);
+                }
+                (before, after) => prop_assert_eq!(before, after),
             }
         }
     }
@@ -233,8 +251,11 @@ fn many_names_meet_many_containers() {
     unskipped["metadata"] = json!({});
     let text = unskipped.to_string();
     let view = serde_json::from_str(&text).unwrap();
-    let used = inject::roles_used(&webhook.rules(), &view, &webhook.web_request(), &webhook.web_settings());
-    assert!(matches!(used, RolesUsed::Several { annotated: false, own } if own.len() == 8_000));
+    let identities = webhook.identities(&view);
+    let unknown = identities
+        .containers()
+        .filter(|container| matches!(container.identity(), Identity::Unknown(_)));
+    assert_eq!(unknown.count(), 8_000);
 }
 
 // --- what is asked of the library ---
@@ -293,6 +314,7 @@ impl Webhook {
             region: self.region(),
             disable_instance_metadata: self.disable_instance_metadata,
             role_session_name: self.session_name,
+            api_audience: None,
         }
     }
 
@@ -339,9 +361,20 @@ impl Webhook {
             SetSessionName::No
         };
         match self.mode {
-            Mode::Web => inject::web_identity(&self.rules(), pod, &self.web_request(), &self.web_settings(), session),
+            Mode::Web => inject::web_identity(
+                &self.rules(),
+                pod,
+                &self.identities(pod),
+                &self.web_request(),
+                &self.web_settings(),
+                session,
+            ),
             Mode::Pod => inject::pod_identity(&self.rules(), pod, &self.pod_request(), &self.pod_settings()),
         }
+    }
+
+    fn identities<'p>(&self, pod: &'p PodView<'p>) -> EffectiveIdentities<'p> {
+        EffectiveIdentities::of_pod(&self.rules(), pod, &self.web_settings(), &self.pod_settings())
     }
 
     /// The patch, and the pod after it.
@@ -356,7 +389,20 @@ impl Webhook {
         let (old, new) = (view(&old), view(&new));
         match self.mode {
             Mode::Web => {
-                inject::ephemeral_web_identity(&self.rules(), &old, &new, &self.web_request(), &self.web_settings())
+                let identities = EffectiveIdentities::of_new_ephemeral(
+                    &self.rules(),
+                    &old,
+                    &new,
+                    &self.web_settings(),
+                    &self.pod_settings(),
+                );
+                inject::ephemeral_web_identity(
+                    &self.rules(),
+                    &new,
+                    &identities,
+                    &self.web_request(),
+                    &self.web_settings(),
+                )
             }
             Mode::Pod => {
                 inject::ephemeral_pod_identity(&self.rules(), &old, &new, &self.pod_request(), &self.pod_settings())
@@ -388,12 +434,7 @@ fn ask_everything(view: &PodView<'_>) {
         view.service_account_name(),
         view.label("app"),
     );
-    let _ = (
-        view.is_mirror(),
-        view.controller(),
-        view.own_session_name(),
-        view.token_audience(),
-    );
+    let _ = (view.is_mirror(), view.controller(), view.token_audience());
     let _ = inject::session_name(view);
     for webhook in [
         Webhook::default(),
@@ -403,7 +444,8 @@ fn ask_everything(view: &PodView<'_>) {
         },
     ] {
         let _ = webhook.answer(view);
-        let _ = inject::roles_used(&webhook.rules(), view, &webhook.web_request(), &webhook.web_settings());
+        let identities = webhook.identities(view);
+        let _ = Concerns::of(&identities, Some(&webhook.web_request().role), &webhook.web_settings());
     }
 }
 
@@ -491,7 +533,13 @@ fn added_to(before: &Value, after: &Value, webhook: &Webhook) -> Result<(), Test
         prop_assert!(mounts_after.starts_with(mounts) && mounts_after.len() <= mounts.len() + 1);
         for mount in &mounts_after[mounts.len()..] {
             prop_assert_eq!(&mount["name"], webhook.volume_name());
-            prop_assert!(!names(before, "volumeMounts").contains(&webhook.volume_name()));
+            // A second one only where the token file would not be found by the first.
+            let own = items(&before["volumeMounts"])
+                .iter()
+                .filter(|own| own["name"] == webhook.volume_name());
+            for own in own {
+                prop_assert!(own["mountPath"] != mount["mountPath"]);
+            }
         }
     }
     Ok(())

@@ -9,7 +9,8 @@ use rolegate::decision::messages::{self, FIRST_LINE_CHARS, MAX_LINES};
 use rolegate::decision::{
     DecisionSettings, Finding, Judged, Mode, OnUnknown, Owner, RequireRole, Restart, Why, decide,
 };
-use rolegate::pod::identity::MalformedRole;
+use rolegate::pod::effective::{Incomplete, NoIdentity, Unverifiable};
+use rolegate::pod::identity::{AnnotationError, MalformedAnnotation};
 use rolegate::pod::inject::Conflict;
 use rolegate::support::text;
 use rolegate::trust::{
@@ -158,11 +159,11 @@ fn cases(identity: &WebIdentity) -> Vec<(&'static str, Judged)> {
     ]
 }
 
-fn malformed_role(key: &str, value: &str) -> MalformedRole {
-    MalformedRole {
+fn malformed_role(key: &str, value: &str) -> MalformedAnnotation {
+    MalformedAnnotation {
         key: key.to_owned(),
         value: value.to_owned(),
-        error: RoleArn::parse(value).unwrap_err(),
+        error: RoleArn::parse(value).unwrap_err().into(),
     }
 }
 
@@ -171,6 +172,7 @@ fn conflict(message: &str) -> Conflict {
         volume: "aws-iam-token".to_owned(),
         mount_path: None,
         message: message.to_owned(),
+        fix: "rename the volume of the pod",
     }
 }
 
@@ -194,12 +196,51 @@ fn one_refusal_of_each_cause() {
     let malformed = malformed_role("eks.amazonaws.com/role-arn", "api");
     let elsewhere = malformed_role("RoleARN", "api");
     let conflict = conflict("volume \"aws-iam-token\" of the pod is of kind hostPath");
+    let audience = MalformedAnnotation {
+        key: "eks.amazonaws.com/audience".to_owned(),
+        value: "a".repeat(256),
+        error: AnnotationError::AudienceTooLong(256),
+    };
+    let unverifiable = [
+        Unverifiable::Value("AWS_ROLE_ARN"),
+        Unverifiable::NotARoleArn("runner".into()),
+        Unverifiable::ApiServerToken,
+        Unverifiable::TokenFile("/own/token".into()),
+    ];
+    let reasons = [
+        NoIdentity::Incomplete(Incomplete::Empty("AWS_ROLE_ARN")),
+        NoIdentity::Incomplete(Incomplete::Missing {
+            set: "AWS_ROLE_ARN",
+            unset: "AWS_WEB_IDENTITY_TOKEN_FILE",
+        }),
+        NoIdentity::RefusedUri,
+        NoIdentity::NoAgentToken,
+    ];
+    let container = "main";
+    let of_containers = unverifiable
+        .iter()
+        .map(|why| Finding::Unverifiable { container, why })
+        .chain([Finding::OwnCredentials {
+            container,
+            variable: "AWS_CONTAINER_CREDENTIALS_FULL_URI",
+        }])
+        .chain(
+            reasons
+                .map(Some)
+                .into_iter()
+                .chain([None])
+                .map(|why| Finding::NoIdentity { container, why }),
+        );
     for finding in [
         Finding::NoRole,
         Finding::Malformed(&malformed),
         Finding::Malformed(&elsewhere),
+        Finding::Malformed(&audience),
         Finding::Conflict(&conflict),
-    ] {
+    ]
+    .into_iter()
+    .chain(of_containers)
+    {
         writeln!(read, "{}\n", refusal(&finding, &owner)).unwrap();
     }
     insta::assert_snapshot!(read);
@@ -210,7 +251,10 @@ fn every_cause_is_shown() {
     let identity = identity("staging", "api", "sts.amazonaws.com");
     let shown: Vec<Cause> = cases(&identity).iter().filter_map(|(_, judged)| judged.cause).collect();
     for cause in Cause::ALL {
-        let is_of_policies = !matches!(cause, Cause::NoRole | Cause::MalformedAnnotation | Cause::Conflict);
+        let is_of_policies = !matches!(
+            cause,
+            Cause::NoRole | Cause::MalformedAnnotation | Cause::Conflict | Cause::IdentityNotUsed
+        );
         assert_eq!(shown.contains(&cause), is_of_policies, "{cause}");
     }
 }
@@ -412,7 +456,7 @@ proptest! {
         let conflict = conflict(&text::value(&message));
         let mut findings: Vec<Finding<'_>> = judgments.iter().map(|(_, judged)| Finding::Judged(judged, &identity)).collect();
         findings.extend([Finding::NoRole, Finding::Conflict(&conflict)]);
-        let malformed = RoleArn::parse(&value).err().map(|error| MalformedRole { key: "eks.amazonaws.com/role-arn".to_owned(), value: value.clone(), error });
+        let malformed = RoleArn::parse(&value).err().map(|error| MalformedAnnotation { key: "eks.amazonaws.com/role-arn".to_owned(), value: value.clone(), error: error.into() });
         findings.extend(malformed.iter().map(Finding::Malformed));
         let mut scripts = Vec::new();
         for finding in &findings {

@@ -7,6 +7,7 @@ mod evaluate;
 mod pod_request;
 mod role_evaluation;
 mod service_account;
+mod used_identities;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,13 +19,16 @@ use self::pod_request::{Outcome, PodRequest};
 use self::service_account::{Account, Freshness, Unavailable};
 use super::review::{self, AdmissionRequest, AdmissionResponse, AuditAnnotations, Operation, ReviewError};
 use crate::admission::review_kind::PathMode;
-use crate::decision::{self, Action, DecisionSettings, Effect, Finding, Mode, Owner, Restart};
+use crate::decision::{self, Action, DecisionSettings, Effect, Finding, Mode, Owner, RequireRole, Restart};
 use crate::kubernetes::container_credentials::ContainerCredentials;
 use crate::kubernetes::identity_map::IdentityMap;
 use crate::kubernetes::service_accounts::{ServiceAccounts, Stored};
 use crate::pod::Warning;
+use crate::pod::concerns::Concerns;
+use crate::pod::effective::{EffectiveIdentities, Identity};
 use crate::pod::identity::{self, AnnotationRules, Defaults, PodIdentityRequest, Requested, ServiceAccountIdentity};
-use crate::pod::inject::{self, PodIdentitySettings, WebIdentitySettings};
+use crate::pod::inject;
+use crate::pod::settings::{PodIdentitySettings, WebIdentitySettings};
 use crate::pod::view::PodView;
 use crate::roles::RoleCache;
 use crate::trust::{Audience, Cause, Issuer, RoleArn, Verdict};
@@ -129,6 +133,8 @@ pub struct Record<'a> {
     pub policy_age: Option<Duration>,
     /// Whether the request is a dry run.
     pub dry_run: bool,
+    /// The containers of which at least one AWS SDK does not, or might not, use the identity.
+    pub not_used: &'a [String],
     /// What is logged: the refusal, the first warning, or the reason why the review could not be answered.
     pub message: Option<&'a str>,
 }
@@ -146,6 +152,7 @@ pub(super) struct Advice {
     pub(super) role: Option<RoleArn>,
     pub(super) verdict: Option<Verdict>,
     pub(super) cause: Option<Cause>,
+    pub(super) not_used: Vec<String>,
 }
 
 /// Answers reviews of pods.
@@ -185,8 +192,13 @@ impl Admission {
             Ok(pod) => pod,
             Err(error) => return Answer::BadRequest(error),
         };
+        let identities = match (request.sub_resource(), request.old_object()) {
+            ("ephemeralcontainers", Some(old)) => self.ephemeral_identities(old, pod),
+            _ => self.identities(pod),
+        };
         let pod_request = PodRequest {
             pod,
+            identities,
             namespace: request.namespace(),
             service_account: pod.service_account_name(),
             mode: asked.or(self.settings.mode),
@@ -220,6 +232,7 @@ impl Admission {
     ) -> Advice {
         let pod_request = PodRequest {
             pod,
+            identities: self.identities(pod),
             namespace,
             service_account,
             mode: Mode::Warn,
@@ -228,7 +241,7 @@ impl Admission {
         };
         let is_exempt = self.exemption(&pod_request).is_some()
             || self.has_container_credentials(&pod_request)
-            || inject::has_pod_identity_only(&self.settings.rules, pod);
+            || self.is_pod_identity(&pod_request);
         if is_exempt {
             return Advice::default();
         }
@@ -250,11 +263,15 @@ impl Admission {
         }
         let mut warnings = outcome.warnings;
         warnings.append(&mut outcome.decision.warnings);
+        if let Some(injection) = &mut outcome.injection {
+            warnings.append(&mut injection.warnings);
+        }
         Advice {
             warnings,
             role: outcome.role,
             verdict: outcome.decision.verdict,
             cause: outcome.decision.cause,
+            not_used: outcome.not_used,
         }
     }
 
@@ -265,8 +282,10 @@ impl Admission {
         if self.has_container_credentials(pod_request) {
             return Ok(self.container_credentials(pod_request));
         }
-        if inject::has_pod_identity_only(&self.settings.rules, pod_request.pod) {
-            return Ok(Outcome::untouched(Action::PodIdentity));
+        if self.is_pod_identity(pod_request) {
+            let mut outcome = Outcome::untouched(Action::PodIdentity);
+            outcome.add_concerns(Concerns::of(&pod_request.identities, None, &self.settings.web_identity));
+            return Ok(outcome);
         }
         let account = self.account(pod_request).await?;
         let outcome = self.evaluate(pod_request, &account, Freshness::Cached).await;
@@ -290,6 +309,32 @@ impl Admission {
         }
         let skips = self.settings.skip_label == SkipLabel::Honored && pod_request.pod.label(SKIP_LABEL).is_some();
         skips.then_some(Action::Skipped)
+    }
+
+    fn identities<'p>(&self, pod: &'p PodView<'p>) -> EffectiveIdentities<'p> {
+        let settings = &self.settings;
+        EffectiveIdentities::of_pod(&settings.rules, pod, &settings.web_identity, &settings.pod_identity)
+    }
+
+    fn ephemeral_identities<'p>(&self, old: &PodView<'_>, new: &'p PodView<'p>) -> EffectiveIdentities<'p> {
+        let settings = &self.settings;
+        EffectiveIdentities::of_new_ephemeral(
+            &settings.rules,
+            old,
+            new,
+            &settings.web_identity,
+            &settings.pod_identity,
+        )
+    }
+
+    /// Whether the pod is EKS's: each container uses EKS Pod Identity. Where a role is required, one that is left out needs one, too.
+    fn is_pod_identity(&self, pod_request: &PodRequest<'_>) -> bool {
+        let requires_roles = self.settings.decision.require_role != RequireRole::Off;
+        let leaves_out = || {
+            let mut containers = pod_request.identities.containers();
+            containers.any(|container| *container.identity() == Identity::Skipped)
+        };
+        pod_request.identities.are_all_pod_identity() && !(requires_roles && leaves_out())
     }
 
     fn has_container_credentials(&self, pod_request: &PodRequest<'_>) -> bool {
@@ -347,6 +392,20 @@ impl Admission {
         ))
     }
 
+    /// The same for something that is not certain: it is reported, but nothing is refused for it.
+    fn decided_without_refusal(&self, pod_request: &PodRequest<'_>, finding: &Finding<'_>) -> Outcome {
+        let mode = match pod_request.mode {
+            Mode::Enforce => Mode::Warn,
+            other => other,
+        };
+        Outcome::of(decision::decide(
+            self.settings.decision,
+            mode,
+            finding,
+            &self.owner(pod_request),
+        ))
+    }
+
     fn owner<'a>(&'a self, pod_request: &PodRequest<'a>) -> Owner<'a> {
         Owner {
             namespace: pod_request.namespace,
@@ -388,20 +447,28 @@ impl Admission {
         };
         match identity::resolve(rules, account.identity.as_deref(), pod_request.pod, &settings.defaults) {
             (Requested::WebIdentity(request), warnings) => {
-                let injection =
-                    inject::ephemeral_web_identity(rules, old, pod_request.pod, &request, &settings.web_identity);
+                let injection = inject::ephemeral_web_identity(
+                    rules,
+                    pod_request.pod,
+                    &pod_request.identities,
+                    &request,
+                    &settings.web_identity,
+                );
                 // The token volume cannot be added to an existing pod.
                 let action = if injection.patch.is_empty() {
                     Action::None
                 } else {
                     Action::Inject
                 };
-                Outcome {
-                    role: Some(request.role),
+                let mut outcome = Outcome {
                     injection: Some(injection),
                     warnings,
                     ..Outcome::untouched(action)
-                }
+                };
+                let concerns = Concerns::of(&pod_request.identities, Some(&request.role), &settings.web_identity);
+                outcome.add_concerns(concerns);
+                outcome.role = Some(request.role);
+                outcome
             }
             (Requested::Nothing | Requested::Malformed(_), warnings) => Outcome {
                 warnings,
@@ -432,7 +499,12 @@ impl Admission {
             uid: request.uid(),
             refusal: outcome.decision.refusal.as_deref(),
             patch,
-            warnings: &warnings,
+            // In this mode, authors are to notice nothing.
+            warnings: if pod_request.mode == Mode::Audit {
+                &[]
+            } else {
+                &warnings
+            },
             audit: AuditAnnotations {
                 role: outcome.role.as_ref().map(RoleArn::as_str),
                 verdict: outcome.decision.verdict.map(Verdict::as_str),

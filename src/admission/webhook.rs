@@ -55,6 +55,7 @@ impl Webhook {
             namespace: "",
             elapsed,
             policy_age: None,
+            identity_not_used: false,
         });
         if let Some(audit) = &self.audit {
             audit.record(&AuditRecord {
@@ -72,6 +73,7 @@ impl Webhook {
                 policy_age_seconds: None,
                 latency_seconds: elapsed,
                 dry_run: false,
+                identity_not_used: &[],
             });
         }
     }
@@ -93,6 +95,7 @@ impl Recorder for Recording<'_> {
             namespace: record.namespace,
             elapsed,
             policy_age: record.policy_age,
+            identity_not_used: !record.not_used.is_empty(),
         });
         if let Some(audit) = &self.webhook.audit {
             audit.record(&AuditRecord {
@@ -110,6 +113,7 @@ impl Recorder for Recording<'_> {
                 policy_age_seconds: record.policy_age,
                 latency_seconds: elapsed,
                 dry_run: record.dry_run,
+                identity_not_used: record.not_used,
             });
         }
         if let (Action::Deny, false, Some(events)) = (record.action, record.dry_run, &self.webhook.events) {

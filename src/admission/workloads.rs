@@ -49,6 +49,7 @@ pub(crate) async fn review(
         action: Action::None,
         policy_age: None,
         dry_run: request.is_dry_run(),
+        not_used: &advice.not_used,
         message: advice.warnings.first().map(Warning::as_str),
     });
     Answer::Review(json)

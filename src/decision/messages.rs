@@ -5,11 +5,12 @@
 //! needed, how to fix it, where to read more. A command is complete and quoted for a shell, or it is left out.
 
 pub(crate) mod commands;
+mod containers;
 pub mod explanation;
 
 use super::{DecisionSettings, Finding, Judged, Owner, RequireRole, Why};
 use crate::pod::Warning;
-use crate::pod::identity::{MalformedRole, did_you_mean};
+use crate::pod::identity::{AnnotationError, MalformedAnnotation, did_you_mean};
 use crate::support::text;
 use crate::trust::{Cause, Verdict, WebIdentity};
 
@@ -190,7 +191,8 @@ pub(super) fn refusal(finding: &Finding<'_>, owner: &Owner<'_>) -> Message {
 /// What warnings say: as a refusal, where there is something to say.
 pub(super) fn warnings(settings: DecisionSettings, finding: &Finding<'_>, owner: &Owner<'_>) -> Vec<Warning> {
     match finding {
-        Finding::NoRole if settings.require_role == RequireRole::Off => Vec::new(),
+        Finding::NoRole | Finding::NoIdentity { .. } if settings.require_role == RequireRole::Off => Vec::new(),
+        Finding::OwnCredentials { .. } if !settings.checks_own_credentials() => Vec::new(),
         Finding::Judged(judged, _) if judged.verdict == Verdict::Trusted => Vec::new(),
         _ => about(finding, owner).warnings(),
     }
@@ -218,10 +220,31 @@ fn about(finding: &Finding<'_>, owner: &Owner<'_>) -> Message {
             let clause = format!(": the pod conflicts with its token: {}", conflict.message);
             Message::about_account(&subject, &clause, word)
                 .row_if_cut("found", &conflict.message)
-                .row("fix", "rename the volume, or mount it elsewhere".to_owned())
+                .row("fix", conflict.fix.to_owned())
                 .row("docs", docs(word))
         }
         Finding::Judged(judged, identity) => of_role(judged, identity, &subject, docs),
+        Finding::Unverifiable { container, why } => {
+            let word = Verdict::Unknown.as_str();
+            let (clause, fix) = containers::unverifiable(container, why);
+            Message::about_account(&subject, &clause, word)
+                .row("fix", fix)
+                .row("docs", docs(word))
+        }
+        Finding::OwnCredentials { container, variable } => {
+            let word = Verdict::Unknown.as_str();
+            let (clause, fix) = containers::own_credentials(container, variable);
+            Message::about_account(&subject, &clause, word)
+                .row("fix", fix)
+                .row("docs", docs(word))
+        }
+        Finding::NoIdentity { container, why } => {
+            let word = Cause::NoRole.as_str();
+            let (clause, fix) = containers::no_identity(container, *why);
+            Message::about_account(&subject, &clause, word)
+                .row("fix", fix)
+                .row("docs", docs(word))
+        }
     }
 }
 
@@ -238,7 +261,7 @@ pub fn about_judged(judged: &Judged, identity: &WebIdentity, namespace: &str, se
 /// What the commands say of a malformed role annotation: the same message as a refusal.
 #[must_use]
 pub(crate) fn about_malformed(
-    malformed: &MalformedRole,
+    malformed: &MalformedAnnotation,
     namespace: &str,
     service_account: &str,
     prefix: &str,
@@ -265,16 +288,16 @@ pub(crate) fn about_look_alike(key: &str, namespace: &str, service_account: &str
 }
 
 fn of_malformed(
-    malformed: &MalformedRole,
+    malformed: &MalformedAnnotation,
     subject: &Subject<'_>,
     prefix: &str,
     docs: impl Fn(&str) -> String,
 ) -> Message {
     let word = Cause::MalformedAnnotation.as_str();
-    let fix = if malformed.key.starts_with(prefix) {
-        commands::annotate(subject, prefix)
-    } else {
-        Some(format!("set {} to the ARN of an IAM role", text::value(&malformed.key)))
+    let fix = match malformed.error {
+        AnnotationError::AudienceTooLong(_) => Some(format!("shorten {}, or remove it", text::value(&malformed.key))),
+        AnnotationError::Role(_) if malformed.key.starts_with(prefix) => commands::annotate(subject, prefix),
+        AnnotationError::Role(_) => Some(format!("set {} to the ARN of an IAM role", text::value(&malformed.key))),
     };
     Message::about_account(subject, &malformed_clause(malformed, prefix), word)
         .row("found", text::quote(&malformed.value))
@@ -293,17 +316,17 @@ fn docs(docs_url: Option<&str>, word: &str) -> String {
     }
 }
 
-fn malformed_clause(malformed: &MalformedRole, prefix: &str) -> String {
+fn malformed_clause(malformed: &MalformedAnnotation, prefix: &str) -> String {
     let what = if malformed.key.starts_with(prefix) {
         "annotation "
     } else {
         ""
     };
-    format!(
-        ": {what}{}={} is not a role ARN",
-        text::value(&malformed.key),
-        text::quote_within(&malformed.value, 63)
-    )
+    let (key, value) = (text::value(&malformed.key), text::quote_within(&malformed.value, 63));
+    match malformed.error {
+        AnnotationError::Role(_) => format!(": {what}{key}={value} is not a role ARN"),
+        AnnotationError::AudienceTooLong(_) => format!(": {what}{key}={value} is too long for an audience"),
+    }
 }
 
 fn of_role(judged: &Judged, identity: &WebIdentity, subject: &Subject<'_>, docs: impl Fn(&str) -> String) -> Message {

@@ -52,7 +52,7 @@ pub struct ServiceAccountIdentity {
 /// What few ServiceAccounts say.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Rare {
-    malformed: Option<MalformedRole>,
+    malformed: Option<MalformedAnnotation>,
     audience: Option<Audience>,
     regional_sts: Option<Setting<bool>>,
     expiration_seconds: Option<Setting<u32>>,
@@ -94,6 +94,7 @@ impl ServiceAccountIdentity {
         annotations: impl IntoIterator<Item = (&'a str, &'a str)>,
     ) -> Option<Self> {
         let mut role = None;
+        let mut long_audience = None;
         let mut rare = Rare::default();
         for (key, value) in annotations {
             match key.strip_prefix(rules.prefix.as_str()) {
@@ -102,14 +103,17 @@ impl ServiceAccountIdentity {
                     Some(Err(malformed)) => rare.malformed = Some(malformed),
                     None => {}
                 },
-                Some(AUDIENCE) => rare.audience = read_audience(value),
+                Some(AUDIENCE) => match read_audience(key, value) {
+                    Ok(audience) => rare.audience = audience,
+                    Err(malformed) => long_audience = Some(malformed),
+                },
                 Some(STS_REGIONAL_ENDPOINTS) => rare.regional_sts = Some(read_switch(key, value)),
                 Some(TOKEN_EXPIRATION) => rare.expiration_seconds = Some(read_seconds(key, value)),
                 _ if rare.look_alike.is_none() && looks_like_role_arn(rules, key) => rare.look_alike = Some(key.into()),
                 _ => {}
             }
         }
-        Self::lean(role, rare)
+        Self::lean(role, rare, long_audience)
     }
 
     /// An entry of the identity ConfigMap: `{"RoleARN":…,"Audience":…,"UseRegionalSTS":…,"TokenExpiration":…}`. What is
@@ -127,19 +131,28 @@ impl ServiceAccountIdentity {
             Some(Err(malformed)) => (None, Some(malformed)),
             None => (None, None),
         };
+        let (audience, long_audience) = match audience.map_or(Ok(None), |value| read_audience("Audience", value)) {
+            Ok(audience) => (audience, None),
+            Err(malformed) => (None, Some(malformed)),
+        };
         let rare = Rare {
             malformed,
-            audience: audience.and_then(read_audience),
+            audience,
             regional_sts: regional_sts.map(Setting::good),
             expiration_seconds: token_expiration
                 .filter(|seconds| *seconds != 0)
                 .map(|seconds| within_bounds(seconds, "TokenExpiration", || seconds.to_string())),
             look_alike: None,
         };
-        Self::lean(role, rare)
+        Self::lean(role, rare, long_audience)
     }
 
-    fn lean(role: Option<RoleArn>, mut rare: Rare) -> Option<Self> {
+    /// `long_audience` matters only next to a role.
+    fn lean(mut role: Option<RoleArn>, mut rare: Rare, long_audience: Option<MalformedAnnotation>) -> Option<Self> {
+        if let (Some(_), Some(malformed)) = (&role, long_audience) {
+            role = None;
+            rare.malformed = Some(malformed);
+        }
         if role.is_some() || rare.malformed.is_some() {
             rare.look_alike = None;
         }
@@ -159,9 +172,9 @@ impl ServiceAccountIdentity {
         self.role.as_ref()
     }
 
-    /// The role annotation, when it is not a role ARN.
+    /// The annotation that keeps the identity from being given.
     #[must_use]
-    pub fn malformed(&self) -> Option<&MalformedRole> {
+    pub fn malformed(&self) -> Option<&MalformedAnnotation> {
         self.rare.as_ref()?.malformed.as_ref()
     }
 
@@ -178,16 +191,30 @@ impl ServiceAccountIdentity {
     }
 }
 
-/// A role annotation that is not a role ARN.
+/// An annotation without which no identity can be given: the role's is not a role ARN, or the audience is too long.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct MalformedRole {
+pub struct MalformedAnnotation {
     /// The annotation's key, prefix included; `RoleARN` for an entry of the identity ConfigMap.
     pub key: String,
     /// Its value, as written.
     pub value: String,
     /// What is wrong with it.
-    pub error: RoleArnError,
+    pub error: AnnotationError,
 }
+
+/// What is wrong with an annotation. `Display` is one sentence fragment, as [`RoleArnError`] has it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum AnnotationError {
+    /// It is not a role ARN.
+    #[error(transparent)]
+    Role(#[from] RoleArnError),
+    /// An audience of so many characters.
+    #[error("it has {0} characters; IAM registers at most {MAX_AUDIENCE_CHARS} for an OIDC provider")]
+    AudienceTooLong(usize),
+}
+
+/// The longest audience that can be registered as a client ID of an IAM OIDC provider, in characters.
+pub const MAX_AUDIENCE_CHARS: usize = 255;
 
 /// The web identity that a pod is to be given.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -209,8 +236,8 @@ pub enum Requested {
     Nothing,
     /// A role.
     WebIdentity(WebIdentityRequest),
-    /// An annotation that is not a role ARN.
-    Malformed(Box<MalformedRole>),
+    /// An annotation without which no identity can be given is malformed.
+    Malformed(Box<MalformedAnnotation>),
 }
 
 /// Resolves what a pod requests: the pod's annotations win over the ServiceAccount's, those over the defaults. What is out
@@ -271,7 +298,7 @@ pub(crate) fn resolve_pod_identity(
 }
 
 /// None for an empty value: no role is requested.
-fn read_role(rules: &AnnotationRules, key: &str, value: &str) -> Option<Result<RoleArn, MalformedRole>> {
+fn read_role(rules: &AnnotationRules, key: &str, value: &str) -> Option<Result<RoleArn, MalformedAnnotation>> {
     if value.is_empty() {
         return None;
     }
@@ -279,15 +306,24 @@ fn read_role(rules: &AnnotationRules, key: &str, value: &str) -> Option<Result<R
         Some((partition, account)) if !value.contains("arn:") => RoleArn::compose(partition, account, value),
         _ => RoleArn::parse(value),
     };
-    Some(role.map_err(|error| MalformedRole {
+    Some(role.map_err(|error| MalformedAnnotation {
         key: key.to_owned(),
         value: value.to_owned(),
-        error,
+        error: error.into(),
     }))
 }
 
-fn read_audience(value: &str) -> Option<Audience> {
-    (!value.is_empty()).then(|| Audience::new(value))
+/// None for an empty value: the default is used.
+fn read_audience(key: &str, value: &str) -> Result<Option<Audience>, MalformedAnnotation> {
+    let length = value.chars().count();
+    if length > MAX_AUDIENCE_CHARS {
+        return Err(MalformedAnnotation {
+            key: key.to_owned(),
+            value: value.to_owned(),
+            error: AnnotationError::AudienceTooLong(length),
+        });
+    }
+    Ok((!value.is_empty()).then(|| Audience::new(value)))
 }
 
 /// The words of Go's `strconv.ParseBool`, which the reference webhook reads this with.

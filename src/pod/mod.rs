@@ -2,10 +2,18 @@
 //!
 //! Everything here is a total function over plain values: no I/O, no async, no clock, no environment.
 
+pub mod concerns;
+pub mod effective;
+mod environment;
 pub mod identity;
 pub mod inject;
 pub(crate) mod json;
+mod paths;
+mod selection;
+pub mod settings;
+mod variables;
 pub mod view;
+mod volumes;
 mod warning;
 
 pub use self::warning::Warning;

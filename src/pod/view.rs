@@ -31,7 +31,8 @@ const MIRROR_ANNOTATION: &str = "kubernetes.io/config.mirror";
 /// What is kept of a pod's annotations: names that end so, whatever the prefix, which only the caller knows. The rest may
 /// be large (`last-applied-configuration`) and is not copied.
 const KEPT_ANNOTATION_SUFFIXES: [&str; 3] = ["token-expiration", "skip-containers", "include-containers"];
-/// What is kept of a container's environment: names that start so.
+/// What is kept of a container's environment: names that start so. All variables are kept where one of these refers to
+/// others, `$(NAME)`.
 const KEPT_VARIABLE_PREFIX: &str = "AWS_";
 
 json_object! {
@@ -40,6 +41,14 @@ json_object! {
         "kind" => kind: Text<'a>,
         "metadata" => metadata: Metadata<'a>,
         "spec" => spec: Spec<'a>,
+    }
+}
+
+impl<'a> PodView<'a> {
+    /// The volumes. A null in the list is not a volume.
+    pub(super) fn volumes(&self) -> impl Iterator<Item = &Volume<'a>> {
+        let volumes = self.spec.as_ref().and_then(|spec| spec.volumes.as_ref());
+        volumes.into_iter().flatten().flatten()
     }
 }
 
@@ -97,15 +106,6 @@ impl PodView<'_> {
         Some((owner.kind.as_ref()?.as_str(), owner.name.as_ref()?.as_str()))
     }
 
-    /// The literal value of the first `AWS_ROLE_SESSION_NAME` in a container. One with a `$(REFERENCE)` is not literal: its
-    /// value is known only in the running container.
-    #[must_use]
-    pub fn own_session_name(&self) -> Option<&str> {
-        self.containers()
-            .filter_map(|(_, _, container)| container.literal("AWS_ROLE_SESSION_NAME"))
-            .find(|name| !name.contains("$("))
-    }
-
     /// The audience of a token volume that the pod brings itself (a `serviceAccountToken` at path `token` in the projected
     /// volume `aws-iam-token`), none when it brings none. What the author set wins, so this is the audience to judge.
     #[must_use]
@@ -139,16 +139,19 @@ impl PodView<'_> {
 
     /// The volume of a name.
     pub(super) fn volume(&self, name: &str) -> Option<&Volume<'_>> {
-        let volumes = self.spec.as_ref()?.volumes.as_ref()?;
-        volumes
-            .iter()
-            .flatten()
-            .find(|volume| volume.name.as_ref().is_some_and(|own| own.as_str() == name))
+        self.volumes().find(|volume| volume.name() == name)
     }
 
     /// Whether the pod is for Windows nodes, by what it says of its operating system or of its node's.
     pub(super) fn is_windows(&self) -> bool {
         let Some(spec) = &self.spec else { return false };
+        let has_windows_options = spec
+            .security_context
+            .as_ref()
+            .is_some_and(|context| context.windows_options.is_some());
+        if has_windows_options {
+            return true;
+        }
         let selector = spec.node_selector.as_ref();
         [
             spec.os.as_ref().and_then(|os| os.name.as_ref()),
@@ -210,6 +213,13 @@ json_object! {
         "volumes" => volumes: Vec<Option<Volume<'a>>>,
         "os" => os: Os<'a>,
         "nodeSelector" => node_selector: NodeSelector<'a>,
+        "securityContext" => security_context: PodSecurityContext<'a>,
+    }
+}
+
+json_object! {
+    pub(super) struct PodSecurityContext<'a>, "a pod's securityContext" {
+        "windowsOptions" => windows_options: Present<'a>,
     }
 }
 
@@ -232,6 +242,7 @@ json_object! {
         /// Present even when empty: it is then appended to instead of made.
         "env" => env: KeptVariables<'a>,
         "volumeMounts" => volume_mounts: Vec<Option<VolumeMount<'a>>>,
+        "envFrom" => env_from: Vec<Option<Present<'a>>>,
     }
 }
 
@@ -242,18 +253,18 @@ impl Container<'_> {
 
     /// Whether the environment sets a variable (`AWS_…` only), in whatever way.
     pub(super) fn sets(&self, name: &str) -> bool {
-        self.variables().any(|variable| variable.is(name))
+        self.variables().iter().any(|variable| variable.name() == name)
     }
 
-    /// The literal value of a variable (`AWS_…` only), as written: not one that `valueFrom` gives. Of several the last
-    /// counts, as in the container.
-    pub(super) fn literal(&self, name: &str) -> Option<&str> {
-        let variable = self.variables().filter(|variable| variable.is(name)).last()?;
-        not_empty(variable.value.as_ref())
+    /// The kept variables in their order. Those that are not `AWS_…` are among them only where an `AWS_…` variable may refer
+    /// to them.
+    pub(super) fn variables(&self) -> &[EnvVar<'_>] {
+        self.env.as_ref().map_or(&[], |env| &env.0)
     }
 
-    fn variables(&self) -> impl Iterator<Item = &EnvVar<'_>> {
-        self.env.iter().flat_map(|env| &env.0)
+    /// Whether `envFrom` may set variables that are not listed.
+    pub(super) fn has_env_from(&self) -> bool {
+        self.env_from.iter().flatten().flatten().next().is_some()
     }
 
     pub(super) fn mounts(&self) -> impl Iterator<Item = &VolumeMount<'_>> {
@@ -265,18 +276,31 @@ json_object! {
     pub(super) struct EnvVar<'a>, "an environment variable" {
         "name" => name: Text<'a>,
         "value" => value: Text<'a>,
+        "valueFrom" => value_from: Present<'a>,
     }
 }
 
 impl EnvVar<'_> {
-    fn is_kept(&self) -> bool {
-        self.name
-            .as_ref()
-            .is_some_and(|name| name.as_str().starts_with(KEPT_VARIABLE_PREFIX))
+    pub(super) fn name(&self) -> &str {
+        self.name.as_ref().map_or("", Text::as_str)
     }
 
-    fn is(&self, name: &str) -> bool {
-        self.name.as_ref().is_some_and(|own| own.as_str() == name)
+    /// As written; empty when it has none.
+    pub(super) fn value(&self) -> &str {
+        self.value.as_ref().map_or("", Text::as_str)
+    }
+
+    pub(super) const fn has_value_from(&self) -> bool {
+        self.value_from.is_some()
+    }
+
+    fn is_kept(&self) -> bool {
+        self.name().starts_with(KEPT_VARIABLE_PREFIX)
+    }
+
+    /// Whether the kubelet would expand something in its value.
+    pub(super) fn is_computed(&self) -> bool {
+        self.value().contains('$')
     }
 }
 
@@ -284,6 +308,9 @@ json_object! {
     pub(super) struct VolumeMount<'a>, "a volume mount" {
         "name" => name: Text<'a>,
         "mountPath" => mount_path: Text<'a>,
+        "readOnly" => read_only: bool,
+        "subPath" => sub_path: Text<'a>,
+        "subPathExpr" => sub_path_expr: Text<'a>,
     }
 }
 
@@ -294,6 +321,18 @@ impl VolumeMount<'_> {
 
     pub(super) fn path(&self) -> &str {
         self.mount_path.as_ref().map_or("", Text::as_str)
+    }
+
+    pub(super) fn is_read_only(&self) -> bool {
+        self.read_only == Some(true)
+    }
+
+    /// The path within the volume that is mounted; empty: all of it. None where only the kubelet can know it.
+    pub(super) fn sub_path(&self) -> Option<&str> {
+        if not_empty(self.sub_path_expr.as_ref()).is_some() {
+            return None;
+        }
+        Some(self.sub_path.as_ref().map_or("", Text::as_str))
     }
 }
 
@@ -326,6 +365,10 @@ pub(super) struct Volume<'a> {
 }
 
 impl Volume<'_> {
+    pub(super) fn name(&self) -> &str {
+        self.name.as_ref().map_or("", Text::as_str)
+    }
+
     /// The key of its source, for messages.
     pub(super) fn kind(&self) -> &str {
         match (&self.projected, &self.other_kind) {
@@ -338,13 +381,39 @@ impl Volume<'_> {
     /// The audience of the projected ServiceAccount token at a path. One without an audience is for the API server itself
     /// and not a web identity: none.
     pub(super) fn token_audience(&self, path: &str) -> Option<&str> {
-        let sources = self.projected.as_ref()?.sources.as_ref()?;
+        self.tokens()
+            .filter(|token| token.path.as_ref().is_some_and(|own| own.as_str() == path))
+            .find_map(TokenSource::audience)
+    }
+
+    /// The projected ServiceAccount tokens.
+    pub(super) fn tokens(&self) -> impl Iterator<Item = &TokenSource<'_>> {
+        let sources = self.projected.as_ref().and_then(|projected| projected.sources.as_ref());
         sources
-            .iter()
+            .into_iter()
+            .flatten()
             .flatten()
             .filter_map(|source| source.service_account_token.as_ref())
-            .filter(|token| token.path.as_ref().is_some_and(|own| own.as_str() == path))
-            .find_map(|token| not_empty(token.audience.as_ref()))
+    }
+
+    /// Whether no container can write to it, however it is mounted.
+    pub(super) fn is_read_only(&self) -> bool {
+        matches!(
+            self.kind(),
+            "projected" | "secret" | "configMap" | "downwardAPI" | "image"
+        )
+    }
+}
+
+impl TokenSource<'_> {
+    /// None: the audience of the API server.
+    pub(super) fn audience(&self) -> Option<&str> {
+        not_empty(self.audience.as_ref())
+    }
+
+    /// Within the volume.
+    pub(super) fn path(&self) -> &str {
+        self.path.as_ref().map_or("", Text::as_str)
     }
 }
 
@@ -438,14 +507,34 @@ impl<'de: 'a, 'a> Deserialize<'de> for KeptAnnotations<'a> {
 #[derive(Debug, Default)]
 pub(super) struct KeptVariables<'a>(Vec<EnvVar<'a>>);
 
-impl<'a> Read<'a> for KeptVariables<'a> {
-    fn read(&mut self, reader: &mut Reader<'a>) -> Taken {
+impl<'a> KeptVariables<'a> {
+    /// Reads the list, and keeps what is to be kept.
+    fn read_list(&mut self, reader: &mut Reader<'a>, is_kept: fn(&EnvVar<'a>) -> bool) -> Taken {
         reader.list(|reader| {
             let mut variable: Option<EnvVar<'a>> = None;
             reader.optional(&mut variable)?;
-            self.0.extend(variable.filter(EnvVar::is_kept));
+            self.0.extend(variable.filter(is_kept));
             Some(())
         })
+    }
+
+    fn refers_to_others(&self) -> bool {
+        self.0
+            .iter()
+            .any(|variable| variable.is_kept() && variable.is_computed())
+    }
+}
+
+impl<'a> Read<'a> for KeptVariables<'a> {
+    fn read(&mut self, reader: &mut Reader<'a>) -> Taken {
+        let start = reader.place();
+        self.read_list(reader, EnvVar::is_kept)?;
+        if self.refers_to_others() {
+            self.0.clear();
+            reader.go_to(start);
+            self.read_list(reader, |_| true)?;
+        }
+        Some(())
     }
 }
 
@@ -458,14 +547,33 @@ impl<'de: 'a, 'a> Deserialize<'de> for KeptVariables<'a> {
                 f.write_str("a list of environment variables")
             }
             fn visit_seq<S: SeqAccess<'de>>(self, mut seq: S) -> Result<KeptVariables<'a>, S::Error> {
-                let mut kept = Vec::new();
+                let mut kept = KeptVariables::default();
                 while let Some(variable) = seq.next_element::<Option<EnvVar<'a>>>()? {
-                    kept.extend(variable.filter(EnvVar::is_kept));
+                    kept.0.extend(variable);
                 }
-                Ok(KeptVariables(kept))
+                if !kept.refers_to_others() {
+                    kept.0.retain(EnvVar::is_kept);
+                }
+                Ok(kept)
             }
         }
         deserializer.deserialize_seq(VariablesVisitor(std::marker::PhantomData))
+    }
+}
+
+/// A value of which only its presence counts.
+#[derive(Debug, Default)]
+pub(super) struct Present<'a>(std::marker::PhantomData<&'a ()>);
+
+impl<'a> Read<'a> for Present<'a> {
+    fn read(&mut self, reader: &mut Reader<'a>) -> Taken {
+        reader.skip_value()
+    }
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for Present<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        IgnoredAny::deserialize(deserializer).map(|_| Self::default())
     }
 }
 

@@ -75,6 +75,9 @@ pub struct AuditRecord<'a> {
     pub latency_seconds: Duration,
     /// Whether the request was a dry run.
     pub dry_run: bool,
+    /// The containers that do not, or might not, use their identity.
+    #[serde(serialize_with = "names")]
+    pub identity_not_used: &'a [String],
 }
 
 /// `--audit-log`.
@@ -347,6 +350,10 @@ fn value<S: Serializer>(value: &Option<&str>, serializer: S) -> Result<S::Ok, S:
         .serialize(serializer)
 }
 
+fn names<S: Serializer>(names: &[String], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_seq(names.iter().map(|name| text::shorten(name, text::MAX_VALUE_CHARS)))
+}
+
 fn optional_word<T: Display, S: Serializer>(value: &Option<T>, serializer: S) -> Result<S::Ok, S::Error> {
     match value {
         Some(value) => serializer.collect_str(value),
@@ -395,6 +402,7 @@ mod tests {
             policy_age_seconds: Some(Duration::from_millis(1500)),
             latency_seconds: Duration::from_micros(250),
             dry_run: false,
+            identity_not_used: &[],
         }
     }
 
@@ -412,7 +420,7 @@ mod tests {
         assert_eq!((text.lines().count(), dropped.get()), (1000, 0));
         insta::assert_snapshot!(
             text.lines().next().unwrap(),
-            @r#"{"time":"1970-01-01T00:00:00Z","uid":"u","namespace":"jobs","pod":"a\"b\nc","serviceAccount":null,"role":null,"audience":null,"verdict":"unknown","cause":null,"mode":"warn","action":"inject","policyAgeSeconds":1.5,"latencySeconds":0.00025,"dryRun":false}"#
+            @r#"{"time":"1970-01-01T00:00:00Z","uid":"u","namespace":"jobs","pod":"a\"b\nc","serviceAccount":null,"role":null,"audience":null,"verdict":"unknown","cause":null,"mode":"warn","action":"inject","policyAgeSeconds":1.5,"latencySeconds":0.00025,"dryRun":false,"identityNotUsed":[]}"#
         );
         log.record(&record("late"));
         assert_eq!(dropped.get(), 1, "a line after the end is lost, and counted");

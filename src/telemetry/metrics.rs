@@ -64,6 +64,8 @@ pub struct Review<'a> {
     pub elapsed: Duration,
     /// The age of the trust policy.
     pub policy_age: Option<Duration>,
+    /// Whether a container does not, or might not, use its identity.
+    pub identity_not_used: bool,
 }
 
 /// The result of reporting a refusal by an Event.
@@ -118,6 +120,7 @@ type HistogramFamily<L> = Family<L, Histogram, fn() -> Histogram>;
 pub struct Metrics {
     registry: Mutex<Registry>,
     decisions: Decisions,
+    identity_not_used: Family<[(&'static str, &'static str); 1], Counter>,
     durations: HistogramFamily<OutcomeLabels>,
     policy_age: Histogram,
     role_reads: Family<[(&'static str, &'static str); 2], Counter>,
@@ -136,6 +139,15 @@ impl Metrics {
         match &decisions {
             Decisions::Total(family) => registry.register("decisions", help, family.clone()),
             Decisions::ByNamespace(family) => registry.register("decisions", help, family.clone()),
+        }
+        let identity_not_used = Family::default();
+        registry.register(
+            "identity_not_used",
+            "Reviews of pods with a container that does not, or might not, use its identity, by mode",
+            identity_not_used.clone(),
+        );
+        for mode in Mode::ALL {
+            drop(identity_not_used.get_or_create(&[("mode", mode.as_str())]));
         }
         let durations = Family::new_with_constructor((|| Histogram::new(ADMISSION_BUCKETS)) as fn() -> Histogram);
         drop(durations.get_or_create(&DecisionLabels::ALWAYS.outcome));
@@ -179,6 +191,7 @@ impl Metrics {
         Arc::new(Self {
             registry: Mutex::new(registry),
             decisions,
+            identity_not_used,
             durations,
             policy_age,
             role_reads,
@@ -195,6 +208,9 @@ impl Metrics {
         self.durations
             .get_or_create(&labels.outcome)
             .observe(review.elapsed.as_secs_f64());
+        if let (true, Some(mode)) = (review.identity_not_used, review.mode) {
+            self.identity_not_used.get_or_create(&[("mode", mode.as_str())]).inc();
+        }
         if let Some(age) = review.policy_age {
             self.policy_age.observe(age.as_secs_f64());
         }
@@ -458,6 +474,7 @@ mod tests {
             namespace: "jobs",
             elapsed: Duration::from_micros(60),
             policy_age: Some(Duration::from_secs(20)),
+            identity_not_used: true,
         }
     }
 

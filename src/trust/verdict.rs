@@ -51,6 +51,8 @@ pub enum Cause {
     MalformedAnnotation,
     /// The pod already holds something else where the token belongs.
     Conflict,
+    /// A container does not, or might not, use its identity.
+    IdentityNotUsed,
 }
 
 impl Verdict {
@@ -68,7 +70,7 @@ impl Verdict {
 
 impl Cause {
     /// Every cause, in the order in which they are documented.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::RoleNotFound,
         Self::ProviderNotFound,
         Self::AudienceNotRegistered,
@@ -85,6 +87,7 @@ impl Cause {
         Self::NoRole,
         Self::MalformedAnnotation,
         Self::Conflict,
+        Self::IdentityNotUsed,
     ];
 
     /// The word in metrics, logs and responses.
@@ -107,6 +110,7 @@ impl Cause {
             Self::NoRole => "no-role",
             Self::MalformedAnnotation => "malformed-annotation",
             Self::Conflict => "conflict",
+            Self::IdentityNotUsed => "identity-not-used",
         }
     }
 }

@@ -76,15 +76,19 @@ const PARTITIONS: [(&str, &str); 8] = [
     ("", "aws"),
 ];
 
+/// The partition of a Region: `aws-cn` for `cn-north-1`.
+pub(crate) fn partition_of_region(region: &str) -> &'static str {
+    PARTITIONS
+        .iter()
+        .find(|(start, _)| region.starts_with(start))
+        .map_or("aws", |(_, partition)| partition)
+}
+
 impl Issuer {
     /// The partition of the Region in an EKS issuer: `aws-cn` for `cn-north-1`. `aws` for any other issuer.
     #[must_use]
     pub fn partition(&self) -> &'static str {
-        let region = self.region().unwrap_or_default();
-        PARTITIONS
-            .iter()
-            .find(|(start, _)| region.starts_with(start))
-            .map_or("aws", |(_, partition)| partition)
+        partition_of_region(self.region().unwrap_or_default())
     }
 
     /// Why STS cannot fetch the issuer's keys, where its name alone says so: STS asks public HTTPS addresses. A fragment for

@@ -199,7 +199,8 @@ async fn a_pod_of_ekss_own_associations_is_not_judged() {
     for account in ["plain", "stranger", "worker"] {
         let mut pod = job_pod("jobs", account);
         pod["spec"]["containers"][0]["env"] = json!([
-            {"name": "AWS_CONTAINER_CREDENTIALS_FULL_URI", "value": "http://169.254.170.23/v1/credentials"}
+            {"name": "AWS_CONTAINER_CREDENTIALS_FULL_URI", "value": "http://169.254.170.23/v1/credentials"},
+            {"name": "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE", "value": "/var/run/secrets/pods.eks.amazonaws.com/token"},
         ]);
         let response = program.review("/mutate/enforce", &creation(&pod)).await;
         assert!(

@@ -2,14 +2,39 @@
 
 use super::Admission;
 use super::pod_request::{Outcome, PodRequest};
-use super::role_evaluation::{OwnRole, RoleEvaluation, own_role, role_evaluation};
+use super::role_evaluation::{RoleEvaluation, role_evaluation};
 use super::service_account::{Account, Freshness};
+use super::used_identities::{Certainty, used_identities};
 use crate::admission::judgment::context;
-use crate::decision::{Action, Effect, Finding};
+use crate::decision::{Action, Finding};
+use crate::pod::Warning;
+use crate::pod::concerns::Concerns;
+use crate::pod::effective::Identity;
 use crate::pod::identity::{self, Requested, WebIdentityRequest};
-use crate::pod::inject::{self, PodSessionName, RolesUsed, SetSessionName};
+use crate::pod::inject::{self, PodSessionName, SetSessionName};
 use crate::roles::{KnownProvider, Trust};
 use crate::trust::{self, Audience, RoleArn, SessionName, Subject, Verdict, WebIdentity};
+
+/// The worst of what was found about the containers of a pod.
+#[derive(Default)]
+struct Worst {
+    outcome: Option<Outcome>,
+    judged: Option<(RoleEvaluation, WebIdentity)>,
+}
+
+impl Worst {
+    fn consider(&mut self, outcome: Outcome, judged: Option<(RoleEvaluation, WebIdentity)>) {
+        let severity = |outcome: &Outcome| (outcome.action == Action::Deny, outcome.decision.verdict);
+        if self
+            .outcome
+            .as_ref()
+            .is_none_or(|worst| severity(worst) < severity(&outcome))
+        {
+            self.outcome = Some(outcome);
+            self.judged = judged;
+        }
+    }
+}
 
 impl Admission {
     /// Judges what is in memory, or with [`Freshness::Fresh`] what the sources return now.
@@ -28,80 +53,112 @@ impl Admission {
         let mut outcome = match requested {
             Requested::Nothing => self.decided(pod_request, &Finding::NoRole),
             Requested::Malformed(malformed) => self.decided(pod_request, &Finding::Malformed(&malformed)),
-            Requested::WebIdentity(request) => self.evaluate_web_identity(pod_request, &request, freshness).await,
+            Requested::WebIdentity(request) => {
+                let mut outcome = self.evaluate_web_identity(pod_request, &request, freshness).await;
+                self.add_concerns(pod_request, &request.role, &mut outcome);
+                outcome
+            }
         };
         outcome.warnings.splice(0..0, warnings);
         outcome
     }
 
-    pub(super) async fn evaluate_web_identity(
+    /// What keeps containers from using their identity, where one is injected.
+    fn add_concerns(&self, pod_request: &PodRequest<'_>, role: &RoleArn, outcome: &mut Outcome) {
+        if outcome.action == Action::Inject {
+            let concerns = Concerns::of(&pod_request.identities, Some(role), &self.settings.web_identity);
+            outcome.add_concerns(concerns);
+        }
+    }
+
+    async fn evaluate_web_identity(
         &self,
         pod_request: &PodRequest<'_>,
         request: &WebIdentityRequest,
         freshness: Freshness,
     ) -> Outcome {
-        let settings = &self.settings.web_identity;
-        let (annotated, own) = match inject::roles_used(&self.settings.rules, pod_request.pod, request, settings) {
-            RolesUsed::Annotated => (true, Vec::new()),
-            RolesUsed::Several { annotated, own } => (annotated, own),
+        let used = match used_identities(pod_request.pod, &pod_request.identities, request) {
+            Ok(used) => used,
+            Err(conflict) => return self.decided(pod_request, &Finding::Conflict(&conflict)),
         };
-        let identity = self.web_identity(pod_request, request);
-        let mut worst = None;
-        if annotated || own.is_empty() {
-            worst = Some(
-                self.role_evaluation(pod_request, request.role.clone(), &identity, freshness)
-                    .await,
-            );
-        }
-        for text in own {
-            let role = match own_role(text) {
-                OwnRole::Role(role) => role,
-                OwnRole::Computed => continue,
-                OwnRole::Malformed(malformed) => return self.decided(pod_request, &Finding::Malformed(&malformed)),
+        let mut worst = Worst::default();
+        for used in used {
+            let identity = self.web_identity(pod_request, used.audience);
+            let session_name = used.session_name.map_or(SessionName::Unknown, SessionName::Suggested);
+            let role_evaluation = self
+                .role_evaluation(pod_request, used.role, &identity, session_name, freshness)
+                .await;
+            let finding = Finding::Judged(&role_evaluation.judged, &identity);
+            let outcome = Outcome {
+                role: Some(role_evaluation.judged.role.clone()),
+                audience: Some(identity.audience.clone()),
+                policy_read_at: role_evaluation.read_at,
+                ..match used.certainty {
+                    Certainty::Certain => self.decided(pod_request, &finding),
+                    Certainty::Possible => self.decided_without_refusal(pod_request, &finding),
+                }
             };
-            let role_evaluation = self.role_evaluation(pod_request, role, &identity, freshness).await;
-            if worst
-                .as_ref()
-                .is_none_or(|worst: &RoleEvaluation| worst.judged.verdict < role_evaluation.judged.verdict)
-            {
-                worst = Some(role_evaluation);
-            }
+            worst.consider(outcome, Some((role_evaluation, identity)));
         }
-        let Some(role_evaluation) = worst else {
-            // Every container computes its role: there is nothing to judge, so the pod is admitted.
-            return self.injected(
-                pod_request,
-                request,
-                SetSessionName::No,
-                Outcome::untouched(Action::Inject),
-            );
-        };
-        let outcome = Outcome {
-            role: Some(role_evaluation.judged.role.clone()),
-            audience: Some(identity.audience.clone()),
-            policy_read_at: role_evaluation.read_at,
-            ..self.decided(pod_request, &Finding::Judged(&role_evaluation.judged, &identity))
-        };
-        if outcome.decision.effect != Effect::Inject {
+        let warnings = self.consider_unjudged(pod_request, &mut worst);
+        let mut outcome = worst.outcome.unwrap_or_else(|| Outcome::untouched(Action::Inject));
+        if outcome.action != Action::Inject {
             return outcome;
         }
-        self.injected(
-            pod_request,
-            request,
-            self.session_name(pod_request, request, &role_evaluation, &identity),
-            outcome,
-        )
+        outcome.warnings.extend(warnings);
+        let session_name = match &worst.judged {
+            Some((role_evaluation, identity)) => self.session_name(pod_request, request, role_evaluation, identity),
+            None => SetSessionName::No,
+        };
+        self.injected(pod_request, request, session_name, outcome)
     }
 
-    /// The web identity of the pod's token. A token volume of the author's keeps its own audience.
-    pub(super) fn web_identity(&self, pod_request: &PodRequest<'_>, request: &WebIdentityRequest) -> WebIdentity {
+    /// Containers whose identity is missing or unknown. Their warnings are returned; a finding that is worse than what was judged
+    /// decides.
+    fn consider_unjudged(&self, pod_request: &PodRequest<'_>, worst: &mut Worst) -> Vec<Warning> {
+        let mut warnings = Vec::new();
+        let mut kinds = Vec::new();
+        for container in pod_request.identities.containers() {
+            let name = container.name();
+            let finding = match container.identity() {
+                Identity::Injected | Identity::WebIdentity(_) | Identity::PodIdentity | Identity::StaticKeys => {
+                    continue;
+                }
+                Identity::Skipped => Finding::NoIdentity {
+                    container: name,
+                    why: None,
+                },
+                Identity::None(why) => Finding::NoIdentity {
+                    container: name,
+                    why: Some(*why),
+                },
+                Identity::ContainerCredentials { variable } => Finding::OwnCredentials {
+                    container: name,
+                    variable,
+                },
+                Identity::Unknown(why) => Finding::Unverifiable { container: name, why },
+            };
+            // One container of each kind is reported: a pod may have thousands.
+            let kind = std::mem::discriminant(&finding);
+            if kinds.contains(&kind) {
+                continue;
+            }
+            kinds.push(kind);
+            let mut outcome = self.decided(pod_request, &finding);
+            warnings.append(&mut outcome.decision.warnings);
+            if outcome.action == Action::Deny || outcome.decision.verdict.is_some() || worst.outcome.is_none() {
+                worst.consider(outcome, None);
+            }
+        }
+        warnings
+    }
+
+    /// The web identity of the pod with a token for this audience.
+    fn web_identity(&self, pod_request: &PodRequest<'_>, audience: Audience) -> WebIdentity {
         WebIdentity {
             issuer: self.state.issuer.clone(),
             subject: Subject::service_account(pod_request.namespace, pod_request.service_account),
-            audience: pod_request
-                .pod
-                .token_audience()
-                .map_or_else(|| request.audience.clone(), Audience::new),
+            audience,
         }
     }
 
@@ -110,6 +167,7 @@ impl Admission {
         pod_request: &PodRequest<'_>,
         role: RoleArn,
         identity: &WebIdentity,
+        session_name: SessionName<'_>,
         freshness: Freshness,
     ) -> RoleEvaluation {
         let cache = &self.state.cache;
@@ -145,10 +203,6 @@ impl Admission {
                 }
             }
         }
-        let session_name = pod_request
-            .pod
-            .own_session_name()
-            .map_or(SessionName::Unknown, SessionName::Suggested);
         role_evaluation(role, entry, &provider, identity, session_name)
     }
 
@@ -190,6 +244,7 @@ impl Admission {
         match inject::web_identity(
             &self.settings.rules,
             pod_request.pod,
+            &pod_request.identities,
             request,
             &self.settings.web_identity,
             set_name,

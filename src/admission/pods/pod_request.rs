@@ -9,13 +9,17 @@ use crate::admission::review::AdmissionRequest;
 use crate::admission::review_kind::PathMode;
 use crate::decision::{Action, Decision, Effect, Mode};
 use crate::pod::Warning;
+use crate::pod::concerns::Concerns;
+use crate::pod::effective::EffectiveIdentities;
 use crate::pod::inject::Injection;
 use crate::pod::view::PodView;
-use crate::trust::{Audience, RoleArn};
+use crate::trust::{Audience, Cause, RoleArn};
 
 /// The parts of a request that every step needs.
 pub(super) struct PodRequest<'a> {
     pub(super) pod: &'a PodView<'a>,
+    /// Of the containers that may be changed.
+    pub(super) identities: EffectiveIdentities<'a>,
     pub(super) namespace: &'a str,
     pub(super) service_account: &'a str,
     pub(super) mode: Mode,
@@ -54,6 +58,7 @@ impl PodRequest<'_> {
             action: outcome.action,
             policy_age: outcome.policy_read_at.map(|at| at.elapsed()),
             dry_run: request.is_dry_run(),
+            not_used: &outcome.not_used,
             message,
         }
     }
@@ -69,6 +74,8 @@ pub(super) struct Outcome {
     pub(super) warnings: Vec<Warning>,
     pub(super) policy_read_at: Option<Instant>,
     pub(super) service_account_uid: Option<Arc<str>>,
+    /// The containers that do not, or might not, use their identity.
+    pub(super) not_used: Vec<String>,
 }
 
 impl Outcome {
@@ -88,6 +95,16 @@ impl Outcome {
             warnings: Vec::new(),
             policy_read_at: None,
             service_account_uid: None,
+            not_used: Vec::new(),
+        }
+    }
+
+    /// An identity that is not used is the cause where there is no other.
+    pub(super) fn add_concerns(&mut self, concerns: Concerns<'_>) {
+        self.warnings.extend(concerns.warnings);
+        if !concerns.not_used.is_empty() {
+            self.decision.cause.get_or_insert(Cause::IdentityNotUsed);
+            self.not_used = concerns.not_used.into_iter().map(str::to_owned).collect();
         }
     }
 

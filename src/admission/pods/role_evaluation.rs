@@ -4,7 +4,6 @@ use tokio::time::Instant;
 
 use crate::admission::judgment::judge_role;
 use crate::decision::Judged;
-use crate::pod::identity::MalformedRole;
 use crate::roles::{Entry, KnownProvider, Trust};
 use crate::trust::{RoleArn, SessionName, WebIdentity};
 
@@ -27,26 +26,5 @@ pub(super) fn role_evaluation(
         judged,
         trust: Some(entry.trust),
         read_at: entry.read_at,
-    }
-}
-
-pub(super) enum OwnRole {
-    Role(RoleArn),
-    /// Contains `$(VARIABLE)`: its value is known only in the container.
-    Computed,
-    Malformed(MalformedRole),
-}
-
-pub(super) fn own_role(text: &str) -> OwnRole {
-    if text.contains("$(") {
-        return OwnRole::Computed;
-    }
-    match RoleArn::parse(text) {
-        Ok(role) => OwnRole::Role(role),
-        Err(error) => OwnRole::Malformed(MalformedRole {
-            key: "AWS_ROLE_ARN".to_owned(),
-            value: text.to_owned(),
-            error,
-        }),
     }
 }

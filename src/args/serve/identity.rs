@@ -11,7 +11,7 @@ use crate::args::switch::{Default::Off, SwitchArg as _};
 use crate::args::values::{self, AnnotationPrefix};
 use crate::decision::messages::commands::DEFAULT_AUDIENCE;
 use crate::pod::identity::{Defaults, EXPIRATION_SECONDS};
-use crate::pod::inject::WebIdentitySettings;
+use crate::pod::settings::WebIdentitySettings;
 use crate::trust::{AccountId, Audience, Partition};
 
 /// Annotations and their defaults, and the injection of a web identity.
@@ -25,6 +25,13 @@ pub(crate) struct IdentityArgs {
     /// Audience of tokens, unless an annotation sets it
     #[arg(long, value_name = "AUDIENCE", default_value = DEFAULT_AUDIENCE, value_parser = values::audience)]
     token_audience: Audience,
+
+    /// Audience of projected tokens for which a pod names none
+    ///
+    /// The first of the API server's --api-audiences. A container whose own token file is such a token is judged for this audience;
+    /// without the flag, its verdict is unknown.
+    #[arg(long, value_name = "AUDIENCE", value_parser = values::audience)]
+    api_audience: Option<Audience>,
 
     /// Lifetime of tokens, unless an annotation sets it
     ///
@@ -105,6 +112,7 @@ impl IdentityArgs {
         let Self {
             annotation_prefix,
             token_audience,
+            api_audience,
             token_expiration,
             token_mount_path,
             aws_region,
@@ -138,6 +146,7 @@ impl IdentityArgs {
                 region: None,
                 disable_instance_metadata,
                 role_session_name,
+                api_audience,
             },
         }
     }

@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use clap::Args;
 
 use crate::args::values::not_empty;
-use crate::pod::inject::{PodIdentitySettings, WebIdentitySettings};
+use crate::pod::effective::is_accepted_by_sdks;
+use crate::pod::settings::{PodIdentitySettings, WebIdentitySettings};
 use crate::support::dns;
 
 /// EKS Pod Identity.
@@ -19,7 +20,7 @@ pub(crate) struct PodIdentityArgs {
     container_credentials_config: Option<PathBuf>,
 
     /// AWS_CONTAINER_CREDENTIALS_FULL_URI
-    #[arg(long, value_name = "URI", default_value = "http://169.254.170.23/v1/credentials", value_parser = not_empty)]
+    #[arg(long, value_name = "URI", default_value = "http://169.254.170.23/v1/credentials", value_parser = full_uri)]
     container_credentials_full_uri: String,
 
     /// Audience of the token
@@ -75,6 +76,18 @@ pub(super) fn mount_path(text: &str) -> Result<String, String> {
         not_empty(text.trim_end_matches('/'))
     } else {
         Err("expected an absolute path without a colon".to_owned())
+    }
+}
+
+fn full_uri(text: &str) -> Result<String, String> {
+    if is_accepted_by_sdks(text) {
+        Ok(text.to_owned())
+    } else {
+        Err(
+            "expected a URI that AWS SDKs accept: https://…, or http:// with a loopback address, 169.254.170.2, 169.254.170.23 or \
+             [fd00:ec2::23]"
+                .to_owned(),
+        )
     }
 }
 

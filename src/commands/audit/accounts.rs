@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result, anyhow};
 use crate::commands::cluster;
 use crate::kubernetes::service_accounts::live;
 use crate::kubernetes::service_accounts::manifests::ManifestServiceAccounts;
-use crate::pod::identity::{AnnotationRules, MalformedRole, ServiceAccountIdentity};
+use crate::pod::identity::{AnnotationRules, MalformedAnnotation, ServiceAccountIdentity};
 use crate::trust::{Audience, Issuer, RoleArn};
 
 /// A ServiceAccount with a role annotation, or with a key that was probably meant to be one.
@@ -26,7 +26,7 @@ pub(super) struct Account {
 pub(super) enum RoleAnnotation {
     Role(RoleArn),
     /// Its value is not a role.
-    Malformed(MalformedRole),
+    Malformed(MalformedAnnotation),
     /// There is only a key that was probably meant to be it.
     LookAlike {
         key: String,

@@ -8,7 +8,7 @@ use crate::commands::exit::Exit;
 use crate::commands::output::{BAD, COMMAND, DOUBT, GOOD, STRONG, Styled, fields};
 use crate::decision::messages::{self, Message};
 use crate::decision::{Judged, Why};
-use crate::pod::identity::MalformedRole;
+use crate::pod::identity::MalformedAnnotation;
 use crate::support::text;
 use crate::trust::{Cause, Lint, PolicyError, RoleArn, Verdict, WebIdentity};
 
@@ -116,7 +116,7 @@ impl Report {
     }
 
     /// The role annotation is there and is not the ARN of a role.
-    pub(crate) fn malformed_annotation(malformed: &MalformedRole, identity: WebIdentity, prefix: &str) -> Self {
+    pub(crate) fn malformed_annotation(malformed: &MalformedAnnotation, identity: WebIdentity, prefix: &str) -> Self {
         let (namespace, name) = identity.subject.namespace_and_name().unwrap_or_default();
         let message = messages::about_malformed(malformed, namespace, name, prefix);
         Self {

@@ -24,7 +24,7 @@ use crate::kubernetes::service_accounts::ServiceAccounts;
 use crate::kubernetes::service_accounts::live::LiveServiceAccounts;
 use crate::kubernetes::service_accounts::manifests::ManifestServiceAccounts;
 use crate::pod::identity::AnnotationRules;
-use crate::pod::inject::WebIdentitySettings;
+use crate::pod::settings::WebIdentitySettings;
 use crate::roles::{ReadResult, RoleCache, RoleSource};
 use crate::support::reload;
 use crate::telemetry::metrics::Metrics;

@@ -130,7 +130,7 @@ fn a_value_that_is_not_a_role_arn_is_malformed_with_its_key_and_value() {
             (malformed.key.as_str(), malformed.value.as_str()),
             ("eks.amazonaws.com/role-arn", value)
         );
-        assert_eq!(Err(malformed.error), RoleArn::parse(value));
+        assert_eq!(malformed.error, RoleArn::parse(value).unwrap_err().into());
         assert_eq!(warnings, [""; 0]);
     }
     let malformed = account(&[("eks.amazonaws.com/role-arn", "x")]).unwrap();
@@ -167,7 +167,7 @@ fn a_bare_name_is_composed_only_when_enabled() {
     assert!(
         matches!(
             ask_with(&rules, &[("eks.amazonaws.com/role-arn", &misspelled)], &[], &defaults()).0,
-            Requested::Malformed(malformed) if malformed.error == RoleArnError::NotAnArn
+            Requested::Malformed(malformed) if malformed.error == AnnotationError::Role(RoleArnError::NotAnArn)
         ),
         "{misspelled}"
     );

@@ -3,23 +3,22 @@
 use std::collections::BTreeSet;
 
 use super::patch::{Mount, OneEntry, Patch, Pointer, Value, Variable, VariableValue, Volume};
-use super::paths::PathStyle;
-use super::selection::{SKIP_CONTAINERS, Selection};
-use super::variables::{
-    AUTHORIZATION_TOKEN_FILE, CREDENTIALS_FULL_URI, ROLE_ARN, WEB_IDENTITY_TOKEN_FILE, has_foreign_pod_identity,
-    sets_any,
-};
-use super::{Conflict, Injection, PodIdentitySettings, WebIdentitySettings};
+use super::{Conflict, Injection};
+use crate::pod::concerns::injected_region;
+use crate::pod::effective::{ContainerIdentity, EffectiveIdentities, Identity};
 use crate::pod::identity::{AnnotationRules, PodIdentityRequest, WebIdentityRequest};
+use crate::pod::paths::{CanonicalPath, PathStyle, Relation};
+use crate::pod::selection::{SKIP_CONTAINERS, Selection};
+use crate::pod::settings::{PodIdentitySettings, WebIdentitySettings};
+use crate::pod::variables::{
+    AUTHORIZATION_TOKEN_FILE, CREDENTIALS_FULL_URI, DEFAULT_REGION, METADATA_DISABLED, REGION, ROLE_ARN,
+    ROLE_SESSION_NAME, STS_REGIONAL_ENDPOINTS, WEB_IDENTITY_TOKEN_FILE, sets_any,
+};
 use crate::pod::view::{self, Container, ContainerList, PodView, TOKEN_PATH, TOKEN_VOLUME, VolumeMount};
+use crate::pod::volumes::Volumes;
 use crate::pod::warning::{Warning, quoted};
 use crate::support::text;
-
-const STS_REGIONAL_ENDPOINTS: &str = "AWS_STS_REGIONAL_ENDPOINTS";
-const DEFAULT_REGION: &str = "AWS_DEFAULT_REGION";
-const REGION: &str = "AWS_REGION";
-const METADATA_DISABLED: &str = "AWS_EC2_METADATA_DISABLED";
-const ROLE_SESSION_NAME: &str = "AWS_ROLE_SESSION_NAME";
+use crate::trust::RoleArn;
 
 const POD_IDENTITY_LABEL: OneEntry = OneEntry("eks.amazonaws.com/pod-identity", "enabled");
 
@@ -27,6 +26,7 @@ const POD_IDENTITY_LABEL: OneEntry = OneEntry("eks.amazonaws.com/pod-identity", 
 pub(super) struct Plan<'r> {
     selection: Selection<'r>,
     rules: &'r AnnotationRules,
+    volumes: Volumes<'r>,
     paths: PathStyle,
     kind: IdentityKind,
     volume_name: &'r str,
@@ -34,9 +34,10 @@ pub(super) struct Plan<'r> {
     audience: &'r str,
     expiration_seconds: u32,
     mount_path: &'r str,
+    canonical_mount_path: Option<CanonicalPath<'r>>,
     /// What the first and the second variable of the identity say.
     identity: (&'r str, String),
-    region: Option<&'r str>,
+    region: RegionToInject<'r>,
     /// Variables that each container gets before those of the identity, or after them.
     regional_sts: Option<VariableValue<'r>>,
     metadata_disabled: Option<VariableValue<'r>>,
@@ -47,6 +48,44 @@ pub(super) struct Plan<'r> {
 enum IdentityKind {
     Web,
     Pod,
+}
+
+/// The Region for a container.
+#[derive(Clone, Copy)]
+enum RegionToInject<'r> {
+    /// Of the partition of the container's role only; the request's is that of containers without one of their own.
+    ForRole {
+        settings: &'r WebIdentitySettings,
+        requested: &'r RoleArn,
+    },
+    Always(Option<&'r str>),
+}
+
+/// What one container is given.
+struct Treatment<'t> {
+    /// Whether the two variables of the identity are added.
+    adds_identity: bool,
+    region: Option<&'t str>,
+    mount: MountNeed,
+}
+
+/// Where a mount is, seen from the mount of the token volume.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Place {
+    Same,
+    Below,
+    Above { depth: usize },
+    Apart,
+}
+
+/// Whether the container needs the mount of the token volume.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum MountNeed {
+    /// Its token file is there.
+    Required,
+    /// It is added as the reference webhook adds it, where nothing is in the way.
+    Customary,
+    No,
 }
 
 impl IdentityKind {
@@ -61,7 +100,7 @@ impl IdentityKind {
 impl<'r> Plan<'r> {
     pub(super) fn web_identity(
         rules: &'r AnnotationRules,
-        pod: &'r PodView<'_>,
+        pod: &'r PodView<'r>,
         request: &'r WebIdentityRequest,
         settings: &'r WebIdentitySettings,
         session_name: Option<VariableValue<'r>>,
@@ -70,6 +109,7 @@ impl<'r> Plan<'r> {
         Self {
             selection: Selection::of(rules, pod),
             rules,
+            volumes: Volumes::of(pod),
             paths,
             kind: IdentityKind::Web,
             volume_name: TOKEN_VOLUME,
@@ -77,8 +117,12 @@ impl<'r> Plan<'r> {
             audience: request.audience.as_str(),
             expiration_seconds: request.expiration_seconds,
             mount_path: &settings.mount_path,
+            canonical_mount_path: paths.canonical(&settings.mount_path),
             identity: (request.role.as_str(), paths.file(&settings.mount_path, TOKEN_PATH)),
-            region: settings.region.as_deref(),
+            region: RegionToInject::ForRole {
+                settings,
+                requested: &request.role,
+            },
             regional_sts: request.regional_sts.then_some(VariableValue::Text("regional")),
             metadata_disabled: settings
                 .disable_instance_metadata
@@ -89,7 +133,7 @@ impl<'r> Plan<'r> {
 
     pub(super) fn pod_identity(
         rules: &'r AnnotationRules,
-        pod: &'r PodView<'_>,
+        pod: &'r PodView<'r>,
         request: &PodIdentityRequest,
         settings: &'r PodIdentitySettings,
     ) -> Self {
@@ -97,6 +141,7 @@ impl<'r> Plan<'r> {
         Self {
             selection: Selection::of(rules, pod),
             rules,
+            volumes: Volumes::of(pod),
             paths,
             kind: IdentityKind::Pod,
             volume_name: &settings.volume_name,
@@ -104,11 +149,12 @@ impl<'r> Plan<'r> {
             audience: &settings.audience,
             expiration_seconds: request.expiration_seconds,
             mount_path: &settings.mount_path,
+            canonical_mount_path: paths.canonical(&settings.mount_path),
             identity: (
                 &settings.full_uri,
                 paths.file(&settings.mount_path, &settings.token_path),
             ),
-            region: settings.region.as_deref(),
+            region: RegionToInject::Always(settings.region.as_deref()),
             regional_sts: request.regional_sts.then_some(VariableValue::Text("regional")),
             metadata_disabled: settings
                 .disable_instance_metadata
@@ -117,43 +163,54 @@ impl<'r> Plan<'r> {
         }
     }
 
-    pub(super) fn inject(&self, pod: &PodView<'_>) -> Result<Injection, Box<Conflict>> {
-        let Some(spec) = &pod.spec else {
-            return Ok(Injection::default());
-        };
+    /// Adds a web identity to what lacks it.
+    pub(super) fn inject_web(
+        &self,
+        pod: &PodView<'_>,
+        identities: &EffectiveIdentities<'_>,
+    ) -> Result<Injection, Box<Conflict>> {
         let mut injection = Injection::default();
+        if pod.spec.is_none() {
+            return Ok(injection);
+        }
         injection.warnings.extend(self.selection.unknown_names(self.rules, pod));
-        if self.kind == IdentityKind::Pod {
-            add_label(pod, &mut injection.patch);
-        }
-        match pod.volume(self.volume_name) {
-            Some(volume) if self.is_token_volume(volume) => {}
-            Some(volume) => return Err(self.volume_conflict(volume)),
-            None => {
-                let volume = Volume {
-                    name: self.volume_name,
-                    audience: self.audience,
-                    expiration_seconds: self.expiration_seconds,
-                    path: self.token_path,
-                };
-                match spec.volumes {
-                    Some(_) => injection.patch.add(Pointer::FirstVolume, Value::Volume(volume)),
-                    None => injection.patch.add(Pointer::Volumes, Value::Volumes([volume])),
-                }
-            }
-        }
-        for (list, index, container) in pod.containers() {
-            self.patch_container(list, index, container, &mut injection)?;
+        self.add_volume(pod, &mut injection.patch)?;
+        for container in identities.containers() {
+            self.patch_web(container, &mut injection.patch)?;
         }
         Ok(injection)
     }
 
-    pub(super) fn inject_ephemeral(&self, old: &PodView<'_>, new: &PodView<'_>) -> Injection {
+    pub(super) fn inject_web_ephemeral(&self, pod: &PodView<'_>, identities: &EffectiveIdentities<'_>) -> Injection {
         let mut injection = Injection::default();
-        if !new
-            .volume(self.volume_name)
-            .is_some_and(|volume| self.is_token_volume(volume))
-        {
+        if self.has_token_volume(pod) {
+            for container in identities.containers() {
+                if let Err(conflict) = self.patch_web(container, &mut injection.patch) {
+                    injection.warnings.push(Warning::new(&conflict.message));
+                }
+            }
+        }
+        injection
+    }
+
+    /// Adds EKS Pod Identity to what lacks it.
+    pub(super) fn inject_pod(&self, pod: &PodView<'_>) -> Result<Injection, Box<Conflict>> {
+        let mut injection = Injection::default();
+        if pod.spec.is_none() {
+            return Ok(injection);
+        }
+        injection.warnings.extend(self.selection.unknown_names(self.rules, pod));
+        add_label(pod, &mut injection.patch);
+        self.add_volume(pod, &mut injection.patch)?;
+        for (list, index, container) in pod.containers() {
+            self.patch_pod(list, index, container, &mut injection)?;
+        }
+        Ok(injection)
+    }
+
+    pub(super) fn inject_pod_ephemeral(&self, old: &PodView<'_>, new: &PodView<'_>) -> Injection {
+        let mut injection = Injection::default();
+        if !self.has_token_volume(new) {
             return injection;
         }
         let older: BTreeSet<&str> = old
@@ -164,15 +221,76 @@ impl<'r> Plan<'r> {
             if older.contains(container.name()) {
                 continue;
             }
-            if let Err(conflict) = self.patch_container(ContainerList::Ephemeral, index, container, &mut injection) {
+            if let Err(conflict) = self.patch_pod(ContainerList::Ephemeral, index, container, &mut injection) {
                 injection.warnings.push(Warning::new(&conflict.message));
             }
         }
         injection
     }
 
-    /// Adds to one container what it lacks. A conflict is found before anything is added.
-    fn patch_container(
+    fn has_token_volume(&self, pod: &PodView<'_>) -> bool {
+        pod.volume(self.volume_name)
+            .is_some_and(|volume| self.is_token_volume(volume))
+    }
+
+    fn add_volume(&self, pod: &PodView<'_>, patch: &mut Patch) -> Result<(), Box<Conflict>> {
+        match pod.volume(self.volume_name) {
+            Some(volume) if self.is_token_volume(volume) => {}
+            Some(volume) => return Err(self.volume_conflict(volume)),
+            None => {
+                let volume = Volume {
+                    name: self.volume_name,
+                    audience: self.audience,
+                    expiration_seconds: self.expiration_seconds,
+                    path: self.token_path,
+                };
+                match pod.spec.as_ref().and_then(|spec| spec.volumes.as_ref()) {
+                    Some(_) => patch.add(Pointer::FirstVolume, Value::Volume(volume)),
+                    None => patch.add(Pointer::Volumes, Value::Volumes([volume])),
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn patch_web(&self, found: &ContainerIdentity<'_>, patch: &mut Patch) -> Result<(), Box<Conflict>> {
+        let container = found.container;
+        if *found.identity() == Identity::Skipped {
+            return Ok(());
+        }
+        if found.is_left_alone {
+            // The agent's variables are EKS's own. Next to any other server, the node's role is still to be kept away.
+            if *found.identity() != Identity::PodIdentity {
+                let variables: Vec<_> = self.metadata_variable(container).into_iter().collect();
+                add_variables(found.list, found.index, container, variables, patch);
+            }
+            return Ok(());
+        }
+        let has_identity = sets_any(container, &self.kind.variables());
+        let own_mount = self.own_mount(container);
+        let mount = if found.needs_mount || (!has_identity && own_mount.is_none()) {
+            MountNeed::Required
+        } else if own_mount.is_some() || self.has_all_groups(container, has_identity) {
+            MountNeed::No
+        } else {
+            MountNeed::Customary
+        };
+        let region = match self.region {
+            RegionToInject::Always(region) => region,
+            RegionToInject::ForRole { settings, requested } => match found.identity() {
+                Identity::WebIdentity(own) => injected_region(settings, &own.role),
+                _ => injected_region(settings, requested),
+            },
+        };
+        let treatment = Treatment {
+            adds_identity: !has_identity,
+            region,
+            mount,
+        };
+        self.patch_container(found.list, found.index, container, &treatment, patch)
+    }
+
+    fn patch_pod(
         &self,
         list: ContainerList,
         index: usize,
@@ -182,55 +300,92 @@ impl<'r> Plan<'r> {
         if !self.selection.takes(container.name()) {
             return Ok(());
         }
-        // SDKs take web identity first: ours would change the role that a Pod Identity association gave this container.
-        if self.kind == IdentityKind::Web && has_foreign_pod_identity(container) {
+        let has_identity = sets_any(container, &self.kind.variables());
+        if self.has_all_groups(container, has_identity) {
             return Ok(());
         }
-        let [first, second] = self.kind.variables();
-        let has_identity = sets_any(container, &[first, second]);
-        let has_region = sets_any(container, &[DEFAULT_REGION, REGION]);
-        let has_sts = container.sets(STS_REGIONAL_ENDPOINTS);
-        if has_identity && has_region && has_sts {
-            return Ok(());
-        }
-        let own_mount = container.mounts().find(|mount| mount.name() == self.volume_name);
-        if own_mount.is_none() || !has_identity {
-            self.check_mounts(container)?;
-        }
+        let own_mount = self.own_mount(container);
         self.warn_of_half_an_identity(container, has_identity, own_mount, &mut injection.warnings);
+        let treatment = Treatment {
+            adds_identity: !has_identity,
+            region: match self.region {
+                RegionToInject::Always(region) => region,
+                RegionToInject::ForRole { .. } => None,
+            },
+            mount: match own_mount {
+                Some(_) => MountNeed::No,
+                None if has_identity => MountNeed::Customary,
+                None => MountNeed::Required,
+            },
+        };
+        self.patch_container(list, index, container, &treatment, &mut injection.patch)
+    }
+
+    fn own_mount<'c>(&self, container: &'c Container<'_>) -> Option<&'c VolumeMount<'c>> {
+        container.mounts().find(|mount| mount.name() == self.volume_name)
+    }
+
+    /// Such a container is left alone, as by the reference webhook.
+    fn has_all_groups(&self, container: &Container<'_>, has_identity: bool) -> bool {
+        has_identity && sets_any(container, &[DEFAULT_REGION, REGION]) && container.sets(STS_REGIONAL_ENDPOINTS)
+    }
+
+    fn metadata_variable(&self, container: &Container<'_>) -> Option<Variable<'_>> {
+        let value = self.metadata_disabled.filter(|_| !container.sets(METADATA_DISABLED))?;
+        Some(Variable {
+            name: METADATA_DISABLED,
+            value,
+        })
+    }
+
+    /// Adds to one container what it lacks. A conflict is found before anything is added.
+    fn patch_container(
+        &self,
+        list: ContainerList,
+        index: usize,
+        container: &Container<'_>,
+        treatment: &Treatment<'_>,
+        patch: &mut Patch,
+    ) -> Result<(), Box<Conflict>> {
+        if treatment.adds_identity {
+            self.check_token_place(container)?;
+        }
+        let obstacle = match treatment.mount {
+            MountNeed::No => None,
+            MountNeed::Required | MountNeed::Customary => self.obstacle(container),
+        };
+        let adds_mount = match (treatment.mount, obstacle) {
+            (MountNeed::No, _) | (MountNeed::Customary, Some(_)) => false,
+            (MountNeed::Required, Some(conflict)) => return Err(conflict),
+            (MountNeed::Required | MountNeed::Customary, None) => true,
+        };
+        let has_region = sets_any(container, &[DEFAULT_REGION, REGION]);
+        let [first, second] = self.kind.variables();
 
         let mut variables = Vec::with_capacity(7);
         let mut add = |name, value| variables.push(Variable { name, value });
-        if let Some(value) = self.regional_sts.filter(|_| !has_sts) {
+        if let Some(value) = self.regional_sts.filter(|_| !container.sets(STS_REGIONAL_ENDPOINTS)) {
             add(STS_REGIONAL_ENDPOINTS, value);
         }
-        if let Some(region) = self.region.filter(|_| !has_region) {
+        if let Some(region) = treatment.region.filter(|_| !has_region) {
             add(DEFAULT_REGION, VariableValue::Text(region));
             add(REGION, VariableValue::Text(region));
         }
-        if !has_identity {
+        if treatment.adds_identity {
             add(first, VariableValue::Text(self.identity.0));
             add(second, VariableValue::Text(&self.identity.1));
         }
-        if let Some(value) = self.metadata_disabled.filter(|_| !container.sets(METADATA_DISABLED)) {
-            add(METADATA_DISABLED, value);
-        }
+        variables.extend(self.metadata_variable(container));
         let session_name = self
             .session_name
-            .filter(|_| !has_identity && !container.sets(ROLE_SESSION_NAME));
-        if let Some(value) = session_name {
-            add(ROLE_SESSION_NAME, value);
-        }
+            .filter(|_| treatment.adds_identity && !container.sets(ROLE_SESSION_NAME));
+        variables.extend(session_name.map(|value| Variable {
+            name: ROLE_SESSION_NAME,
+            value,
+        }));
 
-        let patch = &mut injection.patch;
-        if container.env.is_none() && !variables.is_empty() {
-            patch.add(Pointer::Env(list, index), Value::Variables(&variables));
-        } else {
-            for variable in variables {
-                patch.add(Pointer::EnvEnd(list, index), Value::Variable(variable));
-            }
-        }
-        if own_mount.is_none() {
+        add_variables(list, index, container, variables, patch);
+        if adds_mount {
             let mount = Mount {
                 name: self.volume_name,
                 mount_path: self.mount_path,
@@ -268,6 +423,7 @@ impl<'r> Plan<'r> {
                 quoted(self.volume_name),
                 text::value(self.mount_path),
             ),
+            fix: "rename the volume of the pod",
         })
     }
 
@@ -278,28 +434,83 @@ impl<'r> Plan<'r> {
         }
     }
 
-    /// Another volume at the token's place: the API server would reject a second mount there, and without one a container
-    /// would read its token from whatever is there.
-    fn check_mounts(&self, container: &Container<'_>) -> Result<(), Box<Conflict>> {
-        let is_other = |mount: &&VolumeMount<'_>| {
-            mount.name() != self.volume_name && self.paths.same(mount.path(), self.mount_path)
+    /// Another volume at the token's place: a container would read its token from whatever is there.
+    fn check_token_place(&self, container: &Container<'_>) -> Result<(), Box<Conflict>> {
+        let other = container
+            .mounts()
+            .find(|mount| mount.name() != self.volume_name && self.place(mount) == Place::Same);
+        match other {
+            Some(mount) => Err(self.mount_conflict(
+                container,
+                mount,
+                &format!("where the token volume {} belongs", text::value(self.volume_name)),
+            )),
+            None => Ok(()),
+        }
+    }
+
+    /// What keeps the token volume from being mounted: the API server rejects a second mount at one path, and a container runtime
+    /// cannot make the folder for a mount below something that cannot be written.
+    fn obstacle(&self, container: &Container<'_>) -> Option<Box<Conflict>> {
+        let mut deepest_above: Option<(usize, &VolumeMount<'_>)> = None;
+        for mount in container.mounts() {
+            match self.place(mount) {
+                Place::Same => {
+                    let place = format!("where the token volume {} belongs", text::value(self.volume_name));
+                    return Some(self.mount_conflict(container, mount, &place));
+                }
+                Place::Below => {
+                    let place = format!(
+                        "below the mount of the token volume at {}, which is read-only",
+                        text::value(self.mount_path)
+                    );
+                    return Some(self.mount_conflict(container, mount, &place));
+                }
+                Place::Above { depth } if deepest_above.is_none_or(|(deepest, _)| depth >= deepest) => {
+                    deepest_above = Some((depth, mount));
+                }
+                Place::Above { .. } | Place::Apart => {}
+            }
+        }
+        let (_, mount) = deepest_above?;
+        let is_read_only =
+            mount.is_read_only() || self.volumes.get(mount.name()).is_some_and(view::Volume::is_read_only);
+        is_read_only.then(|| {
+            let place = format!(
+                "which is read-only, so the token volume cannot be mounted at {}",
+                text::value(self.mount_path)
+            );
+            self.mount_conflict(container, mount, &place)
+        })
+    }
+
+    /// Where a mount is, seen from the mount of the token volume.
+    fn place(&self, mount: &VolumeMount<'_>) -> Place {
+        let (Some(ours), Some(other)) = (&self.canonical_mount_path, self.paths.canonical(mount.path())) else {
+            return Place::Apart;
         };
-        let Some(mount) = container.mounts().find(is_other) else {
-            return Ok(());
-        };
-        Err(Box::new(Conflict {
+        match other.seen_from(ours) {
+            Relation::Same => Place::Same,
+            Relation::Below(_) => Place::Below,
+            Relation::Above => Place::Above { depth: other.len() },
+            Relation::Apart => Place::Apart,
+        }
+    }
+
+    fn mount_conflict(&self, container: &Container<'_>, mount: &VolumeMount<'_>, place: &str) -> Box<Conflict> {
+        Box::new(Conflict {
             volume: text::value(mount.name()),
             mount_path: Some(text::value(mount.path())),
             message: format!(
-                "container {} mounts volume {} at {}, where the token volume {} belongs: mount it elsewhere, or name the \
-                 container in the pod's annotation {}{SKIP_CONTAINERS}",
+                "container {} mounts volume {} at {}, {place}: mount it elsewhere, or name the container in the pod's \
+                 annotation {}{SKIP_CONTAINERS}",
                 quoted(container.name()),
                 quoted(mount.name()),
                 text::value(mount.path()),
-                text::value(self.volume_name),
                 self.rules.prefix,
             ),
-        }))
+            fix: "mount the volume elsewhere",
+        })
     }
 
     /// A container that would start without credentials and without any error.
@@ -321,7 +532,7 @@ impl<'r> Plan<'r> {
             warnings.push(Warning::new(&format!(
                 "container {name} sets {set} itself but not {unset}: neither is added"
             )));
-        } else if let Some(mount) = own_mount.filter(|mount| !self.paths.same(mount.path(), self.mount_path)) {
+        } else if let Some(mount) = own_mount.filter(|mount| self.place(mount) != Place::Same) {
             let [_, file] = self.kind.variables();
             warnings.push(Warning::new(&format!(
                 "container {name} mounts {} at {}, but {file} is {}",
@@ -329,6 +540,23 @@ impl<'r> Plan<'r> {
                 quoted(mount.path()),
                 self.identity.1,
             )));
+        }
+    }
+}
+
+/// Appends to the container's environment, or makes it.
+fn add_variables(
+    list: ContainerList,
+    index: usize,
+    container: &Container<'_>,
+    variables: Vec<Variable<'_>>,
+    patch: &mut Patch,
+) {
+    if container.env.is_none() && !variables.is_empty() {
+        patch.add(Pointer::Env(list, index), Value::Variables(&variables));
+    } else {
+        for variable in variables {
+            patch.add(Pointer::EnvEnd(list, index), Value::Variable(variable));
         }
     }
 }

@@ -1,6 +1,7 @@
 use serde_json::{Value as Json, json};
 
 use super::*;
+use crate::pod::concerns::Concerns;
 use crate::trust::{Audience, RoleArn};
 
 const ROLE: &str = "arn:aws:iam::111122223333:role/s3-reader";
@@ -33,6 +34,7 @@ fn webhook() -> Webhook {
             region: None,
             disable_instance_metadata: false,
             role_session_name: false,
+            api_audience: None,
         },
         session_name: SetSessionName::No,
     }
@@ -54,7 +56,20 @@ impl Webhook {
     fn answer(&self, pod: &Json) -> Result<(Json, Vec<String>), Box<Conflict>> {
         let text = pod.to_string();
         let view: PodView<'_> = serde_json::from_str(&text).unwrap();
-        web_identity(&self.rules, &view, &self.request, &self.settings, self.session_name).map(read)
+        let identities = EffectiveIdentities::of_pod(&self.rules, &view, &self.settings, &pod_identity_settings());
+        let injection = web_identity(
+            &self.rules,
+            &view,
+            &identities,
+            &self.request,
+            &self.settings,
+            self.session_name,
+        );
+        injection.map(|injection| read(injection, &self.concerns(&identities)))
+    }
+
+    fn concerns(&self, identities: &EffectiveIdentities<'_>) -> Vec<Warning> {
+        Concerns::of(identities, Some(&self.request.role), &self.settings).warnings
     }
 
     fn patch(&self, pod: &Json) -> Json {
@@ -78,17 +93,14 @@ impl Webhook {
         let (old, new) = (old.to_string(), new.to_string());
         let old: PodView<'_> = serde_json::from_str(&old).unwrap();
         let new: PodView<'_> = serde_json::from_str(&new).unwrap();
-        read(ephemeral_web_identity(
-            &self.rules,
-            &old,
-            &new,
-            &self.request,
-            &self.settings,
-        ))
+        let identities =
+            EffectiveIdentities::of_new_ephemeral(&self.rules, &old, &new, &self.settings, &pod_identity_settings());
+        let injection = ephemeral_web_identity(&self.rules, &new, &identities, &self.request, &self.settings);
+        read(injection, &self.concerns(&identities))
     }
 }
 
-fn read(injection: Injection) -> (Json, Vec<String>) {
+fn read(injection: Injection, concerns: &[Warning]) -> (Json, Vec<String>) {
     let patch: Json = serde_json::from_slice(injection.patch.as_json()).unwrap();
     let operations = patch.as_array().unwrap();
     assert_eq!(operations.len(), injection.patch.len());
@@ -99,6 +111,7 @@ fn read(injection: Injection) -> (Json, Vec<String>) {
         injection
             .warnings
             .iter()
+            .chain(concerns)
             .map(|warning| warning.as_str().to_owned())
             .collect(),
     )
@@ -163,9 +176,11 @@ fn the_bytes_of_a_patch_keep_the_order_of_fields_that_the_reference_webhook_writ
     let text = pod.to_string();
     let view: PodView<'_> = serde_json::from_str(&text).unwrap();
     let webhook = webhook();
+    let identities = EffectiveIdentities::of_pod(&webhook.rules, &view, &webhook.settings, &pod_identity_settings());
     let injection = web_identity(
         &webhook.rules,
         &view,
+        &identities,
         &webhook.request,
         &webhook.settings,
         SetSessionName::No,
@@ -329,14 +344,67 @@ fn a_container_with_all_three_groups_is_left_alone_but_the_pod_has_the_volume() 
         env("AWS_REGION", "eu-west-1"),
         env("AWS_STS_REGIONAL_ENDPOINTS", "legacy"),
     ]));
-    let webhook = webhook()
-        .with_everything()
-        .with(|webhook| webhook.settings.disable_instance_metadata = true);
-    let patch = webhook.patch(&pod);
+    let volume = json!({"op": "add", "path": "/spec/volumes", "value": [token_volume("sts.amazonaws.com")]});
+    let webhook = webhook().with_everything();
+    assert_eq!(webhook.patch(&pod), json!([volume]));
+    // What keeps the node's role away is added all the same.
+    let disabling = webhook.with(|webhook| webhook.settings.disable_instance_metadata = true);
+    let variable = json!({
+        "op": "add", "path": "/spec/containers/0/env/-", "value": env("AWS_EC2_METADATA_DISABLED", "true"),
+    });
+    assert_eq!(disabling.patch(&pod), json!([volume, variable]));
+}
+
+#[test]
+fn a_container_that_copies_all_variables_still_gets_the_mount_that_its_token_file_needs() {
+    for file in [TOKEN_FILE, "/run/secrets/eks.amazonaws.com/serviceaccount/token"] {
+        let pod = pod_with_env(json!([
+            env("AWS_ROLE_ARN", ROLE),
+            env("AWS_WEB_IDENTITY_TOKEN_FILE", file),
+            env("AWS_REGION", "eu-west-1"),
+            env("AWS_DEFAULT_REGION", "eu-west-1"),
+            env("AWS_STS_REGIONAL_ENDPOINTS", "regional"),
+        ]));
+        let injected = webhook().with_everything().inject(&pod);
+        let container = &injected["spec"]["containers"][0];
+        assert_eq!(container["env"], pod["spec"]["containers"][0]["env"]);
+        assert_eq!(container["volumeMounts"], json!([mount()]), "{file}");
+        assert_eq!(webhook().warnings(&pod), [""; 0]);
+        assert_eq!(webhook().with_everything().patch(&injected), json!([]));
+    }
+}
+
+#[test]
+fn a_region_of_another_partition_than_the_roles_is_not_injected() {
+    let in_china = RoleArn::parse("arn:aws-cn:iam::111122223333:role/s3-reader").unwrap();
+    let webhook = |region: &str| {
+        let region = region.to_owned();
+        webhook().with(|webhook| {
+            webhook.request.role = in_china.clone();
+            webhook.settings.region = Some(region);
+        })
+    };
+    let names = |webhook: &Webhook, pod: &Json| {
+        let injected = webhook.inject(pod);
+        env_names(&injected["spec"]["containers"][0]).join(" ")
+    };
+    let plain = json!({"spec": {"containers": [{"name": "app"}]}});
+    let identity = "AWS_ROLE_ARN AWS_WEB_IDENTITY_TOKEN_FILE";
+    assert_eq!(names(&webhook("us-west-2"), &plain), identity);
     assert_eq!(
-        patch,
-        json!([{"op": "add", "path": "/spec/volumes", "value": [token_volume("sts.amazonaws.com")]}])
+        names(&webhook("cn-north-1"), &plain),
+        format!("AWS_DEFAULT_REGION AWS_REGION {identity}")
     );
+    // The role of a container of its own decides for that container.
+    let own = pod_with_env(json!([
+        env("AWS_ROLE_ARN", ROLE),
+        env("AWS_WEB_IDENTITY_TOKEN_FILE", TOKEN_FILE)
+    ]));
+    assert_eq!(
+        names(&webhook("us-west-2"), &own),
+        format!("{identity} AWS_DEFAULT_REGION AWS_REGION")
+    );
+    assert_eq!(names(&webhook("cn-north-1"), &own), identity);
 }
 
 #[test]
@@ -349,32 +417,6 @@ fn a_mount_of_the_volume_is_not_doubled() {
     assert_eq!(container["volumeMounts"], pod["spec"]["containers"][0]["volumeMounts"]);
     assert_eq!(env_names(container).len(), 2);
     assert_eq!(webhook().warnings(&pod), [""; 0]);
-}
-
-#[test]
-fn a_container_that_would_find_no_token_is_warned_about() {
-    let elsewhere = json!({"spec": {"containers": [{
-        "name": "app", "volumeMounts": [{"name": "aws-iam-token", "mountPath": "/mine"}],
-    }]}});
-    assert_eq!(
-        webhook().warnings(&elsewhere),
-        [format!(
-            r#"container "app" mounts aws-iam-token at "/mine", but AWS_WEB_IDENTITY_TOKEN_FILE is {TOKEN_FILE}"#
-        )]
-    );
-    assert_eq!(
-        webhook().warnings(&pod_with_env(json!([env("AWS_ROLE_ARN", ROLE)]))),
-        [r#"container "app" sets AWS_ROLE_ARN itself but not AWS_WEB_IDENTITY_TOKEN_FILE: neither is added"#]
-    );
-    assert_eq!(
-        webhook().warnings(&pod_with_env(json!([env("AWS_WEB_IDENTITY_TOKEN_FILE", "/x")]))),
-        [r#"container "app" sets AWS_WEB_IDENTITY_TOKEN_FILE itself but not AWS_ROLE_ARN: neither is added"#]
-    );
-    let both = pod_with_env(json!([
-        env("AWS_WEB_IDENTITY_TOKEN_FILE", "/x"),
-        env("AWS_ROLE_ARN", ROLE)
-    ]));
-    assert_eq!(webhook().warnings(&both), [""; 0]);
 }
 
 #[test]
@@ -591,6 +633,8 @@ fn another_volume_mounted_at_the_tokens_place_is_a_conflict() {
         format!("{MOUNT_PATH}/"),
         format!("/{MOUNT_PATH}//"),
         format!("/.{MOUNT_PATH}/."),
+        format!("{MOUNT_PATH}/../serviceaccount"),
+        MOUNT_PATH.replace("/var/run", "/run"),
     ] {
         let conflict = webhook().conflict(&pod(&path));
         assert_eq!(conflict.volume, r"da\nta");
@@ -604,7 +648,7 @@ fn another_volume_mounted_at_the_tokens_place_is_a_conflict() {
     }
     for path in [
         "/var/run/secrets/eks.amazonaws.com",
-        "/var/run/secrets/eks.amazonaws.com/serviceaccount/sub",
+        "/var/run/secrets/eks.amazonaws.com/serviceaccounts",
         "/VAR",
     ] {
         assert!(webhook().answer(&pod(path)).is_ok(), "{path}");
@@ -613,6 +657,82 @@ fn another_volume_mounted_at_the_tokens_place_is_a_conflict() {
     assert!(webhook().answer(&windows).is_ok());
     windows["spec"]["os"] = json!({"name": "windows"});
     assert!(webhook().answer(&windows).is_err());
+}
+
+#[test]
+fn a_mount_that_keeps_the_runtime_from_mounting_the_token_is_a_conflict() {
+    let volumes = json!([
+        {"name": "secret", "secret": {"secretName": "s"}},
+        {"name": "config", "configMap": {"name": "c"}},
+        {"name": "api", "downwardAPI": {}},
+        {"name": "projected", "projected": {"sources": []}},
+        {"name": "empty", "emptyDir": {}},
+        {"name": "host", "hostPath": {"path": "/"}},
+    ]);
+    let answer = |mounts: Json| {
+        let pod = json!({"spec": {"containers": [{"name": "app", "volumeMounts": mounts}], "volumes": volumes}});
+        webhook().answer(&pod).map(drop).map_err(|conflict| conflict.message)
+    };
+    let mount = |name: &str, path: &str| json!({"name": name, "mountPath": path});
+    for above in [
+        "/var/run/secrets",
+        "/run/secrets",
+        "/var/run",
+        "/run/secrets/eks.amazonaws.com/",
+        "/var/./run",
+        "/",
+    ] {
+        for name in ["secret", "config", "api", "projected"] {
+            let message = answer(json!([mount(name, above)])).unwrap_err();
+            assert!(
+                message.contains("which is read-only, so the token volume cannot be mounted"),
+                "{message}"
+            );
+        }
+        for name in ["empty", "host", "unknown"] {
+            assert_eq!(answer(json!([mount(name, above)])), Ok(()), "{name} at {above}");
+            let mut read_only = mount(name, above);
+            read_only["readOnly"] = json!(true);
+            assert!(answer(json!([read_only])).is_err(), "{name} at {above}");
+        }
+    }
+    for below in ["sub", "token", "../serviceaccount/x"] {
+        let path = format!("{MOUNT_PATH}/{below}");
+        let message = answer(json!([mount("empty", &path)])).unwrap_err();
+        assert!(message.contains("below the mount of the token volume"), "{message}");
+    }
+    // The deepest mount above decides: the folder is made there.
+    let both = |first: &str, second: &str| answer(json!([mount(first, "/var/run"), mount(second, "/run/secrets")]));
+    assert_eq!(both("secret", "empty"), Ok(()));
+    assert!(both("empty", "secret").is_err());
+    assert_eq!(
+        answer(json!([mount(
+            "secret",
+            "/var/run/secrets/kubernetes.io/serviceaccount"
+        )])),
+        Ok(())
+    );
+}
+
+/// Where only the reference webhook would mount the token, something in the way is not a conflict.
+#[test]
+fn a_mount_that_no_container_needs_is_left_out_where_something_is_in_the_way() {
+    let pod = json!({"spec": {
+        "containers": [{
+            "name": "app",
+            "env": [env("AWS_ROLE_ARN", ROLE), env("AWS_WEB_IDENTITY_TOKEN_FILE", TOKEN_FILE)],
+            "volumeMounts": [{"name": "aws-user-token", "mountPath": MOUNT_PATH}],
+        }],
+        "volumes": [{"name": "aws-user-token", "projected": {"sources": [
+            {"serviceAccountToken": {"audience": "sts.amazonaws.com", "path": "token"}},
+        ]}}],
+    }});
+    let injected = webhook().inject(&pod);
+    assert_eq!(injected["spec"]["containers"], pod["spec"]["containers"]);
+    let injected = webhook().with_everything().inject(&pod);
+    let container = &injected["spec"]["containers"][0];
+    assert_eq!(container["volumeMounts"], pod["spec"]["containers"][0]["volumeMounts"]);
+    assert_eq!(env_names(container).len(), 5);
 }
 
 #[test]
@@ -637,7 +757,7 @@ fn a_mount_conflicts_only_where_the_container_would_get_something_there() {
         json!([{"name": "aws-iam-token", "mountPath": "/mine"}, {"name": "data", "mountPath": MOUNT_PATH}]);
     for (env, mounts, conflicts) in [
         (json!([]), &mounts, true),
-        (json!(own), &mounts, true),
+        (json!(own), &mounts, false),
         (json!(all), &mounts, false),
         (
             json!([env("AWS_CONTAINER_CREDENTIALS_FULL_URI", "http://x")]),
@@ -665,6 +785,13 @@ fn a_container_with_an_eks_pod_identity_association_is_left_as_it_is() {
         let injected = webhook().with_everything().inject(&pod);
         assert_eq!(injected["spec"]["containers"][0], pod["spec"]["containers"][0]);
         assert_eq!(env_names(&injected["spec"]["containers"][1]).len(), 5);
+        // Unless instance metadata is to be disabled: only for the agent, SDKs are sure to get an answer.
+        let disabling = webhook().with(|webhook| webhook.settings.disable_instance_metadata = true);
+        let injected = disabling.inject(&pod);
+        assert_eq!(
+            env_names(&injected["spec"]["containers"][0]),
+            [name, "AWS_EC2_METADATA_DISABLED"]
+        );
         // With a web identity of its own SDKs take that one: nothing special.
         let pod = pod_with_env(json!([env(name, "x"), env("AWS_ROLE_ARN", ROLE)]));
         let injected = webhook().inject(&pod);
@@ -756,129 +883,6 @@ fn a_session_name_goes_only_with_our_identity_and_never_over_the_authors() {
     }
 }
 
-#[test]
-fn the_roles_that_a_pod_uses_are_those_that_its_containers_assume_with_our_token() {
-    const OTHER: &str = "arn:aws:iam::444455556666:role/other";
-    let identity =
-        |role: &str, file: &str| json!([env("AWS_ROLE_ARN", role), env("AWS_WEB_IDENTITY_TOKEN_FILE", file)]);
-    let app = |env: Json| json!({"name": "app", "env": env});
-    let plain = json!({"name": "plain"});
-    let skipped = json!({"name": "skipped", "env": identity(OTHER, TOKEN_FILE)});
-    let associated = app(json!([env("AWS_CONTAINER_CREDENTIALS_FULL_URI", "http://x")]));
-    let mine = json!({
-        "name": "app", "env": identity(OTHER, "/mine/token"),
-        "volumeMounts": [{"name": "x", "mountPath": "/x"}, {"name": "aws-iam-token", "mountPath": "/mine/"}],
-    });
-    let several = |annotated, own: &[&'static str]| RolesUsed::Several {
-        annotated,
-        own: own.to_vec(),
-    };
-    for (containers, used) in [
-        (json!([]), RolesUsed::Annotated),
-        (json!([plain]), RolesUsed::Annotated),
-        (json!([app(identity(ROLE, TOKEN_FILE))]), RolesUsed::Annotated),
-        (json!([app(identity(OTHER, TOKEN_FILE))]), several(false, &[OTHER])),
-        (
-            json!([app(identity(
-                OTHER,
-                "/var/run/secrets/eks.amazonaws.com/serviceaccount//token"
-            ))]),
-            several(false, &[OTHER]),
-        ),
-        (
-            json!([plain, app(identity(OTHER, TOKEN_FILE))]),
-            several(true, &[OTHER]),
-        ),
-        (
-            json!([app(identity(ROLE, TOKEN_FILE)), app(identity(OTHER, TOKEN_FILE))]),
-            several(true, &[OTHER]),
-        ),
-        (
-            json!([app(identity(OTHER, TOKEN_FILE)), app(identity(OTHER, TOKEN_FILE))]),
-            several(false, &[OTHER]),
-        ),
-        (
-            json!([app(identity("b", TOKEN_FILE)), app(identity("a", TOKEN_FILE))]),
-            several(false, &["b", "a"]),
-        ),
-        (
-            json!([app(identity("x$(ROLE)", TOKEN_FILE))]),
-            several(false, &["x$(ROLE)"]),
-        ),
-        (json!([mine]), several(false, &[OTHER])),
-        (json!([app(identity(OTHER, "/own/token"))]), RolesUsed::Annotated),
-        (json!([app(json!([env("AWS_ROLE_ARN", OTHER)]))]), RolesUsed::Annotated),
-        (
-            json!([plain, app(json!([env("AWS_ROLE_ARN", OTHER)]))]),
-            RolesUsed::Annotated,
-        ),
-        (json!([skipped]), RolesUsed::Annotated),
-        (json!([associated, plain]), RolesUsed::Annotated),
-        (
-            json!([associated, app(identity(OTHER, TOKEN_FILE))]),
-            several(false, &[OTHER]),
-        ),
-    ] {
-        let text = json!({
-            "metadata": {"annotations": {"eks.amazonaws.com/skip-containers": "skipped"}},
-            "spec": {"containers": containers},
-        })
-        .to_string();
-        let pod: PodView<'_> = serde_json::from_str(&text).unwrap();
-        let webhook = webhook();
-        assert_eq!(
-            roles_used(&webhook.rules, &pod, &webhook.request, &webhook.settings),
-            used,
-            "{containers}"
-        );
-    }
-}
-
-#[test]
-fn a_pod_of_nothing_but_associations_is_ekss() {
-    let uri = |name: &str| json!({"name": name, "env": [env("AWS_CONTAINER_CREDENTIALS_FULL_URI", "http://169.254.170.23/")]});
-    let plain = |name: &str| json!({"name": name});
-    for (containers, only) in [
-        (json!([]), false),
-        (json!([uri("a")]), true),
-        (json!([uri("a"), uri("b")]), true),
-        (json!([uri("a"), plain("skipped")]), true),
-        (json!([plain("skipped")]), false),
-        (json!([uri("a"), plain("b")]), false),
-        (json!([plain("a")]), false),
-    ] {
-        let text = json!({
-            "metadata": {"annotations": {"eks.amazonaws.com/skip-containers": "skipped"}},
-            "spec": {"containers": containers},
-        })
-        .to_string();
-        let pod: PodView<'_> = serde_json::from_str(&text).unwrap();
-        assert_eq!(has_pod_identity_only(&webhook().rules, &pod), only, "{containers}");
-    }
-}
-
-#[test]
-fn an_init_containers_role_and_a_windows_path_count_too() {
-    let text = json!({"spec": {
-        "os": {"name": "windows"},
-        "initContainers": [{"name": "init", "env": [
-            env("AWS_ROLE_ARN", "a"),
-            env("AWS_WEB_IDENTITY_TOKEN_FILE", r"C:\var\run\secrets\eks.amazonaws.com\serviceaccount\token"),
-        ]}],
-    }})
-    .to_string();
-    let pod: PodView<'_> = serde_json::from_str(&text).unwrap();
-    let webhook = webhook();
-    let used = roles_used(&webhook.rules, &pod, &webhook.request, &webhook.settings);
-    assert_eq!(
-        used,
-        RolesUsed::Several {
-            annotated: false,
-            own: vec!["a"]
-        }
-    );
-}
-
 fn pod_identity_settings() -> PodIdentitySettings {
     PodIdentitySettings {
         full_uri: "http://169.254.170.23/v1/credentials".to_owned(),
@@ -903,7 +907,7 @@ fn give_pod_identity(
 ) -> Result<(Json, Vec<String>), Box<Conflict>> {
     let text = pod.to_string();
     let view: PodView<'_> = serde_json::from_str(&text).unwrap();
-    pod_identity(&webhook().rules, &view, request, settings).map(read)
+    pod_identity(&webhook().rules, &view, request, settings).map(|injection| read(injection, &[]))
 }
 
 fn pod_identity_volume(audience: &str) -> Json {
@@ -1148,13 +1152,8 @@ fn ephemeral_containers_get_pod_identity_too() {
     let (old, new) = (pod(json!([])).to_string(), pod(json!([{"name": "debug"}])).to_string());
     let old: PodView<'_> = serde_json::from_str(&old).unwrap();
     let new: PodView<'_> = serde_json::from_str(&new).unwrap();
-    let (patch, _) = read(ephemeral_pod_identity(
-        &webhook().rules,
-        &old,
-        &new,
-        &POD_IDENTITY,
-        &pod_identity_settings(),
-    ));
+    let injection = ephemeral_pod_identity(&webhook().rules, &old, &new, &POD_IDENTITY, &pod_identity_settings());
+    let (patch, _) = read(injection, &[]);
     assert_eq!(patch[0]["path"], "/spec/ephemeralContainers/0/env");
     assert_eq!(patch[0]["value"][0]["name"], "AWS_CONTAINER_CREDENTIALS_FULL_URI");
     assert_eq!(patch[1]["path"], "/spec/ephemeralContainers/0/volumeMounts");

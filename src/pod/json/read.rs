@@ -108,6 +108,16 @@ impl<'a> Reader<'a> {
         Self { text, at: 0, block }
     }
 
+    /// Where the reader is, to come back to.
+    pub(crate) const fn place(&self) -> usize {
+        self.at
+    }
+
+    /// Goes back to a place that the reader was at.
+    pub(crate) const fn go_to(&mut self, place: usize) {
+        self.at = place;
+    }
+
     /// Nothing but blanks follows.
     pub(crate) fn end(&mut self) -> Taken {
         self.peek().is_none().then_some(())

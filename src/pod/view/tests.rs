@@ -69,7 +69,13 @@ fn what_is_read_of_a_pod_is_the_same_with_and_without_escapes() {
         assert_eq!(pod.label("eks.amazonaws.com/skip-pod-identity-webhook"), Some(""));
         assert_eq!(pod.label("other"), None);
         assert_eq!(pod.controller(), Some(("ReplicaSet", "web")));
-        assert_eq!(pod.own_session_name(), Some("me"));
+        let (_, _, container) = pod.containers().next().unwrap();
+        let variables: Vec<_> = container
+            .variables()
+            .iter()
+            .map(|own| (own.name(), own.value()))
+            .collect();
+        assert_eq!(variables, [("AWS_ROLE_SESSION_NAME", "me")]);
         assert_eq!(pod.token_audience(), Some("vault"));
         assert_eq!(pod.annotation("eks.amazonaws.com/", "token-expiration"), Some("3600"));
         assert_eq!(pod.annotation("example.com/", "token-expiration"), None);
@@ -115,11 +121,7 @@ fn what_is_absent_empty_or_null_reads_the_same() {
             "{text}"
         );
         assert_eq!(pod.service_account_name(), "default", "{text}");
-        assert_eq!(
-            (pod.label("app"), pod.token_audience(), pod.own_session_name()),
-            (None, None, None),
-            "{text}"
-        );
+        assert_eq!((pod.label("app"), pod.token_audience()), (None, None), "{text}");
         assert!(!pod.is_mirror() && !pod.is_windows(), "{text}");
     }
     assert!(!view(r#"{"spec":null}"#).has_spec());
@@ -252,17 +254,35 @@ fn a_token_volume_is_a_projected_token_at_its_path_with_an_audience() {
 }
 
 #[test]
-fn the_first_literal_session_name_is_the_pods_own() {
-    let named = |value: serde_json::Value| json!({"name": "AWS_ROLE_SESSION_NAME", "value": value});
-    let from = json!({"name": "AWS_ROLE_SESSION_NAME", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}});
-    for (env, name) in [
-        (json!([named(json!("a"))]), Some("a")),
-        (json!([named(json!("a")), named(json!("b"))]), Some("b")),
-        (json!([from]), None),
-        (json!([named(json!("job-$(INDEX)"))]), None),
-        (json!([named(json!(""))]), None),
-    ] {
-        let pod = json!({"spec": {"containers": [{"name": "other"}, {"name": "app", "env": env}]}});
-        views_of(&pod, |view| assert_eq!(view.own_session_name(), name, "{pod}"));
-    }
+fn other_variables_are_kept_only_where_one_of_ours_may_refer_to_them() {
+    let kept = |env: serde_json::Value| {
+        let pod = json!({"spec": {"containers": [{"name": "app", "env": env}]}});
+        let names = std::cell::RefCell::new(Vec::new());
+        views_of(&pod, |view| {
+            let (_, _, container) = view.containers().next().unwrap();
+            names.borrow_mut().push(
+                container
+                    .variables()
+                    .iter()
+                    .map(|own| own.name().to_owned())
+                    .collect::<Vec<_>>()
+                    .join(" "),
+            );
+        });
+        let mut names = names.into_inner();
+        names.dedup();
+        names.join("; ")
+    };
+    let entry = |name: &str, value: &str| json!({"name": name, "value": value});
+    let from = json!({"name": "AWS_A", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}});
+    assert_eq!(
+        kept(json!([entry("A", "1"), entry("AWS_A", "x"), entry("B", "$(A)")])),
+        "AWS_A"
+    );
+    assert_eq!(
+        kept(json!([entry("A", "1"), entry("AWS_A", "$(A)"), null, entry("B", "")])),
+        "A AWS_A B"
+    );
+    assert_eq!(kept(json!([entry("A", "1"), entry("AWS_A", "$$")])), "A AWS_A");
+    assert_eq!(kept(json!([entry("A", "1"), from])), "AWS_A");
 }

@@ -2,9 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use crate::pod::identity::AnnotationRules;
-use crate::pod::view::PodView;
-use crate::pod::warning::{Warning, quoted};
+use super::identity::AnnotationRules;
+use super::view::PodView;
+use super::warning::{Warning, quoted};
 
 pub(super) const SKIP_CONTAINERS: &str = "skip-containers";
 const INCLUDE_CONTAINERS: &str = "include-containers";

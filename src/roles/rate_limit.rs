@@ -9,7 +9,7 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::age::pauses;
 use crate::support::backoff::Backoff;
-use crate::support::coalesce::{Priority, Urgency};
+use crate::support::coalesce::{Priority, SharedPriority};
 
 /// The window in which calls are counted.
 const WINDOW: Duration = Duration::from_secs(1);
@@ -57,16 +57,16 @@ impl RateLimiter {
     }
 
     /// Waits until a call may be made. Cancel-safe: one that is dropped while it waits has used nothing.
-    pub(super) async fn acquire(&self, urgency: &Urgency) {
+    pub(super) async fn acquire(&self, shared: &SharedPriority) {
         loop {
-            let priority = urgency.priority();
+            let priority = shared.current();
             let Err(when) = self.try_acquire(priority, Instant::now()) else {
                 return;
             };
             match priority {
                 Priority::Foreground => sleep_until(when).await,
                 Priority::Background => {
-                    let _raised = timeout_at(when, urgency.raised()).await;
+                    let _raised = timeout_at(when, shared.raised()).await;
                 }
             }
         }
@@ -150,7 +150,7 @@ mod tests {
         let limiter = five_a_second();
         let mut calls = Vec::new();
         for _ in 0..23 {
-            limiter.acquire(&Urgency::of(Priority::Foreground)).await;
+            limiter.acquire(&SharedPriority::of(Priority::Foreground)).await;
             calls.push(Instant::now());
         }
         for (index, start) in calls.iter().enumerate() {
@@ -165,7 +165,7 @@ mod tests {
         let limiter = five_a_second();
         let start = Instant::now();
         for _ in 0..3 {
-            limiter.acquire(&Urgency::of(Priority::Background)).await;
+            limiter.acquire(&SharedPriority::of(Priority::Background)).await;
         }
         assert!(limiter.try_acquire(Priority::Background, start).is_err());
         assert!(limiter.try_acquire(Priority::Foreground, start).is_ok());
@@ -180,14 +180,14 @@ mod tests {
         for _ in 0..6 {
             limiter.failed(start);
         }
-        let urgency = Urgency::of(Priority::Background);
+        let priority = SharedPriority::of(Priority::Background);
         let raise = async {
             sleep_until(start + Duration::from_millis(10)).await;
-            urgency.raise_to(Priority::Background);
+            priority.raise_to(Priority::Background);
             sleep_until(start + Duration::from_millis(20)).await;
-            urgency.raise_to(Priority::Foreground);
+            priority.raise_to(Priority::Foreground);
         };
-        tokio::join!(limiter.acquire(&urgency), raise);
+        tokio::join!(limiter.acquire(&priority), raise);
         assert_eq!(start.elapsed(), Duration::from_millis(20));
     }
 

@@ -5,7 +5,7 @@ use tokio::time::Instant;
 use crate::admission::judgment::judge_role;
 use crate::decision::Judged;
 use crate::pod::identity::MalformedRole;
-use crate::roles::{Entry, KnownProvider, Trust};
+use crate::roles::{KnownProvider, RoleEntry, Trust};
 use crate::trust::{RoleArn, SessionName, WebIdentity};
 
 /// A role and the judgment of it.
@@ -17,7 +17,7 @@ pub(super) struct RoleEvaluation {
 
 pub(super) fn role_evaluation(
     role: RoleArn,
-    entry: Entry,
+    entry: RoleEntry,
     provider: &KnownProvider,
     identity: &WebIdentity,
     session_name: SessionName<'_>,

@@ -1,6 +1,5 @@
 //! The rate of calls to a source over the network.
 
-use std::collections::VecDeque;
 use std::num::NonZeroU32;
 use std::time::Duration;
 
@@ -10,6 +9,7 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 use super::age::pauses;
 use crate::support::backoff::Backoff;
 use crate::support::coalesce::{Priority, SharedPriority};
+use crate::support::sliding_window::SlidingWindow;
 
 /// The window in which calls are counted.
 const WINDOW: Duration = Duration::from_secs(1);
@@ -17,10 +17,7 @@ const WINDOW: Duration = Duration::from_secs(1);
 /// This many failed calls in a row are the source's fault rather than that of a role.
 pub(super) const FAILING: u32 = 3;
 
-/// Lets through at most so many calls in any second, and none while the source throttles.
-///
-/// It remembers when the last calls were let through instead of counting tokens: a bucket that refills would allow twice the
-/// rate in the second after a pause, and the limit is one that AWS enforces.
+/// Lets through at most so many calls in any second, because AWS enforces such a limit, and none while the source throttles.
 #[derive(Debug)]
 pub(super) struct RateLimiter {
     per_second: usize,
@@ -29,8 +26,7 @@ pub(super) struct RateLimiter {
 
 #[derive(Debug)]
 struct State {
-    /// When the calls of the last second were let through, oldest first.
-    recent: VecDeque<Instant>,
+    calls: SlidingWindow,
     /// No call before this: the source throttled.
     resume: Option<Instant>,
     throttled: Backoff,
@@ -46,7 +42,7 @@ impl RateLimiter {
         Self {
             per_second: usize::try_from(per_second.get()).unwrap_or(usize::MAX),
             state: Mutex::new(State {
-                recent: VecDeque::new(),
+                calls: SlidingWindow::new(WINDOW),
                 resume: None,
                 throttled: pauses(),
                 failures: 0,
@@ -109,27 +105,12 @@ impl RateLimiter {
         {
             return Err(resume);
         }
-        while state.recent.front().is_some_and(|oldest| *oldest + WINDOW <= now) {
-            state.recent.pop_front();
-        }
         let limit = match priority {
             Priority::Foreground => self.per_second,
             // Two fifths are left to admissions.
             Priority::Background => self.per_second.saturating_sub(self.per_second / 5 * 2).max(1),
         };
-        // With `limit` or more in the window, this is the one that has to leave it first.
-        match state
-            .recent
-            .len()
-            .checked_sub(limit)
-            .and_then(|index| state.recent.get(index))
-        {
-            Some(leaves) => Err(*leaves + WINDOW),
-            None => {
-                state.recent.push_back(now);
-                Ok(())
-            }
-        }
+        state.calls.admit(limit, now)
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

@@ -805,11 +805,7 @@ fn list<'a>(texts: impl IntoIterator<Item = &'a String>) -> String {
 }
 
 fn quoted_list(texts: &[String]) -> String {
-    let shown: Vec<String> = texts.iter().take(MAX_SHOWN).map(|one| quote(one)).collect();
-    match texts.len().saturating_sub(shown.len()) {
-        0 => shown.join(", "),
-        more => format!("{} and {more} more", shown.join(", ")),
-    }
+    text::quoted_list(texts.iter().map(String::as_str), MAX_SHOWN)
 }
 
 /// `"A", "B" and 2 others`.

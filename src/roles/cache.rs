@@ -173,7 +173,7 @@ impl RoleCache {
     ///
     /// # Errors
     /// One line that says why it could not be read.
-    pub async fn fresh_provider(&self, role: &RoleArn, deadline: Instant) -> Result<KnownProvider, Arc<str>> {
+    pub(crate) async fn fresh_provider(&self, role: &RoleArn, deadline: Instant) -> Result<KnownProvider, Arc<str>> {
         let limit = self.limit(deadline);
         self.providers.fresh(role, limit).await
     }

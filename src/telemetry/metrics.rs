@@ -20,7 +20,7 @@ use crate::decision::{Action, Mode};
 use crate::trust::{Cause, Verdict};
 
 /// The content type of [`Metrics::text`].
-pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+pub(crate) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// Buckets in seconds, from what memory answers in to what no webhook must take.
 const ADMISSION_BUCKETS: [f64; 17] = [
@@ -201,7 +201,7 @@ impl Metrics {
     }
 
     /// Creates the series of a role source at zero: alerts cannot use absent series.
-    pub fn announce_source(&self, source: &'static str, results: impl IntoIterator<Item = &'static str>) {
+    pub(crate) fn announce_source(&self, source: &'static str, results: impl IntoIterator<Item = &'static str>) {
         for result in results {
             drop(self.role_reads.get_or_create(&[("source", source), ("result", result)]));
         }
@@ -209,7 +209,7 @@ impl Metrics {
     }
 
     /// Counts a read of a role.
-    pub fn count_role_read(&self, source: &'static str, result: &'static str, elapsed: Duration) {
+    pub(crate) fn count_role_read(&self, source: &'static str, result: &'static str, elapsed: Duration) {
         self.role_reads
             .get_or_create(&[("source", source), ("result", result)])
             .inc();
@@ -231,7 +231,7 @@ impl Metrics {
 
     /// The counter of lost lines of the audit log.
     #[must_use]
-    pub fn audit_dropped(&self) -> Counter {
+    pub(crate) fn audit_dropped(&self) -> Counter {
         self.audit_dropped.clone()
     }
 
@@ -242,7 +242,7 @@ impl Metrics {
     }
 
     /// Adds a gauge that is read at each scrape.
-    pub fn gauge(&self, name: &'static str, help: &'static str, read: impl Fn() -> f64 + Send + Sync + 'static) {
+    pub(crate) fn gauge(&self, name: &'static str, help: &'static str, read: impl Fn() -> f64 + Send + Sync + 'static) {
         self.registry.lock().register_collector(Box::new(Scraped {
             name,
             help,
@@ -252,7 +252,7 @@ impl Metrics {
     }
 
     /// Adds a gauge with one label that is read at each scrape: pairs of the label's value and the number.
-    pub fn gauges(
+    pub(crate) fn gauges(
         &self,
         name: &'static str,
         help: &'static str,

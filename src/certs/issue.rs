@@ -15,7 +15,7 @@ use super::x509::{self, CaIdentity};
 use crate::support::dns;
 
 /// How long before its creation a certificate becomes valid: clocks of API servers and nodes differ by minutes.
-pub(crate) const BACKDATED: Duration = Duration::from_secs(10 * 60);
+pub const BACKDATED: Duration = Duration::from_secs(10 * 60);
 
 /// A name in a serving certificate.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]

@@ -18,7 +18,7 @@ const RETRY_SECONDS: u64 = 1;
 
 /// Why a request is not answered with a 200: a `metav1.StatusReason`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum Reason {
+pub enum Reason {
     /// 400: the body is not what it should be.
     BadRequest,
     /// 403.
@@ -40,7 +40,7 @@ pub(crate) enum Reason {
 impl Reason {
     /// The HTTP status that goes with it.
     #[must_use]
-    pub(crate) const fn code(self) -> StatusCode {
+    pub const fn code(self) -> StatusCode {
         match self {
             Self::BadRequest => StatusCode::BAD_REQUEST,
             Self::Forbidden => StatusCode::FORBIDDEN,
@@ -55,7 +55,7 @@ impl Reason {
 
     /// The value of `reason`.
     #[must_use]
-    pub(crate) const fn as_str(self) -> &'static str {
+    pub const fn as_str(self) -> &'static str {
         match self {
             Self::BadRequest => "BadRequest",
             Self::Forbidden => "Forbidden",
@@ -71,7 +71,7 @@ impl Reason {
 
 /// A request that is answered with an error before its review was read.
 #[derive(Clone, Debug)]
-pub(crate) struct Rejection {
+pub struct Rejection {
     reason: Reason,
     message: Cow<'static, str>,
     connection: Connection,
@@ -90,7 +90,7 @@ pub(super) struct Rejected;
 
 impl Rejection {
     /// A rejection with a message for the author of the object, or for the operator.
-    pub(crate) fn new(reason: Reason, message: impl Into<Cow<'static, str>>) -> Self {
+    pub fn new(reason: Reason, message: impl Into<Cow<'static, str>>) -> Self {
         Self {
             reason,
             message: message.into(),
@@ -123,7 +123,7 @@ impl IntoResponse for Rejection {
 
 /// An answer with a `metav1.Status` as its body. A [`Reason::ServiceUnavailable`] also says when to retry.
 #[must_use]
-pub(crate) fn status_response(reason: Reason, message: &str) -> Response {
+pub fn status_response(reason: Reason, message: &str) -> Response {
     let retry_after = (reason == Reason::ServiceUnavailable).then_some(RETRY_SECONDS);
     let status = Status {
         kind: "Status",

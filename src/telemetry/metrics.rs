@@ -20,7 +20,7 @@ use crate::decision::{Action, Mode};
 use crate::trust::{Cause, Verdict};
 
 /// The content type of [`Metrics::text`].
-pub(crate) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// Buckets in seconds, from what memory answers in to what no webhook must take.
 const ADMISSION_BUCKETS: [f64; 17] = [

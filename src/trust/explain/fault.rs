@@ -40,7 +40,7 @@ pub struct Requirement {
 
 impl Requirement {
     /// How many values are kept for display.
-    pub(crate) const MAX_VALUES: usize = 3;
+    pub const MAX_VALUES: usize = 3;
 
     pub(super) fn of(condition: &Condition) -> Self {
         let values = condition.values.iter().map(|value| value.text.to_string());

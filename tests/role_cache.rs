@@ -10,8 +10,8 @@ use futures::future::{BoxFuture, join_all, ready};
 use futures::stream::{once, repeat};
 use futures::{FutureExt, StreamExt};
 use rolegate::roles::{
-    Answer, Entry, Listing, ListingFailure, Pace, ProviderAnswer, ReadObserver, ReadResult, RoleCache,
-    RoleCacheSettings, RoleDocument, RoleSource, RoleState, Trust,
+    Answer, Listing, ListingFailure, Pace, ProviderAnswer, ReadObserver, ReadResult, RoleCache, RoleCacheSettings,
+    RoleDocument, RoleEntry, RoleSource, RoleState, Trust,
 };
 use rolegate::trust::{Issuer, Origin, RoleArn};
 use tokio::sync::watch;
@@ -225,7 +225,7 @@ fn soon() -> Instant {
 }
 
 /// An entry in a few words.
-fn summary(entry: &Entry) -> String {
+fn summary(entry: &RoleEntry) -> String {
     match &entry.trust {
         Trust::Policy { tags, .. } => {
             let sid = tags.as_ref().and_then(|tags| tags.first()).map_or("?", |(_, sid)| sid);

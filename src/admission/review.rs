@@ -77,13 +77,13 @@ impl<O> AdmissionRequest<'_, O> {
         self.uid.as_str()
     }
     /// The object's kind, and its API group (empty for the core group).
-    pub fn group_and_kind(&self) -> (&str, &str) {
+    pub(crate) fn group_and_kind(&self) -> (&str, &str) {
         self.kind
             .as_ref()
             .map_or(("", ""), |kind| (kind.group.as_str(), kind.kind.as_str()))
     }
     /// Empty, or `ephemeralcontainers`, `status` …
-    pub fn sub_resource(&self) -> &str {
+    pub(crate) fn sub_resource(&self) -> &str {
         self.sub_resource.as_str()
     }
     /// The object's name; empty when the API server has not generated it yet.
@@ -103,7 +103,7 @@ impl<O> AdmissionRequest<'_, O> {
         }
     }
     /// Whether it is a dry run, which must have no side effects.
-    pub fn is_dry_run(&self) -> bool {
+    pub(crate) fn is_dry_run(&self) -> bool {
         self.dry_run == Some(true)
     }
     /// The new object.
@@ -111,7 +111,7 @@ impl<O> AdmissionRequest<'_, O> {
         self.object.as_deref()
     }
     /// The existing object.
-    pub fn old_object(&self) -> Option<&O> {
+    pub(crate) fn old_object(&self) -> Option<&O> {
         self.old_object.as_deref()
     }
 }
@@ -164,7 +164,7 @@ fn found(api_version: &str, kind: &str) -> String {
 
 /// The error for an object that a path does not judge.
 #[must_use]
-pub fn wrong_object((group, kind): (&str, &str), expected: &'static str) -> ReviewError {
+pub(crate) fn wrong_object((group, kind): (&str, &str), expected: &'static str) -> ReviewError {
     if kind.is_empty() {
         return ReviewError::Missing("request.kind");
     }
@@ -371,7 +371,7 @@ pub struct AuditAnnotations<'a> {
 impl AdmissionResponse<'_> {
     /// The AdmissionReview to send back.
     #[must_use]
-    pub fn to_json(&self) -> Vec<u8> {
+    pub(crate) fn to_json(&self) -> Vec<u8> {
         let patch = self.patch.map_or(0, |patch| patch.as_json().len());
         let mut json = Vec::with_capacity(USUAL_ANSWER + patch + patch / 3);
         let out = &mut json;

@@ -29,15 +29,15 @@ pub(crate) struct ExplainArgs {
     /// The cause or the verdict to explain
     ///
     /// Without it, all of them are listed.
-    #[arg(value_name = "CAUSE", value_parser = words(), hide_possible_values = true)]
+    #[arg(value_name = "CAUSE", value_parser = causes_and_verdicts(), hide_possible_values = true)]
     pub(crate) cause: Option<String>,
 
     #[command(flatten)]
     pub(crate) output: OutputArgs,
 }
 
-/// The words of the page, for clap: it suggests the nearest one, and completions offer them.
-fn words() -> PossibleValuesParser {
+/// The causes and verdicts that the page explains, for clap: it suggests the nearest one, and completions offer them.
+fn causes_and_verdicts() -> PossibleValuesParser {
     let value = |section: Section| PossibleValue::new(section.cause).help(section.summary.replace('`', ""));
     causes::sections().map(value).collect::<Vec<_>>().into()
 }

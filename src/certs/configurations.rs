@@ -3,7 +3,6 @@
 //! A bundle is written by a JSON patch to the entries of the live object. Server-side apply would own the entries: one that the chart
 //! removes would then remain as a stub without rules, and no later apply of the chart would be valid.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,6 +20,7 @@ use crate::kubernetes::api_error;
 use crate::kubernetes::list_watch::WatchTiming;
 use crate::kubernetes::notify::{Named, notify_on_change};
 use crate::support::backoff::Backoff;
+use crate::support::sliding_window::SlidingWindow;
 
 /// The timeout of a request to the API server.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
@@ -31,8 +31,9 @@ pub(super) const FIELD_MANAGER: &str = "rolegate";
 /// The pause after a conflict with another writer of the same field.
 const CONFLICT_BACKOFF: Duration = Duration::from_secs(5);
 
-/// More writes than this within a minute are a conflict with another writer of the same field.
-const MAX_WRITES_PER_MINUTE: usize = 30;
+/// More writes than this within [`WRITES_WINDOW`] are a conflict with another writer of the same field.
+const MAX_WRITES: usize = 30;
+const WRITES_WINDOW: Duration = Duration::from_secs(60);
 
 /// Which kind of webhook configuration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -111,7 +112,7 @@ pub(super) struct Configurations {
 struct Object {
     named: Named<DynamicObject>,
     version: String,
-    written: VecDeque<Instant>,
+    writes: SlidingWindow,
 }
 
 impl Configurations {
@@ -137,7 +138,7 @@ impl Configurations {
             Object {
                 named,
                 version: String::new(),
-                written: VecDeque::new(),
+                writes: SlidingWindow::new(WRITES_WINDOW),
             }
         });
         Self {
@@ -205,17 +206,13 @@ impl Object {
 
     /// Limits the rate of writes, so that a conflict costs the API server little.
     fn check_for_conflict(&mut self) -> Result<(), ObjectError> {
-        let minute = Duration::from_secs(60);
-        while self.written.front().is_some_and(|at| at.elapsed() > minute) {
-            self.written.pop_front();
-        }
-        if self.written.len() >= MAX_WRITES_PER_MINUTE {
-            self.written.pop_front();
+        if self.writes.admit(MAX_WRITES, Instant::now()).is_err() {
+            // After the pause, one more write is tried.
+            self.writes.forget_oldest();
             return Err(ObjectError::WriteConflict {
                 object: self.named.what.clone(),
             });
         }
-        self.written.push_back(Instant::now());
         Ok(())
     }
 }

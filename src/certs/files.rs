@@ -10,7 +10,7 @@ use super::serving::{BundleError, ClientCa, Pair, PairError, Serving, Verifier};
 use crate::support::reload::{Reloaded, Source};
 
 /// How often certificate files are read again. The kubelet takes up to a minute to update a mounted Secret anyway.
-pub const RELOAD_INTERVAL: Duration = Duration::from_secs(10);
+pub(crate) const RELOAD_INTERVAL: Duration = Duration::from_secs(10);
 
 /// The files of a certificate and its key (`--tls-cert`, `--tls-key`), and of the clients' CA (`--client-ca`).
 #[derive(Clone, Debug, PartialEq, Eq)]

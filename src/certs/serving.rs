@@ -38,7 +38,10 @@ impl Pair {
     ///
     /// # Errors
     /// As [`Pair::from_pem`].
-    pub fn from_der(chain: Vec<CertificateDer<'static>>, key: PrivateKeyDer<'static>) -> Result<Self, PairError> {
+    pub(crate) fn from_der(
+        chain: Vec<CertificateDer<'static>>,
+        key: PrivateKeyDer<'static>,
+    ) -> Result<Self, PairError> {
         let key = aws_lc_rs::sign::any_supported_type(&key).map_err(|error| PairError::Key(error.to_string()))?;
         let not_after = chain
             .iter()

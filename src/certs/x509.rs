@@ -10,11 +10,11 @@ use x509_parser::x509::{AttributeTypeAndValue, X509Name};
 
 /// When a certificate is valid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Validity {
+pub(crate) struct Validity {
     /// From this moment on.
-    pub not_before: Timestamp,
+    pub(crate) not_before: Timestamp,
     /// Until this moment.
-    pub not_after: Timestamp,
+    pub(crate) not_after: Timestamp,
 }
 
 /// The last moment at which a certificate is valid. None for anything but a certificate.
@@ -25,7 +25,7 @@ pub fn not_after(der: &[u8]) -> Option<Timestamp> {
 
 /// When a certificate is valid. None for anything but a certificate.
 #[must_use]
-pub fn validity(der: &[u8]) -> Option<Validity> {
+pub(crate) fn validity(der: &[u8]) -> Option<Validity> {
     let certificate = parse(der)?;
     let validity = certificate.validity();
     Some(Validity {

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use anyhow::{Result, anyhow};
 
-use self::accounts::{Account, RoleAnnotation};
+use self::accounts::{AnnotatedServiceAccount, RoleAnnotation};
 use self::report::{Audit, Row};
 use super::exit::Exit;
 use super::judgment::report::Report;
@@ -78,8 +78,8 @@ fn common_failure(entries: &HashMap<RoleArn, Found>) -> Option<&Arc<str>> {
     reasons.all(|reason| reason == Some(first)).then_some(first)
 }
 
-fn row(account: Account, identity: WebIdentity, found: Option<&Found>, prefix: &str) -> Row {
-    let Account {
+fn row(account: AnnotatedServiceAccount, identity: WebIdentity, found: Option<&Found>, prefix: &str) -> Row {
+    let AnnotatedServiceAccount {
         namespace,
         name,
         annotation,

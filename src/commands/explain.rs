@@ -9,6 +9,7 @@ use anyhow::{Context as _, Result};
 
 use super::exit::Exit;
 use super::output::{self, COMMAND, STRONG, Styled};
+use super::wrap::wrap;
 use crate::args::explain::ExplainArgs;
 use crate::args::output::OutputArgs;
 use crate::decision::causes::{Section, sections};
@@ -137,33 +138,6 @@ fn target(link: &str) -> String {
     }
 }
 
-/// Appends a text, which can contain styles, in lines of at most `width` columns where its words allow that.
-fn wrap(shown: &mut String, text: &str, width: usize, first: &str, indent: &str) {
-    shown.push_str(first);
-    let mut column = columns(first);
-    let mut is_first = true;
-    for word in text.split_whitespace() {
-        let length = columns(word);
-        if is_first {
-            is_first = false;
-        } else if column.saturating_add(length) < width {
-            shown.push(' ');
-            column = column.saturating_add(1);
-        } else {
-            shown.push('\n');
-            shown.push_str(indent);
-            column = columns(indent);
-        }
-        shown.push_str(word);
-        column = column.saturating_add(length);
-    }
-    shown.push('\n');
-}
-
-fn columns(styled: &str) -> usize {
-    anstream::adapter::strip_str(styled).to_string().chars().count()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -193,17 +167,5 @@ mod tests {
         ] {
             assert_eq!(plain(markdown, 80), format!("{shown}\n"));
         }
-    }
-
-    #[test]
-    fn styles_do_not_count_as_columns() {
-        let mut shown = String::new();
-        wrap(&mut shown, &inline("`abc` `def`"), 7, "", "");
-        assert_eq!(anstream::adapter::strip_str(&shown).to_string(), "abc def\n");
-    }
-
-    #[test]
-    fn a_word_that_is_longer_than_the_line_has_a_line_of_its_own() {
-        assert_eq!(plain("a bcdefghij k", 5), "a\nbcdefghij\nk\n");
     }
 }

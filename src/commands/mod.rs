@@ -15,6 +15,7 @@ mod runtime;
 mod serve;
 mod sources;
 mod trust_policy;
+mod wrap;
 
 use std::ffi::OsString;
 use std::process::ExitCode;

@@ -21,7 +21,9 @@ use crate::kubernetes::list_watch::WatchTiming;
 #[cfg(feature = "aws")]
 use crate::roles::aws::AwsUser;
 use crate::roles::files::{FileRoles, WhenMissing};
-use crate::roles::{Answer, Entry, KnownProvider, RoleCache, RoleCacheSettings, RoleDocument, RoleObjects, RoleSource};
+use crate::roles::{
+    Answer, KnownProvider, RoleCache, RoleCacheSettings, RoleDocument, RoleEntry, RoleObjects, RoleSource,
+};
 use crate::trust::{AccountId, Issuer, Partition, RoleArn};
 
 /// How long a command waits for one role. No pod waits for it, so it can be long.
@@ -160,7 +162,7 @@ pub(super) async fn own_account(_aws: &AwsAccess, _patience: Duration) -> Result
 #[derive(Clone, Debug)]
 pub(super) struct Found {
     /// Its trust policy.
-    pub(super) entry: Entry,
+    pub(super) entry: RoleEntry,
     /// The OIDC provider in its account.
     pub(super) provider: KnownProvider,
 }

@@ -23,9 +23,8 @@ use crate::support::state_log::StateLog;
 /// Objects per page, as in client-go: about half a megabyte of JSON, so that the peak of a list is small compared with what is kept of it.
 const PAGE: u32 = 500;
 
-/// After this many seconds, the API server ends a watch, which is then opened again, possibly on another server. Up to a fifth is
-/// subtracted at random, so that replicas do not reconnect together.
-pub(super) const WATCH_SECONDS: u32 = 290;
+/// After at most this many seconds, the API server ends a watch, which is then opened again, possibly on another server.
+const WATCH_SECONDS: u32 = 290;
 
 /// A watch that lasted this long was healthy: the next pause is the shortest again.
 pub(super) const STEADY: Duration = Duration::from_secs(5);
@@ -116,6 +115,11 @@ pub(crate) async fn list_and_watch<K>(
             }
         }
     }
+}
+
+/// The seconds after which the API server ends a watch. Up to a fifth is subtracted at random, so that replicas do not reconnect together.
+pub(super) fn watch_seconds() -> u32 {
+    WATCH_SECONDS - fastrand::u32(0..WATCH_SECONDS / 5)
 }
 
 struct Watch<K> {
@@ -218,7 +222,7 @@ where
     async fn watch(&mut self, version: &mut String, observer: &mut impl Observer<K>) -> Ended {
         let params = WatchParams {
             field_selector: self.fields.clone(),
-            timeout: Some(WATCH_SECONDS - fastrand::u32(0..WATCH_SECONDS / 5)),
+            timeout: Some(watch_seconds()),
             ..WatchParams::default()
         };
         let mut events = match timeout(self.timing.silence, self.api.watch(&params, version)).await {

@@ -13,7 +13,7 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::api_error;
-use super::list_watch::{STEADY, WATCH_SECONDS, WatchTiming};
+use super::list_watch::{STEADY, WatchTiming, watch_seconds};
 use crate::support::state_log::StateLog;
 
 /// An object that is watched by its name.
@@ -66,7 +66,7 @@ where
 {
     let params = WatchParams {
         field_selector: Some(format!("metadata.name={}", named.name)),
-        timeout: Some(WATCH_SECONDS - fastrand::u32(0..WATCH_SECONDS / 5)),
+        timeout: Some(watch_seconds()),
         ..WatchParams::default()
     };
     // Without a version: the first event is the current object, and no version can be too old.

@@ -32,7 +32,7 @@ use tokio::time::Instant;
 
 pub use self::editor::{CurrentRole, RoleEditor, open_editor};
 use self::fault::{Call, Fault};
-pub use self::ownership::{managed_by, unique_id_principals};
+pub(crate) use self::ownership::{managed_by, unique_id_principals};
 pub use self::session::Caller;
 use self::session::Session;
 pub use self::settings::{AwsUser, IamSettings};

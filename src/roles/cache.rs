@@ -29,7 +29,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use self::entry::{Answered, CachedRole, Entry, Reference, RoleCacheSettings, RoleTrust, Trust};
+use self::entry::{Answered, CachedRole, Reference, RoleCacheSettings, RoleEntry, RoleTrust, Trust};
 use self::fetch::Fetcher;
 use self::list::{Lister, Pass, report};
 use self::providers::{KnownProvider, Providers};
@@ -87,12 +87,12 @@ impl RoleCache {
 
     /// From memory when it may still serve (fresh or stale); never waits. None: never read, or too old.
     #[must_use]
-    pub fn cached(&self, role: &RoleArn) -> Option<Entry> {
+    pub fn cached(&self, role: &RoleArn) -> Option<RoleEntry> {
         let now = Instant::now();
         self.store.peek(role, |cached| self.serve(cached, now)).flatten()
     }
 
-    fn serve(&self, cached: &CachedRole, now: Instant) -> Option<Entry> {
+    fn serve(&self, cached: &CachedRole, now: Instant) -> Option<RoleEntry> {
         let answer = cached.trust.answer();
         let answer = answer.as_deref()?;
         let freshness = self.settings.freshness(answer, now);
@@ -107,7 +107,7 @@ impl RoleCache {
     }
 
     /// From memory, else read once, coalesced, by `deadline` (and the read timeout).
-    pub async fn entry(&self, role: &RoleArn, deadline: Instant) -> Entry {
+    pub async fn entry(&self, role: &RoleArn, deadline: Instant) -> RoleEntry {
         if let Some(entry) = self.cached(role) {
             return entry;
         }
@@ -116,12 +116,12 @@ impl RoleCache {
         let cached = self.used(role, arrived);
         match self.reader.read(&cached, Caller::any(), limit).await {
             Ok(answer) => answer.entry(),
-            Err(reason) => Entry::unknown(reason),
+            Err(reason) => RoleEntry::unknown(reason),
         }
     }
 
     /// Read again before a refusal, unless the copy came over the network and is under 5 s old. A read that fails is `Unknown`.
-    pub async fn fresh(&self, role: &RoleArn, deadline: Instant) -> Entry {
+    pub async fn fresh(&self, role: &RoleArn, deadline: Instant) -> RoleEntry {
         let arrived = Instant::now();
         let limit = self.settings.limit(arrived, deadline);
         let cached = self.used(role, arrived);
@@ -139,7 +139,7 @@ impl RoleCache {
             match self.reader.read(&cached, Caller::as_of(as_of), limit).await {
                 Ok(answer) if is_good(&answer) => return answer.entry(),
                 Ok(_) => as_of = arrived,
-                Err(reason) => return Entry::unknown(reason),
+                Err(reason) => return RoleEntry::unknown(reason),
             }
         }
     }
@@ -173,7 +173,7 @@ impl RoleCache {
     ///
     /// # Errors
     /// One line that says why it could not be read.
-    pub async fn fresh_provider(&self, role: &RoleArn, deadline: Instant) -> Result<KnownProvider, Arc<str>> {
+    pub(crate) async fn fresh_provider(&self, role: &RoleArn, deadline: Instant) -> Result<KnownProvider, Arc<str>> {
         let limit = self.limit(deadline);
         self.providers.fresh(role, limit).await
     }

@@ -13,7 +13,7 @@ mod rate_limit;
 mod source;
 
 pub use cache::RoleCache;
-pub use cache::entry::{Entry, RoleCacheSettings, Trust};
+pub use cache::entry::{RoleCacheSettings, RoleEntry, Trust};
 pub use cache::providers::KnownProvider;
 pub use files::{FileRoles, RoleFilesError, WhenMissing};
 pub use objects::RoleObjects;

@@ -1,6 +1,5 @@
 //! The rate of calls to a source over the network.
 
-use std::collections::VecDeque;
 use std::num::NonZeroU32;
 use std::time::Duration;
 
@@ -9,7 +8,8 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::age::pauses;
 use crate::support::backoff::Backoff;
-use crate::support::coalesce::{Priority, Urgency};
+use crate::support::coalesce::{Priority, SharedPriority};
+use crate::support::sliding_window::SlidingWindow;
 
 /// The window in which calls are counted.
 const WINDOW: Duration = Duration::from_secs(1);
@@ -17,10 +17,7 @@ const WINDOW: Duration = Duration::from_secs(1);
 /// This many failed calls in a row are the source's fault rather than that of a role.
 pub(super) const FAILING: u32 = 3;
 
-/// Lets through at most so many calls in any second, and none while the source throttles.
-///
-/// It remembers when the last calls were let through instead of counting tokens: a bucket that refills would allow twice the
-/// rate in the second after a pause, and the limit is one that AWS enforces.
+/// Lets through at most so many calls in any second, because AWS enforces such a limit, and none while the source throttles.
 #[derive(Debug)]
 pub(super) struct RateLimiter {
     per_second: usize,
@@ -29,8 +26,7 @@ pub(super) struct RateLimiter {
 
 #[derive(Debug)]
 struct State {
-    /// When the calls of the last second were let through, oldest first.
-    recent: VecDeque<Instant>,
+    calls: SlidingWindow,
     /// No call before this: the source throttled.
     resume: Option<Instant>,
     throttled: Backoff,
@@ -46,7 +42,7 @@ impl RateLimiter {
         Self {
             per_second: usize::try_from(per_second.get()).unwrap_or(usize::MAX),
             state: Mutex::new(State {
-                recent: VecDeque::new(),
+                calls: SlidingWindow::new(WINDOW),
                 resume: None,
                 throttled: pauses(),
                 failures: 0,
@@ -57,16 +53,16 @@ impl RateLimiter {
     }
 
     /// Waits until a call may be made. Cancel-safe: one that is dropped while it waits has used nothing.
-    pub(super) async fn acquire(&self, urgency: &Urgency) {
+    pub(super) async fn acquire(&self, shared: &SharedPriority) {
         loop {
-            let priority = urgency.priority();
+            let priority = shared.current();
             let Err(when) = self.try_acquire(priority, Instant::now()) else {
                 return;
             };
             match priority {
                 Priority::Foreground => sleep_until(when).await,
                 Priority::Background => {
-                    let _raised = timeout_at(when, urgency.raised()).await;
+                    let _raised = timeout_at(when, shared.raised()).await;
                 }
             }
         }
@@ -109,27 +105,12 @@ impl RateLimiter {
         {
             return Err(resume);
         }
-        while state.recent.front().is_some_and(|oldest| *oldest + WINDOW <= now) {
-            state.recent.pop_front();
-        }
         let limit = match priority {
             Priority::Foreground => self.per_second,
             // Two fifths are left to admissions.
             Priority::Background => self.per_second.saturating_sub(self.per_second / 5 * 2).max(1),
         };
-        // With `limit` or more in the window, this is the one that has to leave it first.
-        match state
-            .recent
-            .len()
-            .checked_sub(limit)
-            .and_then(|index| state.recent.get(index))
-        {
-            Some(leaves) => Err(*leaves + WINDOW),
-            None => {
-                state.recent.push_back(now);
-                Ok(())
-            }
-        }
+        state.calls.admit(limit, now)
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -150,7 +131,7 @@ mod tests {
         let limiter = five_a_second();
         let mut calls = Vec::new();
         for _ in 0..23 {
-            limiter.acquire(&Urgency::of(Priority::Foreground)).await;
+            limiter.acquire(&SharedPriority::of(Priority::Foreground)).await;
             calls.push(Instant::now());
         }
         for (index, start) in calls.iter().enumerate() {
@@ -165,7 +146,7 @@ mod tests {
         let limiter = five_a_second();
         let start = Instant::now();
         for _ in 0..3 {
-            limiter.acquire(&Urgency::of(Priority::Background)).await;
+            limiter.acquire(&SharedPriority::of(Priority::Background)).await;
         }
         assert!(limiter.try_acquire(Priority::Background, start).is_err());
         assert!(limiter.try_acquire(Priority::Foreground, start).is_ok());
@@ -180,14 +161,14 @@ mod tests {
         for _ in 0..6 {
             limiter.failed(start);
         }
-        let urgency = Urgency::of(Priority::Background);
+        let priority = SharedPriority::of(Priority::Background);
         let raise = async {
             sleep_until(start + Duration::from_millis(10)).await;
-            urgency.raise_to(Priority::Background);
+            priority.raise_to(Priority::Background);
             sleep_until(start + Duration::from_millis(20)).await;
-            urgency.raise_to(Priority::Foreground);
+            priority.raise_to(Priority::Foreground);
         };
-        tokio::join!(limiter.acquire(&urgency), raise);
+        tokio::join!(limiter.acquire(&priority), raise);
         assert_eq!(start.elapsed(), Duration::from_millis(20));
     }
 

@@ -58,7 +58,7 @@ impl Lifecycle {
     }
 
     /// Resolves when the drain begins.
-    pub async fn drained(&self) {
+    pub(crate) async fn drained(&self) {
         self.0.draining.cancelled().await;
     }
 

@@ -94,15 +94,15 @@ pub(crate) enum Priority {
     Background,
 }
 
-/// The priority of a read, which rises while the read is waiting when a more urgent caller joins it.
+/// The priority of a read, shared with the reader: it rises while the read is waiting when a more urgent caller joins it.
 #[derive(Clone, Debug)]
-pub(crate) struct Urgency(CancellationToken);
+pub(crate) struct SharedPriority(CancellationToken);
 
-impl Urgency {
+impl SharedPriority {
     pub(crate) fn of(priority: Priority) -> Self {
-        let urgency = Self(CancellationToken::new());
-        urgency.raise_to(priority);
-        urgency
+        let shared = Self(CancellationToken::new());
+        shared.raise_to(priority);
+        shared
     }
 
     /// A caller of this priority is waiting too.
@@ -112,7 +112,7 @@ impl Urgency {
         }
     }
 
-    pub(crate) fn priority(&self) -> Priority {
+    pub(crate) fn current(&self) -> Priority {
         if self.0.is_cancelled() {
             Priority::Foreground
         } else {
@@ -120,7 +120,7 @@ impl Urgency {
         }
     }
 
-    /// Waits until the read is urgent.
+    /// Waits until the priority is `Foreground`.
     pub(crate) async fn raised(&self) {
         self.0.cancelled().await;
     }
@@ -130,7 +130,7 @@ impl Urgency {
 #[derive(Clone, Debug)]
 pub(crate) struct Reading {
     callers: Arc<Mutex<Callers>>,
-    urgency: Urgency,
+    priority: SharedPriority,
 }
 
 /// What the callers of one read require together.
@@ -151,7 +151,7 @@ impl Reading {
                 deadline: caller.deadline,
                 began: None,
             })),
-            urgency: Urgency::of(caller.priority),
+            priority: SharedPriority::of(caller.priority),
         }
     }
 
@@ -170,9 +170,9 @@ impl Reading {
             .get_or_insert_with(|| required.map_or(earliest, |as_of| as_of.max(earliest)))
     }
 
-    /// How urgent the read is.
-    pub(crate) const fn urgency(&self) -> &Urgency {
-        &self.urgency
+    /// The highest priority of its callers.
+    pub(crate) const fn priority(&self) -> &SharedPriority {
+        &self.priority
     }
 
     /// When the last caller leaves; none when one of them does not say.
@@ -296,14 +296,14 @@ where
 impl<V> Flight<V> {
     fn join(&mut self, caller: Caller) -> watch::Receiver<Option<Outcome<V>>> {
         // Also a caller that the current read does nothing for waits for its end.
-        self.current.reading.urgency.raise_to(caller.priority);
+        self.current.reading.priority.raise_to(caller.priority);
         if self.current.reading.admit(caller) == Admitted::Joined {
             return self.current.outcome.subscribe();
         }
         let next = self.next.get_or_insert_with(|| Round::new(caller));
         // The next read has not begun.
         let _joined = next.reading.admit(caller);
-        next.reading.urgency.raise_to(caller.priority);
+        next.reading.priority.raise_to(caller.priority);
         next.outcome.subscribe()
     }
 }
@@ -686,9 +686,9 @@ mod tests {
                 let priorities = Arc::clone(&priorities);
                 async move {
                     reading.begin(Duration::ZERO);
-                    let before = reading.urgency().priority();
+                    let before = reading.priority().current();
                     sleep(SECOND).await;
-                    priorities.lock().push((before, reading.urgency().priority()));
+                    priorities.lock().push((before, reading.priority().current()));
                     0
                 }
             };

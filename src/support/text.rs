@@ -210,8 +210,18 @@ fn within_message(text: Cow<'_, str>) -> Cow<'_, str> {
 /// Several values as `a, b and 3 more`.
 #[must_use]
 pub(crate) fn list<'a>(texts: impl ExactSizeIterator<Item = &'a str>, max_shown: usize) -> String {
+    enumerate(texts, max_shown, value)
+}
+
+/// Several values as `"a", "b" and 3 more`.
+#[must_use]
+pub(crate) fn quoted_list<'a>(texts: impl ExactSizeIterator<Item = &'a str>, max_shown: usize) -> String {
+    enumerate(texts, max_shown, quote)
+}
+
+fn enumerate<'a>(texts: impl ExactSizeIterator<Item = &'a str>, max_shown: usize, show: fn(&str) -> String) -> String {
     let count = texts.len();
-    let shown: Vec<String> = texts.take(max_shown).map(value).collect();
+    let shown: Vec<String> = texts.take(max_shown).map(show).collect();
     match count.saturating_sub(shown.len()) {
         0 => shown.join(", "),
         more => format!("{} and {more} more", shown.join(", ")),

@@ -22,7 +22,7 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use self::key::Key;
+use self::key::SeriesKey;
 use self::pending::{Added, Pending};
 use self::write::{EventClient, Job, Outcome, Request};
 use super::metrics::{EventCounters, EventResult};
@@ -105,7 +105,7 @@ pub struct Events {
 /// A refusal in the queue.
 #[derive(Debug)]
 struct Queued {
-    key: Key,
+    key: SeriesKey,
     uid: Option<Arc<str>>,
     note: Box<str>,
     at: Timestamp,
@@ -142,7 +142,7 @@ impl Events {
     /// Queues a refusal; never waits.
     pub fn record(&self, refusal: &Refusal<'_>) {
         let refusal = Queued {
-            key: Key {
+            key: SeriesKey {
                 namespace: refusal.namespace.into(),
                 service_account: refusal.service_account.into(),
                 cause: refusal.cause,
@@ -245,7 +245,7 @@ impl EventWriter {
                 health.succeeded(request);
             }
         }
-        self.pending.settle(job, outcome, now);
+        self.pending.record_outcome(job, outcome, now);
     }
 
     /// Adds this refusal and all that are queued: many refusals are added in one go.

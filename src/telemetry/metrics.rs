@@ -217,7 +217,7 @@ impl Metrics {
     }
 
     /// Creates the series of a role source at zero: alerts cannot use absent series.
-    pub fn announce_source(&self, source: &'static str, results: impl IntoIterator<Item = &'static str>) {
+    pub(crate) fn announce_source(&self, source: &'static str, results: impl IntoIterator<Item = &'static str>) {
         for result in results {
             drop(self.role_reads.get_or_create(&[("source", source), ("result", result)]));
         }
@@ -225,7 +225,7 @@ impl Metrics {
     }
 
     /// Counts a read of a role.
-    pub fn count_role_read(&self, source: &'static str, result: &'static str, elapsed: Duration) {
+    pub(crate) fn count_role_read(&self, source: &'static str, result: &'static str, elapsed: Duration) {
         self.role_reads
             .get_or_create(&[("source", source), ("result", result)])
             .inc();
@@ -247,7 +247,7 @@ impl Metrics {
 
     /// The counter of lost lines of the audit log.
     #[must_use]
-    pub fn audit_dropped(&self) -> Counter {
+    pub(crate) fn audit_dropped(&self) -> Counter {
         self.audit_dropped.clone()
     }
 
@@ -258,7 +258,7 @@ impl Metrics {
     }
 
     /// Adds a gauge that is read at each scrape.
-    pub fn gauge(&self, name: &'static str, help: &'static str, read: impl Fn() -> f64 + Send + Sync + 'static) {
+    pub(crate) fn gauge(&self, name: &'static str, help: &'static str, read: impl Fn() -> f64 + Send + Sync + 'static) {
         self.registry.lock().register_collector(Box::new(Scraped {
             name,
             help,
@@ -268,7 +268,7 @@ impl Metrics {
     }
 
     /// Adds a gauge with one label that is read at each scrape: pairs of the label's value and the number.
-    pub fn gauges(
+    pub(crate) fn gauges(
         &self,
         name: &'static str,
         help: &'static str,

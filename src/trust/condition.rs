@@ -1,4 +1,4 @@
-//! Condition operators, three-valued: does one entry of a `Condition` block hold for a request?
+//! Condition operators, three-valued: does a condition hold for a request?
 
 pub(super) mod key;
 mod literal;
@@ -10,7 +10,7 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-use self::key::{Given, Key};
+use self::key::{ConditionKey, Given};
 use self::literal::{Decimal, Timestamp};
 use self::value::{Meaning, Value, Variables, Wildcards};
 use super::glob::{self, Token};
@@ -21,11 +21,11 @@ use crate::support::text;
 /// One key under one operator, with the values it is compared to. Operators, keys and statements' other parts are ANDed,
 /// the values ORed.
 #[derive(Clone, Debug)]
-pub(crate) struct Entry {
+pub(crate) struct Condition {
     /// As written, for people.
     pub(crate) operator_text: Box<str>,
     pub(crate) operator: Operator,
-    pub(crate) key: Key,
+    pub(crate) key: ConditionKey,
     pub(crate) values: Box<[Value]>,
 }
 
@@ -260,8 +260,8 @@ enum Domain {
     SessionName,
 }
 
-impl Entry {
-    /// Whether the entry holds.
+impl Condition {
+    /// Whether the condition holds.
     pub(crate) fn truth(&self, request: &Request<'_>) -> Ternary {
         if self.values.is_empty() {
             // IAM stores an empty list and says nowhere what it means.

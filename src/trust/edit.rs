@@ -3,9 +3,9 @@
 //! An [`Edit`] is planned and tried here on the compiled policy; [`Grant::apply`](super::grant::Grant::apply) applies it to the
 //! document's text.
 
-use super::condition::key::{Claim, Key};
+use super::condition::key::{Claim, ConditionKey};
 use super::condition::value::{Value, Variables};
-use super::condition::{Entry, Operator, Polarity, Test, TextTest};
+use super::condition::{Condition, Operator, Polarity, Test, TextTest};
 use super::evaluate::verdict;
 use super::mismatch::{self, Reading};
 use super::policy::{ASSUME_ROLE_WITH_WEB_IDENTITY, ActionForm, Actions, Effect, Policy, Principals, Statement};
@@ -127,13 +127,13 @@ pub(super) fn least_addition(policy: &Policy, request: &Request<'_>) -> Edit {
     nearest.map_or(Edit::AddStatement, |(_, edit)| edit)
 }
 
-/// The `:sub` entry of a statement of exactly the form that a [`Grant`](super::grant::Grant) writes, give or take a `Sid`, the order of its
+/// The `:sub` condition of a statement of exactly the form that a [`Grant`](super::grant::Grant) writes, give or take a `Sid`, the order of its
 /// elements and lists of one.
 pub(super) fn subjects_of<'s>(
     statement: &'s Statement,
     variables: Variables,
     request: &Request<'_>,
-) -> Option<&'s Entry> {
+) -> Option<&'s Condition> {
     let Principals {
         federated,
         service,
@@ -145,13 +145,13 @@ pub(super) fn subjects_of<'s>(
     let Actions { form, patterns, .. } = &statement.actions;
     let is_for_action =
         *form == ActionForm::Action && matches!(patterns.as_slice(), [one] if **one == *ASSUME_ROLE_WITH_WEB_IDENTITY);
-    let [first, second] = &*statement.entries else {
+    let [first, second] = &*statement.conditions else {
         return None;
     };
-    let is_equals = |entry: &Entry| {
-        entry.operator.quantifier.is_none()
-            && !entry.operator.if_exists
-            && entry.operator.test == Test::Text(TextTest::Equals, Polarity::Positive)
+    let is_equals = |condition: &Condition| {
+        condition.operator.quantifier.is_none()
+            && !condition.operator.if_exists
+            && condition.operator.test == Test::Text(TextTest::Equals, Polarity::Positive)
     };
     let is_form = statement.effect == Effect::Allow
         && is_for_provider
@@ -161,7 +161,7 @@ pub(super) fn subjects_of<'s>(
     if !is_form {
         return None;
     }
-    let claim = |entry: &Entry| entry.key.claim(&request.identity.issuer) == Claim::Subject;
+    let claim = |condition: &Condition| condition.key.claim(&request.identity.issuer) == Claim::Subject;
     let (subjects, audiences) = if claim(first) { (first, second) } else { (second, first) };
     let audience = literal(request.identity.audience.as_str(), variables);
     let is_audience = audiences.key.claim(&request.identity.issuer) == Claim::Audience
@@ -228,36 +228,36 @@ fn edit_statement(statement: &mut Statement, edit: &Edit, variables: Variables, 
             };
         }
         Edit::AddSubject { operator, key, .. } => {
-            let entry = entry_mut(statement, operator, key)?;
+            let condition = condition_mut(statement, operator, key)?;
             let subject = literal(request.identity.subject.as_str(), variables);
-            let mut values = std::mem::take(&mut entry.values).into_vec();
-            values.push(entry.operator.value(subject, variables).ok()?);
-            entry.values = values.into();
+            let mut values = std::mem::take(&mut condition.values).into_vec();
+            values.push(condition.operator.value(subject, variables).ok()?);
+            condition.values = values.into();
         }
         Edit::ReplaceKey {
             operator, key, claim, ..
         } => {
             let new = self::key(request, claim);
             // The same key twice under one operator is malformed.
-            if entry_mut(statement, operator, &new).is_some() {
+            if condition_mut(statement, operator, &new).is_some() {
                 return None;
             }
-            entry_mut(statement, operator, key)?.key = Key::new(&new);
+            condition_mut(statement, operator, key)?.key = ConditionKey::new(&new);
         }
         Edit::ReplaceOperator {
             operator, key, with, ..
         } => {
-            if entry_mut(statement, with, key).is_some() {
+            if condition_mut(statement, with, key).is_some() {
                 return None;
             }
-            let entry = entry_mut(statement, operator, key)?;
-            entry.operator = Operator::parse(with).ok()?;
-            entry.operator_text = (*with).into();
-            let texts = std::mem::take(&mut entry.values);
+            let condition = condition_mut(statement, operator, key)?;
+            condition.operator = Operator::parse(with).ok()?;
+            condition.operator_text = (*with).into();
+            let texts = std::mem::take(&mut condition.values);
             let values = texts
                 .iter()
-                .map(|value| entry.operator.value(value.text.to_string(), variables).ok());
-            entry.values = values.collect::<Option<_>>()?;
+                .map(|value| condition.operator.value(value.text.to_string(), variables).ok());
+            condition.values = values.collect::<Option<_>>()?;
         }
         Edit::ReplaceValue {
             operator,
@@ -267,32 +267,32 @@ fn edit_statement(statement: &mut Statement, edit: &Edit, variables: Variables, 
             ..
         } => {
             let needed = literal(claimed(request.identity, claim), variables);
-            let entry = entry_mut(statement, operator, key)?;
-            let operator = entry.operator;
-            let value = entry.values.iter_mut().find(|value| *value.text == **found)?;
+            let condition = condition_mut(statement, operator, key)?;
+            let operator = condition.operator;
+            let value = condition.values.iter_mut().find(|value| *value.text == **found)?;
             *value = operator.value(needed, variables).ok()?;
         }
     }
     Some(())
 }
 
-fn entry_mut<'s>(statement: &'s mut Statement, operator: &str, key: &str) -> Option<&'s mut Entry> {
+fn condition_mut<'s>(statement: &'s mut Statement, operator: &str, key: &str) -> Option<&'s mut Condition> {
     statement
-        .entries
+        .conditions
         .iter_mut()
-        .find(|entry| *entry.operator_text == *operator && entry.key.as_str() == key)
+        .find(|condition| *condition.operator_text == *operator && condition.key.as_str() == key)
 }
 
 /// A statement that trusts this identity and no other, as a [`Grant`](super::grant::Grant) writes it.
 fn new_statement(number: usize, policy: &Policy, request: &Request<'_>) -> Option<Statement> {
     const STRING_EQUALS: &str = "StringEquals";
     let operator = Operator::parse(STRING_EQUALS).ok()?;
-    let entry = |claim: &str| {
+    let condition = |claim: &str| {
         let value = literal(claimed(request.identity, claim), policy.variables);
-        Some(Entry {
+        Some(Condition {
             operator_text: STRING_EQUALS.into(),
             operator,
-            key: Key::new(&key(request, claim)),
+            key: ConditionKey::new(&key(request, claim)),
             values: Box::new([operator.value(value, policy.variables).ok()?]),
         })
     };
@@ -309,7 +309,7 @@ fn new_statement(number: usize, policy: &Policy, request: &Request<'_>) -> Optio
             patterns: vec![ASSUME_ROLE_WITH_WEB_IDENTITY.into()],
             mean_web_identity: true,
         },
-        entries: Box::new([entry("sub")?, entry("aud")?]),
+        conditions: Box::new([condition("sub")?, condition("aud")?]),
     })
 }
 

@@ -48,14 +48,14 @@ fn any(policy: &Policy, effect: Effect, request: &Request<'_>) -> Ternary {
 }
 
 impl Statement {
-    /// Whether it applies: its principal, its action and every entry of its condition.
+    /// Whether it applies: its principal, its action and every one of its conditions.
     pub(crate) fn applies(&self, request: &Request<'_>) -> Ternary {
         let mut applies = self.principal(request).and(self.actions.mean_web_identity.into());
-        for entry in &self.entries {
+        for condition in &self.conditions {
             if applies == Ternary::False {
                 break;
             }
-            applies = applies.and(entry.truth(request));
+            applies = applies.and(condition.truth(request));
         }
         applies
     }

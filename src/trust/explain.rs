@@ -8,8 +8,8 @@ mod near;
 
 use self::fault::{Fault, Requirement, StatementLabel};
 use self::near::Near;
-use super::condition::Entry;
-use super::condition::key::{Given, Key};
+use super::condition::Condition;
+use super::condition::key::{ConditionKey, Given};
 use super::condition::value::Value;
 use super::edit::{self, Edit};
 use super::evaluate::{Evaluation, verdict};
@@ -63,12 +63,12 @@ pub(crate) fn not_trusted(policy: &Policy, request: &Request<'_>, evaluation: Ev
     if evaluation.denies == Ternary::True
         && let Some(statement) = of_effect(Effect::Deny).find(|statement| statement.applies(request) == Ternary::True)
     {
-        let conditions = statement.entries.iter().take(MOST_CONDITIONS).map(Requirement::of);
+        let conditions = statement.conditions.iter().take(MOST_CONDITIONS).map(Requirement::of);
         return Explanation {
             statement: Some(StatementLabel::of(statement)),
             ..Explanation::of(Fault::Denied {
                 conditions: conditions.collect(),
-                more: statement.entries.len().saturating_sub(MOST_CONDITIONS),
+                more: statement.conditions.len().saturating_sub(MOST_CONDITIONS),
             })
         };
     }
@@ -94,21 +94,21 @@ pub(crate) fn not_trusted(policy: &Policy, request: &Request<'_>, evaluation: Ev
     }
 }
 
-/// What it depends on: the entries that cannot be known, of every statement that matters.
+/// What it depends on: the conditions that cannot be known, of every statement that matters.
 pub(crate) fn undecided(policy: &Policy, request: &Request<'_>, evaluation: Evaluation) -> Explanation {
     let matters = |statement: &&Statement| {
         let is_settled = statement.effect == Effect::Allow && evaluation.allows == Ternary::True;
         !is_settled && statement.applies(request) == Ternary::Unknown
     };
     let statements: Vec<&Statement> = policy.statements.iter().filter(matters).collect();
-    let is_open = |entry: &&Entry| entry.truth(request) == Ternary::Unknown;
+    let is_open = |condition: &&Condition| condition.truth(request) == Ternary::Unknown;
     let mut keys: Vec<&str> = Vec::new();
-    let entries = statements.iter().flat_map(|statement| &statement.entries);
-    for entry in entries.filter(is_open) {
+    let conditions = statements.iter().flat_map(|statement| &statement.conditions);
+    for condition in conditions.filter(is_open) {
         if keys.len() >= MOST_KEYS {
             break;
         }
-        for key in unknowable_keys(entry, request) {
+        for key in unknowable_keys(condition, request) {
             if !keys.iter().any(|known| known.eq_ignore_ascii_case(key)) {
                 keys.push(key);
             }
@@ -117,9 +117,9 @@ pub(crate) fn undecided(policy: &Policy, request: &Request<'_>, evaluation: Eval
     keys.truncate(MOST_KEYS);
     let asks_for_session_name = keys.iter().any(|key| key.eq_ignore_ascii_case("sts:RoleSessionName"));
     let first = statements.first();
-    let open: Vec<&Entry> = first
+    let open: Vec<&Condition> = first
         .into_iter()
-        .flat_map(|statement| &statement.entries)
+        .flat_map(|statement| &statement.conditions)
         .filter(is_open)
         .collect();
     Explanation {
@@ -129,7 +129,7 @@ pub(crate) fn undecided(policy: &Policy, request: &Request<'_>, evaluation: Eval
             conditions: open
                 .iter()
                 .take(MOST_CONDITIONS)
-                .map(|entry| Requirement::of(entry))
+                .map(|condition| Requirement::of(condition))
                 .collect(),
             more: open.len().saturating_sub(MOST_CONDITIONS),
             denies: first.is_some_and(|statement| statement.effect == Effect::Deny),
@@ -143,11 +143,11 @@ pub(crate) fn undecided(policy: &Policy, request: &Request<'_>, evaluation: Eval
     }
 }
 
-/// The keys for which an entry cannot be decided: its own, or those of its variables.
-fn unknowable_keys<'a>(entry: &'a Entry, request: &Request<'_>) -> Vec<&'a str> {
-    let is_unknown = |key: &Key| !matches!(key.given(request), Given::Absent | Given::Text(_));
-    let own = Some(&entry.key).filter(|key| is_unknown(key));
-    let variables = entry
+/// The keys for which a condition cannot be decided: its own, or those of its variables.
+fn unknowable_keys<'a>(condition: &'a Condition, request: &Request<'_>) -> Vec<&'a str> {
+    let is_unknown = |key: &ConditionKey| !matches!(key.given(request), Given::Absent | Given::Text(_));
+    let own = Some(&condition.key).filter(|key| is_unknown(key));
+    let variables = condition
         .values
         .iter()
         .flat_map(Value::variables)
@@ -155,11 +155,11 @@ fn unknowable_keys<'a>(entry: &'a Entry, request: &Request<'_>) -> Vec<&'a str> 
     let keys: Vec<&str> = own
         .into_iter()
         .chain(variables)
-        .map(Key::as_str)
+        .map(ConditionKey::as_str)
         .take(MOST_KEYS)
         .collect();
     if keys.is_empty() {
-        vec![entry.key.as_str()]
+        vec![condition.key.as_str()]
     } else {
         keys
     }

@@ -288,9 +288,9 @@ fn other_conditions(policy: &Policy, request: &Request<'_>) -> Vec<String> {
         let federated = &statement.principals.federated;
         statement.effect == Effect::Allow && federated.iter().any(|one| request.role.is_provider_arn(one, issuer))
     });
-    for entry in of_provider.flat_map(|statement| &statement.entries) {
-        let key = entry.key.as_str();
-        let is_other = matches!(entry.key.claim(issuer), Claim::None | Claim::Other);
+    for condition in of_provider.flat_map(|statement| &statement.conditions) {
+        let key = condition.key.as_str();
+        let is_other = matches!(condition.key.claim(issuer), Claim::None | Claim::Other);
         if is_other && !keys.iter().any(|known| known == key) {
             keys.push(key.to_owned());
         }

@@ -3,7 +3,7 @@
 
 use super::arn::RoleArn;
 use super::condition::key::{Claim, Given};
-use super::condition::{Entry, Polarity, Quantifier, Test, TextTest};
+use super::condition::{Condition, Polarity, Quantifier, Test, TextTest};
 use super::policy::{Effect, Policy, Statement};
 use super::request::{Context, Request};
 use super::size::DEFAULT_QUOTA;
@@ -47,12 +47,12 @@ pub fn lint(policy: &Policy, role: &RoleArn, identity: &WebIdentity) -> Vec<Lint
 /// Whether any token of the provider can satisfy the statement: no condition other than those on subject and audience is certainly
 /// false. A statement that trusts no identity is never too wide.
 fn can_match(statement: &Statement, request: &Request<'_>) -> bool {
-    statement.entries.iter().all(|entry| {
+    statement.conditions.iter().all(|condition| {
         let depends_on_token = matches!(
-            entry.key.claim(&request.identity.issuer),
+            condition.key.claim(&request.identity.issuer),
             Claim::Subject | Claim::Audience
         );
-        depends_on_token || entry.truth(request) != Ternary::False
+        depends_on_token || condition.truth(request) != Ternary::False
     })
 }
 
@@ -81,13 +81,13 @@ pub(crate) fn lint_issuer(issuer: &Issuer) -> Option<Lint> {
 
 fn lint_statement(statement: &Statement, request: &Request<'_>) -> Vec<Lint> {
     let number = statement.number;
-    let is_about = |entry: &Entry, wanted: Claim<'_>| entry.key.claim(&request.identity.issuer) == wanted;
+    let is_about = |condition: &Condition, wanted: Claim<'_>| condition.key.claim(&request.identity.issuer) == wanted;
     // That a claim is there, which `Null` asks, says nothing of what it holds.
     let asks_for = |wanted: Claim<'_>| {
         statement
-            .entries
+            .conditions
             .iter()
-            .any(|entry| is_about(entry, wanted) && entry.operator.test != Test::Null)
+            .any(|condition| is_about(condition, wanted) && condition.operator.test != Test::Null)
     };
     let mut lints = Vec::new();
     let mut add = |code, message| lints.push(Lint { code, message });
@@ -102,12 +102,12 @@ fn lint_statement(statement: &Statement, request: &Request<'_>) -> Vec<Lint> {
             format!("statement {number} has no condition on :aud; a token for any audience of the provider will do");
         add("no-audience-condition", message);
     }
-    for entry in &statement.entries {
-        if is_about(entry, Claim::Subject)
-            && let Some(value) = entry
+    for condition in &statement.conditions {
+        if is_about(condition, Claim::Subject)
+            && let Some(value) = condition
                 .values
                 .iter()
-                .find(|value| takes_every_subject(entry, &value.text))
+                .find(|value| takes_every_subject(condition, &value.text))
         {
             let message = format!(
                 "statement {number} accepts {} as the subject; any ServiceAccount of the cluster may assume the role",
@@ -115,12 +115,12 @@ fn lint_statement(statement: &Statement, request: &Request<'_>) -> Vec<Lint> {
             );
             add("wildcard-subject", message);
         }
-        if entry.operator.quantifier == Some(Quantifier::ForAllValues)
-            && matches!(entry.key.given(request), Given::Absent | Given::Unknown)
+        if condition.operator.quantifier == Some(Quantifier::ForAllValues)
+            && matches!(condition.key.given(request), Given::Absent | Given::Unknown)
         {
             let message = format!(
                 "statement {number} uses ForAllValues on {}, which may be absent, and then the condition holds; add a Null condition or drop ForAllValues",
-                quote(entry.key.as_str())
+                quote(condition.key.as_str())
             );
             add("for-all-values-absent-key", message);
         }
@@ -129,8 +129,8 @@ fn lint_statement(statement: &Statement, request: &Request<'_>) -> Vec<Lint> {
 }
 
 /// `*` alone, or with nothing but the prefix that every ServiceAccount has.
-fn takes_every_subject(entry: &Entry, value: &str) -> bool {
-    let Test::Text(TextTest::Like, Polarity::Positive) = entry.operator.test else {
+fn takes_every_subject(condition: &Condition, value: &str) -> bool {
+    let Test::Text(TextTest::Like, Polarity::Positive) = condition.operator.test else {
         return false;
     };
     let rest = value.strip_prefix(SERVICE_ACCOUNT).unwrap_or(value);

@@ -7,7 +7,7 @@ pub(super) mod storable;
 
 use self::error::Place;
 pub use self::error::PolicyError;
-use super::condition::Entry;
+use super::condition::Condition;
 use super::condition::value::Variables;
 use super::size::{DEFAULT_QUOTA, size};
 
@@ -46,7 +46,7 @@ pub(crate) struct Statement {
     pub(crate) effect: Effect,
     pub(crate) principals: Principals,
     pub(crate) actions: Actions,
-    pub(crate) entries: Box<[Entry]>,
+    pub(crate) conditions: Box<[Condition]>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -4,7 +4,7 @@ use tokio::time::Instant;
 
 use crate::admission::judgment::judge_role;
 use crate::decision::Judged;
-use crate::roles::{Entry, KnownProvider, Trust};
+use crate::roles::{KnownProvider, RoleEntry, Trust};
 use crate::trust::{RoleArn, SessionName, WebIdentity};
 
 /// A role and the judgment of it.
@@ -16,7 +16,7 @@ pub(super) struct RoleEvaluation {
 
 pub(super) fn role_evaluation(
     role: RoleArn,
-    entry: Entry,
+    entry: RoleEntry,
     provider: &KnownProvider,
     identity: &WebIdentity,
     session_name: SessionName<'_>,

@@ -13,7 +13,7 @@ use crate::trust::{Audience, Issuer, RoleArn};
 
 /// A ServiceAccount with a role annotation, or with a key that was probably meant to be one.
 #[derive(Clone, Debug)]
-pub(super) struct Account {
+pub(super) struct AnnotatedServiceAccount {
     pub(super) namespace: String,
     pub(super) name: String,
     pub(super) annotation: RoleAnnotation,
@@ -33,7 +33,7 @@ pub(super) enum RoleAnnotation {
     },
 }
 
-impl Account {
+impl AnnotatedServiceAccount {
     /// None if it has no annotation about a role.
     fn of(namespace: &str, name: &str, identity: &ServiceAccountIdentity) -> Option<Self> {
         let annotation = match (identity.role(), identity.malformed(), identity.look_alike()) {
@@ -67,14 +67,14 @@ pub(super) fn of_manifests(
     namespaces: &[String],
     rules: Arc<AnnotationRules>,
     issuer: Option<Issuer>,
-) -> Result<(Issuer, Vec<Account>)> {
+) -> Result<(Issuer, Vec<AnnotatedServiceAccount>)> {
     let issuer = issuer.context("--standalone requires --issuer: there is no API server to ask")?;
     let manifests = ManifestServiceAccounts::load(directory, rules)?;
     let mut accounts = Vec::new();
     manifests.for_each_account(&mut |namespace, name, identity| {
         let is_selected = namespaces.is_empty() || namespaces.iter().any(|selected| selected == namespace);
         if let Some(identity) = identity.filter(|_| is_selected) {
-            accounts.extend(Account::of(namespace, name, identity));
+            accounts.extend(AnnotatedServiceAccount::of(namespace, name, identity));
         }
     });
     Ok((issuer, accounts))
@@ -88,13 +88,13 @@ pub(super) async fn of_cluster(
     namespaces: &[String],
     rules: Arc<AnnotationRules>,
     issuer: Option<Issuer>,
-) -> Result<(Issuer, Vec<Account>)> {
+) -> Result<(Issuer, Vec<AnnotatedServiceAccount>)> {
     let otherwise = "set KUBECONFIG, run in a pod, or audit a directory with --standalone DIR";
     let client = cluster::client("audit", otherwise).await?;
     let issuer = cluster::issuer(issuer, &client).await?;
     let mut accounts = Vec::new();
     let mut each = |namespace: &str, name: &str, identity: &ServiceAccountIdentity| {
-        accounts.extend(Account::of(namespace, name, identity));
+        accounts.extend(AnnotatedServiceAccount::of(namespace, name, identity));
     };
     let selected: Vec<Option<&str>> = match namespaces {
         [] => vec![None],

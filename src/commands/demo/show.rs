@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use super::pod::{Added, Container, Token};
 use super::report::{PodReport, Report};
 use crate::commands::output::{BAD, COMMAND, DIM, DOUBT, GOOD, STRONG, Styled};
+use crate::commands::wrap::wrap;
 
 /// The width of prose, in columns.
 const WIDTH: usize = 100;
@@ -137,53 +138,10 @@ fn write_summary(text: &mut String, report: &Report) {
     );
 }
 
-/// Prose, indented and wrapped at spaces; a word that is longer than a line has a line of its own.
 fn write_wrapped(text: &mut String, prose: &str) {
-    let mut column = 0_usize;
-    for word in prose.split(' ') {
-        let length = word.chars().count();
-        if column > 0 && column.saturating_add(length).saturating_add(1) <= WIDTH {
-            text.push(' ');
-            column = column.saturating_add(1);
-        } else {
-            if column > 0 {
-                text.push('\n');
-            }
-            let _ = write!(text, "{GUTTER}");
-            column = GUTTER_WIDTH;
-        }
-        text.push_str(word);
-        column = column.saturating_add(length);
-    }
-    text.push('\n');
+    let gutter = GUTTER.to_string();
+    wrap(text, prose, WIDTH, &gutter, &gutter);
 }
 
 /// The prefix of text that the pod's author reads.
 const GUTTER: Styled<&str> = Styled(DIM, "     │ ");
-
-const GUTTER_WIDTH: usize = 7;
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn prose_is_wrapped_at_spaces() {
-        let mut text = String::new();
-        let long = "x".repeat(120);
-        write_wrapped(&mut text, &format!("{} {long} end", "word ".repeat(25).trim()));
-        let text = anstream::adapter::strip_str(&text).to_string();
-        let lines: Vec<&str> = text.lines().collect();
-        assert!(
-            lines
-                .iter()
-                .all(|line| line.contains("     │ ") && !line.ends_with(' '))
-        );
-        assert!(
-            lines
-                .iter()
-                .all(|line| line.chars().count() <= WIDTH || line.ends_with(&long))
-        );
-        assert_eq!(text.replace('│', "").split_whitespace().count(), 27);
-    }
-}

@@ -29,7 +29,7 @@ pub(super) fn show(merged: &Merged, grant: &Grant) -> Exit {
         Some(_) => "added a statement".to_owned(),
     };
     if merged.edit.is_some() {
-        output::note(&difference(&merged.before, &merged.json));
+        output::note(&diff(&merged.before, &merged.json));
     }
     output::note(&done);
     for key in &merged.left_out {
@@ -61,9 +61,9 @@ pub(super) fn show(merged: &Merged, grant: &Grant) -> Exit {
 }
 
 /// A comparison line by line, colored for terminals.
-fn difference(before: &str, after: &str) -> String {
-    let difference = TextDiff::from_lines(before, after);
-    let unified = difference
+fn diff(before: &str, after: &str) -> String {
+    let diff = TextDiff::from_lines(before, after);
+    let unified = diff
         .unified_diff()
         .context_radius(3)
         .missing_newline_hint(false)

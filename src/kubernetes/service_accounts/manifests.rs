@@ -130,7 +130,7 @@ impl ManifestServiceAccounts {
     }
 
     /// Every ServiceAccount, by namespace and name.
-    pub fn for_each_account(&self, each: &mut dyn FnMut(&str, &str, Option<&ServiceAccountIdentity>)) {
+    pub(crate) fn for_each_account(&self, each: &mut dyn FnMut(&str, &str, Option<&ServiceAccountIdentity>)) {
         for ((namespace, name), account) in &self.directory.manifests.value().accounts {
             each(namespace, name, account.identity.as_deref());
         }

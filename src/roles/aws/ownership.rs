@@ -6,7 +6,7 @@ use crate::trust::Policy;
 /// The tool that manages a role, by the tags that such tools set or that people set for them. None when no tag says so, which is
 /// not evidence that it is not managed.
 #[must_use]
-pub fn managed_by(tags: &[(String, String)]) -> Option<&'static str> {
+pub(crate) fn managed_by(tags: &[(String, String)]) -> Option<&'static str> {
     let prefixed = || tags.iter().find_map(|(key, _)| by_prefix(key));
     let valued = || tags.iter().find_map(|(key, value)| by_value(key, value));
     let stack = || {
@@ -87,7 +87,7 @@ fn tool(word: &str) -> Option<&'static str> {
 /// The AWS principals of a trust policy that are unique IDs, each once: IAM shows the ID of a user or role that was deleted, and
 /// takes no document that names one. Empty when the document is not a trust policy.
 #[must_use]
-pub fn unique_id_principals(document: &str) -> Vec<String> {
+pub(crate) fn unique_id_principals(document: &str) -> Vec<String> {
     let Ok(policy) = Policy::parse(document) else {
         return Vec::new();
     };

@@ -48,7 +48,7 @@ pub enum Trust {
 
 /// An answer of the role cache.
 #[derive(Clone, Debug)]
-pub struct Entry {
+pub struct RoleEntry {
     /// What is known.
     pub trust: Trust,
     /// When it was read; none when it never was.
@@ -57,7 +57,7 @@ pub struct Entry {
     pub source: Option<&'static str>,
 }
 
-impl Entry {
+impl RoleEntry {
     pub(super) const fn unknown(reason: Arc<str>) -> Self {
         Self {
             trust: Trust::Unknown(reason),
@@ -84,8 +84,8 @@ pub(super) struct Answered<T> {
 }
 
 impl Answered<RoleTrust> {
-    pub(super) fn entry(&self) -> Entry {
-        Entry {
+    pub(super) fn entry(&self) -> RoleEntry {
+        RoleEntry {
             trust: self.value.trust.clone(),
             read_at: Some(self.began),
             source: self.value.source,

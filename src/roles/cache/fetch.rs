@@ -12,7 +12,7 @@ use super::entry::{Pause, RoleTrust, Trust};
 use crate::roles::observe::{ReadObserver, ReadResult};
 use crate::roles::rate_limit::{FAILING, RateLimiter};
 use crate::roles::source::{Answer, Pace, ProviderAnswer, RoleDocument, RoleSource};
-use crate::support::coalesce::{Priority, Reading, Urgency};
+use crate::support::coalesce::{Priority, Reading, SharedPriority};
 use crate::support::state_log::StateLog;
 use crate::trust::{Issuer, Policy, RoleArn};
 
@@ -88,8 +88,8 @@ impl Fetcher {
     }
 
     async fn read(&self, paced: &PacedSource, role: &RoleArn, reading: &Reading) -> Result<Answer, Elapsed> {
-        paced.acquire(reading.urgency()).await;
-        let window = match (reading.urgency().priority(), &paced.limiter) {
+        paced.acquire(reading.priority()).await;
+        let window = match (reading.priority().current(), &paced.limiter) {
             (Priority::Background, None) => SHARED,
             _ => Duration::ZERO,
         };
@@ -117,7 +117,7 @@ impl Fetcher {
                 if paced.source.knows(role).is_some() {
                     continue;
                 }
-                paced.acquire(reading.urgency()).await;
+                paced.acquire(reading.priority()).await;
                 reading.begin(Duration::ZERO);
                 match paced.source.provider(role, issuer).await {
                     ProviderAnswer::NotMine => {}
@@ -184,9 +184,9 @@ impl PacedSource {
     }
 
     /// Waits until the source may be called.
-    pub(super) async fn acquire(&self, urgency: &Urgency) {
+    pub(super) async fn acquire(&self, priority: &SharedPriority) {
         if let Some(limiter) = &self.limiter {
-            limiter.acquire(urgency).await;
+            limiter.acquire(priority).await;
         }
     }
 

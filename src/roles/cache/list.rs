@@ -17,7 +17,7 @@ use super::store::Store;
 use crate::roles::age::pauses;
 use crate::roles::observe::ReadResult;
 use crate::roles::source::{Answer, Listing, ListingFailure, RoleDocument, namesake_hint};
-use crate::support::coalesce::{Priority, Urgency};
+use crate::support::coalesce::{Priority, SharedPriority};
 use crate::trust::RoleArn;
 
 /// The pass is aborted after one page has failed this many times in a row.
@@ -66,11 +66,11 @@ impl<'a> Lister<'a> {
         progress: watch::Sender<Pass>,
     ) -> Listed {
         let began = Instant::now();
-        let urgency = Urgency::of(Priority::Background);
+        let priority = SharedPriority::of(Priority::Background);
         let mut left_out = HashSet::new();
         let (mut failures, mut backoff) = (0, pauses());
         let result = loop {
-            paced.acquire(&urgency).await;
+            paced.acquire(&priority).await;
             let page_began = Instant::now();
             let failure = match listing.next().await {
                 None => break Ok(()),

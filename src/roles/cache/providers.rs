@@ -41,7 +41,7 @@ pub enum KnownProvider {
 impl KnownProvider {
     /// For the evaluation; none when nothing is known.
     #[must_use]
-    pub fn as_provider(&self) -> Option<Provider<'_>> {
+    pub(crate) fn as_provider(&self) -> Option<Provider<'_>> {
         match self {
             Self::Registered(client_ids) => Some(Provider::Registered(client_ids)),
             Self::Missing => Some(Provider::Missing),

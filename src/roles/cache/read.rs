@@ -75,7 +75,7 @@ impl Reader {
             let (fetcher, ended, role) = (Arc::clone(&fetcher), Arc::clone(&ended), Arc::clone(&read));
             async move {
                 let read = read_into(&role, &fetcher, &reading).await;
-                if reading.urgency().priority() == Priority::Foreground {
+                if reading.priority().current() == Priority::Foreground {
                     ended.notify_one();
                 }
                 read

@@ -9,7 +9,7 @@ use serde::de::{Error as _, IgnoredAny, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
-use super::found::{FoundRole, FoundTrust, Key, is_of_aws};
+use super::found::{FoundRole, FoundTrust, RoleKey, is_of_aws};
 use super::terraform;
 use crate::roles::source::RoleDocument;
 use crate::support::text;
@@ -74,7 +74,7 @@ pub(super) fn read(bytes: &[u8], below: &Path) -> Result<Vec<FoundRole>, Flaw> {
 }
 
 /// The role that a bare policy belongs to, from the path of its file.
-fn key_of(below: &Path) -> Result<Key, Flaw> {
+fn key_of(below: &Path) -> Result<RoleKey, Flaw> {
     let misplaced = |why: &str| {
         first_line(format!(
             "a trust policy without its role must lie at ACCOUNT/PATH/NAME.json, e.g. 111122223333/team/loader.json: {why}"
@@ -98,10 +98,10 @@ fn key_of(below: &Path) -> Result<Key, Flaw> {
     let path_and_name = path_and_name.strip_suffix(".json").unwrap_or(&path_and_name);
     let arn = format!("arn:aws:iam::{account}:role/{path_and_name}");
     let role = RoleArn::parse(&arn).map_err(|error| misplaced(&format!("{arn} is not a valid role ARN: {error}")))?;
-    Ok(Key::parts(Some(role.account()), role.path(), role.name()))
+    Ok(RoleKey::parts(Some(role.account()), role.path(), role.name()))
 }
 
-impl Key {
+impl RoleKey {
     pub(super) fn parts(account: Option<&str>, path: &str, name: &str) -> Self {
         Self::Parts {
             account: account.map(Arc::from),
@@ -159,7 +159,7 @@ impl CliRole {
             tags,
         };
         Some(FoundRole {
-            key: Key::Arn(arn),
+            key: RoleKey::Arn(arn),
             trust: FoundTrust::Document(document),
         })
     }

@@ -8,13 +8,13 @@ use crate::trust::RoleArn;
 /// A role of a file.
 #[derive(Clone, Debug)]
 pub(super) struct FoundRole {
-    pub(super) key: Key,
+    pub(super) key: RoleKey,
     pub(super) trust: FoundTrust,
 }
 
 /// Which role it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Key {
+pub(super) enum RoleKey {
     /// By its whole ARN.
     Arn(RoleArn),
     /// By what its ARN will be or is made of, in whatever partition.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use super::error::RoleFilesError;
-use super::found::{FoundRole, FoundTrust, Key};
+use super::found::{FoundRole, FoundTrust, RoleKey};
 use crate::roles::source::{Answer, RoleDocument};
 use crate::support::text;
 use crate::trust::RoleArn;
@@ -43,14 +43,14 @@ impl Index {
                     file: file.to_owned(),
                 };
                 match &role.key {
-                    Key::Arn(arn) => {
+                    RoleKey::Arn(arn) => {
                         if let Some(other) = index.by_arn.get_mut(arn) {
                             other.join(&placed, arn.as_str())?;
                         } else {
                             index.by_arn.insert(arn.clone(), placed);
                         }
                     }
-                    Key::Parts {
+                    RoleKey::Parts {
                         account: Some(account),
                         path_and_name,
                     } => {
@@ -61,7 +61,7 @@ impl Index {
                             index.by_parts.insert(parts, placed);
                         }
                     }
-                    Key::Parts {
+                    RoleKey::Parts {
                         account: None,
                         path_and_name,
                     } => {

@@ -16,7 +16,7 @@ use std::path::Path;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::found::{FoundRole, FoundTrust, Key, is_of_aws};
+use super::found::{FoundRole, FoundTrust, RoleKey, is_of_aws};
 use crate::roles::source::RoleDocument;
 use crate::support::text;
 use crate::trust::{Origin, RoleArn};
@@ -185,7 +185,7 @@ impl Resource {
         attributes: &Attributes,
         before: Option<&Self>,
         account: Option<&str>,
-    ) -> Result<Option<Key>, (String, String)> {
+    ) -> Result<Option<RoleKey>, (String, String)> {
         let name = text(attributes.name.as_ref());
         let path = text(attributes.path.as_ref()).unwrap_or("/");
         let same_place = before.and_then(|before| before.values.as_ref()).filter(|before| {
@@ -194,7 +194,7 @@ impl Resource {
         let arn = text(attributes.arn.as_ref()).or_else(|| text(same_place?.arn.as_ref()));
         match (arn, name) {
             (Some(arn), _) => match RoleArn::parse(arn) {
-                Ok(role) => Ok(Some(Key::Arn(role))),
+                Ok(role) => Ok(Some(RoleKey::Arn(role))),
                 Err(_) if is_of_aws(arn) => Ok(None),
                 Err(error) => {
                     let problem = format!(
@@ -205,7 +205,7 @@ impl Resource {
                     Err((arn.to_owned(), problem))
                 }
             },
-            (None, Some(name)) => Ok(Some(Key::parts(account, path, name))),
+            (None, Some(name)) => Ok(Some(RoleKey::parts(account, path, name))),
             (None, None) => Ok(None),
         }
     }

@@ -56,6 +56,11 @@ fn a_value_loses_its_middle_and_a_message_its_end() {
     assert_eq!(truncate_bytes("日本語", 9), "日本語");
     assert_eq!(truncate_bytes("日本語x", 9), "日本…");
     assert_eq!(list(["a", "b\n", "c"].into_iter(), 2), "a, b\\n and 1 more");
+    assert_eq!(
+        quoted_list(["a", "b\"", "c"].into_iter(), 2),
+        "\"a\", \"b\\\"\" and 1 more"
+    );
+    assert_eq!(quoted_list(["a"].into_iter(), 2), "\"a\"");
     for long in ["ab".repeat(1_000_000), "\u{7f}".repeat(500), "🦀\"".repeat(5_000)] {
         assert_eq!(value(&long).chars().count(), MAX_VALUE_CHARS - 1);
         assert!(quote(&long).chars().count() <= MAX_VALUE_CHARS + 2);

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use tokio::time::Instant;
 
 use super::Queued;
-use super::key::Key;
+use super::key::SeriesKey;
 use super::write::{Job, Name, Outcome, Request, Stage};
 
 /// The maximum number of series, about 1.5 KB each. If pods of more ServiceAccounts are refused in ten minutes, something else is wrong,
@@ -30,7 +30,7 @@ pub(super) enum Added {
 pub(super) struct Pending {
     window: Duration,
     gather: Duration,
-    series: HashMap<Key, Series>,
+    series: HashMap<SeriesKey, Series>,
 }
 
 /// The refusals of one ServiceAccount for one cause.
@@ -112,12 +112,12 @@ impl Pending {
     }
 
     /// What is not reported of one series.
-    pub(super) fn job(&self, key: &Key) -> Option<Job> {
+    pub(super) fn job(&self, key: &SeriesKey) -> Option<Job> {
         self.series.get(key)?.job(key)
     }
 
     /// Records the outcome of a request.
-    pub(super) fn settle(&mut self, job: &Job, outcome: Outcome, now: Instant) {
+    pub(super) fn record_outcome(&mut self, job: &Job, outcome: Outcome, now: Instant) {
         let gather = self.gather;
         let Some(series) = self.series.get_mut(&job.key) else {
             return;
@@ -197,7 +197,7 @@ impl Series {
         Some(paused_until(request).map_or(due, |until| until.max(due)))
     }
 
-    fn job(&self, key: &Key) -> Option<Job> {
+    fn job(&self, key: &SeriesKey) -> Option<Job> {
         if self.unreported == 0 {
             return None;
         }
@@ -221,7 +221,7 @@ mod tests {
 
     fn refusal(number: usize) -> Queued {
         Queued {
-            key: Key {
+            key: SeriesKey {
                 namespace: "jobs".into(),
                 service_account: format!("sa-{number}").into(),
                 cause: Some(Cause::WrongSubject),

@@ -17,7 +17,7 @@ use kube::core::Status;
 use serde_json::json;
 use tokio::time::Instant;
 
-use super::key::Key;
+use super::key::SeriesKey;
 use crate::kubernetes::api_error;
 use crate::kubernetes::service_accounts::{Fetched, ServiceAccounts};
 use crate::support::text;
@@ -97,7 +97,7 @@ impl fmt::Display for Request {
 /// One request.
 #[derive(Clone, Debug)]
 pub(super) struct Job {
-    pub(super) key: Key,
+    pub(super) key: SeriesKey,
     pub(super) started: Instant,
     pub(super) uid: Option<Arc<str>>,
     pub(super) note: Box<str>,
@@ -164,7 +164,7 @@ impl EventClient {
     /// The uid of a ServiceAccount, for which no admission had to ask.
     async fn read_uid(&self, job: &Job) -> Outcome {
         let deadline = Instant::now() + UID_TIMEOUT;
-        let Key {
+        let SeriesKey {
             namespace,
             service_account,
             ..

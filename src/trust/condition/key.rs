@@ -12,7 +12,7 @@ use crate::trust::web_identity::Issuer;
 
 /// A condition key as written in a policy; its name ignores case.
 #[derive(Clone, Debug)]
-pub(crate) struct Key {
+pub(crate) struct ConditionKey {
     text: Box<str>,
     kind: Kind,
 }
@@ -120,7 +120,7 @@ pub(crate) enum Claim<'a> {
     None,
 }
 
-impl Key {
+impl ConditionKey {
     pub(crate) fn new(text: &str) -> Self {
         Self {
             text: text.into(),
@@ -286,7 +286,7 @@ mod tests {
             identity: &identity,
             context: &context,
         };
-        match Key::new(key).given(&request) {
+        match ConditionKey::new(key).given(&request) {
             Given::Text(text) => text.into_owned(),
             other => format!("{other:?}").to_lowercase(),
         }
@@ -304,7 +304,7 @@ mod tests {
             ("issuer.example/id/A/:sub", Claim::Foreign("issuer.example/id/A/")),
             ("issuer.example/id/:sub", Claim::Foreign("issuer.example/id/")),
         ] {
-            assert_eq!(Key::new(key).claim(&issuer), claim, "{key}");
+            assert_eq!(ConditionKey::new(key).claim(&issuer), claim, "{key}");
         }
     }
 

@@ -4,7 +4,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use ipnet::IpNet;
 
-use super::key::{Given, Key};
+use super::key::{ConditionKey, Given};
 use super::literal::{self, Decimal, Timestamp};
 use crate::trust::glob::{self, Token};
 use crate::trust::request::Request;
@@ -44,7 +44,10 @@ pub(crate) enum Piece {
     /// `${*}`, `${?}`, `${$}`: the character itself.
     Literal(char),
     /// `${key}` or `${key, 'default'}`.
-    Variable { key: Key, default: Option<Box<str>> },
+    Variable {
+        key: ConditionKey,
+        default: Option<Box<str>>,
+    },
 }
 
 /// Whether `*` and `?` are wildcards to an operator.
@@ -98,7 +101,7 @@ impl Value {
     }
 
     /// The keys of its variables.
-    pub(crate) fn variables(&self) -> impl Iterator<Item = &Key> {
+    pub(crate) fn variables(&self) -> impl Iterator<Item = &ConditionKey> {
         let pieces: &[Piece] = match &self.meaning {
             Meaning::Template(pieces) => pieces,
             _ => &[],
@@ -236,7 +239,7 @@ fn variable(text: &str) -> Option<(Piece, &str)> {
             "?" => Piece::Literal('?'),
             "$" => Piece::Literal('$'),
             key => Piece::Variable {
-                key: Key::new(key.trim()),
+                key: ConditionKey::new(key.trim()),
                 default: None,
             },
         };
@@ -247,7 +250,7 @@ fn variable(text: &str) -> Option<(Piece, &str)> {
     let after = after.trim_start().strip_prefix('}')?;
     Some((
         Piece::Variable {
-            key: Key::new(key.trim()),
+            key: ConditionKey::new(key.trim()),
             default: Some(default.into()),
         },
         after,

@@ -1,6 +1,6 @@
 //! What can be wrong with a statement, as plain values. The sentences are made in `decision/messages`.
 
-use crate::trust::condition::Entry;
+use crate::trust::condition::Condition;
 use crate::trust::mismatch::Mismatch;
 use crate::trust::policy::Statement;
 use crate::trust::verdict::{Cause, Verdict};
@@ -42,14 +42,14 @@ impl Requirement {
     /// How many values are kept for display.
     pub const MAX_VALUES: usize = 3;
 
-    pub(super) fn of(entry: &Entry) -> Self {
-        let values = entry.values.iter().map(|value| value.text.to_string());
+    pub(super) fn of(condition: &Condition) -> Self {
+        let values = condition.values.iter().map(|value| value.text.to_string());
         Self {
-            operator: entry.operator_text.to_string(),
-            key: entry.key.as_str().to_owned(),
+            operator: condition.operator_text.to_string(),
+            key: condition.key.as_str().to_owned(),
             values: values.take(Self::MAX_VALUES).collect(),
-            more: entry.values.len().saturating_sub(Self::MAX_VALUES),
-            negated: entry.operator.test.is_negated(),
+            more: condition.values.len().saturating_sub(Self::MAX_VALUES),
+            negated: condition.operator.test.is_negated(),
         }
     }
 }

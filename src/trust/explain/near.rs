@@ -7,7 +7,7 @@ use crate::support::text::starts_with_ignore_case;
 use crate::trust::arn::PROVIDER;
 use crate::trust::condition::key::{Claim, Given};
 use crate::trust::condition::value::{Meaning, Value, Variables, Wildcards};
-use crate::trust::condition::{Entry, Polarity, Test, TextTest, text_matches};
+use crate::trust::condition::{Condition, Polarity, Test, TextTest, text_matches};
 use crate::trust::edit::{self, Edit};
 use crate::trust::mismatch::{self, Mismatches, Reading};
 use crate::trust::policy::{ActionForm, Policy, Statement, storable};
@@ -36,7 +36,7 @@ pub(super) struct Near<'a> {
     /// The `Federated` principal that the first fault is about, with how it differs; none where the principal matches.
     provider: Option<(&'a str, Mismatches)>,
     /// The first conditions that are false; at most [`MAX_FAILING`].
-    failing: Vec<&'a Entry>,
+    failing: Vec<&'a Condition>,
     /// Whether more are false than that.
     more_fail: bool,
 }
@@ -47,10 +47,10 @@ const MAX_FAILING: usize = 16;
 
 impl<'a> Near<'a> {
     pub(super) fn new(statement: &'a Statement, request: &'a Request<'a>) -> Self {
-        let mut failing: Vec<&Entry> = statement
-            .entries
+        let mut failing: Vec<&Condition> = statement
+            .conditions
             .iter()
-            .filter(|entry| entry.truth(request) == Ternary::False)
+            .filter(|condition| condition.truth(request) == Ternary::False)
             .take(MAX_FAILING.saturating_add(1))
             .collect();
         let more_fail = failing.len() > MAX_FAILING;
@@ -72,12 +72,15 @@ impl<'a> Near<'a> {
 
     pub(super) fn rank(&self) -> Rank {
         let names_provider = self.named_providers().any(is_oidc);
-        let subjects = self.failing.iter().filter_map(|entry| match entry.operator.test {
-            Test::Text(test, Polarity::Positive) if self.claim(entry) == Claim::Subject => {
-                Some(self.nearest_subject(entry, test)?.1.distance)
-            }
-            _ => None,
-        });
+        let subjects = self
+            .failing
+            .iter()
+            .filter_map(|condition| match condition.operator.test {
+                Test::Text(test, Polarity::Positive) if self.claim(condition) == Claim::Subject => {
+                    Some(self.nearest_subject(condition, test)?.1.distance)
+                }
+                _ => None,
+            });
         Rank {
             is_for_something_else: !(names_provider && self.statement.actions.mean_web_identity),
             kinship: self.kinship(),
@@ -145,8 +148,8 @@ impl<'a> Near<'a> {
         Some(name.strip_prefix("https://").unwrap_or(name))
     }
 
-    fn claim<'k>(&self, entry: &'k Entry) -> Claim<'k> {
-        entry.key.claim(&self.request.identity.issuer)
+    fn claim<'k>(&self, condition: &'k Condition) -> Claim<'k> {
+        condition.key.claim(&self.request.identity.issuer)
     }
 
     fn find_faults(&self) -> Vec<Fault> {
@@ -172,10 +175,10 @@ impl<'a> Near<'a> {
             });
         }
         let mut foreign_owners: Vec<&str> = Vec::new();
-        for entry in &self.failing {
-            let fault = self.of_entry(entry);
+        for condition in &self.failing {
+            let fault = self.of_condition(condition);
             // The keys of one other issuer are one fault, and the same one as its provider.
-            if let Claim::Foreign(owner) = self.claim(entry)
+            if let Claim::Foreign(owner) = self.claim(condition)
                 && !starts_with_ignore_case(owner, "arn:")
             {
                 let bare = owner.strip_prefix("https://").unwrap_or(owner);
@@ -185,11 +188,11 @@ impl<'a> Near<'a> {
                     .is_some_and(|issuer| issuer.eq_ignore_ascii_case(bare));
                 foreign_owners.push(bare);
                 if is_known || is_of_provider {
-                    faults.extend(self.value_under_foreign_key(entry));
+                    faults.extend(self.value_under_foreign_key(condition));
                     continue;
                 }
                 faults.push(fault);
-                faults.extend(self.value_under_foreign_key(entry));
+                faults.extend(self.value_under_foreign_key(condition));
                 continue;
             }
             faults.push(fault);
@@ -224,35 +227,35 @@ impl<'a> Near<'a> {
 
     /// A subject or audience that would still be wrong once the key is right; left out for the statement of an unrelated issuer,
     /// which serves others.
-    fn value_under_foreign_key(&self, entry: &Entry) -> Option<Fault> {
+    fn value_under_foreign_key(&self, condition: &Condition) -> Option<Fault> {
         if self.kinship() > 2 {
             return None;
         }
-        let Test::Text(test, Polarity::Positive) = entry.operator.test else {
+        let Test::Text(test, Polarity::Positive) = condition.operator.test else {
             return None;
         };
-        let claim = claim_in(entry)?;
+        let claim = claim_in(condition)?;
         let needed = self.needed(claim);
         let fits = |value: &Value| text_matches(value, test, needed, self.request) != Ternary::False;
-        if entry.values.iter().any(fits) {
+        if condition.values.iter().any(fits) {
             return None;
         }
-        let wildcard = self.wildcard_taken_literally(entry, needed);
+        let wildcard = self.wildcard_taken_literally(condition, needed);
         Some(wildcard.unwrap_or_else(|| match claim {
-            ClaimName::Subject => self.wrong_subject(entry, test),
-            ClaimName::Audience => self.wrong_audience(entry),
+            ClaimName::Subject => self.wrong_subject(condition, test),
+            ClaimName::Audience => self.wrong_audience(condition),
         }))
     }
 
-    fn wrong_audience(&self, entry: &Entry) -> Fault {
-        let mismatches = match (&*entry.values, entry.operator.test) {
+    fn wrong_audience(&self, condition: &Condition) -> Fault {
+        let mismatches = match (&*condition.values, condition.operator.test) {
             ([only], Test::Text(_, Polarity::Positive)) => {
                 mismatch::of_audience(&only.text, self.request.identity.audience.as_str())
             }
             _ => Vec::new(),
         };
         Fault::Audience {
-            requirement: Requirement::of(entry),
+            requirement: Requirement::of(condition),
             mismatches,
             key_without_claim: false,
         }
@@ -265,44 +268,44 @@ impl<'a> Near<'a> {
         }
     }
 
-    /// What is wrong with an entry that is false.
-    fn of_entry(&self, entry: &Entry) -> Fault {
-        match self.claim(entry) {
+    /// What is wrong with a condition that is false.
+    fn of_condition(&self, condition: &Condition) -> Fault {
+        match self.claim(condition) {
             Claim::Foreign(owner) if starts_with_ignore_case(owner, "arn:") => Fault::ProviderArnInKey {
-                key: entry.key.as_str().to_owned(),
+                key: condition.key.as_str().to_owned(),
             },
             Claim::Foreign(owner) => Fault::ProviderInKey {
-                requirement: Requirement::of(entry),
+                requirement: Requirement::of(condition),
                 owner: owner.to_owned(),
                 mismatches: mismatch::of_issuer(owner, &self.request.identity.issuer).list,
             },
             Claim::Audience => self
-                .subject_under_audience_key(entry)
-                .or_else(|| self.wildcard_taken_literally(entry, self.needed(ClaimName::Audience)))
-                .unwrap_or_else(|| self.wrong_audience(entry)),
+                .subject_under_audience_key(condition)
+                .or_else(|| self.wildcard_taken_literally(condition, self.needed(ClaimName::Audience)))
+                .unwrap_or_else(|| self.wrong_audience(condition)),
             Claim::Subject => self
-                .wildcard_taken_literally(entry, self.needed(ClaimName::Subject))
-                .unwrap_or_else(|| match entry.operator.test {
-                    Test::Text(test, Polarity::Positive) => self.wrong_subject(entry, test),
+                .wildcard_taken_literally(condition, self.needed(ClaimName::Subject))
+                .unwrap_or_else(|| match condition.operator.test {
+                    Test::Text(test, Polarity::Positive) => self.wrong_subject(condition, test),
                     _ => Fault::Subject {
-                        requirement: Requirement::of(entry),
+                        requirement: Requirement::of(condition),
                         mismatches: Vec::new(),
                         key_without_claim: false,
                     },
                 }),
-            Claim::Bare => self.key_without_claim(entry),
-            Claim::Other | Claim::None => match entry.key.given(self.request) {
-                Given::Text(given) => self.wildcard_taken_literally(entry, &given),
+            Claim::Bare => self.key_without_claim(condition),
+            Claim::Other | Claim::None => match condition.key.given(self.request) {
+                Given::Text(given) => self.wildcard_taken_literally(condition, &given),
                 // Where the key is absent, no wildcard would help.
                 _ => None,
             }
-            .unwrap_or_else(|| self.other_condition(entry)),
+            .unwrap_or_else(|| self.other_condition(condition)),
         }
     }
 
-    fn key_without_claim(&self, entry: &Entry) -> Fault {
-        let requirement = Requirement::of(entry);
-        match entry.values.iter().find_map(|value| self.looks_like(value)) {
+    fn key_without_claim(&self, condition: &Condition) -> Fault {
+        let requirement = Requirement::of(condition);
+        match condition.values.iter().find_map(|value| self.looks_like(value)) {
             Some(ClaimName::Subject) => Fault::Subject {
                 requirement,
                 mismatches: Vec::new(),
@@ -329,9 +332,9 @@ impl<'a> Near<'a> {
         (*value.text == *identity.audience.as_str()).then_some(ClaimName::Audience)
     }
 
-    fn subject_under_audience_key(&self, entry: &Entry) -> Option<Fault> {
+    fn subject_under_audience_key(&self, condition: &Condition) -> Option<Fault> {
         let is = |value: &&Value, claim| self.looks_like(value) == Some(claim);
-        let value = entry.values.iter().find(|value| is(value, ClaimName::Subject))?;
+        let value = condition.values.iter().find(|value| is(value, ClaimName::Subject))?;
         let swapped = self.failing.iter().any(|other| {
             self.claim(other) == Claim::Subject && other.values.iter().any(|value| is(&value, ClaimName::Audience))
         });
@@ -341,28 +344,29 @@ impl<'a> Near<'a> {
         })
     }
 
-    fn wildcard_taken_literally(&self, entry: &Entry, given: &str) -> Option<Fault> {
-        let Test::Text(TextTest::Equals | TextTest::EqualsIgnoreCase, Polarity::Positive) = entry.operator.test else {
+    fn wildcard_taken_literally(&self, condition: &Condition, given: &str) -> Option<Fault> {
+        let Test::Text(TextTest::Equals | TextTest::EqualsIgnoreCase, Polarity::Positive) = condition.operator.test
+        else {
             return None;
         };
-        let would_match = with_wildcard(entry).find(|value| matches_as_pattern(value, given, self.request));
-        let value = would_match.or_else(|| with_wildcard(entry).next())?;
+        let would_match = with_wildcard(condition).find(|value| matches_as_pattern(value, given, self.request));
+        let value = would_match.or_else(|| with_wildcard(condition).next())?;
         Some(Fault::WildcardTakenLiterally {
-            requirement: Requirement::of(entry),
+            requirement: Requirement::of(condition),
             value: value.text.to_string(),
             would_match: would_match.is_some(),
         })
     }
 
-    fn wrong_subject(&self, entry: &Entry, test: TextTest) -> Fault {
-        let mut requirement = Requirement::of(entry);
+    fn wrong_subject(&self, condition: &Condition, test: TextTest) -> Fault {
+        let mut requirement = Requirement::of(condition);
         let mut mismatches = Vec::new();
-        if let Some((nearest, found)) = self.nearest_subject(entry, test) {
+        if let Some((nearest, found)) = self.nearest_subject(condition, test) {
             mismatches = found.list;
             let mut values: Vec<&str> = vec![&nearest.text];
             let mut seen: BTreeSet<&str> = values.iter().copied().collect();
             values.extend(
-                entry
+                condition
                     .values
                     .iter()
                     .map(|value| &*value.text)
@@ -379,14 +383,14 @@ impl<'a> Near<'a> {
         }
     }
 
-    fn nearest_subject<'e>(&self, entry: &'e Entry, test: TextTest) -> Option<(&'e Value, Mismatches)> {
+    fn nearest_subject<'e>(&self, condition: &'e Condition, test: TextTest) -> Option<(&'e Value, Mismatches)> {
         let reading = if test == TextTest::Like {
             Reading::Pattern
         } else {
             Reading::Literal
         };
         let subject = &self.request.identity.subject;
-        entry
+        condition
             .values
             .iter()
             .map(|value| {
@@ -399,8 +403,8 @@ impl<'a> Near<'a> {
             .min_by_key(|(_, mismatches)| mismatches.distance)
     }
 
-    fn other_condition(&self, entry: &Entry) -> Fault {
-        let carried = match (self.claim(entry), entry.key.given(self.request)) {
+    fn other_condition(&self, condition: &Condition) -> Fault {
+        let carried = match (self.claim(condition), condition.key.given(self.request)) {
             (Claim::Other, _) => Carried::UnknownClaim,
             (_, Given::Absent) => Carried::Absent,
             (_, Given::Text(text)) => Carried::Text(text.into_owned()),
@@ -409,7 +413,7 @@ impl<'a> Near<'a> {
             (_, Given::Unknown) => Carried::Anything,
         };
         Fault::Condition {
-            requirement: Requirement::of(entry),
+            requirement: Requirement::of(condition),
             carried,
         }
     }
@@ -473,24 +477,24 @@ impl<'a> Near<'a> {
             });
         }
         // Where no identity can have the provider, the keys show which identity the statement was meant for.
-        let is_of_another = |entry: &&Entry| match self.claim(entry) {
+        let is_of_another = |condition: &&Condition| match self.claim(condition) {
             Claim::Foreign(owner) => !mismatch::of_issuer(owner, &self.request.identity.issuer).may_be_replaced(),
             _ => false,
         };
-        if self.provider.is_some() && self.failing.iter().copied().any(|entry| is_of_another(&entry)) {
+        if self.provider.is_some() && self.failing.iter().copied().any(|condition| is_of_another(&condition)) {
             return None;
         }
-        for entry in &self.failing {
-            edits.extend(self.correct_entry(entry)?);
+        for condition in &self.failing {
+            edits.extend(self.correct_condition(condition)?);
         }
         Some(edits)
     }
 
-    fn correct_entry(&self, entry: &Entry) -> Option<Vec<Edit>> {
+    fn correct_condition(&self, condition: &Condition) -> Option<Vec<Edit>> {
         let statement = self.statement.number;
-        let operator = entry.operator_text.to_string();
-        let key = entry.key.as_str().to_owned();
-        let Test::Text(test, Polarity::Positive) = entry.operator.test else {
+        let operator = condition.operator_text.to_string();
+        let key = condition.key.as_str().to_owned();
+        let Test::Text(test, Polarity::Positive) = condition.operator.test else {
             return None;
         };
         let replace_key = |claim: ClaimName| Edit::ReplaceKey {
@@ -499,15 +503,16 @@ impl<'a> Near<'a> {
             key: key.clone(),
             claim: claim.as_str(),
         };
-        match self.claim(entry) {
+        match self.claim(condition) {
             // No token of this provider has the key: the statement trusts no identity.
             Claim::Foreign(_) | Claim::Bare | Claim::Other => {
-                let claim = claim_in(entry).or_else(|| entry.values.iter().find_map(|value| self.looks_like(value)))?;
+                let claim =
+                    claim_in(condition).or_else(|| condition.values.iter().find_map(|value| self.looks_like(value)))?;
                 let mut edits = vec![replace_key(claim)];
                 let needed = self.needed(claim);
                 // From then on, the values are under the new key.
                 let new_key = edit::key(self.request, claim.as_str());
-                if entry
+                if condition
                     .values
                     .iter()
                     .any(|value| text_matches(value, test, needed, self.request) != Ternary::False)
@@ -515,27 +520,27 @@ impl<'a> Near<'a> {
                     return Some(edits);
                 }
                 edits.push(
-                    self.expand_wildcards(entry, test, needed, &new_key)
-                        .or_else(|| self.correct_value(entry, test, claim, new_key.clone()))?,
+                    self.expand_wildcards(condition, test, needed, &new_key)
+                        .or_else(|| self.correct_value(condition, test, claim, new_key.clone()))?,
                 );
                 Some(edits)
             }
             Claim::Audience => {
                 let has_subject_key = self
                     .statement
-                    .entries
+                    .conditions
                     .iter()
                     .any(|other| self.claim(other) == Claim::Subject);
                 let is_subject = |value: &Value| self.looks_like(value) == Some(ClaimName::Subject);
-                let all_subjects = entry.values.iter().all(is_subject);
+                let all_subjects = condition.values.iter().all(is_subject);
                 // Where the subject is wrong as well, the two are swapped: then this has to be the right one.
                 let subject_is_right = !self.failing.iter().any(|other| self.claim(other) == Claim::Subject);
                 let is_own = |value: &Value| *value.text == *self.request.identity.subject.as_str();
-                let value = entry.values.iter().find(|value| is_subject(value));
+                let value = condition.values.iter().find(|value| is_subject(value));
                 match value {
                     // Tokens with another audience in the list are trusted, too.
                     Some(_) if !has_subject_key && all_subjects => Some(vec![replace_key(ClaimName::Subject)]),
-                    Some(value) if entry.values.len() == 1 && (subject_is_right || is_own(value)) => {
+                    Some(value) if condition.values.len() == 1 && (subject_is_right || is_own(value)) => {
                         Some(vec![Edit::ReplaceValue {
                             statement,
                             operator,
@@ -546,35 +551,35 @@ impl<'a> Near<'a> {
                     }
                     Some(_) => None,
                     None => self
-                        .correct_value(entry, test, ClaimName::Audience, key)
+                        .correct_value(condition, test, ClaimName::Audience, key)
                         .map(|edit| vec![edit]),
                 }
             }
             Claim::Subject => self
-                .expand_wildcards(entry, test, self.needed(ClaimName::Subject), &key)
-                .or_else(|| self.correct_value(entry, test, ClaimName::Subject, key.clone()))
+                .expand_wildcards(condition, test, self.needed(ClaimName::Subject), &key)
+                .or_else(|| self.correct_value(condition, test, ClaimName::Subject, key.clone()))
                 .map(|edit| vec![edit]),
             Claim::None => None,
         }
     }
 
     /// A value with `*` or `?` moved to where they are expanded, if that lets the web identity in.
-    fn expand_wildcards(&self, entry: &Entry, test: TextTest, needed: &str, key: &str) -> Option<Edit> {
+    fn expand_wildcards(&self, condition: &Condition, test: TextTest, needed: &str, key: &str) -> Option<Edit> {
         let is_literal = matches!(test, TextTest::Equals | TextTest::EqualsIgnoreCase);
         let expands = |value: &Value| matches_as_pattern(value, needed, self.request);
-        (is_literal && with_wildcard(entry).any(expands)).then(|| Edit::ReplaceOperator {
+        (is_literal && with_wildcard(condition).any(expands)).then(|| Edit::ReplaceOperator {
             statement: self.statement.number,
-            operator: entry.operator_text.to_string(),
+            operator: condition.operator_text.to_string(),
             key: key.to_owned(),
             with: "StringLike",
         })
     }
 
     /// The nearest value replaced, if it matches no identity and was meant for this one.
-    fn correct_value(&self, entry: &Entry, test: TextTest, claim: ClaimName, key: String) -> Option<Edit> {
+    fn correct_value(&self, condition: &Condition, test: TextTest, claim: ClaimName, key: String) -> Option<Edit> {
         let found = match claim {
             ClaimName::Subject => {
-                let (value, mismatches) = self.nearest_subject(entry, test)?;
+                let (value, mismatches) = self.nearest_subject(condition, test)?;
                 let is_audience = self.looks_like(value) == Some(ClaimName::Audience);
                 (mismatches.may_be_replaced() || is_audience).then_some(value)?
             }
@@ -584,12 +589,12 @@ impl<'a> Near<'a> {
                     let mismatches = of(value);
                     !mismatches.is_empty() && mismatches.iter().all(mismatch::Mismatch::matches_no_identity)
                 };
-                entry.values.iter().find(is_unfinished)?
+                condition.values.iter().find(is_unfinished)?
             }
         };
         Some(Edit::ReplaceValue {
             statement: self.statement.number,
-            operator: entry.operator_text.to_string(),
+            operator: condition.operator_text.to_string(),
             key,
             found: found.text.to_string(),
             claim: claim.as_str(),
@@ -614,8 +619,8 @@ impl ClaimName {
 }
 
 /// The claim that a key is about, however its issuer is written: what follows its last colon or slash.
-fn claim_in(entry: &Entry) -> Option<ClaimName> {
-    let key = entry
+fn claim_in(condition: &Condition) -> Option<ClaimName> {
+    let key = condition
         .key
         .as_str()
         .trim_end_matches(|c: char| c.is_whitespace() || matches!(c, '"' | '\''));
@@ -627,8 +632,8 @@ fn claim_in(entry: &Entry) -> Option<ClaimName> {
     }
 }
 
-fn with_wildcard(entry: &Entry) -> impl Iterator<Item = &Value> {
-    entry.values.iter().filter(|value| value.has_wildcard())
+fn with_wildcard(condition: &Condition) -> impl Iterator<Item = &Value> {
+    condition.values.iter().filter(|value| value.has_wildcard())
 }
 
 fn matches_as_pattern(value: &Value, text: &str, request: &Request<'_>) -> bool {

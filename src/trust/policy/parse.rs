@@ -9,9 +9,9 @@ use super::{
     ASSUME_ROLE_WITH_WEB_IDENTITY, ActionForm, Actions, Effect, Origin, Policy, Principals, Statement, not_json,
 };
 use crate::support::text::{self, quote};
-use crate::trust::condition::key::Key;
+use crate::trust::condition::key::ConditionKey;
 use crate::trust::condition::value::{Value, Variables};
-use crate::trust::condition::{Entry, Operator};
+use crate::trust::condition::{Condition, Operator};
 use crate::trust::glob;
 use crate::trust::json::Json;
 
@@ -66,13 +66,14 @@ pub(super) fn document(json: &str) -> Result<Policy, PolicyError> {
         Some(single) => vec![read_statement(object(single, &Place::Statement(1))?, 1, variables)?],
     };
     refuse_repeated_sids(&statements)?;
-    let mentions = |asked: fn(&Key) -> bool| {
-        let mut entries = statements.iter().flat_map(|statement| &statement.entries);
-        entries.any(|entry| asked(&entry.key) || entry.values.iter().flat_map(Value::variables).any(asked))
+    let mentions = |asked: fn(&ConditionKey) -> bool| {
+        let mut conditions = statements.iter().flat_map(|statement| &statement.conditions);
+        conditions
+            .any(|condition| asked(&condition.key) || condition.values.iter().flat_map(Value::variables).any(asked))
     };
-    let mentions_role_session_name = mentions(Key::is_session_name);
-    let mentions_role_tags = mentions(Key::is_role_tag);
-    let mentions_time = mentions(Key::is_time);
+    let mentions_role_session_name = mentions(ConditionKey::is_session_name);
+    let mentions_role_tags = mentions(ConditionKey::is_role_tag);
+    let mentions_time = mentions(ConditionKey::is_time);
     Ok(Policy {
         statements: statements.into(),
         variables,
@@ -122,7 +123,7 @@ fn read_statement(
     let mut effect = None;
     let mut principals = None;
     let mut actions: Option<Actions> = None;
-    let mut entries = Box::default();
+    let mut conditions = Box::default();
     for (name, raw) in &members {
         let place = Place::Element(number, name);
         match name.as_str() {
@@ -137,7 +138,7 @@ fn read_statement(
             }
             "Action" => actions = Some(read_actions(read(raw, &place)?, ActionForm::Action, &place)?),
             "NotAction" => actions = Some(read_actions(read(raw, &place)?, ActionForm::NotAction, &place)?),
-            "Condition" => entries = read_condition(read(raw, &place)?, number, variables)?,
+            "Condition" => conditions = read_condition(read(raw, &place)?, number, variables)?,
             "Resource" | "NotResource" => {
                 return Err(PolicyError::new(
                     &place,
@@ -160,7 +161,7 @@ fn read_statement(
         effect: effect.ok_or_else(|| missing("Effect is missing; expected \"Allow\" or \"Deny\""))?,
         principals: principals.ok_or_else(|| missing("Principal is missing"))?,
         actions: actions.ok_or_else(|| missing("Action is missing"))?,
-        entries,
+        conditions,
     })
 }
 
@@ -227,8 +228,8 @@ fn read_actions(json: Json<'_>, form: ActionForm, place: &Place<'_>) -> Result<A
     })
 }
 
-fn read_condition(json: Json<'_>, number: usize, variables: Variables) -> Result<Box<[Entry]>, PolicyError> {
-    let mut entries = Vec::new();
+fn read_condition(json: Json<'_>, number: usize, variables: Variables) -> Result<Box<[Condition]>, PolicyError> {
+    let mut conditions = Vec::new();
     for (operator_text, raw) in &object(json, &Place::Element(number, "Condition"))? {
         let place = Place::Member(number, "Condition", operator_text);
         let members = read(raw, &place)?;
@@ -246,15 +247,15 @@ fn read_condition(json: Json<'_>, number: usize, variables: Variables) -> Result
         for (key, raw) in &object(members, &place)? {
             let place = Place::Key(number, operator_text, key);
             let values = read_values(read(raw, &place)?, operator, variables, &place)?;
-            entries.push(Entry {
+            conditions.push(Condition {
                 operator_text: operator_text.as_str().into(),
                 operator,
-                key: Key::new(key),
+                key: ConditionKey::new(key),
                 values,
             });
         }
     }
-    Ok(entries.into())
+    Ok(conditions.into())
 }
 
 /// The condition operator that stands where a key belongs.

@@ -192,6 +192,7 @@ impl Admission {
             Ok(pod) => pod,
             Err(error) => return Answer::BadRequest(error),
         };
+        let mode = asked.or(self.settings.mode);
         let identities = match (request.sub_resource(), request.old_object()) {
             ("ephemeralcontainers", Some(old)) => self.ephemeral_identities(old, pod),
             _ => self.identities(pod),
@@ -201,7 +202,11 @@ impl Admission {
             identities,
             namespace: request.namespace(),
             service_account: pod.service_account_name(),
-            mode: asked.or(self.settings.mode),
+            mode,
+            decision_mode: match request.sub_resource() {
+                "ephemeralcontainers" => without_refusal(mode),
+                _ => mode,
+            },
             asked,
             deadline,
         };
@@ -236,6 +241,7 @@ impl Admission {
             namespace,
             service_account,
             mode: Mode::Warn,
+            decision_mode: Mode::Warn,
             asked: PathMode::Configured,
             deadline,
         };
@@ -261,13 +267,8 @@ impl Admission {
             // The policy may have been fixed a moment ago, in the same `kubectl apply`.
             outcome = self.evaluate(&pod_request, &account, Freshness::Fresh).await;
         }
-        let mut warnings = outcome.warnings;
-        warnings.append(&mut outcome.decision.warnings);
-        if let Some(injection) = &mut outcome.injection {
-            warnings.append(&mut injection.warnings);
-        }
         Advice {
-            warnings,
+            warnings: outcome.take_warnings(),
             role: outcome.role,
             verdict: outcome.decision.verdict,
             cause: outcome.decision.cause,
@@ -384,26 +385,17 @@ impl Admission {
     }
 
     fn decided(&self, pod_request: &PodRequest<'_>, finding: &Finding<'_>) -> Outcome {
-        Outcome::of(decision::decide(
-            self.settings.decision,
-            pod_request.mode,
-            finding,
-            &self.owner(pod_request),
-        ))
+        self.decided_in(pod_request.decision_mode, pod_request, finding)
     }
 
     /// The same for something that is not certain: it is reported, but nothing is refused for it.
     fn decided_without_refusal(&self, pod_request: &PodRequest<'_>, finding: &Finding<'_>) -> Outcome {
-        let mode = match pod_request.mode {
-            Mode::Enforce => Mode::Warn,
-            other => other,
-        };
-        Outcome::of(decision::decide(
-            self.settings.decision,
-            mode,
-            finding,
-            &self.owner(pod_request),
-        ))
+        self.decided_in(without_refusal(pod_request.decision_mode), pod_request, finding)
+    }
+
+    fn decided_in(&self, mode: Mode, pod_request: &PodRequest<'_>, finding: &Finding<'_>) -> Outcome {
+        let decision = decision::decide(self.settings.decision, mode, finding, &self.owner(pod_request));
+        Outcome::of(decision)
     }
 
     fn owner<'a>(&'a self, pod_request: &PodRequest<'a>) -> Owner<'a> {
@@ -421,7 +413,7 @@ impl Admission {
         if let Some(action) = self.exemption(pod_request) {
             return Outcome::untouched(action);
         }
-        let Some(old) = old else {
+        let Some(old) = old.filter(|_| pod_request.identities.containers().next().is_some()) else {
             return Outcome::untouched(Action::None);
         };
         let (rules, settings) = (&self.settings.rules, &self.settings);
@@ -446,6 +438,12 @@ impl Admission {
             }
         };
         match identity::resolve(rules, account.identity.as_deref(), pod_request.pod, &settings.defaults) {
+            // The token volume cannot be added to an existing pod.
+            (Requested::WebIdentity(request), warnings) if pod_request.pod.token_audience().is_none() => Outcome {
+                role: Some(request.role),
+                warnings,
+                ..Outcome::untouched(Action::None)
+            },
             (Requested::WebIdentity(request), warnings) => {
                 let injection = inject::ephemeral_web_identity(
                     rules,
@@ -454,20 +452,17 @@ impl Admission {
                     &request,
                     &settings.web_identity,
                 );
-                // The token volume cannot be added to an existing pod.
-                let action = if injection.patch.is_empty() {
+                let (mut outcome, _) = self.evaluate_containers(pod_request, &request, Freshness::Cached).await;
+                outcome.action = if injection.patch.is_empty() {
                     Action::None
                 } else {
                     Action::Inject
                 };
-                let mut outcome = Outcome {
-                    injection: Some(injection),
-                    warnings,
-                    ..Outcome::untouched(action)
-                };
+                outcome.injection = Some(injection);
+                outcome.warnings.splice(0..0, warnings);
                 let concerns = Concerns::of(&pod_request.identities, Some(&request.role), &settings.web_identity);
                 outcome.add_concerns(concerns);
-                outcome.role = Some(request.role);
+                outcome.role.get_or_insert(request.role);
                 outcome
             }
             (Requested::Nothing | Requested::Malformed(_), warnings) => Outcome {
@@ -486,11 +481,7 @@ impl Admission {
         recorder: &impl Recorder,
     ) -> Answer {
         let mut warnings = pod_request.mode_warning();
-        warnings.append(&mut outcome.warnings);
-        warnings.append(&mut outcome.decision.warnings);
-        if let Some(injection) = &mut outcome.injection {
-            warnings.append(&mut injection.warnings);
-        }
+        warnings.append(&mut outcome.take_warnings());
         let patch = match endpoint {
             Endpoint::Mutating => outcome.injection.as_ref().map(|injection| &injection.patch),
             Endpoint::Validating => None,
@@ -526,6 +517,14 @@ impl Admission {
 /// Default lifetimes of Pod Identity tokens, in seconds. They vary, so that the tokens of pods that were created together do not
 /// expire together.
 const POD_IDENTITY_EXPIRATION_SECONDS: std::ops::RangeInclusive<u32> = 79_200..=86_400;
+
+/// The mode in which the same is reported, but nothing is refused.
+const fn without_refusal(mode: Mode) -> Mode {
+    match mode {
+        Mode::Enforce | Mode::Warn => Mode::Warn,
+        Mode::Audit => Mode::Audit,
+    }
+}
 
 /// What to restart once the role is fixed: a restart avoids the controller's backoff of up to 17 minutes. A Job's controller
 /// retries within a minute.

@@ -58,6 +58,8 @@ struct Rare {
     expiration_seconds: Option<Setting<u32>>,
     /// A key that was probably meant to be the role's; only kept while no role is requested.
     look_alike: Option<Box<str>>,
+    /// A key under the prefix that was probably meant to be another setting's, and that one.
+    misspelled: Option<(Box<str>, &'static str)>,
 }
 
 /// A setting as it was read: its value, and the mistake to report to the author.
@@ -110,6 +112,9 @@ impl ServiceAccountIdentity {
                 Some(STS_REGIONAL_ENDPOINTS) => rare.regional_sts = Some(read_switch(key, value)),
                 Some(TOKEN_EXPIRATION) => rare.expiration_seconds = Some(read_seconds(key, value)),
                 _ if rare.look_alike.is_none() && looks_like_role_arn(rules, key) => rare.look_alike = Some(key.into()),
+                Some(name) if rare.misspelled.is_none() => {
+                    rare.misspelled = meant_setting(name).map(|meant| (key.into(), meant));
+                }
                 _ => {}
             }
         }
@@ -143,6 +148,7 @@ impl ServiceAccountIdentity {
                 .filter(|seconds| *seconds != 0)
                 .map(|seconds| within_bounds(seconds, "TokenExpiration", || seconds.to_string())),
             look_alike: None,
+            misspelled: None,
         };
         Self::lean(role, rare, long_audience)
     }
@@ -155,6 +161,10 @@ impl ServiceAccountIdentity {
         }
         if role.is_some() || rare.malformed.is_some() {
             rare.look_alike = None;
+        }
+        // Without a role, no setting has an effect.
+        if role.is_none() {
+            rare.misspelled = None;
         }
         let rare = (rare != Rare::default()).then(|| Box::new(rare));
         (role.is_some() || rare.is_some()).then_some(Self { role, rare })
@@ -261,6 +271,9 @@ pub fn resolve(
         warnings.extend(look_alike.map(|key| Warning::new(&did_you_mean(key, &rules.prefix))));
         return (Requested::Nothing, warnings);
     };
+    if let Some((key, meant)) = account.rare.as_ref().and_then(|rare| rare.misspelled.as_ref()) {
+        warnings.push(Warning::new(&is_ignored(key, &rules.prefix, meant)));
+    }
     let request = WebIdentityRequest {
         role: role.clone(),
         audience: account.audience().unwrap_or(&defaults.audience).clone(),
@@ -431,10 +444,30 @@ fn regional_sts(account: Option<&ServiceAccountIdentity>, defaults: &Defaults, w
 
 /// The sentence about an annotation that looks like the role annotation, for warnings and for reports.
 pub(crate) fn did_you_mean(look_alike: &str, prefix: &str) -> String {
+    is_ignored(look_alike, prefix, ROLE_ARN)
+}
+
+fn is_ignored(key: &str, prefix: &str, meant: &str) -> String {
     format!(
-        "annotation {} is ignored; did you mean {prefix}{ROLE_ARN}?",
-        text::value_within(look_alike, QUOTED_CHARACTERS)
+        "annotation {} is ignored; did you mean {prefix}{meant}?",
+        text::value_within(key, QUOTED_CHARACTERS)
     )
+}
+
+/// The setting that a name under the prefix was probably meant to be: a typing error, or a longer or shorter name for it. Other names
+/// under the prefix may be those of other programs.
+fn meant_setting(name: &str) -> Option<&'static str> {
+    const SETTINGS: [(&str, &str); 3] = [
+        (AUDIENCE, "audience"),
+        (STS_REGIONAL_ENDPOINTS, "regional"),
+        (TOKEN_EXPIRATION, "expiration"),
+    ];
+    let near = text::nearest_word(name, SETTINGS.map(|(setting, _)| setting));
+    near.or_else(|| {
+        let lower = name.to_ascii_lowercase();
+        let named = SETTINGS.into_iter().find(|(_, word)| lower.contains(word));
+        named.map(|(setting, _)| setting)
+    })
 }
 
 /// Whether a key was probably meant to be the role's: a role's name in one of the usual spellings, under our own prefix or

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use super::identity::AnnotationRules;
 use super::view::PodView;
 use super::warning::{Warning, quoted};
+use crate::support::dns;
 
 pub(super) const SKIP_CONTAINERS: &str = "skip-containers";
 const INCLUDE_CONTAINERS: &str = "include-containers";
@@ -37,6 +38,17 @@ impl<'p> Selection<'p> {
                 .include
                 .as_ref()
                 .is_none_or(|include| include.binary_search(&name).is_ok())
+    }
+
+    /// A skipped name that no container can have: the list is not written as a list of names, and leaves no container out. An included
+    /// one is unknown.
+    pub(super) fn invalid_name(&self, rules: &AnnotationRules) -> Option<Warning> {
+        let name = self.skip.iter().find(|name| !dns::is_label(name))?;
+        Some(Warning::new(&format!(
+            "{}{SKIP_CONTAINERS} contains {}, which cannot be a container name: separate names by commas",
+            rules.prefix,
+            quoted(name)
+        )))
     }
 
     pub(super) fn unknown_names(&self, rules: &AnnotationRules, pod: &PodView<'_>) -> Option<Warning> {

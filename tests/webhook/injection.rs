@@ -19,7 +19,7 @@ fn folder(annotations: &[(&str, &str)]) -> Folder {
 }
 
 /// The pod as the API server stores it: the answer's patch applied.
-fn patched(pod: &Value, response: &Value) -> Value {
+pub(crate) fn patched(pod: &Value, response: &Value) -> Value {
     let mut pod = pod.clone();
     assert_eq!(response["allowed"], true, "{response:#}");
     if let Some(patch) = response.get("patch") {

@@ -77,9 +77,27 @@ impl Admission {
         request: &WebIdentityRequest,
         freshness: Freshness,
     ) -> Outcome {
+        let (outcome, judged) = self.evaluate_containers(pod_request, request, freshness).await;
+        if outcome.action != Action::Inject {
+            return outcome;
+        }
+        let session_name = match &judged {
+            Some((role_evaluation, identity)) => self.session_name(pod_request, request, role_evaluation, identity),
+            None => SetSessionName::No,
+        };
+        self.injected(pod_request, request, session_name, outcome)
+    }
+
+    /// Judges what the containers will use. The worst decides; it is returned with its judgment, where there was one.
+    pub(super) async fn evaluate_containers(
+        &self,
+        pod_request: &PodRequest<'_>,
+        request: &WebIdentityRequest,
+        freshness: Freshness,
+    ) -> (Outcome, Option<(RoleEvaluation, WebIdentity)>) {
         let used = match used_identities(pod_request.pod, &pod_request.identities, request) {
             Ok(used) => used,
-            Err(conflict) => return self.decided(pod_request, &Finding::Conflict(&conflict)),
+            Err(conflict) => return (self.decided(pod_request, &Finding::Conflict(&conflict)), None),
         };
         let mut worst = Worst::default();
         for used in used {
@@ -102,15 +120,10 @@ impl Admission {
         }
         let warnings = self.consider_unjudged(pod_request, &mut worst);
         let mut outcome = worst.outcome.unwrap_or_else(|| Outcome::untouched(Action::Inject));
-        if outcome.action != Action::Inject {
-            return outcome;
+        if outcome.action == Action::Inject {
+            outcome.warnings.extend(warnings);
         }
-        outcome.warnings.extend(warnings);
-        let session_name = match &worst.judged {
-            Some((role_evaluation, identity)) => self.session_name(pod_request, request, role_evaluation, identity),
-            None => SetSessionName::No,
-        };
-        self.injected(pod_request, request, session_name, outcome)
+        (outcome, worst.judged)
     }
 
     /// Containers whose identity is missing or unknown. Their warnings are returned; a finding that is worse than what was judged

@@ -23,6 +23,8 @@ pub(super) struct PodRequest<'a> {
     pub(super) namespace: &'a str,
     pub(super) service_account: &'a str,
     pub(super) mode: Mode,
+    /// The mode of decisions: not that of the namespace where nothing is refused.
+    pub(super) decision_mode: Mode,
     pub(super) asked: PathMode,
     pub(super) deadline: Instant,
 }
@@ -97,6 +99,16 @@ impl Outcome {
             service_account_uid: None,
             not_used: Vec::new(),
         }
+    }
+
+    /// All warnings, that about the verdict first: it is the one that is logged.
+    pub(super) fn take_warnings(&mut self) -> Vec<Warning> {
+        let mut warnings = std::mem::take(&mut self.decision.warnings);
+        warnings.append(&mut self.warnings);
+        if let Some(injection) = &mut self.injection {
+            warnings.append(&mut injection.warnings);
+        }
+        warnings
     }
 
     /// An identity that is not used is the cause where there is no other.

@@ -413,3 +413,55 @@ fn the_common_case_costs_a_few_words() {
             .is_none()
     );
 }
+
+#[test]
+fn a_misspelled_setting_next_to_a_role_is_warned_about() {
+    let role = ("eks.amazonaws.com/role-arn", ROLE);
+    for (key, meant) in [
+        ("sts-regional-endpoint", "sts-regional-endpoints"),
+        ("regional-sts", "sts-regional-endpoints"),
+        ("api-audience", "audience"),
+        ("audiance", "audience"),
+        ("expiration", "token-expiration"),
+        ("token-expiry-expiration", "token-expiration"),
+    ] {
+        let key = format!("eks.amazonaws.com/{key}");
+        let (_, warnings) = ask(&[role, (&key, "x")], &[]);
+        assert_eq!(
+            warnings,
+            [format!(
+                "annotation {key} is ignored; did you mean eks.amazonaws.com/{meant}?"
+            )]
+        );
+        let (_, warnings) = ask(&[(&key, "x")], &[]);
+        assert_eq!(warnings, [""; 0], "without a role nothing has an effect");
+    }
+    for key in [
+        "eks.amazonaws.com/fargate-profile",
+        "example.com/audience",
+        "eks.amazonaws.com/component",
+    ] {
+        assert_eq!(ask(&[role, (key, "x")], &[]).1, [""; 0], "{key}");
+    }
+}
+
+#[test]
+fn an_audience_that_no_provider_can_have_is_malformed_next_to_a_role() {
+    let role = ("eks.amazonaws.com/role-arn", ROLE);
+    let audience = "ö".repeat(MAX_AUDIENCE_CHARS);
+    let (request, _) = web_identity(ask(&[role, ("eks.amazonaws.com/audience", &audience)], &[]));
+    assert_eq!(request.audience.as_str(), audience);
+    let longer = format!("{audience}a");
+    let (requested, _) = ask(&[role, ("eks.amazonaws.com/audience", &longer)], &[]);
+    let Requested::Malformed(malformed) = requested else {
+        panic!("{requested:?}")
+    };
+    assert_eq!(
+        (malformed.key.as_str(), malformed.error),
+        ("eks.amazonaws.com/audience", AnnotationError::AudienceTooLong(256))
+    );
+    assert_eq!(
+        ask(&[("eks.amazonaws.com/audience", &longer)], &[]).0,
+        Requested::Nothing
+    );
+}

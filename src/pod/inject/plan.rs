@@ -173,6 +173,7 @@ impl<'r> Plan<'r> {
         if pod.spec.is_none() {
             return Ok(injection);
         }
+        injection.warnings.extend(self.selection.invalid_name(self.rules));
         injection.warnings.extend(self.selection.unknown_names(self.rules, pod));
         self.add_volume(pod, &mut injection.patch)?;
         for container in identities.containers() {
@@ -199,6 +200,7 @@ impl<'r> Plan<'r> {
         if pod.spec.is_none() {
             return Ok(injection);
         }
+        injection.warnings.extend(self.selection.invalid_name(self.rules));
         injection.warnings.extend(self.selection.unknown_names(self.rules, pod));
         add_label(pod, &mut injection.patch);
         self.add_volume(pod, &mut injection.patch)?;

@@ -509,6 +509,28 @@ fn an_included_name_that_the_pod_lacks_is_warned_about() {
 }
 
 #[test]
+fn a_skip_list_that_is_not_a_list_of_names_is_warned_about() {
+    let pod = |skip: &str| {
+        json!({
+            "metadata": {"annotations": {"eks.amazonaws.com/skip-containers": skip}},
+            "spec": {"containers": [{"name": "app"}]},
+        })
+    };
+    for skip in ["app;proxy", "[\"app\"]", "app proxy"] {
+        let warnings = webhook().warnings(&pod(skip));
+        assert_eq!(warnings.len(), 1, "{skip}");
+        assert!(
+            warnings[0].contains("which cannot be a container name: separate names by commas"),
+            "{warnings:?}"
+        );
+    }
+    // A container of that name may come with another webhook.
+    for skip in ["later", " app , \"proxy\" ", ""] {
+        assert_eq!(webhook().warnings(&pod(skip)), [""; 0], "{skip}");
+    }
+}
+
+#[test]
 fn windows_pods_get_a_windows_token_path_and_the_usual_mount() {
     for spec in [
         json!({"os": {"name": "windows"}}),

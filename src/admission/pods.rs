@@ -5,6 +5,7 @@
 
 mod evaluate;
 mod pod_request;
+mod require_role;
 mod role_evaluation;
 mod service_account;
 mod used_identities;
@@ -22,6 +23,7 @@ use crate::admission::review_kind::PathMode;
 use crate::decision::{self, Action, DecisionSettings, Effect, Finding, Mode, Owner, RequireRole, Restart};
 use crate::kubernetes::container_credentials::ContainerCredentials;
 use crate::kubernetes::identity_map::IdentityMap;
+use crate::kubernetes::namespaces::Namespaces;
 use crate::kubernetes::service_accounts::{ServiceAccounts, Stored};
 use crate::pod::Warning;
 use crate::pod::concerns::Concerns;
@@ -35,9 +37,6 @@ use crate::trust::{Audience, Cause, Issuer, RoleArn, Verdict};
 
 /// The label with which a pod opts out; its value does not matter. The same key as the peer's, whatever the prefix.
 const SKIP_LABEL: &str = "eks.amazonaws.com/skip-pod-identity-webhook";
-
-/// The namespace label that sets the mode.
-const GATE_LABEL: &str = "rolegate.io/gate";
 
 /// What flags say about admissions.
 #[derive(Clone, Debug)]
@@ -76,6 +75,8 @@ pub struct ClusterState {
     pub issuer: Issuer,
     /// ServiceAccounts.
     pub accounts: Arc<ServiceAccounts>,
+    /// Labels of namespaces; none without a cluster.
+    pub namespaces: Option<Arc<Namespaces>>,
     /// `--identity-config-map`.
     pub identity_map: Option<Arc<IdentityMap>>,
     /// `--container-credentials-config`.
@@ -196,7 +197,7 @@ impl Admission {
             ("ephemeralcontainers", Some(old)) => self.ephemeral_identities(old, pod),
             _ => self.identities(pod),
         };
-        let pod_request = PodRequest {
+        let mut pod_request = PodRequest {
             pod,
             identities,
             namespace: request.namespace(),
@@ -204,9 +205,10 @@ impl Admission {
             mode: asked.or(self.settings.mode),
             asked,
             deadline,
+            require_role: None,
         };
         let evaluated = match (request.sub_resource(), request.operation()) {
-            ("", Operation::Create) => self.created(&pod_request).await,
+            ("", Operation::Create) => self.created(&mut pod_request).await,
             ("ephemeralcontainers", Operation::Update) => Ok(self.ephemeral(&pod_request, request.old_object()).await),
             // A volume cannot be added to an existing pod, and a deletion must not be refused.
             _ => Ok(Outcome::untouched(Action::None)),
@@ -230,7 +232,7 @@ impl Admission {
         identity: Option<Option<Arc<ServiceAccountIdentity>>>,
         deadline: Instant,
     ) -> Advice {
-        let pod_request = PodRequest {
+        let mut pod_request = PodRequest {
             pod,
             identities: self.identities(pod),
             namespace,
@@ -238,11 +240,13 @@ impl Admission {
             mode: Mode::Warn,
             asked: PathMode::Configured,
             deadline,
+            require_role: None,
         };
-        let is_exempt = self.exemption(&pod_request).is_some()
-            || self.has_container_credentials(&pod_request)
-            || self.is_pod_identity(&pod_request);
-        if is_exempt {
+        if self.exemption(&pod_request).is_some() || self.has_container_credentials(&pod_request) {
+            return Advice::default();
+        }
+        pod_request.require_role = self.require_role_label(&pod_request).await;
+        if self.is_pod_identity(&pod_request) {
             return Advice::default();
         }
         let account = match identity {
@@ -266,6 +270,7 @@ impl Admission {
         if let Some(injection) = &mut outcome.injection {
             warnings.append(&mut injection.warnings);
         }
+        warnings.extend(pod_request.require_role_warning());
         Advice {
             warnings,
             role: outcome.role,
@@ -275,13 +280,28 @@ impl Admission {
         }
     }
 
-    async fn created(&self, pod_request: &PodRequest<'_>) -> Result<Outcome, Unavailable> {
+    async fn created(&self, pod_request: &mut PodRequest<'_>) -> Result<Outcome, Unavailable> {
         if let Some(action) = self.exemption(pod_request) {
             return Ok(Outcome::untouched(action));
         }
         if self.has_container_credentials(pod_request) {
             return Ok(self.container_credentials(pod_request));
         }
+        pod_request.require_role = self.require_role_label(pod_request).await;
+        let outcome = self.judged(pod_request).await?;
+        if !self.only_the_label_refuses(pod_request, &outcome) {
+            return Ok(outcome);
+        }
+        let label = self.fresh_require_role_label(pod_request).await?;
+        if label == pod_request.require_role {
+            return Ok(outcome);
+        }
+        pod_request.require_role = label;
+        self.judged(pod_request).await
+    }
+
+    /// A pod that is neither exempt nor configured for EKS Pod Identity.
+    async fn judged(&self, pod_request: &PodRequest<'_>) -> Result<Outcome, Unavailable> {
         if self.is_pod_identity(pod_request) {
             let mut outcome = Outcome::untouched(Action::PodIdentity);
             outcome.add_concerns(Concerns::of(&pod_request.identities, None, &self.settings.web_identity));
@@ -329,7 +349,7 @@ impl Admission {
 
     /// Whether the pod is EKS's: each container uses EKS Pod Identity. Where a role is required, one that is left out needs one, too.
     fn is_pod_identity(&self, pod_request: &PodRequest<'_>) -> bool {
-        let requires_roles = self.settings.decision.require_role != RequireRole::Off;
+        let requires_roles = self.decision_settings(pod_request).require_role != RequireRole::Off;
         let leaves_out = || {
             let mut containers = pod_request.identities.containers();
             containers.any(|container| *container.identity() == Identity::Skipped)
@@ -385,7 +405,7 @@ impl Admission {
 
     fn decided(&self, pod_request: &PodRequest<'_>, finding: &Finding<'_>) -> Outcome {
         Outcome::of(decision::decide(
-            self.settings.decision,
+            self.decision_settings(pod_request),
             pod_request.mode,
             finding,
             &self.owner(pod_request),
@@ -399,7 +419,7 @@ impl Admission {
             other => other,
         };
         Outcome::of(decision::decide(
-            self.settings.decision,
+            self.decision_settings(pod_request),
             mode,
             finding,
             &self.owner(pod_request),
@@ -486,6 +506,7 @@ impl Admission {
         recorder: &impl Recorder,
     ) -> Answer {
         let mut warnings = pod_request.mode_warning();
+        warnings.extend(pod_request.require_role_warning());
         warnings.append(&mut outcome.warnings);
         warnings.append(&mut outcome.decision.warnings);
         if let Some(injection) = &mut outcome.injection {

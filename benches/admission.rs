@@ -88,6 +88,7 @@ fn admission(folder: &std::path::Path, policy_for: &str) -> Admission {
         accounts: Arc::new(ServiceAccounts::Manifests(
             ManifestServiceAccounts::load(folder, rules.clone()).unwrap(),
         )),
+        namespaces: None,
         identity_map: None,
         container_credentials: None,
         cache,

@@ -7,10 +7,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::join_all;
+use rolegate::decision::{Mode, RequireRole};
 use rolegate::kubernetes::client;
 use rolegate::kubernetes::identity_map::IdentityMap;
 use rolegate::kubernetes::issuer;
 use rolegate::kubernetes::list_watch::WatchTiming;
+use rolegate::kubernetes::namespaces::{GATE_LABEL, Namespaces, REQUIRE_ROLE_LABEL, RequireRoleLabel};
 use rolegate::kubernetes::service_accounts::live::LiveServiceAccounts;
 use rolegate::kubernetes::service_accounts::{Counts, Fetched, Stored};
 use rolegate::pod::identity::AnnotationRules;
@@ -638,4 +640,213 @@ async fn the_issuer_is_what_the_api_server_publishes() {
             "{error}"
         );
     }
+}
+
+const ENFORCED: Option<RequireRoleLabel> = Some(RequireRoleLabel::Valid(RequireRole::Enforce));
+const WARNED: Option<RequireRoleLabel> = Some(RequireRoleLabel::Valid(RequireRole::Warn));
+
+async fn namespaces(api: &FakeApi, timing: WatchTiming) -> Namespaces {
+    let namespaces = Namespaces::start(client(&api.config()).unwrap(), timing);
+    eventually("Namespaces are listed", || namespaces.is_ready()).await;
+    namespaces
+}
+
+/// Waits until the watch has reported a namespace: the label is answered without a GET.
+async fn known(api: &FakeApi, namespaces: &Namespaces, name: &str, label: Option<RequireRoleLabel>) {
+    let waiting = async {
+        loop {
+            let gets = api.asked().gets;
+            let read = namespaces.require_role(name, soon()).await;
+            if read == label && api.asked().gets == gets {
+                return;
+            }
+            sleep(Duration::from_millis(2)).await;
+        }
+    };
+    assert!(
+        timeout(PATIENCE, waiting).await.is_ok(),
+        "never known: {name} {label:?}"
+    );
+}
+
+#[tokio::test]
+async fn labels_of_listed_namespaces_are_known_without_a_get() {
+    let api = FakeApi::start().await;
+    for number in 0..1_234 {
+        api.put_namespace(&format!("plain-{number}"), &[]);
+    }
+    api.put_namespace("strict", &[(REQUIRE_ROLE_LABEL, "enforce"), (GATE_LABEL, "audit")]);
+    api.put_namespace("lenient", &[(REQUIRE_ROLE_LABEL, "warn")]);
+    api.put_namespace("misspelled", &[(REQUIRE_ROLE_LABEL, "on"), (GATE_LABEL, "on")]);
+    let namespaces = namespaces(&api, quick()).await;
+
+    for (name, label, mode) in [
+        ("plain-1233", None, None),
+        ("strict", ENFORCED, Some(Mode::Audit)),
+        ("lenient", WARNED, None),
+        ("misspelled", Some(RequireRoleLabel::Misspelled), Some(Mode::Enforce)),
+    ] {
+        assert_eq!(namespaces.require_role(name, soon()).await, label, "{name}");
+        assert_eq!(namespaces.mode(name, soon()).await, mode, "{name}");
+    }
+    assert_eq!((api.asked().pages, api.asked().gets), (3, 0));
+    assert_eq!(api.asked().whole, 0, "only metadata is requested");
+    namespaces.stop().await;
+}
+
+#[tokio::test]
+async fn the_watch_follows_the_labels_of_namespaces() {
+    let api = FakeApi::start().await;
+    let namespaces = namespaces(&api, quick()).await;
+    api.put_namespace("jobs", &[]);
+    known(&api, &namespaces, "jobs", None).await;
+    api.put_namespace("jobs", &[(REQUIRE_ROLE_LABEL, "enforce")]);
+    known(&api, &namespaces, "jobs", ENFORCED).await;
+    api.put_namespace("jobs", &[(REQUIRE_ROLE_LABEL, "warn")]);
+    known(&api, &namespaces, "jobs", WARNED).await;
+    api.put_namespace("jobs", &[]);
+    known(&api, &namespaces, "jobs", None).await;
+
+    api.put_namespace("jobs", &[(REQUIRE_ROLE_LABEL, "enforce")]);
+    known(&api, &namespaces, "jobs", ENFORCED).await;
+    api.delete("namespaces", "", "jobs");
+    let deleted = async {
+        while namespaces.require_role("jobs", soon()).await.is_some() {
+            sleep(Duration::from_millis(2)).await;
+        }
+    };
+    assert!(timeout(PATIENCE, deleted).await.is_ok(), "it stays after its deletion");
+    namespaces.stop().await;
+}
+
+#[tokio::test]
+async fn a_namespace_that_the_watch_has_not_reported_is_read() {
+    let api = FakeApi::start().await;
+    let namespaces = namespaces(&api, quick()).await;
+    api.hold_events();
+    api.put_namespace("new", &[(REQUIRE_ROLE_LABEL, "enforce"), (GATE_LABEL, "audit")]);
+    assert_eq!(namespaces.require_role("new", soon()).await, ENFORCED);
+    assert_eq!(namespaces.mode("new", soon()).await, Some(Mode::Audit));
+    assert_eq!(api.asked().gets, 2);
+
+    // A burst shares a GET that began after it, and the one in flight does not count.
+    api.fail_gets(Some(Fault::Slow(Duration::from_millis(100))));
+    let burst = join_all((0..100).map(|_| namespaces.require_role("new", soon()))).await;
+    assert_eq!(burst, vec![ENFORCED; 100]);
+    assert!(api.asked().gets <= 4, "{:?}", api.asked());
+    assert_eq!(api.asked().whole, 0, "only metadata is requested");
+    namespaces.stop().await;
+}
+
+#[tokio::test]
+async fn many_new_namespaces_are_not_all_read_at_once() {
+    let api = FakeApi::start().await;
+    let namespaces = namespaces(&api, quick()).await;
+    api.hold_events();
+    let names: Vec<String> = (0..100).map(|number| format!("new-{number}")).collect();
+    for name in &names {
+        api.put_namespace(name, &[(REQUIRE_ROLE_LABEL, "enforce")]);
+    }
+    api.fail_gets(Some(Fault::Slow(Duration::from_millis(20))));
+    let read = join_all(names.iter().map(|name| namespaces.require_role(name, soon()))).await;
+    assert_eq!(read, vec![ENFORCED; 100]);
+    assert_eq!(api.asked().gets_at_once, 16);
+    namespaces.stop().await;
+}
+
+#[tokio::test]
+async fn before_a_refusal_the_label_is_read_again() {
+    let api = FakeApi::start().await;
+    api.put_namespace("jobs", &[(REQUIRE_ROLE_LABEL, "enforce")]);
+    let namespaces = namespaces(&api, quick()).await;
+    api.hold_events();
+    api.put_namespace("jobs", &[]);
+    assert_eq!(namespaces.require_role("jobs", soon()).await, ENFORCED, "from memory");
+    assert_eq!(namespaces.read_require_role("jobs", soon()).await, Ok(None));
+    api.fail_gets(Some(Fault::Status(500)));
+    let why = namespaces.read_require_role("jobs", soon()).await.unwrap_err();
+    assert!(why.contains("GET Namespace jobs: 500 InternalError"), "{why}");
+    api.fail_gets(None);
+    api.forbid(&["namespaces"]);
+    let why = namespaces.read_require_role("jobs", soon()).await.unwrap_err();
+    assert!(why.ends_with("; rolegate needs `get` on namespaces"), "{why}");
+    namespaces.stop().await;
+}
+
+#[tokio::test]
+async fn a_namespace_that_cannot_be_read_has_no_label_and_lookups_end_by_their_deadline() {
+    let api = FakeApi::start().await;
+    let namespaces = namespaces(&api, quick()).await;
+    api.hold_events();
+    api.put_namespace("new", &[(REQUIRE_ROLE_LABEL, "enforce"), (GATE_LABEL, "audit")]);
+    for fault in [Fault::Status(500), Fault::Cut] {
+        api.fail_gets(Some(fault));
+        assert_eq!(namespaces.require_role("new", soon()).await, None, "{fault:?}");
+        assert_eq!(namespaces.mode("new", soon()).await, None, "{fault:?}");
+    }
+    api.fail_gets(Some(Fault::Slow(PATIENCE * 2)));
+    let asked = namespaces.require_role("new", Instant::now() + Duration::from_millis(50));
+    assert_eq!(timeout(PATIENCE, asked).await, Ok(None));
+    api.fail_gets(None);
+    assert_eq!(namespaces.require_role("new", soon()).await, ENFORCED);
+    namespaces.stop().await;
+}
+
+#[tokio::test]
+async fn names_that_are_not_names_of_namespaces_are_never_requested() {
+    let api = FakeApi::start().await;
+    let namespaces = namespaces(&api, quick()).await;
+    for name in ["", "..", "a/b", "a.b", "A", "a?b=c", &"a".repeat(64)] {
+        assert_eq!(namespaces.require_role(name, soon()).await, None, "{name:?}");
+    }
+    assert_eq!(api.asked().gets, 0);
+    namespaces.stop().await;
+}
+
+#[tokio::test]
+async fn while_the_watch_is_lost_known_labels_stay_in_use_and_a_new_list_replaces_them() {
+    let mut api = FakeApi::start().await;
+    api.put_namespace("kept", &[(REQUIRE_ROLE_LABEL, "enforce")]);
+    api.put_namespace("deleted", &[(REQUIRE_ROLE_LABEL, "enforce")]);
+    let namespaces = namespaces(&api, quick()).await;
+    api.stop();
+    assert_eq!(namespaces.require_role("kept", soon()).await, ENFORCED);
+    assert_eq!(namespaces.require_role("unheard-of", soon()).await, None);
+    assert!(namespaces.is_ready(), "a lost watch makes nothing unready");
+
+    api.put_namespace("kept", &[(REQUIRE_ROLE_LABEL, "warn")]);
+    api.delete("namespaces", "", "deleted");
+    api.compact();
+    api.restart().await;
+    known(&api, &namespaces, "kept", WARNED).await;
+    assert_eq!(namespaces.require_role("deleted", soon()).await, None);
+    assert_eq!(api.asked().lists, 2);
+    namespaces.stop().await;
+}
+
+#[tokio::test]
+async fn without_the_right_to_list_nothing_is_read_until_the_right_is_there() {
+    let api = FakeApi::start().await;
+    api.put_namespace("jobs", &[(REQUIRE_ROLE_LABEL, "enforce")]);
+    api.forbid(&["namespaces"]);
+    let namespaces = namespaces(&api, quick()).await;
+    assert_eq!(namespaces.require_role("jobs", soon()).await, None);
+    assert_eq!(api.asked().gets, 0, "a GET would be forbidden, too");
+    api.forbid(&[]);
+    known(&api, &namespaces, "jobs", ENFORCED).await;
+    namespaces.stop().await;
+}
+
+#[tokio::test]
+async fn a_list_that_fails_for_another_reason_is_awaited() {
+    let api = FakeApi::start().await;
+    api.put_namespace("jobs", &[(REQUIRE_ROLE_LABEL, "enforce")]);
+    api.fail_lists(Some(Fault::Status(500)));
+    let namespaces = Namespaces::start(client(&api.config()).unwrap(), quick());
+    eventually("several lists", || api.asked().lists >= 3).await;
+    assert!(!namespaces.is_ready());
+    assert_eq!(namespaces.require_role("jobs", soon()).await, ENFORCED, "read");
+    api.fail_lists(None);
+    eventually("Namespaces are listed", || namespaces.is_ready()).await;
+    namespaces.stop().await;
 }

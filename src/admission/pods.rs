@@ -5,6 +5,7 @@
 
 mod evaluate;
 mod pod_request;
+mod require_role;
 mod role_evaluation;
 mod service_account;
 mod used_identities;
@@ -22,6 +23,7 @@ use crate::admission::review_kind::PathMode;
 use crate::decision::{self, Action, DecisionSettings, Effect, Finding, Mode, Owner, RequireRole, Restart};
 use crate::kubernetes::container_credentials::ContainerCredentials;
 use crate::kubernetes::identity_map::IdentityMap;
+use crate::kubernetes::namespaces::Namespaces;
 use crate::kubernetes::service_accounts::{ServiceAccounts, Stored};
 use crate::pod::Warning;
 use crate::pod::concerns::Concerns;
@@ -35,9 +37,6 @@ use crate::trust::{Audience, Cause, Issuer, RoleArn, Verdict};
 
 /// The label with which a pod opts out; its value does not matter. The same key as the peer's, whatever the prefix.
 const SKIP_LABEL: &str = "eks.amazonaws.com/skip-pod-identity-webhook";
-
-/// The namespace label that sets the mode.
-const GATE_LABEL: &str = "rolegate.io/gate";
 
 /// What flags say about admissions.
 #[derive(Clone, Debug)]
@@ -76,6 +75,8 @@ pub struct ClusterState {
     pub issuer: Issuer,
     /// ServiceAccounts.
     pub accounts: Arc<ServiceAccounts>,
+    /// Labels of namespaces; none without a cluster.
+    pub namespaces: Option<Arc<Namespaces>>,
     /// `--identity-config-map`.
     pub identity_map: Option<Arc<IdentityMap>>,
     /// `--container-credentials-config`.
@@ -197,7 +198,7 @@ impl Admission {
             ("ephemeralcontainers", Some(old)) => self.ephemeral_identities(old, pod),
             _ => self.identities(pod),
         };
-        let pod_request = PodRequest {
+        let mut pod_request = PodRequest {
             pod,
             identities,
             namespace: request.namespace(),
@@ -209,10 +210,14 @@ impl Admission {
             },
             asked,
             deadline,
+            require_role: None,
         };
         let evaluated = match (request.sub_resource(), request.operation()) {
-            ("", Operation::Create) => self.created(&pod_request).await,
-            ("ephemeralcontainers", Operation::Update) => Ok(self.ephemeral(&pod_request, request.old_object()).await),
+            ("", Operation::Create) => self.created(&mut pod_request).await,
+            ("ephemeralcontainers", Operation::Update) => {
+                pod_request.require_role = self.require_role_label(&pod_request).await;
+                Ok(self.ephemeral(&pod_request, request.old_object()).await)
+            }
             // A volume cannot be added to an existing pod, and a deletion must not be refused.
             _ => Ok(Outcome::untouched(Action::None)),
         };
@@ -235,20 +240,23 @@ impl Admission {
         identity: Option<Option<Arc<ServiceAccountIdentity>>>,
         deadline: Instant,
     ) -> Advice {
-        let pod_request = PodRequest {
+        let mode = self.mode_of_advice(namespace, deadline).await;
+        let mut pod_request = PodRequest {
             pod,
             identities: self.identities(pod),
             namespace,
             service_account,
-            mode: Mode::Warn,
-            decision_mode: Mode::Warn,
+            mode,
+            decision_mode: mode,
             asked: PathMode::Configured,
             deadline,
+            require_role: None,
         };
-        let is_exempt = self.exemption(&pod_request).is_some()
-            || self.has_container_credentials(&pod_request)
-            || self.is_pod_identity(&pod_request);
-        if is_exempt {
+        if self.exemption(&pod_request).is_some() || self.has_container_credentials(&pod_request) {
+            return Advice::default();
+        }
+        pod_request.require_role = self.require_role_label(&pod_request).await;
+        if self.is_pod_identity(&pod_request) {
             return Advice::default();
         }
         let account = match identity {
@@ -267,8 +275,11 @@ impl Admission {
             // The policy may have been fixed a moment ago, in the same `kubectl apply`.
             outcome = self.evaluate(&pod_request, &account, Freshness::Fresh).await;
         }
+        outcome.warnings.extend(pod_request.require_role_warning());
+        let warnings = outcome.take_warnings();
         Advice {
-            warnings: outcome.take_warnings(),
+            // In this mode, authors are to notice nothing.
+            warnings: if mode == Mode::Audit { Vec::new() } else { warnings },
             role: outcome.role,
             verdict: outcome.decision.verdict,
             cause: outcome.decision.cause,
@@ -276,13 +287,37 @@ impl Admission {
         }
     }
 
-    async fn created(&self, pod_request: &PodRequest<'_>) -> Result<Outcome, Unavailable> {
+    /// Reviews of workloads arrive without a mode: the label of the namespace has it, or `--mode`. Nothing is refused.
+    async fn mode_of_advice(&self, namespace: &str, deadline: Instant) -> Mode {
+        let of_label = match &self.state.namespaces {
+            Some(namespaces) => namespaces.mode(namespace, deadline).await,
+            None => None,
+        };
+        without_refusal(of_label.unwrap_or(self.settings.mode))
+    }
+
+    async fn created(&self, pod_request: &mut PodRequest<'_>) -> Result<Outcome, Unavailable> {
         if let Some(action) = self.exemption(pod_request) {
             return Ok(Outcome::untouched(action));
         }
         if self.has_container_credentials(pod_request) {
             return Ok(self.container_credentials(pod_request));
         }
+        pod_request.require_role = self.require_role_label(pod_request).await;
+        let outcome = self.judged(pod_request).await?;
+        if !self.only_the_label_refuses(pod_request, &outcome) {
+            return Ok(outcome);
+        }
+        let label = self.fresh_require_role_label(pod_request).await?;
+        if label == pod_request.require_role {
+            return Ok(outcome);
+        }
+        pod_request.require_role = label;
+        self.judged(pod_request).await
+    }
+
+    /// A pod that is neither exempt nor configured for EKS Pod Identity.
+    async fn judged(&self, pod_request: &PodRequest<'_>) -> Result<Outcome, Unavailable> {
         if self.is_pod_identity(pod_request) {
             let mut outcome = Outcome::untouched(Action::PodIdentity);
             outcome.add_concerns(Concerns::of(&pod_request.identities, None, &self.settings.web_identity));
@@ -330,7 +365,7 @@ impl Admission {
 
     /// Whether the pod is EKS's: each container uses EKS Pod Identity. Where a role is required, one that is left out needs one, too.
     fn is_pod_identity(&self, pod_request: &PodRequest<'_>) -> bool {
-        let requires_roles = self.settings.decision.require_role != RequireRole::Off;
+        let requires_roles = self.decision_settings(pod_request).require_role != RequireRole::Off;
         let leaves_out = || {
             let mut containers = pod_request.identities.containers();
             containers.any(|container| *container.identity() == Identity::Skipped)
@@ -394,8 +429,8 @@ impl Admission {
     }
 
     fn decided_in(&self, mode: Mode, pod_request: &PodRequest<'_>, finding: &Finding<'_>) -> Outcome {
-        let decision = decision::decide(self.settings.decision, mode, finding, &self.owner(pod_request));
-        Outcome::of(decision)
+        let settings = self.decision_settings(pod_request);
+        Outcome::of(decision::decide(settings, mode, finding, &self.owner(pod_request)))
     }
 
     fn owner<'a>(&'a self, pod_request: &PodRequest<'a>) -> Owner<'a> {
@@ -481,6 +516,7 @@ impl Admission {
         recorder: &impl Recorder,
     ) -> Answer {
         let mut warnings = pod_request.mode_warning();
+        warnings.extend(pod_request.require_role_warning());
         warnings.append(&mut outcome.take_warnings());
         let patch = match endpoint {
             Endpoint::Mutating => outcome.injection.as_ref().map(|injection| &injection.patch),

@@ -77,6 +77,8 @@ pub(crate) trait Observer<K>: Send {
     fn not_served(&mut self) {}
     /// A list failed, with the reason in one line.
     fn list_failed(&mut self, _why: &str) {}
+    /// A list failed because rolegate lacks the permission. [`Observer::list_failed`] is called as well.
+    fn list_forbidden(&mut self) {}
     /// What a broken watch means for callers, for the log line.
     fn while_broken(&self) -> &'static str;
 }
@@ -108,11 +110,11 @@ pub(crate) async fn list_and_watch<K>(
                 watch.health.not_served();
                 watch.pause().await;
             }
-            Err(NotListed::Failed(why)) => {
-                observer.list_failed(&why);
-                watch.health.failed(&format!("the list failed: {why}"));
-                watch.pause().await;
+            Err(NotListed::Forbidden(why)) => {
+                observer.list_forbidden();
+                watch.list_failed(&why, &mut observer).await;
             }
+            Err(NotListed::Failed(why)) => watch.list_failed(&why, &mut observer).await,
         }
     }
 }
@@ -133,6 +135,8 @@ struct Watch<K> {
 /// Why there is no list.
 enum NotListed {
     NotServed,
+    /// rolegate lacks the permission.
+    Forbidden(String),
     Failed(String),
 }
 
@@ -164,6 +168,9 @@ where
             let page = match timeout(self.timing.silence, self.api.list(&params)).await {
                 Ok(Ok(page)) => page,
                 Ok(Err(kube::Error::Api(status))) if status.code == 404 => return Err(NotListed::NotServed),
+                Ok(Err(kube::Error::Api(status))) if status.code == 403 => {
+                    return Err(NotListed::Forbidden(api_error::status_line(&status)));
+                }
                 Ok(Err(error)) => return Err(NotListed::Failed(api_error::one_line(&error))),
                 Err(_) => return Err(NotListed::Failed(format!("no answer within {:?}", self.timing.silence))),
             };
@@ -181,6 +188,12 @@ where
                 }
             }
         }
+    }
+
+    async fn list_failed(&mut self, why: &str, observer: &mut impl Observer<K>) {
+        observer.list_failed(why);
+        self.health.failed(&format!("the list failed: {why}"));
+        self.pause().await;
     }
 
     async fn pause(&mut self) {

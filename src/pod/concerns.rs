@@ -74,6 +74,7 @@ enum Concern<'p> {
     /// Its web identity is incomplete, and a container credentials server decides.
     Incomplete(Incomplete),
     StaticKeys,
+    MissingAgentToken(String),
     MisplacedMount {
         mounted_at: &'p str,
         token_file: String,
@@ -115,6 +116,8 @@ fn of_container<'p>(
         Identity::PodIdentity | Identity::ContainerCredentials { .. } => {
             concerns.extend(container.incomplete().map(Concern::Incomplete));
             concerns.extend(keys(container));
+            let missing = container.missing_agent_token();
+            concerns.extend(missing.map(|path| Concern::MissingAgentToken(path.to_owned())));
             // boto3 takes the empty value for an address.
             if Environment::of(container.container)
                 .get(CREDENTIALS_RELATIVE_URI)
@@ -260,6 +263,10 @@ impl Concern<'_> {
             Self::StaticKeys => format!(
                 "{who} {sets} {ACCESS_KEY_ID} and {SECRET_ACCESS_KEY}: most AWS SDKs use these and not the IAM role"
             ),
+            Self::MissingAgentToken(path) => format!(
+                "{who} {sets} {AUTHORIZATION_TOKEN_FILE} to {}, where nothing is mounted: AWS SDKs fail",
+                quoted(path)
+            ),
             Self::PossibleStaticKeys => format!(
                 "{who} {} {ACCESS_KEY_ID} or {SECRET_ACCESS_KEY} from outside the pod: the IAM role might not be used",
                 verb("gets", "get")
@@ -315,6 +322,11 @@ impl Concern<'_> {
             Self::Incomplete(why) => NoIdentity::Incomplete(*why).fix(),
             Self::StaticKeys | Self::PossibleStaticKeys | Self::KeyIdAlone => {
                 format!("remove {ACCESS_KEY_ID} and {SECRET_ACCESS_KEY} from the container")
+            }
+            Self::MissingAgentToken(_) => {
+                format!(
+                    "remove {CREDENTIALS_FULL_URI} and {AUTHORIZATION_TOKEN_FILE}; EKS and rolegate set what is needed"
+                )
             }
             Self::MisplacedMount { .. } => format!("remove the mount of {TOKEN_VOLUME}; rolegate adds its own"),
             Self::OtherPartition {

@@ -17,14 +17,14 @@ pub(crate) use self::server::is_accepted_by_sdks;
 use self::token::{OurToken, Token};
 use super::environment::{Environment, Known};
 use super::identity::AnnotationRules;
-use super::paths::PathStyle;
+use super::paths::{PathStyle, Relation};
 use super::selection::Selection;
 use super::settings::{PodIdentitySettings, WebIdentitySettings};
 use super::variables::{
-    ACCESS_KEY_ID, OLD_ACCESS_KEY, OLD_SECRET_KEY, ROLE_ARN, ROLE_SESSION_NAME, SECRET_ACCESS_KEY,
-    WEB_IDENTITY_TOKEN_FILE,
+    ACCESS_KEY_ID, AUTHORIZATION_TOKEN_FILE, OLD_ACCESS_KEY, OLD_SECRET_KEY, ROLE_ARN, ROLE_SESSION_NAME,
+    SECRET_ACCESS_KEY, WEB_IDENTITY_TOKEN_FILE,
 };
-use super::view::{Container, ContainerList, PodView, TOKEN_PATH, TOKEN_VOLUME};
+use super::view::{Container, ContainerList, PodView, TOKEN_PATH, TOKEN_VOLUME, VolumeMount};
 use super::volumes::Volumes;
 use crate::trust::{Audience, RoleArn};
 
@@ -49,6 +49,8 @@ pub struct ContainerIdentity<'p> {
     /// Whether it names a container credentials server and sets no variable of a web identity: what rolegate injects would come
     /// first and change the container's role, so nothing is injected.
     pub(super) is_left_alone: bool,
+    /// The file with the token for the EKS Pod Identity agent, when no mount holds it.
+    missing_agent_token: Option<String>,
     /// Whether its token file is the token that rolegate puts into the pod, at a path where no mount is yet.
     pub(super) needs_mount: bool,
 }
@@ -229,6 +231,10 @@ impl<'p> ContainerIdentity<'p> {
         self.misplaced_mount.as_ref().map(|(at, file)| (*at, file.as_str()))
     }
 
+    pub(super) fn missing_agent_token(&self) -> Option<&str> {
+        self.missing_agent_token.as_deref()
+    }
+
     pub(super) const fn incomplete(&self) -> Option<Incomplete> {
         self.incomplete
     }
@@ -273,6 +279,7 @@ impl<'p, 's> Observer<'p, 's> {
             session_name: Known::Absent,
             misplaced_mount: None,
             is_left_alone: false,
+            missing_agent_token: None,
             needs_mount: false,
         };
         if !self.selection.takes(container.name()) {
@@ -302,6 +309,9 @@ impl<'p, 's> Observer<'p, 's> {
             server::find(&environment, self.agent_uri)
         };
         found.is_left_alone = server.is_some() && role == Known::Absent && file == Known::Absent;
+        if server == Some(CredentialsServer::Agent) {
+            found.missing_agent_token = self.missing_agent_token(container, &environment);
+        }
         found.identity = if found.keys == StaticKeys::Set {
             Identity::StaticKeys
         } else if is_complete {
@@ -333,6 +343,22 @@ impl<'p, 's> Observer<'p, 's> {
             Token::Ours { is_mounted } => found.needs_mount = !is_mounted,
             Token::Projected(_) | Token::ApiServer | Token::Unknown => found.misplaced_mount = Some((own.path(), file)),
         }
+    }
+
+    /// EKS mounts the token where the variable says.
+    fn missing_agent_token(&self, container: &Container<'_>, environment: &Environment<'_>) -> Option<String> {
+        let file = environment.get(AUTHORIZATION_TOKEN_FILE);
+        let path = file.text()?;
+        let canonical = self.paths.canonical(path);
+        let holds = |mount: &VolumeMount<'_>| {
+            let directory = self.paths.canonical(mount.path());
+            let relation = canonical
+                .as_ref()
+                .zip(directory.as_ref())
+                .map(|(file, directory)| file.seen_from(directory));
+            matches!(relation, Some(Relation::Same | Relation::Below(_)))
+        };
+        (!container.mounts().any(holds)).then(|| path.to_owned())
     }
 
     /// Both variables may be set and not empty.

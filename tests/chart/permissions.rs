@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use crate::{NAMESPACE, Rendered, chart, for_each_documented, list, texts};
 
 const SERVICE_ACCOUNTS: &str = "everywhere: get list watch core/serviceaccounts";
+const NAMESPACES: &str = "everywhere: get list watch core/namespaces";
 const MUTATING: &str =
     "everywhere: get watch patch admissionregistration.k8s.io/mutatingwebhookconfigurations [rolegate]";
 const VALIDATING: &str =
@@ -16,7 +17,7 @@ const SECRET: &str = "rolegate-system: get watch patch core/secrets [rolegate-tl
 fn permissions_are_those_that_the_values_need() {
     let Some(chart) = chart() else { return };
     let without = |missing: &str| -> Vec<&str> {
-        [SERVICE_ACCOUNTS, MUTATING, VALIDATING, EVENTS, SECRET]
+        [SERVICE_ACCOUNTS, NAMESPACES, MUTATING, VALIDATING, EVENTS, SECRET]
             .into_iter()
             .filter(|rule| *rule != missing)
             .collect()
@@ -33,7 +34,7 @@ fn permissions_are_those_that_the_values_need() {
         ),
         (
             json!({"certificates": {"mode": "cert-manager"}}),
-            vec![SERVICE_ACCOUNTS, EVENTS],
+            vec![SERVICE_ACCOUNTS, NAMESPACES, EVENTS],
         ),
         (
             json!({"roleSources": ["ack"]}),
@@ -104,7 +105,8 @@ fn no_permission_is_a_wildcard_and_what_is_secret_is_named() {
     for_each_documented(|rendered| {
         for rule in granted(rendered) {
             assert!(!rule.contains('*'), "{rule}");
-            if !rule.contains("serviceaccounts") && !rule.contains("events") && !rule.contains("/roles") {
+            let of_any_name = ["/serviceaccounts", "/namespaces", "/events", "/roles"];
+            if !of_any_name.iter().any(|resource| rule.contains(resource)) {
                 assert!(rule.ends_with(']'), "{rule}: of any name");
             }
         }
@@ -176,13 +178,13 @@ fn the_service_account_can_be_an_existing_one() {
 }
 
 #[test]
-fn gets_of_service_accounts_have_a_priority_of_their_own() {
+fn gets_that_admissions_wait_for_have_a_priority_of_their_own() {
     let Some(chart) = chart() else { return };
     let rendered = chart.render(&json!({}));
     let flow = &rendered.only("FlowSchema")["spec"];
     assert_eq!(flow["priorityLevelConfiguration"]["name"], "workload-high");
     assert_eq!(
         flow["rules"][0]["resourceRules"],
-        json!([{"verbs": ["get"], "apiGroups": [""], "resources": ["serviceaccounts"], "namespaces": ["*"]}])
+        json!([{"verbs": ["get"], "apiGroups": [""], "resources": ["serviceaccounts", "namespaces"], "namespaces": ["*"]}])
     );
 }

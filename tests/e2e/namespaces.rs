@@ -11,6 +11,8 @@ use crate::wait::until;
 pub(crate) fn register(scenarios: &mut Scenarios) {
     scenarios.parallel(a_namespaces_mode_is_switched_live);
     scenarios.parallel(a_misspelled_mode_is_served_as_enforce_and_reported);
+    scenarios.parallel(a_namespace_requires_roles_by_its_label);
+    scenarios.parallel(a_pod_that_follows_its_namespace_at_once_needs_a_role);
     scenarios.parallel(namespaces_without_the_label_never_reach_the_webhook);
     scenarios.parallel(the_clusters_own_namespaces_are_never_gated);
     scenarios.serial(a_namespace_both_listed_and_labeled_is_reviewed_once);
@@ -89,6 +91,61 @@ fn a_misspelled_mode_is_served_as_enforce_and_reported(cluster: &Cluster) {
         refused.contains("webhook \"misspelt.rolegate.io\" denied") && refused.contains("(wrong-subject)"),
         "{refused}"
     );
+}
+
+fn a_namespace_requires_roles_by_its_label(cluster: &Cluster) {
+    let release = cluster.release();
+    let jobs = cluster.namespace("required", Gate::Enforce);
+    let role = jobs.trusted_role(&release, "reports", "worker");
+    jobs.kubectl(&["create", "serviceaccount", "worker"]).ok();
+    jobs.annotate("worker", &role);
+    let create = || jobs.create_pod("probe", "default", &["--dry-run=server"]);
+    let silent = |output: &CommandOutput| output.succeeded() && output.warnings().is_empty();
+    assert!(silent(&create()), "the flag is off");
+
+    let refused = |output: &CommandOutput| !output.succeeded();
+    let why = after_labeling(&jobs, "rolegate.io/require-role=enforce", create, refused).refused();
+    assert!(
+        why.contains("webhook \"enforce.rolegate.io\" denied") && why.contains("(no-role)"),
+        "{why}"
+    );
+    let served = jobs.create_pod("served", "worker", &[]);
+    assert_eq!(served.warnings(), [""; 0]);
+    assert_eq!(role_of(&served.json()), Some(role));
+
+    let warned = |output: &CommandOutput| output.succeeded() && !output.warnings().is_empty();
+    let output = after_labeling(&jobs, "rolegate.io/require-role=warn", create, warned);
+    assert!(output.warnings()[0].ends_with("(no-role)"), "{output}");
+
+    let why = after_labeling(&jobs, "rolegate.io/require-role=off", create, refused);
+    let warnings = why.warnings();
+    assert!(
+        warnings
+            .iter()
+            .any(|warning| warning.contains("rolegate.io/require-role")),
+        "{why}"
+    );
+
+    after_labeling(&jobs, "rolegate.io/require-role-", create, silent);
+}
+
+fn a_pod_that_follows_its_namespace_at_once_needs_a_role(cluster: &Cluster) {
+    let _release = cluster.release();
+    for number in 0..10 {
+        let jobs = cluster.namespace_to_come(&format!("followed-{number}"));
+        let labels = json!({"rolegate.io/gate": "enforce", "rolegate.io/require-role": "enforce"});
+        let objects = json!({"apiVersion": "v1", "kind": "List", "items": [
+            {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": jobs.name, "labels": labels}},
+            // The controller that creates `default` is slower than kubectl.
+            {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "plain"}},
+            {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "probe"},
+                "spec": {"serviceAccountName": "plain", "containers": [{"name": "main", "image": "example"}]}},
+        ]});
+        let output = jobs.apply(&objects.to_string());
+        let denied = format!("denied the request: ServiceAccount {}/plain has no IAM role", jobs.name);
+        assert!(output.stderr.contains(&denied), "{output}");
+        assert!(!jobs.kubectl(&["get", "pod", "probe"]).succeeded());
+    }
 }
 
 fn namespaces_without_the_label_never_reach_the_webhook(cluster: &Cluster) {

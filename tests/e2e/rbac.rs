@@ -56,11 +56,13 @@ enum Effect {
     Unready(&'static str),
     /// A pod is not created, because its role could not be read.
     NoPod,
+    /// A pod without a role is not refused but failed, because the label that requires one could not be read again.
+    NoRefusal,
     /// A refusal leaves no Event.
     NoEvent,
     /// The Event does not count a second refusal.
     NoSeries,
-    /// It falls back to polling, and logs that.
+    /// It falls back to polling, or to the flag, and logs that.
     Logged,
 }
 
@@ -69,6 +71,8 @@ fn effect(resource: &str, verb: &str) -> Effect {
     const BUNDLE: &str = "its CA is in caBundle of the webhook configurations";
     match (resource, verb) {
         ("serviceaccounts", "get") => Effect::NoPod,
+        ("namespaces", "get") => Effect::NoRefusal,
+        ("namespaces", "list") => Effect::Logged,
         ("serviceaccounts", "list") => Effect::Unready("ServiceAccounts are listed"),
         ("configmaps", "list") => Effect::Unready("the identity ConfigMap is read"),
         ("secrets", "get" | "patch") => Effect::Unready("a certificate is served"),
@@ -110,7 +114,10 @@ fn without_any_one_of_the_charts_permissions_something_fails(cluster: &Exclusive
 
     for (Right { resource, verb, .. }, copy) in &lacking {
         let effect = effect(resource, verb);
-        if !matches!(effect, Effect::NoPod | Effect::NoEvent | Effect::NoSeries) {
+        if !matches!(
+            effect,
+            Effect::NoPod | Effect::NoRefusal | Effect::NoEvent | Effect::NoSeries
+        ) {
             copy.until_logged(resource, verb);
         }
         match effect {
@@ -124,6 +131,19 @@ fn without_any_one_of_the_charts_permissions_something_fails(cluster: &Exclusive
             Effect::NoPod => {
                 let namespace = copy.namespace(cluster);
                 let why = namespace.create_pod("plain", "default", &[]).refused();
+                assert!(
+                    why.contains("failed calling webhook"),
+                    "without {verb} on {resource}: {why}"
+                );
+                copy.until_logged(resource, verb);
+            }
+            Effect::NoRefusal => {
+                let namespace = copy.namespace(cluster);
+                require_role(&namespace);
+                let why = until("a pod that fails", || {
+                    let output = namespace.create_pod("plain", "default", &["--dry-run=server"]);
+                    (!output.succeeded()).then(|| output.refused())
+                });
                 assert!(
                     why.contains("failed calling webhook"),
                     "without {verb} on {resource}: {why}"
@@ -389,6 +409,22 @@ fn use_everything(namespace: &Namespace, release: &Release) {
     let pod = namespace.create_pod("worker", "worker", &[]).json();
     assert_eq!(role_of(&pod), Some(role));
     refuse_two(namespace, release);
+    require_role(namespace);
+    until("a refusal that the label requires", || {
+        let output = namespace.create_pod("plain", "default", &["--dry-run=server"]);
+        output.stderr.contains("(no-role)").then_some(())
+    });
+}
+
+/// Pods without a role are refused in this namespace.
+fn require_role(namespace: &Namespace) {
+    let label = [
+        "label",
+        "namespace",
+        &namespace.name,
+        "rolegate.io/require-role=enforce",
+    ];
+    namespace.kubectl(&label).ok();
 }
 
 /// Two pods of a ServiceAccount that its role does not trust.

@@ -5,7 +5,7 @@
 //! `timeoutSeconds`, and is answered with 410 when its version is older than the history. Tests make it slow, silent, broken or
 //! gone.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::convert::Infallible;
 use std::fmt::Debug;
 use std::net::SocketAddr;
@@ -156,6 +156,18 @@ impl FakeApi {
         self.shared.delete("serviceaccounts", namespace, name);
     }
 
+    /// Creates or changes a Namespace.
+    pub fn put_namespace(&self, name: &str, labels: &[(&str, &str)]) {
+        let mut labels: BTreeMap<_, _> = labels.iter().copied().collect();
+        labels.insert("kubernetes.io/metadata.name", name);
+        let object = json!({
+            "kind": "PartialObjectMetadata",
+            "apiVersion": "meta.k8s.io/v1",
+            "metadata": {"name": name, "uid": format!("uid-of-{name}"), "labels": labels},
+        });
+        self.shared.put("namespaces", "", name, object);
+    }
+
     /// Creates or changes a ConfigMap.
     pub fn put_config_map(&self, namespace: &str, name: &str, data: &[(&str, &str)]) {
         let data: BTreeMap<_, _> = data.iter().copied().collect();
@@ -234,6 +246,11 @@ impl FakeApi {
 
     pub fn fail_lists(&self, fault: Option<Fault>) {
         self.shared.lock().list_fault = fault;
+    }
+
+    /// The client has no right to list, watch or get objects of these kinds.
+    pub fn forbid(&self, kinds: &[&'static str]) {
+        self.shared.lock().forbidden = kinds.iter().copied().collect();
     }
 
     /// The next page that continues a list is refused with 410, as when the snapshot was compacted in between.
@@ -330,6 +347,7 @@ struct State {
     get_fault: Option<Fault>,
     list_fault: Option<Fault>,
     patch_fault: Option<Fault>,
+    forbidden: BTreeSet<&'static str>,
     watches: Watches,
     held: bool,
     cuts: u64,
@@ -360,6 +378,7 @@ impl Shared {
             get_fault: None,
             list_fault: None,
             patch_fault: None,
+            forbidden: BTreeSet::new(),
             watches: Watches::Bookmarked(Duration::from_secs(60)),
             held: false,
             cuts: 0,
@@ -437,7 +456,12 @@ impl Shared {
             .get("accept")
             .map(|value| value.to_str().unwrap())
             .unwrap_or_default();
-        if path.contains(&"serviceaccounts") && !accept.contains("PartialObjectMetadata") {
+        let is_slim = path.contains(&"serviceaccounts")
+            || matches!(
+                path.as_slice(),
+                ["api", "v1", "namespaces"] | ["api", "v1", "namespaces", _]
+            );
+        if is_slim && !accept.contains("PartialObjectMetadata") {
             self.lock().asked.whole += 1;
         }
         match path.as_slice() {
@@ -446,6 +470,7 @@ impl Shared {
                 Ok(discovery.map_or_else(|| status(404, "NotFound", "not found"), |text| full(200, text)))
             }
             ["api", "v1", resource] => self.collection(kind(resource), None, &query).await,
+            ["api", "v1", "namespaces", name] => self.get("namespaces", "", name).await,
             ["api", "v1", "namespaces", namespace, resource] => {
                 self.collection(kind(resource), Some(namespace), &query).await
             }
@@ -559,6 +584,9 @@ impl Shared {
             .or_default()
             .get(&(namespace.to_owned(), name.to_owned()))
             .cloned();
+        if let Some(answer) = self.forbidden(kind, "get") {
+            return Ok(answer);
+        }
         if let Some(answer) = suffer(fault).await? {
             return Ok(answer);
         }
@@ -582,11 +610,23 @@ impl Shared {
             namespace: namespace.map(str::to_owned),
             name,
         };
-        if query.get("watch").is_some_and(|watch| watch == "true") {
+        let is_watch = query.get("watch").is_some_and(|watch| watch == "true");
+        if let Some(answer) = self.forbidden(kind, if is_watch { "watch" } else { "list" }) {
+            return Ok(answer);
+        }
+        if is_watch {
             self.watch(filter, query)
         } else {
             self.list(&filter, query).await
         }
+    }
+
+    /// What RBAC answers.
+    fn forbidden(&self, kind: &str, verb: &str) -> Option<Answer> {
+        self.lock().forbidden.contains(kind).then(|| {
+            let why = format!("{kind} is forbidden: User \"x\" cannot {verb} resource \"{kind}\" in API group \"\"");
+            status(403, "Forbidden", &why)
+        })
     }
 
     async fn list(&self, filter: &Filter, query: &HashMap<String, String>) -> Result<Answer, std::io::Error> {
@@ -823,6 +863,7 @@ async fn suffer(fault: Option<Fault>) -> Result<Option<Answer>, std::io::Error> 
 fn kind(resource: &str) -> &'static str {
     match resource {
         "serviceaccounts" => "serviceaccounts",
+        "namespaces" => "namespaces",
         "configmaps" => "configmaps",
         "secrets" => "secrets",
         "mutatingwebhookconfigurations" => "mutatingwebhookconfigurations",

@@ -260,6 +260,14 @@ async fn each_kind_of_container_is_judged_by_what_it_uses() {
         // Container credentials.
         (
             with_env("refused", uri("http://169.254.170.23/v1/credentials", token.clone())),
+            not_used(),
+        ),
+        (
+            pod(
+                "refused",
+                &json!({"env": uri("http://169.254.170.23/v1/credentials", token.clone()), "volumeMounts": [{"name": "t", "mountPath": "/token"}]}),
+                &json!([]),
+            ),
             Seen::Admitted,
         ),
         (
@@ -397,7 +405,7 @@ async fn strict_settings_leave_no_way_around_a_judgment() {
         let response = program.review("/mutate/warn", &creation(&pod)).await;
         assert!(matches!(seen(&response), Seen::Warned(_)), "{response:#}");
     }
-    // An empty URI is none, so the role is injected.
+    // An empty URI names no server, so the role is injected.
     let empty = with_env("runner", json!([set("AWS_CONTAINER_CREDENTIALS_RELATIVE_URI", "")]));
     let response = program.review("/mutate/enforce", &creation(&empty)).await;
     let container = &patched(&empty, &response)["spec"]["containers"][0];
@@ -528,7 +536,7 @@ async fn the_audit_log_names_the_containers_that_do_not_use_their_identity() {
     }
 }
 
-/// What `kubectl apply` reports of a workload is what its pod is told, in the same words.
+/// What `kubectl apply` reports of a workload is what its pod is warned about, in the same words.
 #[tokio::test]
 async fn a_workload_is_warned_about_all_that_its_pod_would_be() {
     let folder = folder();

@@ -202,6 +202,8 @@ async fn a_pod_of_ekss_own_associations_is_not_judged() {
             {"name": "AWS_CONTAINER_CREDENTIALS_FULL_URI", "value": "http://169.254.170.23/v1/credentials"},
             {"name": "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE", "value": "/var/run/secrets/pods.eks.amazonaws.com/token"},
         ]);
+        let mounts = pod["spec"]["containers"][0]["volumeMounts"].as_array_mut().unwrap();
+        mounts.push(json!({"name": "eks-pod-identity-token", "mountPath": "/var/run/secrets/pods.eks.amazonaws.com"}));
         let response = program.review("/mutate/enforce", &creation(&pod)).await;
         assert!(
             response["allowed"] == true && response.get("patch").is_none(),

@@ -9,27 +9,39 @@ use crate::program::{Folder, ISSUER, Program, eventually, policy_with};
 use crate::reviews::{creation, job_pod};
 
 const ROLE: (&str, &str) = ("eks.amazonaws.com/role-arn", "arn:aws:iam::111122223333:role/worker");
-const STRANGER: (&str, &str) = ("eks.amazonaws.com/role-arn", "arn:aws:iam::111122223333:role/stranger");
+pub(crate) const STRANGER: (&str, &str) = ("eks.amazonaws.com/role-arn", "arn:aws:iam::111122223333:role/stranger");
 
 /// How many ServiceAccounts are each followed at once by their pod.
 const FOLLOWED: usize = 1000;
 
 async fn cluster() -> (FakeApi, Folder, Program) {
+    let api = api().await;
+    let (folder, program) = serve(&api, &[]).await;
+    (api, folder, program)
+}
+
+/// An API server without objects.
+pub(crate) async fn api() -> FakeApi {
     let api = FakeApi::start().await;
     api.set_discovery(Some(&format!(r#"{{"issuer": "https://{ISSUER}"}}"#)));
+    api
+}
+
+/// The program in its cluster, ready.
+pub(crate) async fn serve(api: &FakeApi, flags: &[&str]) -> (Folder, Program) {
     let folder = Folder::new();
     folder.role("worker", &policy_with(serde_json::json!({})));
     folder.role("stranger", &Folder::trusting("nobody", "nobody"));
-    let program = Program::serve_cluster(&folder, &api.config().cluster_url.to_string(), &[]);
+    let program = Program::serve_cluster(&folder, &api.config().cluster_url.to_string(), flags);
     eventually("readiness", || async {
         (program.get("/readyz").await.0 == 200).then_some(())
     })
     .await;
-    (api, folder, program)
+    (folder, program)
 }
 
 /// Waits until the watch has reported this many ServiceAccounts with a role.
-async fn roles_known(program: &Program, count: usize) {
+pub(crate) async fn roles_known(program: &Program, count: usize) {
     eventually("the watch", || async {
         let known = program.metric("rolegate_service_accounts{state=\"with-role\"}").await?;
         (known as usize >= count).then_some(())
@@ -215,9 +227,13 @@ async fn a_broken_watch_is_logged_once_and_recovers() {
     api.restart().await;
     api.put_account("jobs", "later", &[ROLE]);
     roles_known(&program, 1).await;
-    let warnings = program.log_lines("WARN");
-    assert!(
-        (1..=2).contains(&warnings.len()),
-        "logged when the state changes, not at each attempt: {warnings:#?}"
-    );
+    program.wait_for_log("watch of Namespaces reconnected");
+    for what in ["ServiceAccounts", "Namespaces"] {
+        let warnings = program.log_lines(&format!("watch of {what} failed"));
+        assert_eq!(
+            warnings.len(),
+            1,
+            "logged when the state changes, not at each attempt: {warnings:#?}"
+        );
+    }
 }

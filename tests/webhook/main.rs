@@ -14,6 +14,7 @@ mod fake_api;
 mod fake_events;
 mod injection;
 mod live;
+mod namespaces;
 mod observing;
 mod program;
 mod reloading;

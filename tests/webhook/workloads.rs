@@ -128,3 +128,13 @@ async fn advice_is_written_to_the_audit_log() {
         assert_eq!((&line["mode"], &line["action"]), (&Value::Null, &json!("none")));
     }
 }
+
+#[tokio::test]
+async fn in_mode_audit_nothing_is_warned_about() {
+    let folder = folder();
+    let program = Program::serve(&folder, &["--mode", "audit"]);
+    for review in workloads("stranger") {
+        let response = program.review("/validate/workloads", &review).await;
+        assert_eq!((&response["allowed"], response.get("warnings")), (&json!(true), None));
+    }
+}

@@ -4,10 +4,11 @@ use std::sync::Arc;
 
 use tokio::time::Instant;
 
-use super::{GATE_LABEL, Record};
+use super::Record;
 use crate::admission::review::AdmissionRequest;
 use crate::admission::review_kind::PathMode;
 use crate::decision::{Action, Decision, Effect, Mode};
+use crate::kubernetes::namespaces::{GATE_LABEL, RequireRoleLabel};
 use crate::pod::Warning;
 use crate::pod::concerns::Concerns;
 use crate::pod::effective::EffectiveIdentities;
@@ -27,6 +28,8 @@ pub(super) struct PodRequest<'a> {
     pub(super) decision_mode: Mode,
     pub(super) asked: PathMode,
     pub(super) deadline: Instant,
+    /// The label of the namespace; none without it, and until it is looked up.
+    pub(super) require_role: Option<RequireRoleLabel>,
 }
 
 impl PodRequest<'_> {

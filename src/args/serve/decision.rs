@@ -27,6 +27,8 @@ pub(crate) struct DecisionArgs {
     pub(crate) on_unknown: OnUnknown,
 
     /// What to do with a pod whose ServiceAccount has no role
+    ///
+    /// The label rolegate.io/require-role of a namespace (warn or enforce) takes precedence.
     #[arg(long, value_name = "ANSWER", default_value = "off")]
     pub(crate) require_role: RequireRole,
 

@@ -13,6 +13,12 @@ use crate::telemetry::metrics::Metrics;
 pub(super) fn readiness(cluster: &Cluster, certificates: &Certificates) -> Readiness {
     let accounts = cluster.accounts.clone();
     let readiness = Readiness::new().and("ServiceAccounts are listed", move || accounts.is_synced());
+    let readiness = match cluster.namespaces.clone() {
+        None => readiness,
+        Some(namespaces) => readiness.and("Namespaces are listed, or rolegate is not allowed to", move || {
+            namespaces.is_ready()
+        }),
+    };
     let readiness = certificates.conditions(readiness);
     match cluster.identity_map.clone() {
         None => readiness,

@@ -218,6 +218,7 @@ fn follow(
     life: Lifecycle,
 ) -> impl Future<Output = ()> + use<> {
     let (accounts, identity_map) = (cluster.accounts.clone(), cluster.identity_map.clone());
+    let namespaces = cluster.namespaces.clone();
     let stop = CancellationToken::new();
     async move {
         let wanted = {
@@ -238,6 +239,9 @@ fn follow(
             life.stopped().await;
             stop.cancel();
             accounts.stop().await;
+            if let Some(namespaces) = &namespaces {
+                namespaces.stop().await;
+            }
             if let Some(map) = &identity_map {
                 map.stop().await;
             }

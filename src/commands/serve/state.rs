@@ -1,4 +1,4 @@
-//! What reviews are answered from: the cluster's ServiceAccounts, trust policies, and the settings of the admission.
+//! What reviews are answered from: the cluster's ServiceAccounts and namespaces, trust policies, and the settings of the admission.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -20,6 +20,7 @@ use crate::decision::{DecisionSettings, Mode};
 use crate::kubernetes::container_credentials::ContainerCredentials;
 use crate::kubernetes::identity_map::IdentityMap;
 use crate::kubernetes::list_watch::WatchTiming;
+use crate::kubernetes::namespaces::Namespaces;
 use crate::kubernetes::service_accounts::ServiceAccounts;
 use crate::kubernetes::service_accounts::live::LiveServiceAccounts;
 use crate::kubernetes::service_accounts::manifests::ManifestServiceAccounts;
@@ -131,6 +132,7 @@ impl State {
         let state = ClusterState {
             issuer: cluster.issuer.clone(),
             accounts: cluster.accounts.clone(),
+            namespaces: cluster.namespaces.clone(),
             identity_map: cluster.identity_map.clone(),
             container_credentials: credentials.clone(),
             cache: cache.clone(),
@@ -150,6 +152,8 @@ impl State {
 pub(super) struct Cluster {
     pub(super) issuer: Issuer,
     pub(super) accounts: Arc<ServiceAccounts>,
+    /// None without a cluster.
+    pub(super) namespaces: Option<Arc<Namespaces>>,
     pub(super) identity_map: Option<Arc<IdentityMap>>,
     /// None without a cluster.
     pub(super) client: Option<kube::Client>,
@@ -184,6 +188,7 @@ impl Cluster {
         Ok(Self {
             issuer,
             accounts: Arc::new(ServiceAccounts::Manifests(manifests)),
+            namespaces: None,
             identity_map: identity_map.map(Arc::new),
             client: None,
         })
@@ -202,9 +207,11 @@ impl Cluster {
             IdentityMap::start(client.clone(), &object.namespace, &object.name, rules.clone(), timing)
         });
         let accounts = LiveServiceAccounts::start(client.clone(), rules.clone(), WatchTiming::default());
+        let namespaces = Namespaces::start(client.clone(), WatchTiming::default());
         Ok(Self {
             issuer,
             accounts: Arc::new(ServiceAccounts::Live(accounts)),
+            namespaces: Some(Arc::new(namespaces)),
             identity_map: identity_map.map(Arc::new),
             client: Some(client),
         })

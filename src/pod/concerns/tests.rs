@@ -146,6 +146,13 @@ fn each_row_is_warned_about_in_its_words() {
                     .to_owned(),
             ],
         ),
+        (
+            vec![
+                set(uri, "http://169.254.170.23/v1/credentials"),
+                set("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE", "/not/there"),
+            ],
+            vec!["sets AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE to \"/not/there\", where nothing is mounted: AWS SDKs fail".to_owned()],
+        ),
         (vec![set(uri, "http://127.0.0.1/c")], vec![]),
         (
             vec![set(uri, "http://127.0.0.1/c"), own[0].clone()],
@@ -162,6 +169,28 @@ fn each_row_is_warned_about_in_its_words() {
             .map(|line| format!("container \"app\" {line} (identity-not-used)"))
             .collect();
         assert_eq!(lines, expected, "{env:?}");
+    }
+}
+
+#[test]
+fn the_token_for_the_agent_may_be_in_any_mount() {
+    let env = [
+        set(
+            "AWS_CONTAINER_CREDENTIALS_FULL_URI",
+            "http://169.254.170.23/v1/credentials",
+        ),
+        set(
+            "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE",
+            "/var/run/secrets/pods.eks.amazonaws.com/serviceaccount/eks-pod-identity-token",
+        ),
+    ];
+    for path in ["/run/secrets/pods.eks.amazonaws.com/serviceaccount", "/var/run"] {
+        let container = json!({"name": "app", "env": env, "volumeMounts": [{"name": "x", "mountPath": path}]});
+        assert_eq!(
+            case().of_pod(&json!({"spec": {"containers": [container]}})).0,
+            Vec::<String>::new(),
+            "{path}"
+        );
     }
 }
 

@@ -1,0 +1,72 @@
+//! Whether a pod needs a role: the label of its namespace decides, else `--require-role`.
+
+use super::Admission;
+use super::pod_request::{Outcome, PodRequest};
+use super::service_account::Unavailable;
+use crate::decision::{DecisionSettings, Effect, Mode, OnUnknown, RequireRole};
+use crate::kubernetes::namespaces::{REQUIRE_ROLE_LABEL, RequireRoleLabel};
+use crate::pod::Warning;
+use crate::trust::Cause;
+
+impl Admission {
+    /// How findings about this pod are decided: the flags, with the label of its namespace.
+    pub(super) fn decision_settings(&self, pod_request: &PodRequest<'_>) -> DecisionSettings {
+        let flags = self.settings.decision;
+        DecisionSettings {
+            require_role: pod_request
+                .require_role
+                .map_or(flags.require_role, RequireRoleLabel::required),
+            ..flags
+        }
+    }
+
+    /// The label `rolegate.io/require-role` of the namespace.
+    pub(super) async fn require_role_label(&self, pod_request: &PodRequest<'_>) -> Option<RequireRoleLabel> {
+        let namespaces = self.state.namespaces.as_ref()?;
+        namespaces
+            .require_role(pod_request.namespace, pod_request.deadline)
+            .await
+    }
+
+    /// Whether the flags would admit the pod, so that its refusal depends on the label.
+    pub(super) fn only_the_label_refuses(&self, pod_request: &PodRequest<'_>, outcome: &Outcome) -> bool {
+        let flags = self.settings.decision;
+        let label = pod_request.require_role.map(RequireRoleLabel::required);
+        let decides = label == Some(RequireRole::Enforce) && flags.require_role != RequireRole::Enforce;
+        let is_required = match outcome.decision.cause {
+            Some(Cause::NoRole) => true,
+            // Credentials of the container's own cannot be judged: refused where a role is required, and where unknown is refused.
+            None => flags.on_unknown != OnUnknown::Deny,
+            Some(_) => false,
+        };
+        outcome.decision.effect == Effect::Deny && decides && is_required
+    }
+
+    /// The label as the API server has it now.
+    pub(super) async fn fresh_require_role_label(
+        &self,
+        pod_request: &PodRequest<'_>,
+    ) -> Result<Option<RequireRoleLabel>, Unavailable> {
+        let Some(namespaces) = self.state.namespaces.as_ref() else {
+            return Ok(None);
+        };
+        let (namespace, deadline) = (pod_request.namespace, pod_request.deadline);
+        namespaces
+            .read_require_role(namespace, deadline)
+            .await
+            .map_err(|reason| Unavailable(format!("namespace {namespace} could not be read: {reason}")))
+    }
+}
+
+impl PodRequest<'_> {
+    /// In mode `audit`, authors read nothing.
+    pub(super) fn require_role_warning(&self) -> Option<Warning> {
+        let is_shown = self.require_role == Some(RequireRoleLabel::Misspelled) && self.mode != Mode::Audit;
+        is_shown.then(|| {
+            Warning::new(&format!(
+                "rolegate: label {REQUIRE_ROLE_LABEL} of namespace {} is not a valid value (warn, enforce): treated as enforce",
+                self.namespace
+            ))
+        })
+    }
+}

@@ -1,0 +1,357 @@
+//! What the labels of namespaces say: a watch of the metadata of Namespaces that fills a map, and direct GETs.
+//!
+//! Only two labels are kept, in two bytes per namespace. A namespace that is not in the map is read from the API server, because a pod can
+//! follow its namespace by a millisecond.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use k8s_openapi::api::core::v1::Namespace;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::api::Api;
+use kube::core::PartialObjectMeta;
+use parking_lot::{Mutex, RwLock};
+use tokio::time::Instant;
+
+use super::api_error;
+use super::list_watch::{Observer, WatchTiming, list_and_watch};
+use crate::decision::{Mode, RequireRole};
+use crate::support::coalesce::{Caller, Coalescer, Outcome};
+use crate::support::dns;
+use crate::support::state_log::StateLog;
+use crate::support::tasks::OwnedTasks;
+
+/// The label that sets the mode: `enforce`, `warn` or `audit`.
+pub const GATE_LABEL: &str = "rolegate.io/gate";
+
+/// The label that replaces `--require-role` for one namespace: `warn` or `enforce`.
+pub const REQUIRE_ROLE_LABEL: &str = "rolegate.io/require-role";
+
+/// The maximum number of concurrent GETs. Only new namespaces are read, and those whose label leads to a refusal.
+const CONCURRENT_GETS: usize = 16;
+
+/// Namespaces watched on an API server.
+///
+/// It owns the task of the watch and those of the GETs. [`Namespaces::stop`] ends the watch and waits for all; dropping it ends the watch
+/// without waiting.
+pub struct Namespaces {
+    client: kube::Client,
+    known: Arc<Known>,
+    gets: Coalescer<Box<str>, Read>,
+    reads: Mutex<StateLog>,
+    tasks: OwnedTasks,
+}
+
+impl Namespaces {
+    /// Starts to watch, with a client made by [`crate::kubernetes::client`]. Must be called within a Tokio runtime.
+    #[must_use]
+    pub fn start(client: kube::Client, timing: WatchTiming) -> Self {
+        let known = Arc::new(Known::default());
+        let tasks = OwnedTasks::new();
+        let mirror = Mirror {
+            known: Arc::clone(&known),
+            listed: HashMap::new(),
+        };
+        let api: Api<Metadata> = Api::all(client.clone());
+        // Labels in memory are used while the watch is broken, too.
+        let in_sync = Arc::new(AtomicBool::new(false));
+        tasks.spawn(list_and_watch("Namespaces", api, None, timing, in_sync, mirror));
+        Self {
+            client,
+            known,
+            gets: Coalescer::limited(CONCURRENT_GETS, tasks.tracker(), tasks.end()),
+            reads: Mutex::default(),
+            tasks,
+        }
+    }
+
+    /// Ends the watch, and waits for it and for the GETs in progress (each ends by its deadline).
+    pub async fn stop(&self) {
+        self.tasks.stop().await;
+    }
+
+    /// The label `rolegate.io/require-role`: from memory, or read if the namespace is not in memory. None without the label, and if the
+    /// namespace cannot be read in half of the time until `deadline`.
+    pub async fn require_role(&self, namespace: &str, deadline: Instant) -> Option<RequireRoleLabel> {
+        self.labels(namespace, deadline).await.require_role
+    }
+
+    /// The mode of the label `rolegate.io/gate`, looked up in the same way. A value that is not a mode counts as `enforce`.
+    pub async fn mode(&self, namespace: &str, deadline: Instant) -> Option<Mode> {
+        self.labels(namespace, deadline).await.mode
+    }
+
+    /// The label `rolegate.io/require-role` as the API server has it now, for a caller that is about to refuse a pod because of it.
+    ///
+    /// # Errors
+    /// Why the namespace could not be read by `deadline`, in one line.
+    pub async fn read_require_role(
+        &self,
+        namespace: &str,
+        deadline: Instant,
+    ) -> Result<Option<RequireRoleLabel>, String> {
+        let read = self.read(namespace, deadline).await;
+        read.map(|labels| labels.require_role).map_err(Arc::unwrap_or_clone)
+    }
+
+    /// Whether the first list is complete, or rolegate is not allowed to list Namespaces. Never false again after it was true.
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        self.known.is_ready.load(Ordering::Relaxed)
+    }
+
+    async fn labels(&self, namespace: &str, deadline: Instant) -> Labels {
+        if let Some(labels) = self.known.labels.read().get(namespace) {
+            return *labels;
+        }
+        // The failed list was logged. One GET per pod would not change anything.
+        if self.known.is_forbidden.load(Ordering::Relaxed) {
+            return Labels::default();
+        }
+        // The caller goes on without the labels.
+        let now = Instant::now();
+        let deadline = now + deadline.saturating_duration_since(now) / 2;
+        match self.read(namespace, deadline).await {
+            Ok(labels) => {
+                if self.reads.lock().recovered().is_some() {
+                    tracing::info!("reading namespaces that are not in memory works again");
+                }
+                labels
+            }
+            Err(reason) => {
+                if self.reads.lock().failed() {
+                    tracing::warn!(
+                        "failed to read a namespace that is not in memory: {reason}; --require-role applies to it"
+                    );
+                }
+                Labels::default()
+            }
+        }
+    }
+
+    /// One GET, shared only by calls that were made before it was sent. Its result is not stored: only the watch updates the map, since its
+    /// events have an order. A namespace that does not exist has no labels.
+    async fn read(&self, namespace: &str, deadline: Instant) -> Read {
+        // Reviews are not validated: an invalid name must not become part of a path.
+        if !dns::is_label(namespace) {
+            return Ok(Labels::default());
+        }
+        let read = {
+            let api: Api<Metadata> = Api::all(self.client.clone());
+            let namespace = Box::<str>::from(namespace);
+            move |_reading| {
+                let (api, namespace) = (api.clone(), namespace.clone());
+                async move { get(&api, &namespace).await }
+            }
+        };
+        let caller = Caller::as_of(Instant::now()).by(deadline);
+        match self.gets.ask(namespace.into(), caller, read).await {
+            Outcome::Done { value, .. } => value,
+            Outcome::Busy => Err(Arc::new(format!(
+                "GET Namespace {namespace}: too many reads of Namespaces are in flight"
+            ))),
+            Outcome::TimedOut => Err(Arc::new(format!(
+                "GET Namespace {namespace}: the API server did not answer in time"
+            ))),
+        }
+    }
+}
+
+/// The label `rolegate.io/require-role`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RequireRoleLabel {
+    /// `warn` or `enforce`.
+    Valid(RequireRole),
+    /// Any other value counts as `enforce`: a typing error must not admit pods.
+    Misspelled,
+}
+
+impl RequireRoleLabel {
+    /// What the namespace requires.
+    #[must_use]
+    pub const fn required(self) -> RequireRole {
+        match self {
+            Self::Valid(required) => required,
+            Self::Misspelled => RequireRole::Enforce,
+        }
+    }
+}
+
+/// What the labels of a namespace say.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Labels {
+    require_role: Option<RequireRoleLabel>,
+    mode: Option<Mode>,
+}
+
+impl Labels {
+    fn of(labels: Option<&BTreeMap<String, String>>) -> Self {
+        let value = |key: &str| labels?.get(key).map(String::as_str);
+        Self {
+            require_role: value(REQUIRE_ROLE_LABEL).map(|value| match value {
+                "warn" => RequireRoleLabel::Valid(RequireRole::Warn),
+                "enforce" => RequireRoleLabel::Valid(RequireRole::Enforce),
+                // `off` as well: removing the label is the way to go back to the flag.
+                _ => RequireRoleLabel::Misspelled,
+            }),
+            mode: value(GATE_LABEL).map(|value| value.parse().unwrap_or(Mode::Enforce)),
+        }
+    }
+}
+
+/// The answer of a GET, or why there is none.
+type Read = Result<Labels, Arc<String>>;
+
+type Metadata = PartialObjectMeta<Namespace>;
+
+async fn get(api: &Api<Metadata>, namespace: &str) -> Read {
+    match api.get_opt(namespace).await {
+        Ok(found) => Ok(found.map_or_else(Labels::default, |found| labels(&found.metadata))),
+        Err(error) => {
+            let hint = match &error {
+                kube::Error::Api(status) if status.code == 403 => "; rolegate needs `get` on namespaces",
+                _ => "",
+            };
+            Err(Arc::new(format!(
+                "GET Namespace {namespace}: {}{hint}",
+                api_error::one_line(&error)
+            )))
+        }
+    }
+}
+
+fn labels(metadata: &ObjectMeta) -> Labels {
+    Labels::of(metadata.labels.as_ref())
+}
+
+/// What is known of namespaces.
+#[derive(Default)]
+struct Known {
+    labels: RwLock<HashMap<Box<str>, Labels>>,
+    is_ready: AtomicBool,
+    /// The last list was forbidden, and none succeeded since.
+    is_forbidden: AtomicBool,
+}
+
+/// Writes watched Namespaces into the map. A list replaces the map at its end, so that readers never see half of one.
+struct Mirror {
+    known: Arc<Known>,
+    listed: HashMap<Box<str>, Labels>,
+}
+
+impl Observer<Metadata> for Mirror {
+    fn init(&mut self) {
+        self.listed = HashMap::new();
+    }
+
+    fn init_apply(&mut self, namespace: Metadata) {
+        if let Some(name) = &namespace.metadata.name {
+            self.listed.insert(name.as_str().into(), labels(&namespace.metadata));
+        }
+    }
+
+    fn init_done(&mut self) {
+        let mut listed = std::mem::take(&mut self.listed);
+        listed.shrink_to_fit();
+        let replaced = std::mem::replace(&mut *self.known.labels.write(), listed);
+        // Not under the lock: it can be 100,000 names.
+        drop(replaced);
+        self.known.is_forbidden.store(false, Ordering::Relaxed);
+        self.known.is_ready.store(true, Ordering::Relaxed);
+    }
+
+    fn apply(&mut self, namespace: Metadata) {
+        if let Some(name) = &namespace.metadata.name {
+            let labels = labels(&namespace.metadata);
+            self.known.labels.write().insert(name.as_str().into(), labels);
+        }
+    }
+
+    fn delete(&mut self, namespace: Metadata) {
+        if let Some(name) = &namespace.metadata.name {
+            self.known.labels.write().remove(name.as_str());
+        }
+    }
+
+    fn list_forbidden(&mut self) {
+        self.known.is_forbidden.store(true, Ordering::Relaxed);
+        self.known.is_ready.store(true, Ordering::Relaxed);
+    }
+
+    fn while_broken(&self) -> &'static str {
+        "known labels stay in use, and --require-role applies to namespaces that cannot be read"
+    }
+}
+
+impl fmt::Debug for Namespaces {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Namespaces")
+            .field("known", &self.known.labels.read().len())
+            .field("is_ready", &self.is_ready())
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn labeled(pairs: &[(&str, &str)]) -> Labels {
+        let labels = pairs
+            .iter()
+            .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
+            .collect();
+        Labels::of(Some(&labels))
+    }
+
+    #[test]
+    fn require_role_is_warn_or_enforce_and_any_other_value_counts_as_enforce() {
+        for (value, label, required) in [
+            ("warn", RequireRoleLabel::Valid(RequireRole::Warn), RequireRole::Warn),
+            (
+                "enforce",
+                RequireRoleLabel::Valid(RequireRole::Enforce),
+                RequireRole::Enforce,
+            ),
+            ("off", RequireRoleLabel::Misspelled, RequireRole::Enforce),
+            ("", RequireRoleLabel::Misspelled, RequireRole::Enforce),
+            ("Warn", RequireRoleLabel::Misspelled, RequireRole::Enforce),
+            ("audit", RequireRoleLabel::Misspelled, RequireRole::Enforce),
+        ] {
+            let read = labeled(&[(REQUIRE_ROLE_LABEL, value)]);
+            assert_eq!(read.require_role, Some(label), "{value:?}");
+            assert_eq!(label.required(), required, "{value:?}");
+            assert_eq!(read.mode, None, "{value:?}");
+        }
+    }
+
+    #[test]
+    fn the_mode_is_that_of_the_gate_label_and_any_other_value_counts_as_enforce() {
+        for (value, mode) in [
+            ("enforce", Mode::Enforce),
+            ("warn", Mode::Warn),
+            ("audit", Mode::Audit),
+            ("audited", Mode::Enforce),
+            ("", Mode::Enforce),
+        ] {
+            let read = labeled(&[(GATE_LABEL, value)]);
+            assert_eq!((read.mode, read.require_role), (Some(mode), None), "{value:?}");
+        }
+    }
+
+    #[test]
+    fn other_labels_say_nothing() {
+        assert_eq!(Labels::of(None), Labels::default());
+        assert_eq!(
+            labeled(&[("rolegate.io/require-roles", "enforce"), ("gate", "audit")]),
+            Labels::default()
+        );
+    }
+
+    #[test]
+    fn a_namespace_costs_its_name_and_24_bytes() {
+        assert_eq!(size_of::<(Box<str>, Labels)>(), 24);
+    }
+}

@@ -2,6 +2,7 @@
 
 #![allow(dead_code, unreachable_pub, reason = "each test binary uses its part")]
 
+pub mod aws_sdks;
 pub mod fake_api;
 pub mod fake_events;
 pub mod tools;

@@ -58,19 +58,21 @@ pub struct Programs {
 pub enum Missing {
     /// There is no Go that could build it.
     Go(String),
-    /// Go could not build it.
+    /// Something else that is installed with the system is missing.
+    Tool(String),
+    /// It could not be built or installed.
     Build(String),
 }
 
 impl Missing {
     /// Reports on standard error what is not run, bypassing the capture of test output. Where a skipped test would go unseen it fails instead: with `CI` set, and
-    /// when there is Go but its build failed.
+    /// when what builds it is there but failed.
     pub fn skip(&self, what: &str) {
         match self {
-            Self::Go(_) if std::env::var_os("CI").is_none() => {
+            Self::Go(_) | Self::Tool(_) if std::env::var_os("CI").is_none() => {
                 say(&format!("\n==== NOT RUN: {what}: {self}\n"));
             }
-            Self::Go(_) | Self::Build(_) => panic!("{what} cannot run: {self}"),
+            Self::Go(_) | Self::Tool(_) | Self::Build(_) => panic!("{what} cannot run: {self}"),
         }
     }
 }
@@ -83,7 +85,7 @@ impl fmt::Display for Missing {
                 "{why}; install Go {}.{} or later (go.dev/dl), or set KUBEBUILDER_ASSETS to a folder that holds the programs",
                 OLDEST_GO.0, OLDEST_GO.1
             ),
-            Self::Build(why) => write!(f, "{why}"),
+            Self::Tool(why) | Self::Build(why) => write!(f, "{why}"),
         }
     }
 }
@@ -171,7 +173,7 @@ impl Module {
 }
 
 /// The user's cache folder, or a temporary one for a user without a home.
-fn cache_folder() -> PathBuf {
+pub(super) fn cache_folder() -> PathBuf {
     let set = |name| {
         std::env::var_os(name)
             .map(PathBuf::from)
@@ -272,7 +274,7 @@ fn remove_abandoned(cache: &Path) {
 }
 
 /// Held until dropped; the system lets go of it when the process ends, however it does.
-fn wait_for_turn(path: &Path) -> File {
+pub(super) fn wait_for_turn(path: &Path) -> File {
     let lock = File::create(path).expect("the user's cache folder can be written");
     match lock.try_lock() {
         Ok(()) => return lock,
@@ -284,7 +286,7 @@ fn wait_for_turn(path: &Path) -> File {
 }
 
 /// A Go that is new enough, from the path or where its installer puts it.
-fn go() -> Result<PathBuf, Missing> {
+pub(super) fn go() -> Result<PathBuf, Missing> {
     let mut seen = Vec::new();
     for candidate in ["go", "/usr/local/go/bin/go"] {
         let Ok(output) = Command::new(candidate).args(["env", "GOVERSION"]).output() else {
@@ -311,6 +313,6 @@ fn go_version(text: &str) -> Option<(u32, u32)> {
 }
 
 /// To standard error itself: what a test prints with macros is shown only when it fails.
-fn say(line: &str) {
+pub(super) fn say(line: &str) {
     let _ = writeln!(std::io::stderr(), "{line}");
 }

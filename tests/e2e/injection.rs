@@ -22,6 +22,48 @@ pub(crate) fn register(scenarios: &mut Scenarios) {
     scenarios.parallel(every_container_has_identity_but_those_left_out);
     scenarios.parallel(a_windows_pod_reads_its_token_by_a_windows_path);
     scenarios.parallel(a_pod_created_right_after_its_annotation_is_served);
+    scenarios.parallel(each_pod_that_sdks_are_run_in_is_accepted);
+}
+
+/// The pods of `tests/sdk/`: what rolegate adds to them is valid, whatever they set themselves. In mode `warn` none of them is refused, so
+/// that those with conflicts are accepted, too.
+fn each_pod_that_sdks_are_run_in_is_accepted(cluster: &Cluster) {
+    cluster.release();
+    let jobs = cluster.namespace("identities", Gate::Warn);
+    let rows: Vec<Value> = serde_json::from_str(include_str!("../sdk/rows.json")).unwrap();
+    let mut accounts: Vec<&str> = rows.iter().map(|row| row["serviceAccount"].as_str().unwrap()).collect();
+    accounts.sort_unstable();
+    accounts.dedup();
+    for account in accounts {
+        jobs.kubectl(&["create", "serviceaccount", account]).ok();
+        if account != "none" {
+            jobs.annotate(account, &jobs.role_arn(account));
+        }
+    }
+    let pods: Api<Pod> = Api::namespaced(cluster.client(), &jobs.name);
+    let dry_run = PostParams {
+        dry_run: true,
+        ..PostParams::default()
+    };
+    let mut injected = 0;
+    for row in &rows {
+        let mut spec = row["pod"].clone();
+        spec["serviceAccountName"] = row["serviceAccount"].clone();
+        for (list, prefix) in [("initContainers", "init"), ("containers", "main")] {
+            for (index, container) in spec[list].as_array_mut().into_iter().flatten().enumerate() {
+                if container["name"].is_null() {
+                    container["name"] = json!(format!("{prefix}-{index}"));
+                }
+                container["image"] = json!("busybox");
+            }
+        }
+        let pod = json!({"metadata": {"generateName": "row-", "annotations": row["annotations"]}, "spec": spec});
+        let pod: Pod = serde_json::from_value(pod).unwrap();
+        let created = cluster.run(pods.create(&dry_run, &pod));
+        let created = created.unwrap_or_else(|error| panic!("{}: {error}", row["name"]));
+        injected += usize::from(role_of(&serde_json::to_value(created).unwrap()).is_some());
+    }
+    assert!(injected > rows.len() / 2, "{injected} of {}", rows.len());
 }
 
 fn a_token_for_the_volume_carries_what_was_judged(cluster: &Cluster) {

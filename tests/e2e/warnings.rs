@@ -72,7 +72,7 @@ fn a_service_account_is_warned_about_when_it_is_annotated(cluster: &Cluster) {
 
 fn controllers_and_changes_outside_the_pod_template_are_not_reviewed(cluster: &Cluster) {
     let release = cluster.release();
-    let apps = cluster.namespace("unasked", Gate::Audit);
+    let apps = cluster.namespace("unasked", Gate::Warn);
     untrusted(&release, &apps);
     apps.apply(&workload("Deployment").to_string()).ok();
     until("its pod", || {

@@ -92,6 +92,8 @@ pub enum Finding<'a> {
     Unverifiable {
         /// The container's name.
         container: &'a str,
+        /// How many others are like it.
+        others: usize,
         /// What is not known.
         why: &'a Unverifiable<'a>,
     },
@@ -99,6 +101,8 @@ pub enum Finding<'a> {
     OwnCredentials {
         /// The container's name.
         container: &'a str,
+        /// How many others are like it.
+        others: usize,
         /// The variable that names the server.
         variable: &'static str,
     },
@@ -106,9 +110,27 @@ pub enum Finding<'a> {
     NoIdentity {
         /// The container's name.
         container: &'a str,
+        /// How many others are like it.
+        others: usize,
         /// What it sets; none when an annotation of the pod leaves it out.
         why: Option<NoIdentity>,
     },
+}
+
+impl Finding<'_> {
+    /// The same for a container with so many others like it; other findings are not about containers.
+    #[must_use]
+    pub const fn with_others(mut self, count: usize) -> Self {
+        match &mut self {
+            Self::Unverifiable { others, .. }
+            | Self::OwnCredentials { others, .. }
+            | Self::NoIdentity { others, .. } => {
+                *others = count;
+            }
+            Self::NoRole | Self::Malformed(_) | Self::Conflict(_) | Self::Judged(..) => {}
+        }
+        self
+    }
 }
 
 /// A verdict on one role, with its reasons.
@@ -416,6 +438,31 @@ mod tests {
                 then(&Finding::Conflict(&conflict), &owner)
             }
             Case::Judged(verdict) => then(&Finding::Judged(&judged(verdict), &identity), &owner),
+            Case::Unverifiable => {
+                let why = &Unverifiable::Value("AWS_ROLE_ARN");
+                let finding = Finding::Unverifiable {
+                    container: "main",
+                    others: 0,
+                    why,
+                };
+                then(&finding, &owner)
+            }
+            Case::OwnCredentials => {
+                let finding = Finding::OwnCredentials {
+                    container: "main",
+                    others: 0,
+                    variable: "AWS_CONTAINER_CREDENTIALS_FULL_URI",
+                };
+                then(&finding, &owner)
+            }
+            Case::NoIdentity => {
+                let finding = Finding::NoIdentity {
+                    container: "main",
+                    others: 0,
+                    why: None,
+                };
+                then(&finding, &owner)
+            }
         }
     }
 
@@ -424,6 +471,9 @@ mod tests {
         NoRole,
         Malformed,
         Conflict,
+        Unverifiable,
+        OwnCredentials,
+        NoIdentity,
         Judged(Verdict),
     }
 
@@ -521,7 +571,40 @@ mod tests {
                 AdmitUntouched,
             ),
         ];
-        for (settings, case, enforce, warn, audit) in rows {
+        let silent = (Inject, !warned);
+        let spoken = (Inject, warned);
+        let refused = (Deny, !warned);
+        let of_containers = [
+            (inject, Case::Unverifiable, spoken, spoken, Inject),
+            (deny, Case::Unverifiable, refused, spoken, Inject),
+            (inject, Case::OwnCredentials, silent, silent, Inject),
+            (deny, Case::OwnCredentials, refused, spoken, Inject),
+            (
+                requiring(RequireRole::Warn),
+                Case::OwnCredentials,
+                spoken,
+                spoken,
+                Inject,
+            ),
+            (
+                requiring(RequireRole::Enforce),
+                Case::OwnCredentials,
+                refused,
+                spoken,
+                Inject,
+            ),
+            (inject, Case::NoIdentity, silent, silent, Inject),
+            (deny, Case::NoIdentity, silent, silent, Inject),
+            (requiring(RequireRole::Warn), Case::NoIdentity, spoken, spoken, Inject),
+            (
+                requiring(RequireRole::Enforce),
+                Case::NoIdentity,
+                refused,
+                spoken,
+                Inject,
+            ),
+        ];
+        for (settings, case, enforce, warn, audit) in rows.into_iter().chain(of_containers) {
             for (mode, (effect, warns)) in [
                 (Mode::Enforce, enforce),
                 (Mode::Warn, warn),

@@ -12,7 +12,7 @@ use rolegate::kubernetes::client;
 use rolegate::kubernetes::identity_map::IdentityMap;
 use rolegate::kubernetes::issuer;
 use rolegate::kubernetes::list_watch::WatchTiming;
-use rolegate::kubernetes::namespaces::{GATE_LABEL, Namespaces, REQUIRE_ROLE_LABEL, RequireRoleLabel};
+use rolegate::kubernetes::namespaces::{GATE_LABEL, GateLabel, Namespaces, REQUIRE_ROLE_LABEL, RequireRoleLabel};
 use rolegate::kubernetes::service_accounts::live::LiveServiceAccounts;
 use rolegate::kubernetes::service_accounts::{Counts, Fetched, Stored};
 use rolegate::pod::identity::AnnotationRules;
@@ -682,12 +682,16 @@ async fn labels_of_listed_namespaces_are_known_without_a_get() {
 
     for (name, label, mode) in [
         ("plain-1233", None, None),
-        ("strict", ENFORCED, Some(Mode::Audit)),
+        ("strict", ENFORCED, Some(GateLabel::Mode(Mode::Audit))),
         ("lenient", WARNED, None),
-        ("misspelled", Some(RequireRoleLabel::Misspelled), Some(Mode::Enforce)),
+        (
+            "misspelled",
+            Some(RequireRoleLabel::Misspelled),
+            Some(GateLabel::Misspelled),
+        ),
     ] {
         assert_eq!(namespaces.require_role(name, soon()).await, label, "{name}");
-        assert_eq!(namespaces.mode(name, soon()).await, mode, "{name}");
+        assert_eq!(namespaces.gate(name, soon()).await, mode, "{name}");
     }
     assert_eq!((api.asked().pages, api.asked().gets), (3, 0));
     assert_eq!(api.asked().whole, 0, "only metadata is requested");
@@ -726,7 +730,7 @@ async fn a_namespace_that_the_watch_has_not_reported_is_read() {
     api.hold_events();
     api.put_namespace("new", &[(REQUIRE_ROLE_LABEL, "enforce"), (GATE_LABEL, "audit")]);
     assert_eq!(namespaces.require_role("new", soon()).await, ENFORCED);
-    assert_eq!(namespaces.mode("new", soon()).await, Some(Mode::Audit));
+    assert_eq!(namespaces.gate("new", soon()).await, Some(GateLabel::Mode(Mode::Audit)));
     assert_eq!(api.asked().gets, 2);
 
     // A burst shares a GET that began after it, and the one in flight does not count.
@@ -782,7 +786,7 @@ async fn a_namespace_that_cannot_be_read_has_no_label_and_lookups_end_by_their_d
     for fault in [Fault::Status(500), Fault::Cut] {
         api.fail_gets(Some(fault));
         assert_eq!(namespaces.require_role("new", soon()).await, None, "{fault:?}");
-        assert_eq!(namespaces.mode("new", soon()).await, None, "{fault:?}");
+        assert_eq!(namespaces.gate("new", soon()).await, None, "{fault:?}");
     }
     api.fail_gets(Some(Fault::Slow(PATIENCE * 2)));
     let asked = namespaces.require_role("new", Instant::now() + Duration::from_millis(50));

@@ -219,9 +219,14 @@ fn one_refusal_of_each_cause() {
     let container = "main";
     let of_containers = unverifiable
         .iter()
-        .map(|why| Finding::Unverifiable { container, why })
+        .map(|why| Finding::Unverifiable {
+            container,
+            others: 2,
+            why,
+        })
         .chain([Finding::OwnCredentials {
             container,
+            others: 0,
             variable: "AWS_CONTAINER_CREDENTIALS_FULL_URI",
         }])
         .chain(
@@ -229,7 +234,11 @@ fn one_refusal_of_each_cause() {
                 .map(Some)
                 .into_iter()
                 .chain([None])
-                .map(|why| Finding::NoIdentity { container, why }),
+                .map(|why| Finding::NoIdentity {
+                    container,
+                    others: 0,
+                    why,
+                }),
         );
     for finding in [
         Finding::NoRole,

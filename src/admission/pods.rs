@@ -23,7 +23,7 @@ use crate::admission::review_kind::PathMode;
 use crate::decision::{self, Action, DecisionSettings, Effect, Finding, Mode, Owner, RequireRole, Restart};
 use crate::kubernetes::container_credentials::ContainerCredentials;
 use crate::kubernetes::identity_map::IdentityMap;
-use crate::kubernetes::namespaces::Namespaces;
+use crate::kubernetes::namespaces::{GateLabel, Namespaces};
 use crate::kubernetes::service_accounts::{ServiceAccounts, Stored};
 use crate::pod::Warning;
 use crate::pod::concerns::Concerns;
@@ -240,7 +240,8 @@ impl Admission {
         identity: Option<Option<Arc<ServiceAccountIdentity>>>,
         deadline: Instant,
     ) -> Advice {
-        let mode = self.mode_of_advice(namespace, deadline).await;
+        let asked = self.mode_of_advice(namespace, deadline).await;
+        let mode = without_refusal(asked.or(self.settings.mode));
         let mut pod_request = PodRequest {
             pod,
             identities: self.identities(pod),
@@ -248,16 +249,21 @@ impl Admission {
             service_account,
             mode,
             decision_mode: mode,
-            asked: PathMode::Configured,
+            asked,
             deadline,
             require_role: None,
         };
-        if self.exemption(&pod_request).is_some() || self.has_container_credentials(&pod_request) {
+        if self.exemption(&pod_request).is_some() {
             return Advice::default();
+        }
+        if self.has_container_credentials(&pod_request) {
+            let outcome = self.container_credentials(&pod_request);
+            return advice(&pod_request, outcome);
         }
         pod_request.require_role = self.require_role_label(&pod_request).await;
         if self.is_pod_identity(&pod_request) {
-            return Advice::default();
+            let outcome = self.pod_identity(&pod_request);
+            return advice(&pod_request, outcome);
         }
         let account = match identity {
             Some(identity) => Account {
@@ -275,25 +281,20 @@ impl Admission {
             // The policy may have been fixed a moment ago, in the same `kubectl apply`.
             outcome = self.evaluate(&pod_request, &account, Freshness::Fresh).await;
         }
-        outcome.warnings.extend(pod_request.require_role_warning());
-        let warnings = outcome.take_warnings();
-        Advice {
-            // In this mode, authors are to notice nothing.
-            warnings: if mode == Mode::Audit { Vec::new() } else { warnings },
-            role: outcome.role,
-            verdict: outcome.decision.verdict,
-            cause: outcome.decision.cause,
-            not_used: outcome.not_used,
-        }
+        advice(&pod_request, outcome)
     }
 
     /// Reviews of workloads arrive without a mode: the label of the namespace has it, or `--mode`. Nothing is refused.
-    async fn mode_of_advice(&self, namespace: &str, deadline: Instant) -> Mode {
-        let of_label = match &self.state.namespaces {
-            Some(namespaces) => namespaces.mode(namespace, deadline).await,
+    async fn mode_of_advice(&self, namespace: &str, deadline: Instant) -> PathMode {
+        let label = match &self.state.namespaces {
+            Some(namespaces) => namespaces.gate(namespace, deadline).await,
             None => None,
         };
-        without_refusal(of_label.unwrap_or(self.settings.mode))
+        match label {
+            Some(GateLabel::Mode(mode)) => PathMode::Named(mode),
+            Some(GateLabel::Misspelled) => PathMode::Misspelled,
+            None => PathMode::Configured,
+        }
     }
 
     async fn created(&self, pod_request: &mut PodRequest<'_>) -> Result<Outcome, Unavailable> {
@@ -319,9 +320,7 @@ impl Admission {
     /// A pod that is neither exempt nor configured for EKS Pod Identity.
     async fn judged(&self, pod_request: &PodRequest<'_>) -> Result<Outcome, Unavailable> {
         if self.is_pod_identity(pod_request) {
-            let mut outcome = Outcome::untouched(Action::PodIdentity);
-            outcome.add_concerns(Concerns::of(&pod_request.identities, None, &self.settings.web_identity));
-            return Ok(outcome);
+            return Ok(self.pod_identity(pod_request));
         }
         let account = self.account(pod_request).await?;
         let outcome = self.evaluate(pod_request, &account, Freshness::Cached).await;
@@ -347,6 +346,13 @@ impl Admission {
         skips.then_some(Action::Skipped)
     }
 
+    /// A pod that is EKS's.
+    fn pod_identity(&self, pod_request: &PodRequest<'_>) -> Outcome {
+        let mut outcome = Outcome::untouched(Action::PodIdentity);
+        outcome.add_concerns(Concerns::of(&pod_request.identities, None, &self.settings.web_identity));
+        outcome
+    }
+
     fn identities<'p>(&self, pod: &'p PodView<'p>) -> EffectiveIdentities<'p> {
         let settings = &self.settings;
         EffectiveIdentities::of_pod(&settings.rules, pod, &settings.web_identity, &settings.pod_identity)
@@ -366,11 +372,13 @@ impl Admission {
     /// Whether the pod is EKS's: each container uses EKS Pod Identity. Where a role is required, one that is left out needs one, too.
     fn is_pod_identity(&self, pod_request: &PodRequest<'_>) -> bool {
         let requires_roles = self.decision_settings(pod_request).require_role != RequireRole::Off;
-        let leaves_out = || {
+        let lacks_identity = || {
             let mut containers = pod_request.identities.containers();
-            containers.any(|container| *container.identity() == Identity::Skipped)
+            containers.any(|container| {
+                *container.identity() == Identity::Skipped || container.missing_agent_token().is_some()
+            })
         };
-        pod_request.identities.are_all_pod_identity() && !(requires_roles && leaves_out())
+        pod_request.identities.are_all_pod_identity() && !(requires_roles && lacks_identity())
     }
 
     fn has_container_credentials(&self, pod_request: &PodRequest<'_>) -> bool {
@@ -553,6 +561,25 @@ impl Admission {
 /// Default lifetimes of Pod Identity tokens, in seconds. They vary, so that the tokens of pods that were created together do not
 /// expire together.
 const POD_IDENTITY_EXPIRATION_SECONDS: std::ops::RangeInclusive<u32> = 79_200..=86_400;
+
+/// What an outcome comes to for the author of a workload.
+fn advice(pod_request: &PodRequest<'_>, mut outcome: Outcome) -> Advice {
+    let mut warnings = pod_request.mode_warning();
+    warnings.extend(pod_request.require_role_warning());
+    warnings.append(&mut outcome.take_warnings());
+    Advice {
+        // In this mode, authors are to notice nothing.
+        warnings: if pod_request.mode == Mode::Audit {
+            Vec::new()
+        } else {
+            warnings
+        },
+        role: outcome.role,
+        verdict: outcome.decision.verdict,
+        cause: outcome.decision.cause,
+        not_used: outcome.not_used,
+    }
+}
 
 /// The mode in which the same is reported, but nothing is refused.
 const fn without_refusal(mode: Mode) -> Mode {

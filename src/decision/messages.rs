@@ -224,23 +224,27 @@ fn about(finding: &Finding<'_>, owner: &Owner<'_>) -> Message {
                 .row("docs", docs(word))
         }
         Finding::Judged(judged, identity) => of_role(judged, identity, &subject, docs),
-        Finding::Unverifiable { container, why } => {
+        Finding::Unverifiable { container, others, why } => {
             let word = Verdict::Unknown.as_str();
-            let (clause, fix) = containers::unverifiable(container, why);
+            let (clause, fix) = containers::unverifiable(container, *others, why);
             Message::about_account(&subject, &clause, word)
                 .row("fix", fix)
                 .row("docs", docs(word))
         }
-        Finding::OwnCredentials { container, variable } => {
+        Finding::OwnCredentials {
+            container,
+            others,
+            variable,
+        } => {
             let word = Verdict::Unknown.as_str();
-            let (clause, fix) = containers::own_credentials(container, variable);
+            let (clause, fix) = containers::own_credentials(container, *others, variable);
             Message::about_account(&subject, &clause, word)
                 .row("fix", fix)
                 .row("docs", docs(word))
         }
-        Finding::NoIdentity { container, why } => {
+        Finding::NoIdentity { container, others, why } => {
             let word = Cause::NoRole.as_str();
-            let (clause, fix) = containers::no_identity(container, *why);
+            let (clause, fix) = containers::no_identity(container, *others, *why);
             Message::about_account(&subject, &clause, word)
                 .row("fix", fix)
                 .row("docs", docs(word))

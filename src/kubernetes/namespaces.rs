@@ -78,9 +78,9 @@ impl Namespaces {
         self.labels(namespace, deadline).await.require_role
     }
 
-    /// The mode of the label `rolegate.io/gate`, looked up in the same way. A value that is not a mode counts as `enforce`.
-    pub async fn mode(&self, namespace: &str, deadline: Instant) -> Option<Mode> {
-        self.labels(namespace, deadline).await.mode
+    /// The label `rolegate.io/gate`, looked up in the same way.
+    pub async fn gate(&self, namespace: &str, deadline: Instant) -> Option<GateLabel> {
+        self.labels(namespace, deadline).await.gate
     }
 
     /// The label `rolegate.io/require-role` as the API server has it now, for a caller that is about to refuse a pod because of it.
@@ -159,6 +159,15 @@ impl Namespaces {
     }
 }
 
+/// The label `rolegate.io/gate`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum GateLabel {
+    /// `enforce`, `warn` or `audit`.
+    Mode(Mode),
+    /// Any other value is served as `enforce`.
+    Misspelled,
+}
+
 /// The label `rolegate.io/require-role`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RequireRoleLabel {
@@ -183,7 +192,7 @@ impl RequireRoleLabel {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Labels {
     require_role: Option<RequireRoleLabel>,
-    mode: Option<Mode>,
+    gate: Option<GateLabel>,
 }
 
 impl Labels {
@@ -196,7 +205,7 @@ impl Labels {
                 // `off` as well: removing the label is the way to go back to the flag.
                 _ => RequireRoleLabel::Misspelled,
             }),
-            mode: value(GATE_LABEL).map(|value| value.parse().unwrap_or(Mode::Enforce)),
+            gate: value(GATE_LABEL).map(|value| value.parse().map_or(GateLabel::Misspelled, GateLabel::Mode)),
         }
     }
 }
@@ -323,21 +332,21 @@ mod tests {
             let read = labeled(&[(REQUIRE_ROLE_LABEL, value)]);
             assert_eq!(read.require_role, Some(label), "{value:?}");
             assert_eq!(label.required(), required, "{value:?}");
-            assert_eq!(read.mode, None, "{value:?}");
+            assert_eq!(read.gate, None, "{value:?}");
         }
     }
 
     #[test]
-    fn the_mode_is_that_of_the_gate_label_and_any_other_value_counts_as_enforce() {
-        for (value, mode) in [
-            ("enforce", Mode::Enforce),
-            ("warn", Mode::Warn),
-            ("audit", Mode::Audit),
-            ("audited", Mode::Enforce),
-            ("", Mode::Enforce),
+    fn the_gate_label_is_a_mode_or_misspelled() {
+        for (value, gate) in [
+            ("enforce", GateLabel::Mode(Mode::Enforce)),
+            ("warn", GateLabel::Mode(Mode::Warn)),
+            ("audit", GateLabel::Mode(Mode::Audit)),
+            ("audited", GateLabel::Misspelled),
+            ("", GateLabel::Misspelled),
         ] {
             let read = labeled(&[(GATE_LABEL, value)]);
-            assert_eq!((read.mode, read.require_role), (Some(mode), None), "{value:?}");
+            assert_eq!((read.gate, read.require_role), (Some(gate), None), "{value:?}");
         }
     }
 

@@ -94,7 +94,8 @@ enum Concern<'p> {
     Profile(&'static str),
     Endpoint(&'static str),
     EmptyVariable(&'static str),
-    InstanceMetadata(String),
+    /// Its value; none when that is not known.
+    InstanceMetadata(Option<String>),
 }
 
 fn of_container<'p>(
@@ -119,12 +120,11 @@ fn of_container<'p>(
             let missing = container.missing_agent_token();
             concerns.extend(missing.map(|path| Concern::MissingAgentToken(path.to_owned())));
             // boto3 takes the empty value for an address.
-            if Environment::of(container.container)
-                .get(CREDENTIALS_RELATIVE_URI)
-                .is_empty()
-            {
+            let environment = Environment::of(container.container);
+            if environment.get(CREDENTIALS_RELATIVE_URI).is_empty() {
                 concerns.push(Concern::EmptyVariable(CREDENTIALS_RELATIVE_URI));
             }
+            concerns.extend(instance_metadata(&environment, settings));
             return concerns;
         }
         Identity::Unknown(_) => None,
@@ -165,13 +165,22 @@ fn of_container<'p>(
     if let Some(role) = role {
         region(container, &environment, role, settings, &mut concerns);
     }
-    if settings.disable_instance_metadata
-        && let Known::Text(value) = environment.get(METADATA_DISABLED)
-        && !value.eq_ignore_ascii_case("true")
-    {
-        concerns.push(Concern::InstanceMetadata(value.into_owned()));
-    }
+    concerns.extend(instance_metadata(&environment, settings));
     concerns
+}
+
+/// A value of the author's where `true` would be added.
+fn instance_metadata<'p>(environment: &Environment<'_>, settings: &WebIdentitySettings) -> Option<Concern<'p>> {
+    if !settings.disable_instance_metadata {
+        return None;
+    }
+    match environment.get(METADATA_DISABLED) {
+        Known::Text(value) if !value.eq_ignore_ascii_case("true") => {
+            Some(Concern::InstanceMetadata(Some(value.into_owned())))
+        }
+        Known::Unknown => Some(Concern::InstanceMetadata(None)),
+        Known::Text(_) | Known::Absent => None,
+    }
 }
 
 /// Whether requests to STS go to something that is not AWS's by its name.
@@ -268,12 +277,12 @@ impl Concern<'_> {
                 quoted(path)
             ),
             Self::PossibleStaticKeys => format!(
-                "{who} {} {ACCESS_KEY_ID} or {SECRET_ACCESS_KEY} from outside the pod: the IAM role might not be used",
+                "{who} {} {ACCESS_KEY_ID} or {SECRET_ACCESS_KEY} from outside the pod: if both exist, most AWS SDKs use them",
                 verb("gets", "get")
             ),
             Self::OldKeyNames => {
                 format!(
-                    "{who} {sets} static keys by their old names {OLD_ACCESS_KEY} and {OLD_SECRET_KEY}: some AWS SDKs use these"
+                    "{who} {sets} static keys by older names ({OLD_ACCESS_KEY}, {OLD_SECRET_KEY}): some AWS SDKs use these"
                 )
             }
             Self::KeyIdAlone => {
@@ -289,7 +298,7 @@ impl Concern<'_> {
                 region,
                 partition,
             } => format!(
-                "{who} {sets} {variable} to {}, but the IAM role is in partition {partition}: AWS SDKs ask the wrong STS",
+                "{who} {sets} {variable} to {}, but the IAM role is in partition {partition}: AWS SDKs call STS in another partition",
                 quoted(region)
             ),
             Self::RegionMissing { variables, partition } => format!(
@@ -304,14 +313,19 @@ impl Concern<'_> {
             }
             Self::EmptyVariable(variable) => format!("{who} {sets} {variable} to an empty value: some AWS SDKs fail"),
             Self::InstanceMetadata(value) => {
-                return vec![Warning::new(&format!(
-                    "{who} {sets} {METADATA_DISABLED} to {}: AWS SDKs can use the role of the node",
-                    quoted(value)
-                ))];
+                let value = value
+                    .as_ref()
+                    .map_or_else(|| "a value from outside the pod".to_owned(), |value| quoted(value));
+                format!("{who} {sets} {METADATA_DISABLED} to {value}: AWS SDKs can use the role of the node")
             }
         };
+        let cause = if self.is_about_identity() {
+            format!(" ({})", Cause::IdentityNotUsed.as_str())
+        } else {
+            String::new()
+        };
         vec![
-            Warning::new(&format!("{what} ({})", Cause::IdentityNotUsed.as_str())),
+            Warning::new(&format!("{what}{cause}")),
             Warning::new(&format!("fix: {}", self.fix())),
         ]
     }
@@ -350,15 +364,20 @@ impl Concern<'_> {
 impl NoIdentity {
     /// What a container does so that it has no identity, to follow `container "app" sets`.
     #[must_use]
-    pub fn clause(self) -> String {
+    pub fn what(self) -> String {
         match self {
-            Self::Incomplete(why) => format!("{}: {NODE}", why.clause()),
+            Self::Incomplete(why) => why.clause(),
             Self::RefusedUri => format!("{CREDENTIALS_FULL_URI} to an address that AWS SDKs refuse"),
-            Self::NoAgentToken => {
-                format!(
-                    "{CREDENTIALS_FULL_URI} without {AUTHORIZATION_TOKEN_FILE}: the EKS Pod Identity agent refuses that"
-                )
-            }
+            Self::NoAgentToken => format!("{CREDENTIALS_FULL_URI}, but no token for the EKS Pod Identity agent"),
+        }
+    }
+
+    /// The same with what follows from it.
+    fn clause(self) -> String {
+        match self {
+            Self::Incomplete(_) => format!("{}: {NODE}", self.what()),
+            Self::RefusedUri => format!("{}: they fail", self.what()),
+            Self::NoAgentToken => format!("{}: the agent refuses requests without one", self.what()),
         }
     }
 }
@@ -369,7 +388,9 @@ impl NoIdentity {
     pub fn fix(self) -> String {
         match self {
             Self::Incomplete(_) => {
-                format!("remove {ROLE_ARN} and {WEB_IDENTITY_TOKEN_FILE} (rolegate sets both), or set both")
+                format!(
+                    "remove {ROLE_ARN} and {WEB_IDENTITY_TOKEN_FILE}, which rolegate then sets, or give both a value"
+                )
             }
             Self::RefusedUri | Self::NoAgentToken => {
                 format!("remove {CREDENTIALS_FULL_URI}; rolegate then injects the IAM role")

@@ -51,6 +51,8 @@ pub struct ContainerIdentity<'p> {
     pub(super) is_left_alone: bool,
     /// The file with the token for the EKS Pod Identity agent, when no mount holds it.
     missing_agent_token: Option<String>,
+    /// Whether its token file is below the mount of the token volume and another file: the mount would hide it.
+    pub(super) hides_own_file: bool,
     /// Whether its token file is the token that rolegate puts into the pod, at a path where no mount is yet.
     pub(super) needs_mount: bool,
 }
@@ -219,7 +221,7 @@ impl<'p> ContainerIdentity<'p> {
     /// Whether static keys might take the place of its web identity: then its role is judged, but not refused.
     #[must_use]
     pub fn might_use_static_keys(&self) -> bool {
-        matches!(self.keys, StaticKeys::Possible | StaticKeys::OldNames)
+        matches!(self.keys, StaticKeys::Possible)
     }
 
     pub(super) const fn keys(&self) -> StaticKeys {
@@ -231,7 +233,9 @@ impl<'p> ContainerIdentity<'p> {
         self.misplaced_mount.as_ref().map(|(at, file)| (*at, file.as_str()))
     }
 
-    pub(super) fn missing_agent_token(&self) -> Option<&str> {
+    /// The file with the token for the EKS Pod Identity agent, when no mount holds it.
+    #[must_use]
+    pub fn missing_agent_token(&self) -> Option<&str> {
         self.missing_agent_token.as_deref()
     }
 
@@ -280,6 +284,7 @@ impl<'p, 's> Observer<'p, 's> {
             misplaced_mount: None,
             is_left_alone: false,
             missing_agent_token: None,
+            hides_own_file: false,
             needs_mount: false,
         };
         if !self.selection.takes(container.name()) {
@@ -293,7 +298,7 @@ impl<'p, 's> Observer<'p, 's> {
         }
         let environment = Environment::of(container);
         found.session_name = environment.get(ROLE_SESSION_NAME);
-        found.keys = static_keys(&environment);
+        found.keys = static_keys(&environment, container.has_env_from());
         let (role, file) = (environment.get(ROLE_ARN), environment.get(WEB_IDENTITY_TOKEN_FILE));
         found.incomplete = incomplete(&role, &file);
         let token = file
@@ -301,6 +306,8 @@ impl<'p, 's> Observer<'p, 's> {
             .map(|path| self.ours.token_at(&self.volumes, container, path, self.paths));
         if role != Known::Absent || file != Known::Absent {
             found.needs_mount = token == Some(Token::Ours { is_mounted: false });
+            found.hides_own_file =
+                !found.needs_mount && file.text().is_some_and(|path| self.ours.holds(path, self.paths));
         }
         let is_complete = role.may_be_set() && file.may_be_set();
         let server = if is_complete {
@@ -383,12 +390,13 @@ impl<'p, 's> Observer<'p, 's> {
     }
 }
 
-fn static_keys(environment: &Environment<'_>) -> StaticKeys {
+/// The secret may come with `envFrom`.
+fn static_keys(environment: &Environment<'_>, has_env_from: bool) -> StaticKeys {
     let (id, secret) = (environment.get(ACCESS_KEY_ID), environment.get(SECRET_ACCESS_KEY));
     let with_old_names = |name, old| environment.get(name).may_be_set() || environment.get(old).may_be_set();
     if id.text().is_some() && secret.text().is_some() {
         StaticKeys::Set
-    } else if id.may_be_set() && secret.may_be_set() {
+    } else if id.may_be_set() && (secret.may_be_set() || (has_env_from && secret == Known::Absent)) {
         StaticKeys::Possible
     } else if with_old_names(ACCESS_KEY_ID, OLD_ACCESS_KEY) && with_old_names(SECRET_ACCESS_KEY, OLD_SECRET_KEY) {
         StaticKeys::OldNames

@@ -1,6 +1,7 @@
 //! The environment of a container, as the kubelet makes it from the pod: entries of `env` in their order, `$(NAME)` expanded.
 
 use std::borrow::Cow;
+use std::cell::RefCell;
 use std::collections::HashMap;
 
 use super::view::{Container, EnvVar};
@@ -42,12 +43,21 @@ impl Known<'_> {
 /// The longest value that is computed, in bytes. A role ARN or a path that is longer is not one.
 const LONGEST_COMPUTED: usize = 4096;
 
+/// How many references are followed one behind the other.
+const DEEPEST: u32 = 64;
+
 /// The environment of a container.
 pub(super) enum Environment<'v> {
     /// Nothing refers to other variables: values are as written.
     AsWritten(&'v [EnvVar<'v>]),
-    /// Each name with its last value.
-    Computed(HashMap<&'v str, Known<'v>>),
+    /// Only what is asked for is computed, each entry once: a pod may have 100,000 entries that refer to a large one.
+    Computed {
+        variables: &'v [EnvVar<'v>],
+        /// The places of each name, in their order.
+        places: HashMap<&'v str, Vec<usize>>,
+        has_env_from: bool,
+        computed: RefCell<HashMap<usize, Known<'v>>>,
+    },
 }
 
 impl<'v> Environment<'v> {
@@ -56,21 +66,16 @@ impl<'v> Environment<'v> {
         if !variables.iter().any(EnvVar::is_computed) {
             return Self::AsWritten(variables);
         }
-        let has_env_from = container.has_env_from();
-        let mut known = HashMap::with_capacity(variables.len());
-        for variable in variables {
-            let value = if variable.is_computed() {
-                expand(variable.value(), |name| match known.get(name) {
-                    Some(value) => value,
-                    None if has_env_from || may_be_service_variable(name) => &Known::Unknown,
-                    None => &Known::Absent,
-                })
-            } else {
-                as_written(variable)
-            };
-            known.insert(variable.name(), value);
+        let mut places: HashMap<&str, Vec<usize>> = HashMap::with_capacity(variables.len());
+        for (place, variable) in variables.iter().enumerate() {
+            places.entry(variable.name()).or_default().push(place);
         }
-        Self::Computed(known)
+        Self::Computed {
+            variables,
+            places,
+            has_env_from: container.has_env_from(),
+            computed: RefCell::default(),
+        }
     }
 
     /// The last entry of a name counts.
@@ -80,8 +85,50 @@ impl<'v> Environment<'v> {
                 let last = variables.iter().rfind(|variable| variable.name() == name);
                 last.map_or(Known::Absent, as_written)
             }
-            Self::Computed(known) => known.get(name).cloned().unwrap_or(Known::Absent),
+            Self::Computed { places, .. } => {
+                let last = places.get(name).and_then(|places| places.last());
+                last.map_or(Known::Absent, |place| self.value(*place, 0))
+            }
         }
+    }
+
+    /// The value of the entry at a place, which `depth` references led to.
+    fn value(&self, place: usize, depth: u32) -> Known<'v> {
+        let Self::Computed {
+            variables,
+            places,
+            has_env_from,
+            computed,
+        } = self
+        else {
+            return Known::Absent;
+        };
+        let Some(variable) = variables.get(place) else {
+            return Known::Absent;
+        };
+        if !variable.is_computed() {
+            return as_written(variable);
+        }
+        if let Some(known) = computed.borrow().get(&place) {
+            return known.clone();
+        }
+        if depth == DEEPEST {
+            return Known::Unknown;
+        }
+        let value = expand(variable.value(), |name| {
+            // Only earlier entries count.
+            let earlier = places.get(name).and_then(|places| {
+                let behind = places.partition_point(|earlier| *earlier < place);
+                places.get(behind.checked_sub(1)?)
+            });
+            match earlier {
+                Some(earlier) => self.value(*earlier, depth + 1),
+                None if *has_env_from || may_be_service_variable(name) => Known::Unknown,
+                None => Known::Absent,
+            }
+        });
+        computed.borrow_mut().insert(place, value.clone());
+        value
     }
 }
 
@@ -95,7 +142,7 @@ fn as_written<'v>(variable: &'v EnvVar<'_>) -> Known<'v> {
 }
 
 /// Expands as the kubelet does: `$(NAME)` is replaced once, `$$` is `$`, and a name that is absent stays as it is written.
-fn expand<'k, 'v: 'k>(value: &str, lookup: impl Fn(&str) -> &'k Known<'v>) -> Known<'v> {
+fn expand<'v>(value: &str, lookup: impl Fn(&str) -> Known<'v>) -> Known<'v> {
     let mut expanded = String::new();
     let mut rest = value;
     while let Some((before, behind)) = rest.split_once('$') {
@@ -104,7 +151,7 @@ fn expand<'k, 'v: 'k>(value: &str, lookup: impl Fn(&str) -> &'k Known<'v>) -> Kn
         if let Some((name, after)) = reference {
             match lookup(name) {
                 Known::Unknown => return Known::Unknown,
-                Known::Text(text) => expanded.push_str(text),
+                Known::Text(text) => expanded.push_str(&text),
                 Known::Absent => expanded.extend(["$(", name, ")"]),
             }
             rest = after;
@@ -218,5 +265,31 @@ mod tests {
         assert_eq!(known(&json!(env), false), text(&"0123456789".repeat(256)));
         env.push(json!({"name": "AWS_X", "value": "$(A59)"}));
         assert_eq!(known(&json!(env), false), Known::Unknown);
+        // A chain that only grows longer, not larger.
+        let mut env = vec![json!({"name": "A0", "value": "a"})];
+        for n in 1..100_000 {
+            env.push(json!({"name": format!("A{n}"), "value": format!("$(A{})", n - 1)}));
+        }
+        env.push(json!({"name": "AWS_X", "value": "$(A60)"}));
+        assert_eq!(known(&json!(env), false), text("a"));
+        env.push(json!({"name": "AWS_X", "value": "$(A99999)"}));
+        assert_eq!(known(&json!(env), false), Known::Unknown);
+    }
+
+    #[test]
+    fn only_what_is_asked_for_is_computed() {
+        let mut env = vec![json!({"name": "A", "value": "a".repeat(4000)})];
+        for n in 0..1_000 {
+            env.push(json!({"name": format!("B{n}"), "value": "$(A)"}));
+        }
+        env.push(json!({"name": "AWS_X", "value": "$(B7)"}));
+        let container = json!({"name": "app", "env": env}).to_string();
+        let container: Container<'_> = serde_json::from_str(&container).unwrap();
+        let environment = Environment::of(&container);
+        assert!(environment.get("AWS_X").text().is_some());
+        let Environment::Computed { computed, .. } = &environment else {
+            panic!("something is computed")
+        };
+        assert_eq!(computed.borrow().len(), 2);
     }
 }

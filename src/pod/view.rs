@@ -362,6 +362,20 @@ pub(super) struct Volume<'a> {
     projected: Option<Projected<'a>>,
     /// The key of a source that is not `projected`: `hostPath`, `secret` …
     other_kind: Option<Text<'a>>,
+    /// Whether that source is `readOnly`, as those of persistent volume claims, CSI and network file systems can be.
+    is_read_only_source: bool,
+}
+
+impl<'a> Volume<'a> {
+    /// The projected ServiceAccount tokens.
+    pub(super) fn tokens(&self) -> impl Iterator<Item = &TokenSource<'a>> {
+        let sources = self.projected.as_ref().and_then(|projected| projected.sources.as_ref());
+        sources
+            .into_iter()
+            .flatten()
+            .flatten()
+            .filter_map(|source| source.service_account_token.as_ref())
+    }
 }
 
 impl Volume<'_> {
@@ -386,22 +400,103 @@ impl Volume<'_> {
             .find_map(TokenSource::audience)
     }
 
-    /// The projected ServiceAccount tokens.
-    pub(super) fn tokens(&self) -> impl Iterator<Item = &TokenSource<'_>> {
-        let sources = self.projected.as_ref().and_then(|projected| projected.sources.as_ref());
-        sources
-            .into_iter()
-            .flatten()
-            .flatten()
-            .filter_map(|source| source.service_account_token.as_ref())
-    }
-
     /// Whether no container can write to it, however it is mounted.
     pub(super) fn is_read_only(&self) -> bool {
-        matches!(
-            self.kind(),
-            "projected" | "secret" | "configMap" | "downwardAPI" | "image"
-        )
+        self.is_read_only_source
+            || matches!(
+                self.kind(),
+                "projected" | "secret" | "configMap" | "downwardAPI" | "image"
+            )
+    }
+}
+
+/// Any field of a volume but its name and `projected`: another source, or something that Kubernetes adds one day.
+#[derive(Debug, Default)]
+struct OtherSource {
+    read_only: Option<Flag>,
+}
+
+impl OtherSource {
+    fn is_read_only(&self) -> bool {
+        self.read_only.as_ref().is_some_and(|flag| flag.0)
+    }
+}
+
+impl<'a> Read<'a> for OtherSource {
+    fn read(&mut self, reader: &mut Reader<'a>) -> Taken {
+        // What is not an object is left to `serde_json`, which looks into strings and numbers.
+        read_fields!(reader, self, { "readOnly" => read_only, })
+    }
+}
+
+impl<'de> Deserialize<'de> for OtherSource {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let mut source = Self::default();
+        deserializer.deserialize_any(Lenient(|key: &str, flag| {
+            if key == "readOnly" {
+                source.read_only = flag;
+            }
+        }))?;
+        Ok(source)
+    }
+}
+
+/// A boolean; any other value is false.
+#[derive(Debug, Default)]
+struct Flag(bool);
+
+impl<'a> Read<'a> for Flag {
+    fn read(&mut self, reader: &mut Reader<'a>) -> Taken {
+        self.0.read(reader)
+    }
+}
+
+impl<'de> Deserialize<'de> for Flag {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let is_true = deserializer.deserialize_any(Lenient(|_: &str, _| {}))?;
+        Ok(Self(is_true))
+    }
+}
+
+/// Takes any value: whether it is `true`, and of an object each key with the flag that it holds.
+struct Lenient<F>(F);
+
+impl<'de, F: FnMut(&str, Option<Flag>)> Visitor<'de> for Lenient<F> {
+    type Value = bool;
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("any value")
+    }
+    fn visit_bool<E>(self, value: bool) -> Result<bool, E> {
+        Ok(value)
+    }
+    fn visit_i64<E>(self, _: i64) -> Result<bool, E> {
+        Ok(false)
+    }
+    fn visit_u64<E>(self, _: u64) -> Result<bool, E> {
+        Ok(false)
+    }
+    fn visit_f64<E>(self, _: f64) -> Result<bool, E> {
+        Ok(false)
+    }
+    fn visit_str<E>(self, _: &str) -> Result<bool, E> {
+        Ok(false)
+    }
+    fn visit_unit<E>(self) -> Result<bool, E> {
+        Ok(false)
+    }
+    fn visit_seq<S: SeqAccess<'de>>(self, mut seq: S) -> Result<bool, S::Error> {
+        while seq.next_element::<IgnoredAny>()?.is_some() {}
+        Ok(false)
+    }
+    fn visit_map<M: MapAccess<'de>>(mut self, mut map: M) -> Result<bool, M::Error> {
+        while let Some(key) = map.next_key::<Text<'de>>()? {
+            if key.as_str() == "readOnly" {
+                (self.0)(key.as_str(), map.next_value()?);
+            } else {
+                map.next_value::<IgnoredAny>()?;
+            }
+        }
+        Ok(false)
     }
 }
 
@@ -434,7 +529,9 @@ impl<'a> Read<'a> for Volume<'a> {
                 "name" | "projected" => return None,
                 _ if reader.null()? => {}
                 _ => {
-                    reader.skip_value()?;
+                    let mut source = OtherSource::default();
+                    source.read(reader)?;
+                    self.is_read_only_source |= source.is_read_only();
                     self.other_kind = Some(key.into());
                 }
             }
@@ -455,6 +552,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for Volume<'a> {
                 let mut name: Option<Option<Text<'a>>> = None;
                 let mut projected: Option<Option<Projected<'a>>> = None;
                 let mut other_kind = None;
+                let mut is_read_only_source = false;
                 while let Some(key) = map.next_key::<Text<'a>>()? {
                     match key.as_str() {
                         "name" if name.is_some() => return Err(M::Error::duplicate_field("name")),
@@ -462,7 +560,8 @@ impl<'de: 'a, 'a> Deserialize<'de> for Volume<'a> {
                         "projected" if projected.is_some() => return Err(M::Error::duplicate_field("projected")),
                         "projected" => projected = Some(map.next_value()?),
                         _ => {
-                            if map.next_value::<Option<IgnoredAny>>()?.is_some() {
+                            if let Some(source) = map.next_value::<Option<OtherSource>>()? {
+                                is_read_only_source |= source.is_read_only();
                                 other_kind = Some(key);
                             }
                         }
@@ -472,6 +571,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for Volume<'a> {
                     name: name.flatten(),
                     projected: projected.flatten(),
                     other_kind,
+                    is_read_only_source,
                 })
             }
         }

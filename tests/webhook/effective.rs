@@ -224,6 +224,21 @@ async fn each_kind_of_container_is_judged_by_what_it_uses() {
             ),
             refused("wrong-subject"),
         ),
+        // Names that only few SDKs read: the role is used by the others.
+        (
+            with_env(
+                "refused",
+                json!([set("AWS_ACCESS_KEY", "a"), set("AWS_SECRET_KEY", "b")]),
+            ),
+            refused("wrong-subject"),
+        ),
+        (
+            with_env(
+                "runner",
+                json!([set("AWS_ACCESS_KEY", "a"), set("AWS_SECRET_KEY", "b")]),
+            ),
+            not_used(),
+        ),
         // Profiles might be used.
         (with_env("runner", json!([set("AWS_PROFILE", "p")])), not_used()),
         (
@@ -405,6 +420,35 @@ async fn strict_settings_leave_no_way_around_a_judgment() {
         let response = program.review("/mutate/warn", &creation(&pod)).await;
         assert!(matches!(seen(&response), Seen::Warned(_)), "{response:#}");
     }
+    // A key that does not exist is not a way around, and neither are names that few SDKs read.
+    let optional =
+        |name: &str| json!({"name": name, "valueFrom": {"secretKeyRef": {"name": "no", "key": "k", "optional": true}}});
+    for env in [
+        json!([optional("AWS_ACCESS_KEY_ID"), optional("AWS_SECRET_ACCESS_KEY")]),
+        json!([
+            set("AWS_ACCESS_KEY_ID", "$(X_PORT)"),
+            set("AWS_SECRET_ACCESS_KEY", "$(X_PORT)")
+        ]),
+        json!([set("AWS_ACCESS_KEY", "a"), set("AWS_SECRET_KEY", "b")]),
+    ] {
+        let response = program
+            .review("/mutate/enforce", &creation(&with_env("refused", env)))
+            .await;
+        assert_eq!(seen(&response), refused("wrong-subject"), "{response:#}");
+    }
+    let no_token = json!([
+        set(
+            "AWS_CONTAINER_CREDENTIALS_FULL_URI",
+            "http://169.254.170.23/v1/credentials"
+        ),
+        set("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE", "/not/there"),
+    ]);
+    for account in ["runner", "plain"] {
+        let response = program
+            .review("/mutate/enforce", &creation(&with_env(account, no_token.clone())))
+            .await;
+        assert_eq!(seen(&response), refused("no-role"), "{response:#}");
+    }
     // An empty URI names no server, so the role is injected.
     let empty = with_env("runner", json!([set("AWS_CONTAINER_CREDENTIALS_RELATIVE_URI", "")]));
     let response = program.review("/mutate/enforce", &creation(&empty)).await;
@@ -563,6 +607,19 @@ async fn a_workload_is_warned_about_all_that_its_pod_would_be() {
             "runner",
             &json!({"volumeMounts": [{"name": "s", "mountPath": "/var/run/secrets"}]}),
             &json!([{"name": "s", "secret": {}}]),
+        ),
+        own_token("runner", OTHER, "sts.amazonaws.com"),
+        with_env(
+            "plain",
+            json!([
+                set(
+                    "AWS_CONTAINER_CREDENTIALS_FULL_URI",
+                    "http://169.254.170.23/v1/credentials"
+                ),
+                set("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE", "/token"),
+                from("AWS_ACCESS_KEY_ID"),
+                from("AWS_SECRET_ACCESS_KEY"),
+            ]),
         ),
     ] {
         let of_pod = program.review("/mutate/warn", &creation(&pod)).await;

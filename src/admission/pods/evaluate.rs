@@ -6,10 +6,10 @@ use super::role_evaluation::{RoleEvaluation, role_evaluation};
 use super::service_account::{Account, Freshness};
 use super::used_identities::{Certainty, used_identities};
 use crate::admission::judgment::context;
-use crate::decision::{Action, Finding};
+use crate::decision::{Action, Finding, OnUnknown};
 use crate::pod::Warning;
 use crate::pod::concerns::Concerns;
-use crate::pod::effective::Identity;
+use crate::pod::effective::{ContainerIdentity, Identity, NoIdentity};
 use crate::pod::identity::{self, Requested, WebIdentityRequest};
 use crate::pod::inject::{self, PodSessionName, SetSessionName};
 use crate::roles::{KnownProvider, Trust};
@@ -19,11 +19,10 @@ use crate::trust::{self, Audience, RoleArn, SessionName, Subject, Verdict, WebId
 #[derive(Default)]
 struct Worst {
     outcome: Option<Outcome>,
-    judged: Option<(RoleEvaluation, WebIdentity)>,
 }
 
 impl Worst {
-    fn consider(&mut self, outcome: Outcome, judged: Option<(RoleEvaluation, WebIdentity)>) {
+    fn consider(&mut self, outcome: Outcome) {
         let severity = |outcome: &Outcome| (outcome.action == Action::Deny, outcome.decision.verdict);
         if self
             .outcome
@@ -31,8 +30,35 @@ impl Worst {
             .is_none_or(|worst| severity(worst) < severity(&outcome))
         {
             self.outcome = Some(outcome);
-            self.judged = judged;
         }
+    }
+}
+
+/// What there is to say of a container whose identity is not judged; none when that is as it should be.
+fn unjudged<'a>(container: &'a ContainerIdentity<'_>) -> Option<Finding<'a>> {
+    let (name, others) = (container.name(), 0);
+    let no_identity = |why| Finding::NoIdentity {
+        container: name,
+        others,
+        why,
+    };
+    match container.identity() {
+        Identity::PodIdentity if container.missing_agent_token().is_some() => {
+            Some(no_identity(Some(NoIdentity::NoAgentToken)))
+        }
+        Identity::Injected | Identity::WebIdentity(_) | Identity::PodIdentity | Identity::StaticKeys => None,
+        Identity::Skipped => Some(no_identity(None)),
+        Identity::None(why) => Some(no_identity(Some(*why))),
+        Identity::ContainerCredentials { variable } => Some(Finding::OwnCredentials {
+            container: name,
+            others,
+            variable,
+        }),
+        Identity::Unknown(why) => Some(Finding::Unverifiable {
+            container: name,
+            others,
+            why,
+        }),
     }
 }
 
@@ -88,7 +114,7 @@ impl Admission {
         self.injected(pod_request, request, session_name, outcome)
     }
 
-    /// Judges what the containers will use. The worst decides; it is returned with its judgment, where there was one.
+    /// Judges what the containers will use. The worst decides. The judgment of what is injected is returned, too, where there is one.
     pub(super) async fn evaluate_containers(
         &self,
         pod_request: &PodRequest<'_>,
@@ -99,8 +125,12 @@ impl Admission {
             Ok(used) => used,
             Err(conflict) => return (self.decided(pod_request, &Finding::Conflict(&conflict)), None),
         };
+        // A key that does not exist in the cluster must not be a way around strict settings.
+        let refuses_doubt = self.decision_settings(pod_request).on_unknown == OnUnknown::Deny;
         let mut worst = Worst::default();
+        let mut injected = None;
         for used in used {
+            let is_injected = used.role == request.role && used.session_name.is_none();
             let identity = self.web_identity(pod_request, used.audience);
             let session_name = used.session_name.map_or(SessionName::Unknown, SessionName::Suggested);
             let role_evaluation = self
@@ -113,54 +143,47 @@ impl Admission {
                 policy_read_at: role_evaluation.read_at,
                 ..match used.certainty {
                     Certainty::Certain => self.decided(pod_request, &finding),
+                    Certainty::Possible if refuses_doubt => self.decided(pod_request, &finding),
                     Certainty::Possible => self.decided_without_refusal(pod_request, &finding),
                 }
             };
-            worst.consider(outcome, Some((role_evaluation, identity)));
+            worst.consider(outcome);
+            if is_injected {
+                injected = Some((role_evaluation, identity));
+            }
         }
         let warnings = self.consider_unjudged(pod_request, &mut worst);
         let mut outcome = worst.outcome.unwrap_or_else(|| Outcome::untouched(Action::Inject));
         if outcome.action == Action::Inject {
             outcome.warnings.extend(warnings);
         }
-        (outcome, worst.judged)
+        (outcome, injected)
     }
 
     /// Containers whose identity is missing or unknown. Their warnings are returned; a finding that is worse than what was judged
     /// decides.
     fn consider_unjudged(&self, pod_request: &PodRequest<'_>, worst: &mut Worst) -> Vec<Warning> {
-        let mut warnings = Vec::new();
-        let mut kinds = Vec::new();
+        // One container of each kind is named, with the number of others: a pod may have thousands.
+        let mut found: Vec<(Finding<'_>, usize)> = Vec::new();
         for container in pod_request.identities.containers() {
-            let name = container.name();
-            let finding = match container.identity() {
-                Identity::Injected | Identity::WebIdentity(_) | Identity::PodIdentity | Identity::StaticKeys => {
-                    continue;
-                }
-                Identity::Skipped => Finding::NoIdentity {
-                    container: name,
-                    why: None,
-                },
-                Identity::None(why) => Finding::NoIdentity {
-                    container: name,
-                    why: Some(*why),
-                },
-                Identity::ContainerCredentials { variable } => Finding::OwnCredentials {
-                    container: name,
-                    variable,
-                },
-                Identity::Unknown(why) => Finding::Unverifiable { container: name, why },
-            };
-            // One container of each kind is reported: a pod may have thousands.
-            let kind = std::mem::discriminant(&finding);
-            if kinds.contains(&kind) {
+            let Some(finding) = unjudged(container) else {
                 continue;
+            };
+            let kind = std::mem::discriminant(&finding);
+            match found
+                .iter_mut()
+                .find(|(known, _)| std::mem::discriminant(known) == kind)
+            {
+                Some((_, others)) => *others += 1,
+                None => found.push((finding, 0)),
             }
-            kinds.push(kind);
-            let mut outcome = self.decided(pod_request, &finding);
+        }
+        let mut warnings = Vec::new();
+        for (finding, others) in found {
+            let mut outcome = self.decided(pod_request, &finding.with_others(others));
             warnings.append(&mut outcome.decision.warnings);
             if outcome.action == Action::Deny || outcome.decision.verdict.is_some() || worst.outcome.is_none() {
-                worst.consider(outcome, None);
+                worst.consider(outcome);
             }
         }
         warnings

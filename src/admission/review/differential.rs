@@ -215,6 +215,7 @@ fn each_shape_of_a_review_is_accepted_exactly_when_serde_json_accepts_it() {
         r#"{"metadata":{"ownerReferences":[{"controller":"true"}]}}"#,
         r#"{"spec":{"volumes":[{"name":"v","hostPath":{"path":"/"}},{"projected":{"sources":[{"serviceAccountToken":{"audience":"a","path":"token"}}]}},{"secret":null}]}}"#,
         r#"{"spec":{"volumes":[{"name":"v","name":"w"}]}}"#,
+        r#"{"spec":{"volumes":[{"name":"v","csi":{"driver":"d","readOnly":true,"x":"\ud800"}}]}}"#,
         "{ \"spec\" :\t{ \"os\" : { \"name\" :\r\n\"windows\" } } }",
     ] {
         let text = pod(object);
@@ -223,7 +224,21 @@ fn each_shape_of_a_review_is_accepted_exactly_when_serde_json_accepts_it() {
         assert_eq!(read::<PodReview<'_>>(&text).is_some(), theirs, "{text}");
         taken += usize::from(theirs);
     }
-    assert_eq!(taken, 11);
+    assert_eq!(taken, 12);
+    // A source that is not an object is left to serde_json, whatever it is.
+    for source in [
+        r#""\ud800""#,
+        "1e999",
+        "7",
+        r#"{"readOnly":"yes"}"#,
+        r#"{"readOnly":true,"readOnly":true}"#,
+    ] {
+        let text = pod(&format!(
+            r#"{{"spec":{{"volumes":[{{"name":"v","other":{source}}}]}}}}"#
+        ));
+        assert_sound(&text);
+        assert!(read::<PodReview<'_>>(&text).is_none(), "{text}");
+    }
     // The one thing that is left to serde_json although it is right.
     let spelt_with_an_escape = pod(r#"{"sp\u0065c":{}}"#);
     assert!(read::<PodReview<'_>>(&spelt_with_an_escape).is_none());

@@ -6,9 +6,18 @@ use crate::support::text;
 /// The longest name or value of a container in line 1, in characters.
 const SHOWN: usize = 63;
 
+/// `"main"`, or `"main" (and 3 more)`.
+fn named(container: &str, others: usize) -> String {
+    let name = text::quote_within(container, SHOWN);
+    match others {
+        0 => name,
+        others => format!("{name} (and {others} more)"),
+    }
+}
+
 /// The clause and the fix for a container whose role or token is not known.
-pub(super) fn unverifiable(container: &str, why: &Unverifiable<'_>) -> (String, String) {
-    let container = text::quote_within(container, SHOWN);
+pub(super) fn unverifiable(container: &str, others: usize, why: &Unverifiable<'_>) -> (String, String) {
+    let container = named(container, others);
     let shown = |value: &str| text::quote_within(value, SHOWN);
     match why {
         Unverifiable::Value(variable) => (
@@ -24,8 +33,8 @@ pub(super) fn unverifiable(container: &str, why: &Unverifiable<'_>) -> (String, 
         ),
         Unverifiable::ApiServerToken => (
             format!(
-                ": container {container} sets AWS_WEB_IDENTITY_TOKEN_FILE to the token for the API server, which STS refuses unless \
-                 its audience is registered"
+                ": container {container} sets AWS_WEB_IDENTITY_TOKEN_FILE to the API server's token: AWS STS refuses it unless IAM \
+                 has its audience registered"
             ),
             "remove AWS_ROLE_ARN and AWS_WEB_IDENTITY_TOKEN_FILE from the container; rolegate sets both".to_owned(),
         ),
@@ -40,19 +49,19 @@ pub(super) fn unverifiable(container: &str, why: &Unverifiable<'_>) -> (String, 
 }
 
 /// The clause and the fix for a container with a credentials server of its own.
-pub(super) fn own_credentials(container: &str, variable: &str) -> (String, String) {
+pub(super) fn own_credentials(container: &str, others: usize, variable: &str) -> (String, String) {
     (
         format!(
             ": container {} takes its credentials from {variable}, which cannot be checked",
-            text::quote_within(container, SHOWN)
+            named(container, others)
         ),
         format!("remove {variable} from the container"),
     )
 }
 
 /// The clause and the fix for a container without an identity. Without `why`, an annotation leaves it out.
-pub(super) fn no_identity(container: &str, why: Option<NoIdentity>) -> (String, String) {
-    let container = text::quote_within(container, SHOWN);
+pub(super) fn no_identity(container: &str, others: usize, why: Option<NoIdentity>) -> (String, String) {
+    let container = named(container, others);
     match why {
         None => (
             format!(
@@ -63,7 +72,7 @@ pub(super) fn no_identity(container: &str, why: Option<NoIdentity>) -> (String, 
         Some(why) => (
             format!(
                 ": this namespace requires an IAM role, but container {container} sets {}",
-                why.clause()
+                why.what()
             ),
             why.fix(),
         ),

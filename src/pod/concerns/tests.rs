@@ -111,7 +111,7 @@ fn each_row_is_warned_about_in_its_words() {
         (vec![set(id, ""), set(secret, "")], vec![]),
         (
             vec![from(id), from(secret)],
-            vec!["gets AWS_ACCESS_KEY_ID or AWS_SECRET_ACCESS_KEY from outside the pod: the IAM role might not be used".to_owned()],
+            vec!["gets AWS_ACCESS_KEY_ID or AWS_SECRET_ACCESS_KEY from outside the pod: if both exist, most AWS SDKs use them".to_owned()],
         ),
         (
             vec![set(id, "AKIDEXAMPLE")],
@@ -119,7 +119,7 @@ fn each_row_is_warned_about_in_its_words() {
         ),
         (
             vec![set("AWS_ACCESS_KEY", "AKIDEXAMPLE"), set("AWS_SECRET_KEY", "s")],
-            vec!["sets static keys by their old names AWS_ACCESS_KEY and AWS_SECRET_KEY: some AWS SDKs use these".to_owned()],
+            vec!["sets static keys by older names (AWS_ACCESS_KEY, AWS_SECRET_KEY): some AWS SDKs use these".to_owned()],
         ),
         (
             vec![set("AWS_PROFILE", "p"), set("AWS_SHARED_CREDENTIALS_FILE", "/c")],
@@ -136,13 +136,13 @@ fn each_row_is_warned_about_in_its_words() {
         ),
         (
             vec![set(uri, "http://x")],
-            vec!["sets AWS_CONTAINER_CREDENTIALS_FULL_URI to an address that AWS SDKs refuse".to_owned()],
+            vec!["sets AWS_CONTAINER_CREDENTIALS_FULL_URI to an address that AWS SDKs refuse: they fail".to_owned()],
         ),
         (
             vec![set(uri, "http://169.254.170.23/v1/credentials")],
             vec![
-                "sets AWS_CONTAINER_CREDENTIALS_FULL_URI without AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE: the EKS Pod Identity \
-                 agent refuses that"
+                "sets AWS_CONTAINER_CREDENTIALS_FULL_URI, but no token for the EKS Pod Identity agent: the agent refuses \
+                 requests without one"
                     .to_owned(),
             ],
         ),
@@ -233,7 +233,7 @@ fn a_role_outside_partition_aws_needs_a_region_of_its_partition() {
     assert_eq!(
         in_china(None).lines(&elsewhere),
         [
-            "container \"app\" sets AWS_REGION to \"us-west-2\", but the IAM role is in partition aws-cn: AWS SDKs ask the wrong STS \
+            "container \"app\" sets AWS_REGION to \"us-west-2\", but the IAM role is in partition aws-cn: AWS SDKs call STS in another partition \
              (identity-not-used)"
         ]
     );
@@ -257,6 +257,17 @@ fn instance_metadata_that_stays_enabled_is_reported_where_it_would_be_disabled()
         disabling.lines(&variable("false")),
         ["container \"app\" sets AWS_EC2_METADATA_DISABLED to \"false\": AWS SDKs can use the role of the node"]
     );
+    assert_eq!(
+        disabling.lines(&[from("AWS_EC2_METADATA_DISABLED")]),
+        [
+            "container \"app\" sets AWS_EC2_METADATA_DISABLED to a value from outside the pod: AWS SDKs can use the role of the node"
+        ]
+    );
+    let own_server = [
+        set("AWS_CONTAINER_CREDENTIALS_FULL_URI", "http://127.0.0.1/c"),
+        variable("false")[0].clone(),
+    ];
+    assert_eq!(disabling.lines(&own_server).len(), 1);
     assert_eq!(disabling.lines(&variable("true")), Vec::<String>::new());
     assert_eq!(case().lines(&variable("false")), Vec::<String>::new());
     // JavaScript then has no other place to find the Region.
@@ -276,7 +287,7 @@ fn containers_with_the_same_concern_share_a_warning_and_all_is_bounded() {
         [
             "containers \"c0\" and 4999 more set AWS_ROLE_ARN to an empty value: AWS SDKs fail or use the role of the node \
              (identity-not-used)",
-            "fix: remove AWS_ROLE_ARN and AWS_WEB_IDENTITY_TOKEN_FILE (rolegate sets both), or set both",
+            "fix: remove AWS_ROLE_ARN and AWS_WEB_IDENTITY_TOKEN_FILE, which rolegate then sets, or give both a value",
         ]
     );
     assert_eq!(not_used.len(), MOST_NAMED);

@@ -358,6 +358,26 @@ fn the_token_is_the_one_that_is_mounted_at_the_path() {
             json!([own]),
             "unknown: token",
         ),
+        // A volume above with a token exactly there.
+        (
+            TOKEN_FILE,
+            at("/var/run/secrets/eks.amazonaws.com"),
+            json!([projected("own", Some("x"), "serviceaccount/token")]),
+            "other by a token for x",
+        ),
+        // The link that the kubelet makes.
+        (
+            "/var/run/secrets/eks.amazonaws.com/serviceaccount/..data/token",
+            json!([]),
+            json!([]),
+            ours,
+        ),
+        (
+            "/own/..data/token",
+            at("/own"),
+            json!([own]),
+            "other by a token for amazonaws.com",
+        ),
         // Our volume where the author mounts it.
         (
             "/mine/token",
@@ -540,4 +560,26 @@ fn uris_are_accepted_as_the_sdks_accept_them() {
     ] {
         assert!(!is_accepted_by_sdks(uri), "{uri}");
     }
+}
+
+/// Each container asks for the last of many tokens in one volume: the sources are looked through once.
+#[test]
+fn many_containers_and_many_tokens_are_not_multiplied() {
+    let sources: Vec<Json> = (0..20_000)
+        .map(|n| json!({"serviceAccountToken": {"audience": format!("a{n}"), "path": format!("t{n}")}}))
+        .collect();
+    let containers: Vec<Json> = (0..20_000)
+        .map(|n| {
+            json!({
+                "name": format!("c{n}"),
+                "env": [set("AWS_ROLE_ARN", ROLE), set("AWS_WEB_IDENTITY_TOKEN_FILE", "/own/t19999")],
+                "volumeMounts": [{"name": "own", "mountPath": "/own"}],
+            })
+        })
+        .collect();
+    let pod =
+        json!({"spec": {"containers": containers, "volumes": [{"name": "own", "projected": {"sources": sources}}]}});
+    let found = of_pod(&pod, &web_settings());
+    assert_eq!(found.len(), 20_000);
+    assert!(found.iter().all(|identity| identity == "other by a token for a19999"));
 }

@@ -1,7 +1,7 @@
 //! Which token is at a path inside a container.
 
 use crate::pod::paths::{CanonicalPath, PathStyle, Relation};
-use crate::pod::view::{Container, TOKEN_PATH, TOKEN_VOLUME, Volume, VolumeMount};
+use crate::pod::view::{Container, TOKEN_PATH, TOKEN_VOLUME, VolumeMount};
 use crate::pod::volumes::Volumes;
 
 /// Where the token for the API server is in each container, mounted by Kubernetes' admission plugin.
@@ -37,6 +37,12 @@ impl<'s> OurToken<'s> {
         }
     }
 
+    /// Whether a path is in the folder where the token volume is mounted.
+    pub(super) fn holds(&self, path: &str, paths: PathStyle) -> bool {
+        let relation = self.directory.as_ref().zip(paths.canonical(path));
+        relation.is_some_and(|(directory, file)| matches!(file.seen_from(directory), Relation::Below(_)))
+    }
+
     /// What a container finds at a path, the deepest mount that holds it deciding. The mount of rolegate counts as one where it
     /// can be added.
     pub(super) fn token_at<'p>(
@@ -66,9 +72,17 @@ impl<'s> OurToken<'s> {
             }
         }
         if let Some(directory) = &self.directory {
-            let is_ours = file.seen_from(directory) == Relation::Below(TOKEN_PATH);
+            let is_ours = match file.seen_from(directory) {
+                Relation::Below(rest) => without_data_link(rest) == TOKEN_PATH,
+                Relation::Same | Relation::Above | Relation::Apart => false,
+            };
             if is_ours && deepest.is_none_or(|(length, ..)| length < directory.len()) {
-                return Token::Ours { is_mounted: false };
+                // Unless the author's own volume has a token exactly there.
+                let own = deepest.map(|(_, mount, within)| in_volume(volumes, mount, within, paths));
+                return match own {
+                    Some(token @ (Token::Projected(_) | Token::ApiServer)) => token,
+                    Some(Token::Ours { .. } | Token::Unknown) | None => Token::Ours { is_mounted: false },
+                };
             }
         }
         match deepest {
@@ -79,11 +93,16 @@ impl<'s> OurToken<'s> {
     }
 }
 
+/// The kubelet puts the files of a volume into a folder that the link `..data` points at.
+fn without_data_link(within: &str) -> &str {
+    within.strip_prefix("..data/").unwrap_or(within)
+}
+
 fn in_volume<'p>(volumes: &Volumes<'p>, mount: &VolumeMount<'_>, within: &str, paths: PathStyle) -> Token<'p> {
     let Some(sub_path) = mount.sub_path() else {
         return Token::Unknown;
     };
-    let within = paths.relative(&format!("{sub_path}/{within}"));
+    let within = paths.relative(&format!("{sub_path}/{}", without_data_link(within)));
     let volume = volumes.get(mount.name());
     if mount.name() == TOKEN_VOLUME
         && within == TOKEN_PATH
@@ -91,10 +110,7 @@ fn in_volume<'p>(volumes: &Volumes<'p>, mount: &VolumeMount<'_>, within: &str, p
     {
         return Token::Ours { is_mounted: true };
     }
-    let token = volume
-        .into_iter()
-        .flat_map(Volume::tokens)
-        .find(|token| paths.relative(token.path()) == within);
+    let token = volume.and_then(|volume| volumes.token(volume, &within, paths));
     match token {
         Some(token) => token.audience().map_or(Token::ApiServer, Token::Projected),
         None => Token::Unknown,

@@ -270,12 +270,15 @@ impl<'r> Plan<'r> {
         }
         let has_identity = sets_any(container, &self.kind.variables());
         let own_mount = self.own_mount(container);
-        let mount = if found.needs_mount || (!has_identity && own_mount.is_none()) {
-            MountNeed::Required
-        } else if own_mount.is_some() || self.has_all_groups(container, has_identity) {
-            MountNeed::No
-        } else {
-            MountNeed::Customary
+        let would_mount = found.needs_mount || (!has_identity && own_mount.is_none());
+        let mount = match found.identity() {
+            // Static keys come first, and half an identity is not used: a container that does not need the token is not refused for it.
+            Identity::StaticKeys | Identity::None(_) if would_mount => MountNeed::Customary,
+            _ if would_mount => MountNeed::Required,
+            _ if own_mount.is_some() || found.hides_own_file || self.has_all_groups(container, has_identity) => {
+                MountNeed::No
+            }
+            _ => MountNeed::Customary,
         };
         let region = match self.region {
             RegionToInject::Always(region) => region,
@@ -349,7 +352,7 @@ impl<'r> Plan<'r> {
         treatment: &Treatment<'_>,
         patch: &mut Patch,
     ) -> Result<(), Box<Conflict>> {
-        if treatment.adds_identity {
+        if treatment.adds_identity && treatment.mount != MountNeed::Customary {
             self.check_token_place(container)?;
         }
         let obstacle = match treatment.mount {

@@ -690,6 +690,9 @@ fn a_mount_that_keeps_the_runtime_from_mounting_the_token_is_a_conflict() {
         {"name": "projected", "projected": {"sources": []}},
         {"name": "empty", "emptyDir": {}},
         {"name": "host", "hostPath": {"path": "/"}},
+        {"name": "csi", "csi": {"driver": "d", "readOnly": true}},
+        {"name": "claim", "persistentVolumeClaim": {"claimName": "c", "readOnly": true}},
+        {"name": "written", "persistentVolumeClaim": {"claimName": "c", "readOnly": false}},
     ]);
     let answer = |mounts: Json| {
         let pod = json!({"spec": {"containers": [{"name": "app", "volumeMounts": mounts}], "volumes": volumes}});
@@ -704,14 +707,14 @@ fn a_mount_that_keeps_the_runtime_from_mounting_the_token_is_a_conflict() {
         "/var/./run",
         "/",
     ] {
-        for name in ["secret", "config", "api", "projected"] {
+        for name in ["secret", "config", "api", "projected", "csi", "claim"] {
             let message = answer(json!([mount(name, above)])).unwrap_err();
             assert!(
                 message.contains("which is read-only, so the token volume cannot be mounted"),
                 "{message}"
             );
         }
-        for name in ["empty", "host", "unknown"] {
+        for name in ["empty", "host", "written", "unknown"] {
             assert_eq!(answer(json!([mount(name, above)])), Ok(()), "{name} at {above}");
             let mut read_only = mount(name, above);
             read_only["readOnly"] = json!(true);
@@ -734,6 +737,43 @@ fn a_mount_that_keeps_the_runtime_from_mounting_the_token_is_a_conflict() {
         )])),
         Ok(())
     );
+}
+
+/// A container that does not need the token is not refused for its mounts.
+#[test]
+fn a_container_with_other_credentials_has_no_conflict() {
+    for env in [
+        json!([
+            env("AWS_ACCESS_KEY_ID", "AKIDEXAMPLE"),
+            env("AWS_SECRET_ACCESS_KEY", "s")
+        ]),
+        json!([env("AWS_WEB_IDENTITY_TOKEN_FILE", TOKEN_FILE)]),
+        json!([env("AWS_ROLE_ARN", "")]),
+    ] {
+        for mount_path in ["/var/run/secrets", MOUNT_PATH] {
+            let pod = json!({"spec": {
+                "containers": [{"name": "app", "env": env, "volumeMounts": [{"name": "s", "mountPath": mount_path}]}],
+                "volumes": [{"name": "s", "secret": {"secretName": "s"}}],
+            }});
+            let injected = webhook().inject(&pod);
+            let mounts = &injected["spec"]["containers"][0]["volumeMounts"];
+            assert_eq!(*mounts, pod["spec"]["containers"][0]["volumeMounts"], "{env}");
+        }
+    }
+}
+
+/// Another file in the folder of the mount would be hidden by it.
+#[test]
+fn the_token_is_not_mounted_over_a_file_of_the_authors() {
+    let pod = json!({"spec": {
+        "containers": [{
+            "name": "app",
+            "env": [env("AWS_ROLE_ARN", ROLE), env("AWS_WEB_IDENTITY_TOKEN_FILE", &format!("{MOUNT_PATH}/mine"))],
+            "volumeMounts": [{"name": "shared", "mountPath": "/var/run/secrets/eks.amazonaws.com"}],
+        }],
+        "volumes": [{"name": "shared", "emptyDir": {}}],
+    }});
+    assert_eq!(webhook().inject(&pod)["spec"]["containers"], pod["spec"]["containers"]);
 }
 
 /// Where only the reference webhook would mount the token, something in the way is not a conflict.

@@ -26,7 +26,7 @@ use rolegate::admission::review_kind::{PathMode, ReviewKind};
 use rolegate::admission::webhook::Webhook;
 use rolegate::decision::{DecisionSettings, Mode};
 use rolegate::http::deadline::Deadline;
-use rolegate::http::layers::{LoadLayer, RejectionLayer};
+use rolegate::http::layers::RejectionLayer;
 use rolegate::http::rejection::json_response;
 use rolegate::http::reviewer::{Call, Reviewer};
 use rolegate::http::reviews;
@@ -212,16 +212,14 @@ fn endpoint(criterion: &mut Criterion) {
     let parrot = Arc::new(Parrot);
     let kind = Some(ReviewKind::MutatePods(PathMode::Named(Mode::Enforce)));
     let route = || post(answer);
-    let load = LoadLayer::new(&limits);
     let deadline = || ServiceBuilder::new().map_request(Deadline::start);
     let rejections = ServiceBuilder::new().layer(RejectionLayer::new(Arc::clone(&parrot), kind));
     let stacks = [
         ("router", router_of(route())),
         ("deadline", router_of(route().layer(deadline()))),
-        ("load", router_of(route().layer(deadline().layer(load.clone())))),
         (
             "rejections",
-            router_of(route().layer(rejections.map_request(Deadline::start).layer(load))),
+            router_of(route().layer(rejections.map_request(Deadline::start))),
         ),
         ("body", reviews::router(parrot, &limits)),
         ("webhook", reviews::router(Arc::new(webhook), &limits)),

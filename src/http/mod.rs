@@ -3,7 +3,9 @@
 //! Nothing here knows what a review says: [`reviewer::Reviewer`] answers it. Connections belong to [`crate::server`].
 
 pub(crate) mod admin;
+mod arrivals;
 mod body;
+mod budget;
 pub mod deadline;
 pub mod layers;
 pub mod rejection;

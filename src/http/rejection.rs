@@ -75,6 +75,33 @@ pub struct Rejection {
     reason: Reason,
     message: Cow<'static, str>,
     connection: Connection,
+    overloaded: Option<Overloaded>,
+}
+
+/// What is overloaded when a request is rejected that would be answered at another time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Overloaded {
+    /// The bodies of all requests together hold too many bytes.
+    Bytes,
+    /// Too many requests are in flight.
+    Requests,
+    /// Its body arrived too slowly while other requests needed room.
+    SlowBody,
+}
+
+impl Overloaded {
+    /// All.
+    pub const ALL: [Self; 3] = [Self::Bytes, Self::Requests, Self::SlowBody];
+
+    /// The value of the label `reason`.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Bytes => "bytes",
+            Self::Requests => "requests",
+            Self::SlowBody => "slow-body",
+        }
+    }
 }
 
 /// What happens to the connection after a rejection.
@@ -86,7 +113,9 @@ enum Connection {
 
 /// The mark of a response that was a [`Rejection`]: an extension of it.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Rejected;
+pub(super) struct Rejected {
+    pub(super) overloaded: Option<Overloaded>,
+}
 
 impl Rejection {
     /// A rejection with a message for the author of the object, or for the operator.
@@ -95,6 +124,15 @@ impl Rejection {
             reason,
             message: message.into(),
             connection: Connection::KeepAlive,
+            overloaded: None,
+        }
+    }
+
+    /// A 503 because of the load, with `Retry-After`.
+    pub(super) fn overloaded(reason: Overloaded, message: impl Into<Cow<'static, str>>) -> Self {
+        Self {
+            overloaded: Some(reason),
+            ..Self::new(Reason::ServiceUnavailable, message)
         }
     }
 
@@ -116,7 +154,9 @@ impl IntoResponse for Rejection {
                 .headers_mut()
                 .insert(CONNECTION, HeaderValue::from_static("close"));
         }
-        response.extensions_mut().insert(Rejected);
+        response.extensions_mut().insert(Rejected {
+            overloaded: self.overloaded,
+        });
         response
     }
 }

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use hyper::StatusCode;
 
 use super::deadline::Deadline;
+use super::rejection::Overloaded;
 use crate::admission::review_kind::ReviewKind;
 
 /// A review to answer.
@@ -29,5 +30,10 @@ pub trait Reviewer: Send + Sync + 'static {
     /// size, slowness or content type, or because of the load. `kind` is `None` for a path that serves no reviews.
     fn rejected(&self, kind: Option<ReviewKind>, status: StatusCode, elapsed: Duration) {
         let _ = (kind, status, elapsed);
+    }
+
+    /// Called, after [`Self::rejected`], for each request that was rejected because of the load.
+    fn overloaded(&self, reason: Overloaded) {
+        let _ = reason;
     }
 }

@@ -2,7 +2,7 @@
 //! whole bodies and a deadline.
 //!
 //! A request passes through, from the outside in: counting of what is rejected ([`RejectionLayer`]), the time that it has
-//! ([`Deadline`]), a permit among the requests in flight ([`LoadLayer`]), its content type and its body (`ReviewBody`).
+//! ([`Deadline`]), its content type, its body within its limits and a place among the requests in flight (`ReviewBody`).
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,10 +16,10 @@ use hyper::StatusCode;
 use tower::{Layer as _, ServiceBuilder};
 use tracing::debug;
 
-use super::body::{BodyReader, Discard, ReviewBody};
+use super::body::{BodyReader, ReviewBody};
 use super::deadline::Deadline;
-use super::layers::{LoadLayer, RejectionLayer};
-use super::rejection::{Reason, Rejection, json_response, status_response};
+use super::layers::RejectionLayer;
+use super::rejection::{Overloaded, Reason, Rejection, json_response, status_response};
 use super::reviewer::{Call, Reviewer};
 use crate::admission::pods::Answer;
 use crate::admission::review_kind::{PathMode, ReviewKind};
@@ -44,17 +44,19 @@ impl Reviewer for Webhook {
     fn rejected(&self, kind: Option<ReviewKind>, _status: StatusCode, elapsed: Duration) {
         self.rejected(kind, elapsed);
     }
+
+    fn overloaded(&self, reason: Overloaded) {
+        self.metrics.count_rejected_under_load(reason.as_str());
+    }
 }
 
 /// The routes of the HTTPS listener. Clones share their limits.
 pub fn router<R: Reviewer>(reviewer: Arc<R>, limits: &Arc<Limits>) -> Router {
-    let load = LoadLayer::new(limits);
     let state = Reviews(Arc::new(Shared {
         reviewer,
         body: BodyReader::new(Arc::clone(limits)),
-        discard: Discard::within(limits),
     }));
-    let route = |kind| state.route(kind, &load);
+    let route = |kind| state.route(kind);
     let mut router = Router::new().route("/validate/workloads", route(ReviewKind::ValidateWorkloads));
     for path in ["/mutate", "/validate/pods"] {
         let kind = match path {
@@ -79,22 +81,20 @@ struct Reviews<R>(Arc<Shared<R>>);
 struct Shared<R> {
     reviewer: Arc<R>,
     body: BodyReader,
-    discard: Discard,
 }
 
 impl<R: Reviewer> Reviews<R> {
     /// The layers are around the handlers themselves, not around routes: each route of axum costs an allocation or two per request.
-    fn route(&self, kind: ReviewKind, load: &LoadLayer) -> MethodRouter {
+    fn route(&self, kind: ReviewKind) -> MethodRouter {
         let review = move |State(reviews): State<Self>, Extension(deadline): Extension<Deadline>, body: ReviewBody| async move {
-            // The body's share of the byte budget is returned with the answer.
-            let ReviewBody { bytes: body, _share } = body;
+            // The request's shares of bytes and of requests in flight are given back with the answer.
+            let ReviewBody { bytes: body, _shares } = body;
             reviews.0.reviewer.review(Call { kind, body, deadline }).await
         };
         let rejections = RejectionLayer::new(Arc::clone(&self.0.reviewer), Some(kind));
         let layers = ServiceBuilder::new()
             .layer(rejections.clone())
-            .map_request(Deadline::start)
-            .layer(load.clone());
+            .map_request(Deadline::start);
         post_service(layers.service(review.with_state(self.clone())))
             .fallback_service(rejections.layer(method_not_allowed.with_state(self.clone())))
     }
@@ -113,16 +113,16 @@ impl<R> AsRef<BodyReader> for Reviews<R> {
 }
 
 async fn not_found<R>(State(reviews): State<Reviews<R>>, request: Request) -> Rejection {
-    reviews.0.discard.rest_of(request.into_body()).await;
     let message = "rolegate serves POST on /mutate, /mutate/{enforce,warn,audit}, /validate/pods/{enforce,warn,audit} and \
                    /validate/workloads; check the path in the webhook configuration";
-    Rejection::new(Reason::NotFound, message)
+    let rejection = Rejection::new(Reason::NotFound, message);
+    reviews.0.body.reject(request, rejection).await
 }
 
 /// axum adds `Allow`.
 async fn method_not_allowed<R>(State(reviews): State<Reviews<R>>, request: Request) -> Rejection {
-    reviews.0.discard.rest_of(request.into_body()).await;
-    Rejection::new(Reason::MethodNotAllowed, "this path takes POST only")
+    let rejection = Rejection::new(Reason::MethodNotAllowed, "this path takes POST only");
+    reviews.0.body.reject(request, rejection).await
 }
 
 #[cfg(test)]

@@ -9,7 +9,6 @@ use std::time::Duration;
 
 use hyper::body::Body;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
 use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 use tokio_util::task::TaskTracker;
@@ -17,6 +16,7 @@ use tower::BoxError;
 use tracing::{debug, info, warn};
 
 use super::connection::{HttpService, drive};
+use super::connections::{Connections, Place};
 use super::limits::Limits;
 use super::shutdown::Lifecycle;
 use crate::support::backoff::Backoff;
@@ -29,30 +29,6 @@ pub enum Transport {
     Tls(TlsAcceptor),
     /// HTTP, for the admin server.
     Plain,
-}
-
-/// The connections that are open, at most so many. Clones count together.
-#[derive(Clone, Debug)]
-pub struct Connections {
-    permits: Arc<Semaphore>,
-    limit: usize,
-}
-
-impl Connections {
-    /// None are open yet.
-    #[must_use]
-    pub fn at_most(limit: usize) -> Self {
-        Self {
-            permits: Arc::new(Semaphore::new(limit)),
-            limit,
-        }
-    }
-
-    /// Those open now, in their handshake or beyond.
-    #[must_use]
-    pub fn open(&self) -> usize {
-        self.limit.saturating_sub(self.permits.available_permits())
-    }
 }
 
 /// A listener and how its connections are driven.
@@ -100,15 +76,9 @@ impl Server {
                 }
             };
             accepting.succeeded();
-            let Ok(permit) = Arc::clone(&connections.permits).try_acquire_owned() else {
-                debug!(%peer, limit = connections.limit, "closed a connection at accept: too many are open");
-                continue;
-            };
+            let Some(place) = connections.admit(peer) else { continue };
             let (transport, service, limits, life) = (transport.clone(), service(peer), limits.clone(), life.clone());
-            tasks.spawn(async move {
-                let _permit = permit;
-                connection(stream, peer, transport, service, limits, life).await;
-            });
+            tasks.spawn(connection(stream, peer, place, transport, service, limits, life));
         }
         drop(listener);
         tasks.close();
@@ -125,6 +95,7 @@ impl Server {
 async fn connection<S, B>(
     stream: TcpStream,
     peer: SocketAddr,
+    place: Place,
     transport: Transport,
     service: S,
     limits: Arc<Limits>,
@@ -138,15 +109,16 @@ async fn connection<S, B>(
         debug!(%peer, %error, "failed to set TCP_NODELAY");
     }
     let ended = match transport {
-        Transport::Plain => drive(stream, service, &limits, &life).await,
+        Transport::Plain => drive(stream, service, place.activity(), &limits, &life).await,
         Transport::Tls(acceptor) => {
             let handshake = timeout(limits.handshake, acceptor.accept(stream));
             let stream = tokio::select! {
                 stream = handshake => stream,
                 () = life.stopped() => return,
+                () = place.activity().chosen() => return,
             };
             match stream {
-                Ok(Ok(stream)) => drive(stream, service, &limits, &life).await,
+                Ok(Ok(stream)) => drive(stream, service, place.activity(), &limits, &life).await,
                 Ok(Err(error)) => {
                     debug!(%peer, %error, "TLS handshake failed");
                     return;

@@ -22,6 +22,7 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite};
 use tokio::time::{Instant, sleep_until, timeout};
 use tower::{BoxError, Service, ServiceExt as _};
 
+use super::connections::Activity;
 use super::limits::Limits;
 use super::shutdown::Lifecycle;
 
@@ -51,7 +52,13 @@ impl<S, B> HttpService<B> for S where
 ///
 /// # Errors
 /// Why it ended early: broken, malformed, or too slow.
-pub(crate) async fn drive<IO, S, B>(io: IO, service: S, limits: &Limits, life: &Lifecycle) -> io::Result<()>
+pub(super) async fn drive<IO, S, B>(
+    io: IO,
+    service: S,
+    activity: &Arc<Activity>,
+    limits: &Limits,
+    life: &Lifecycle,
+) -> io::Result<()>
 where
     IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     S: HttpService<B>,
@@ -60,7 +67,7 @@ where
     let shared = Arc::new(Shared {
         service,
         life: life.clone(),
-        progress: Progress::default(),
+        progress: Progress::new(Arc::clone(activity)),
     });
     let io = Watched {
         io: TokioIo::new(io),
@@ -80,12 +87,15 @@ where
     let mut schedule = Schedule::new(limits);
     let mut timer = pin!(sleep_until(schedule.next()));
     let mut stopped = pin!(life.stopped());
-    // Polled once, so that the end of the drain wakes this task; the state itself is read from `life` without a lock.
-    let mut woken_by_stop = false;
+    let mut chosen = pin!(activity.chosen());
+    // Polled once, so that the end of the drain, or a new connection that needs the place of this one, wakes this task; the states
+    // themselves are read without a lock.
+    let mut is_woken = false;
     std::future::poll_fn(|cx| {
-        if !woken_by_stop {
-            woken_by_stop = true;
+        if !is_woken {
+            is_woken = true;
             let _ = stopped.as_mut().poll(cx);
+            let _ = chosen.as_mut().poll(cx);
         }
         loop {
             if life.is_stopping() && schedule.begin_close(limits.stop) {
@@ -94,6 +104,12 @@ where
             }
             if let Poll::Ready(ended) = Pin::new(&mut connection).poll(cx) {
                 return Poll::Ready(ended.map_err(io::Error::other));
+            }
+            if activity.gives_way() {
+                if !activity.has_request_in_flight() {
+                    return Poll::Ready(Err(io::Error::other("gave way to a new connection")));
+                }
+                shared.progress.retired.store(true, Ordering::Relaxed);
             }
             if schedule.observe(&shared.progress) && schedule.next() < timer.deadline() {
                 timer.as_mut().reset(schedule.next());
@@ -146,12 +162,12 @@ struct Shared<S> {
     progress: Progress,
 }
 
-/// The state of a connection. Written and read by the connection's own task only: the atomics satisfy `Sync`, nothing
-/// else, and relaxed order is enough.
-#[derive(Debug, Default)]
+/// The state of a connection. Except for `activity`, it is written and read by the connection's own task only: the atomics satisfy
+/// `Sync`, nothing else, and relaxed order is enough.
+#[derive(Debug)]
 struct Progress {
-    /// A request is with the service.
-    busy: AtomicBool,
+    /// What the accept loop sees of it.
+    activity: Arc<Activity>,
     /// Bytes arrived since the last answer.
     head_began: AtomicBool,
     /// How many requests had their head read.
@@ -161,15 +177,24 @@ struct Progress {
 }
 
 impl Progress {
+    fn new(activity: Arc<Activity>) -> Self {
+        Self {
+            activity,
+            head_began: AtomicBool::new(false),
+            requests: AtomicU32::new(0),
+            retired: AtomicBool::new(false),
+        }
+    }
+
     fn request_began(&self) {
-        self.busy.store(true, Ordering::Relaxed);
+        self.activity.request_began();
         self.requests
             .store(self.requests.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
     }
 
     fn request_ended(&self) {
         self.head_began.store(false, Ordering::Relaxed);
-        self.busy.store(false, Ordering::Relaxed);
+        self.activity.request_ended();
     }
 
     fn bytes_arrived(&self) {
@@ -178,7 +203,7 @@ impl Progress {
 
     /// The number of the request whose head has begun and is not complete.
     fn awaited_head(&self) -> Option<u32> {
-        let awaited = self.head_began.load(Ordering::Relaxed) && !self.busy.load(Ordering::Relaxed);
+        let awaited = self.head_began.load(Ordering::Relaxed) && !self.activity.is_busy();
         awaited.then(|| self.requests.load(Ordering::Relaxed))
     }
 }
@@ -284,10 +309,19 @@ impl Schedule {
     }
 }
 
-/// The connection's stream, which notes that bytes arrived.
+/// The connection's stream, which notes that bytes arrived, and whether the client reads.
 struct Watched<IO, S> {
     io: TokioIo<IO>,
     shared: Arc<Shared<S>>,
+}
+
+impl<IO, S> Watched<IO, S> {
+    /// A write that waits for the client; what was written without waiting counts as read once it is flushed.
+    fn wrote(&self, written: &Poll<io::Result<usize>>) {
+        if written.is_pending() {
+            self.shared.progress.activity.written(true);
+        }
+    }
 }
 
 impl<IO: AsyncRead + Unpin, S> Read for Watched<IO, S> {
@@ -302,11 +336,15 @@ impl<IO: AsyncRead + Unpin, S> Read for Watched<IO, S> {
 
 impl<IO: AsyncWrite + Unpin, S> Write for Watched<IO, S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.io).poll_write(cx, buffer)
+        let written = Pin::new(&mut self.io).poll_write(cx, buffer);
+        self.wrote(&written);
+        written
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_flush(cx)
+        let flushed = Pin::new(&mut self.io).poll_flush(cx);
+        self.shared.progress.activity.written(flushed.is_pending());
+        flushed
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -322,6 +360,8 @@ impl<IO: AsyncWrite + Unpin, S> Write for Watched<IO, S> {
         cx: &mut Context<'_>,
         buffers: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.io).poll_write_vectored(cx, buffers)
+        let written = Pin::new(&mut self.io).poll_write_vectored(cx, buffers);
+        self.wrote(&written);
+        written
     }
 }

@@ -19,11 +19,15 @@ pub struct Limits {
     /// How many bytes beyond [`Limits::body_bytes`] are read and discarded, so that a client that writes its whole body before it
     /// reads receives the 413 rather than a reset.
     pub drained_bytes: usize,
-    /// The bytes of all bodies that are held at the same time.
+    /// The bytes of all bodies that are held at the same time. A quarter is for small bodies only.
     pub held_bytes: usize,
-    /// Open connections, those in their handshake included; more are closed at accept.
+    /// Open connections, those in their handshake included. When all are taken, one that idles gives way to a new one.
     pub connections: usize,
-    /// Requests between their head and their answer; more are answered with 503.
+    /// The same, of the admin listener.
+    pub admin_connections: usize,
+    /// Bodies that did not arrive with their head and are being read. When there are more, the slowest is answered with 503.
+    pub bodies: usize,
+    /// Requests between the end of their body and their answer; more are answered with 503. A quarter is for small bodies only.
     pub in_flight: usize,
     /// After this a connection is closed with its next answer, so that load moves to replicas that started later.
     pub age: Duration,
@@ -48,6 +52,8 @@ impl Default for Limits {
             drained_bytes: 16 * MIB,
             held_bytes: 64 * MIB,
             connections: 4096,
+            admin_connections: 256,
+            bodies: 1024,
             in_flight: 1024,
             age: Duration::from_secs(300),
             age_jitter: Duration::from_secs(30),

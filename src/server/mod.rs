@@ -2,7 +2,10 @@
 
 pub mod accept;
 mod connection;
+pub mod connections;
+pub(crate) mod descriptors;
 pub mod limits;
+pub(crate) mod overload;
 pub mod shutdown;
 pub(crate) mod threads;
 pub mod tls;

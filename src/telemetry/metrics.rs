@@ -127,6 +127,7 @@ pub struct Metrics {
     role_read_durations: HistogramFamily<[(&'static str, &'static str); 1]>,
     audit_dropped: Counter,
     events: EventCounters,
+    rejected_under_load: Family<[(&'static str, &'static str); 1], Counter>,
 }
 
 impl Metrics {
@@ -186,6 +187,12 @@ impl Metrics {
             "Requests to create or update Events of refusals, by result, and refusals without an Event (dropped)",
             events.0.clone(),
         );
+        let rejected_under_load = Family::default();
+        registry.register(
+            "requests_rejected",
+            "Requests that were answered with 503 because of the load, by reason",
+            rejected_under_load.clone(),
+        );
         let version = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
         registry.register("build", "Version of rolegate", version);
         Arc::new(Self {
@@ -198,6 +205,7 @@ impl Metrics {
             role_read_durations,
             audit_dropped,
             events,
+            rejected_under_load,
         })
     }
 
@@ -224,6 +232,18 @@ impl Metrics {
         drop(self.role_read_durations.get_or_create(&[("source", source)]));
     }
 
+    /// Creates the series of requests that are rejected because of the load, at zero.
+    pub(crate) fn announce_rejected_under_load(&self, reasons: impl IntoIterator<Item = &'static str>) {
+        for reason in reasons {
+            drop(self.rejected_under_load.get_or_create(&[("reason", reason)]));
+        }
+    }
+
+    /// Counts a request that is rejected because of the load.
+    pub(crate) fn count_rejected_under_load(&self, reason: &'static str) {
+        self.rejected_under_load.get_or_create(&[("reason", reason)]).inc();
+    }
+
     /// Counts a read of a role.
     pub(crate) fn count_role_read(&self, source: &'static str, result: &'static str, elapsed: Duration) {
         self.role_reads
@@ -234,13 +254,18 @@ impl Metrics {
             .observe(elapsed.as_secs_f64());
     }
 
-    /// Adds the counter of edits that could not be used while serving, which is read at each scrape: pairs of the label's value and the
-    /// count.
-    pub fn reload_failures(&self, read: impl Fn() -> Vec<(&'static str, u64)> + Send + Sync + 'static) {
+    /// Adds a counter with one label that is read at each scrape: pairs of the label's value and the count.
+    pub fn counters(
+        &self,
+        name: &'static str,
+        help: &'static str,
+        label: &'static str,
+        read: impl Fn() -> Vec<(&'static str, u64)> + Send + Sync + 'static,
+    ) {
         self.registry.lock().register_collector(Box::new(Scraped {
-            name: "reload_failures",
-            help: "Edits of files and objects that could not be used; the last good content stays in use",
-            label: Some("what"),
+            name,
+            help,
+            label: Some(label),
             read: Read::Counters(Box::new(read)),
         }));
     }

@@ -2,6 +2,7 @@
 
 mod certificates;
 mod ending;
+mod fairness;
 mod limits;
 mod requests;
 mod rig;

@@ -1,6 +1,6 @@
 //! A server to try, and clients that speak to it as they like.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,7 +16,8 @@ use rolegate::certs::serving::{ClientCa, Pair, Serving};
 use rolegate::http::rejection::json_response;
 use rolegate::http::reviewer::{Call, Reviewer};
 use rolegate::http::reviews::router;
-use rolegate::server::accept::{Connections, Server as Listener, Transport};
+use rolegate::server::accept::{Server as Listener, Transport};
+use rolegate::server::connections::Connections;
 use rolegate::server::limits::Limits;
 use rolegate::server::shutdown::Lifecycle;
 use rolegate::server::tls::acceptor;
@@ -24,7 +25,7 @@ use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, RootCertStore, SupportedProtocolVersion};
 use tokio::io::AsyncReadExt as _;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinHandle;
 use tokio_rustls::TlsConnector;
@@ -141,7 +142,19 @@ pub(crate) async fn server(limits: Limits) -> Server {
     server_with(limits, Serving::new(), None).await
 }
 
+/// The same without TLS, as the admin listener is.
+pub(crate) async fn plain_server(limits: Limits) -> Server {
+    start(limits, Serving::new(), |_| Transport::Plain).await
+}
+
 pub(crate) async fn server_with(limits: Limits, serving: Arc<Serving>, client_ca: Option<Arc<ClientCa>>) -> Server {
+    start(limits, serving, |serving| {
+        Transport::Tls(acceptor(serving, client_ca).unwrap())
+    })
+    .await
+}
+
+async fn start(limits: Limits, serving: Arc<Serving>, transport: impl FnOnce(Arc<Serving>) -> Transport) -> Server {
     let certificate = self_signed();
     if !serving.is_ready() {
         serving.swap(certificate.pair());
@@ -157,7 +170,7 @@ pub(crate) async fn server_with(limits: Limits, serving: Arc<Serving>, client_ca
     let router = router(Arc::new(parrot.clone()), &limits);
     let listener = Listener {
         listener,
-        transport: Transport::Tls(acceptor(serving.clone(), client_ca).unwrap()),
+        transport: transport(serving.clone()),
         limits,
         life: life.clone(),
         connections: connections.clone(),
@@ -210,6 +223,7 @@ pub(crate) struct Client {
     address: Option<SocketAddr>,
     versions: &'static [&'static SupportedProtocolVersion],
     identity: Option<Issued>,
+    source: Option<IpAddr>,
 }
 
 impl Client {
@@ -219,6 +233,7 @@ impl Client {
             address: None,
             versions: rustls::DEFAULT_VERSIONS,
             identity: None,
+            source: None,
         }
     }
 
@@ -229,6 +244,12 @@ impl Client {
 
     pub(crate) fn speaking(mut self, versions: &'static [&'static SupportedProtocolVersion]) -> Self {
         self.versions = versions;
+        self
+    }
+
+    /// Connects from this address.
+    pub(crate) fn from(mut self, source: [u8; 4]) -> Self {
+        self.source = Some(source.into());
         self
     }
 
@@ -253,7 +274,11 @@ impl Client {
                 config.with_client_auth_cert(vec![identity.der()], key).unwrap()
             }
         };
-        let stream = TcpStream::connect(self.address.unwrap()).await?;
+        let socket = TcpSocket::new_v4()?;
+        if let Some(source) = self.source {
+            socket.bind(SocketAddr::new(source, 0))?;
+        }
+        let stream = socket.connect(self.address.unwrap()).await?;
         TlsConnector::from(Arc::new(config))
             .connect(ServerName::try_from(NAME).unwrap(), stream)
             .await

@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use crate::program::{Folder, Program};
 use crate::reviews::{creation, job_pod};
@@ -149,4 +150,55 @@ async fn the_roles_page_lists_what_the_cache_holds() {
         fields(&schema["items"]["properties"]),
         "the schema names each field"
     );
+}
+
+#[tokio::test]
+async fn clients_that_stay_on_the_admin_port_do_not_keep_probes_out() {
+    let folder = folder();
+    let program = Program::serve(&folder, &[]);
+    let mut held = Vec::new();
+    for _ in 0..300 {
+        let mut stream = tokio::net::TcpStream::connect(program.admin).await.unwrap();
+        stream
+            .write_all(b"GET /livez HTTP/1.1\r\nhost: admin\r\n\r\n")
+            .await
+            .unwrap();
+        let mut answer = [0; 12];
+        stream.read_exact(&mut answer).await.unwrap();
+        assert_eq!(&answer, b"HTTP/1.1 200");
+        held.push(stream);
+    }
+    assert_eq!(program.get("/livez").await.0, 200);
+    let (_, metrics) = program.get("/metrics").await;
+    let idle = metrics
+        .lines()
+        .find_map(|line| line.strip_prefix(r#"rolegate_connections_closed_total{reason="idle"} "#))
+        .unwrap();
+    assert!(idle.parse::<u32>().unwrap() >= 300 - 256, "{idle}");
+    assert_eq!(
+        program.log_lines("all connections are taken").len(),
+        1,
+        "once, not per connection"
+    );
+}
+
+#[tokio::test]
+async fn the_limit_on_open_files_is_raised() {
+    let folder = folder();
+    let mut command = std::process::Command::new("sh");
+    let rolegate = env!("CARGO_BIN_EXE_rolegate");
+    let issuer = crate::program::ISSUER;
+    command.args(["-c", r#"ulimit -Sn 64 && exec "$@""#, "sh", rolegate]);
+    command.args([
+        "serve",
+        "--issuer",
+        issuer,
+        "--standalone",
+        folder.path().to_str().unwrap(),
+    ]);
+    let program = Program::start(command, &folder, &[]).unwrap_or_else(|(status, log)| panic!("{status}: {log}"));
+    let limits = std::fs::read_to_string(format!("/proc/{}/limits", program.id())).unwrap();
+    let files = limits.lines().find(|line| line.starts_with("Max open files")).unwrap();
+    let [soft, hard] = [3, 4].map(|column| files.split_whitespace().nth(column).unwrap());
+    assert_eq!(soft, hard, "{files}");
 }

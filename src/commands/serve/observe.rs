@@ -6,7 +6,7 @@ use super::certificates::Certificates;
 use super::state::{Cluster, State};
 use crate::http::admin::Readiness;
 use crate::roles::{ReadObserver, ReadResult};
-use crate::server::accept::Connections;
+use crate::server::connections::Connections;
 use crate::telemetry::metrics::Metrics;
 
 /// What must hold before the webhook is ready.
@@ -61,6 +61,22 @@ pub(super) fn gauges(metrics: &Metrics, state: &State, certificates: &Certificat
     );
 }
 
+/// Registers the counter of connections that were closed for want of connections, of all listeners together.
+pub(super) fn closed_connections(metrics: &Metrics, listeners: [&Connections; 2]) {
+    let listeners = listeners.map(Clone::clone);
+    metrics.counters(
+        "connections_closed",
+        "Connections that were closed because all were taken, by reason",
+        "reason",
+        move || {
+            let [reviews, admin] = listeners.each_ref().map(Connections::closed);
+            let sums = reviews.into_iter().zip(admin);
+            sums.map(|((reason, reviews), (_, admin))| (reason, reviews + admin))
+                .collect()
+        },
+    );
+}
+
 /// Registers the counter of failed reloads.
 pub(super) fn reload_failures(metrics: &Metrics, state: &State, certificates: &Certificates) {
     let accounts = state.cluster.accounts.clone();
@@ -68,7 +84,8 @@ pub(super) fn reload_failures(metrics: &Metrics, state: &State, certificates: &C
     let sources = state.sources.clone();
     let credentials = state.credentials.clone();
     let certificates = certificates.reload_failures.clone();
-    metrics.reload_failures(move || {
+    let help = "Edits of files and objects that could not be used; the last good content stays in use";
+    metrics.counters("reload_failures", help, "what", move || {
         let mut counts = vec![
             ("certificates", certificates()),
             ("manifests", accounts.reload_failures()),

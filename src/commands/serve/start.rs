@@ -20,9 +20,12 @@ use crate::args::serve::serving::ServingArgs;
 use crate::args::serve::telemetry::TelemetryArgs;
 use crate::http;
 use crate::http::admin::{Admin, RolesFor};
+use crate::http::rejection::Overloaded;
 use crate::kubernetes::container_credentials::ContainerCredentials;
 use crate::roles::RoleCache;
-use crate::server::accept::{Connections, Server, Transport};
+use crate::server::accept::{Server, Transport};
+use crate::server::connections::Connections;
+use crate::server::descriptors;
 use crate::server::limits::Limits;
 use crate::server::shutdown::Lifecycle;
 use crate::server::threads::ReviewThreads;
@@ -81,10 +84,11 @@ pub(crate) async fn start(args: ServeArgs) -> Result<Started> {
         drain,
     } = serving;
     let life = Lifecycle::new();
-    let limits = Arc::new(Limits {
+    let limits = Limits {
         drain,
         ..Limits::default()
-    });
+    };
+    let limits = Arc::new(descriptors::fit(limits, descriptors::raise()));
     let Reporting {
         metrics,
         audit,
@@ -94,8 +98,13 @@ pub(crate) async fn start(args: ServeArgs) -> Result<Started> {
     let state = State::open(standalone, decision, trust_policies, identity, pod_identity, &metrics).await?;
     let certificates = certificates::open(certificates, state.cluster.client.as_ref()).await?;
     let listeners = Listeners::open(address, admin_listen).await?;
-    let connections = Connections::at_most(limits.connections);
-    observe::gauges(&metrics, &state, &certificates, &connections);
+    let connections = OpenConnections {
+        reviews: Connections::at_most(limits.connections),
+        admin: Connections::at_most(limits.admin_connections),
+    };
+    observe::gauges(&metrics, &state, &certificates, &connections.reviews);
+    observe::closed_connections(&metrics, [&connections.reviews, &connections.admin]);
+    metrics.announce_rejected_under_load(Overloaded::ALL.map(Overloaded::as_str));
     observe::reload_failures(&metrics, &state, &certificates);
     let (events, event_writer) = events.then(|| open_events(&state.cluster, &metrics)).flatten().unzip();
     let reviews = listeners.reviews_address;
@@ -133,6 +142,12 @@ pub(crate) async fn start(args: ServeArgs) -> Result<Started> {
     })
 }
 
+/// The open connections of each listener. They do not share a limit, so that probes are answered whatever happens to reviews.
+struct OpenConnections {
+    reviews: Connections,
+    admin: Connections,
+}
+
 /// Both listeners, and the threads that answer reviews.
 struct Listeners {
     threads: ReviewThreads,
@@ -164,7 +179,7 @@ impl Listeners {
         webhook: Webhook,
         acceptor: TlsAcceptor,
         admin: Admin,
-        connections: Connections,
+        connections: OpenConnections,
         limits: Arc<Limits>,
         life: Lifecycle,
     ) {
@@ -174,12 +189,12 @@ impl Listeners {
             transport: Transport::Tls(acceptor),
             limits: limits.clone(),
             life: life.clone(),
-            connections,
+            connections: connections.reviews,
         };
         let admin_server = Server {
             listener: self.admin,
             transport: Transport::Plain,
-            connections: Connections::at_most(limits.connections),
+            connections: connections.admin,
             limits,
             life,
         };

@@ -1,0 +1,80 @@
+//! The limit on open files of the process: every connection is one.
+
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use tracing::{info, warn};
+
+use super::limits::Limits;
+
+/// Descriptors for everything that is not a connection: files, the API server, AWS.
+const OTHERS: u64 = 256;
+
+/// The fewest connections of a listener, however low the limit is: accepting pauses when descriptors run out.
+const FEWEST: usize = 16;
+
+/// Raises the limit on open files to the most that this process may have. Many container runtimes start processes with a limit of 1,024
+/// that they may raise. Returns the limit; none when there is none.
+pub(crate) fn raise() -> Option<u64> {
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    if current == maximum {
+        return current;
+    }
+    let raised = Rlimit {
+        current: maximum,
+        maximum,
+    };
+    match setrlimit(Resource::Nofile, raised) {
+        Ok(()) => {
+            info!(from = current, to = maximum, "raised the limit on open files");
+            maximum
+        }
+        Err(error) => {
+            warn!(%error, limit = current, "failed to raise the limit on open files");
+            current
+        }
+    }
+}
+
+/// The limits with no more connections than descriptors allow, so that connections do not take those of files.
+pub(crate) fn fit(limits: Limits, descriptors: Option<u64>) -> Limits {
+    let Some(descriptors) = descriptors else { return limits };
+    // An eighth more than the limit can be open while connections give way.
+    let left = descriptors.saturating_sub(OTHERS) / 9 * 8;
+    let left = usize::try_from(left).unwrap_or(usize::MAX);
+    let admin_connections = limits.admin_connections.min(left / 4).max(FEWEST);
+    let connections = limits
+        .connections
+        .min(left.saturating_sub(admin_connections))
+        .max(FEWEST);
+    if connections < limits.connections {
+        warn!(
+            descriptors,
+            connections, "the limit on open files is low: fewer connections are accepted; raise it (ulimit -n)"
+        );
+    }
+    Limits {
+        connections,
+        admin_connections,
+        ..limits
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn connections_leave_descriptors_for_files() {
+        let fitted = |descriptors| {
+            let Limits {
+                connections,
+                admin_connections,
+                ..
+            } = fit(Limits::default(), descriptors);
+            (connections, admin_connections)
+        };
+        assert_eq!(fitted(None), (4096, 256));
+        assert_eq!(fitted(Some(1_048_576)), (4096, 256));
+        assert_eq!(fitted(Some(1024)), (510, 170));
+        assert_eq!(fitted(Some(20)), (16, 16));
+    }
+}

@@ -1,7 +1,8 @@
-//! Output that is not read, and disks that are full: nothing of it stops reviews or the end of the program.
+//! Output that is not read, disks that are full, and signals: nothing of it stops reviews or the end of the program.
 
 use std::fs;
 use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 use futures::StreamExt as _;
 use futures::stream;
@@ -118,6 +119,59 @@ async fn a_second_signal_ends_a_program_whose_audit_log_is_not_read() {
     // 0 if the second signal arrives after the program has given up the last lines.
     let code = program.wait().code();
     assert!(matches!(code, Some(143 | 0)), "{code:?}");
+}
+
+#[test]
+fn a_signal_ends_a_start_that_is_blocked() {
+    let folder = folder();
+    // A credential plugin that does not return blocks the thread that runs it.
+    let asked = folder.path().join("asked");
+    let script = format!("touch '{}'; exec sleep 60", asked.display());
+    folder.write(
+        "kubeconfig",
+        &format!(
+            "apiVersion: v1\nkind: Config\ncurrent-context: test\nclusters:\n- name: test\n  cluster:\n    server: http://127.0.0.1:1\n\
+             users:\n- name: test\n  user:\n    exec:\n      apiVersion: client.authentication.k8s.io/v1\n      interactiveMode: Never\n\
+             \u{20}     command: sh\n      args: [\"-c\", {script:?}]\ncontexts:\n- name: test\n  context:\n    cluster: test\n    user: test\n"
+        ),
+    );
+    let mut child = Command::new(env!("CARGO_BIN_EXE_rolegate"))
+        .env("KUBECONFIG", folder.path().join("kubeconfig"))
+        .args(["serve", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"])
+        .stdin(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let begun = Instant::now();
+    while !asked.exists() && begun.elapsed() < PATIENCE {
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    let signaled = Command::new("kill").arg(child.id().to_string()).status().unwrap();
+    let begun = Instant::now();
+    let mut ended = None;
+    while ended.is_none() && begun.elapsed() < PATIENCE {
+        std::thread::sleep(Duration::from_millis(10));
+        ended = child.try_wait().unwrap();
+    }
+    let _ = child.kill();
+    let _ = child.wait();
+    assert!(asked.exists() && signaled.success());
+    assert_eq!(
+        ended.and_then(|status| status.code()),
+        Some(0),
+        "the start was not ended"
+    );
+}
+
+#[tokio::test]
+async fn signals_without_an_effect_are_logged() {
+    let folder = folder();
+    let program = Program::serve(&folder, &[]);
+    for name in ["HUP", "USR1", "USR2"] {
+        program.signal(name);
+        program.wait_for_log(&format!("SIG{name} has no effect; files are reloaded when they change"));
+    }
+    refuse(&program, 1).await;
 }
 
 #[test]

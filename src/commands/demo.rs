@@ -10,6 +10,7 @@ use std::ffi::OsStr;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
+use prometheus_client::metrics::counter::Counter;
 
 use self::client::Client;
 use self::example::{ISSUER, SCENARIOS, Scenario, Unpacked};
@@ -45,7 +46,7 @@ pub(super) fn run(args: DemoArgs) -> Result<Exit> {
 async fn play() -> Result<Report> {
     install_crypto_provider();
     let example = Unpacked::new().context("its files cannot be written")?;
-    let started = start::start(serve_args(&example)?).await?;
+    let started = start::start(serve_args(&example)?, Counter::default()).await?;
     let (address, life) = (started.reviews, started.life.clone());
     let authority = started.ca.clone().context("the webhook issued no certificate")?;
     let serving = tokio::spawn(started.serve());

@@ -3,8 +3,10 @@
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
+use std::thread;
 use std::time::Duration;
 
+use tokio::runtime::Builder;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing::info;
@@ -68,51 +70,111 @@ impl Lifecycle {
     }
 }
 
-/// How a process ended after a signal.
+/// Why a process exits before it has shut down.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ending {
-    /// Gracefully: it drained, and its last answers were sent.
-    Graceful,
-    /// Immediately, on a second signal.
-    Immediate,
+pub(crate) enum Forced {
+    /// A second signal was received.
+    SecondSignal,
+    /// The shutdown took too long: something is blocked.
+    TimedOut,
 }
 
-/// The signals that end the process: SIGTERM, which Kubernetes sends, and SIGINT, which a terminal does.
+/// The signals of the process: SIGTERM, which Kubernetes sends, and SIGINT, which a terminal does, shut it down. SIGHUP, SIGUSR1 and
+/// SIGUSR2, which would end it without a drain, have no effect.
+///
+/// They are received by a thread that does nothing else: whatever blocks the others, it forces the exit.
 #[derive(Debug)]
-pub struct Signals {
-    terminate: Signal,
-    interrupt: Signal,
-}
+pub(crate) struct Signals(CancellationToken);
 
 impl Signals {
-    /// Replaces the signals' default action, which ends the process immediately.
+    /// Replaces the signals' default action, which ends the process immediately. Calls `exit` for a second signal, and `limit` after the
+    /// first if the process still exists.
     ///
     /// # Errors
     /// The operating system refuses.
-    pub fn new() -> io::Result<Self> {
+    pub(crate) fn listen(limit: Duration, exit: impl FnOnce(Forced) + Send + 'static) -> io::Result<Self> {
+        let runtime = Builder::new_current_thread().enable_all().build()?;
+        let shutdown = CancellationToken::new();
+        let mut receiver = {
+            let _within = runtime.enter();
+            Receiver::new()?
+        };
+        let first = shutdown.clone();
+        thread::Builder::new().name("signals".to_owned()).spawn(move || {
+            exit(runtime.block_on(forced(&first, limit, async || receiver.next().await)));
+        })?;
+        Ok(Self(shutdown))
+    }
+
+    /// Resolves when the first signal has been received.
+    pub(crate) async fn shutdown(&self) {
+        self.0.cancelled().await;
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Received {
+    Shutdown,
+    Ignored(&'static str),
+}
+
+struct Receiver {
+    terminate: Signal,
+    interrupt: Signal,
+    hangup: Signal,
+    user1: Signal,
+    user2: Signal,
+}
+
+impl Receiver {
+    fn new() -> io::Result<Self> {
         Ok(Self {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
+            hangup: signal(SignalKind::hangup())?,
+            user1: signal(SignalKind::user_defined1())?,
+            user2: signal(SignalKind::user_defined2())?,
         })
     }
 
-    /// The next signal.
-    pub async fn next(&mut self) {
+    async fn next(&mut self) -> Received {
         tokio::select! {
-            _ = self.terminate.recv() => {}
-            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => Received::Shutdown,
+            _ = self.interrupt.recv() => Received::Shutdown,
+            _ = self.hangup.recv() => Received::Ignored("SIGHUP"),
+            _ = self.user1.recv() => Received::Ignored("SIGUSR1"),
+            _ = self.user2.recv() => Received::Ignored("SIGUSR2"),
         }
     }
 }
 
-/// Runs `work` (all servers of the process) until a signal arrives: then `life` drains for `drain` and stops, which ends `work`. A
-/// second signal does not wait for any of that.
+/// Resolves when the exit must be forced. Cancels `shutdown` on the first signal.
+async fn forced(shutdown: &CancellationToken, limit: Duration, mut next: impl AsyncFnMut() -> Received) -> Forced {
+    let timed_out = async {
+        shutdown.cancelled().await;
+        tokio::time::sleep(limit).await;
+    };
+    let mut timed_out = std::pin::pin!(timed_out);
+    loop {
+        let received = tokio::select! {
+            () = &mut timed_out => return Forced::TimedOut,
+            received = next() => received,
+        };
+        match received {
+            Received::Ignored(name) => info!("{name} has no effect; files are reloaded when they change"),
+            Received::Shutdown if shutdown.is_cancelled() => return Forced::SecondSignal,
+            Received::Shutdown => shutdown.cancel(),
+        }
+    }
+}
+
+/// Runs `work` (all servers of the process) until `signal`: then `life` drains for `drain` and stops, which ends `work`.
 pub async fn run_until_signalled(
     life: &Lifecycle,
     drain: Duration,
-    mut signal: impl AsyncFnMut(),
+    signal: impl Future<Output = ()>,
     work: impl Future<Output = ()>,
-) -> Ending {
+) {
     let orderly = async {
         let shut_down = async {
             life.drained().await;
@@ -124,21 +186,16 @@ pub async fn run_until_signalled(
     };
     let mut orderly = std::pin::pin!(orderly);
     tokio::select! {
-        () = &mut orderly => return Ending::Graceful,
-        () = signal() => life.drain(),
+        () = &mut orderly => return,
+        () = signal => life.drain(),
     }
-    tokio::select! {
-        () = orderly => Ending::Graceful,
-        () = signal() => {
-            info!("second signal received: exiting immediately");
-            Ending::Immediate
-        }
-    }
+    orderly.await;
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use tokio::sync::mpsc::unbounded_channel;
 
     #[test]
     fn the_lifecycle_only_moves_forward() {
@@ -147,5 +204,32 @@ mod tests {
         life.stop();
         life.drain();
         assert!(life.is_draining() && life.is_stopping());
+    }
+
+    /// What forces the exit after these signals, and whether the process was shut down before.
+    async fn forced_by(signals: &[Received]) -> (Option<Forced>, bool) {
+        let shutdown = CancellationToken::new();
+        let (send, mut receive) = unbounded_channel();
+        for received in signals {
+            send.send(*received).unwrap();
+        }
+        let forced = forced(&shutdown, Duration::from_secs(20), async || {
+            receive.recv().await.unwrap()
+        });
+        // Time is paused, and passes when there is nothing else to do.
+        let forced = tokio::time::timeout(Duration::from_secs(3600), forced).await;
+        (forced.ok(), shutdown.is_cancelled())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_second_signal_or_a_long_shutdown_forces_the_exit() {
+        let (ignored, end) = (Received::Ignored("SIGHUP"), Received::Shutdown);
+        assert_eq!(forced_by(&[ignored, ignored]).await, (None, false));
+        assert_eq!(forced_by(&[ignored, end]).await, (Some(Forced::TimedOut), true));
+        assert_eq!(forced_by(&[end, ignored]).await, (Some(Forced::TimedOut), true));
+        assert_eq!(
+            forced_by(&[end, ignored, end]).await,
+            (Some(Forced::SecondSignal), true)
+        );
     }
 }

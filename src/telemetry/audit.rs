@@ -1,36 +1,34 @@
 //! The audit log: one JSON line per answer.
 //!
-//! An admission never waits for it. Lines go through a bounded queue to a thread that writes them in batches; when the disk is slower than
-//! the cluster, lines are lost, counted and logged. `docs/reference/audit-log.md` documents the fields.
+//! An admission never waits for it. Lines go through a bounded queue to a thread that writes them in batches; when the disk is full or slower
+//! than the cluster, whole lines are lost, counted and logged. `docs/reference/audit-log.md` documents the fields.
 
 use std::fmt::{self, Display};
-use std::fs::{File, OpenOptions};
-use std::io::{self, Write as _};
-use std::os::unix::fs::MetadataExt as _;
+use std::fs::{self, File, FileType, Metadata, OpenOptions};
+use std::io;
+use std::os::unix::fs::{FileExt as _, FileTypeExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
-use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, sync_channel};
-use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use jiff::Timestamp;
 use prometheus_client::metrics::counter::Counter;
+use rustix::fs::OFlags;
 use serde::{Serialize, Serializer};
 use tracing::{info, warn};
 
+use super::line_writer::{Finished, LineQueue, LineSink, WholeLines, Writing, Written, count_lines, unbuffered};
 use crate::decision::{Action, Mode};
 use crate::support::state_log::StateLog;
 use crate::support::text;
 use crate::trust::{Cause, Verdict};
 
-/// The capacity of the queue, about 4 MB.
-const QUEUE_LINES: usize = 8192;
-
-/// How long lines are collected after a write, so that a busy webhook does not wake the writer for each line.
-const GATHER: Duration = Duration::from_millis(20);
-
-/// The size of a batch.
-const BATCH_BYTES: usize = 256 * 1024;
+/// The queue holds about 8,000 lines.
+const WRITING: Writing = Writing {
+    thread: "audit-log",
+    capacity: 4 * 1024 * 1024,
+    gather: Duration::from_millis(20),
+};
 
 /// A line of the audit log. Every field is always present; a value that is not known or does not apply is `null`.
 #[derive(Clone, Debug, Serialize)]
@@ -134,96 +132,58 @@ impl FromStr for Rotation {
     }
 }
 
-/// Where admissions record answers.
+/// Where admissions record answers. It must be finished, otherwise the last lines might be lost.
 #[derive(Clone, Debug)]
-pub struct AuditLog {
-    queue: SyncSender<Message>,
-    dropped: Counter,
-}
-
-/// The writer. It must be finished, otherwise the last lines might be lost.
-#[derive(Debug)]
-pub struct AuditWriter {
-    queue: SyncSender<Message>,
-    thread: JoinHandle<()>,
-}
-
-#[derive(Debug)]
-enum Message {
-    Line(Vec<u8>),
-    Finish,
-}
+pub struct AuditLog(LineQueue);
 
 impl AuditLog {
     /// Opens the log; `dropped` counts lost lines.
     ///
     /// # Errors
-    /// The file cannot be opened for appending, or no thread can be started.
-    pub fn open(target: AuditTarget, rotation: Rotation, dropped: Counter) -> io::Result<(Self, AuditWriter)> {
-        let sink = Sink::open(target, rotation)?;
-        let (queue, lines) = sync_channel(QUEUE_LINES);
-        let log = Self {
-            queue: queue.clone(),
-            dropped: dropped.clone(),
+    /// The file cannot be opened for appending, or is not a regular file or a character device, or no thread can be started.
+    pub fn open(target: AuditTarget, rotation: Rotation, dropped: Counter) -> io::Result<Self> {
+        let sink = AuditSink {
+            output: Output::open(target, rotation)?,
+            losses: LossLog::default(),
         };
-        let thread = thread::Builder::new()
-            .name("audit-log".to_owned())
-            .spawn(move || write_all(&lines, sink, &dropped))?;
-        Ok((log, AuditWriter { queue, thread }))
+        LineQueue::start(WRITING, sink, dropped).map(Self)
     }
 
     /// Queues a line; never waits.
     pub fn record(&self, record: &AuditRecord<'_>) {
-        let mut line = Vec::with_capacity(512);
-        let queued = serde_json::to_string(record).is_ok_and(|json| {
-            line.extend_from_slice(text::json::escape(&json).as_bytes());
-            line.push(b'\n');
-            self.queue.try_send(Message::Line(line)).is_ok()
-        });
-        if !queued {
-            self.dropped.inc();
-        }
-    }
-}
-
-impl AuditWriter {
-    /// Writes what is queued and ends. Blocks, so it must be called after the servers have ended.
-    pub fn finish(self) {
-        // Both fail only when the thread has already ended.
-        let _ = self.queue.send(Message::Finish);
-        let _ = self.thread.join();
-    }
-}
-
-fn write_all(lines: &Receiver<Message>, mut sink: Sink, dropped: &Counter) {
-    let mut losses = LossLog::default();
-    let mut batch = Vec::with_capacity(BATCH_BYTES);
-    while let Ok(Message::Line(first)) = lines.recv() {
-        batch.extend_from_slice(&first);
-        let mut count = 1;
-        let last = loop {
-            if batch.len() >= BATCH_BYTES {
-                break None;
-            }
-            match lines.try_recv() {
-                Ok(Message::Line(line)) => {
-                    batch.extend_from_slice(&line);
-                    count += 1;
-                }
-                Err(TryRecvError::Empty) => break None,
-                Ok(Message::Finish) | Err(TryRecvError::Disconnected) => break Some(()),
-            }
-        };
-        let written = sink.write(&batch, Timestamp::now());
-        if written.is_err() {
-            dropped.inc_by(count);
-        }
-        losses.observe(written, dropped.get());
-        batch.clear();
-        if last.is_some() {
+        let Ok(json) = serde_json::to_string(record) else {
+            self.0.count_lost();
             return;
+        };
+        let mut line = text::json::escape(&json).into_owned();
+        line.push('\n');
+        self.0.push(line.as_bytes());
+    }
+
+    /// Writes what is queued and ends. Blocks for at most `patience`, so it must be called after the servers have ended.
+    pub fn finish(&self, patience: Duration) {
+        if self.0.finish(patience) == Finished::Blocked {
+            warn!("the audit log could not be written in time; its last lines are lost");
         }
-        thread::sleep(GATHER);
+    }
+}
+
+struct AuditSink {
+    output: Output,
+    losses: LossLog,
+}
+
+impl LineSink for AuditSink {
+    fn write(&mut self, lines: &[u8]) -> Written {
+        self.output.write(lines, Timestamp::now())
+    }
+
+    fn report(&mut self, written: io::Result<()>, dropped: u64) {
+        self.losses.observe(written, dropped);
+    }
+
+    fn close(&mut self) -> u64 {
+        self.output.close()
     }
 }
 
@@ -262,8 +222,8 @@ impl LossLog {
 
 /// Where lines go.
 #[derive(Debug)]
-enum Sink {
-    Stdout,
+enum Output {
+    Stdout(WholeLines<File>),
     File {
         path: PathBuf,
         rotation: Rotation,
@@ -271,16 +231,10 @@ enum Sink {
     },
 }
 
-#[derive(Debug)]
-struct OpenFile {
-    name: PathBuf,
-    file: File,
-}
-
-impl Sink {
+impl Output {
     fn open(target: AuditTarget, rotation: Rotation) -> io::Result<Self> {
         match target {
-            AuditTarget::Stdout => Ok(Self::Stdout),
+            AuditTarget::Stdout => Ok(Self::Stdout(unbuffered(io::stdout())?)),
             AuditTarget::File(path) => {
                 let open = Some(OpenFile::append(file_name(&path, rotation, Timestamp::now()))?);
                 Ok(Self::File { path, rotation, open })
@@ -288,44 +242,156 @@ impl Sink {
         }
     }
 
-    fn write(&mut self, lines: &[u8], now: Timestamp) -> io::Result<()> {
-        match self {
-            Self::Stdout => {
-                let mut stdout = io::stdout().lock();
-                stdout.write_all(lines)?;
-                stdout.flush()
-            }
-            Self::File { path, rotation, open } => {
-                let name = file_name(path, *rotation, now);
-                let mut current = match open.take() {
-                    Some(current) if current.is_still(&name) => current,
-                    _ => OpenFile::append(name)?,
+    fn write(&mut self, lines: &[u8], now: Timestamp) -> Written {
+        let (path, rotation, open) = match self {
+            Self::Stdout(stdout) => return stdout.write(lines),
+            Self::File { path, rotation, open } => (path, *rotation, open),
+        };
+        let name = file_name(path, rotation, now);
+        let mut lost = 0;
+        if let Some(mut other) = open.take_if(|current| !current.is_still(&name)) {
+            lost += other.close();
+        }
+        let current = match open.take().map_or_else(|| OpenFile::append(name), Ok) {
+            Ok(current) => open.insert(current),
+            Err(error) => {
+                return Written {
+                    lost: lost + count_lines(lines),
+                    result: Err(error),
                 };
-                // After an error it remains closed, and the next batch opens it again.
-                current.file.write_all(lines)?;
-                *open = Some(current);
-                Ok(())
             }
+        };
+        let written = current.write(lines);
+        if written.result.is_err() && !current.lines.is_torn() {
+            // The next batch opens it again.
+            *open = None;
+        }
+        Written {
+            lost: lost + written.lost,
+            ..written
+        }
+    }
+
+    fn close(&mut self) -> u64 {
+        match self {
+            Self::Stdout(stdout) => stdout.close(),
+            Self::File { open, .. } => open.as_mut().map_or(0, OpenFile::close),
         }
     }
 }
 
+/// A file that lines are appended to.
+#[derive(Debug)]
+struct OpenFile {
+    name: PathBuf,
+    lines: WholeLines<File>,
+    /// Whether it ends with a part of a line that another writer left, such as a process that was killed.
+    ends_in_line: bool,
+    /// The length of the file after its last line was written in part.
+    torn_at: Option<u64>,
+}
+
 impl OpenFile {
     fn append(name: PathBuf) -> io::Result<Self> {
-        let file = OpenOptions::new().create(true).append(true).open(&name);
-        let file = file.map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", name.display())))?;
-        Ok(Self { name, file })
+        match Self::open(&name) {
+            Ok((file, ends_in_line)) => Ok(Self {
+                name,
+                lines: WholeLines::new(file),
+                ends_in_line,
+                torn_at: None,
+            }),
+            Err(error) => Err(io::Error::new(error.kind(), format!("{}: {error}", name.display()))),
+        }
     }
 
-    /// Whether the name still refers to this file: log rotation moves files away.
+    fn open(name: &Path) -> io::Result<(File, bool)> {
+        if let Ok(found) = fs::metadata(name) {
+            require_writable_type(found.file_type())?;
+        }
+        let file = OpenOptions::new()
+            .create(true)
+            .append(true)
+            // A named pipe that takes the place of the file must not block the start. For files, it has no effect.
+            .custom_flags(OFlags::NONBLOCK.bits().cast_signed())
+            .open(name)?;
+        let metadata = file.metadata()?;
+        require_writable_type(metadata.file_type())?;
+        let ends_in_line = metadata.is_file() && last_byte(name, metadata.len()).is_some_and(|byte| byte != b'\n');
+        Ok((file, ends_in_line))
+    }
+
+    fn write(&mut self, lines: &[u8]) -> Written {
+        if self.ends_in_line
+            && let Err(error) = self.lines.write(b"\n").result
+        {
+            return Written {
+                lost: count_lines(lines),
+                result: Err(error),
+            };
+        }
+        self.ends_in_line = false;
+        let written = self.lines.write(lines);
+        self.torn_at = self.lines.is_torn().then(|| self.length()).flatten();
+        written
+    }
+
+    /// Whether the name still refers to this file, because log rotation moves files away, and a line that was written in part can be
+    /// completed.
     fn is_still(&self, name: &Path) -> bool {
-        let identity = |data: &std::fs::Metadata| (data.dev(), data.ino());
+        let identity = |data: &Metadata| (data.dev(), data.ino());
         self.name == name
-            && match (std::fs::metadata(name), self.file.metadata()) {
+            && self.can_continue()
+            && match (fs::metadata(name), self.lines.get().metadata()) {
                 (Ok(there), Ok(here)) => identity(&there) == identity(&here),
                 _ => false,
             }
     }
+
+    /// Whether the file still ends where the last line was written in part: it might have been truncated, or another writer might have
+    /// appended to it.
+    fn can_continue(&self) -> bool {
+        !self.lines.is_torn() || self.torn_at == self.length()
+    }
+
+    /// Completes a line that was written in part, where possible. Returns the number of lines that are lost.
+    fn close(&mut self) -> u64 {
+        if self.can_continue() { self.lines.close() } else { 1 }
+    }
+
+    fn length(&self) -> Option<u64> {
+        self.lines.get().metadata().ok().map(|metadata| metadata.len())
+    }
+}
+
+fn require_writable_type(file: FileType) -> io::Result<()> {
+    let found = if file.is_file() || file.is_char_device() {
+        return Ok(());
+    } else if file.is_dir() {
+        "a directory"
+    } else if file.is_fifo() {
+        "a named pipe"
+    } else if file.is_socket() {
+        "a socket"
+    } else if file.is_block_device() {
+        "a block device"
+    } else {
+        "another kind of file"
+    };
+    Err(io::Error::new(
+        io::ErrorKind::InvalidInput,
+        format!(
+            "this is {found}; set --audit-log to a regular file, to a character device, or to - for standard output"
+        ),
+    ))
+}
+
+/// The last byte of a file of this length; none if it is empty or cannot be read.
+fn last_byte(name: &Path, length: u64) -> Option<u8> {
+    let at = length.checked_sub(1)?;
+    let mut byte = [0];
+    File::open(name).ok()?.read_exact_at(&mut byte, at).ok()?;
+    let [byte] = byte;
+    Some(byte)
 }
 
 fn file_name(path: &Path, rotation: Rotation, now: Timestamp) -> PathBuf {
@@ -386,6 +452,8 @@ impl fmt::Display for Rotation {
 mod tests {
     use super::*;
 
+    const PATIENCE: Duration = Duration::from_secs(30);
+
     fn record(pod: &str) -> AuditRecord<'_> {
         AuditRecord {
             time: Timestamp::UNIX_EPOCH,
@@ -411,11 +479,11 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("audit.log");
         let dropped = Counter::default();
-        let (log, writer) = AuditLog::open(AuditTarget::File(path.clone()), Rotation::Never, dropped.clone()).unwrap();
+        let log = AuditLog::open(AuditTarget::File(path.clone()), Rotation::Never, dropped.clone()).unwrap();
         for _ in 0..1000 {
             log.record(&record("a\"b\nc"));
         }
-        writer.finish();
+        log.finish(PATIENCE);
         let text = std::fs::read_to_string(path).unwrap();
         assert_eq!((text.lines().count(), dropped.get()), (1000, 0));
         insta::assert_snapshot!(
@@ -430,11 +498,11 @@ mod tests {
     fn lines_that_do_not_fit_on_a_full_disk_are_counted() {
         let dropped = Counter::default();
         let target = AuditTarget::File("/dev/full".into());
-        let (log, writer) = AuditLog::open(target, Rotation::Never, dropped.clone()).unwrap();
+        let log = AuditLog::open(target, Rotation::Never, dropped.clone()).unwrap();
         for _ in 0..10 {
             log.record(&record("p"));
         }
-        writer.finish();
+        log.finish(PATIENCE);
         assert_eq!(dropped.get(), 10);
     }
 
@@ -445,5 +513,25 @@ mod tests {
             .unwrap_err()
             .to_string();
         assert!(error.contains("/nonexistent/audit.log."), "{error}");
+    }
+
+    fn lines_after(folder: &Path, prepare: impl FnOnce(&mut Output)) -> String {
+        let path = folder.join("audit.log");
+        let mut output = Output::open(AuditTarget::File(path.clone()), Rotation::Never).unwrap();
+        prepare(&mut output);
+        let written = output.write(b"new\n", Timestamp::now());
+        assert!(written.result.is_ok());
+        fs::read_to_string(path).unwrap()
+    }
+
+    #[test]
+    fn no_line_is_appended_to_a_part_of_another() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("audit.log");
+        fs::write(&path, "whole\npart").unwrap();
+        assert_eq!(lines_after(folder.path(), |_| {}), "whole\npart\nnew\n");
+        assert_eq!(lines_after(folder.path(), |_| {}), "whole\npart\nnew\nnew\n");
+        fs::write(&path, "").unwrap();
+        assert_eq!(lines_after(folder.path(), |_| {}), "new\n");
     }
 }

@@ -1,15 +1,21 @@
 //! Logs: one line per event on standard error, as text for people or JSON for programs.
 //!
+//! Nothing that logs waits for standard error: a thread writes the lines. If standard error is not read, lines are dropped and counted, and
+//! the number is logged when it is read again.
+//!
 //! Many logged values were written by users of the cluster. Hidden characters in them could break a line in two or control a terminal; they
 //! are escaped in text and in JSON, and a value of a text line is truncated at 2 KiB.
 
 use std::fmt;
+use std::fs::File;
 use std::io;
 use std::str::FromStr;
+use std::time::Duration;
 
-use tracing::Subscriber;
+use prometheus_client::metrics::counter::Counter;
 use tracing::field::{Field, Visit};
 use tracing::level_filters::LevelFilter;
+use tracing::{Subscriber, warn};
 use tracing_subscriber::Layer;
 use tracing_subscriber::field::RecordFields;
 use tracing_subscriber::filter::Targets;
@@ -19,6 +25,7 @@ use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
+use super::line_writer::{LineQueue, LineSink, WholeLines, Writing, Written, unbuffered};
 use crate::support::text;
 
 /// `--log-format`.
@@ -94,12 +101,90 @@ impl FromStr for LogLevel {
     }
 }
 
-/// Starts logging to standard error. Only the first call has an effect.
-pub(crate) fn init(level: LogLevel, format: LogFormat, color: Color) {
-    // It fails when logging has already been started.
-    let _ = tracing_subscriber::registry()
-        .with(layer(level, format, color, io::stderr))
-        .try_init();
+/// The queue holds about a thousand refusals.
+const WRITING: Writing = Writing {
+    thread: "log",
+    capacity: 1024 * 1024,
+    gather: Duration::ZERO,
+};
+
+/// The log on standard error. Clones share it.
+#[derive(Clone, Debug)]
+pub(crate) struct Log {
+    queue: LineQueue,
+    dropped: Counter,
+}
+
+impl Log {
+    /// Starts the log of the process. Only the first one receives events.
+    ///
+    /// # Errors
+    /// The operating system refuses a thread or a file descriptor.
+    pub(crate) fn start(level: LogLevel, format: LogFormat, color: Color) -> io::Result<Self> {
+        let dropped = Counter::default();
+        let sink = StandardError {
+            lines: unbuffered(io::stderr())?,
+            reported: 0,
+        };
+        let queue = LineQueue::start(WRITING, sink, dropped.clone())?;
+        let lines = queue.clone();
+        // It fails when logging has already been started.
+        let _ = tracing_subscriber::registry()
+            .with(layer(level, format, color, move || QueuedLine(lines.clone())))
+            .try_init();
+        Ok(Self { queue, dropped })
+    }
+
+    /// The counter of dropped lines.
+    pub(crate) fn dropped(&self) -> Counter {
+        self.dropped.clone()
+    }
+
+    /// Writes what is queued, for at most `patience`. Later events are dropped.
+    pub(crate) fn finish(&self, patience: Duration) {
+        // There is nowhere left to report that standard error is not read.
+        let _ = self.queue.finish(patience);
+    }
+}
+
+/// Queues each event, which is written with a single call.
+struct QueuedLine(LineQueue);
+
+impl io::Write for QueuedLine {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        self.0.push(line);
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+struct StandardError {
+    lines: WholeLines<File>,
+    /// The number of dropped lines that was logged.
+    reported: u64,
+}
+
+impl LineSink for StandardError {
+    fn write(&mut self, lines: &[u8]) -> Written {
+        self.lines.write(lines)
+    }
+
+    fn report(&mut self, written: io::Result<()>, dropped: u64) {
+        if written.is_ok() && dropped > self.reported {
+            self.reported = dropped;
+            warn!(
+                dropped,
+                "log lines were lost because standard error could not be written, or not in time; `dropped` lines were lost in total"
+            );
+        }
+    }
+
+    fn close(&mut self) -> u64 {
+        self.lines.close()
+    }
 }
 
 fn layer<S, W>(level: LogLevel, format: LogFormat, color: Color, writer: W) -> Box<dyn Layer<S> + Send + Sync>

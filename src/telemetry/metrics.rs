@@ -270,6 +270,12 @@ impl Metrics {
         }));
     }
 
+    /// Adds the counter of lost lines of the log, which begins before the metrics.
+    pub(crate) fn log_dropped(&self, dropped: Counter) {
+        let help = "Lost lines of the log on standard error";
+        self.registry.lock().register("log_lines_dropped", help, dropped);
+    }
+
     /// The counter of lost lines of the audit log.
     #[must_use]
     pub(crate) fn audit_dropped(&self) -> Counter {

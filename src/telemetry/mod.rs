@@ -2,5 +2,6 @@
 
 pub(crate) mod audit;
 pub mod events;
+mod line_writer;
 pub(crate) mod log;
 pub mod metrics;

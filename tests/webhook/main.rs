@@ -20,4 +20,5 @@ mod program;
 mod reloading;
 mod reviews;
 mod serving;
+mod unread;
 mod workloads;

@@ -5,6 +5,7 @@ use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime};
@@ -24,7 +25,7 @@ use tokio_rustls::TlsConnector;
 pub const ISSUER: &str = "oidc.eks.us-west-2.amazonaws.com/id/EXAMPLED539D4633E53DE1B71EXAMPLE";
 
 /// Longer than anything here takes; reached only when something hangs.
-const PATIENCE: Duration = Duration::from_secs(30);
+pub const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A folder for `--standalone`, with the certificate that the program serves.
 pub struct Folder {
@@ -112,6 +113,8 @@ pub struct Program {
     child: Child,
     log: Arc<Mutex<Vec<String>>>,
     lines: Receiver<String>,
+    /// Whether the log, a pipe, is not read.
+    unread: Arc<AtomicBool>,
     /// Where reviews are posted.
     pub reviews: SocketAddr,
     /// Probes and metrics.
@@ -170,8 +173,13 @@ impl Program {
         let (sender, lines) = channel();
         let log = Arc::new(Mutex::new(Vec::new()));
         let kept = log.clone();
+        let unread = Arc::new(AtomicBool::new(false));
+        let paused = unread.clone();
         std::thread::spawn(move || {
             for line in BufReader::new(stderr).lines().map_while(Result::ok) {
+                while paused.load(Ordering::SeqCst) {
+                    std::thread::sleep(Duration::from_millis(10));
+                }
                 kept.lock().unwrap().push(line.clone());
                 let _ = sender.send(line);
             }
@@ -202,6 +210,7 @@ impl Program {
             child,
             log,
             lines,
+            unread,
             reviews,
             admin,
             connector,
@@ -291,6 +300,16 @@ impl Program {
             .filter(|line| line.contains(words))
             .cloned()
             .collect()
+    }
+
+    /// Stops reading the log, which is a pipe.
+    pub fn stop_reading(&self) {
+        self.unread.store(true, Ordering::SeqCst);
+    }
+
+    /// Reads the log again.
+    pub fn resume_reading(&self) {
+        self.unread.store(false, Ordering::SeqCst);
     }
 
     /// The id of its process.

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, anyhow};
 use futures::future::{BoxFuture, FutureExt as _};
+use prometheus_client::metrics::counter::Counter;
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
@@ -31,9 +32,12 @@ use crate::server::shutdown::Lifecycle;
 use crate::server::threads::ReviewThreads;
 use crate::server::tls;
 use crate::support::text;
-use crate::telemetry::audit::{AuditLog, AuditWriter};
+use crate::telemetry::audit::AuditLog;
 use crate::telemetry::events::{EventTiming, EventWriter, Events};
 use crate::telemetry::metrics::{ByNamespace, Metrics};
+
+/// How long the last lines of the audit log are written, if its file system is slow or standard output is not read.
+const LAST_LINES: Duration = Duration::from_secs(2);
 
 /// A webhook that listens, and serves once [`Started::serve`] is awaited.
 pub(crate) struct Started {
@@ -45,7 +49,7 @@ pub(crate) struct Started {
     pub(crate) life: Lifecycle,
     /// `--drain`.
     pub(crate) drain: Duration,
-    audit: Option<AuditWriter>,
+    audit: Option<AuditLog>,
     work: BoxFuture<'static, ()>,
 }
 
@@ -55,16 +59,16 @@ impl Started {
         self.work.await;
         if let Some(audit) = self.audit {
             // Blocks while the last lines are written; nothing else is left to do.
-            audit.finish();
+            audit.finish(LAST_LINES);
         }
     }
 }
 
-/// Opens and reads everything that the flags name.
+/// Opens and reads everything that the flags name. `log_dropped` counts lost lines of the log.
 ///
 /// # Errors
 /// What could not be used, and why.
-pub(crate) async fn start(args: ServeArgs) -> Result<Started> {
+pub(crate) async fn start(args: ServeArgs, log_dropped: Counter) -> Result<Started> {
     let ServeArgs {
         serving,
         certificates,
@@ -89,12 +93,7 @@ pub(crate) async fn start(args: ServeArgs) -> Result<Started> {
         ..Limits::default()
     };
     let limits = Arc::new(descriptors::fit(limits, descriptors::raise()));
-    let Reporting {
-        metrics,
-        audit,
-        audit_writer,
-        events,
-    } = Reporting::open(telemetry)?;
+    let Reporting { metrics, audit, events } = Reporting::open(telemetry, log_dropped)?;
     let state = State::open(standalone, decision, trust_policies, identity, pod_identity, &metrics).await?;
     let certificates = certificates::open(certificates, state.cluster.client.as_ref()).await?;
     let listeners = Listeners::open(address, admin_listen).await?;
@@ -126,7 +125,7 @@ pub(crate) async fn start(args: ServeArgs) -> Result<Started> {
     let webhook = Webhook {
         admission: state.admission,
         metrics,
-        audit,
+        audit: audit.clone(),
         events,
     };
     let servers = listeners.serve(webhook, acceptor, admin, connections, limits, life.clone());
@@ -137,7 +136,7 @@ pub(crate) async fn start(args: ServeArgs) -> Result<Started> {
         ca: certificates.ca,
         life,
         drain,
-        audit: audit_writer,
+        audit,
         work: work(servers, following, event_writer).boxed(),
     })
 }
@@ -286,13 +285,12 @@ fn roles_json(cache: Arc<RoleCache>) -> Box<dyn Fn() -> Vec<u8> + Send + Sync> {
 struct Reporting {
     metrics: Arc<Metrics>,
     audit: Option<AuditLog>,
-    audit_writer: Option<AuditWriter>,
     /// Whether to write Events, in a cluster.
     events: bool,
 }
 
 impl Reporting {
-    fn open(args: TelemetryArgs) -> Result<Self> {
+    fn open(args: TelemetryArgs, log_dropped: Counter) -> Result<Self> {
         let TelemetryArgs {
             audit_log,
             audit_log_rotate,
@@ -304,14 +302,10 @@ impl Reporting {
         } else {
             ByNamespace::No
         });
+        metrics.log_dropped(log_dropped);
         let opened = audit_log.map(|target| AuditLog::open(target, audit_log_rotate, metrics.audit_dropped()));
-        let (audit, audit_writer) = opened.transpose().context("cannot write the audit log")?.unzip();
-        Ok(Self {
-            metrics,
-            audit,
-            audit_writer,
-            events,
-        })
+        let audit = opened.transpose().context("cannot write the audit log")?;
+        Ok(Self { metrics, audit, events })
     }
 }
 

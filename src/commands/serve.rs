@@ -34,9 +34,12 @@ pub(super) fn run(args: ServeArgs) -> Exit {
 
 async fn serve(args: ServeArgs) -> Result<Exit> {
     let mut signals = Signals::new().context("cannot handle signals")?;
+    // In a task of its own: what it reads can block, and a start can always be ended.
+    let start = tokio::spawn(start::start(args));
     let started = tokio::select! {
-        started = start::start(args) => started?,
-        () = signals.next() => return Ok(Exit::Yes),
+        started = start => started.context("the start was interrupted")??,
+        // Not a return, which would wait for what blocks.
+        () = signals.next() => std::process::exit(0),
     };
     let (life, drain) = (started.life.clone(), started.drain);
     match run_until_signalled(&life, drain, async || signals.next().await, started.serve()).await {

@@ -254,6 +254,40 @@ fn text_of_users_leaves_through_one_module_only() {
     }
 }
 
+/// The modules that open other files: what the program writes, the name of the host, and streams.
+const OPENERS: [&str; 5] = [
+    "support/files.rs",
+    "commands/input.rs",
+    "commands/serve/start.rs",
+    "telemetry/audit.rs",
+    "commands/certs.rs",
+];
+
+#[test]
+fn files_that_the_operator_names_are_opened_by_one_module() {
+    let mut files = Vec::new();
+    collect(&source(), &mut files);
+    let mut openers = BTreeSet::new();
+    for file in files {
+        let code = code_of(&file);
+        let opens = [
+            "fs::read(",
+            "fs::read_to_string(",
+            "File::open(",
+            "File::options(",
+            "OpenOptions::new(",
+        ];
+        if opens.iter().any(|way| code.contains(way)) {
+            openers.insert(file.strip_prefix(source()).unwrap().display().to_string());
+        }
+    }
+    assert_eq!(
+        openers,
+        OPENERS.map(str::to_owned).into(),
+        "support/files.rs opens files that the operator names: a FIFO must not block, a device must not fill memory"
+    );
+}
+
 #[test]
 fn locks_are_not_poisoned() {
     let mut files = Vec::new();

@@ -258,6 +258,67 @@ async fn a_change_is_read_while_serving_and_a_bad_edit_leaves_what_was_good() {
     timeout(PATIENCE, accounts.stop()).await.expect("stopped");
 }
 
+/// Makes a FIFO that nothing writes to: a reader that opens it as usual waits forever.
+fn fifo(path: &Path) {
+    let made = std::process::Command::new("mkfifo").arg(path).status().unwrap();
+    assert!(made.success());
+}
+
+#[test]
+fn what_is_not_a_regular_file_or_too_long_is_an_error_that_names_it() {
+    let dir = folder(&[("a.yaml", &account("jobs", "trainer", "train"))]);
+    let bad = dir.path().join("bad.yaml");
+    for (make, expected) in [
+        (&fifo as &dyn Fn(&Path), "it is a FIFO, not a regular file"),
+        (
+            &|path| symlink("/dev/zero", path).unwrap(),
+            "it is a device, not a regular file",
+        ),
+        (
+            &|path| fs::File::create(path).unwrap().set_len(3 << 30).unwrap(),
+            "it is longer than 16 MiB",
+        ),
+    ] {
+        make(&bad);
+        assert_eq!(
+            load(dir.path()).unwrap_err(),
+            format!("DIR/bad.yaml: cannot be read: {expected}")
+        );
+        fs::remove_file(&bad).unwrap();
+    }
+    fifo(&bad);
+    let error = ContainerCredentials::load(&bad).unwrap_err().to_string();
+    assert!(
+        error.ends_with("bad.yaml: cannot be read: it is a FIFO, not a regular file"),
+        "{error}"
+    );
+}
+
+#[tokio::test]
+async fn the_accounts_of_a_folder_that_becomes_empty_stay_until_a_file_says_that_there_are_none() {
+    let dir = folder(&[
+        ("a.yaml", &account("jobs", "trainer", "train")),
+        ("b.yaml", &account("jobs", "other", "other")),
+    ]);
+    let accounts = load(dir.path()).unwrap();
+    let fetch = async |name: &str| accounts.fetch("jobs", name, Instant::now() + PATIENCE).await;
+    fs::remove_file(dir.path().join("b.yaml")).unwrap();
+    assert_eq!(fetch("other").await, Fetched::NotFound, "others remain");
+    fs::remove_file(dir.path().join("a.yaml")).unwrap();
+    for _ in 0..3 {
+        assert!(matches!(fetch("trainer").await, Fetched::Found { .. }));
+    }
+    assert_eq!(accounts.reload_failures(), 1);
+    // Nor does a manifest that becomes something else.
+    fs::create_dir(dir.path().join("a.yaml")).unwrap();
+    assert!(matches!(fetch("trainer").await, Fetched::Found { .. }));
+    assert_eq!(accounts.reload_failures(), 2);
+    fs::remove_dir(dir.path().join("a.yaml")).unwrap();
+    fs::write(dir.path().join("none.yaml"), "").unwrap();
+    assert_eq!(fetch("trainer").await, Fetched::NotFound);
+    assert_eq!(accounts.reload_failures(), 2);
+}
+
 #[tokio::test]
 async fn a_mounted_config_map_is_followed_when_its_symlink_is_swapped() {
     let dir = folder(&[]);
@@ -310,7 +371,7 @@ async fn the_identity_map_of_a_folder_follows_its_manifest() {
             r#"{{"*/trainer": {{"RoleARN": "arn:aws:iam::111122223333:role/{role}"}}}}"#
         ))
     };
-    let dir = folder(&[("map.yaml", &entry("first"))]);
+    let dir = folder(&[("map.yaml", &entry("first")), ("others.yaml", "")]);
     let accounts = load(dir.path()).unwrap();
     let follow = || IdentityMap::from_manifests(&accounts, "kube-system", "pod-identity-webhook", rules());
     let identities = follow().unwrap();

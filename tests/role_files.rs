@@ -830,3 +830,261 @@ async fn a_change_of_a_file_reaches_the_cache_by_itself() {
     stop.cancel();
     refresher.await.unwrap();
 }
+
+/// Makes a FIFO that nothing writes to: a reader that opens it as usual waits forever.
+fn fifo(path: &Path) {
+    let made = std::process::Command::new("mkfifo").arg(path).status().unwrap();
+    assert!(made.success());
+}
+
+#[test]
+fn what_is_not_a_regular_file_or_too_long_stops_the_start_and_is_named() {
+    let dir = Dir::new(&[("a.json", &get_role("a", "one"))]);
+    let bad = dir.path().join("bad.json");
+    let error_with = |make: &dyn Fn(&Path)| {
+        make(&bad);
+        let error = dir.error();
+        fs::remove_file(&bad).unwrap();
+        error
+    };
+    let sparse = |path: &Path| fs::File::create(path).unwrap().set_len(3 << 30).unwrap();
+    for (make, expected) in [
+        (&fifo as &dyn Fn(&Path), "it is a FIFO, not a regular file"),
+        (
+            &|path| symlink("/dev/zero", path).unwrap(),
+            "it is a device, not a regular file",
+        ),
+        (
+            &|path| drop(std::os::unix::net::UnixListener::bind(path).unwrap()),
+            "it is a socket, not a regular file",
+        ),
+        (&sparse, "it is longer than 16 MiB"),
+    ] {
+        assert_eq!(error_with(make), format!("DIR/bad.json: cannot be read: {expected}"));
+    }
+}
+
+#[test]
+fn a_file_that_becomes_something_else_keeps_its_roles() {
+    let dir = Dir::new(&[("a.json", &get_role("a", "one")), ("b.json", &get_role("b", "one"))]);
+    let source = dir.open();
+    let a = dir.path().join("a.json");
+    fs::create_dir(dir.path().join("elsewhere")).unwrap();
+    for (count, make) in [
+        (&fifo) as &dyn Fn(&Path),
+        &|path: &Path| symlink("/dev/zero", path).unwrap(),
+        &|path: &Path| symlink("nothing", path).unwrap(),
+        &|path: &Path| symlink("elsewhere", path).unwrap(),
+        &|path: &Path| fs::File::create(path).unwrap().set_len(3 << 30).unwrap(),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        fs::remove_file(&a).unwrap();
+        make(&a);
+        source.reload();
+        source.poll();
+        assert_eq!(answer_of(&source, &arn("a")), "policy one", "{count}");
+        assert_eq!(answer_of(&source, &arn("missing")), "no such role", "{count}");
+        let failures = u64::try_from(count).unwrap() + 1;
+        assert_eq!((source.health().reload_failures, source.broken_files()), (failures, 1));
+    }
+    fs::remove_file(&a).unwrap();
+    dir.write("a.json", get_role("a", "two"));
+    source.poll();
+    assert_eq!(
+        (answer_of(&source, &arn("a")).as_str(), source.broken_files()),
+        ("policy two", 0)
+    );
+    fs::remove_file(&a).unwrap();
+    source.poll();
+    assert_eq!(
+        answer_of(&source, &arn("a")),
+        "no such role",
+        "a file that is deleted is no failure"
+    );
+    assert_eq!(source.broken_files(), 0);
+}
+
+#[test]
+fn files_behind_a_link_that_breaks_keep_their_roles() {
+    let outer = Dir::new(&[
+        ("volume/b.json", &get_role("b", "one")),
+        ("roles/a.json", &get_role("a", "one")),
+    ]);
+    symlink("../volume", outer.path().join("roles/team")).unwrap();
+    let source = FileRoles::open(outer.path().join("roles"), WhenMissing::NoSuchRole, FileRoles::POLL).unwrap();
+    fs::rename(outer.path().join("volume"), outer.path().join("unmounted")).unwrap();
+    source.poll();
+    assert_eq!(answer_of(&source, &arn("b")), "policy one");
+    assert_eq!(source.broken_files(), 1);
+    fs::remove_file(outer.path().join("roles/team")).unwrap();
+    source.poll();
+    assert_eq!(
+        answer_of(&source, &arn("b")),
+        "no such role",
+        "without the link, its files are deleted"
+    );
+    assert_eq!(source.broken_files(), 0);
+}
+
+#[test]
+fn roles_of_a_directory_that_becomes_empty_are_kept_until_a_file_says_that_there_are_none() {
+    let dir = Dir::new(&[
+        ("a.json", &get_role("a", "one")),
+        ("team/b.json", &get_role("b", "one")),
+    ]);
+    let source = dir.open();
+    fs::remove_file(dir.path().join("a.json")).unwrap();
+    fs::remove_dir_all(dir.path().join("team")).unwrap();
+    for _ in 0..3 {
+        source.poll();
+        source.reload();
+        assert_eq!(answer_of(&source, &arn("a")), "policy one");
+        assert_eq!(answer_of(&source, &arn("b")), "policy one");
+    }
+    assert_eq!((source.health().reload_failures, source.broken_files()), (1, 1));
+
+    dir.write("none.json", r#"{"Roles": []}"#);
+    source.poll();
+    assert_eq!(answer_of(&source, &arn("a")), "no such role");
+    assert_eq!((source.health().reload_failures, source.broken_files()), (1, 0));
+}
+
+#[test]
+fn directories_that_link_to_each_other_are_entered_once() {
+    let dir = Dir::new(&[]);
+    let names: Vec<_> = (0..20).map(|number| format!("team{number:02}")).collect();
+    for name in &names {
+        dir.write(&format!("{name}/role.json"), get_role(name, "one"));
+        for other in names.iter().filter(|other| *other != name) {
+            symlink(dir.path().join(other), dir.path().join(name).join(other)).unwrap();
+        }
+    }
+    let source = dir.open();
+    assert_eq!((source.len(), source.looks()), (20, 20), "each file is looked at once");
+}
+
+/// A directory with so many files `role0.json`, …, which have been left alone for long enough that their metadata prove what they hold.
+fn settled(count: usize) -> (Dir, FileRoles) {
+    let dir = Dir::new(&[]);
+    for number in 0..count {
+        dir.write(&format!("role{number}.json"), get_role(&format!("role{number}"), "one"));
+    }
+    let source = dir.open();
+    std::thread::sleep(Duration::from_secs(4));
+    // Each file was written shortly before it was read.
+    source.reload();
+    (dir, source)
+}
+
+#[test]
+fn a_read_costs_a_look_at_the_files_of_its_role_and_a_poll_one_at_a_share_of_the_files() {
+    const FILES: usize = 3000;
+    let (dir, source) = settled(FILES);
+    let cost_of = |work: &dyn Fn()| {
+        let (looks, reads) = (source.looks(), source.content_reads());
+        work();
+        (source.looks() - looks, source.content_reads() - reads)
+    };
+    let read = |name: &str| assert_eq!(answer_of(&source, &arn(name)), "policy one");
+    assert_eq!(cost_of(&|| read("role7")), (1, 0));
+    let all = u64::try_from(FILES).unwrap();
+    assert_eq!(
+        cost_of(&|| assert_eq!(answer_of(&source, &arn("missing")), "no such role")),
+        (all, 0)
+    );
+    assert_eq!(cost_of(&|| source.poll()), (1000, 0));
+
+    // A list of many roles is not read again for each of them.
+    let list: Vec<_> = (0..10)
+        .map(|number| cli_role(&format!("listed{number}"), &policy("one")))
+        .collect();
+    dir.write("list.json", json!({ "Roles": list }).to_string());
+    read("listed0");
+    std::thread::sleep(Duration::from_secs(4));
+    source.reload();
+    for number in 0..10 {
+        assert_eq!(cost_of(&|| read(&format!("listed{number}"))), (1, 0));
+    }
+
+    // Written in place, with the same length: its directory does not change.
+    dir.write("role7.json", get_role("role7", "two"));
+    dir.write("role8.json", get_role("role8", "two"));
+    assert_eq!(
+        answer_of(&source, &arn("role7")),
+        "policy two",
+        "at once if it is asked for"
+    );
+    dir.write("role9.json", get_role("role9", "two"));
+    let changes = source.changes().unwrap();
+    let before = *changes.borrow();
+    let polls = (1..=FILES.div_ceil(1000) + 1).find(|_| {
+        source.poll();
+        *changes.borrow() > before
+    });
+    assert!(polls.is_some(), "else after a few polls");
+}
+
+#[test]
+fn a_role_that_moves_to_another_file_is_found_there() {
+    let dir = Dir::new(&[("a.json", &get_role("a", "one")), ("b.json", &get_role("b", "one"))]);
+    let source = dir.open();
+    dir.write("a.json", get_role("other", "one"));
+    dir.write(
+        "b.json",
+        json!({"Roles": [cli_role("a", &policy("two")), cli_role("b", &policy("two"))]}).to_string(),
+    );
+    assert_eq!(answer_of(&source, &arn("a")), "policy two");
+    fs::rename(dir.path().join("b.json"), dir.path().join("c.json")).unwrap();
+    assert_eq!(answer_of(&source, &arn("a")), "policy two");
+}
+
+#[tokio::test]
+async fn a_command_reads_each_file_once_however_many_roles_it_asks_for() {
+    const ROLES: usize = 300;
+    let dir = Dir::new(&[]);
+    for number in 0..ROLES {
+        dir.write(&format!("role{number}.json"), get_role(&format!("role{number}"), "one"));
+    }
+    let source = Arc::new(dir.open().without_changes());
+    let settings = RoleCacheSettings {
+        ttl: Duration::from_secs(3600),
+        max_stale: Duration::from_secs(3600),
+        read_timeout: Duration::from_secs(30),
+        capacity: 2 * ROLES,
+    };
+    let cache = RoleCache::new(vec![source.clone()], settings);
+    for number in 0..2 * ROLES {
+        let role = RoleArn::parse(&arn(&format!("role{number}"))).unwrap();
+        let trust = cache.entry(&role, Instant::now() + Duration::from_secs(30)).await.trust;
+        assert_eq!(matches!(trust, Trust::Policy { .. }), number < ROLES, "{trust:?}");
+    }
+    let roles = u64::try_from(ROLES).unwrap();
+    assert_eq!((source.looks(), source.content_reads()), (roles, roles));
+}
+
+#[tokio::test]
+async fn the_swap_of_a_config_map_reaches_the_source_by_itself() {
+    let dir = Dir::new(&[]);
+    mount(&dir, "2026_11_22_01", &[("a.json", &get_role("a", "one"))]);
+    symlink("..data/a.json", dir.path().join("a.json")).unwrap();
+    let source = FileRoles::open(dir.path(), WhenMissing::NoSuchRole, Duration::from_millis(10)).unwrap();
+    // Past the time in which every file is read again because it was just written.
+    tokio::time::sleep(Duration::from_secs(4)).await;
+    let mut changes = source.changes().unwrap();
+    let stop = CancellationToken::new();
+    let swapped = async {
+        mount(&dir, "2026_11_22_02", &[("a.json", &get_role("a", "two"))]);
+        tokio::time::timeout(Duration::from_secs(30), changes.changed())
+            .await
+            .expect("seen")
+            .unwrap();
+        stop.cancel();
+    };
+    tokio::join!(source.run(stop.clone()), swapped);
+    let before = Instant::now();
+    source.reload();
+    let answer = source.read(&RoleArn::parse(&arn("a")).unwrap(), before).await;
+    assert!(format!("{answer:?}").contains("two"));
+}

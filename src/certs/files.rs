@@ -1,12 +1,16 @@
 //! Certificates from files: cert-manager's, or the operator's own.
 //!
-//! They are read again by content. A Secret mount changes by a swap of symbolic links, so that watching inodes shows little.
+//! They are read again by content. A Secret mount changes by a swap of symbolic links, so that watching inodes shows little. A
+//! certificate that has expired or is not valid yet replaces nothing.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::serving::{BundleError, ClientCa, Pair, PairError, Serving, Verifier};
+use jiff::Timestamp;
+
+use super::serving::{BundleError, ClientCa, OutsideValidity, Pair, PairError, Serving, Verifier};
+use crate::support::files;
 use crate::support::reload::{Reloaded, Source};
 
 /// How often certificate files are read again. The kubelet takes up to a minute to update a mounted Secret anyway.
@@ -126,8 +130,30 @@ struct PairFiles {
     key: PathBuf,
 }
 
+impl PairFiles {
+    fn pair(&self, content: &PairContent) -> Result<Pair, FilesError> {
+        Pair::from_pem(&content.certificate, &content.key).map_err(|error| self.unusable(error))
+    }
+
+    fn unusable(&self, error: PairError) -> FilesError {
+        FilesError::Pair {
+            certificate: self.certificate.clone(),
+            key: self.key.clone(),
+            error,
+        }
+    }
+}
+
+/// The content of both files, and whether it can be served now. A certificate that was not yet valid becomes valid without an edit.
+#[derive(Debug, PartialEq)]
+struct PairContent {
+    certificate: Vec<u8>,
+    key: Vec<u8>,
+    validity: Result<(), OutsideValidity>,
+}
+
 impl Source for PairFiles {
-    type Content = [Vec<u8>; 2];
+    type Content = PairContent;
     type Value = Pair;
     type Error = FilesError;
 
@@ -135,16 +161,33 @@ impl Source for PairFiles {
         format!("certificate {} with {}", self.certificate.display(), self.key.display())
     }
 
-    fn read(&self) -> Result<[Vec<u8>; 2], FilesError> {
-        Ok([read(&self.certificate)?, read(&self.key)?])
+    fn read(&self) -> Result<PairContent, FilesError> {
+        let (certificate, key) = (read(&self.certificate)?, read(&self.key)?);
+        let validity = Pair::from_pem(&certificate, &key).map_or(Ok(()), |pair| pair.valid_at(Timestamp::now()));
+        Ok(PairContent {
+            certificate,
+            key,
+            validity,
+        })
     }
 
-    fn parse(&self, [certificate, key]: &[Vec<u8>; 2]) -> Result<Pair, FilesError> {
-        Pair::from_pem(certificate, key).map_err(|error| FilesError::Pair {
-            certificate: self.certificate.clone(),
-            key: self.key.clone(),
-            error,
-        })
+    fn parse(&self, content: &PairContent) -> Result<Pair, FilesError> {
+        let pair = self.pair(content)?;
+        match content.validity {
+            Ok(()) => Ok(pair),
+            Err(outside) => Err(self.unusable(PairError::OutsideValidity(outside))),
+        }
+    }
+
+    /// A certificate that clients reject is served at the start: nothing better is known, and a webhook that does not start cannot
+    /// serve the next one.
+    fn parse_first(&self, content: &PairContent) -> Result<Pair, FilesError> {
+        let pair = self.pair(content)?;
+        if let Err(outside) = content.validity {
+            let error = self.unusable(PairError::OutsideValidity(outside));
+            tracing::error!("serving a certificate that API servers reject: {error}");
+        }
+        Ok(pair)
     }
 }
 
@@ -175,7 +218,7 @@ impl Source for ClientCaFile {
 }
 
 pub(super) fn read(path: &Path) -> Result<Vec<u8>, FilesError> {
-    std::fs::read(path).map_err(|error| FilesError::Read {
+    files::read(path).map_err(|error| FilesError::Read {
         path: path.to_owned(),
         error,
     })

@@ -23,6 +23,19 @@ pub struct Pair {
     not_after: Option<Timestamp>,
 }
 
+/// Why clients reject a certificate at some moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum OutsideValidity {
+    /// It has expired.
+    #[error("the certificate expired at {0}; renew it")]
+    Expired(Timestamp),
+    /// Its validity has not begun.
+    #[error(
+        "the certificate is not valid before {0}; wait, or correct the clock of this machine or of the machine that issued it"
+    )]
+    NotYetValid(Timestamp),
+}
+
 impl Pair {
     /// Reads a chain (leaf first) and a key (PKCS#8, PKCS#1 or SEC1), both PEM.
     ///
@@ -64,6 +77,19 @@ impl Pair {
         self.certified.cert.first().map(|leaf| &**leaf)
     }
 
+    /// Whether the server's own certificate is valid at a moment. Other certificates of the chain can be expired: clients choose which
+    /// of them they need.
+    ///
+    /// # Errors
+    /// When it was, or will be.
+    pub fn valid_at(&self, now: Timestamp) -> Result<(), OutsideValidity> {
+        match self.leaf().and_then(x509::validity) {
+            Some(validity) if validity.not_after < now => Err(OutsideValidity::Expired(validity.not_after)),
+            Some(validity) if validity.not_before > now => Err(OutsideValidity::NotYetValid(validity.not_before)),
+            Some(_) | None => Ok(()),
+        }
+    }
+
     /// When the first certificate of the chain expires.
     #[must_use]
     pub const fn not_after(&self) -> Option<Timestamp> {
@@ -83,6 +109,9 @@ pub enum PairError {
     /// Both are well-formed, but the key belongs to another certificate.
     #[error("the private key does not belong to the certificate")]
     Mismatch,
+    /// Both can be used, but clients reject the certificate now.
+    #[error("{0}")]
+    OutsideValidity(OutsideValidity),
 }
 
 /// Why a PEM text is not a usable bundle of certificates.
@@ -254,6 +283,28 @@ mod tests {
         assert_eq!(
             Pair::from_pem(certificate.as_bytes(), other_key.as_bytes()).unwrap_err(),
             PairError::Mismatch
+        );
+    }
+
+    #[test]
+    fn a_certificate_is_valid_from_its_first_to_its_last_second() {
+        let mut params = rcgen::CertificateParams::new(vec!["rolegate.example".to_owned()]).unwrap();
+        params.not_before = rcgen::date_time_ymd(2026, 1, 2);
+        params.not_after = rcgen::date_time_ymd(2026, 3, 4);
+        let key = rcgen::KeyPair::generate().unwrap();
+        let certificate = params.self_signed(&key).unwrap();
+        let pair = Pair::from_pem(certificate.pem().as_bytes(), key.serialize_pem().as_bytes()).unwrap();
+        let at = |time: &str| pair.valid_at(time.parse().unwrap()).map_err(|why| why.to_string());
+        assert_eq!(at("2026-01-02T00:00:00Z"), Ok(()));
+        assert_eq!(at("2026-03-04T00:00:00Z"), Ok(()));
+        assert_eq!(
+            at("2026-03-04T00:00:01Z").unwrap_err(),
+            "the certificate expired at 2026-03-04T00:00:00Z; renew it"
+        );
+        let early = at("2026-01-01T23:59:59Z").unwrap_err();
+        assert!(
+            early.starts_with("the certificate is not valid before 2026-01-02T00:00:00Z; "),
+            "{early}"
         );
     }
 

@@ -6,19 +6,21 @@ use std::path::Path;
 
 use anyhow::{Context as _, Result, bail};
 
-/// The longest file that is read, in bytes. A trust policy has at most 8192 characters, so a longer file is a mistake.
-const LIMIT: u64 = 16 * 1024 * 1024;
+use crate::support::files;
 
-/// Opens a file, or standard input for `-`.
+/// Opens a file of any kind and length, or standard input for `-`, for a reader that works line by line.
 ///
 /// # Errors
 /// Which file, and why not.
 pub(super) fn open(file: &Path) -> Result<Box<dyn Read>> {
+    open_unbounded(file).with_context(|| name(file))
+}
+
+fn open_unbounded(file: &Path) -> io::Result<Box<dyn Read>> {
     if file.as_os_str() == "-" {
         return Ok(Box::new(io::stdin().lock()));
     }
-    let opened = File::open(file).with_context(|| name(file))?;
-    Ok(Box::new(opened))
+    Ok(Box::new(File::open(file)?))
 }
 
 /// The name of the file in messages.
@@ -30,18 +32,13 @@ pub(super) fn name(file: &Path) -> String {
     }
 }
 
-/// Reads a whole text.
+/// Reads a whole text. A trust policy has at most 8,192 characters, so a file over the limit is a mistake.
 ///
 /// # Errors
 /// Which file, and why not.
 pub(super) fn read(file: &Path) -> Result<String> {
-    let mut bytes = Vec::new();
-    let mut opened = open(file)?.take(LIMIT.saturating_add(1));
-    opened.read_to_end(&mut bytes).with_context(|| name(file))?;
+    let bytes = read_bytes(file).with_context(|| name(file))?;
     let name = name(file);
-    if u64::try_from(bytes.len()).unwrap_or(u64::MAX) > LIMIT {
-        bail!("{name}: longer than {} MiB, which no policy is", LIMIT / 1024 / 1024);
-    }
     if bytes.starts_with(&[0xff, 0xfe]) || bytes.starts_with(&[0xfe, 0xff]) {
         bail!("{name}: UTF-16 text, as Windows PowerShell's > writes it; write UTF-8 (Out-File -Encoding utf8)");
     }
@@ -49,4 +46,23 @@ pub(super) fn read(file: &Path) -> Result<String> {
         Ok(text) => Ok(text),
         Err(_) => bail!("{name}: not UTF-8 text"),
     }
+}
+
+fn read_bytes(file: &Path) -> io::Result<Vec<u8>> {
+    if !is_stream(file) {
+        return files::read(file);
+    }
+    let mut bytes = Vec::new();
+    let opened = open_unbounded(file)?;
+    opened.take(files::LIMIT.saturating_add(1)).read_to_end(&mut bytes)?;
+    files::check_length(u64::try_from(bytes.len()).unwrap_or(u64::MAX))?;
+    Ok(bytes)
+}
+
+/// Whether a file is a stream that the shell has opened: standard input, or a process substitution, `<(aws iam get-role …)`.
+fn is_stream(file: &Path) -> bool {
+    let is_descriptor = ["/dev/fd", "/proc/self/fd"]
+        .iter()
+        .any(|parent| file.starts_with(parent));
+    is_descriptor || file.as_os_str() == "-" || file.as_os_str() == "/dev/stdin"
 }

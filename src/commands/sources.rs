@@ -40,11 +40,20 @@ pub(super) fn reader() -> Reader {
     }
 }
 
+/// How long sources are used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Use {
+    /// While the program serves: they follow changes.
+    Serve,
+    /// For one report: what was read once is not read again.
+    Once,
+}
+
 /// Opens the sources in their order. A role that the last one does not know does not exist.
 ///
 /// # Errors
 /// Which source cannot be opened, and why.
-pub(super) async fn open(specs: &[RoleSourceSpec], aws: &AwsAccess) -> Result<Vec<Arc<dyn RoleSource>>> {
+pub(super) async fn open(specs: &[RoleSourceSpec], aws: &AwsAccess, used: Use) -> Result<Vec<Arc<dyn RoleSource>>> {
     let last = specs.len().saturating_sub(1);
     let mut sources = Vec::with_capacity(specs.len());
     for (place, spec) in specs.iter().enumerate() {
@@ -53,7 +62,7 @@ pub(super) async fn open(specs: &[RoleSourceSpec], aws: &AwsAccess) -> Result<Ve
         } else {
             WhenMissing::NotMine
         };
-        sources.extend(open_one(spec, when_missing, aws).await?);
+        sources.extend(open_one(spec, when_missing, aws, used).await?);
     }
     Ok(sources)
 }
@@ -62,11 +71,15 @@ async fn open_one(
     spec: &RoleSourceSpec,
     when_missing: WhenMissing,
     aws: &AwsAccess,
+    used: Use,
 ) -> Result<Vec<Arc<dyn RoleSource>>> {
     match spec {
         RoleSourceSpec::Files(directory) => {
             let files = FileRoles::open(directory, when_missing, FileRoles::POLL)?;
-            Ok(vec![Arc::new(files)])
+            Ok(vec![Arc::new(match used {
+                Use::Serve => files,
+                Use::Once => files.without_changes(),
+            })])
         }
         RoleSourceSpec::Ack => Ok(vec![Arc::new(RoleObjects::ack(
             client(spec).await?,
@@ -187,7 +200,7 @@ pub(super) fn document(
     role: &RoleArn,
 ) -> Result<(&'static str, RoleDocument)> {
     runtime::on_this_thread()?.block_on(async {
-        let sources = open(specs, aws).await?;
+        let sources = open(specs, aws, Use::Once).await?;
         let stop = CancellationToken::new();
         let running = join_all(sources.iter().map(|source| source.run(stop.clone())));
         let reading = async {
@@ -242,7 +255,7 @@ pub(super) async fn read_all(
         read_timeout: PATIENCE,
         capacity: roles.len().max(1),
     };
-    let sources = open(specs, aws).await?;
+    let sources = open(specs, aws, Use::Once).await?;
     let cache = RoleCache::new(sources.clone(), settings);
     cache.check_providers_of(issuer.clone());
     let reads = stream::iter(roles).map(|role| {

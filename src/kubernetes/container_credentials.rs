@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
+use crate::support::files;
 use crate::support::reload::{Reloaded, Source};
 use crate::support::tasks::OwnedTasks;
 use crate::support::text;
@@ -94,7 +95,7 @@ impl Source for File {
     }
 
     fn read(&self) -> Result<Vec<u8>, ContainerCredentialsError> {
-        std::fs::read(&self.path).map_err(|error| ContainerCredentialsError::Read {
+        files::read(&self.path).map_err(|error| ContainerCredentialsError::Read {
             path: self.path.clone(),
             error,
         })

@@ -1,12 +1,19 @@
 //! Trust policies from a directory of JSON files.
 //!
 //! Every `*.json` below the directory is read; `formats` recognizes its format by its content. At the start an invalid file is an
-//! error. Later, files are read again every two seconds and when a role is asked for, by content, because the mount of a ConfigMap is
-//! swapped by a symbolic link that no watch on a file sees. Then
+//! error. Later, the source looks for changes as follows. A file is read again only if its metadata do not prove that it is the same,
+//! so the cost grows with what changes, not with what there is.
+//!
+//! - Every two seconds, it looks at each directory, and at a share of the files in turn. New, replaced and deleted files change their
+//!   directory; only a file that is written in place does not. The mount of a ConfigMap is swapped by a symbolic link in its directory.
+//! - When a role is asked for, it looks at the files that define this role, and at all files if there are none or one has changed.
+//!
+//! Then
 //!
 //! - a file that became invalid keeps its last valid content, and the changes of every other file count;
 //! - two files that contradict each other keep the whole directory as it was, since either may be the correct one;
-//! - the roles of a file that was removed are removed with it.
+//! - the roles of a file that was deleted are deleted with it, but only while the directory has other files: a directory that becomes
+//!   empty is more often a volume that is not mounted than a decision.
 
 mod error;
 mod formats;
@@ -14,10 +21,10 @@ mod found;
 mod index;
 mod terraform;
 mod tree;
+mod watched;
 
 use std::collections::BTreeMap;
-use std::hash::{DefaultHasher, Hash, Hasher};
-use std::io;
+use std::ops::Bound;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -38,11 +45,18 @@ pub use self::error::RoleFilesError;
 use self::formats::Flaw;
 use self::found::FoundRole;
 use self::index::Index;
+use self::tree::Tree;
+use self::watched::{Cost, Look, WatchedFile};
 use super::source::{Answer, Listing, Pace, RoleSource, SourceHealth};
 use crate::support::coalesce::{Caller, Coalescer, Reading};
+use crate::support::files::Stamp;
 use crate::support::reload;
 use crate::support::state_log::StateLog;
 use crate::trust::RoleArn;
+
+/// How many files are looked at each time at least, and after how many times every file was looked at.
+const SHARE: usize = 1000;
+const ROUND: usize = 15;
 
 /// What the source answers for a role that no file defines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,13 +67,21 @@ pub enum WhenMissing {
     NoSuchRole,
 }
 
+/// Whether the source looks for changes after it was opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Changes {
+    Followed,
+    Ignored,
+}
+
 /// The role source `files=DIR`.
 #[derive(Debug)]
 pub struct FileRoles {
     shared: Arc<Shared>,
     when_missing: WhenMissing,
+    changes: Changes,
     poll: Duration,
-    /// Reads of the directory.
+    /// Looks at all files.
     reads: Coalescer<(), ()>,
     tasks: TaskTracker,
     end: CancellationToken,
@@ -67,7 +89,7 @@ pub struct FileRoles {
 }
 
 impl FileRoles {
-    /// How often files are read again when no role is asked for.
+    /// How often the source looks for changes when no role is asked for.
     pub const POLL: Duration = reload::INTERVAL;
 
     /// Reads a directory.
@@ -80,19 +102,20 @@ impl FileRoles {
         poll: Duration,
     ) -> Result<Self, RoleFilesError> {
         let directory = directory.into();
-        let opened = Instant::now();
+        let (opened, cost) = (Instant::now(), Arc::new(Cost::default()));
+        let Tree {
+            files: paths,
+            directories,
+        } = tree::walk(&directory).map_err(RoleFilesError::unreadable)?;
         let mut files = BTreeMap::new();
-        for path in tree::json_files(&directory).map_err(RoleFilesError::unreadable)? {
-            let bytes = std::fs::read(&path).map_err(|error| RoleFilesError::unreadable((path.clone(), error)))?;
-            let roles = understand(&directory, &path, &bytes)?;
-            files.insert(
-                path,
-                RoleFile {
-                    fingerprint: Some(fingerprint(&bytes)),
-                    roles,
-                    log: StateLog::default(),
-                },
-            );
+        for path in paths {
+            let mut file = RoleFile::new(path.into(), &cost);
+            if let Look::New { read, seen } = file.file.look() {
+                file.file.record(seen);
+                let bytes = read.map_err(|error| RoleFilesError::unreadable((file.file.path().to_owned(), error)))?;
+                file.roles = understand(&directory, file.file.path(), &bytes)?;
+            }
+            files.insert(file.file.path().into(), file);
         }
         let index = index_of(&files)?;
         let (tasks, end) = (TaskTracker::new(), CancellationToken::new());
@@ -102,9 +125,12 @@ impl FileRoles {
                 index: ArcSwap::from_pointee(index),
                 files: Mutex::new(Files {
                     files,
+                    directories,
+                    looked_until: Path::new("").into(),
                     directory: StateLog::default(),
                     contradiction: StateLog::default(),
                 }),
+                cost,
                 opened,
                 read_at: AtomicU64::new(0),
                 failures: AtomicU64::new(0),
@@ -112,12 +138,22 @@ impl FileRoles {
                 changes: watch::Sender::new(0),
             }),
             when_missing,
+            changes: Changes::Followed,
             poll,
             reads: Coalescer::new(tasks.clone(), end.clone()),
             tasks,
             _end_on_drop: end.clone().drop_guard(),
             end,
         })
+    }
+
+    /// Answers with what was read when it was opened, for commands that end soon.
+    #[must_use]
+    pub fn without_changes(self) -> Self {
+        Self {
+            changes: Changes::Ignored,
+            ..self
+        }
     }
 
     /// How many files are invalid now, plus one when the directory cannot be read, plus one when two files contradict each other.
@@ -138,12 +174,29 @@ impl FileRoles {
         self.len() == 0
     }
 
-    /// Reads the directory again now, and takes over what is valid. Blocks on the file system.
+    /// How often a file was looked at since the source was opened.
+    #[must_use]
+    pub fn looks(&self) -> u64 {
+        self.shared.cost.looks.load(Ordering::Relaxed)
+    }
+
+    /// How often the content of a file was read, which a look avoids if it can.
+    #[must_use]
+    pub fn content_reads(&self) -> u64 {
+        self.shared.cost.reads.load(Ordering::Relaxed)
+    }
+
+    /// Looks at every file now, and takes over what is new and valid. Blocks on the file system.
     pub fn reload(&self) {
         self.shared.reload();
     }
 
-    /// The same on a thread that may block, shared with all callers that it is good for.
+    /// Looks for changes as the source does every [`FileRoles::POLL`] by itself. Blocks on the file system.
+    pub fn poll(&self) {
+        self.shared.poll();
+    }
+
+    /// The same as [`FileRoles::reload`] on a thread that may block, shared with all callers that it is good for.
     async fn read_again(&self, caller: Caller) {
         let shared = Arc::clone(&self.shared);
         let read = move |reading: Reading| {
@@ -157,6 +210,12 @@ impl FileRoles {
         };
         self.reads.ask((), caller, read).await;
     }
+
+    /// Whether the files that define a role are the same as when the index was made. False if there are none.
+    async fn is_same(&self, files: Vec<Arc<WatchedFile>>) -> bool {
+        let look = move || !files.is_empty() && files.iter().all(|file| matches!(file.look(), Look::Same));
+        self.tasks.spawn_blocking(look).await.unwrap_or(false)
+    }
 }
 
 impl RoleSource for FileRoles {
@@ -166,10 +225,12 @@ impl RoleSource for FileRoles {
 
     fn read<'a>(&'a self, role: &'a RoleArn, as_of: Instant) -> BoxFuture<'a, Answer> {
         async move {
-            if self.shared.read_at() < as_of {
+            let mut index = self.shared.index.load_full();
+            let is_known = self.changes == Changes::Ignored || self.shared.read_at() >= as_of;
+            if !is_known && !self.is_same(index.files_of(role)).await {
                 self.read_again(Caller::as_of(as_of)).await;
+                index = self.shared.index.load_full();
             }
-            let index = self.shared.index.load();
             index.answer(role).unwrap_or_else(|| match self.when_missing {
                 WhenMissing::NotMine => Answer::NotMine,
                 WhenMissing::NoSuchRole => Answer::NoSuchRole { hint: index.hint(role) },
@@ -192,8 +253,14 @@ impl RoleSource for FileRoles {
 
     fn run(&self, stop: CancellationToken) -> BoxFuture<'_, ()> {
         async move {
+            if self.changes == Changes::Ignored {
+                stop.cancelled().await;
+            }
             while stop.run_until_cancelled(tokio::time::sleep(self.poll)).await.is_some() {
-                self.read_again(Caller::as_of(Instant::now()).in_background()).await;
+                let shared = Arc::clone(&self.shared);
+                if let Err(error) = self.tasks.spawn_blocking(move || shared.poll()).await {
+                    warn!(%error, "failed to look for changes of role files");
+                }
             }
             self.end.cancel();
             self.tasks.close();
@@ -215,18 +282,25 @@ struct Shared {
     directory: PathBuf,
     index: ArcSwap<Index>,
     files: Mutex<Files>,
+    cost: Arc<Cost>,
     opened: Instant,
-    /// When the last read of the directory began, in nanoseconds after it was opened; set when it has ended.
+    /// When the last look at all files began, in nanoseconds after they were opened; set when it has ended.
     read_at: AtomicU64,
     failures: AtomicU64,
     broken: AtomicUsize,
     changes: watch::Sender<u64>,
 }
 
-/// The files as they were read last.
+type FilesByPath = BTreeMap<Arc<Path>, RoleFile>;
+
+/// The files as they were seen last.
 #[derive(Debug)]
 struct Files {
-    files: BTreeMap<PathBuf, RoleFile>,
+    files: FilesByPath,
+    /// The directory and those below it, as they were when their files were listed. Empty: they must be listed again.
+    directories: Vec<(PathBuf, Stamp)>,
+    /// The last file of the share that was looked at last.
+    looked_until: Arc<Path>,
     /// Whether the directory and those below it can be read.
     directory: StateLog,
     /// Whether two files define a role differently.
@@ -235,12 +309,60 @@ struct Files {
 
 #[derive(Debug)]
 struct RoleFile {
-    /// Of the content that was read last, valid or not; none when it could not be read.
-    fingerprint: Option<u64>,
+    file: Arc<WatchedFile>,
     /// What it defined when it was last valid.
     roles: Vec<FoundRole>,
     /// Whether its present content is valid.
     log: StateLog,
+}
+
+/// The result of listing the files.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Listed {
+    /// Files could not be listed.
+    Failed,
+    /// No directory has changed.
+    AsBefore,
+    /// Files were listed again: none was added or deleted.
+    SameFiles,
+    /// Files were added or deleted.
+    OtherFiles,
+}
+
+impl RoleFile {
+    fn new(path: Arc<Path>, cost: &Arc<Cost>) -> Self {
+        Self {
+            file: Arc::new(WatchedFile::new(path, Arc::clone(cost))),
+            roles: Vec::new(),
+            log: StateLog::default(),
+        }
+    }
+}
+
+impl Files {
+    /// Whether no file was added to, replaced in or deleted from any directory since files were listed.
+    fn are_listed(&self) -> bool {
+        let is_same =
+            |(path, stamp): &(PathBuf, Stamp)| Stamp::read(path).is_ok_and(|now| stamp.proves_unchanged(&now));
+        !self.directories.is_empty() && self.directories.iter().all(is_same)
+    }
+
+    /// The next share of files to look at in turn, and those that cannot be trusted without.
+    fn due(&mut self) -> Vec<Arc<Path>> {
+        let share = self.files.len().div_ceil(ROUND).max(SHARE);
+        let after = (Bound::Excluded(Arc::clone(&self.looked_until)), Bound::Unbounded);
+        let rest = self.files.range(after).map(|(path, _)| path);
+        let mut due: Vec<_> = rest.chain(self.files.keys()).take(share).cloned().collect();
+        if let Some(last) = due.last() {
+            self.looked_until = Arc::clone(last);
+        }
+        let uncertain = self
+            .files
+            .iter()
+            .filter(|(_, file)| file.log.is_failing() || file.file.must_be_read());
+        due.extend(uncertain.map(|(path, _)| Arc::clone(path)));
+        due
+    }
 }
 
 impl Shared {
@@ -249,77 +371,113 @@ impl Shared {
         self.opened + Duration::from_nanos(self.read_at.load(Ordering::Acquire))
     }
 
+    /// Looks at all files.
     fn reload(&self) {
         let mut state = self.files.lock();
         let began = u64::try_from(self.opened.elapsed().as_nanos()).unwrap_or(u64::MAX);
-        match tree::json_files(&self.directory) {
-            Err(unreadable) => self.failed(&mut state.directory, &RoleFilesError::unreadable(unreadable)),
-            Ok(paths) => {
-                recovered(&mut state.directory, &self.directory);
-                // A contradiction is looked at again only when a file changes.
-                if self.read_files(&paths, &mut state.files) {
-                    self.take_over(&mut state);
-                }
+        let listed = self.list(&mut state);
+        let due = match listed {
+            Listed::Failed => Vec::new(),
+            Listed::AsBefore | Listed::SameFiles | Listed::OtherFiles => state.files.keys().cloned().collect(),
+        };
+        self.look_at(&mut state, listed, due);
+        self.read_at.store(began, Ordering::Release);
+    }
+
+    /// Looks at the directories, and at all files if one has changed, else at a share of them.
+    fn poll(&self) {
+        let mut state = self.files.lock();
+        let listed = self.list(&mut state);
+        let due = match listed {
+            Listed::Failed => Vec::new(),
+            Listed::AsBefore => state.due(),
+            Listed::SameFiles | Listed::OtherFiles => state.files.keys().cloned().collect(),
+        };
+        self.look_at(&mut state, listed, due);
+    }
+
+    /// Lists the files again if a directory has changed.
+    fn list(&self, state: &mut Files) -> Listed {
+        if state.are_listed() {
+            return Listed::AsBefore;
+        }
+        // Until it has succeeded.
+        state.directories.clear();
+        let tree = match tree::walk(&self.directory) {
+            Ok(tree) if tree.files.is_empty() && !state.files.is_empty() => {
+                self.failed(&mut state.directory, &RoleFilesError::emptied(&self.directory));
+                return Listed::Failed;
             }
+            Ok(tree) => tree,
+            Err(unreadable) => {
+                self.failed(&mut state.directory, &RoleFilesError::unreadable(unreadable));
+                return Listed::Failed;
+            }
+        };
+        recovered(&mut state.directory, &self.directory);
+        let mut listed = Listed::SameFiles;
+        state.files.retain(|path, file| {
+            let is_listed = tree.files.binary_search_by(|listed| (**listed).cmp(path)).is_ok();
+            let stays = is_listed || !tree::is_deleted(path);
+            if !stays {
+                // Nothing is wrong with a file that is gone.
+                recovered(&mut file.log, path);
+                listed = Listed::OtherFiles;
+            }
+            stays
+        });
+        for path in tree.files {
+            if !state.files.contains_key(&*path) {
+                let path: Arc<Path> = path.into();
+                state.files.insert(Arc::clone(&path), RoleFile::new(path, &self.cost));
+                listed = Listed::OtherFiles;
+            }
+        }
+        state.directories = tree.directories;
+        listed
+    }
+
+    /// Looks at these files, and takes over what has changed.
+    fn look_at(&self, state: &mut Files, listed: Listed, paths: Vec<Arc<Path>>) {
+        let mut changed = listed == Listed::OtherFiles;
+        for path in paths {
+            if let Some(file) = state.files.get_mut(&path) {
+                changed |= self.look_at_one(file);
+            }
+        }
+        // A contradiction is looked at again only when a file changes.
+        if changed {
+            self.take_over(state);
         }
         let files = state.files.values().map(|file| &file.log);
         let failing = files.chain([&state.directory, &state.contradiction]);
         self.broken
             .store(failing.filter(|log| log.is_failing()).count(), Ordering::Relaxed);
-        self.read_at.store(began, Ordering::Release);
     }
 
-    /// Reads every file that is there. True when a file has valid new content or is gone.
-    fn read_files(&self, paths: &[PathBuf], files: &mut BTreeMap<PathBuf, RoleFile>) -> bool {
-        let known = files.len();
-        files.retain(|path, file| {
-            let stays = paths.binary_search(path).is_ok();
-            if !stays {
-                // Nothing is wrong with a file that is gone.
-                recovered(&mut file.log, path);
+    /// True when the file has valid new content.
+    fn look_at_one(&self, RoleFile { file, roles, log }: &mut RoleFile) -> bool {
+        let Look::New { read, seen } = file.look() else {
+            return false;
+        };
+        let path = file.path();
+        // Deleted since files were listed: the next list shows it.
+        if read.is_err() && tree::is_deleted(path) {
+            return false;
+        }
+        file.record(seen);
+        let read = read.map_err(|error| RoleFilesError::unreadable((path.to_owned(), error)));
+        match read.and_then(|bytes| understand(&self.directory, path, &bytes)) {
+            Ok(found) => {
+                *roles = found;
+                recovered(log, path);
+                true
             }
-            stays
-        });
-        let mut changed = files.len() != known;
-        for path in paths {
-            let read = std::fs::read(path);
-            if is_gone(path, &read) {
-                if let Some(mut file) = files.remove(path) {
-                    recovered(&mut file.log, path);
-                    changed = true;
-                }
-                continue;
-            }
-            let file = files.entry(path.clone()).or_insert_with(|| RoleFile {
-                fingerprint: None,
-                roles: Vec::new(),
-                log: StateLog::default(),
-            });
-            let understood = match &read {
-                Err(error) => {
-                    file.fingerprint = None;
-                    let error = io::Error::new(error.kind(), error.to_string());
-                    Err(RoleFilesError::unreadable((path.clone(), error)))
-                }
-                Ok(bytes) => {
-                    let now = Some(fingerprint(bytes));
-                    if file.fingerprint == now {
-                        continue;
-                    }
-                    file.fingerprint = now;
-                    understand(&self.directory, path, bytes)
-                }
-            };
-            match understood {
-                Ok(roles) => {
-                    file.roles = roles;
-                    changed = true;
-                    recovered(&mut file.log, path);
-                }
-                Err(error) => self.failed(&mut file.log, &error),
+            Err(error) => {
+                self.failed(log, &error);
+                false
             }
         }
-        changed
     }
 
     fn take_over(&self, state: &mut Files) {
@@ -347,12 +505,6 @@ fn recovered(log: &mut StateLog, path: &Path) {
     }
 }
 
-/// Whether a file was removed since its directory was read. A symbolic link to nothing is there, and broken.
-fn is_gone(path: &Path, read: &io::Result<Vec<u8>>) -> bool {
-    let not_found = matches!(read, Err(error) if error.kind() == io::ErrorKind::NotFound);
-    not_found && path.symlink_metadata().is_err()
-}
-
 fn understand(directory: &Path, path: &Path, bytes: &[u8]) -> Result<Vec<FoundRole>, RoleFilesError> {
     let below = path.strip_prefix(directory).unwrap_or(path);
     formats::read(bytes, below).map_err(|Flaw { position, problem }| RoleFilesError {
@@ -362,13 +514,6 @@ fn understand(directory: &Path, path: &Path, bytes: &[u8]) -> Result<Vec<FoundRo
     })
 }
 
-fn index_of(files: &BTreeMap<PathBuf, RoleFile>) -> Result<Index, RoleFilesError> {
-    Index::build(files.iter().map(|(path, file)| (path.as_path(), file.roles.as_slice())))
-}
-
-/// Distinguishes contents. Not a defense against forgery: a process that writes the files may write anything.
-fn fingerprint(bytes: &[u8]) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    bytes.hash(&mut hasher);
-    hasher.finish()
+fn index_of(files: &FilesByPath) -> Result<Index, RoleFilesError> {
+    Index::build(files.values().map(|file| (&file.file, file.roles.as_slice())))
 }

@@ -3,6 +3,7 @@
 pub(crate) mod backoff;
 pub(crate) mod coalesce;
 pub(crate) mod dns;
+pub(crate) mod files;
 pub(crate) mod reload;
 pub(crate) mod sliding_window;
 pub(crate) mod state_log;

@@ -36,6 +36,10 @@ pub(crate) trait Source: Send + Sync + 'static {
     fn read(&self) -> Result<Self::Content, Self::Error>;
     /// Checks and converts the content.
     fn parse(&self, content: &Self::Content) -> Result<Self::Value, Self::Error>;
+    /// The same at the start, when there is no last good content that would be better.
+    fn parse_first(&self, content: &Self::Content) -> Result<Self::Value, Self::Error> {
+        self.parse(content)
+    }
 }
 
 /// The value of a source that is read again.
@@ -63,7 +67,7 @@ impl<S: Source> Reloaded<S> {
     /// There is no last good content yet: what is wrong with it.
     pub(crate) fn load(source: S) -> Result<Arc<Self>, S::Error> {
         let content = source.read()?;
-        let value = source.parse(&content)?;
+        let value = source.parse_first(&content)?;
         Ok(Arc::new(Self {
             last: LastGood::new(source.name(), value, content),
             source,

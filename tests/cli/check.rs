@@ -247,3 +247,54 @@ fn flags_win_over_variables_that_other_commands_share() {
     let ran = finish(batch, "");
     assert_eq!((ran.code, ran.err.as_str()), (0, ""));
 }
+
+#[test]
+fn a_policy_is_a_regular_file_or_a_stream_and_at_most_16_mib() {
+    let folder = tempfile::tempdir().unwrap();
+    let (fifo, sparse) = (folder.path().join("fifo"), folder.path().join("sparse"));
+    assert!(
+        std::process::Command::new("mkfifo")
+            .arg(&fifo)
+            .status()
+            .unwrap()
+            .success()
+    );
+    fs::File::create(&sparse).unwrap().set_len(3 << 30).unwrap();
+    for (file, expected) in [
+        (fifo.to_str().unwrap(), "it is a FIFO, not a regular file"),
+        (sparse.to_str().unwrap(), "it is longer than 16 MiB"),
+        ("/dev/zero", "it is a device, not a regular file"),
+    ] {
+        for ran in [
+            rolegate(&[&identity()[..], &["--policy", file]].concat()),
+            rolegate(&[
+                "trust-policy",
+                "--merge",
+                file,
+                "--role-arn",
+                ROLE,
+                "--issuer",
+                ISSUER,
+                "--namespace",
+                "jobs",
+                "--service-account",
+                "default",
+            ]),
+        ] {
+            assert_eq!((ran.code, &*ran.out), (2, ""), "{file}");
+            assert!(ran.err.contains(&format!("{file}: {expected}")), "{}", ran.err);
+        }
+    }
+    // Standard input by its other names, which is how a shell passes `<(command)`.
+    for file in ["/dev/stdin", "/dev/fd/0", "-"] {
+        let ran = rolegate_with_input(&[&identity()[..], &["--policy", file]].concat(), &correct_policy());
+        assert_eq!(ran.code, 0, "{file}: {}", ran.err);
+    }
+    let long = " ".repeat(16 * 1024 * 1024 + 1);
+    let ran = check(&long, &[]);
+    assert!(
+        ran.code == 2 && ran.err.contains("standard input: it is longer than 16 MiB"),
+        "{}",
+        ran.err
+    );
+}

@@ -46,9 +46,14 @@ impl Folder {
 
     /// Writes a new serving certificate of the same CA.
     pub fn renew_certificate(&self) {
+        self.renew_certificate_as_of(SystemTime::now());
+    }
+
+    /// The same, valid from ten minutes before this moment to an hour after it.
+    pub fn renew_certificate_as_of(&self, issued: SystemTime) {
         let leaf = self
             .authority
-            .issue(&SubjectName::loopback(), SystemTime::now(), Duration::from_secs(3600))
+            .issue(&SubjectName::loopback(), issued, Duration::from_secs(3600))
             .unwrap();
         self.write("tls.crt", leaf.certificate_pem());
         self.write("tls.key", leaf.key_pem());

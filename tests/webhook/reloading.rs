@@ -1,6 +1,6 @@
 //! What changes on disk is served soon after, and what breaks on disk changes nothing.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use crate::program::{Folder, Program, eventually};
 use crate::reviews::{creation, job_pod};
@@ -113,4 +113,84 @@ async fn a_renewed_certificate_is_served_and_a_mismatched_pair_is_not() {
     folder.renew_certificate();
     program.wait_for_log("reloaded certificate");
     assert!(!allowed(&program).await);
+}
+
+#[tokio::test]
+async fn a_certificate_that_is_expired_or_not_yet_valid_replaces_nothing() {
+    const DAY: Duration = Duration::from_secs(24 * 3600);
+    let folder = folder();
+    let program = Program::serve(&folder, &[]);
+    for (issued, words) in [
+        (SystemTime::now() - DAY, "the certificate expired at"),
+        (SystemTime::now() + DAY, "the certificate is not valid before"),
+    ] {
+        folder.renew_certificate_as_of(issued);
+        let line = program.wait_for_log(words);
+        assert!(
+            line.contains("WARN") && line.contains("keeping the previous contents"),
+            "{line}"
+        );
+        // The client of this test rejects such a certificate.
+        assert!(!allowed(&program).await, "the old pair still serves");
+    }
+    folder.renew_certificate();
+    program.wait_for_log("reloaded certificate");
+    assert!(!allowed(&program).await);
+}
+
+#[tokio::test]
+async fn an_expired_certificate_at_the_start_is_an_error_in_the_log_and_its_renewal_is_served() {
+    let folder = folder();
+    folder.renew_certificate_as_of(SystemTime::now() - Duration::from_secs(24 * 3600));
+    let program = Program::serve(&folder, &[]);
+    let line = program.wait_for_log("the certificate expired at");
+    assert!(line.contains("ERROR") && line.contains("tls.crt"), "{line}");
+    folder.renew_certificate();
+    program.wait_for_log("reloaded certificate");
+    assert!(!allowed(&program).await);
+}
+
+#[tokio::test]
+async fn roles_and_manifests_that_are_all_gone_stay_and_one_warning_says_so() {
+    let folder = folder();
+    folder.role("worker", &Folder::trusting("jobs", "worker"));
+    let program = Program::serve(&folder, &[]);
+    assert!(allowed(&program).await);
+    std::fs::remove_dir_all(folder.path().join("roles/111122223333")).unwrap();
+    std::fs::remove_file(folder.path().join("jobs-worker.yaml")).unwrap();
+    program.wait_for_log("has no role files any more");
+    program.wait_for_log("has no manifests any more");
+    let response = program
+        .review("/mutate/enforce", &creation(&job_pod("jobs", "worker")))
+        .await;
+    assert!(
+        response.get("patch").is_some(),
+        "the pod still gets its identity: {response}"
+    );
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    for words in ["has no role files any more", "has no manifests any more"] {
+        assert_eq!(program.log_lines(words).len(), 1, "logged once, not at each check");
+    }
+}
+
+#[tokio::test]
+async fn a_role_file_and_a_certificate_that_become_pipes_or_devices_keep_what_was_good() {
+    let folder = folder();
+    folder.role("worker", &Folder::trusting("jobs", "worker"));
+    let program = Program::serve(&folder, &[]);
+    let role = folder.path().join("roles/111122223333/worker.json");
+    std::fs::remove_file(&role).unwrap();
+    fifo(&role);
+    let line = program.wait_for_log("worker.json: cannot be read: it is a FIFO, not a regular file");
+    assert!(line.contains("WARN"), "{line}");
+    std::fs::remove_file(folder.path().join("tls.crt")).unwrap();
+    std::os::unix::fs::symlink("/dev/zero", folder.path().join("tls.crt")).unwrap();
+    program.wait_for_log("it is a device, not a regular file");
+    assert!(allowed(&program).await);
+}
+
+/// Makes a FIFO that nothing writes to: a reader that opens it as usual waits forever.
+fn fifo(path: &std::path::Path) {
+    let made = std::process::Command::new("mkfifo").arg(path).status().unwrap();
+    assert!(made.success());
 }

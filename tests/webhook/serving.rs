@@ -202,3 +202,35 @@ async fn the_limit_on_open_files_is_raised() {
     let [soft, hard] = [3, 4].map(|column| files.split_whitespace().nth(column).unwrap());
     assert_eq!(soft, hard, "{files}");
 }
+
+#[test]
+fn a_file_that_cannot_be_read_to_its_end_stops_the_start_by_name() {
+    let folder = folder();
+    let (fifo, sparse) = (folder.path().join("fifo"), folder.path().join("sparse"));
+    let made = std::process::Command::new("mkfifo").arg(&fifo).status().unwrap();
+    assert!(made.success());
+    std::fs::File::create(&sparse).unwrap().set_len(3 << 30).unwrap();
+    let files = [
+        (fifo.to_str().unwrap(), "it is a FIFO, not a regular file"),
+        (sparse.to_str().unwrap(), "it is longer than 16 MiB"),
+        ("/dev/zero", "it is a device, not a regular file"),
+        ("/proc/self", "it is a directory, not a regular file"),
+    ];
+    for (file, expected) in files {
+        for name in ["tls.crt", "tls.key"] {
+            std::fs::remove_file(folder.path().join(name)).unwrap();
+            std::os::unix::fs::symlink(file, folder.path().join(name)).unwrap();
+            let (status, log) = Program::try_serve(&folder, &[]).err().expect("it does not start");
+            assert_eq!(status.code(), Some(2), "{name} {file}: {log}");
+            assert!(log.contains(name) && log.contains(expected), "{name} {file}: {log}");
+            folder.renew_certificate();
+        }
+        for flag in ["--client-ca", "--container-credentials-config"] {
+            let (status, log) = Program::try_serve(&folder, &[flag, file])
+                .err()
+                .expect("it does not start");
+            assert_eq!(status.code(), Some(2), "{flag} {file}: {log}");
+            assert!(log.contains(file) && log.contains(expected), "{flag} {file}: {log}");
+        }
+    }
+}

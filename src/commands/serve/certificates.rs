@@ -20,6 +20,7 @@ use crate::certs::serving::{ClientCa, Pair, Serving, Verifier};
 use crate::certs::status::Status;
 use crate::http::admin::Readiness;
 use crate::kubernetes::list_watch::WatchTiming;
+use crate::support::files;
 
 /// Validity of the certificate that a standalone webhook issues for itself. It does not outlive the process.
 const SELF_SIGNED: Duration = Duration::from_secs(365 * 24 * 3600);
@@ -192,7 +193,7 @@ fn issue(names: &[SubjectName]) -> Result<(Authority, Pair)> {
 
 fn read_client_ca(path: Option<PathBuf>) -> Result<Option<Arc<ClientCa>>> {
     let Some(path) = path else { return Ok(None) };
-    let bundle = std::fs::read(&path).with_context(|| format!("cannot read --client-ca {}", path.display()))?;
+    let bundle = files::read(&path).with_context(|| format!("cannot read --client-ca {}", path.display()))?;
     let verifier = Verifier::from_pem(&bundle).map_err(|error| anyhow!("--client-ca {}: {error}", path.display()))?;
     Ok(Some(ClientCa::new(verifier)))
 }

@@ -15,6 +15,7 @@ use crate::args::serve::identity::{AwsRegion, BareNames, IdentityArgs, IdentityS
 use crate::args::serve::pod_identity::PodIdentityArgs;
 use crate::args::serve::trust_policies::{TrustPoliciesArgs, TrustPolicySettings};
 use crate::args::values::AnnotationPrefix;
+use crate::commands::sources::Use;
 use crate::commands::{cluster, sources};
 use crate::decision::{DecisionSettings, Mode};
 use crate::kubernetes::container_credentials::ContainerCredentials;
@@ -95,7 +96,7 @@ impl State {
         } else {
             sources
         };
-        let sources = sources::open(&specs, &aws).await?;
+        let sources = sources::open(&specs, &aws, Use::Serve).await?;
         let cache = RoleCache::with_observer(sources.clone(), cache, metrics.clone());
         cache.check_providers_of(cluster.issuer.clone());
         for source in &sources {

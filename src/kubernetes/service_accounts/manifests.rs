@@ -2,13 +2,14 @@
 //!
 //! The files `*.yaml` and `*.yml` of the directory itself are read, with all their documents. The items of a `List` or
 //! `ServiceAccountList` count as documents; of other kinds, only the kind is read. At startup, a malformed file is an error. While
-//! serving, the directory is read again; a bad edit leaves the last good content in use.
+//! serving, the directory is read again; a bad edit leaves the last good content in use, and so does a directory that becomes empty,
+//! which is more often a volume that is not mounted than a decision.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use parking_lot::Mutex;
 use tokio::time::Instant;
@@ -17,6 +18,7 @@ use super::yaml::{self, Node, Wrong};
 use super::{Counts, Fetched, Stored};
 use crate::pod::identity::{AnnotationRules, ServiceAccountIdentity};
 use crate::support::coalesce::{Caller, Coalescer, Outcome};
+use crate::support::files::{self, Stamp};
 use crate::support::reload::{Reload, Reloaded, Source};
 use crate::support::tasks::OwnedTasks;
 use crate::support::text;
@@ -43,6 +45,7 @@ impl ManifestServiceAccounts {
                 manifests: Reloaded::load(Manifests {
                     dir: dir.to_owned(),
                     rules,
+                    known: Mutex::default(),
                 })?,
                 listeners: Mutex::default(),
             }),
@@ -210,7 +213,10 @@ impl fmt::Debug for Listener {
 }
 
 /// Files by path, in order, with their content.
-type Files = BTreeMap<PathBuf, Vec<u8>>;
+type Files = BTreeMap<PathBuf, Arc<[u8]>>;
+
+/// The content of a file, and its metadata when it was read.
+type Stamped = (Stamp, Arc<[u8]>);
 
 type Key = (Box<str>, Box<str>);
 
@@ -218,6 +224,22 @@ type Key = (Box<str>, Box<str>);
 struct Manifests {
     dir: PathBuf,
     rules: Arc<AnnotationRules>,
+    /// The files that were read last. A file is not read again if its metadata prove that it is the same.
+    known: Mutex<HashMap<PathBuf, Stamped>>,
+}
+
+impl Manifests {
+    /// The content of a file.
+    fn content(&self, path: &Path) -> std::io::Result<Stamped> {
+        let now = Stamp::read(path)?;
+        let known = self.known.lock().get(path).cloned();
+        if let Some(known) = known.filter(|(stamp, _)| stamp.proves_unchanged(&now)) {
+            return Ok(known);
+        }
+        let read = SystemTime::now();
+        let (file, data) = files::open(path)?;
+        Ok((Stamp::of(&data, read), files::read_opened(file, &data)?.into()))
+    }
 }
 
 impl Source for Manifests {
@@ -230,7 +252,30 @@ impl Source for Manifests {
     }
 
     fn read(&self) -> Result<Files, ManifestError> {
-        read(&self.dir)
+        let mut read = HashMap::new();
+        for path in manifests_of(&self.dir)? {
+            // A directory may have any name, but a file does not become one by an edit.
+            if path.is_dir() && !self.known.lock().contains_key(&path) {
+                continue;
+            }
+            let content = self.content(&path).map_err(|error| cannot_read(&path, &error))?;
+            read.insert(path, content);
+        }
+        let mut known = self.known.lock();
+        if read.is_empty() && !known.is_empty() {
+            return Err(ManifestError {
+                path: self.dir.clone(),
+                line: None,
+                message: "has no manifests any more; if all its ServiceAccounts are deleted for good, leave an empty .yaml file in it"
+                    .to_owned(),
+            });
+        }
+        let files = read
+            .iter()
+            .map(|(path, (_, content))| (path.clone(), Arc::clone(content)));
+        let files = files.collect();
+        *known = read;
+        Ok(files)
     }
 
     fn parse(&self, files: &Files) -> Result<Content, ManifestError> {
@@ -255,22 +300,31 @@ fn key(namespace: &str, name: &str) -> Key {
     (namespace.into(), name.into())
 }
 
-fn read(dir: &Path) -> Result<Files, ManifestError> {
-    let cannot = |path: &Path, error: &std::io::Error| ManifestError {
+fn cannot_read(path: &Path, error: &std::io::Error) -> ManifestError {
+    ManifestError {
         path: path.to_owned(),
         line: None,
         message: format!("cannot be read: {error}"),
-    };
-    let mut files = Files::new();
-    for entry in std::fs::read_dir(dir).map_err(|error| cannot(dir, &error))? {
-        let path = entry.map_err(|error| cannot(dir, &error))?.path();
-        // Follows symlinks, as a mounted ConfigMap needs.
-        if is_manifest(&path) && path.metadata().map_err(|error| cannot(&path, &error))?.is_file() {
-            let content = std::fs::read(&path).map_err(|error| cannot(&path, &error))?;
-            files.insert(path, content);
+    }
+}
+
+/// What is a manifest by its name.
+fn manifests_of(dir: &Path) -> Result<Vec<PathBuf>, ManifestError> {
+    let mut paths = Vec::new();
+    for (count, entry) in std::fs::read_dir(dir)
+        .map_err(|error| cannot_read(dir, &error))?
+        .enumerate()
+    {
+        if count >= files::MOST_ENTRIES {
+            let why = std::io::Error::other(format!("it has more than {} entries", files::MOST_ENTRIES));
+            return Err(cannot_read(dir, &why));
+        }
+        let path = entry.map_err(|error| cannot_read(dir, &error))?.path();
+        if is_manifest(&path) {
+            paths.push(path);
         }
     }
-    Ok(files)
+    Ok(paths)
 }
 
 fn is_manifest(path: &Path) -> bool {

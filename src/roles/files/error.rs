@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::support::text;
 
@@ -23,6 +23,16 @@ impl RoleFilesError {
             file: path,
             position: None,
             problem: format!("cannot be read: {error}"),
+        }
+    }
+
+    /// A directory that had files.
+    pub(super) fn emptied(directory: &Path) -> Self {
+        let problem = r#"has no role files any more; if all their roles are deleted for good, write {"Roles": []} to a .json file in it"#;
+        Self {
+            file: directory.to_owned(),
+            position: None,
+            problem: problem.to_owned(),
         }
     }
 }

@@ -1,13 +1,14 @@
 //! The roles of all files together, by ARN.
 
 use std::collections::HashMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use serde_json::Value;
 
 use super::error::RoleFilesError;
 use super::found::{FoundRole, FoundTrust, RoleKey};
+use super::watched::WatchedFile;
 use crate::roles::source::{Answer, RoleDocument};
 use crate::support::text;
 use crate::trust::RoleArn;
@@ -22,11 +23,13 @@ pub(super) struct Index {
     by_name: HashMap<Arc<str>, Vec<Placed>>,
 }
 
-/// A role's trust and the file that defines it.
+/// A role's trust and the files that define it.
 #[derive(Clone, Debug)]
 struct Placed {
     trust: FoundTrust,
-    file: PathBuf,
+    file: Arc<WatchedFile>,
+    /// Others that define it alike.
+    more: Vec<Arc<WatchedFile>>,
 }
 
 impl Index {
@@ -34,13 +37,16 @@ impl Index {
     ///
     /// # Errors
     /// Two files that define the same role differently, both named.
-    pub(super) fn build<'a>(files: impl Iterator<Item = (&'a Path, &'a [FoundRole])>) -> Result<Self, RoleFilesError> {
+    pub(super) fn build<'a>(
+        files: impl Iterator<Item = (&'a Arc<WatchedFile>, &'a [FoundRole])>,
+    ) -> Result<Self, RoleFilesError> {
         let mut index = Self::default();
         for (file, roles) in files {
             for role in roles {
                 let placed = Placed {
                     trust: role.trust.clone(),
-                    file: file.to_owned(),
+                    file: Arc::clone(file),
+                    more: Vec::new(),
                 };
                 match &role.key {
                     RoleKey::Arn(arn) => {
@@ -66,8 +72,9 @@ impl Index {
                         path_and_name,
                     } => {
                         let namesakes = index.by_name.entry(Arc::clone(path_and_name)).or_default();
-                        if !namesakes.iter().any(|other| same(&other.trust, &placed.trust)) {
-                            namesakes.push(placed);
+                        match namesakes.iter_mut().find(|other| same(&other.trust, &placed.trust)) {
+                            Some(other) => other.add_files_of(&placed),
+                            None => namesakes.push(placed),
                         }
                     }
                 }
@@ -88,28 +95,35 @@ impl Index {
 
     /// How the files answer for a role; none when they do not define it.
     pub(super) fn answer(&self, role: &RoleArn) -> Option<Answer> {
-        let (account, path_and_name) = parts(role);
-        let named = |path_and_name| {
-            self.by_name
-                .get::<Arc<str>>(path_and_name)
-                .map(Vec::as_slice)
-                .unwrap_or_default()
-        };
-        let certain = self
-            .by_arn
-            .get(role)
-            .or_else(|| self.by_parts.get(&(account, Arc::clone(&path_and_name))));
-        match (certain, named(&path_and_name)) {
-            (Some(placed), _) | (None, [placed]) => Some(placed.answer()),
-            (None, [first, second, ..]) => {
+        match self.placed(role) {
+            [placed] => Some(placed.answer()),
+            [first, second, ..] => {
                 let why = format!(
                     "{} and {} plan different roles of that path and name and do not say in which account",
-                    first.file.display(),
-                    second.file.display()
+                    first.path().display(),
+                    second.path().display()
                 );
                 Some(Answer::Failed((*text::line(&why)).into()))
             }
-            (None, []) => None,
+            [] => None,
+        }
+    }
+
+    /// The files that define a role.
+    pub(super) fn files_of(&self, role: &RoleArn) -> Vec<Arc<WatchedFile>> {
+        let placed = self.placed(role).iter();
+        placed
+            .flat_map(|placed| std::iter::once(&placed.file).chain(&placed.more))
+            .cloned()
+            .collect()
+    }
+
+    /// The definitions of a role: several only if plans that do not say in which account define it differently.
+    fn placed(&self, role: &RoleArn) -> &[Placed] {
+        let parts = parts(role);
+        match self.by_arn.get(role).or_else(|| self.by_parts.get(&parts)) {
+            Some(placed) => std::slice::from_ref(placed),
+            None => self.by_name.get(&parts.1).map(Vec::as_slice).unwrap_or_default(),
         }
     }
 
@@ -175,19 +189,30 @@ impl Placed {
         }
     }
 
+    fn path(&self) -> &Path {
+        self.file.path()
+    }
+
+    fn add_files_of(&mut self, other: &Self) {
+        let files = std::iter::once(&other.file).chain(&other.more);
+        self.more
+            .extend(files.filter(|file| !Arc::ptr_eq(file, &self.file)).cloned());
+    }
+
     /// Merges a second definition of the same role.
     fn join(&mut self, other: &Self, what: &str) -> Result<(), RoleFilesError> {
         if !same(&self.trust, &other.trust) {
-            let first = match self.file == other.file {
+            let first = match self.path() == other.path() {
                 true => "this file".to_owned(),
-                false => self.file.display().to_string(),
+                false => self.path().display().to_string(),
             };
             return Err(RoleFilesError {
-                file: other.file.clone(),
+                file: other.path().to_owned(),
                 position: None,
                 problem: format!("defines {what} differently from {first}; keep one of the two"),
             });
         }
+        self.add_files_of(other);
         // Some formats leave tags out.
         if let (FoundTrust::Document(document), FoundTrust::Document(other)) = (&mut self.trust, &other.trust)
             && document.tags.is_none()

@@ -213,6 +213,8 @@ fn the_notes_say_what_to_do_next_and_what_not_to_gate() {
         .unwrap()
         .1;
     insta::assert_snapshot!("notes_of_everything", notes(everything));
+    let strict = json!({"failurePolicy": {"warn": "Fail", "audit": "Fail"}, "replicaCount": 1});
+    insta::assert_snapshot!("notes_of_modes_that_all_fail", notes(strict));
     let one_of_two = json!({"inject": false, "certificates": {"mode": "secret", "secretName": "mine"}});
     insta::assert_snapshot!("notes_next_to_another_webhook", notes(one_of_two));
 }

@@ -7,7 +7,7 @@ use crate::{NAMESPACE, chart, read};
 #[test]
 fn a_wrong_value_is_refused_with_its_place() {
     let Some(chart) = chart() else { return };
-    let cases: [(Value, &[&str]); 44] = [
+    let cases: [(Value, &[&str]); 47] = [
         (json!({"replicas": 3}), &["'replicas' not allowed"]),
         (json!({"image": {"name": "x"}}), &["/image", "'name' not allowed"]),
         (
@@ -51,8 +51,17 @@ fn a_wrong_value_is_refused_with_its_place() {
             &["/jobNamespacesMode", "must be one of 'enforce', 'warn', 'audit'"],
         ),
         (
-            json!({"failurePolicy": "fail"}),
-            &["/failurePolicy", "must be one of 'Fail', 'Ignore'"],
+            json!({"failurePolicy": {"misspelt": "Fail"}}),
+            &["/failurePolicy", "additional properties 'misspelt' not allowed"],
+        ),
+        (
+            json!({"failurePolicy": {"warn": null}}),
+            &["/failurePolicy", "missing property 'warn'"],
+        ),
+        (json!({"failurePolicy": "Fail"}), &["/failurePolicy", "want object"]),
+        (
+            json!({"failurePolicy": {"enforce": "fail"}}),
+            &["/failurePolicy/enforce", "must be one of 'Fail', 'Ignore'"],
         ),
         (
             json!({"timeoutSeconds": 0}),

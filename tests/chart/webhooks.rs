@@ -175,22 +175,36 @@ fn the_entries_have_the_names_that_documents_and_alerts_use() {
 }
 
 #[test]
-fn an_outage_refuses_pods_and_nothing_else() {
+fn an_outage_refuses_pods_where_the_mode_does_and_nothing_else() {
     let Some(chart) = chart() else { return };
-    for policy in ["Fail", "Ignore"] {
-        for inject in [true, false] {
-            let values = json!({"failurePolicy": policy, "inject": inject, "jobNamespaces": ["a"]});
-            for entry in chart.render(&values).entries() {
-                let of_pods = entry.asks_for() == ["CREATE pods"];
-                let expected = if of_pods { policy } else { "Ignore" };
-                assert_eq!(entry.json["failurePolicy"], expected, "{}", entry.name());
+    let defaults = ["Fail", "Ignore", "Ignore"];
+    let chosen = [
+        (json!({}), defaults),
+        (json!({"warn": "Fail"}), ["Fail", "Fail", "Ignore"]),
+        (
+            json!({"enforce": "Ignore", "audit": "Fail"}),
+            ["Ignore", "Ignore", "Fail"],
+        ),
+    ];
+    for (set, [enforce, warn, audit]) in chosen {
+        for (mode, of_list) in [("enforce", enforce), ("warn", warn), ("audit", audit)] {
+            for inject in [true, false] {
+                let values = json!({
+                    "failurePolicy": set, "inject": inject, "jobNamespaces": ["a"], "jobNamespacesMode": mode,
+                });
+                for entry in chart.render(&values).entries() {
+                    let expected = match entry.name().trim_end_matches(".rolegate.io") {
+                        "enforce" | "misspelt" => enforce,
+                        "warn" => warn,
+                        "audit" => audit,
+                        "namespaces" => of_list,
+                        _ => "Ignore",
+                    };
+                    assert_eq!(entry.json["failurePolicy"], expected, "{} with {values}", entry.name());
+                }
             }
         }
     }
-    assert_eq!(
-        chart.render(&json!({})).entry("enforce.rolegate.io").json["failurePolicy"],
-        "Fail"
-    );
 }
 
 #[test]

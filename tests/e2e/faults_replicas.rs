@@ -8,6 +8,7 @@ use crate::cluster::{ExclusiveCluster, Gate, environment, role_of};
 use crate::release::Notice;
 use crate::scenarios::Scenarios;
 use crate::traffic::Traffic;
+use crate::wait::until;
 
 /// Enough for several connections to each replica.
 const CREATORS: usize = 6;
@@ -19,6 +20,7 @@ pub(crate) fn register(scenarios: &mut Scenarios) {
     scenarios.serial(a_replica_that_terminates_fails_no_creation);
     scenarios.serial(a_replica_that_is_killed_lets_no_pod_pass_without_identity);
     scenarios.serial(without_replicas_no_pod_is_created_and_debugging_goes_on);
+    scenarios.serial(without_replicas_namespaces_that_only_watch_lose_no_pod);
 }
 
 fn a_replica_that_terminates_fails_no_creation(cluster: &ExclusiveCluster<'_>) {
@@ -109,4 +111,69 @@ fn without_replicas_no_pod_is_created_and_debugging_goes_on(cluster: &ExclusiveC
     let pod = namespace.create_pod("after", "default", &[]).json();
     assert_eq!(role_of(&pod), Some(role));
     assert!(environment(&pod, "AWS_WEB_IDENTITY_TOKEN_FILE").is_some());
+}
+
+fn without_replicas_namespaces_that_only_watch_lose_no_pod(cluster: &ExclusiveCluster<'_>) {
+    let release = cluster.install(json!({"jobNamespaces": ["by-name"], "jobNamespacesMode": "audit"}));
+    cluster.wait_until_called(&release);
+    let waits = [
+        cluster.namespace("enforcing", Gate::Enforce),
+        cluster.namespace("misspelt", Gate::Other("enforced")),
+    ];
+    let watches = [
+        cluster.namespace("warning", Gate::Warn),
+        cluster.namespace("auditing", Gate::Audit),
+        cluster.namespace_named("by-name", Gate::None),
+    ];
+    let roles: Vec<String> = waits
+        .iter()
+        .chain(&watches)
+        .map(|namespace| {
+            let role = namespace.trusted_role(&release, "worker", "default");
+            namespace.annotate("default", &role);
+            let pod = namespace.create_pod("before", "default", &[]).json();
+            assert_eq!(role_of(&pod).as_deref(), Some(&*role), "{}", namespace.name);
+            role
+        })
+        .collect();
+    for replica in release.replicas() {
+        release.kill(&replica);
+        release.forget(&replica);
+    }
+
+    for namespace in &watches {
+        let pod = namespace.create_pod("during", "default", &[]).json();
+        assert_eq!(role_of(&pod), None, "{}: no replica could inject it", namespace.name);
+    }
+    for (namespace, entry) in waits.iter().zip(["enforce", "misspelt"]) {
+        let why = namespace.create_pod("during", "default", &[]).refused();
+        let called = format!("failed calling webhook \"{entry}.rolegate.io\"");
+        assert!(why.contains(&called), "{}: {why}", namespace.name);
+    }
+    // A Job waits: its controller tries again until a replica answers.
+    waits[0].kubectl(&["create", "job", "nightly", "--image=example"]).ok();
+    until("a pod of the Job that was refused", || {
+        let events = waits[0].json(&["get", "events", "--field-selector=reason=FailedCreate"]);
+        (!events["items"].as_array()?.is_empty()).then_some(())
+    });
+    // What the alert RolegateBypassed asks for.
+    let metrics = cluster.kubectl(&["get", "--raw", "/metrics"]).ok();
+    for entry in ["warn", "audit", "namespaces"] {
+        let counted = metrics.lines().any(|line| {
+            line.starts_with("apiserver_admission_webhook_fail_open_count{")
+                && line.contains(&format!("name=\"{entry}.rolegate.io\""))
+                && !line.ends_with(" 0")
+        });
+        assert!(
+            counted,
+            "the API server does not count that {entry}.rolegate.io was passed over"
+        );
+    }
+
+    release.start_replica();
+    assert_eq!(role_of(&waits[0].pod_of_job("nightly")).as_deref(), Some(&*roles[0]));
+    for (namespace, role) in waits.iter().chain(&watches).zip(&roles) {
+        let pod = namespace.create_pod("after", "default", &[]).json();
+        assert_eq!(role_of(&pod).as_deref(), Some(&**role), "{}", namespace.name);
+    }
 }

@@ -21,20 +21,22 @@ clientConfig:
 {{- end -}}
 
 {{/*
-The ways in which a namespace is gated, as a JSON list of `{name, mode, expressions}`: one per mode of the label, one for labels with another
-value, and one for `jobNamespaces`. The last one excludes namespaces with the label, so that their pods are not sent twice.
+The ways in which a namespace is gated, as a JSON list of `{name, mode, failurePolicy, expressions}`: one per mode of the label, one for labels
+with another value, which counts as enforce, and one for `jobNamespaces`. The last one excludes namespaces with the label, so that their pods
+are not sent twice.
 */}}
 {{- define "rolegate.gates" -}}
 {{- $modes := list "enforce" "warn" "audit" -}}
 {{- $label := "rolegate.io/gate" -}}
 {{- $gates := list -}}
 {{- range $modes -}}
-{{- $gates = append $gates (dict "name" . "mode" . "expressions" (list (dict "key" $label "operator" "In" "values" (list .)))) -}}
+{{- $gates = append $gates (dict "name" . "mode" . "failurePolicy" (get $.Values.failurePolicy .) "expressions" (list (dict "key" $label "operator" "In" "values" (list .)))) -}}
 {{- end -}}
 {{- $misspelled := list (dict "key" $label "operator" "Exists") (dict "key" $label "operator" "NotIn" "values" $modes) -}}
-{{- $gates = append $gates (dict "name" "misspelt" "mode" "misspelt" "expressions" $misspelled) -}}
+{{- $gates = append $gates (dict "name" "misspelt" "mode" "misspelt" "failurePolicy" .Values.failurePolicy.enforce "expressions" $misspelled) -}}
 {{- if .Values.jobNamespaces -}}
-{{- $gates = append $gates (dict "name" "namespaces" "mode" .Values.jobNamespacesMode "expressions" (include "rolegate.named" . | fromJsonArray)) -}}
+{{- $policy := get .Values.failurePolicy .Values.jobNamespacesMode -}}
+{{- $gates = append $gates (dict "name" "namespaces" "mode" .Values.jobNamespacesMode "failurePolicy" $policy "expressions" (include "rolegate.named" . | fromJsonArray)) -}}
 {{- end -}}
 {{- toJson $gates -}}
 {{- end -}}
@@ -47,6 +49,17 @@ value, and one for `jobNamespaces`. The last one excludes namespaces with the la
 {{- end -}}
 {{- end -}}
 {{- list (dict "key" "kubernetes.io/metadata.name" "operator" "In" "values" .Values.jobNamespaces) (dict "key" "rolegate.io/gate" "operator" "DoesNotExist") | toJson -}}
+{{- end -}}
+
+{{/*
+The modes with a failure policy, as words: `enforce`, `warn and audit`, or empty. Parameters: `root` and `policy`.
+*/}}
+{{- define "rolegate.modesWith" -}}
+{{- $modes := list -}}
+{{- range list "enforce" "warn" "audit" -}}
+{{- if eq (get $.root.Values.failurePolicy .) $.policy -}}{{- $modes = append $modes . -}}{{- end -}}
+{{- end -}}
+{{- if eq (len $modes) 3 -}}enforce, warn and audit{{- else -}}{{- join " and " $modes -}}{{- end -}}
 {{- end -}}
 
 {{- define "rolegate.podRules" -}}

@@ -8,6 +8,7 @@ pub mod messages;
 
 use std::fmt;
 use std::str::FromStr;
+use std::time::Duration;
 
 use crate::pod::Warning;
 use crate::pod::effective::{NoIdentity, Unverifiable};
@@ -144,6 +145,8 @@ pub struct Judged {
     pub cause: Option<Cause>,
     /// The reasons, as values.
     pub why: Why,
+    /// The age of the copy that was judged, where it could not be read again before a refusal.
+    pub copy_age: Option<Duration>,
 }
 
 /// Why a verdict is what it is.
@@ -174,6 +177,7 @@ impl Judged {
             verdict,
             cause: explanation.as_ref().and_then(|why| why.cause),
             why: explanation.map_or(Why::Trusted, Why::Explained),
+            copy_age: None,
         }
     }
 
@@ -187,6 +191,7 @@ impl Judged {
             why: Why::NoSuchRole {
                 hint: hint.map(str::to_owned),
             },
+            copy_age: None,
         }
     }
 
@@ -198,6 +203,7 @@ impl Judged {
             verdict: Verdict::Unknown,
             cause: None,
             why,
+            copy_age: None,
         }
     }
 }
@@ -475,6 +481,25 @@ mod tests {
         OwnCredentials,
         NoIdentity,
         Judged(Verdict),
+    }
+
+    #[test]
+    fn a_refusal_that_uses_a_copy_states_its_age() {
+        let role = RoleArn::parse("arn:aws:iam::111122223333:role/gone").unwrap();
+        for judged in [judged(Verdict::NotTrusted), Judged::no_such_role(role, None)] {
+            let text = |judged: &Judged| {
+                let message = messages::about_judged(judged, &identity(), "jobs", "worker");
+                message.text()
+            };
+            assert!(!text(&judged).contains("as read"), "{}", text(&judged));
+            let judged = Judged {
+                copy_age: Some(Duration::from_millis(12_900)),
+                ..judged
+            };
+            let text = text(&judged);
+            let row = text.lines().find(|line| line.starts_with("  role")).unwrap();
+            assert!(row.ends_with(", as read 12 s ago"), "{text}");
+        }
     }
 
     #[test]

@@ -159,6 +159,7 @@ fn what_a_pods_author_reads_first() {
             verdict: judgment.verdict,
             cause: explanation.cause,
             why: Why::Explained(explanation),
+            copy_age: None,
         };
         let account = case.subject.rsplit(':').next().unwrap();
         let message = about_judged(&judged, &identity, "team", account);

@@ -337,6 +337,10 @@ fn of_role(judged: &Judged, identity: &WebIdentity, subject: &Subject<'_>, docs:
     let name = judged.role.name();
     let role = &judged.role;
     let role_row = || text::value(role.as_str());
+    // What was judged may have changed since.
+    let as_read = judged
+        .copy_age
+        .map_or_else(String::new, |age| format!(", as read {} s ago", age.as_secs()));
     let trust_policy = || commands::trust_policy(role, identity);
     match &judged.why {
         Why::Trusted => Message::new(format!(
@@ -355,7 +359,7 @@ fn of_role(judged: &Judged, identity: &WebIdentity, subject: &Subject<'_>, docs:
             };
             let create = commands::trust_policy_for_new_role(role, identity);
             Message::first_line(name, subject, "", line)
-                .row("role", role_row())
+                .row("role", role_row() + &as_read)
                 .row("note", hint.as_deref().map(text::value))
                 .row(
                     "fix",
@@ -412,8 +416,8 @@ fn of_role(judged: &Judged, identity: &WebIdentity, subject: &Subject<'_>, docs:
             let mut message = Message::about_role(name, predicate, subject, &explained.clause(), word).row(
                 "role",
                 match &explanation.statement {
-                    Some(statement) => format!("{}, {}", role_row(), explanation::label(statement)),
-                    None => role_row(),
+                    Some(statement) => format!("{}, {}{as_read}", role_row(), explanation::label(statement)),
+                    None => role_row() + &as_read,
                 },
             );
             message = match explained.allowed_and_needed() {

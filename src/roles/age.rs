@@ -30,9 +30,9 @@ impl Freshness {
     }
 }
 
-/// A copy younger than this of what is read over the network is as good as a read of now: an edit of a trust policy takes longer
-/// to reach every part of AWS. What is read from the disk or from memory costs nothing, and is read again.
-const AS_GOOD_AS_NOW: Duration = Duration::from_secs(5);
+/// A copy younger than this of what is read over the network is as good as a read of now, so that refusals of one role cost at most a
+/// call per second. What is read from the disk or from memory costs nothing, and is read again.
+pub(super) const AS_GOOD_AS_NOW: Duration = Duration::from_secs(1);
 
 /// The earliest moment at which a read may have begun that is as good as one that begins now.
 pub(super) fn as_good_as_now(now: Instant) -> Instant {

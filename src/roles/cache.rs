@@ -32,14 +32,14 @@ use tokio_util::task::TaskTracker;
 use self::entry::{Answered, CachedRole, Reference, RoleCacheSettings, RoleEntry, RoleTrust, Trust};
 use self::fetch::Fetcher;
 use self::list::{Lister, Pass, report};
-use self::providers::{KnownProvider, Providers};
-use self::read::Reader;
+use self::providers::{FreshProvider, KnownProvider, Providers};
+use self::read::{Reader, Unread};
 use self::refresh::Refresher;
 use self::store::Store;
 use super::age::{Freshness, as_good_as_now};
 use super::observe::{ReadObserver, RoleState, RoleSummary};
 use super::source::RoleSource;
-use crate::support::coalesce::Caller;
+use crate::support::coalesce::{Caller, Priority, SharedPriority};
 use crate::trust::{Issuer, RoleArn};
 
 /// How often a command that waits for a listing is shown how far it is.
@@ -52,7 +52,7 @@ pub struct RoleCache {
     store: Store,
     reader: Reader,
     providers: Providers,
-    /// Wakes the refresher: a stale copy is in use, or an admission has read a role.
+    /// Wakes the refresher: a stale copy is in use, an admission has read a role, or a refusal waits for a call.
     wake: Arc<Notify>,
     tasks: TaskTracker,
     end: CancellationToken,
@@ -72,8 +72,8 @@ impl RoleCache {
         settings: RoleCacheSettings,
         observer: Arc<dyn ReadObserver>,
     ) -> Arc<Self> {
-        let fetcher = Arc::new(Fetcher::new(sources, observer));
         let (wake, tasks, end) = (Arc::new(Notify::new()), TaskTracker::new(), CancellationToken::new());
+        let fetcher = Arc::new(Fetcher::new(sources, observer, &wake));
         Arc::new(Self {
             store: Store::new(settings.capacity),
             reader: Reader::new(Arc::clone(&fetcher), Arc::clone(&wake), tasks.clone(), end.clone()),
@@ -116,11 +116,12 @@ impl RoleCache {
         let cached = self.used(role, arrived);
         match self.reader.read(&cached, Caller::any(), limit).await {
             Ok(answer) => answer.entry(),
-            Err(reason) => RoleEntry::unknown(reason),
+            Err(unread) => RoleEntry::unknown(unread.into_reason()),
         }
     }
 
-    /// Read again before a refusal, unless the copy came over the network and is under 5 s old. A read that fails is `Unknown`.
+    /// Read again before a refusal, unless the copy came over the network and is under 1 s old. A read that fails is `Unknown`. One that
+    /// gets no turn is not, while the copy is fresh: else callers could prevent a refusal with reads of other roles.
     pub async fn fresh(&self, role: &RoleArn, deadline: Instant) -> RoleEntry {
         let arrived = Instant::now();
         let limit = self.settings.limit(arrived, deadline);
@@ -134,14 +135,37 @@ impl RoleCache {
         if let Some(answer) = cached.trust.answer().as_deref().filter(|answer| is_good(answer)) {
             return answer.entry();
         }
-        let mut as_of = recently;
+        // What is not known cannot be refused.
+        let is_known = cached.trust.answer().is_some();
+        let as_of = |as_of| {
+            let caller = Caller::as_of(as_of);
+            if is_known { caller.urgent() } else { caller }
+        };
+        let mut caller = as_of(recently);
         loop {
-            match self.reader.read(&cached, Caller::as_of(as_of), limit).await {
+            match self.reader.read(&cached, caller, limit).await {
                 Ok(answer) if is_good(&answer) => return answer.entry(),
-                Ok(_) => as_of = arrived,
-                Err(reason) => return RoleEntry::unknown(reason),
+                Ok(_) => caller = as_of(arrived),
+                Err(Unread::Failed(reason)) => return RoleEntry::unknown(reason),
+                Err(Unread::NoTurn(reason)) => return self.without_turn(&cached, reason),
             }
         }
+    }
+
+    /// What a refusal uses whose read had no turn: the copy while it is fresh, unless the last read failed.
+    fn without_turn(&self, cached: &CachedRole, reason: Arc<str>) -> RoleEntry {
+        if let Some(failure) = cached.trust.failure_reason() {
+            return RoleEntry::unknown(failure);
+        }
+        let answer = cached.trust.answer();
+        let copy = answer.as_deref().and_then(|answer| {
+            let copy_age = Some(self.settings.age_for_refusal(answer, Instant::now())?);
+            Some(RoleEntry {
+                copy_age,
+                ..answer.entry()
+            })
+        });
+        copy.unwrap_or_else(|| RoleEntry::unknown(reason))
     }
 
     /// The entry of a role that is being asked for.
@@ -169,11 +193,11 @@ impl RoleCache {
         self.providers.known(role, deadline).await
     }
 
-    /// The same before a refusal because of it: read again, unless the copy is under 5 s old.
+    /// The same before a refusal because of it: read again, unless the copy is under 1 s old.
     ///
     /// # Errors
     /// One line that says why it could not be read.
-    pub(crate) async fn fresh_provider(&self, role: &RoleArn, deadline: Instant) -> Result<KnownProvider, Arc<str>> {
+    pub(crate) async fn fresh_provider(&self, role: &RoleArn, deadline: Instant) -> Result<FreshProvider, Arc<str>> {
         let limit = self.limit(deadline);
         self.providers.fresh(role, limit).await
     }
@@ -219,7 +243,8 @@ impl RoleCache {
         let sources = self.reader.fetcher().sources().iter().enumerate();
         for (order, _) in sources.filter(|(_, paced)| paced.is_remote()) {
             let (sender, passes) = watch::channel(Pass::default());
-            let Some(listed) = lister.list(order, sender) else {
+            let priority = SharedPriority::of(Priority::Background);
+            let Some(listed) = lister.list(order, priority, sender) else {
                 continue;
             };
             tokio::select! {

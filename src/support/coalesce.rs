@@ -8,7 +8,7 @@
 //! - A read never begins while another read of its key is in flight.
 //! - A read runs in a task of its own. It goes on when the caller that started it leaves; after the end of its owner only as long as
 //!   a caller is waiting.
-//! - A read is as urgent as its most urgent caller, also while it is waiting.
+//! - A read is as urgent as its most urgent caller, also while it is waiting, until the last of them has left.
 //! - No answer is kept. A caller that keeps one must compare the moment at which its read began with the next caller's
 //!   `as_of`.
 //!
@@ -83,46 +83,104 @@ impl Caller {
             ..self
         }
     }
+
+    /// The request is refused unless the answer prevents it.
+    pub(crate) const fn urgent(self) -> Self {
+        Self {
+            priority: Priority::Urgent,
+            ..self
+        }
+    }
 }
 
-/// Who is waiting for a read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Who is waiting for a read, the least urgent first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Priority {
-    /// A request.
-    Foreground,
     /// Nothing but the upkeep of a cache.
     Background,
+    /// A request.
+    Foreground,
+    /// A request that is refused unless the answer prevents it.
+    Urgent,
 }
 
-/// The priority of a read, shared with the reader: it rises while the read is waiting when a more urgent caller joins it.
+/// The priority of a read, shared with the reader: it rises while the read is waiting when a more urgent caller joins it, and is that
+/// of the background when the last request has left.
 #[derive(Clone, Debug)]
-pub(crate) struct SharedPriority(CancellationToken);
+pub(crate) struct SharedPriority(Arc<watch::Sender<Demand>>);
+
+/// What the callers of a read require together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Demand {
+    /// The highest.
+    priority: Priority,
+    /// When the last request leaves; none when one of them does not say, or when there is none.
+    leaves: Option<Instant>,
+}
 
 impl SharedPriority {
+    /// Of requests that do not leave.
     pub(crate) fn of(priority: Priority) -> Self {
-        let shared = Self(CancellationToken::new());
-        shared.raise_to(priority);
+        let leaves = None;
+        Self(Arc::new(watch::Sender::new(Demand { priority, leaves })))
+    }
+
+    fn for_caller(caller: Caller) -> Self {
+        let shared = Self::of(Priority::Background);
+        shared.raise(caller.priority, caller.deadline);
         shared
     }
 
-    /// A caller of this priority is waiting too.
+    /// A request of this priority, which does not leave, is waiting too.
     pub(crate) fn raise_to(&self, priority: Priority) {
-        if priority == Priority::Foreground {
-            self.0.cancel();
+        self.raise(priority, None);
+    }
+
+    fn raise(&self, priority: Priority, leaves: Option<Instant>) {
+        if priority == Priority::Background {
+            return;
+        }
+        self.0.send_if_modified(|demand| {
+            let before = *demand;
+            demand.leaves = match before.priority {
+                Priority::Background => leaves,
+                Priority::Foreground | Priority::Urgent => before.leaves.zip(leaves).map(|(one, other)| one.max(other)),
+            };
+            demand.priority = before.priority.max(priority);
+            *demand != before
+        });
+    }
+
+    /// The highest priority so far.
+    pub(crate) fn highest(&self) -> Priority {
+        self.0.borrow().priority
+    }
+
+    /// The priority at this moment, and when that ends because the last request leaves.
+    pub(crate) fn at(&self, now: Instant) -> (Priority, Option<Instant>) {
+        let Demand { priority, leaves } = *self.0.borrow();
+        match leaves {
+            Some(leaves) if leaves <= now => (Priority::Background, None),
+            _ => (priority, leaves),
         }
     }
 
-    pub(crate) fn current(&self) -> Priority {
-        if self.0.is_cancelled() {
-            Priority::Foreground
-        } else {
-            Priority::Background
-        }
+    /// Reports callers that join from here on.
+    pub(crate) fn joins(&self) -> Joins {
+        Joins(self.0.subscribe())
     }
+}
 
-    /// Waits until the priority is `Foreground`.
-    pub(crate) async fn raised(&self) {
-        self.0.cancelled().await;
+/// Callers that join a read.
+#[derive(Debug)]
+pub(crate) struct Joins(watch::Receiver<Demand>);
+
+impl Joins {
+    /// Waits until a caller has joined that may change the priority.
+    pub(crate) async fn next(&mut self) {
+        if self.0.changed().await.is_err() {
+            std::future::pending().await
+        }
     }
 }
 
@@ -141,6 +199,8 @@ struct Callers {
     /// The latest of their deadlines; none when one of them has none.
     deadline: Option<Instant>,
     began: Option<Instant>,
+    /// Whether the read waits until it may look.
+    waits_for_turn: bool,
 }
 
 impl Reading {
@@ -150,8 +210,9 @@ impl Reading {
                 as_of: caller.as_of,
                 deadline: caller.deadline,
                 began: None,
+                waits_for_turn: false,
             })),
-            priority: SharedPriority::of(caller.priority),
+            priority: SharedPriority::for_caller(caller),
         }
     }
 
@@ -168,6 +229,31 @@ impl Reading {
         *callers
             .began
             .get_or_insert_with(|| required.map_or(earliest, |as_of| as_of.max(earliest)))
+    }
+
+    /// Waits for the turn of the read. Until then, [`Reading::is_answered_as_of`] can end it.
+    pub(crate) async fn wait_for_turn(&self, turn: impl Future<Output = ()>) {
+        self.callers.lock().waits_for_turn = true;
+        turn.await;
+        self.callers.lock().waits_for_turn = false;
+    }
+
+    /// Whether an answer that another read found is good for all callers of this one, which waits for its turn. If so, this read counts
+    /// as begun when that one began: callers that require a later moment get the next read.
+    pub(crate) fn is_answered_as_of(&self, began: Instant) -> bool {
+        let mut callers = self.callers.lock();
+        let required = callers.began.max(callers.as_of);
+        if !callers.waits_for_turn || required.is_some_and(|required| required > began) {
+            return false;
+        }
+        callers.began.get_or_insert(began);
+        true
+    }
+
+    /// Whether it has not looked yet.
+    fn waits(&self) -> bool {
+        let callers = self.callers.lock();
+        callers.waits_for_turn || callers.began.is_none()
     }
 
     /// The highest priority of its callers.
@@ -271,6 +357,12 @@ where
         self.flights.lock().contains_key(key)
     }
 
+    /// Whether a read of `key` is in flight that has not looked yet: it waits for its turn.
+    pub(crate) fn waits_for_turn(&self, key: &K) -> bool {
+        let flights = self.flights.lock();
+        flights.get(key).is_some_and(|flight| flight.current.reading.waits())
+    }
+
     fn join<R, F>(&self, key: K, caller: Caller, read: R) -> watch::Receiver<Option<Outcome<V>>>
     where
         R: Fn(Reading) -> F + Send + 'static,
@@ -296,14 +388,14 @@ where
 impl<V> Flight<V> {
     fn join(&mut self, caller: Caller) -> watch::Receiver<Option<Outcome<V>>> {
         // Also a caller that the current read does nothing for waits for its end.
-        self.current.reading.priority.raise_to(caller.priority);
+        self.current.reading.priority.raise(caller.priority, caller.deadline);
         if self.current.reading.admit(caller) == Admitted::Joined {
             return self.current.outcome.subscribe();
         }
         let next = self.next.get_or_insert_with(|| Round::new(caller));
         // The next read has not begun.
         let _joined = next.reading.admit(caller);
-        next.reading.priority.raise_to(caller.priority);
+        next.reading.priority.raise(caller.priority, caller.deadline);
         next.outcome.subscribe()
     }
 }
@@ -686,9 +778,9 @@ mod tests {
                 let priorities = Arc::clone(&priorities);
                 async move {
                     reading.begin(Duration::ZERO);
-                    let before = reading.priority().current();
+                    let before = reading.priority().highest();
                     sleep(SECOND).await;
-                    priorities.lock().push((before, reading.priority().current()));
+                    priorities.lock().push((before, reading.priority().highest()));
                     0
                 }
             };
@@ -706,6 +798,37 @@ mod tests {
                 (Priority::Foreground, Priority::Foreground)
             ]
         );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_read_is_as_urgent_as_the_requests_that_still_wait_for_it() {
+        let now = Instant::now();
+        let reading = Reading::for_caller(Caller::any().in_background());
+        let at = |seconds| reading.priority().at(now + seconds * SECOND).0;
+        assert_eq!(at(0), Priority::Background);
+        reading.priority().raise(Priority::Urgent, Some(now + SECOND));
+        reading.priority().raise(Priority::Foreground, Some(now + 3 * SECOND));
+        assert_eq!(
+            (at(0), at(2), at(3)),
+            (Priority::Urgent, Priority::Urgent, Priority::Background)
+        );
+        reading.priority().raise_to(Priority::Foreground);
+        assert_eq!(at(1000), Priority::Urgent);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn another_answer_ends_only_the_wait_of_a_read_whose_callers_it_is_good_for() {
+        sleep(SECOND).await;
+        let now = Instant::now();
+        let reading = Reading::for_caller(Caller::as_of(now));
+        assert!(!reading.is_answered_as_of(now), "it does not wait for its turn");
+        let turn = async {
+            assert!(!reading.is_answered_as_of(now - SECOND / 2), "too early");
+            assert!(reading.is_answered_as_of(now));
+            assert!(reading.admit(Caller::as_of(now + SECOND)) == Admitted::TooLate);
+        };
+        reading.wait_for_turn(turn).await;
+        assert!(!reading.is_answered_as_of(now), "it looks itself");
     }
 
     #[tokio::test(start_paused = true)]

@@ -231,7 +231,10 @@ impl Admission {
             };
             if freshness == Freshness::Fresh && refuses(&provider) {
                 match cache.fresh_provider(&role, limit).await {
-                    Ok(fresh) => provider = fresh,
+                    Ok(fresh) => {
+                        provider = fresh.provider;
+                        entry.copy_age = entry.copy_age.max(fresh.copy_age);
+                    }
                     Err(reason) => {
                         provider = KnownProvider::Unknown;
                         entry.trust = Trust::Unknown(reason);

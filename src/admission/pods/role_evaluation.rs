@@ -23,7 +23,10 @@ pub(super) fn role_evaluation(
 ) -> RoleEvaluation {
     let judged = judge_role(role, &entry.trust, provider, identity, session_name);
     RoleEvaluation {
-        judged,
+        judged: Judged {
+            copy_age: entry.copy_age,
+            ..judged
+        },
         trust: Some(entry.trust),
         read_at: entry.read_at,
     }

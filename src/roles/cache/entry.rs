@@ -55,6 +55,8 @@ pub struct RoleEntry {
     pub read_at: Option<Instant>,
     /// The source that it was read from.
     pub source: Option<&'static str>,
+    /// The age of the copy, where a read before a refusal had no turn.
+    pub copy_age: Option<Duration>,
 }
 
 impl RoleEntry {
@@ -63,6 +65,7 @@ impl RoleEntry {
             trust: Trust::Unknown(reason),
             read_at: None,
             source: None,
+            copy_age: None,
         }
     }
 }
@@ -89,6 +92,7 @@ impl Answered<RoleTrust> {
             trust: self.value.trust.clone(),
             read_at: Some(self.began),
             source: self.value.source,
+            copy_age: None,
         }
     }
 }
@@ -98,6 +102,12 @@ impl RoleCacheSettings {
     pub(super) fn freshness<T>(&self, answer: &Answered<T>, now: Instant) -> Freshness {
         let age = now.saturating_duration_since(answer.began);
         Freshness::of(age, self.ttl, self.max_stale)
+    }
+
+    /// The age of an answer, where a refusal may use it although it could not be read again.
+    pub(super) fn age_for_refusal<T>(&self, answer: &Answered<T>, now: Instant) -> Option<Duration> {
+        let age = now.saturating_duration_since(answer.began);
+        (age < self.ttl).then_some(age)
     }
 
     /// When a caller that arrived at this moment stops waiting: at the read timeout, or at `deadline` if that is sooner.

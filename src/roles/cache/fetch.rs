@@ -4,13 +4,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
+use tokio::sync::{Notify, watch};
 use tokio::time::error::Elapsed;
 use tokio::time::{Instant, timeout};
 use tracing::{debug, info, warn};
 
 use super::entry::{Pause, RoleTrust, Trust};
 use crate::roles::observe::{ReadObserver, ReadResult};
-use crate::roles::rate_limit::{FAILING, RateLimiter};
+use crate::roles::rate_limit::{Call, FAILING, RateLimiter};
 use crate::roles::source::{Answer, Pace, ProviderAnswer, RoleDocument, RoleSource};
 use crate::support::coalesce::{Priority, Reading, SharedPriority};
 use crate::support::state_log::StateLog;
@@ -28,6 +29,8 @@ const SHARED: Duration = Duration::from_millis(200);
 pub(super) struct Fetcher {
     sources: Vec<PacedSource>,
     observer: Arc<dyn ReadObserver>,
+    /// Changes when roles of a listing were kept.
+    listed: watch::Sender<()>,
 }
 
 /// How the sources answered for a role.
@@ -37,10 +40,17 @@ pub(super) enum Fetched {
 }
 
 impl Fetcher {
-    pub(super) fn new(sources: Vec<Arc<dyn RoleSource>>, observer: Arc<dyn ReadObserver>) -> Self {
+    /// `refusal_waits` is notified when a refusal has to wait for a call.
+    pub(super) fn new(
+        sources: Vec<Arc<dyn RoleSource>>,
+        observer: Arc<dyn ReadObserver>,
+        refusal_waits: &Arc<Notify>,
+    ) -> Self {
+        let paced = |source| PacedSource::new(source, refusal_waits);
         Self {
-            sources: sources.into_iter().map(PacedSource::new).collect(),
+            sources: sources.into_iter().map(paced).collect(),
             observer,
+            listed: watch::Sender::new(()),
         }
     }
 
@@ -48,13 +58,23 @@ impl Fetcher {
         &self.sources
     }
 
-    /// Asks the sources for a role in order, until one of them has an answer.
-    pub(super) async fn fetch(&self, role: &RoleArn, reading: &Reading) -> Fetched {
+    /// Roles of a listing were kept.
+    pub(super) fn roles_listed(&self) {
+        self.listed.send_replace(());
+    }
+
+    /// Reports each time that roles of a listing were kept.
+    pub(super) fn listings(&self) -> watch::Receiver<()> {
+        self.listed.subscribe()
+    }
+
+    /// Asks the sources for a role in order, until one of them has an answer. `last` is when it was read last.
+    pub(super) async fn fetch(&self, role: &RoleArn, last: Option<Instant>, reading: &Reading) -> Fetched {
         let mut cannot = None;
         for (order, paced) in self.sources.iter().enumerate() {
             let answer = match paced.source.knows(role) {
                 Some(answer @ (Answer::NotMine | Answer::CannotRead(_))) => Ok(answer),
-                _ => self.read(paced, role, reading).await,
+                _ => self.read(paced, role, last, reading).await,
             };
             let trust = match answer {
                 Ok(Answer::NotMine) => continue,
@@ -87,9 +107,15 @@ impl Fetcher {
         })
     }
 
-    async fn read(&self, paced: &PacedSource, role: &RoleArn, reading: &Reading) -> Result<Answer, Elapsed> {
-        paced.acquire(reading.priority()).await;
-        let window = match (reading.priority().current(), &paced.limiter) {
+    async fn read(
+        &self,
+        paced: &PacedSource,
+        role: &RoleArn,
+        last: Option<Instant>,
+        reading: &Reading,
+    ) -> Result<Answer, Elapsed> {
+        paced.acquire_read(last, reading).await;
+        let window = match (reading.priority().highest(), &paced.limiter) {
             (Priority::Background, None) => SHARED,
             _ => Duration::ZERO,
         };
@@ -111,13 +137,19 @@ impl Fetcher {
     }
 
     /// Asks the sources that read OIDC providers for the one that an issuer has in the account of a role.
-    pub(super) async fn fetch_provider(&self, role: &RoleArn, issuer: &Issuer, reading: &Reading) -> ProviderAnswer {
+    pub(super) async fn fetch_provider(
+        &self,
+        role: &RoleArn,
+        issuer: &Issuer,
+        last: Option<Instant>,
+        reading: &Reading,
+    ) -> ProviderAnswer {
         let ask = async {
             for paced in self.sources.iter().filter(|paced| paced.source.reads_providers()) {
                 if paced.source.knows(role).is_some() {
                     continue;
                 }
-                paced.acquire(reading.priority()).await;
+                paced.acquire_read(last, reading).await;
                 reading.begin(Duration::ZERO);
                 match paced.source.provider(role, issuer).await {
                     ProviderAnswer::NotMine => {}
@@ -163,10 +195,10 @@ pub(super) struct PacedSource {
 }
 
 impl PacedSource {
-    fn new(source: Arc<dyn RoleSource>) -> Self {
+    fn new(source: Arc<dyn RoleSource>, refusal_waits: &Arc<Notify>) -> Self {
         let limiter = match source.pace() {
             Pace::Memory => None,
-            Pace::Remote { per_second } => Some(RateLimiter::new(per_second)),
+            Pace::Remote { per_second } => Some(RateLimiter::new(per_second, Arc::clone(refusal_waits))),
         };
         Self {
             source,
@@ -183,11 +215,24 @@ impl PacedSource {
         self.limiter.is_some()
     }
 
-    /// Waits until the source may be called.
-    pub(super) async fn acquire(&self, priority: &SharedPriority) {
+    /// Waits until the source may be called for a page of a listing.
+    pub(super) async fn acquire_page(&self, priority: &SharedPriority) {
         if let Some(limiter) = &self.limiter {
-            limiter.acquire(priority).await;
+            limiter.acquire(Call::List, priority).await;
         }
+    }
+
+    /// Waits until the source may be called for what was read last at this moment.
+    async fn acquire_read(&self, last: Option<Instant>, reading: &Reading) {
+        if let Some(limiter) = &self.limiter {
+            let turn = limiter.acquire(Call::Read { last }, reading.priority());
+            reading.wait_for_turn(turn).await;
+        }
+    }
+
+    /// The pace of a source over the network.
+    pub(super) const fn limiter(&self) -> Option<&RateLimiter> {
+        self.limiter.as_ref()
     }
 
     /// Adjusts the pace to how a call ended.

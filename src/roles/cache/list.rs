@@ -17,7 +17,7 @@ use super::store::Store;
 use crate::roles::age::pauses;
 use crate::roles::observe::ReadResult;
 use crate::roles::source::{Answer, Listing, ListingFailure, RoleDocument, namesake_hint};
-use crate::support::coalesce::{Priority, SharedPriority};
+use crate::support::coalesce::SharedPriority;
 use crate::trust::RoleArn;
 
 /// The pass is aborted after one page has failed this many times in a row.
@@ -51,11 +51,16 @@ pub(super) struct Lister<'a> {
 }
 
 impl<'a> Lister<'a> {
-    /// Begins to list the source at this position, and reports each step to `progress`; none when it cannot list.
-    pub(super) fn list(self, order: usize, progress: watch::Sender<Pass>) -> Option<BoxFuture<'a, Listed>> {
+    /// Begins to list the source at this position with this priority, and reports each step to `progress`; none when it cannot list.
+    pub(super) fn list(
+        self,
+        order: usize,
+        priority: SharedPriority,
+        progress: watch::Sender<Pass>,
+    ) -> Option<BoxFuture<'a, Listed>> {
         let paced = self.fetcher.sources().get(order)?;
         let listing = paced.source.list()?;
-        Some(self.take_all(order, paced, listing, progress).boxed())
+        Some(self.take_all(order, paced, listing, priority, progress).boxed())
     }
 
     async fn take_all(
@@ -63,14 +68,14 @@ impl<'a> Lister<'a> {
         order: usize,
         paced: &PacedSource,
         mut listing: Listing<'_>,
+        priority: SharedPriority,
         progress: watch::Sender<Pass>,
     ) -> Listed {
         let began = Instant::now();
-        let priority = SharedPriority::of(Priority::Background);
         let mut left_out = HashSet::new();
         let (mut failures, mut backoff) = (0, pauses());
         let result = loop {
-            paced.acquire(&priority).await;
+            paced.acquire_page(&priority).await;
             let page_began = Instant::now();
             let failure = match listing.next().await {
                 None => break Ok(()),
@@ -84,6 +89,7 @@ impl<'a> Lister<'a> {
                         pass.is_stalled = false;
                     });
                     self.take_page(order, page_began, roles, &mut left_out).await;
+                    self.fetcher.roles_listed();
                     continue;
                 }
                 Some(Err(failure)) => failure,
@@ -100,6 +106,7 @@ impl<'a> Lister<'a> {
         };
         if result.is_ok() {
             self.take_absences(order, began, paced, &left_out);
+            self.fetcher.roles_listed();
         }
         let pass = *progress.borrow();
         Listed { began, pass, result }

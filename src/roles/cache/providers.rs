@@ -50,6 +50,21 @@ impl KnownProvider {
     }
 }
 
+/// What is known of a provider before a refusal.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct FreshProvider {
+    pub(crate) provider: KnownProvider,
+    /// The age of the copy, where the read had no turn.
+    pub(crate) copy_age: Option<Duration>,
+}
+
+impl FreshProvider {
+    const fn of(provider: KnownProvider) -> Self {
+        let copy_age = None;
+        Self { provider, copy_age }
+    }
+}
+
 /// The providers of all accounts.
 #[derive(Debug)]
 pub(super) struct Providers {
@@ -117,24 +132,40 @@ impl Providers {
     ///
     /// # Errors
     /// One line that says why it could not be read.
-    pub(super) async fn fresh(&self, role: &RoleArn, limit: Instant) -> Result<KnownProvider, Arc<str>> {
+    pub(super) async fn fresh(&self, role: &RoleArn, limit: Instant) -> Result<FreshProvider, Arc<str>> {
         let Some(account) = self.account(role) else {
-            return Ok(KnownProvider::Unknown);
+            return Ok(FreshProvider::of(KnownProvider::Unknown));
         };
         let as_of = as_good_as_now(Instant::now());
+        let mut copy_age = None;
         if account.provider.tried_at().is_none_or(|tried_at| tried_at < as_of) {
-            match self.read(&account, Caller::as_of(as_of).by(limit)).await {
+            match self.read(&account, Caller::as_of(as_of).urgent().by(limit)).await {
                 Outcome::Done { .. } => {}
-                Outcome::Busy | Outcome::TimedOut => return Err("the OIDC provider could not be read in time".into()),
+                Outcome::Busy | Outcome::TimedOut => {
+                    copy_age = self.age_without_turn(&account);
+                    if copy_age.is_none() {
+                        return Err("the OIDC provider could not be read in time".into());
+                    }
+                }
             }
         }
         if let Some(reason) = account.provider.failure_reason() {
             return Err(reason);
         }
         let known = account.provider.answer();
-        Ok(known
+        let provider = known
             .as_deref()
-            .map_or(KnownProvider::Unknown, |known| known.value.clone()))
+            .map_or(KnownProvider::Unknown, |known| known.value.clone());
+        Ok(FreshProvider { provider, copy_age })
+    }
+
+    /// The age of a copy that is young enough for a refusal, where its read waits for a turn.
+    fn age_without_turn(&self, account: &CachedProvider) -> Option<Duration> {
+        if !self.reads.waits_for_turn(&account.prefix) {
+            return None;
+        }
+        let known = account.provider.answer();
+        self.settings.age_for_refusal(known.as_deref()?, Instant::now())
     }
 
     /// Keeps the providers of the accounts of these roles from now on.
@@ -166,7 +197,9 @@ impl Providers {
         let read = move |reading: Reading| {
             let (fetcher, issuer, account) = (Arc::clone(&fetcher), issuer.clone(), Arc::clone(&read));
             async move {
-                let answer = fetcher.fetch_provider(&account.role, &issuer, &reading).await;
+                let answer = fetcher
+                    .fetch_provider(&account.role, &issuer, account.provider.tried_at(), &reading)
+                    .await;
                 account.take(answer, reading.begin(Duration::ZERO));
             }
         };

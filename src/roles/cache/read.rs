@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -15,6 +15,23 @@ use crate::trust::RoleArn;
 
 /// How a read ended: with the answer, or with one line that says why there is none.
 pub(super) type Read = Result<Arc<Answered<RoleTrust>>, Arc<str>>;
+
+/// Why an admission has no answer, in one line.
+#[derive(Debug)]
+pub(super) enum Unread {
+    /// The read failed, or was not answered in time.
+    Failed(Arc<str>),
+    /// The read did not begin in time: the rate of calls left no turn for it.
+    NoTurn(Arc<str>),
+}
+
+impl Unread {
+    pub(super) fn into_reason(self) -> Arc<str> {
+        match self {
+            Self::Failed(reason) | Self::NoTurn(reason) => reason,
+        }
+    }
+}
 
 /// Reads roles.
 #[derive(Debug)]
@@ -40,19 +57,31 @@ impl Reader {
     }
 
     /// Reads a role for an admission, which waits no longer than `limit`.
-    pub(super) async fn read(&self, role: &Arc<CachedRole>, caller: Caller, limit: Instant) -> Read {
+    pub(super) async fn read(
+        &self,
+        role: &Arc<CachedRole>,
+        caller: Caller,
+        limit: Instant,
+    ) -> Result<Arc<Answered<RoleTrust>>, Unread> {
         while let Some((until, reason)) = role.trust.pause(Instant::now()) {
             if until >= limit {
-                return Err(reason);
+                return Err(Unread::Failed(reason));
             }
             sleep_until(until).await;
         }
         let asked = Instant::now();
         match self.ask(role, caller.by(limit)).await {
-            Outcome::Done { value, .. } => value,
+            Outcome::Done { value, .. } => value.map_err(Unread::Failed),
             Outcome::Busy | Outcome::TimedOut => {
                 let (names, waited) = (self.fetcher.names(), limit.saturating_duration_since(asked));
-                Err(format!("{names} did not answer within {} ms", waited.as_millis()).into())
+                let millis = waited.as_millis();
+                Err(if self.reads.waits_for_turn(&role.arn) {
+                    Unread::NoTurn(
+                        format!("the rate of calls to {names} left none for this role within {millis} ms").into(),
+                    )
+                } else {
+                    Unread::Failed(format!("{names} did not answer within {millis} ms").into())
+                })
             }
         }
     }
@@ -75,7 +104,7 @@ impl Reader {
             let (fetcher, ended, role) = (Arc::clone(&fetcher), Arc::clone(&ended), Arc::clone(&read));
             async move {
                 let read = read_into(&role, &fetcher, &reading).await;
-                if reading.priority().current() == Priority::Foreground {
+                if reading.priority().highest() > Priority::Background {
                     ended.notify_one();
                 }
                 read
@@ -87,7 +116,11 @@ impl Reader {
 
 async fn read_into(role: &CachedRole, fetcher: &Fetcher, reading: &Reading) -> Read {
     role.begin_read();
-    let fetched = fetcher.fetch(&role.arn, reading).await;
+    let fetched = tokio::select! {
+        biased;
+        answer = listed(role, fetcher.listings(), reading) => return Ok(answer),
+        fetched = fetcher.fetch(&role.arn, role.trust.tried_at(), reading) => fetched,
+    };
     let began = reading.begin(Duration::ZERO);
     match fetched {
         Fetched::Answer(value) => {
@@ -100,4 +133,18 @@ async fn read_into(role: &CachedRole, fetcher: &Fetcher, reading: &Reading) -> R
             Err(reason)
         }
     }
+}
+
+/// The answer of a listing that names the role while its read waits for a turn, and that is good for all callers of the read.
+async fn listed(role: &CachedRole, mut listings: watch::Receiver<()>, reading: &Reading) -> Arc<Answered<RoleTrust>> {
+    let before = role.trust.began();
+    while listings.changed().await.is_ok() {
+        let answer = role.trust.answer();
+        if let Some(answer) = answer.as_ref().filter(|answer| Some(answer.began) > before)
+            && reading.is_answered_as_of(answer.began)
+        {
+            return Arc::clone(answer);
+        }
+    }
+    std::future::pending().await
 }

@@ -12,11 +12,13 @@ use tokio::time::{Instant, sleep_until};
 use tracing::{debug, info};
 
 use super::entry::{CachedRole, Reference, RoleCacheSettings};
+use super::fetch::PacedSource;
 use super::list::{Listed, Lister, Pass, report};
 use super::providers::Providers;
 use super::read::Reader;
 use super::schedule::ListSchedule;
 use super::store::Store;
+use crate::support::coalesce::{Priority, SharedPriority};
 use crate::trust::RoleArn;
 
 /// How often the refresher asks which roles ServiceAccounts name. The first pod of a new ServiceAccount may have to read its role.
@@ -49,7 +51,7 @@ pub(super) struct Refresher<'a> {
     /// By the position of the source; none for one that cannot list.
     schedules: Vec<Option<ListSchedule>>,
     /// The positions of sources to list next.
-    to_list: VecDeque<usize>,
+    to_list: VecDeque<(usize, Priority)>,
     listing: Option<InProgress<'a>>,
     next_look: Instant,
     next_references: Instant,
@@ -60,6 +62,7 @@ struct InProgress<'a> {
     order: usize,
     listed: BoxFuture<'a, Listed>,
     progress: watch::Receiver<Pass>,
+    priority: SharedPriority,
 }
 
 impl<'a> Refresher<'a> {
@@ -90,7 +93,7 @@ impl<'a> Refresher<'a> {
             provider_reads: FuturesUnordered::new(),
             changes: select_all(changes),
             schedules: sources.iter().map(|_| Some(ListSchedule::default())).collect(),
-            to_list: (0..sources.len()).collect(),
+            to_list: (0..sources.len()).map(|order| (order, Priority::Background)).collect(),
             listing: None,
             next_look: now,
             next_references: now,
@@ -100,6 +103,7 @@ impl<'a> Refresher<'a> {
     /// Refreshes until it is dropped. `referenced` returns the roles that ServiceAccounts name.
     pub(super) async fn run(&mut self, referenced: impl Fn() -> Vec<RoleArn> + Send) {
         loop {
+            self.list_for_refusals();
             self.begin_listing();
             self.begin_reads();
             let is_listing = self.is_listing();
@@ -118,21 +122,46 @@ impl<'a> Refresher<'a> {
         }
     }
 
+    /// Several roles that are about to be refused share a listing when that takes fewer calls than they do, and few enough to answer
+    /// within their budget.
+    fn list_for_refusals(&mut self) {
+        let now = Instant::now();
+        let sources = self.reader.fetcher().sources().iter().zip(&self.schedules).enumerate();
+        let worth = sources.filter_map(|(order, (paced, schedule))| {
+            let (limiter, schedule) = (paced.limiter()?, schedule.as_ref()?);
+            let is_worth_it = limiter.can_share_listing(schedule.calls()?)
+                && schedule.is_worth_for_refusals(limiter.waiting_refusals(), now);
+            is_worth_it.then_some(order)
+        });
+        let worth: Vec<_> = worth.collect();
+        for order in worth {
+            match &self.listing {
+                Some(listing) if listing.order == order => listing.priority.raise_to(Priority::Urgent),
+                _ if self.to_list.contains(&(order, Priority::Urgent)) => {}
+                _ => self.to_list.push_front((order, Priority::Urgent)),
+            }
+        }
+    }
+
     fn begin_listing(&mut self) {
         while self.listing.is_none() {
-            let Some(order) = self.to_list.pop_front() else { return };
+            let Some((order, priority)) = self.to_list.pop_front() else {
+                return;
+            };
+            let priority = SharedPriority::of(priority);
             let lister = Lister {
                 fetcher: self.reader.fetcher(),
                 store: self.store,
             };
             let (sender, progress) = watch::channel(Pass::default());
-            match lister.list(order, sender) {
+            match lister.list(order, priority.clone(), sender) {
                 Some(listed) => {
                     let listed = logged(self.source(order), listed, progress.clone()).boxed();
                     self.listing = Some(InProgress {
                         order,
                         listed,
                         progress,
+                        priority,
                     });
                 }
                 None => {
@@ -159,6 +188,10 @@ impl<'a> Refresher<'a> {
         let source = self.source(order);
         if let Some(Some(schedule)) = self.schedules.get_mut(order) {
             schedule.record(source, &listed, self.settings.ttl);
+            let paced = self.reader.fetcher().sources().get(order);
+            if let Some(limiter) = paced.and_then(PacedSource::limiter) {
+                limiter.reserve_for_listing(schedule.calls().unwrap_or(0));
+            }
         }
         self.look_soon();
     }
@@ -234,7 +267,7 @@ impl<'a> Refresher<'a> {
             let is_concerned = |role: &&CachedRole| paced.source.knows(&role.arn).is_none();
             let concerned = || due.iter().map(|(_, role)| &**role).filter(is_concerned).count();
             let is_worth_it = paced.is_remote() && schedule.as_ref()?.is_worth(concerned(), now);
-            is_worth_it.then_some(order)
+            is_worth_it.then_some((order, Priority::Background))
         });
         self.to_list = to_list.collect();
     }

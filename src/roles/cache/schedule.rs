@@ -6,6 +6,7 @@ use tokio::time::Instant;
 use tracing::{info, warn};
 
 use super::list::{Listed, QUIET};
+use crate::roles::age::as_good_as_now;
 use crate::roles::source::ListingFailure;
 use crate::support::state_log::StateLog;
 
@@ -20,6 +21,8 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(600);
 pub(super) struct ListSchedule {
     /// How many calls the last complete listing took.
     calls: Option<usize>,
+    /// When the last complete listing began.
+    last: Option<Instant>,
     /// The earliest time of the next listing.
     not_before: Option<Instant>,
     /// The number of consecutive listings that were aborted.
@@ -32,6 +35,20 @@ impl ListSchedule {
     pub(super) fn is_worth(&self, due: usize, now: Instant) -> bool {
         let is_paused = self.not_before.is_some_and(|not_before| not_before > now);
         due > self.calls.unwrap_or(UNKNOWN_COST) && !is_paused
+    }
+
+    /// How many calls a listing takes, where the last one came to its end.
+    pub(super) const fn calls(&self) -> Option<usize> {
+        match self.failures {
+            0 => self.calls,
+            _ => None,
+        }
+    }
+
+    /// Whether so many refusals that wait for a call are better served by a listing. The last one is not as good as one of now.
+    pub(super) fn is_worth_for_refusals(&self, waiting: usize, now: Instant) -> bool {
+        let is_as_good_as_now = self.last.is_some_and(|last| last > as_good_as_now(now));
+        self.calls().is_some_and(|calls| waiting > calls) && !is_as_good_as_now
     }
 
     /// Records how a listing ended, and logs it when the outcome has changed.
@@ -52,6 +69,7 @@ impl ListSchedule {
         }
         self.failures = 0;
         self.calls = Some(calls.max(1));
+        self.last = Some(listed.began);
         self.not_before = listed.began.checked_add(ttl / 2);
     }
 

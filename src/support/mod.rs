@@ -3,7 +3,9 @@
 pub(crate) mod backoff;
 pub(crate) mod coalesce;
 pub(crate) mod dns;
+pub(crate) mod pace;
 pub(crate) mod reload;
+pub(crate) mod shares;
 pub(crate) mod sliding_window;
 pub(crate) mod state_log;
 pub(crate) mod tasks;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rolegate::kubernetes::list_watch::WatchTiming;
+use rolegate::kubernetes::namespaces::Namespaces;
 use rolegate::kubernetes::service_accounts::ServiceAccounts;
 use rolegate::kubernetes::service_accounts::live::LiveServiceAccounts;
 use rolegate::pod::identity::AnnotationRules;
@@ -26,6 +27,7 @@ const REFUSED: &str =
 struct Replica {
     events: Events,
     metrics: Arc<Metrics>,
+    namespaces: Arc<Namespaces>,
     stop: CancellationToken,
     task: JoinHandle<()>,
 }
@@ -36,7 +38,9 @@ impl Replica {
             prefix: "eks.amazonaws.com/".to_owned(),
             compose: None,
         });
-        let accounts = LiveServiceAccounts::start(api.client(), rules, WatchTiming::default());
+        let namespaces = Arc::new(Namespaces::start(api.client(), WatchTiming::default()));
+        let accounts = LiveServiceAccounts::start(api.client(), rules, WatchTiming::default())
+            .shared_between(Arc::clone(&namespaces));
         let metrics = Metrics::new(ByNamespace::No);
         let (events, writer) = Events::new(
             api.client(),
@@ -50,8 +54,16 @@ impl Replica {
         Self {
             events,
             metrics,
+            namespaces,
             stop,
             task,
+        }
+    }
+
+    /// Waits until these namespaces are known.
+    async fn knows(&self, names: &[String]) {
+        while !names.iter().all(|name| self.namespaces.contains(name)) {
+            sleep(Duration::from_millis(1)).await;
         }
     }
 
@@ -60,9 +72,13 @@ impl Replica {
     }
 
     fn refuse_saying(&self, account: &str, cause: Cause, message: &str) {
-        let uid = Arc::from(format!("uid-of-jobs-{account}"));
+        self.refuse_in("jobs", account, cause, message);
+    }
+
+    fn refuse_in(&self, namespace: &str, account: &str, cause: Cause, message: &str) {
+        let uid = Arc::from(format!("uid-of-{namespace}-{account}"));
         self.events.record(&Refusal {
-            namespace: "jobs",
+            namespace,
             service_account: account,
             uid: Some(&uid),
             cause: Some(cause),
@@ -378,14 +394,53 @@ async fn an_unknown_uid_is_read_once_per_series() {
 async fn many_service_accounts_at_once_are_reported_at_a_limited_rate() {
     let api = FakeApi::start().await;
     let replica = Replica::of(&api);
+    let namespaces = with_namespaces(&api, &replica, 10).await;
     for number in 0..200 {
-        replica.refuse(&format!("sa-{number}"), Cause::WrongSubject);
+        let namespace = &namespaces[number % 10];
+        replica.refuse_in(namespace, &format!("sa-{number}"), Cause::WrongSubject, REFUSED);
     }
     sleep(Duration::from_secs(1)).await;
     let at_once = calls(&api).len();
     assert!((50..=65).contains(&at_once), "{at_once}");
     sleep(Duration::from_secs(20)).await;
     assert_eq!(stored(&api).len(), 200);
+    replica.ends().await;
+}
+
+/// Namespaces that exist, and that the replica knows.
+async fn with_namespaces(api: &FakeApi, replica: &Replica, count: usize) -> Vec<String> {
+    let names: Vec<String> = (0..count).map(|number| format!("jobs-{number}")).collect();
+    for name in &names {
+        api.put_namespace(name, &[]);
+    }
+    replica.knows(&names).await;
+    names
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_flood_of_one_namespace_neither_delays_nor_displaces_the_events_of_others() {
+    let api = FakeApi::start().await;
+    let replica = Replica::of(&api);
+    let namespaces = with_namespaces(&api, &replica, 2).await;
+    for round in 0..4 {
+        for number in 0..1000 {
+            let account = format!("forged-{round}-{number}");
+            replica.refuse_in(&namespaces[0], &account, Cause::WrongSubject, REFUSED);
+        }
+        a_moment().await;
+    }
+    replica.refuse_in(&namespaces[1], "api", Cause::WrongSubject, REFUSED);
+    sleep(Duration::from_secs(1)).await;
+    let about = |events: &[Value], namespace: &str| {
+        let of_namespace = |event: &&Value| event["metadata"]["namespace"] == namespace;
+        events.iter().filter(of_namespace).count()
+    };
+    assert_eq!(about(&stored(&api), &namespaces[1]), 1);
+    let before = about(&stored(&api), &namespaces[0]);
+    assert!((25..=30).contains(&before), "{before}");
+    sleep(MINUTE).await;
+    let more = about(&stored(&api), &namespaces[0]) - before;
+    assert!((55..=65).contains(&more), "{more} in a minute");
     replica.ends().await;
 }
 

@@ -252,14 +252,27 @@ async fn a_caller_that_gives_up_does_not_cancel_the_read_of_the_others() {
     assert_eq!(api.asked().gets, 1);
 }
 
+/// ServiceAccounts whose GETs are shared between these namespaces.
+async fn shared_between(api: &FakeApi, names: &[String]) -> LiveServiceAccounts {
+    for name in names {
+        api.put_namespace(name, &[]);
+    }
+    let namespaces = Arc::new(Namespaces::start(client(&api.config()).unwrap(), quick()));
+    eventually("every namespace is known", || {
+        names.iter().all(|name| namespaces.contains(name))
+    })
+    .await;
+    synced(api, quick()).await.shared_between(namespaces)
+}
+
 #[tokio::test]
 async fn concurrency_is_limited_and_the_rest_wait_or_are_busy() {
     let api = FakeApi::start().await;
-    let accounts = synced(&api, quick()).await;
+    let namespaces: Vec<String> = (0..300).map(|number| format!("jobs-{number}")).collect();
+    let accounts = shared_between(&api, &namespaces).await;
     api.fail_gets(Some(Fault::Slow(Duration::from_secs(2))));
-    let names: Vec<String> = (0..300).map(|number| format!("job-{number}")).collect();
     let deadline = Instant::now() + Duration::from_millis(500);
-    let fetched = join_all(names.iter().map(|name| accounts.fetch("jobs", name, deadline))).await;
+    let fetched = join_all(namespaces.iter().map(|name| accounts.fetch(name, "default", deadline))).await;
     let busy = fetched.iter().filter(|fetched| **fetched == Fetched::Busy).count();
     let unavailable = fetched
         .iter()
@@ -273,12 +286,65 @@ async fn concurrency_is_limited_and_the_rest_wait_or_are_busy() {
     assert!(busy >= 100, "{busy} busy, {unavailable} unavailable");
 
     api.fail_gets(None);
-    let fetched = join_all(names.iter().map(|name| accounts.fetch("jobs", name, soon()))).await;
+    let fetched = join_all(namespaces.iter().map(|name| accounts.fetch(name, "default", soon()))).await;
     assert!(
         fetched.iter().all(|fetched| *fetched == Fetched::NotFound),
         "turns were given back"
     );
     assert_eq!(api.asked().gets_at_once, 64);
+}
+
+#[tokio::test]
+async fn a_flood_for_one_namespace_leaves_gets_for_another() {
+    let api = FakeApi::start().await;
+    let accounts = shared_between(&api, &["flooded".to_owned(), "calm".to_owned()]).await;
+    api.put_account("calm", "trainer", &[]);
+    // No GET of the flood ends before the question about the other namespace is answered.
+    api.fail_gets(Some(Fault::Slow(Duration::from_secs(3600))));
+    let names: Vec<String> = (0..1000).map(|number| format!("forged-{number}")).collect();
+    let deadline = Instant::now() + Duration::from_secs(5);
+    let flood = join_all(names.iter().map(|name| accounts.fetch("flooded", name, deadline)));
+    let calm = async {
+        eventually("the flood has as many GETs as it can have", || api.asked().gets == 32).await;
+        api.fail_gets(None);
+        accounts.fetch("calm", "trainer", deadline).await
+    };
+    let (flood, calm) = tokio::join!(flood, calm);
+    assert!(matches!(calm, Fetched::Found { .. }), "{calm:?}");
+    assert!(!flood.contains(&Fetched::NotFound), "answered");
+    assert_eq!(api.asked().gets, 33);
+}
+
+#[tokio::test]
+async fn gets_have_a_pace_per_namespace_and_invented_namespaces_have_one_together() {
+    let api = FakeApi::start().await;
+    let accounts = shared_between(&api, &["jobs".to_owned()]).await;
+    // At most a burst, and what the pace allows until the deadlines: half of the time is for the answer.
+    let allowed = |from: Instant| 1000 + from.elapsed().as_millis() as usize / 5 + 50;
+    for invented in [false, true] {
+        let before = api.asked().gets;
+        let from = Instant::now();
+        for round in 0..40 {
+            let fetched = (0..100).map(|number| {
+                let accounts = &accounts;
+                let namespace = if invented {
+                    format!("invented-{round}-{number}")
+                } else {
+                    "jobs".to_owned()
+                };
+                let name = format!("forged-{round}-{number}");
+                async move {
+                    accounts
+                        .fetch(&namespace, &name, Instant::now() + Duration::from_millis(100))
+                        .await
+                }
+            });
+            join_all(fetched).await;
+        }
+        let gets = api.asked().gets - before;
+        assert!(gets >= 50, "{gets}");
+        assert!(gets <= allowed(from), "{gets} of 4000 reviews, invented: {invented}");
+    }
 }
 
 #[tokio::test]

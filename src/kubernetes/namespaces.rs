@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Namespace;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
@@ -20,6 +21,8 @@ use super::list_watch::{Observer, WatchTiming, list_and_watch};
 use crate::decision::{Mode, RequireRole};
 use crate::support::coalesce::{Caller, Coalescer, Outcome};
 use crate::support::dns;
+use crate::support::pace::PaceLimit;
+use crate::support::shares::Shares;
 use crate::support::state_log::StateLog;
 use crate::support::tasks::OwnedTasks;
 
@@ -30,7 +33,17 @@ pub const GATE_LABEL: &str = "rolegate.io/gate";
 pub const REQUIRE_ROLE_LABEL: &str = "rolegate.io/require-role";
 
 /// The maximum number of concurrent GETs. Only new namespaces are read, and those whose label leads to a refusal.
-const CONCURRENT_GETS: usize = 16;
+/// One namespace has at most half of them.
+const CONCURRENT_GETS: usize = 32;
+
+/// The pace of GETs per namespace, and of all namespaces that are not known together.
+const GETS: PaceLimit = PaceLimit {
+    burst: 100,
+    refill: Duration::from_millis(20),
+};
+
+/// The party of all namespaces that are not known. It is not a valid name of a namespace.
+pub(crate) const UNKNOWN: &str = "";
 
 /// Namespaces watched on an API server.
 ///
@@ -61,7 +74,7 @@ impl Namespaces {
         Self {
             client,
             known,
-            gets: Coalescer::limited(CONCURRENT_GETS, tasks.tracker(), tasks.end()),
+            gets: Coalescer::shared(Shares::new(CONCURRENT_GETS, GETS), tasks.tracker(), tasks.end()),
             reads: Mutex::default(),
             tasks,
         }
@@ -100,6 +113,19 @@ impl Namespaces {
     #[must_use]
     pub fn is_ready(&self) -> bool {
         self.known.is_ready.load(Ordering::Relaxed)
+    }
+
+    /// Whether a namespace exists, as far as the watch knows. False for every namespace if rolegate is not allowed to list them.
+    #[must_use]
+    pub fn contains(&self, namespace: &str) -> bool {
+        // Reviews are not validated: a name might have megabytes.
+        dns::is_label(namespace) && self.known.labels.read().contains_key(namespace)
+    }
+
+    /// The party that requests for a namespace count for. Names of namespaces that do not exist can be invented without end, so they
+    /// count together.
+    pub(crate) fn party<'a>(&self, namespace: &'a str) -> &'a str {
+        if self.contains(namespace) { namespace } else { UNKNOWN }
     }
 
     async fn labels(&self, namespace: &str, deadline: Instant) -> Labels {
@@ -147,7 +173,8 @@ impl Namespaces {
             }
         };
         let caller = Caller::as_of(Instant::now()).by(deadline);
-        match self.gets.ask(namespace.into(), caller, read).await {
+        let party = self.party(namespace);
+        match self.gets.ask_for(party, namespace.into(), caller, read).await {
             Outcome::Done { value, .. } => value,
             Outcome::Busy => Err(Arc::new(format!(
                 "GET Namespace {namespace}: too many reads of Namespaces are in flight"

@@ -26,6 +26,8 @@ use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::shares::Shares;
+
 /// How a question ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Outcome<V> {
@@ -291,9 +293,17 @@ enum Admitted {
 #[derive(Debug)]
 pub(crate) struct Coalescer<K, V> {
     flights: Arc<Mutex<HashMap<K, Flight<V>>>>,
-    permits: Option<Arc<Semaphore>>,
+    permits: Permits,
     tasks: TaskTracker,
     end: CancellationToken,
+}
+
+/// How many reads can be in flight.
+#[derive(Clone, Debug)]
+enum Permits {
+    Unlimited,
+    Limited(Arc<Semaphore>),
+    Shared(Shares),
 }
 
 /// The rounds of one key.
@@ -321,7 +331,7 @@ where
     pub(crate) fn new(tasks: TaskTracker, end: CancellationToken) -> Self {
         Self {
             flights: Arc::default(),
-            permits: None,
+            permits: Permits::Unlimited,
             tasks,
             end,
         }
@@ -331,7 +341,15 @@ where
     /// the callers for which it began.
     pub(crate) fn limited(concurrency: usize, tasks: TaskTracker, end: CancellationToken) -> Self {
         Self {
-            permits: Some(Arc::new(Semaphore::new(concurrency))),
+            permits: Permits::Limited(Arc::new(Semaphore::new(concurrency))),
+            ..Self::new(tasks, end)
+        }
+    }
+
+    /// Limited by permits and paces that several parties share ([`Coalescer::ask_for`]). Reads are given up as by [`Coalescer::limited`].
+    pub(crate) fn shared(shares: Shares, tasks: TaskTracker, end: CancellationToken) -> Self {
+        Self {
+            permits: Permits::Shared(shares),
             ..Self::new(tasks, end)
         }
     }
@@ -345,7 +363,16 @@ where
         R: Fn(Reading) -> F + Send + 'static,
         F: Future<Output = V> + Send + 'static,
     {
-        let mut outcome = self.join(key, caller, read);
+        self.ask_for("", key, caller, read).await
+    }
+
+    /// As [`Coalescer::ask`], with a permit of this party. All callers of a key name the same one.
+    pub(crate) async fn ask_for<R, F>(&self, party: &str, key: K, caller: Caller, read: R) -> Outcome<V>
+    where
+        R: Fn(Reading) -> F + Send + 'static,
+        F: Future<Output = V> + Send + 'static,
+    {
+        let mut outcome = self.join(party, key, caller, read);
         match by(caller.deadline, outcome.wait_for(Option::is_some)).await {
             Some(Ok(outcome)) => outcome.clone().unwrap_or(Outcome::TimedOut),
             Some(Err(_)) | None => Outcome::TimedOut,
@@ -363,7 +390,7 @@ where
         flights.get(key).is_some_and(|flight| flight.current.reading.waits())
     }
 
-    fn join<R, F>(&self, key: K, caller: Caller, read: R) -> watch::Receiver<Option<Outcome<V>>>
+    fn join<R, F>(&self, party: &str, key: K, caller: Caller, read: R) -> watch::Receiver<Option<Outcome<V>>>
     where
         R: Fn(Reading) -> F + Send + 'static,
         F: Future<Output = V> + Send + 'static,
@@ -380,7 +407,7 @@ where
             key: Some(key),
         };
         self.tasks
-            .spawn(fly(landing, self.permits.clone(), self.end.clone(), read));
+            .spawn(fly(landing, self.permits.clone(), party.into(), self.end.clone(), read));
         outcome
     }
 }
@@ -410,7 +437,7 @@ impl<V> Round<V> {
 }
 
 /// Reads for one round of a key after the other, until there is none.
-async fn fly<K, V, R, F>(mut landing: Landing<K, V>, permits: Option<Arc<Semaphore>>, end: CancellationToken, read: R)
+async fn fly<K, V, R, F>(mut landing: Landing<K, V>, permits: Permits, party: Box<str>, end: CancellationToken, read: R)
 where
     K: Eq + Hash,
     R: Fn(Reading) -> F,
@@ -419,9 +446,17 @@ where
     while let Some((reading, answered)) = landing.current() {
         let value = read(reading.clone());
         let answer = async {
+            let patience = reading.deadline().map(half_way_to);
             match &permits {
-                None => done(value.await, &reading),
-                Some(permits) => read_with_permit(permits, &reading, value).await,
+                Permits::Unlimited => done(value.await, &reading),
+                Permits::Limited(permits) => {
+                    let permit = by(patience, permits.acquire()).await.and_then(Result::ok);
+                    read_with_permit(permit, &reading, value).await
+                }
+                Permits::Shared(shares) => {
+                    let permit = shares.acquire(&party, patience).await;
+                    read_with_permit(permit, &reading, value).await
+                }
             }
         };
         let abandoned = async {
@@ -437,12 +472,11 @@ where
     }
 }
 
-async fn read_with_permit<V>(permits: &Semaphore, reading: &Reading, value: impl Future<Output = V>) -> Outcome<V> {
-    let patience = reading.deadline().map(half_way_to);
-    let permit = by(patience, permits.acquire()).await;
+/// Reads while it holds the permit, if there is one.
+async fn read_with_permit<P, V>(permit: Option<P>, reading: &Reading, value: impl Future<Output = V>) -> Outcome<V> {
     // Later callers get the next round, also of a read for which there is no permit.
     reading.begin(Duration::ZERO);
-    let Some(Ok(_permit)) = permit else {
+    let Some(_permit) = permit else {
         return Outcome::Busy;
     };
     match by(reading.deadline(), value).await {

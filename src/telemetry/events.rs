@@ -29,6 +29,7 @@ use super::metrics::{EventCounters, EventResult};
 use crate::decision::messages;
 use crate::kubernetes::service_accounts::ServiceAccounts;
 use crate::support::backoff::Backoff;
+use crate::support::pace::{Pace, PaceLimit};
 use crate::support::state_log::StateLog;
 use crate::support::text;
 use crate::trust::Cause;
@@ -60,12 +61,17 @@ pub struct EventTiming {
     pub burst: u32,
     /// The time between requests after a burst.
     pub refill: Duration,
+    /// The number of requests in a burst for one namespace.
+    pub namespace_burst: u32,
+    /// The time between requests for one namespace after a burst.
+    pub namespace_refill: Duration,
     /// How long shutdown waits for refusals that are not reported yet.
     pub ending: Duration,
 }
 
 impl Default for EventTiming {
-    /// Series of 10 minutes that are updated every 5 seconds at most; 10 requests per second over time, little for an API server.
+    /// Series of 10 minutes that are updated every 5 seconds at most; 10 requests per second over time, little for an API server, and one per
+    /// second for each namespace.
     fn default() -> Self {
         Self {
             window: Duration::from_secs(600),
@@ -75,6 +81,8 @@ impl Default for EventTiming {
             longest_pause: Duration::from_secs(60),
             burst: 50,
             refill: Duration::from_millis(100),
+            namespace_burst: 25,
+            namespace_refill: Duration::from_secs(1),
             ending: Duration::from_secs(2),
         }
     }
@@ -130,7 +138,7 @@ impl Events {
                 instance: text::prefix_bytes(instance, INSTANCE_BYTES).to_owned(),
                 window: timing.window,
             },
-            pending: Pending::new(timing.window, timing.gather),
+            pending: Pending::new(&timing),
             timing,
             counters: counters.clone(),
             health: std::array::from_fn(|_| Health::new(&timing)),
@@ -177,10 +185,14 @@ pub struct EventWriter {
 impl EventWriter {
     /// Writes until `stop` is cancelled or all [`Events`] are dropped; then writes what is left, for a short time.
     pub async fn run(mut self, stop: CancellationToken) {
-        let mut rate_limit = RateLimit::new(&self.timing);
+        let limit = PaceLimit {
+            burst: self.timing.burst,
+            refill: self.timing.refill,
+        };
+        let mut pace = Pace::new(limit, Instant::now());
         loop {
             let now = Instant::now();
-            let next_request = self.next_request(&rate_limit, now);
+            let next_request = self.next_request(&pace, now);
             tokio::select! {
                 () = stop.cancelled() => break,
                 refusal = self.refusals.recv() => match refusal {
@@ -188,8 +200,10 @@ impl EventWriter {
                     None => break,
                 },
                 () = sleep_until(next_request.unwrap_or(now)), if next_request.is_some() => {
-                    if let Some(job) = self.next_job(Instant::now()) {
-                        rate_limit.take(Instant::now());
+                    let now = Instant::now();
+                    if let Some(job) = self.next_job(now) {
+                        pace.take(now);
+                        self.pending.count_request(&job, now);
                         self.write(job).await;
                     }
                 }
@@ -257,7 +271,8 @@ impl EventWriter {
     }
 
     fn add(&mut self, refusal: Queued) {
-        match self.pending.add(refusal, Instant::now()) {
+        let party = Box::<str>::from(self.client.accounts.party(&refusal.key.namespace));
+        match self.pending.add(refusal, &party, Instant::now()) {
             Added::ToSeries => {}
             Added::NewSeries => {
                 self.full.recovered();
@@ -265,18 +280,20 @@ impl EventWriter {
             Added::Full => {
                 self.counters.count(EventResult::Dropped, 1);
                 if self.full.failed() {
-                    warn!("pods of too many ServiceAccounts are refused; further ones are not reported by Events");
+                    warn!(
+                        "pods of too many ServiceAccounts are refused; further ones of these namespaces are not reported by Events"
+                    );
                 }
             }
         }
     }
 
     /// When to send the next request; none while there is nothing to write.
-    fn next_request(&self, rate_limit: &RateLimit, now: Instant) -> Option<Instant> {
-        let due = self
-            .pending
-            .due(|request| self.health.get(request as usize).and_then(|health| health.paused_until))?;
-        Some(due.max(rate_limit.next(now)))
+    fn next_request(&self, pace: &Pace, now: Instant) -> Option<Instant> {
+        let due = self.pending.due(now, |request| {
+            self.health.get(request as usize).and_then(|health| health.paused_until)
+        })?;
+        Some(due.max(pace.next(now)))
     }
 
     fn next_job(&self, now: Instant) -> Option<Job> {
@@ -340,34 +357,5 @@ impl Health {
             self.backoff.reset();
             info!("can {request} of refusals again");
         }
-    }
-}
-
-/// Limits requests: a burst, then one per interval.
-#[derive(Debug)]
-struct RateLimit {
-    /// When a whole burst is possible again.
-    full_at: Instant,
-    refill: Duration,
-    burst: Duration,
-}
-
-impl RateLimit {
-    fn new(timing: &EventTiming) -> Self {
-        Self {
-            full_at: Instant::now(),
-            refill: timing.refill,
-            burst: timing.refill * timing.burst.max(1),
-        }
-    }
-
-    /// When the next request is possible.
-    fn next(&self, now: Instant) -> Instant {
-        let latest = now + self.burst - self.refill;
-        now + self.full_at.saturating_duration_since(latest)
-    }
-
-    fn take(&mut self, now: Instant) {
-        self.full_at = self.full_at.max(now) + self.refill;
     }
 }

@@ -1,9 +1,9 @@
 //! Metrics for Prometheus, all with the prefix `rolegate_`, in base units. They count reviews, not pods: the API server calls a webhook
 //! again after other webhooks have changed the pod, and on retries.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -37,7 +37,7 @@ const READ_BUCKETS: [f64; 13] = [
     0.000_1, 0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 0.7, 1.0, 2.5, 5.0,
 ];
 
-/// Whether decisions are also counted by namespace (`--metrics-namespace`): one series per namespace and outcome.
+/// Whether decisions are also counted by namespace (`--metrics-namespace`): one series per outcome and namespace that exists.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum ByNamespace {
     /// The default.
@@ -139,7 +139,7 @@ impl Metrics {
         let help = "Answered reviews by decision";
         match &decisions {
             Decisions::Total(family) => registry.register("decisions", help, family.clone()),
-            Decisions::ByNamespace(family) => registry.register("decisions", help, family.clone()),
+            Decisions::ByNamespace(counters) => registry.register("decisions", help, counters.family.clone()),
         }
         let identity_not_used = Family::default();
         registry.register(
@@ -314,9 +314,20 @@ impl Metrics {
         }));
     }
 
+    /// Which namespaces exist, for `--metrics-namespace`: only these have series of their own. Until this is called, none has. Only the
+    /// first call counts.
+    pub fn know_namespaces(&self, exists: impl Fn(&str) -> bool + Send + Sync + 'static) {
+        if let Decisions::ByNamespace(counters) = &self.decisions {
+            let _known_before = counters.exists.set(Box::new(exists));
+        }
+    }
+
     /// All metrics in the OpenMetrics text format ([`CONTENT_TYPE`]).
     #[must_use]
     pub fn text(&self) -> String {
+        if let Decisions::ByNamespace(counters) = &self.decisions {
+            counters.forget_namespaces_that_are_gone();
+        }
         let mut text = String::new();
         // Writing to a String does not fail.
         let _ = text::encode(&mut text, &self.registry.lock());
@@ -328,33 +339,90 @@ impl Metrics {
 #[derive(Debug)]
 enum Decisions {
     Total(Family<DecisionLabels, Counter>),
-    ByNamespace(Family<NamespacedLabels, Counter>),
+    ByNamespace(NamespacedDecisions),
 }
 
 impl Decisions {
     /// With one series from the start, so that a rate over the counter always has data.
     fn new(by_namespace: ByNamespace) -> Self {
-        let decisions = match by_namespace {
-            ByNamespace::No => Self::Total(Family::default()),
-            ByNamespace::Yes => Self::ByNamespace(Family::default()),
-        };
-        match &decisions {
-            Self::Total(family) => drop(family.get_or_create(&DecisionLabels::ALWAYS)),
-            Self::ByNamespace(family) => drop(family.get_or_create(&NamespacedLabels::ALWAYS)),
+        match by_namespace {
+            ByNamespace::No => {
+                let family = Family::default();
+                drop(family.get_or_create(&DecisionLabels::ALWAYS));
+                Self::Total(family)
+            }
+            ByNamespace::Yes => {
+                let counters = NamespacedDecisions::default();
+                drop(counters.family.get_or_create(&NamespacedLabels::ALWAYS));
+                Self::ByNamespace(counters)
+            }
         }
-        decisions
     }
 
     fn count(&self, decision: DecisionLabels, namespace: &str) {
         match self {
-            Self::Total(family) => family.get_or_create(&decision).inc(),
-            Self::ByNamespace(family) => family
-                .get_or_create(&NamespacedLabels {
-                    decision,
-                    namespace: namespace.to_owned(),
-                })
-                .inc(),
+            Self::Total(family) => {
+                family.get_or_create(&decision).inc();
+            }
+            Self::ByNamespace(counters) => counters.count(decision, namespace),
+        }
+    }
+}
+
+type NamespaceExists = Box<dyn Fn(&str) -> bool + Send + Sync>;
+
+/// The counter `decisions` by namespace. Reviews can name any namespace, if others than the API server can send them. So those that are
+/// not known to exist have no series: they are counted without a namespace. The series of a namespace are removed when it is gone.
+#[derive(Default)]
+struct NamespacedDecisions {
+    family: Family<NamespacedLabels, Counter>,
+    exists: OnceLock<NamespaceExists>,
+    /// The series of each namespace.
+    counted: Mutex<HashMap<Box<str>, HashSet<DecisionLabels>>>,
+}
+
+impl NamespacedDecisions {
+    fn count(&self, decision: DecisionLabels, namespace: &str) {
+        let namespace = if self.exists(namespace) { namespace } else { "" };
+        let labels = NamespacedLabels {
+            decision,
+            namespace: namespace.to_owned(),
         };
+        if !namespace.is_empty() && self.family.get(&labels).is_none() {
+            self.counted
+                .lock()
+                .entry(namespace.into())
+                .or_default()
+                .insert(decision);
+        }
+        self.family.get_or_create(&labels).inc();
+    }
+
+    fn exists(&self, namespace: &str) -> bool {
+        self.exists.get().is_some_and(|exists| exists(namespace))
+    }
+
+    fn forget_namespaces_that_are_gone(&self) {
+        self.counted.lock().retain(|namespace, decisions| {
+            let stays = self.exists(namespace);
+            if !stays {
+                for decision in decisions.iter() {
+                    self.family.remove(&NamespacedLabels {
+                        decision: *decision,
+                        namespace: namespace.to_string(),
+                    });
+                }
+            }
+            stays
+        });
+    }
+}
+
+impl fmt::Debug for NamespacedDecisions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("NamespacedDecisions")
+            .field("namespaces", &self.counted.lock().len())
+            .finish_non_exhaustive()
     }
 }
 
@@ -531,12 +599,66 @@ mod tests {
         assert!(!text.contains("namespace="), "{text}");
     }
 
+    fn of_namespace(namespace: &str) -> Review<'_> {
+        Review { namespace, ..review() }
+    }
+
+    /// The namespaces that have series, with the number of reviews.
+    fn counted(metrics: &Metrics) -> Vec<(String, u64)> {
+        let mut counted: Vec<(String, u64)> = metrics
+            .text()
+            .lines()
+            .filter(|line| line.starts_with("rolegate_decisions_total{action=\"deny\""))
+            .map(|line| {
+                let (labels, count) = line.rsplit_once("\"} ").unwrap();
+                let (_, namespace) = labels.split_once("namespace=\"").unwrap();
+                (namespace.to_owned(), count.parse().unwrap())
+            })
+            .collect();
+        counted.sort();
+        counted
+    }
+
     #[test]
     fn namespaces_are_counted_only_on_request() {
         let metrics = Metrics::new(ByNamespace::Yes);
+        metrics.know_namespaces(|namespace| namespace == "jobs");
         metrics.review(&review());
         let line = r#"rolegate_decisions_total{action="deny",verdict="not-trusted",cause="wrong-subject",mode="warn",namespace="jobs"} 1"#;
         assert!(metrics.text().contains(line), "{}", metrics.text());
+    }
+
+    #[test]
+    fn namespaces_that_do_not_exist_have_no_series() {
+        let metrics = Metrics::new(ByNamespace::Yes);
+        metrics.review(&review());
+        assert_eq!(counted(&metrics), [(String::new(), 1)], "none is known yet");
+        metrics.know_namespaces(|namespace| namespace == "jobs");
+        for number in 0..20_000 {
+            metrics.review(&of_namespace(&format!("invented-{number}")));
+        }
+        metrics.review(&of_namespace(&"x".repeat(1 << 20)));
+        metrics.review(&review());
+        assert_eq!(counted(&metrics), [(String::new(), 20_002), ("jobs".to_owned(), 1)]);
+        assert!(metrics.text().len() < 100_000, "{}", metrics.text().len());
+    }
+
+    #[test]
+    fn the_series_of_a_namespace_that_is_gone_are_forgotten() {
+        let existing: Arc<Mutex<Vec<&str>>> = Arc::new(Mutex::new(vec!["jobs", "other"]));
+        let metrics = Metrics::new(ByNamespace::Yes);
+        let exist = Arc::clone(&existing);
+        metrics.know_namespaces(move |namespace| exist.lock().contains(&namespace));
+        for namespace in ["jobs", "jobs", "other"] {
+            metrics.review(&of_namespace(namespace));
+        }
+        assert_eq!(counted(&metrics), [("jobs".to_owned(), 2), ("other".to_owned(), 1)]);
+        existing.lock().retain(|namespace| *namespace != "jobs");
+        assert_eq!(counted(&metrics), [("other".to_owned(), 1)]);
+        // A namespace of the same name starts again.
+        existing.lock().push("jobs");
+        metrics.review(&of_namespace("jobs"));
+        assert_eq!(counted(&metrics), [("jobs".to_owned(), 1), ("other".to_owned(), 1)]);
     }
 
     #[test]

@@ -5,6 +5,7 @@
 mod answers;
 mod audit;
 mod bad_input;
+mod client_ca;
 mod effective;
 #[allow(dead_code, reason = "this suite needs a part of it")]
 #[path = "../support/fake_api.rs"]

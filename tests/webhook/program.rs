@@ -63,6 +63,11 @@ impl Folder {
         self.root.path()
     }
 
+    /// The CA of the serving certificate.
+    pub fn ca(&self) -> &str {
+        self.authority.certificate_pem()
+    }
+
     pub fn write(&self, name: &str, content: &str) {
         // Written to another file and renamed, so that no reader sees half of it.
         let target = self.path().join(name);
@@ -260,6 +265,11 @@ impl Program {
             request = request.header(*name, *value);
         }
         exchange(stream, request.body(Full::new(body)).unwrap()).await
+    }
+
+    /// The address that serves reviews.
+    pub fn reviews(&self) -> SocketAddr {
+        self.reviews
     }
 
     /// What the admin server answers.

@@ -44,6 +44,8 @@ pub(super) fn gauges(metrics: &Metrics, state: &State, certificates: &Certificat
             .to_vec()
         },
     );
+    let accounts = state.cluster.accounts.clone();
+    metrics.know_namespaces(move |namespace| accounts.has_namespace(namespace));
     let cache = state.cache.clone();
     metrics.gauges("role_cache_roles", "Roles in the role cache", "state", move || {
         cache

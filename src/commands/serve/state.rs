@@ -207,12 +207,13 @@ impl Cluster {
             let timing = WatchTiming::default();
             IdentityMap::start(client.clone(), &object.namespace, &object.name, rules.clone(), timing)
         });
-        let accounts = LiveServiceAccounts::start(client.clone(), rules.clone(), WatchTiming::default());
-        let namespaces = Namespaces::start(client.clone(), WatchTiming::default());
+        let namespaces = Arc::new(Namespaces::start(client.clone(), WatchTiming::default()));
+        let accounts = LiveServiceAccounts::start(client.clone(), rules.clone(), WatchTiming::default())
+            .shared_between(Arc::clone(&namespaces));
         Ok(Self {
             issuer,
             accounts: Arc::new(ServiceAccounts::Live(accounts)),
-            namespaces: Some(Arc::new(namespaces)),
+            namespaces: Some(namespaces),
             identity_map: identity_map.map(Arc::new),
             client: Some(client),
         })

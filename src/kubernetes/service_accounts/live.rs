@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use k8s_openapi::api::core::v1::ServiceAccount;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
@@ -19,15 +20,25 @@ use super::table::{ListNumber, Table};
 use super::{Counts, Fetched, Stored};
 use crate::kubernetes::api_error;
 use crate::kubernetes::list_watch::{Observer, WatchTiming, list_and_watch};
+use crate::kubernetes::namespaces::{Namespaces, UNKNOWN};
 use crate::pod::identity::{AnnotationRules, ServiceAccountIdentity};
 use crate::support::coalesce::{Caller, Coalescer, Outcome};
 use crate::support::dns;
+use crate::support::pace::PaceLimit;
+use crate::support::shares::Shares;
 use crate::support::tasks::OwnedTasks;
 use crate::trust::RoleArn;
 
 /// The maximum number of concurrent GETs. Each takes a few milliseconds, so 64 allow about ten thousand per second: more than an API
 /// server admits pods, and few enough not to use up the share of one user when it is slow.
 const CONCURRENT_GETS: usize = 64;
+
+/// The pace of GETs per namespace. A thousand new ServiceAccounts can each be followed at once by a pod. More than that is not a burst of
+/// honest pods, since callers that wait for the same ServiceAccount share a GET; but anyone who reaches the webhook can send reviews.
+const GETS: PaceLimit = PaceLimit {
+    burst: 1000,
+    refill: Duration::from_millis(5),
+};
 
 /// ServiceAccounts watched on an API server.
 ///
@@ -38,6 +49,7 @@ pub struct LiveServiceAccounts {
     rules: Arc<AnnotationRules>,
     table: Arc<Table>,
     gets: Coalescer<(Box<str>, Box<str>), Fetched>,
+    namespaces: Option<Arc<Namespaces>>,
     synced: watch::Receiver<bool>,
     in_sync: Arc<AtomicBool>,
     tasks: OwnedTasks,
@@ -64,10 +76,21 @@ impl LiveServiceAccounts {
             client,
             rules,
             table,
-            gets: Coalescer::limited(CONCURRENT_GETS, tasks.tracker(), tasks.end()),
+            gets: Coalescer::shared(Shares::new(CONCURRENT_GETS, GETS), tasks.tracker(), tasks.end()),
+            namespaces: None,
             synced,
             in_sync,
             tasks,
+        }
+    }
+
+    /// Shares GETs between these namespaces, so that none can use up those of the others. Without, and for namespaces that are not among
+    /// them, all count as one.
+    #[must_use]
+    pub fn shared_between(self, namespaces: Arc<Namespaces>) -> Self {
+        Self {
+            namespaces: Some(namespaces),
+            ..self
         }
     }
 
@@ -102,13 +125,30 @@ impl LiveServiceAccounts {
             }
         };
         let caller = Caller::as_of(Instant::now()).by(deadline);
-        match self.gets.ask((namespace.into(), name.into()), caller, read).await {
+        let party = if self.has_namespace(namespace) {
+            namespace
+        } else {
+            UNKNOWN
+        };
+        match self
+            .gets
+            .ask_for(party, (namespace.into(), name.into()), caller, read)
+            .await
+        {
             Outcome::Done { value, .. } => value,
             Outcome::Busy => Fetched::Busy,
             Outcome::TimedOut => Fetched::Unavailable(format!(
                 "GET ServiceAccount {namespace}/{name}: the API server did not answer in time"
             )),
         }
+    }
+
+    /// Whether a namespace is among those that GETs are shared between.
+    #[must_use]
+    pub fn has_namespace(&self, namespace: &str) -> bool {
+        self.namespaces
+            .as_ref()
+            .is_some_and(|namespaces| namespaces.contains(namespace))
     }
 
     /// Whether the first list is complete. Never false again after it was true.

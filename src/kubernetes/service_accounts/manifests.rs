@@ -5,7 +5,7 @@
 //! serving, the directory is read again; a bad edit leaves the last good content in use, and so does a directory that becomes empty,
 //! which is more often a volume that is not mounted than a decision.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -79,6 +79,12 @@ impl ManifestServiceAccounts {
                 ..
             }) => Stored::Identity(Arc::clone(identity)),
         }
+    }
+
+    /// Whether a namespace has a ServiceAccount.
+    #[must_use]
+    pub fn has_namespace(&self, namespace: &str) -> bool {
+        self.directory.manifests.peek().namespaces.contains(namespace)
     }
 
     /// Reads the directory again and looks the ServiceAccount up. Callers share a read only if it began after their call.
@@ -287,6 +293,8 @@ impl Source for Manifests {
 #[derive(Debug, Default)]
 struct Content {
     accounts: HashMap<Key, Account>,
+    /// Those of the ServiceAccounts.
+    namespaces: HashSet<Box<str>>,
     config_maps: HashMap<Key, BTreeMap<String, String>>,
 }
 
@@ -413,6 +421,7 @@ impl Content {
         let annotations = texts(metadata.field("annotations"), "annotations")?;
         let annotations = annotations.iter().map(|(key, value)| (key.as_str(), value.as_str()));
         let identity = ServiceAccountIdentity::from_annotations(rules, annotations).map(Arc::new);
+        self.namespaces.insert(namespace.into());
         self.accounts.insert(key(namespace, name), Account { uid, identity });
         Ok(())
     }

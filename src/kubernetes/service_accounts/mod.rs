@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use tokio::time::Instant;
 
+use crate::kubernetes::namespaces::UNKNOWN;
 use crate::pod::identity::ServiceAccountIdentity;
 
 /// A ServiceAccount in memory.
@@ -65,6 +66,22 @@ impl ServiceAccounts {
         match self {
             Self::Live(live) => live.fetch(namespace, name, deadline).await,
             Self::Manifests(manifests) => manifests.fetch(namespace, name, deadline).await,
+        }
+    }
+    /// Whether a namespace is known to exist. Reviews can name any, if others than the API server can send them.
+    #[must_use]
+    pub fn has_namespace(&self, namespace: &str) -> bool {
+        match self {
+            Self::Live(live) => live.has_namespace(namespace),
+            Self::Manifests(manifests) => manifests.has_namespace(namespace),
+        }
+    }
+    /// The party that requests for a namespace count for: its own, if the namespace is known to exist.
+    pub(crate) fn party<'a>(&self, namespace: &'a str) -> &'a str {
+        if self.has_namespace(namespace) {
+            namespace
+        } else {
+            UNKNOWN
         }
     }
     /// Whether the first list is complete. Never false again after it was true.

@@ -1,4 +1,7 @@
 //! Refusals that are added up until they are reported. No requests are sent here.
+//!
+//! Anyone who reaches the webhook can cause refusals, so no namespace can use up what others need: a namespace has a new series only while
+//! it has fewer than there is room for, each has a pace, and of those that are due, the one with the fewest recent requests is next.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -7,9 +10,10 @@ use std::time::Duration;
 use jiff::Timestamp;
 use tokio::time::Instant;
 
-use super::Queued;
 use super::key::SeriesKey;
 use super::write::{Job, Name, Outcome, Request, Stage};
+use super::{EventTiming, Queued};
+use crate::support::pace::{Pace, PaceLimit};
 
 /// The maximum number of series, about 1.5 KB each. If pods of more ServiceAccounts are refused in ten minutes, something else is wrong,
 /// which metrics and logs show better.
@@ -31,11 +35,24 @@ pub(super) struct Pending {
     window: Duration,
     gather: Duration,
     series: HashMap<SeriesKey, Series>,
+    /// The first series might be over at this moment, and none before.
+    over_at: Option<Instant>,
+    parties: HashMap<Box<str>, Party>,
+    pace: PaceLimit,
+}
+
+/// The series of a namespace, or of all namespaces that are not known to exist.
+#[derive(Debug)]
+struct Party {
+    series: usize,
+    pace: Pace,
 }
 
 /// The refusals of one ServiceAccount for one cause.
 #[derive(Debug)]
 struct Series {
+    /// The party that it counts for.
+    party: Box<str>,
     /// Also distinguishes this series from a later one with the same key.
     started: Instant,
     uid: Option<Arc<str>>,
@@ -53,16 +70,22 @@ struct Series {
 }
 
 impl Pending {
-    pub(super) fn new(window: Duration, gather: Duration) -> Self {
+    pub(super) fn new(timing: &EventTiming) -> Self {
         Self {
-            window,
-            gather,
+            window: timing.window,
+            gather: timing.gather,
             series: HashMap::new(),
+            over_at: None,
+            parties: HashMap::new(),
+            pace: PaceLimit {
+                burst: timing.namespace_burst,
+                refill: timing.namespace_refill,
+            },
         }
     }
 
     /// Adds a refusal: the first of a series is due at once, further ones are collected.
-    pub(super) fn add(&mut self, refusal: Queued, now: Instant) -> Added {
+    pub(super) fn add(&mut self, refusal: Queued, party: &str, now: Instant) -> Added {
         let (window, gather) = (self.window, self.gather);
         if let Some(series) = self.series.get_mut(&refusal.key) {
             if series.continues(&refusal, window, now) {
@@ -70,45 +93,109 @@ impl Pending {
             } else {
                 // What the old series did not report is reported by the new one.
                 let left = series.unreported;
-                *series = Series::new(refusal, now);
+                *series = Series::new(refusal, std::mem::take(&mut series.party), now);
                 series.unreported = series.unreported.saturating_add(left);
             }
             return Added::ToSeries;
         }
-        if self.series.len() >= SERIES {
-            self.series.retain(|_, series| !series.is_over(window, now));
-            if self.series.len() >= SERIES {
+        if !self.has_room_for(party) {
+            self.forget_what_is_over(now);
+            if !self.has_room_for(party) {
                 return Added::Full;
             }
         }
-        self.series.insert(refusal.key.clone(), Series::new(refusal, now));
+        let entry = self.parties.entry(party.into()).or_insert_with(|| Party {
+            series: 0,
+            pace: Pace::new(self.pace, now),
+        });
+        entry.series += 1;
+        self.over_at.get_or_insert(now + window);
+        self.series
+            .insert(refusal.key.clone(), Series::new(refusal, party.into(), now));
         Added::NewSeries
     }
 
+    /// One namespace alone has at most half of all series, so that there is room for others.
+    fn has_room_for(&self, party: &str) -> bool {
+        let of_party = self.parties.get(party).map_or(0, |party| party.series);
+        of_party < SERIES.saturating_sub(self.series.len())
+    }
+
+    /// Does nothing while no series can be over, because a flood of refusals comes here with each of them.
+    fn forget_what_is_over(&mut self, now: Instant) {
+        if self.over_at.is_none_or(|over_at| over_at > now) {
+            return;
+        }
+        let (window, parties) = (self.window, &mut self.parties);
+        self.series.retain(|_, series| {
+            let stays = !series.is_over(window, now);
+            if !stays && let Some(party) = parties.get_mut(&series.party) {
+                party.series -= 1;
+            }
+            stays
+        });
+        parties.retain(|_, party| party.series > 0 || party.pace.full_at() > now);
+        self.over_at = self.series.values().map(|series| series.started + window).min();
+    }
+
+    /// Counts a request in the pace of its namespace.
+    pub(super) fn count_request(&mut self, job: &Job, now: Instant) {
+        let series = self.series.get(&job.key);
+        if let Some(party) = series.and_then(|series| self.parties.get_mut(&series.party)) {
+            party.pace.take(now);
+        }
+    }
+
+    fn due_of(
+        &self,
+        series: &Series,
+        now: Instant,
+        paused_until: impl Fn(Request) -> Option<Instant>,
+    ) -> Option<Instant> {
+        let due = series.due_after(paused_until)?;
+        let party = self.parties.get(&series.party);
+        Some(party.map_or(due, |party| due.max(party.pace.next(now))))
+    }
+
     /// When to send the next request, given until when each kind of request is paused.
-    pub(super) fn due(&self, paused_until: impl Fn(Request) -> Option<Instant>) -> Option<Instant> {
+    pub(super) fn due(&self, now: Instant, paused_until: impl Fn(Request) -> Option<Instant>) -> Option<Instant> {
         self.series
             .values()
-            .filter_map(|series| series.due_after(&paused_until))
+            .filter_map(|series| self.due_of(series, now, &paused_until))
             .min()
     }
 
-    /// The request that has waited longest.
+    /// The request that has waited longest, of the namespace with the fewest recent requests.
     pub(super) fn next(&self, now: Instant, paused_until: impl Fn(Request) -> Option<Instant>) -> Option<Job> {
         let (_, key, series) = self
             .series
             .iter()
-            .filter_map(|(key, series)| Some((series.due_after(&paused_until)?, key, series)))
+            .filter_map(|(key, series)| Some((self.due_of(series, now, &paused_until)?, key, series)))
             .filter(|(due, ..)| *due <= now)
-            .min_by_key(|(due, ..)| *due)?;
+            .min_by_key(|(_, _, series)| {
+                let full_at = self.parties.get(&series.party).map(|party| party.pace.full_at());
+                // All that had no request lately are alike.
+                (full_at.filter(|full_at| *full_at > now), series.due)
+            })?;
         series.job(key)
     }
 
-    /// All that is not reported, due or not.
+    /// All that is not reported, due or not: the oldest of each namespace first, then the second of each, and so on.
     pub(super) fn unreported(&self) -> Vec<Job> {
-        let mut jobs: Vec<Job> = self.series.iter().filter_map(|(key, series)| series.job(key)).collect();
-        jobs.sort_by_key(|job| job.started);
-        jobs
+        let mut series: Vec<_> = self.series.iter().collect();
+        series.sort_by_key(|(_, series)| series.started);
+        let mut of_party: HashMap<&str, usize> = HashMap::new();
+        let mut jobs: Vec<(usize, Job)> = series
+            .into_iter()
+            .filter_map(|(key, series)| {
+                let job = series.job(key)?;
+                let turn = of_party.entry(&series.party).or_default();
+                *turn += 1;
+                Some((*turn, job))
+            })
+            .collect();
+        jobs.sort_by_key(|(turn, job)| (*turn, job.started));
+        jobs.into_iter().map(|(_, job)| job).collect()
     }
 
     /// What is not reported of one series.
@@ -151,8 +238,9 @@ impl Pending {
 }
 
 impl Series {
-    fn new(refusal: Queued, now: Instant) -> Self {
+    fn new(refusal: Queued, party: Box<str>, now: Instant) -> Self {
         Self {
+            party,
             started: now,
             uid: refusal.uid,
             note: refusal.note,
@@ -219,10 +307,10 @@ mod tests {
     use super::*;
     use crate::trust::Cause;
 
-    fn refusal(number: usize) -> Queued {
+    fn refusal(namespace: &str, number: usize) -> Queued {
         Queued {
             key: SeriesKey {
-                namespace: "jobs".into(),
+                namespace: namespace.into(),
                 service_account: format!("sa-{number}").into(),
                 cause: Some(Cause::WrongSubject),
             },
@@ -232,23 +320,76 @@ mod tests {
         }
     }
 
+    fn pending() -> Pending {
+        Pending::new(&EventTiming::default())
+    }
+
     #[test]
     fn memory_is_bounded_and_a_series_that_is_over_is_removed() {
-        let mut pending = Pending::new(Duration::from_secs(600), Duration::from_secs(5));
+        let mut pending = pending();
+        let window = EventTiming::default().window;
         let now = Instant::now();
-        for number in 0..SERIES {
-            assert_eq!(pending.add(refusal(number), now), Added::NewSeries);
+        let mut added = 0;
+        for number in 0..10 * SERIES {
+            let namespace = format!("jobs-{}", number % SERIES);
+            match pending.add(refusal(&namespace, number), &namespace, now) {
+                Added::NewSeries => added += 1,
+                Added::Full => {}
+                Added::ToSeries => panic!("each is another series"),
+            }
         }
-        assert_eq!(pending.add(refusal(SERIES), now), Added::Full);
+        assert_eq!((added, pending.series.len()), (SERIES, SERIES));
+        assert_eq!(pending.add(refusal("new", 0), "new", now), Added::Full);
         assert_eq!(
-            pending.add(refusal(0), now),
+            pending.add(refusal("jobs-0", 0), "jobs-0", now),
             Added::ToSeries,
             "a known series continues"
         );
-        assert_eq!(
-            pending.add(refusal(SERIES), now + Duration::from_secs(600)),
-            Added::NewSeries
-        );
-        assert_eq!(pending.series.len(), 1);
+        assert_eq!(pending.add(refusal("new", 0), "new", now + window), Added::NewSeries);
+        assert_eq!((pending.series.len(), pending.parties.len()), (1, 1));
+    }
+
+    #[test]
+    fn a_namespace_leaves_series_to_others() {
+        let mut pending = pending();
+        let now = Instant::now();
+        let added = (0..2 * SERIES)
+            .filter(|number| pending.add(refusal("flood", *number), "flood", now) == Added::NewSeries)
+            .count();
+        assert_eq!(added, SERIES / 2);
+        assert_eq!(pending.add(refusal("calm", 0), "calm", now), Added::NewSeries);
+        // Namespaces that do not exist count together, whatever their names.
+        let invented = (0..2 * SERIES)
+            .filter(|number| pending.add(refusal(&format!("invented-{number}"), 0), "", now) == Added::NewSeries)
+            .count();
+        assert!(invented <= SERIES / 4, "{invented}");
+        assert_eq!(pending.add(refusal("late", 0), "late", now), Added::NewSeries);
+    }
+
+    #[test]
+    fn a_flood_of_one_namespace_does_not_delay_the_events_of_others() {
+        let timing = EventTiming::default();
+        let mut pending = pending();
+        let start = Instant::now();
+        for number in 0..500 {
+            pending.add(refusal("flood", number), "flood", start);
+        }
+        let now = start + Duration::from_millis(1);
+        pending.add(refusal("calm", 0), "calm", now);
+        let next = |pending: &mut Pending, now| {
+            let job = pending.next(now, |_| None)?;
+            pending.count_request(&job, now);
+            pending.record_outcome(&job, Outcome::NoObject, now);
+            Some(job.key.namespace)
+        };
+        // Both are alike at first; then it is the turn of the one that had fewer.
+        let first = [next(&mut pending, now), next(&mut pending, now)];
+        assert!(first.contains(&Some("calm".into())), "{first:?}");
+        let burst = (0..).take_while(|_| next(&mut pending, now).is_some()).count();
+        assert_eq!(burst + 1, timing.namespace_burst as usize);
+        let due = pending.due(now, |_| None).expect("the flood goes on at its pace");
+        assert_eq!(due, now + timing.namespace_refill);
+        assert!(next(&mut pending, due).is_some());
+        assert!(next(&mut pending, due).is_none());
     }
 }

@@ -372,3 +372,8 @@ fn fingerprint(bytes: &[u8]) -> u64 {
     bytes.hash(&mut hasher);
     hasher.finish()
 }
+#[cfg(fuzzing)]
+pub(crate) fn read_for_fuzzing(bytes: &[u8], below: &Path) {
+    drop(formats::read(bytes, below));
+}
+

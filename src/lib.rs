@@ -19,6 +19,8 @@ mod args;
 pub mod certs;
 pub mod commands;
 pub mod decision;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 pub mod http;
 pub mod kubernetes;
 pub mod pod;

@@ -63,9 +63,13 @@ pub fn review(body: &[u8]) {
         Err(error) => panic!("the patch is not a JSON patch: {error}"),
     };
     // Only one occurrence of a repeated key is left in a `Value`.
-    let Ok(Value::Object(mut whole)) = serde_json::from_slice::<Value>(body) else { return };
+    let Ok(Value::Object(mut whole)) = serde_json::from_slice::<Value>(body) else {
+        return;
+    };
     let object = whole.get_mut("request").and_then(|request| request.get_mut("object"));
-    let Some(object) = object.filter(|object| object.to_string().len() < body.len().saturating_mul(2)) else { return };
+    let Some(object) = object.filter(|object| object.to_string().len() < body.len().saturating_mul(2)) else {
+        return;
+    };
     if let Err(error) = json_patch::patch(object, &patch) {
         panic!("the patch does not apply: {error}");
     }
@@ -73,13 +77,17 @@ pub fn review(body: &[u8]) {
 
 /// A policy that IAM would store is read as one that is stored, and its judgment is the same twice.
 pub fn policy(document: &[u8]) {
-    let Ok(text) = std::str::from_utf8(document) else { return };
+    let Ok(text) = std::str::from_utf8(document) else {
+        return;
+    };
     let stored = Policy::parse(text);
     if Policy::parse_written(text).is_ok() {
         assert!(stored.is_ok());
     }
     drop(Policy::parse_encoded(text));
-    let (Ok(policy), Ok(role), Ok(issuer)) = (stored, RoleArn::parse(ROLE), Issuer::parse(ISSUER)) else { return };
+    let (Ok(policy), Ok(role), Ok(issuer)) = (stored, RoleArn::parse(ROLE), Issuer::parse(ISSUER)) else {
+        return;
+    };
     let identity = WebIdentity {
         issuer,
         subject: Subject::service_account("jobs", "worker"),

@@ -517,8 +517,8 @@ fn understand(directory: &Path, path: &Path, bytes: &[u8]) -> Result<Vec<FoundRo
 fn index_of(files: &FilesByPath) -> Result<Index, RoleFilesError> {
     Index::build(files.values().map(|file| (&file.file, file.roles.as_slice())))
 }
+
 #[cfg(fuzzing)]
 pub(crate) fn read_for_fuzzing(bytes: &[u8], below: &Path) {
     drop(formats::read(bytes, below));
 }
-

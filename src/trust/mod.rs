@@ -4,6 +4,7 @@
 //! answer. The rules are IAM's; each is stated next to the code that implements it.
 
 mod arn;
+mod association;
 mod condition;
 mod edit;
 mod evaluate;
@@ -24,6 +25,7 @@ mod web_identity;
 mod wrapped;
 
 pub use self::arn::{AccountId, Partition, RoleArn, RoleArnError};
+pub use self::association::{Association, ClusterArn, ClusterArnError, Hop, PodName, SessionTags, is_cluster_name};
 pub use self::edit::Edit;
 pub use self::explain::Explanation;
 pub use self::explain::fault::{Carried, Fault, Requirement, StatementLabel};

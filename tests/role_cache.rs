@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::num::NonZeroU32;
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -9,11 +10,21 @@ use std::time::Duration;
 use futures::future::{BoxFuture, join_all, ready};
 use futures::stream::{once, repeat};
 use futures::{FutureExt, StreamExt};
+use rolegate::admission::pods::{
+    Admission, AdmissionSettings, Answer as ReviewAnswer, ClusterState, Endpoint, Record, Recorder, SkipLabel,
+};
+use rolegate::admission::review_kind::PathMode;
+use rolegate::decision::{DecisionSettings, Mode};
+use rolegate::kubernetes::service_accounts::ServiceAccounts;
+use rolegate::kubernetes::service_accounts::manifests::ManifestServiceAccounts;
+use rolegate::pod::identity::{AnnotationRules, Defaults};
+use rolegate::pod::settings::{PodIdentitySettings, WebIdentitySettings};
 use rolegate::roles::{
     Answer, Listing, ListingFailure, Pace, ProviderAnswer, ReadObserver, ReadResult, RoleCache, RoleCacheSettings,
     RoleDocument, RoleEntry, RoleSource, RoleState, Trust,
 };
-use rolegate::trust::{Issuer, Origin, RoleArn};
+use rolegate::trust::{Audience, Issuer, Origin, Policy, RoleArn};
+use serde_json::json;
 use tokio::sync::watch;
 use tokio::time::{Instant, advance, sleep};
 use tokio_util::sync::CancellationToken;
@@ -874,6 +885,69 @@ async fn a_percent_encoded_policy_is_understood() {
     );
 }
 
+fn policy_of(entry: RoleEntry) -> Arc<Policy> {
+    match entry.trust {
+        Trust::Policy { policy, .. } => policy,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn retagged(document: RoleDocument) -> RoleDocument {
+    RoleDocument {
+        tags: Some([("team".to_owned(), "a".to_owned())].into()),
+        ..document
+    }
+}
+
+fn is_retagged(entry: &RoleEntry) -> bool {
+    matches!(&entry.trust, Trust::Policy { tags: Some(tags), .. } if tags[0].0 == "team")
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_policy_whose_text_was_read_before_is_not_parsed_again() {
+    let source = Scripted::memory();
+    let cache = cache(&[&source]);
+    let role = role("a");
+    let read = async |document: RoleDocument| {
+        source.answers(Answer::Role(document));
+        pass(2 * SECOND).await;
+        cache.fresh(&role, soon()).await
+    };
+    let first = policy_of(read(document("before")).await);
+    let second = read(retagged(document("before"))).await;
+    assert!(is_retagged(&second), "{second:?}");
+    assert!(Arc::ptr_eq(&first, &policy_of(second)));
+    assert_eq!(summary(&read(document("after")).await), "policy after");
+    assert_eq!(source.reads(), 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_policy_whose_text_was_listed_before_is_not_parsed_again() {
+    let source = Scripted::remote();
+    let referenced: Vec<_> = (0..90).map(|number| role(&format!("role-{number}"))).collect();
+    let list = |document: RoleDocument| {
+        let listed = referenced.iter().map(|role| (role.clone(), document.clone()));
+        *source.listing.lock().unwrap() = Some(Ok(listed.collect()));
+    };
+    list(document("before"));
+    let cache = cache(&[&source]);
+    let running = Running::start(&cache, referenced.clone());
+    pass(SECOND).await;
+    let first = policy_of(cache.cached(&referenced[0]).unwrap());
+
+    list(retagged(document("before")));
+    pass(61 * SECOND).await;
+    let second = cache.cached(&referenced[0]).unwrap();
+    assert!(is_retagged(&second), "{second:?}");
+    assert!(Arc::ptr_eq(&first, &policy_of(second)));
+
+    list(document("after"));
+    pass(61 * SECOND).await;
+    assert_eq!(summary(&cache.cached(&referenced[0]).unwrap()), "policy after");
+    assert_eq!((source.listings.load(Ordering::SeqCst), source.reads()), (3, 0));
+    running.stop().await;
+}
+
 #[tokio::test(start_paused = true)]
 async fn what_a_source_reports_as_changed_is_read_again_at_once() {
     let source = Scripted::memory();
@@ -1216,4 +1290,105 @@ async fn the_cache_stops_at_once_although_a_read_is_in_flight() {
         Duration::ZERO,
         "a read in flight does not delay the stop"
     );
+}
+
+/// Ignores what is recorded.
+struct Unrecorded;
+
+impl Recorder for Unrecorded {
+    fn record(&self, _record: &Record<'_>) {}
+}
+
+/// Reviews pods of ServiceAccount `jobs/worker`; the directory has its manifest.
+fn admission(directory: &Path, cache: Arc<RoleCache>) -> Admission {
+    let manifest = "apiVersion: v1\nkind: ServiceAccount\nmetadata: {name: worker, namespace: jobs, annotations: \
+                    {eks.amazonaws.com/role-arn: arn:aws:iam::111122223333:role/worker}}\n";
+    std::fs::write(directory.join("accounts.yaml"), manifest).unwrap();
+    let rules = AnnotationRules {
+        prefix: "eks.amazonaws.com/".to_owned(),
+        compose: None,
+    };
+    let manifests = ManifestServiceAccounts::load(directory, Arc::new(rules.clone())).unwrap();
+    let state = ClusterState {
+        issuer: Issuer::parse("oidc.eks.us-west-2.amazonaws.com/id/EXAMPLED539D4633E53DE1B71EXAMPLE").unwrap(),
+        accounts: Arc::new(ServiceAccounts::Manifests(manifests)),
+        namespaces: None,
+        identity_map: None,
+        container_credentials: None,
+        cache,
+    };
+    let settings = AdmissionSettings {
+        mode: Mode::Warn,
+        rules,
+        defaults: Defaults {
+            audience: Audience::new("sts.amazonaws.com"),
+            expiration_seconds: 86_400,
+            regional_sts: false,
+        },
+        web_identity: WebIdentitySettings {
+            mount_path: "/var/run/secrets/eks.amazonaws.com/serviceaccount".to_owned(),
+            region: None,
+            disable_instance_metadata: false,
+            role_session_name: false,
+            api_audience: None,
+        },
+        pod_identity: PodIdentitySettings {
+            full_uri: "http://169.254.170.23/v1/credentials".to_owned(),
+            audience: "pods.eks.amazonaws.com".to_owned(),
+            mount_path: "/var/run/secrets/pods.eks.amazonaws.com/serviceaccount".to_owned(),
+            volume_name: "eks-pod-identity-token".to_owned(),
+            token_path: "eks-pod-identity-token".to_owned(),
+            region: None,
+            disable_instance_metadata: false,
+        },
+        decision: DecisionSettings::default(),
+        skip_label: SkipLabel::Honored,
+        docs_url: None,
+    };
+    Admission::new(settings, state)
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_roles_of_one_pod_share_one_read_timeout() {
+    let container = |name: &str| {
+        let set = |name: &str, value: &str| json!({"name": name, "value": value});
+        let token = "/var/run/secrets/eks.amazonaws.com/serviceaccount/token";
+        let env = [
+            set("AWS_ROLE_ARN", role(name).as_str()),
+            set("AWS_WEB_IDENTITY_TOKEN_FILE", token),
+        ];
+        json!({"name": name, "image": "i", "env": env})
+    };
+    let review = json!({
+        "apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview",
+        "request": {
+            "uid": "705ab4f5-6393-11e8-b7cc-42010a800002",
+            "kind": {"group": "", "version": "v1", "kind": "Pod"},
+            "resource": {"group": "", "version": "v1", "resource": "pods"},
+            "name": "p", "namespace": "jobs", "operation": "CREATE", "dryRun": false,
+            "object": {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p", "namespace": "jobs"},
+                "spec": {"serviceAccountName": "worker", "containers": [container("a"), container("b"), container("c")]}},
+        },
+    });
+    let directory = tempfile::tempdir().unwrap();
+    // Slow, and too slow.
+    for (takes, waits) in [(500 * MILLI, 500 * MILLI), (5 * SECOND, 700 * MILLI)] {
+        let source = Scripted::memory();
+        source.takes(takes);
+        let admission = admission(directory.path(), cache(&[&source]));
+        let asked = Instant::now();
+        let answer = admission
+            .review(
+                review.to_string().as_bytes(),
+                PathMode::Configured,
+                Endpoint::Mutating,
+                asked + 10 * SECOND,
+                &Unrecorded,
+            )
+            .await;
+        assert!(matches!(answer, ReviewAnswer::Review(_)), "{answer:?}");
+        assert_eq!((source.reads(), source.most_at_once.load(Ordering::SeqCst)), (3, 3));
+        let waited = asked.elapsed();
+        assert!(waited >= waits && waited < waits + 100 * MILLI, "{waited:?}");
+    }
 }

@@ -8,15 +8,25 @@ use anyhow::{Context as _, Result, bail};
 
 use crate::support::files;
 
-/// Opens a file of any kind and length, or standard input for `-`, for a reader that works line by line.
+/// Opens a regular file of bounded length, or a stream of any length (`-` is standard input), for a reader that works line by line.
 ///
 /// # Errors
 /// Which file, and why not.
 pub(super) fn open(file: &Path) -> Result<Box<dyn Read>> {
-    open_unbounded(file).with_context(|| name(file))
+    if is_stream(file) {
+        return open_stream(file).with_context(|| name(file));
+    }
+    match files::open(file) {
+        // It may grow while it is read.
+        Ok((opened, _)) => Ok(Box::new(opened.take(files::LIMIT))),
+        Err(error) if error.kind() == io::ErrorKind::FileTooLarge => {
+            bail!("{}: {error}; pass it on standard input, as -", name(file))
+        }
+        Err(error) => Err(error).with_context(|| name(file)),
+    }
 }
 
-fn open_unbounded(file: &Path) -> io::Result<Box<dyn Read>> {
+fn open_stream(file: &Path) -> io::Result<Box<dyn Read>> {
     if file.as_os_str() == "-" {
         return Ok(Box::new(io::stdin().lock()));
     }
@@ -53,7 +63,7 @@ fn read_bytes(file: &Path) -> io::Result<Vec<u8>> {
         return files::read(file);
     }
     let mut bytes = Vec::new();
-    let opened = open_unbounded(file)?;
+    let opened = open_stream(file)?;
     opened.take(files::LIMIT.saturating_add(1)).read_to_end(&mut bytes)?;
     files::check_length(u64::try_from(bytes.len()).unwrap_or(u64::MAX))?;
     Ok(bytes)

@@ -13,6 +13,7 @@
 
 pub(super) mod entry;
 mod fetch;
+mod fingerprint;
 mod list;
 pub(super) mod providers;
 mod read;

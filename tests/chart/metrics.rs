@@ -175,3 +175,14 @@ fn an_alert_reports_pods_that_were_admitted_without_an_answer() {
                     without an identity in mode warn and audit. See deployment/rolegate in namespace rolegate-system.";
     assert_eq!(says, expected);
 }
+
+#[test]
+fn an_alert_reports_each_kind_of_line_that_was_dropped() {
+    let Some(chart) = chart() else { return };
+    let rendered = chart.render(&json!({"metrics": {"prometheusRule": {"enabled": true}}}));
+    let rules = &rendered.only("PrometheusRule")["spec"]["groups"][0]["rules"];
+    for metric in ["rolegate_audit_log_dropped_total", "rolegate_log_lines_dropped_total"] {
+        let asks = |rule: &&Value| rule["expr"].as_str().unwrap().contains(metric);
+        assert_eq!(list(rules).iter().filter(asks).count(), 1, "{metric}");
+    }
+}

@@ -188,15 +188,48 @@ fn an_answer_does_not_wait_for_the_next_line() {
 
 #[test]
 fn an_endless_line_is_not_kept_in_memory() {
-    let huge = format!("{}\n{}\n", " ".repeat(40 * 1024 * 1024), trusted());
+    let huge = format!("\n{0}\n{1}\n{0}\n", trusted(), " ".repeat(40 * 1024 * 1024));
     let (answers, code) = answers(&huge);
-    assert_eq!(answers.len(), 2);
-    assert!(
-        answers[0]["reason"].as_str().unwrap().contains("16 MiB"),
-        "{}",
-        answers[0]
-    );
-    assert_eq!((&answers[1]["verdict"], code), (&json!("trusted"), 2));
+    assert_eq!(answers.len(), 3);
+    assert_eq!(answers[1]["reason"], "line 3 is longer than 16 MiB");
+    assert_eq!((&answers[2]["verdict"], code), (&json!("trusted"), 2));
+}
+
+#[test]
+fn a_file_must_be_regular_and_bounded() {
+    let directory = tempfile::tempdir().unwrap();
+    let (fifo, long) = (directory.path().join("fifo"), directory.path().join("long"));
+    let made = std::process::Command::new("mkfifo").arg(&fifo).status().unwrap();
+    assert!(made.success());
+    std::fs::File::create(&long)
+        .unwrap()
+        .set_len(16 * 1024 * 1024 + 1)
+        .unwrap();
+    for (file, why) in [
+        (fifo.as_path(), "it is a FIFO, not a regular file"),
+        (directory.path(), "it is a directory, not a regular file"),
+        ("/dev/zero".as_ref(), "it is a device, not a regular file"),
+        (&long, "it is longer than 16 MiB; pass it on standard input, as -"),
+    ] {
+        let file = file.to_str().unwrap();
+        // A program that opened the FIFO would wait for its writer.
+        let mut child = command(&["check", "--batch", file]).spawn().unwrap();
+        let started = std::time::Instant::now();
+        while child.try_wait().unwrap().is_none() {
+            if started.elapsed() > std::time::Duration::from_secs(30) {
+                child.kill().unwrap();
+            }
+            std::thread::sleep(std::time::Duration::from_millis(5));
+        }
+        let output = child.wait_with_output().unwrap();
+        let err = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(
+            (output.status.code(), output.stdout.len()),
+            (Some(2), 0),
+            "{file}: {err}"
+        );
+        assert!(err.contains(file) && err.contains(why), "{err}");
+    }
 }
 
 #[test]

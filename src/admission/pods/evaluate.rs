@@ -1,10 +1,12 @@
 //! From the ServiceAccount and the role cache to an outcome: which identity is requested, whether its role trusts it, and what is injected.
 
+use futures::future::join_all;
+
 use super::Admission;
 use super::pod_request::{Outcome, PodRequest};
 use super::role_evaluation::{RoleEvaluation, role_evaluation};
 use super::service_account::{Account, Freshness};
-use super::used_identities::{Certainty, used_identities};
+use super::used_identities::{Certainty, UsedIdentity, used_identities};
 use crate::admission::judgment::context;
 use crate::decision::{Action, Finding, OnUnknown};
 use crate::pod::Warning;
@@ -129,19 +131,18 @@ impl Admission {
         let refuses_doubt = self.decision_settings(pod_request).on_unknown == OnUnknown::Deny;
         let mut worst = Worst::default();
         let mut injected = None;
-        for used in used {
-            let is_injected = used.role == request.role && used.session_name.is_none();
-            let identity = self.web_identity(pod_request, used.audience);
-            let session_name = used.session_name.map_or(SessionName::Unknown, SessionName::Suggested);
-            let role_evaluation = self
-                .role_evaluation(pod_request, used.role, &identity, session_name, freshness)
-                .await;
+        // All at once: the roles of a pod share the time that a review has for reads.
+        let reads = used
+            .into_iter()
+            .map(|used| self.evaluate_used(pod_request, used, freshness));
+        for (certainty, session_name, role_evaluation, identity) in join_all(reads).await {
+            let is_injected = role_evaluation.judged.role == request.role && session_name.is_none();
             let finding = Finding::Judged(&role_evaluation.judged, &identity);
             let outcome = Outcome {
                 role: Some(role_evaluation.judged.role.clone()),
                 audience: Some(identity.audience.clone()),
                 policy_read_at: role_evaluation.read_at,
-                ..match used.certainty {
+                ..match certainty {
                     Certainty::Certain => self.decided(pod_request, &finding),
                     Certainty::Possible if refuses_doubt => self.decided(pod_request, &finding),
                     Certainty::Possible => self.decided_without_refusal(pod_request, &finding),
@@ -158,6 +159,21 @@ impl Admission {
             outcome.warnings.extend(warnings);
         }
         (outcome, injected)
+    }
+
+    /// Reads and judges the role of one web identity.
+    async fn evaluate_used<'p>(
+        &self,
+        pod_request: &PodRequest<'_>,
+        used: UsedIdentity<'p>,
+        freshness: Freshness,
+    ) -> (Certainty, Option<&'p str>, RoleEvaluation, WebIdentity) {
+        let identity = self.web_identity(pod_request, used.audience);
+        let session_name = used.session_name.map_or(SessionName::Unknown, SessionName::Suggested);
+        let role_evaluation = self
+            .role_evaluation(pod_request, used.role, &identity, session_name, freshness)
+            .await;
+        (used.certainty, used.session_name, role_evaluation, identity)
     }
 
     /// Containers whose identity is missing or unknown. Their warnings are returned; a finding that is worse than what was judged

@@ -56,16 +56,18 @@ struct RequestLine<'a> {
 fn answer_all(mut lines: impl Lines, out: &mut impl Write, now: Option<i64>) -> io::Result<Exit> {
     let mut worst = Exit::Yes;
     let mut line = Vec::new();
+    let mut number: u64 = 0;
     loop {
         // A writer that waits for the answer to its line must get it; one that pipes a file loses nothing.
         if lines.may_block() && reader_left(out.flush())? {
             return Ok(worst);
         }
         line.clear();
+        number = number.saturating_add(1);
         let (exit, written) = match read_line(&mut lines, &mut line)? {
             Line::End => break,
             Line::TooLong => {
-                let reason = format!("the line is longer than {} MiB", LONGEST_LINE / 1024 / 1024);
+                let reason = format!("line {number} is longer than {} MiB", LONGEST_LINE / 1024 / 1024);
                 (Exit::Unclear, write_answer(out, &malformed(reason)))
             }
             // An empty line, such as an editor leaves at the end of a file, is skipped.

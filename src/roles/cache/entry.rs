@@ -8,6 +8,7 @@ use arc_swap::{ArcSwapOption, Guard};
 use parking_lot::{Mutex, MutexGuard};
 use tokio::time::Instant;
 
+use super::fingerprint::Fingerprint;
 use crate::roles::age::{Freshness, pauses};
 use crate::support::backoff::Backoff;
 use crate::trust::{Policy, RoleArn};
@@ -74,6 +75,8 @@ impl RoleEntry {
 #[derive(Debug)]
 pub(super) struct RoleTrust {
     pub(super) trust: Trust,
+    /// Of the document that `trust` was parsed from, where the role exists.
+    pub(super) fingerprint: Option<Fingerprint>,
     pub(super) source: Option<&'static str>,
     /// The position of the source among the sources; past the last when none of them knew the role.
     pub(super) order: usize,

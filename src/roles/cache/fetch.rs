@@ -10,6 +10,7 @@ use tokio::time::{Instant, timeout};
 use tracing::{debug, info, warn};
 
 use super::entry::{Pause, RoleTrust, Trust};
+use super::fingerprint::Fingerprint;
 use crate::roles::observe::{ReadObserver, ReadResult};
 use crate::roles::rate_limit::{Call, FAILING, RateLimiter};
 use crate::roles::source::{Answer, Pace, ProviderAnswer, RoleDocument, RoleSource};
@@ -68,22 +69,29 @@ impl Fetcher {
         self.listed.subscribe()
     }
 
-    /// Asks the sources for a role in order, until one of them has an answer. `last` is when it was read last.
-    pub(super) async fn fetch(&self, role: &RoleArn, last: Option<Instant>, reading: &Reading) -> Fetched {
+    /// Asks the sources for a role in order, until one of them has an answer. `last` is when it was read last, and `kept` is its last
+    /// answer.
+    pub(super) async fn fetch(
+        &self,
+        role: &RoleArn,
+        last: Option<Instant>,
+        kept: Option<&RoleTrust>,
+        reading: &Reading,
+    ) -> Fetched {
         let mut cannot = None;
         for (order, paced) in self.sources.iter().enumerate() {
             let answer = match paced.source.knows(role) {
                 Some(answer @ (Answer::NotMine | Answer::CannotRead(_))) => Ok(answer),
                 _ => self.read(paced, role, last, reading).await,
             };
-            let trust = match answer {
+            let (trust, fingerprint) = match answer {
                 Ok(Answer::NotMine) => continue,
                 Ok(Answer::CannotRead(reason)) => {
                     cannot = Some(reason);
                     continue;
                 }
-                Ok(Answer::Role(document)) => trust_of(&document),
-                Ok(Answer::NoSuchRole { hint }) => Trust::NoSuchRole { hint },
+                Ok(Answer::Role(document)) => trust_of(&document, kept),
+                Ok(Answer::NoSuchRole { hint }) => (Trust::NoSuchRole { hint }, None),
                 Ok(Answer::Failed(reason) | Answer::Throttled(reason)) => return paced.failed(reason),
                 Err(_) => {
                     let (name, seconds) = (paced.name(), LONGEST_READ.as_secs());
@@ -92,6 +100,7 @@ impl Fetcher {
             };
             return Fetched::Answer(RoleTrust {
                 trust,
+                fingerprint,
                 source: Some(paced.name()),
                 order,
             });
@@ -102,6 +111,7 @@ impl Fetcher {
         });
         Fetched::Answer(RoleTrust {
             trust: Trust::Unknown(why),
+            fingerprint: None,
             source: None,
             order: self.sources.len(),
         })
@@ -272,8 +282,22 @@ impl PacedSource {
     }
 }
 
-/// Parses a role's document.
-pub(super) fn trust_of(document: &RoleDocument) -> Trust {
+/// Parses a role's document, unless its text is that of the last answer: most reads find what is known.
+pub(super) fn trust_of(document: &RoleDocument, kept: Option<&RoleTrust>) -> (Trust, Option<Fingerprint>) {
+    let fingerprint = Some(Fingerprint::of(document));
+    let kept = kept.filter(|kept| kept.fingerprint == fingerprint);
+    let trust = match kept.map(|kept| &kept.trust) {
+        Some(Trust::Policy { policy, .. }) => Trust::Policy {
+            policy: Arc::clone(policy),
+            tags: document.tags.clone(),
+        },
+        Some(Trust::Malformed(reason)) => Trust::Malformed(Arc::clone(reason)),
+        Some(Trust::NoSuchRole { .. } | Trust::Unknown(_)) | None => parse(document),
+    };
+    (trust, fingerprint)
+}
+
+fn parse(document: &RoleDocument) -> Trust {
     match Policy::parse_encoded(&document.policy) {
         Ok(policy) => Trust::Policy {
             policy: Arc::new(policy.of_origin(document.origin)),

@@ -13,6 +13,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 use super::entry::{Answered, Reference, RoleTrust, Trust};
 use super::fetch::{Fetcher, PacedSource, trust_of};
+use super::fingerprint::Fingerprint;
 use super::store::Store;
 use crate::roles::age::pauses;
 use crate::roles::observe::ReadResult;
@@ -150,11 +151,12 @@ impl<'a> Lister<'a> {
         if cached.trust.began().is_some_and(|kept| kept > began) {
             return Taken::Kept;
         }
-        let trust = trust_of(document);
+        let kept = cached.trust.answer();
+        let (trust, fingerprint) = trust_of(document, kept.as_deref().map(|kept| &kept.value));
         if matches!(&trust, Trust::Policy { policy, tags: None } if policy.mentions_role_tags()) {
             return Taken::NeedsRead;
         }
-        cached.trust.keep(self.answered(order, began, trust));
+        cached.trust.keep(self.answered(order, began, trust, fingerprint));
         Taken::Kept
     }
 
@@ -183,7 +185,7 @@ impl<'a> Lister<'a> {
             let hint = namesake.map(namesake_hint);
             cached
                 .trust
-                .keep(self.answered(order, began, Trust::NoSuchRole { hint }));
+                .keep(self.answered(order, began, Trust::NoSuchRole { hint }, None));
         }
     }
 
@@ -193,9 +195,20 @@ impl<'a> Lister<'a> {
         earlier.all(|paced| paced.source.knows(role).is_some_and(|answer| leaves_to_others(&answer)))
     }
 
-    fn answered(self, order: usize, began: Instant, trust: Trust) -> Arc<Answered<RoleTrust>> {
+    fn answered(
+        self,
+        order: usize,
+        began: Instant,
+        trust: Trust,
+        fingerprint: Option<Fingerprint>,
+    ) -> Arc<Answered<RoleTrust>> {
         let source = self.fetcher.sources().get(order).map(PacedSource::name);
-        let value = RoleTrust { trust, source, order };
+        let value = RoleTrust {
+            trust,
+            fingerprint,
+            source,
+            order,
+        };
         Arc::new(Answered { value, began })
     }
 }

@@ -116,10 +116,12 @@ impl Reader {
 
 async fn read_into(role: &CachedRole, fetcher: &Fetcher, reading: &Reading) -> Read {
     role.begin_read();
+    let kept = role.trust.answer().as_ref().map(Arc::clone);
+    let kept = kept.as_deref().map(|kept| &kept.value);
     let fetched = tokio::select! {
         biased;
         answer = listed(role, fetcher.listings(), reading) => return Ok(answer),
-        fetched = fetcher.fetch(&role.arn, role.trust.tried_at(), reading) => fetched,
+        fetched = fetcher.fetch(&role.arn, role.trust.tried_at(), kept, reading) => fetched,
     };
     let began = reading.begin(Duration::ZERO);
     match fetched {

@@ -15,7 +15,7 @@ use tokio::runtime::{Handle, Runtime};
 use crate::control_plane::ControlPlane;
 use crate::egress::Egress;
 use crate::kubectl::{CommandOutput, Kubectl, run_command};
-use crate::process::RunGuard;
+use crate::process::{Log, RunGuard};
 use crate::release::{Release, Surroundings};
 use crate::support::tools::Programs;
 use crate::wait::until;
@@ -221,6 +221,12 @@ impl ExclusiveCluster<'_> {
     pub(crate) fn install(&self, values: Value) -> Release {
         self.remove_shared_release();
         Release::install(self.around.clone(), values)
+    }
+
+    /// The same, with values of flags that the chart does not accept, and with the replicas' logs as given.
+    pub(crate) fn install_with(&self, values: Value, flags: &[(&str, &str)], log: Log) -> Release {
+        self.remove_shared_release();
+        Release::install_with(self.around.clone(), values, flags, log)
     }
 
     /// Restarting and compacting: `cluster.control_plane().restart_api_server()`.

@@ -10,6 +10,7 @@
 //! $ cargo e2e                                  # the container image, then all scenarios
 //! $ cargo test --test e2e -- certificates      # scenarios with this in their names
 //! $ cargo test --test e2e -- --list
+//! $ ROLEGATE_SOAK_MINUTES=30 cargo test --test e2e -- --ignored soak    # on demand: attacks and faults under load
 //! ```
 //!
 //! The programs of the control plane come from `KUBEBUILDER_ASSETS`, or are built with Go from the modules pinned in
@@ -31,6 +32,7 @@
 //! - **Serial**: `fn(&ExclusiveCluster)`, added with `serial`. It has the cluster to itself, after all parallel scenarios, and can
 //!   install a release of its own (`cluster.install(values)` with `upgrade`, `rollback`, `terminate`, `kill`, `start_replica`, and
 //!   `api_link`, `backend` for network faults), restart the API server and compact etcd (`cluster.control_plane()`).
+//! - **On demand**: as a serial one, added with `on_demand`. It takes long and is ignored unless `--ignored` requests it.
 //!
 //! Roles: `namespace.trusted_role(&release, "name", "service-account")` stores a role that trusts the ServiceAccount;
 //! `release.put_role(arn, policy)` stores any role. Waiting: `until` and `until_ok` poll until a condition holds. No scenario may
@@ -78,8 +80,12 @@ mod rbac;
 mod refusals;
 mod release;
 mod replica;
+#[path = "../webhook/reviews.rs"]
+#[allow(dead_code, unreachable_pub, reason = "another test program has it as a module, too")]
+mod reviews;
 mod rolegate_calls;
 mod scenarios;
+mod soak;
 #[path = "../support/mod.rs"]
 mod support;
 mod traffic;
@@ -110,5 +116,6 @@ fn main() {
     faults_own_certificate::register(&mut scenarios);
     faults_uninstall::register(&mut scenarios);
     rbac::register(&mut scenarios);
+    soak::register(&mut scenarios);
     scenarios.run()
 }

@@ -88,13 +88,26 @@ impl RunGuard {
 
     /// Starts a command that runs until it is stopped; its output goes to `logs/NAME.log` (standard error) and
     /// `logs/NAME.out`.
-    pub(crate) fn start_process(&self, name: &str, mut command: Command) -> Process {
+    pub(crate) fn start_process(&self, name: &str, command: Command) -> Process {
+        self.start_logging_process(name, command, Log::File)
+    }
+
+    /// The same, with a choice of what standard error is.
+    pub(crate) fn start_logging_process(&self, name: &str, mut command: Command, log_to: Log) -> Process {
         let open = |ending: &str| {
             let path = self.folder.join("logs").join(format!("{name}.{ending}"));
             let file = File::options().create(true).append(true).open(&path).unwrap();
             (path, file)
         };
         let ((log, stderr), (output, stdout)) = (open("log"), open("out"));
+        let (stderr, reader) = match log_to {
+            Log::File => (Stdio::from(stderr), None),
+            Log::Pipe => {
+                let mut copy = self.command("cat");
+                let mut reader = copy.stdin(Stdio::piped()).stdout(stderr).spawn().unwrap();
+                (Stdio::from(reader.stdin.take().unwrap()), Some(reader))
+            }
+        };
         let child = command
             .stdout(stdout)
             .stderr(stderr)
@@ -104,6 +117,7 @@ impl RunGuard {
             name: name.to_owned(),
             pid: child.id(),
             child: Mutex::new(child),
+            reader,
             log,
             output,
         }
@@ -126,6 +140,15 @@ impl Drop for RunGuard {
     }
 }
 
+/// What standard error of a process is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Log {
+    #[default]
+    File,
+    /// A pipe, as with a container runtime, whose reader can be stopped.
+    Pipe,
+}
+
 /// A signal by its name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Signal {
@@ -133,6 +156,25 @@ pub(crate) enum Signal {
     Kill,
     Stop,
     Continue,
+    HangUp,
+    User1,
+}
+
+fn send(name: &str, pid: u32, signal: Signal) {
+    let signal = match signal {
+        Signal::Terminate => "TERM",
+        Signal::Kill => "KILL",
+        Signal::Stop => "STOP",
+        Signal::Continue => "CONT",
+        Signal::HangUp => "HUP",
+        Signal::User1 => "USR1",
+    };
+    // The shell's own `kill`: a bare machine may have no other.
+    let sent = Command::new("sh")
+        .args(["-c", "kill -\"$1\" \"$2\"", "kill", signal, &pid.to_string()])
+        .stderr(Stdio::null())
+        .status();
+    assert!(sent.is_ok(), "{name} cannot be signalled: {sent:?}");
 }
 
 /// A process that was started; dropping it kills it.
@@ -141,6 +183,8 @@ pub(crate) struct Process {
     pub(crate) name: String,
     pub(crate) pid: u32,
     child: Mutex<Child>,
+    /// Copies standard error to the log, with [`Log::Pipe`].
+    reader: Option<Child>,
     log: PathBuf,
     output: PathBuf,
 }
@@ -150,18 +194,14 @@ impl Process {
         if self.exit_status().is_some() {
             return;
         }
-        let name = match signal {
-            Signal::Terminate => "TERM",
-            Signal::Kill => "KILL",
-            Signal::Stop => "STOP",
-            Signal::Continue => "CONT",
-        };
-        // The shell's own `kill`: a bare machine may have no other.
-        let sent = Command::new("sh")
-            .args(["-c", "kill -\"$1\" \"$2\"", "kill", name, &self.pid.to_string()])
-            .stderr(Stdio::null())
-            .status();
-        assert!(sent.is_ok(), "{} cannot be signalled: {sent:?}", self.name);
+        send(&self.name, self.pid, signal);
+    }
+
+    /// Signals the reader of its log, which must be a pipe.
+    #[track_caller]
+    pub(crate) fn signal_reader(&self, signal: Signal) {
+        let reader = self.reader.as_ref().expect("the log is not a pipe");
+        send(&format!("the reader of {}", self.name), reader.id(), signal);
     }
 
     /// None while it runs.
@@ -195,5 +235,9 @@ impl Drop for Process {
         let mut child = self.child.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         let _ = child.kill();
         let _ = child.wait();
+        if let Some(reader) = &mut self.reader {
+            let _ = reader.kill();
+            let _ = reader.wait();
+        }
     }
 }

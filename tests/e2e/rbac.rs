@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use crate::cluster::{ExclusiveCluster, Gate, Namespace, role_of, trust_policy};
 use crate::mounts::{Mounts, request_token};
+use crate::process::Log;
 use crate::release::{NAMESPACE, Release, Surroundings};
 use crate::replica::{Plan, Replica};
 use crate::rolegate_calls::calls_since;
@@ -315,6 +316,7 @@ impl<'a> Copies<'a> {
                 pod: &deployment(&objects)["spec"]["template"]["spec"],
                 mounts: &self.mounts,
                 kubeconfig: Some(&file("kubeconfig").display().to_string()),
+                log: Log::File,
             },
         );
         let backend = around.egress.backend(NAMESPACE, &name);

@@ -18,7 +18,7 @@ use crate::egress::{Backend, Egress};
 use crate::kubectl::{CommandOutput, Kubectl, run_command};
 use crate::link::Link;
 use crate::mounts::{Mounts, request_token};
-use crate::process::{RunGuard, Signal};
+use crate::process::{Log, RunGuard, Signal};
 use crate::replica::{Plan, Replica};
 use crate::wait::{until, until_ok};
 
@@ -29,7 +29,7 @@ pub(crate) const NAME: &str = "rolegate";
 pub(crate) const NAMESPACE: &str = "rolegate-system";
 
 /// The ConfigMap that holds the roles of scenarios.
-const ROLES: &str = "roles";
+pub(crate) const ROLES: &str = "roles";
 
 /// How often volumes are looked at. A kubelet takes up to a minute; tests do not have to wait that long.
 const SYNC_INTERVAL: Duration = Duration::from_millis(200);
@@ -59,6 +59,7 @@ pub(crate) enum Notice {
 pub(crate) struct Release {
     around: Surroundings,
     values: Mutex<Value>,
+    log: Log,
     running: Mutex<Running>,
     /// New connections from the API server, and faults before the replicas.
     pub(crate) backend: Arc<Backend>,
@@ -91,6 +92,40 @@ impl Release {
         release
     }
 
+    /// With values of flags that the chart does not accept, and with the replicas' logs as given.
+    pub(crate) fn install_with(around: Surroundings, values: Value, flags: &[(&str, &str)], log: Log) -> Self {
+        let mut release = Self::prepare(around, values);
+        release.log = log;
+        release.helm_install().ok();
+        let deployment = release.deployment();
+        let mut args = deployment["spec"]["template"]["spec"]["containers"][0]["args"].clone();
+        for arg in args.as_array_mut().unwrap() {
+            for (flag, value) in flags {
+                if arg.as_str().is_some_and(|arg| arg.starts_with(&format!("{flag}="))) {
+                    *arg = json!(format!("{flag}={value}"));
+                }
+            }
+        }
+        let path = "/spec/template/spec/containers/0/args";
+        let patch = json!([{"op": "replace", "path": path, "value": args}]).to_string();
+        let kubectl = &release.around.kubectl;
+        kubectl
+            .run(&[
+                "patch",
+                "deployment",
+                NAME,
+                "-n",
+                NAMESPACE,
+                "--type=json",
+                "-p",
+                &patch,
+            ])
+            .ok();
+        release.follow_deployment();
+        release.wait_ready();
+        release
+    }
+
     /// The prerequisites of `helm install`: the namespace and the ConfigMap of roles.
     pub(crate) fn prepare(around: Surroundings, values: Value) -> Self {
         let _ = around.kubectl.run(&["create", "namespace", NAMESPACE]);
@@ -104,6 +139,7 @@ impl Release {
             backend: around.egress.backend(NAMESPACE, NAME),
             api_link: Arc::new(Link::to(around.control_plane.api, &around.runtime)),
             values: Mutex::new(merged),
+            log: Log::default(),
             running: Mutex::default(),
             started: AtomicUsize::new(0),
             installed: AtomicBool::new(false),
@@ -392,6 +428,7 @@ impl Release {
                 pod: &template["spec"],
                 mounts: &followed.mounts,
                 kubeconfig: kubeconfig.as_deref(),
+                log: self.log,
             },
         ));
         lock(&self.running).replicas.push(Arc::clone(&replica));

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::control_plane::{free_address, http};
 use crate::mounts::Mounts;
-use crate::process::{Process, RunGuard, Signal};
+use crate::process::{Log, Process, RunGuard, Signal};
 use crate::wait::until_ok;
 
 /// The program under test.
@@ -35,6 +35,7 @@ pub(crate) struct Plan<'a> {
     pub(crate) mounts: &'a Mounts,
     /// None when the pod gets no token of its ServiceAccount.
     pub(crate) kubeconfig: Option<&'a str>,
+    pub(crate) log: Log,
 }
 
 impl Replica {
@@ -72,7 +73,7 @@ impl Replica {
         if let Some(kubeconfig) = plan.kubeconfig {
             command.env("KUBECONFIG", kubeconfig);
         }
-        let process = run.start_process(plan.name, command);
+        let process = run.start_logging_process(plan.name, command, plan.log);
         Self {
             name: plan.name.to_owned(),
             admin,
@@ -88,6 +89,16 @@ impl Replica {
     /// Sends a signal; does not wait for its effect.
     pub(crate) fn signal(&self, signal: Signal) {
         self.process.signal(signal);
+    }
+
+    /// Signals the reader of its log (`Log::Pipe`).
+    #[track_caller]
+    pub(crate) fn signal_reader(&self, signal: Signal) {
+        self.process.signal_reader(signal);
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.process.pid
     }
 
     /// Waits for its end.
@@ -139,7 +150,13 @@ impl Replica {
         let Ok((200, text)) = self.get("/metrics") else {
             return 0.0;
         };
-        text.lines()
+        Self::sum(&text, name, labels)
+    }
+
+    /// The same, in a text of `/metrics`.
+    pub(crate) fn sum(metrics: &str, name: &str, labels: &[&str]) -> f64 {
+        metrics
+            .lines()
             .filter(|line| line.strip_prefix(name).is_some_and(|rest| rest.starts_with(['{', ' '])))
             .filter(|line| labels.iter().all(|label| line.contains(label)))
             .filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok())

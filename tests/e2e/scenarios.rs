@@ -30,6 +30,7 @@ type Serial = Box<dyn Fn(&ExclusiveCluster<'_>) + Send>;
 pub(crate) struct Scenarios {
     parallel: Vec<(String, Parallel)>,
     serial: Vec<(String, Serial)>,
+    on_demand: Vec<(String, Serial)>,
 }
 
 impl Scenarios {
@@ -43,13 +44,23 @@ impl Scenarios {
         self.serial.push((name_of::<S>(), Box::new(scenario)));
     }
 
+    /// A serial scenario that takes long: it is listed as ignored, and runs only with `--ignored` or `--include-ignored`.
+    pub(crate) fn on_demand<S: Fn(&ExclusiveCluster<'_>) + Send + 'static>(&mut self, scenario: S) {
+        self.on_demand.push((name_of::<S>(), Box::new(scenario)));
+    }
+
     /// Runs those that were asked for, and ends the process.
     pub(crate) fn run(self) -> ! {
         let mut args = Arguments::from_args();
         args.test_threads.get_or_insert(AT_ONCE);
-        let wanted = !args.list && self.names().any(|name| is_wanted(&args, name));
+        let ordinary = !args.ignored && self.names().any(|name| is_wanted(&args, name));
+        let ignored =
+            (args.ignored || args.include_ignored) && self.on_demand.iter().any(|(name, _)| is_wanted(&args, name));
+        let wanted = !args.list && (ordinary || ignored);
         let programs = match wanted.then(tools::control_plane).transpose() {
             Ok(programs) => programs,
+            // A scenario that was requested with this flag must not be skipped without an error.
+            Err(missing) if ignored => panic!("{missing}"),
             Err(missing) => {
                 missing.skip("the scenarios on a real control plane (tests/e2e)");
                 std::process::exit(0);
@@ -79,12 +90,15 @@ impl Scenarios {
                 stage.run(scenario)
             })
         });
-        let serial = self.serial.into_iter().map(|(name, scenario)| {
+        let serial = self.serial.into_iter().map(|scenario| (scenario, false));
+        let on_demand = self.on_demand.into_iter().map(|scenario| (scenario, true));
+        let serial = serial.chain(on_demand).map(|((name, scenario), is_ignored)| {
             let stage = Arc::clone(stage);
             Trial::test(name, move || {
                 let _turn = stage.turn.write().unwrap_or_else(PoisonError::into_inner);
                 stage.run(|cluster| scenario(&ExclusiveCluster(cluster)))
             })
+            .with_ignored_flag(is_ignored)
         });
         parallel.chain(serial).collect()
     }
@@ -105,7 +119,7 @@ fn is_wanted(args: &Arguments, name: &str) -> bool {
             name.contains(pattern)
         }
     };
-    args.filter.as_deref().is_none_or(matches) && !args.skip.iter().any(|skipped| matches(skipped)) && !args.ignored
+    args.filter.as_deref().is_none_or(matches) && !args.skip.iter().any(|skipped| matches(skipped))
 }
 
 struct Stage {

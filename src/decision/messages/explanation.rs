@@ -7,11 +7,12 @@ mod audience;
 mod condition;
 mod edits;
 mod mismatch;
-mod policy_text;
+pub(super) mod policy_text;
 mod provider;
 mod subject;
 
 use self::policy_text::{list, quoted_list, values_bare};
+use super::association;
 use crate::support::text;
 use crate::trust::{Edit, Explanation, Fault, RoleArn, StatementLabel, WebIdentity};
 
@@ -152,6 +153,7 @@ impl ExplanationText<'_> {
                 ..
             } => audience::other_audience_clause(self, requirement, mismatches),
             Fault::Condition { requirement, carried } => condition::not_met_clause(self, requirement, carried),
+            Fault::Agent(fault) => association::agent_clause(fault),
             Fault::DependsOn { conditions, denies, .. } => condition::depends_on_clause(self, conditions, *denies),
         }
     }
@@ -214,6 +216,7 @@ impl ExplanationText<'_> {
                 ..
             } => audience::other_audience(self, requirement, mismatches),
             Fault::Condition { requirement, carried } => condition::not_met(requirement, carried),
+            Fault::Agent(fault) => association::agent_sentence(fault),
             Fault::DependsOn {
                 conditions,
                 more,
@@ -267,6 +270,7 @@ impl ExplanationText<'_> {
             | Fault::Denied { .. }
             | Fault::NothingAllowed
             | Fault::Condition { .. }
+            | Fault::Agent(_)
             | Fault::DependsOn { .. } => return None,
         };
         Some((text::value(&allowed), text::value(&needed)))

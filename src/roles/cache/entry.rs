@@ -8,7 +8,7 @@ use arc_swap::{ArcSwapOption, Guard};
 use parking_lot::{Mutex, MutexGuard};
 use tokio::time::Instant;
 
-use crate::roles::age::{Freshness, pauses};
+use crate::support::age::{Freshness, pauses};
 use crate::support::backoff::Backoff;
 use crate::trust::{Policy, RoleArn};
 

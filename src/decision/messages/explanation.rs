@@ -3,6 +3,7 @@
 //! Each module below is about one part of a statement. It has two texts for what can be wrong there: a clause for line 1 (`…_clause`), and a
 //! predicate of the statement that says more.
 
+pub(super) mod agent;
 mod audience;
 mod condition;
 mod edits;
@@ -12,7 +13,6 @@ mod provider;
 mod subject;
 
 use self::policy_text::{list, quoted_list, values_bare};
-use super::association;
 use crate::support::text;
 use crate::trust::{Edit, Explanation, Fault, RoleArn, StatementLabel, WebIdentity};
 
@@ -153,7 +153,7 @@ impl ExplanationText<'_> {
                 ..
             } => audience::other_audience_clause(self, requirement, mismatches),
             Fault::Condition { requirement, carried } => condition::not_met_clause(self, requirement, carried),
-            Fault::Agent(fault) => association::agent_clause(fault),
+            Fault::Agent(fault) => agent::clause(fault),
             Fault::DependsOn { conditions, denies, .. } => condition::depends_on_clause(self, conditions, *denies),
         }
     }
@@ -216,7 +216,7 @@ impl ExplanationText<'_> {
                 ..
             } => audience::other_audience(self, requirement, mismatches),
             Fault::Condition { requirement, carried } => condition::not_met(requirement, carried),
-            Fault::Agent(fault) => association::agent_sentence(fault),
+            Fault::Agent(fault) => agent::sentence(fault),
             Fault::DependsOn {
                 conditions,
                 more,

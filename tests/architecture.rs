@@ -309,7 +309,13 @@ fn only_what_calls_aws_knows_the_aws_sdk() {
             let calls_aws = ["aws", "roles/aws", "roles/aws.rs", "associations/eks.rs"];
             let of_the_source = calls_aws.iter().any(|path| file.starts_with(source().join(path)));
             let code = code_of(&file);
-            for name in ["aws_config", "aws_credential_types", "aws_sdk_eks", "aws_sdk_iam", "aws_sdk_sts"] {
+            for name in [
+                "aws_config",
+                "aws_credential_types",
+                "aws_sdk_eks",
+                "aws_sdk_iam",
+                "aws_sdk_sts",
+            ] {
                 assert!(
                     of_the_source || !mentions_path(&code, name),
                     "{} uses the crate `{name}`",

@@ -91,6 +91,7 @@ fn admission(folder: &std::path::Path, policy_for: &str) -> Admission {
         namespaces: None,
         identity_map: None,
         container_credentials: None,
+        associations: None,
         cache,
     };
     let settings = AdmissionSettings {

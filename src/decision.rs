@@ -11,10 +11,11 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use crate::pod::Warning;
+use crate::pod::compute::UnsupportedCompute;
 use crate::pod::effective::{NoIdentity, Unverifiable};
 use crate::pod::identity::MalformedAnnotation;
 use crate::pod::inject::Conflict;
-use crate::trust::{Cause, Explanation, Judgment, RoleArn, Verdict, WebIdentity};
+use crate::trust::{Association, Cause, Explanation, Hop, Judgment, RoleArn, Verdict, WebIdentity};
 
 /// What the flags say about deciding.
 #[derive(Clone, Copy, Debug, Default)]
@@ -89,6 +90,31 @@ pub enum Finding<'a> {
     Conflict(&'a Conflict),
     /// The role's trust was judged for this web identity.
     Judged(&'a Judged, &'a WebIdentity),
+    /// The trust of a role of the EKS Pod Identity association was judged.
+    Associated {
+        /// The verdict.
+        judged: &'a Judged,
+        /// The association.
+        association: &'a Association,
+        /// Which of its roles.
+        hop: Hop,
+    },
+    /// The pod uses EKS Pod Identity, and its ServiceAccount has no association.
+    NoAssociation {
+        /// The name of the cluster, if it is known.
+        cluster: Option<&'a str>,
+    },
+    /// The ServiceAccount has an EKS Pod Identity association, the pod has no credentials, and this webhook does not inject.
+    AssociationNotInjected,
+    /// The pod would use EKS Pod Identity where no agent runs.
+    UnsupportedCompute(UnsupportedCompute),
+    /// The EKS Pod Identity association of the ServiceAccount could not be read.
+    AssociationUnreadable {
+        /// Why, on one line.
+        why: &'a str,
+        /// Whether it is known that there is one, or the pod uses it as if there were.
+        is_associated: bool,
+    },
     /// What a container will use depends on something that is not known at admission.
     Unverifiable {
         /// The container's name.
@@ -128,7 +154,15 @@ impl Finding<'_> {
             | Self::NoIdentity { others, .. } => {
                 *others = count;
             }
-            Self::NoRole | Self::Malformed(_) | Self::Conflict(_) | Self::Judged(..) => {}
+            Self::NoRole
+            | Self::Malformed(_)
+            | Self::Conflict(_)
+            | Self::Judged(..)
+            | Self::Associated { .. }
+            | Self::NoAssociation { .. }
+            | Self::AssociationNotInjected
+            | Self::UnsupportedCompute(_)
+            | Self::AssociationUnreadable { .. } => {}
         }
         self
     }
@@ -242,6 +276,9 @@ pub struct Decision {
 /// | not trusted | deny | inject, warn | inject |
 /// | undecided | inject, warn | inject, warn | inject |
 /// | unknown | inject, warn; or deny ([`OnUnknown::Deny`]) | inject, warn | inject |
+/// | no association, read again | deny | admit as it came, warn | admit as it came |
+/// | association not injected, unsupported compute | deny | admit untouched, warn | admit untouched |
+/// | association that could not be read | as unknown | as unknown | as unknown |
 /// | malformed role ARN, conflict | deny | admit untouched, warn | admit untouched |
 /// | own value that is not known | as unknown | as unknown | as unknown |
 /// | own credentials server | inject; or deny ([`OnUnknown::Deny`], [`RequireRole::Enforce`]) | inject | inject |
@@ -255,7 +292,11 @@ pub fn decide(settings: DecisionSettings, mode: Mode, finding: &Finding<'_>, own
         Finding::NoRole | Finding::NoIdentity { .. } => (None, required),
         Finding::Malformed(_) => (None, Some(Cause::MalformedAnnotation)),
         Finding::Conflict(_) => (None, Some(Cause::Conflict)),
-        Finding::Judged(judged, _) => (Some(judged.verdict), judged.cause),
+        Finding::Judged(judged, _) | Finding::Associated { judged, .. } => (Some(judged.verdict), judged.cause),
+        Finding::NoAssociation { .. } => (Some(Verdict::NotTrusted), Some(Cause::NoAssociation)),
+        Finding::AssociationNotInjected => (None, Some(Cause::AssociationNotInjected)),
+        Finding::UnsupportedCompute(_) => (None, Some(Cause::UnsupportedCompute)),
+        Finding::AssociationUnreadable { .. } => (Some(Verdict::Unknown), None),
         Finding::Unverifiable { .. } => (Some(Verdict::Unknown), None),
         Finding::OwnCredentials { .. } => (settings.checks_own_credentials().then_some(Verdict::Unknown), None),
     };
@@ -283,19 +324,33 @@ fn effect(settings: DecisionSettings, mode: Mode, finding: &Finding<'_>) -> Effe
     let refuses = mode == Mode::Enforce
         && match finding {
             Finding::NoRole | Finding::NoIdentity { .. } => requires,
-            Finding::Malformed(_) | Finding::Conflict(_) => true,
-            Finding::Judged(judged, _) => match judged.verdict {
+            Finding::Malformed(_)
+            | Finding::Conflict(_)
+            | Finding::NoAssociation { .. }
+            | Finding::AssociationNotInjected
+            | Finding::UnsupportedCompute(_) => true,
+            Finding::Judged(judged, _) | Finding::Associated { judged, .. } => match judged.verdict {
                 Verdict::NotTrusted => true,
                 Verdict::Unknown => denies_unknown,
                 Verdict::Trusted | Verdict::Undecided => false,
             },
-            Finding::Unverifiable { .. } => denies_unknown,
+            Finding::Unverifiable { .. } | Finding::AssociationUnreadable { .. } => denies_unknown,
             Finding::OwnCredentials { .. } => denies_unknown || requires,
         };
     match finding {
         _ if refuses => Effect::Deny,
-        Finding::NoRole | Finding::Malformed(_) | Finding::Conflict(_) => Effect::AdmitUntouched,
+        Finding::NoRole
+        | Finding::Malformed(_)
+        | Finding::Conflict(_)
+        | Finding::AssociationNotInjected
+        | Finding::UnsupportedCompute(_)
+        | Finding::AssociationUnreadable {
+            is_associated: false, ..
+        } => Effect::AdmitUntouched,
         Finding::Judged(..)
+        | Finding::Associated { .. }
+        | Finding::NoAssociation { .. }
+        | Finding::AssociationUnreadable { .. }
         | Finding::Unverifiable { .. }
         | Finding::OwnCredentials { .. }
         | Finding::NoIdentity { .. } => Effect::Inject,

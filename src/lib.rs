@@ -16,6 +16,9 @@
 
 pub mod admission;
 mod args;
+pub mod associations;
+#[cfg(feature = "aws")]
+pub mod aws;
 pub mod certs;
 pub mod commands;
 pub mod decision;

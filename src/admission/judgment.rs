@@ -5,7 +5,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::decision::{Judged, Why};
 use crate::roles::{KnownProvider, Trust};
-use crate::trust::{self, Context, Policy, RoleArn, SessionName, WebIdentity};
+use crate::trust::{self, Association, Context, Hop, PodName, Policy, RoleArn, SessionName, WebIdentity};
 
 /// Judges what is known of a role. A provider that is not known is not judged.
 pub(crate) fn judge_role(
@@ -23,6 +23,29 @@ pub(crate) fn judge_role(
                 trust::judge(policy, &role, identity, &context(policy, tags.as_deref(), session_name))
             });
             Judged::of(role, judgment)
+        }
+        Trust::NoSuchRole { hint } => Judged::no_such_role(role, hint.as_deref()),
+        Trust::Malformed(reason) => Judged::unknown(role, Why::Malformed(reason.to_string())),
+        Trust::Unknown(reason) => Judged::unknown(role, Why::Unreadable(reason.to_string())),
+    }
+}
+
+/// Judges what is known of a role of an EKS Pod Identity association.
+pub(crate) fn judge_association_role(
+    hop: Hop,
+    role: &RoleArn,
+    trust: &Trust,
+    association: &Association,
+    pod_name: PodName<'_>,
+) -> Judged {
+    let role = role.clone();
+    match trust {
+        Trust::Policy { policy, tags } => {
+            let context = context(policy, tags.as_deref(), SessionName::Unknown);
+            Judged::of(
+                role,
+                trust::judge_association(hop, policy, association, pod_name, &context),
+            )
         }
         Trust::NoSuchRole { hint } => Judged::no_such_role(role, hint.as_deref()),
         Trust::Malformed(reason) => Judged::unknown(role, Why::Malformed(reason.to_string())),

@@ -3,6 +3,7 @@
 //! Answers come from memory. What is not in memory is read once, before the request's deadline. Before a refusal, both the
 //! ServiceAccount and the policy are read again: no pod is refused because of a stale copy.
 
+mod associations;
 mod evaluate;
 mod pod_request;
 mod require_role;
@@ -16,10 +17,12 @@ use std::time::Duration;
 use serde::de::IgnoredAny;
 use tokio::time::Instant;
 
+use self::associations::PodIdentityUse;
 use self::pod_request::{Outcome, PodRequest};
 use self::service_account::{Account, Freshness, Unavailable};
 use super::review::{self, AdmissionRequest, AdmissionResponse, AuditAnnotations, Operation, ReviewError};
 use crate::admission::review_kind::PathMode;
+use crate::associations::Associations;
 use crate::decision::{self, Action, DecisionSettings, Effect, Finding, Mode, Owner, RequireRole, Restart};
 use crate::kubernetes::container_credentials::ContainerCredentials;
 use crate::kubernetes::identity_map::IdentityMap;
@@ -81,6 +84,8 @@ pub struct ClusterState {
     pub identity_map: Option<Arc<IdentityMap>>,
     /// `--container-credentials-config`.
     pub container_credentials: Option<Arc<ContainerCredentials>>,
+    /// EKS Pod Identity associations; none without `--association-source`.
+    pub associations: Option<Arc<Associations>>,
     /// Trust policies.
     pub cache: Arc<RoleCache>,
 }
@@ -209,6 +214,7 @@ impl Admission {
                 _ => mode,
             },
             asked,
+            endpoint,
             deadline,
             require_role: None,
         };
@@ -222,7 +228,7 @@ impl Admission {
             _ => Ok(Outcome::untouched(Action::None)),
         };
         match evaluated {
-            Ok(outcome) => self.answer(&request, &pod_request, endpoint, outcome, recorder),
+            Ok(outcome) => self.answer(&request, &pod_request, outcome, recorder),
             Err(Unavailable(reason)) => {
                 recorder.record(&pod_request.record(&request, &Outcome::untouched(Action::Error), Some(&reason)));
                 Answer::Unavailable(reason)
@@ -250,6 +256,8 @@ impl Admission {
             mode,
             decision_mode: mode,
             asked,
+            // A template has no credentials yet, whoever will inject them.
+            endpoint: Endpoint::Mutating,
             deadline,
             require_role: None,
         };
@@ -261,6 +269,14 @@ impl Admission {
             return advice(&pod_request, outcome);
         }
         pod_request.require_role = self.require_role_label(&pod_request).await;
+        match self.pod_identity_use(&pod_request).await {
+            PodIdentityUse::Used => match self.associated(&pod_request).await {
+                Ok(Some(outcome)) => return advice(&pod_request, outcome),
+                Ok(None) => {}
+                Err(Unavailable(_)) => return Advice::default(),
+            },
+            PodIdentityUse::None | PodIdentityUse::Unknown(_) => {}
+        }
         if self.is_pod_identity(&pod_request) {
             let outcome = self.pod_identity(&pod_request);
             return advice(&pod_request, outcome);
@@ -319,10 +335,28 @@ impl Admission {
 
     /// A pod that is neither exempt nor configured for EKS Pod Identity.
     async fn judged(&self, pod_request: &PodRequest<'_>) -> Result<Outcome, Unavailable> {
+        let pod_identity_use = self.pod_identity_use(pod_request).await;
+        if matches!(pod_identity_use, PodIdentityUse::Used)
+            && let Some(outcome) = self.associated(pod_request).await?
+        {
+            return Ok(outcome);
+        }
         if self.is_pod_identity(pod_request) {
             return Ok(self.pod_identity(pod_request));
         }
         let account = self.account(pod_request).await?;
+        if let PodIdentityUse::Unknown(why) = &pod_identity_use
+            && account.identity.is_none()
+        {
+            return Ok(self.perhaps_associated(pod_request, why));
+        }
+        let mut outcome = self.judged_account(pod_request, account).await?;
+        outcome.warnings.extend(self.unused_association(pod_request));
+        Ok(outcome)
+    }
+
+    /// A pod whose identity, if any, is that of an annotation.
+    async fn judged_account(&self, pod_request: &PodRequest<'_>, account: Account) -> Result<Outcome, Unavailable> {
         let outcome = self.evaluate(pod_request, &account, Freshness::Cached).await;
         if outcome.decision.effect != Effect::Deny {
             return Ok(outcome);
@@ -470,6 +504,9 @@ impl Admission {
                 ..Outcome::untouched(Action::PodIdentity)
             };
         }
+        if let Some(outcome) = self.ephemeral_pod_identity(pod_request).await {
+            return outcome;
+        }
         let account = match self.account(pod_request).await {
             Ok(account) => account,
             Err(Unavailable(reason)) => {
@@ -519,14 +556,13 @@ impl Admission {
         &self,
         request: &AdmissionRequest<'_, PodView<'_>>,
         pod_request: &PodRequest<'_>,
-        endpoint: Endpoint,
         mut outcome: Outcome,
         recorder: &impl Recorder,
     ) -> Answer {
         let mut warnings = pod_request.mode_warning();
         warnings.extend(pod_request.require_role_warning());
         warnings.append(&mut outcome.take_warnings());
-        let patch = match endpoint {
+        let patch = match pod_request.endpoint {
             Endpoint::Mutating => outcome.injection.as_ref().map(|injection| &injection.patch),
             Endpoint::Validating => None,
         };

@@ -3,6 +3,7 @@
 //! Flags are declared in groups, and a group is taken apart once, by a `let Self { … } = self` where it becomes settings: a flag
 //! that nothing reads does not compile without a warning. Nothing here opens, connects or prints; `commands` does.
 
+pub(crate) mod association_source;
 mod assume_role;
 pub(crate) mod audit;
 pub(crate) mod aws;

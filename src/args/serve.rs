@@ -19,6 +19,7 @@ use self::pod_identity::PodIdentityArgs;
 use self::serving::ServingArgs;
 use self::telemetry::{LogArgs, TelemetryArgs};
 use self::trust_policies::TrustPoliciesArgs;
+use super::association_source::AssociationArgs;
 use super::role_source::RoleSourceSpec;
 use super::usage::UsageError;
 
@@ -70,6 +71,8 @@ pub(crate) struct ServeArgs {
     #[command(flatten)]
     pub(crate) pod_identity: PodIdentityArgs,
     #[command(flatten)]
+    pub(crate) associations: AssociationArgs,
+    #[command(flatten)]
     pub(crate) log: LogArgs,
     #[command(flatten)]
     pub(crate) telemetry: TelemetryArgs,
@@ -98,6 +101,7 @@ impl ServeArgs {
         self.certificates.validate()?;
         self.trust_policies.validate()?;
         self.telemetry.validate()?;
+        self.associations.validate(self.serving.standalone.is_some())?;
         if self.serving.standalone.is_some() {
             for source in [RoleSourceSpec::Ack, RoleSourceSpec::Crossplane] {
                 if self.trust_policies.role_source.contains(&source) {

@@ -1,5 +1,6 @@
 //! The commands: one file each, with a `run` that takes the command's flags.
 
+mod associations;
 mod audit;
 mod certs;
 mod check;

@@ -17,9 +17,9 @@ use tokio_util::sync::CancellationToken;
 use super::{cluster, runtime};
 use crate::args::aws::{AwsAccess, Reader};
 use crate::args::role_source::RoleSourceSpec;
-use crate::kubernetes::list_watch::WatchTiming;
 #[cfg(feature = "aws")]
-use crate::roles::aws::AwsUser;
+use crate::aws::{AwsSettings, AwsUser};
+use crate::kubernetes::list_watch::WatchTiming;
 use crate::roles::files::{FileRoles, WhenMissing};
 use crate::roles::{
     Answer, KnownProvider, RoleCache, RoleCacheSettings, RoleDocument, RoleEntry, RoleObjects, RoleSource,
@@ -102,16 +102,16 @@ async fn client(spec: &RoleSourceSpec) -> Result<kube::Client> {
 
 #[cfg(feature = "aws")]
 fn iam(aws: &AwsAccess) -> Result<Vec<Arc<dyn RoleSource>>> {
-    Ok(crate::roles::aws::open(&iam_settings(aws)))
+    Ok(crate::roles::aws::open(&aws_settings(aws)))
 }
 
 #[cfg(feature = "aws")]
-fn iam_settings(aws: &AwsAccess) -> crate::roles::aws::IamSettings {
+pub(super) fn aws_settings(aws: &AwsAccess) -> AwsSettings {
     let assume = aws
         .assume_role
         .iter()
         .map(|assumed| (assumed.account.clone(), assumed.role.clone()));
-    crate::roles::aws::IamSettings {
+    AwsSettings {
         assume: assume.collect(),
         region: aws.region.clone(),
         profile: aws.profile.clone(),
@@ -128,7 +128,7 @@ fn iam_settings(aws: &AwsAccess) -> crate::roles::aws::IamSettings {
 /// That there are no credentials for it.
 #[cfg(feature = "aws")]
 pub(super) async fn editor(aws: &AwsAccess, account: &AccountId) -> Result<crate::roles::aws::RoleEditor> {
-    let opened = crate::roles::aws::open_editor(&iam_settings(aws), account).await;
+    let opened = crate::roles::aws::open_editor(&aws_settings(aws), account).await;
     opened.map_err(|error| anyhow!("{error}"))
 }
 
@@ -149,7 +149,7 @@ pub(super) const WITHOUT_AWS: &str =
 pub(super) async fn own_account(aws: &AwsAccess, patience: Duration) -> Result<(Partition, AccountId)> {
     /// The pause between two calls.
     const PAUSE: Duration = Duration::from_secs(1);
-    let settings = iam_settings(aws);
+    let settings = aws_settings(aws);
     let give_up = Instant::now() + patience;
     loop {
         let asked = timeout_at(give_up, crate::roles::aws::caller(&settings)).await;

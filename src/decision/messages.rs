@@ -4,10 +4,13 @@
 //! the policy allows instead, and the cause in brackets. Then rows of `label  value`, aligned: what was found, what is
 //! needed, how to fix it, where to read more. A command is complete and quoted for a shell, or it is left out.
 
+mod association;
 pub(crate) mod commands;
 mod containers;
 pub mod explanation;
+mod pod_identity;
 
+pub use self::association::about_association;
 use super::{DecisionSettings, Finding, Judged, Owner, RequireRole, Why};
 use crate::pod::Warning;
 use crate::pod::identity::{AnnotationError, MalformedAnnotation, did_you_mean};
@@ -193,7 +196,9 @@ pub(super) fn warnings(settings: DecisionSettings, finding: &Finding<'_>, owner:
     match finding {
         Finding::NoRole | Finding::NoIdentity { .. } if settings.require_role == RequireRole::Off => Vec::new(),
         Finding::OwnCredentials { .. } if !settings.checks_own_credentials() => Vec::new(),
-        Finding::Judged(judged, _) if judged.verdict == Verdict::Trusted => Vec::new(),
+        Finding::Judged(judged, _) | Finding::Associated { judged, .. } if judged.verdict == Verdict::Trusted => {
+            Vec::new()
+        }
         _ => about(finding, owner).warnings(),
     }
 }
@@ -224,6 +229,17 @@ fn about(finding: &Finding<'_>, owner: &Owner<'_>) -> Message {
                 .row("docs", docs(word))
         }
         Finding::Judged(judged, identity) => of_role(judged, identity, &subject, docs),
+        Finding::Associated {
+            judged,
+            association,
+            hop,
+        } => association::of_role(judged, association, *hop, docs),
+        Finding::NoAssociation { cluster } => pod_identity::no_association(&subject, *cluster, docs),
+        Finding::AssociationNotInjected => pod_identity::not_injected(&subject, docs),
+        Finding::UnsupportedCompute(compute) => {
+            pod_identity::unsupported_compute(&subject, *compute, owner.prefix, docs)
+        }
+        Finding::AssociationUnreadable { why, .. } => pod_identity::unreadable(&subject, why, docs),
         Finding::Unverifiable { container, others, why } => {
             let word = Verdict::Unknown.as_str();
             let (clause, fix) = containers::unverifiable(container, *others, why);

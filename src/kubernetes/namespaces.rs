@@ -115,6 +115,14 @@ impl Namespaces {
         self.known.is_ready.load(Ordering::Relaxed)
     }
 
+    /// The namespaces with the label `rolegate.io/gate`, as far as the watch knows.
+    #[must_use]
+    pub fn gated(&self) -> Vec<Arc<str>> {
+        let labels = self.known.labels.read();
+        let gated = labels.iter().filter(|(_, labels)| labels.gate.is_some());
+        gated.map(|(name, _)| Arc::from(&**name)).collect()
+    }
+
     /// Whether a namespace exists, as far as the watch knows. False for every namespace if rolegate is not allowed to list them.
     #[must_use]
     pub fn contains(&self, namespace: &str) -> bool {

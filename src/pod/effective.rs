@@ -29,13 +29,13 @@ use super::volumes::Volumes;
 use crate::trust::{Audience, RoleArn};
 
 /// The effective identities of a pod's containers: init containers first, then containers; or of its new ephemeral containers.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct EffectiveIdentities<'p> {
     containers: Vec<ContainerIdentity<'p>>,
 }
 
 /// The effective identity of one container, and what injection needs to know of it.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct ContainerIdentity<'p> {
     pub(super) list: ContainerList,
     pub(super) index: usize,
@@ -196,6 +196,41 @@ impl<'p> EffectiveIdentities<'p> {
             .filter(|container| container.identity != Identity::Skipped)
             .peekable();
         chosen.peek().is_some() && chosen.all(|container| container.identity == Identity::PodIdentity)
+    }
+
+    /// Whether a container sets nothing and is not skipped, so that what it uses is what is injected.
+    #[must_use]
+    pub fn lack_identity(&self) -> bool {
+        self.containers()
+            .any(|container| container.identity == Identity::Injected)
+    }
+
+    /// Whether a container uses EKS Pod Identity.
+    #[must_use]
+    pub fn use_pod_identity(&self) -> bool {
+        self.containers()
+            .any(|container| container.identity == Identity::PodIdentity)
+    }
+
+    /// The first container with a web identity of its own.
+    #[must_use]
+    pub fn own_web_identity(&self) -> Option<&ContainerIdentity<'p>> {
+        self.containers()
+            .find(|container| matches!(container.identity, Identity::WebIdentity(_)))
+    }
+
+    /// The identities once EKS Pod Identity is injected into the containers that set nothing.
+    #[must_use]
+    pub fn with_pod_identity(&self) -> Self {
+        let mut containers = self.containers.clone();
+        for container in &mut containers {
+            if container.identity == Identity::Injected {
+                container.identity = Identity::PodIdentity;
+                // It is about the token of a web identity.
+                container.misplaced_mount = None;
+            }
+        }
+        Self { containers }
     }
 }
 

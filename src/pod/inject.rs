@@ -80,6 +80,21 @@ pub fn pod_identity(
     Plan::pod_identity(rules, pod, request, settings).inject_pod(pod)
 }
 
+/// Adds EKS Pod Identity to the containers that set no credentials at all. Unlike [`pod_identity`], which follows the reference webhook,
+/// it leaves every container alone that has credentials of its own, or a part of them.
+///
+/// # Errors
+/// A [`Conflict`] in the pod.
+pub fn missing_pod_identity(
+    rules: &AnnotationRules,
+    pod: &PodView<'_>,
+    identities: &EffectiveIdentities<'_>,
+    request: &PodIdentityRequest,
+    settings: &PodIdentitySettings,
+) -> Result<Injection, Box<Conflict>> {
+    Plan::pod_identity(rules, pod, request, settings).inject_missing_pod(pod, identities)
+}
+
 /// Adds a web identity to new ephemeral containers, whose `identities` are given, when the pod has the token volume. Never refused: a
 /// conflict leaves that container alone.
 #[must_use]
@@ -91,6 +106,18 @@ pub fn ephemeral_web_identity(
     settings: &WebIdentitySettings,
 ) -> Injection {
     Plan::web_identity(rules, pod, request, settings, None).inject_web_ephemeral(pod, identities)
+}
+
+/// Adds EKS Pod Identity to new ephemeral containers that set no credentials, when the pod has the token volume of the agent.
+#[must_use]
+pub fn ephemeral_missing_pod_identity(
+    rules: &AnnotationRules,
+    pod: &PodView<'_>,
+    identities: &EffectiveIdentities<'_>,
+    request: &PodIdentityRequest,
+    settings: &PodIdentitySettings,
+) -> Injection {
+    Plan::pod_identity(rules, pod, request, settings).inject_missing_pod_ephemeral(pod, identities)
 }
 
 /// The same for EKS Pod Identity.

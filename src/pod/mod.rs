@@ -2,6 +2,7 @@
 //!
 //! Everything here is a total function over plain values: no I/O, no async, no clock, no environment.
 
+pub mod compute;
 pub mod concerns;
 pub mod effective;
 mod environment;

@@ -142,6 +142,18 @@ impl PodView<'_> {
         self.volumes().find(|volume| volume.name() == name)
     }
 
+    /// `spec.schedulerName`.
+    pub(super) fn scheduler_name(&self) -> Option<&str> {
+        not_empty(self.spec.as_ref()?.scheduler_name.as_ref())
+    }
+
+    /// Whether the pod has a volume of this name with a projected token at this path.
+    #[must_use]
+    pub(crate) fn has_projected_token(&self, volume: &str, path: &str) -> bool {
+        self.volume(volume)
+            .is_some_and(|volume| volume.token_audience(path).is_some())
+    }
+
     /// Whether the pod is for Windows nodes, by what it says of its operating system or of its node's.
     pub(super) fn is_windows(&self) -> bool {
         let Some(spec) = &self.spec else { return false };
@@ -213,6 +225,7 @@ json_object! {
         "volumes" => volumes: Vec<Option<Volume<'a>>>,
         "os" => os: Os<'a>,
         "nodeSelector" => node_selector: NodeSelector<'a>,
+        "schedulerName" => scheduler_name: Text<'a>,
         "securityContext" => security_context: PodSecurityContext<'a>,
     }
 }

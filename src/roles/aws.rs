@@ -4,18 +4,9 @@
 //! asked for once, and those that `--assume-role` names. A role of any other account cannot be read, which is not evidence against it.
 //!
 //! `GetRole` takes a name, not an ARN; a wrong path shows only in what it returns. So ARNs are compared, byte for byte.
-//!
-//! This module and what is below it are the only ones that know the SDK.
 
 mod editor;
-mod error_text;
-mod fault;
-mod origin;
 mod ownership;
-mod region;
-mod reject_truncated;
-mod session;
-mod settings;
 
 use std::fmt;
 use std::sync::Arc;
@@ -31,12 +22,9 @@ use tokio::sync::{OnceCell, watch};
 use tokio::time::Instant;
 
 pub use self::editor::{CurrentRole, RoleEditor, open_editor};
-use self::fault::{Call, Fault};
 pub(crate) use self::ownership::{managed_by, unique_id_principals};
-pub use self::session::Caller;
-use self::session::Session;
-pub use self::settings::{AwsUser, IamSettings};
 use super::source::{Answer, Listing, ListingFailure, ProviderAnswer, RoleDocument, RoleSource, namesake_hint};
+use crate::aws::{self, AwsSettings, AwsUser, Call, Caller, Fault, Session};
 use crate::trust::{AccountId, Issuer, Origin, RoleArn};
 
 /// How many roles a page holds; the most that IAM gives.
@@ -44,7 +32,7 @@ const PAGE: i32 = 1000;
 
 /// The sources of role source `iam`, one per account, to be asked in this order. AWS is not called yet.
 #[must_use]
-pub fn open(settings: &IamSettings) -> Vec<Arc<dyn RoleSource>> {
+pub fn open(settings: &AwsSettings) -> Vec<Arc<dyn RoleSource>> {
     let session = Arc::new(Session::new(settings));
     sources(&session, &settings.assume)
 }
@@ -53,7 +41,7 @@ pub fn open(settings: &IamSettings) -> Vec<Arc<dyn RoleSource>> {
 ///
 /// # Errors
 /// One line that says why it is not known.
-pub async fn caller(settings: &IamSettings) -> Result<Caller, Arc<str>> {
+pub async fn caller(settings: &AwsSettings) -> Result<Caller, Arc<str>> {
     let session = Session::new(settings);
     let caller = session.caller().await;
     caller.cloned().map_err(Fault::into_reason)
@@ -295,7 +283,7 @@ impl AccountRoles {
     where
         E: std::error::Error + ProvideErrorMetadata + 'static,
     {
-        fault::of(&self.call(action).await, error)
+        aws::of(&self.call(action).await, error)
     }
 
     /// A transient failure: the response to a call makes no sense.
@@ -357,19 +345,12 @@ where
     F: Future<Output = Result<T, SdkError<E, HttpResponse>>>,
 {
     match call().await {
-        Err(error) if fault::is_worth_another_try(&error) => call().await,
+        Err(error) if aws::is_worth_another_try(&error) => call().await,
         answer => answer,
     }
 }
 
 impl Fault {
-    fn into_reason(self) -> Arc<str> {
-        match self {
-            Self::Absent => "it does not exist".into(),
-            Self::Throttled(reason) | Self::Denied(reason) | Self::Failed(reason) => reason,
-        }
-    }
-
     fn into_answer(self) -> Answer {
         match self {
             Self::Absent => Answer::NoSuchRole { hint: None },

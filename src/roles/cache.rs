@@ -37,9 +37,9 @@ use self::providers::{FreshProvider, KnownProvider, Providers};
 use self::read::{Reader, Unread};
 use self::refresh::Refresher;
 use self::store::Store;
-use super::age::{Freshness, as_good_as_now};
 use super::observe::{ReadObserver, RoleState, RoleSummary};
 use super::source::RoleSource;
+use crate::support::age::{Freshness, as_good_as_now};
 use crate::support::coalesce::{Caller, Priority, SharedPriority};
 use crate::trust::{Issuer, RoleArn};
 

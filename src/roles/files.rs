@@ -20,7 +20,6 @@ mod formats;
 mod found;
 mod index;
 mod terraform;
-mod tree;
 mod watched;
 
 use std::collections::BTreeMap;
@@ -45,13 +44,13 @@ pub use self::error::RoleFilesError;
 use self::formats::Flaw;
 use self::found::FoundRole;
 use self::index::Index;
-use self::tree::Tree;
 use self::watched::{Cost, Look, WatchedFile};
 use super::source::{Answer, Listing, Pace, RoleSource, SourceHealth};
 use crate::support::coalesce::{Caller, Coalescer, Reading};
 use crate::support::files::Stamp;
 use crate::support::reload;
 use crate::support::state_log::StateLog;
+use crate::support::tree::{self, Tree};
 use crate::trust::RoleArn;
 
 /// How many files are looked at each time at least, and after how many times every file was looked at.

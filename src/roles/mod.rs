@@ -2,14 +2,12 @@
 //!
 //! A source never decides; the role cache never evaluates.
 
-mod age;
 #[cfg(feature = "aws")]
 pub mod aws;
 mod cache;
 pub mod files;
 mod objects;
 mod observe;
-mod rate_limit;
 mod source;
 
 pub use cache::RoleCache;

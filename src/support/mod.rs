@@ -1,13 +1,16 @@
 //! Mechanisms that several parts of the program share, one module for each. Nothing here knows what the program is about.
 
+pub(crate) mod age;
 pub(crate) mod backoff;
 pub(crate) mod coalesce;
 pub(crate) mod dns;
 pub(crate) mod files;
 pub(crate) mod pace;
+pub(crate) mod rate_limit;
 pub(crate) mod reload;
 pub(crate) mod shares;
 pub(crate) mod sliding_window;
 pub(crate) mod state_log;
 pub(crate) mod tasks;
 pub mod text;
+pub(crate) mod tree;

@@ -125,6 +125,8 @@ pub struct Metrics {
     policy_age: Histogram,
     role_reads: Family<[(&'static str, &'static str); 2], Counter>,
     role_read_durations: HistogramFamily<[(&'static str, &'static str); 1]>,
+    /// Registered with the first association source.
+    association_reads: Family<[(&'static str, &'static str); 3], Counter>,
     audit_dropped: Counter,
     events: EventCounters,
     rejected_under_load: Family<[(&'static str, &'static str); 1], Counter>,
@@ -203,6 +205,7 @@ impl Metrics {
             policy_age,
             role_reads,
             role_read_durations,
+            association_reads: Family::default(),
             audit_dropped,
             events,
             rejected_under_load,
@@ -252,6 +255,27 @@ impl Metrics {
         self.role_read_durations
             .get_or_create(&[("source", source)])
             .observe(elapsed.as_secs_f64());
+    }
+
+    /// Registers the reads of an association source over the network.
+    pub(crate) fn announce_association_source(&self, source: &'static str) {
+        self.registry.lock().register(
+            "association_reads",
+            "Calls to read EKS Pod Identity associations, by call and result",
+            self.association_reads.clone(),
+        );
+        for call in ["list", "describe"] {
+            for result in ["answered", "throttled", "failed", "timed-out"] {
+                let labels = [("source", source), ("call", call), ("result", result)];
+                drop(self.association_reads.get_or_create(&labels));
+            }
+        }
+    }
+
+    /// Counts a call to read associations.
+    pub(crate) fn count_association_read(&self, source: &'static str, call: &'static str, result: &'static str) {
+        let labels = [("source", source), ("call", call), ("result", result)];
+        self.association_reads.get_or_create(&labels).inc();
     }
 
     /// Adds a counter with one label that is read at each scrape: pairs of the label's value and the count.

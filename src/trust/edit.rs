@@ -221,11 +221,7 @@ fn edit_statement(statement: &mut Statement, edit: &Edit, variables: Variables, 
             };
         }
         Edit::ReplaceAction { .. } => {
-            statement.actions = Actions {
-                form: ActionForm::Action,
-                patterns: vec![ASSUME_ROLE_WITH_WEB_IDENTITY.into()],
-                mean_web_identity: true,
-            };
+            statement.actions = Actions::new(ActionForm::Action, vec![ASSUME_ROLE_WITH_WEB_IDENTITY.into()]);
         }
         Edit::AddSubject { operator, key, .. } => {
             let condition = condition_mut(statement, operator, key)?;
@@ -304,11 +300,7 @@ fn new_statement(number: usize, policy: &Policy, request: &Request<'_>) -> Optio
             federated: vec![request.role.provider_arn(&request.identity.issuer).into()],
             ..Principals::default()
         },
-        actions: Actions {
-            form: ActionForm::Action,
-            patterns: vec![ASSUME_ROLE_WITH_WEB_IDENTITY.into()],
-            mean_web_identity: true,
-        },
+        actions: Actions::new(ActionForm::Action, vec![ASSUME_ROLE_WITH_WEB_IDENTITY.into()]),
         conditions: Box::new([condition("sub")?, condition("aud")?]),
     })
 }

@@ -9,7 +9,7 @@ mod near;
 use self::fault::{Fault, Requirement, StatementLabel};
 use self::near::Near;
 use super::condition::Condition;
-use super::condition::key::{ConditionKey, Given};
+use super::condition::key::{ConditionKey, Facts, Given};
 use super::condition::value::Value;
 use super::edit::{self, Edit};
 use super::evaluate::{Evaluation, verdict};
@@ -35,9 +35,9 @@ pub struct Explanation {
 }
 
 /// How many keys an undecided judgment names.
-const MOST_KEYS: usize = 20;
+pub(super) const MOST_KEYS: usize = 20;
 /// How many conditions are named.
-const MOST_CONDITIONS: usize = 3;
+pub(super) const MOST_CONDITIONS: usize = 3;
 
 impl Explanation {
     /// Of one fault, which lies outside any statement.
@@ -144,8 +144,9 @@ pub(crate) fn undecided(policy: &Policy, request: &Request<'_>, evaluation: Eval
 }
 
 /// The keys for which a condition cannot be decided: its own, or those of its variables.
-fn unknowable_keys<'a>(condition: &'a Condition, request: &Request<'_>) -> Vec<&'a str> {
-    let is_unknown = |key: &ConditionKey| !matches!(key.given(request), Given::Absent | Given::Text(_));
+pub(super) fn unknowable_keys<'a>(condition: &'a Condition, request: &impl Facts) -> Vec<&'a str> {
+    let is_unknown =
+        |key: &ConditionKey| !matches!(request.given(key), Given::Absent | Given::Text(_) | Given::Texts(_));
     let own = Some(&condition.key).filter(|key| is_unknown(key));
     let variables = condition
         .values

@@ -9,6 +9,7 @@ use self::error::Place;
 pub use self::error::PolicyError;
 use super::condition::Condition;
 use super::condition::value::Variables;
+use super::glob;
 use super::size::{DEFAULT_QUOTA, size};
 
 /// A well-formed trust policy, compiled for evaluation.
@@ -68,8 +69,12 @@ pub(crate) struct Principals {
 pub(crate) struct Actions {
     pub(crate) form: ActionForm,
     pub(crate) patterns: Vec<Box<str>>,
-    /// Whether `sts:AssumeRoleWithWebIdentity` is meant; it is the only action ever asked for, so it is asked once.
+    /// Whether `sts:AssumeRoleWithWebIdentity` is meant. The actions that are ever asked for are looked up once.
     pub(crate) mean_web_identity: bool,
+    /// Whether `sts:AssumeRole` is meant.
+    pub(crate) mean_assume_role: bool,
+    /// Whether `sts:TagSession` is meant.
+    pub(crate) mean_tag_session: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -90,6 +95,35 @@ impl ActionForm {
 
 /// The action by which a web identity assumes a role.
 pub(crate) const ASSUME_ROLE_WITH_WEB_IDENTITY: &str = "sts:AssumeRoleWithWebIdentity";
+
+/// The action by which EKS, or another role, assumes a role.
+pub(crate) const ASSUME_ROLE: &str = "sts:AssumeRole";
+
+/// The action that tags the session of an assumed role, required with [`ASSUME_ROLE`] where tags are sent.
+pub(crate) const TAG_SESSION: &str = "sts:TagSession";
+
+impl Actions {
+    /// Actions of a statement as written.
+    pub(crate) fn new(form: ActionForm, patterns: Vec<Box<str>>) -> Self {
+        let means = |action: &str| {
+            let action = action.to_ascii_lowercase();
+            let is_listed = patterns
+                .iter()
+                .any(|pattern| glob::matches(&pattern.to_ascii_lowercase(), &action));
+            match form {
+                ActionForm::Action => is_listed,
+                ActionForm::NotAction => !is_listed,
+            }
+        };
+        Self {
+            form,
+            mean_web_identity: means(ASSUME_ROLE_WITH_WEB_IDENTITY),
+            mean_assume_role: means(ASSUME_ROLE),
+            mean_tag_session: means(TAG_SESSION),
+            patterns,
+        }
+    }
+}
 
 impl Policy {
     /// Parses a policy document from its JSON text. Takes time and space linear in its length, whatever it holds. IAM

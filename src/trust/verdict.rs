@@ -16,7 +16,7 @@ pub enum Verdict {
     NotTrusted,
 }
 
-/// Why a pod is not served. The first thirteen are causes of [`Verdict::NotTrusted`].
+/// Why a pod is not served.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Cause {
     /// No role of that ARN exists.
@@ -53,6 +53,22 @@ pub enum Cause {
     Conflict,
     /// A container does not, or might not, use its identity.
     IdentityNotUsed,
+    /// The pod uses EKS Pod Identity, and its ServiceAccount has no association.
+    NoAssociation,
+    /// The ServiceAccount has an association, and EKS did not inject the pod.
+    AssociationNotInjected,
+    /// `sts:AssumeRole` is allowed, `sts:TagSession` is not.
+    TagSessionNotAllowed,
+    /// EKS Pod Identity: another cluster, or another account.
+    WrongCluster,
+    /// EKS Pod Identity: another external ID.
+    WrongExternalId,
+    /// EKS Pod Identity: the target role trusts another role or account.
+    WrongPrimaryRole,
+    /// EKS Pod Identity: the policy requires session tags, and the association has none.
+    SessionTagsDisabled,
+    /// EKS Pod Identity does not work where the pod runs.
+    UnsupportedCompute,
 }
 
 impl Verdict {
@@ -70,7 +86,7 @@ impl Verdict {
 
 impl Cause {
     /// Every cause, in the order in which they are documented.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 25] = [
         Self::RoleNotFound,
         Self::ProviderNotFound,
         Self::AudienceNotRegistered,
@@ -88,6 +104,14 @@ impl Cause {
         Self::MalformedAnnotation,
         Self::Conflict,
         Self::IdentityNotUsed,
+        Self::NoAssociation,
+        Self::AssociationNotInjected,
+        Self::TagSessionNotAllowed,
+        Self::WrongCluster,
+        Self::WrongExternalId,
+        Self::WrongPrimaryRole,
+        Self::SessionTagsDisabled,
+        Self::UnsupportedCompute,
     ];
 
     /// The word in metrics, logs and responses.
@@ -111,6 +135,14 @@ impl Cause {
             Self::MalformedAnnotation => "malformed-annotation",
             Self::Conflict => "conflict",
             Self::IdentityNotUsed => "identity-not-used",
+            Self::NoAssociation => "no-association",
+            Self::AssociationNotInjected => "association-not-injected",
+            Self::TagSessionNotAllowed => "tag-session-not-allowed",
+            Self::WrongCluster => "wrong-cluster",
+            Self::WrongExternalId => "wrong-external-id",
+            Self::WrongPrimaryRole => "wrong-primary-role",
+            Self::SessionTagsDisabled => "session-tags-disabled",
+            Self::UnsupportedCompute => "unsupported-compute",
         }
     }
 }

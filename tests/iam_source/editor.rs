@@ -5,7 +5,8 @@ use std::process::Command;
 
 use serde_json::{Value, json};
 
-use rolegate::roles::aws::{AwsUser, IamSettings, open_editor};
+use rolegate::aws::{AwsSettings, AwsUser};
+use rolegate::roles::aws::open_editor;
 use rolegate::trust::{AccountId, RoleArn};
 
 use super::proxy::Fault;
@@ -27,10 +28,10 @@ fn process() {
     let role = RoleArn::parse(text("role").unwrap()).unwrap();
     let account = AccountId::parse(text("account").unwrap_or(role.account())).unwrap();
     let assumed = text("assume").map(|role| (account.clone(), RoleArn::parse(role).unwrap()));
-    let settings = IamSettings {
+    let settings = AwsSettings {
         assume: assumed.into_iter().collect(),
         user: AwsUser::Person,
-        ..IamSettings::default()
+        ..AwsSettings::default()
     };
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()

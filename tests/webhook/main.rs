@@ -17,6 +17,7 @@ mod injection;
 mod live;
 mod namespaces;
 mod observing;
+mod pod_identity;
 mod program;
 mod reloading;
 mod reviews;

@@ -30,6 +30,15 @@
 {{- range include "rolegate.roleSources" . | fromJsonArray }}
 - {{ printf "--role-source=%s" . | quote }}
 {{- end }}
+{{- range include "rolegate.associationSources" . | fromJsonArray }}
+- {{ printf "--association-source=%s" . | quote }}
+{{- end }}
+{{- with .Values.podIdentity.clusterName }}
+- --cluster-name={{ . }}
+{{- end }}
+{{- with .Values.podIdentity.clusterArn }}
+- --cluster-arn={{ . }}
+{{- end }}
 {{- with .Values.issuer }}
 - {{ printf "--issuer=%s" . | quote }}
 {{- end }}
@@ -62,9 +71,12 @@
 {{/* The flags that the chart sets, each with the value to use instead. */}}
 {{- define "rolegate.reserved" -}}
 admin-listen: "listenAddress and ports.http"
+association-source: "podIdentity.sources"
 ca-bundle: "certificates.mode and certificates.secretName"
 ca-lifetime: "certificates.caLifetime"
 certificate-lifetime: "certificates.lifetime"
+cluster-arn: "podIdentity.clusterArn"
+cluster-name: "podIdentity.clusterName"
 drain: "drainSeconds"
 events: "events"
 identity-config-map: "identityConfigMap"

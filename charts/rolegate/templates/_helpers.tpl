@@ -79,6 +79,19 @@ app.kubernetes.io/component: webhook
 {{- if kindIs "bool" .Values.requireRole -}}off{{- else -}}{{- .Values.requireRole -}}{{- end -}}
 {{- end -}}
 
+{{/* The sources of EKS Pod Identity associations, in order, as a JSON list; empty unless the cluster is named. */}}
+{{- define "rolegate.associationSources" -}}
+{{- $sources := default list .Values.podIdentity.sources -}}
+{{- $isNamed := or .Values.podIdentity.clusterName .Values.podIdentity.clusterArn -}}
+{{- if and .Values.podIdentity.clusterName .Values.podIdentity.clusterArn -}}
+{{- fail "podIdentity.clusterName and podIdentity.clusterArn name the same cluster: set one of them" -}}
+{{- end -}}
+{{- if and $isNamed (not $sources) -}}
+{{- fail "there is no source of EKS Pod Identity associations: name one in podIdentity.sources, or remove the name of the cluster" -}}
+{{- end -}}
+{{- ternary $sources list (not (empty $isNamed)) | toJson -}}
+{{- end -}}
+
 {{/* The role sources, in order, as a JSON list. */}}
 {{- define "rolegate.roleSources" -}}
 {{- $sources := default list .Values.roleSources -}}

@@ -19,12 +19,12 @@ use crate::trust::{self, Audience, RoleArn, SessionName, Subject, Verdict, WebId
 
 /// The worst of what was found about the containers of a pod.
 #[derive(Default)]
-struct Worst {
-    outcome: Option<Outcome>,
+pub(super) struct Worst {
+    pub(super) outcome: Option<Outcome>,
 }
 
 impl Worst {
-    fn consider(&mut self, outcome: Outcome) {
+    pub(super) fn consider(&mut self, outcome: Outcome) {
         let severity = |outcome: &Outcome| (outcome.action == Action::Deny, outcome.decision.verdict);
         if self
             .outcome
@@ -178,7 +178,7 @@ impl Admission {
 
     /// Containers whose identity is missing or unknown. Their warnings are returned; a finding that is worse than what was judged
     /// decides.
-    fn consider_unjudged(&self, pod_request: &PodRequest<'_>, worst: &mut Worst) -> Vec<Warning> {
+    pub(super) fn consider_unjudged(&self, pod_request: &PodRequest<'_>, worst: &mut Worst) -> Vec<Warning> {
         // One container of each kind is named, with the number of others: a pod may have thousands.
         let mut found: Vec<(Finding<'_>, usize)> = Vec::new();
         for container in pod_request.identities.containers() {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tokio::time::Instant;
 
-use super::Record;
+use super::{Endpoint, Record};
 use crate::admission::review::AdmissionRequest;
 use crate::admission::review_kind::PathMode;
 use crate::decision::{Action, Decision, Effect, Mode};
@@ -27,9 +27,28 @@ pub(super) struct PodRequest<'a> {
     /// The mode of decisions: not that of the namespace where nothing is refused.
     pub(super) decision_mode: Mode,
     pub(super) asked: PathMode,
+    pub(super) endpoint: Endpoint,
     pub(super) deadline: Instant,
     /// The label of the namespace; none without it, and until it is looked up.
     pub(super) require_role: Option<RequireRoleLabel>,
+}
+
+impl<'a> PodRequest<'a> {
+    /// The same request with other identities.
+    pub(super) const fn with_identities(&self, identities: EffectiveIdentities<'a>) -> Self {
+        Self {
+            pod: self.pod,
+            identities,
+            namespace: self.namespace,
+            service_account: self.service_account,
+            mode: self.mode,
+            decision_mode: self.decision_mode,
+            asked: self.asked,
+            endpoint: self.endpoint,
+            deadline: self.deadline,
+            require_role: self.require_role,
+        }
+    }
 }
 
 impl PodRequest<'_> {

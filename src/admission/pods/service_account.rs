@@ -55,6 +55,18 @@ impl Admission {
         }
     }
 
+    /// The ServiceAccount, as fresh as this.
+    pub(super) async fn account_for(
+        &self,
+        pod_request: &PodRequest<'_>,
+        freshness: Freshness,
+    ) -> Result<Account, Unavailable> {
+        match freshness {
+            Freshness::Cached => self.account(pod_request).await,
+            Freshness::Fresh => self.fetched(pod_request, None, pod_request.deadline).await,
+        }
+    }
+
     /// `known` is the cached copy without a role: it is used when too many reads are in flight.
     pub(super) async fn fetched(
         &self,

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::certificates::Certificates;
 use super::state::{Cluster, State};
+use crate::associations;
 use crate::http::admin::Readiness;
 use crate::roles::{ReadObserver, ReadResult};
 use crate::server::connections::Connections;
@@ -53,6 +54,15 @@ pub(super) fn gauges(metrics: &Metrics, state: &State, certificates: &Certificat
             .map(|(state, count)| (state.as_str(), as_gauge(count)))
             .to_vec()
     });
+    if let Some(associations) = state.associations.clone() {
+        let help = "EKS Pod Identity associations that are known";
+        metrics.gauges("associations", help, "state", move || {
+            let (all, described) = associations.counts();
+            [("described", described), ("undescribed", all - described)]
+                .map(|(state, count)| (state, as_gauge(count)))
+                .to_vec()
+        });
+    }
     let connections = connections.clone();
     metrics.gauge("connections", "Open connections", move || as_gauge(connections.open()));
     metrics.gauges(
@@ -85,6 +95,7 @@ pub(super) fn reload_failures(metrics: &Metrics, state: &State, certificates: &C
     let identity_map = state.cluster.identity_map.clone();
     let sources = state.sources.clone();
     let credentials = state.credentials.clone();
+    let associations = state.associations.clone();
     let certificates = certificates.reload_failures.clone();
     let help = "Edits of files and objects that could not be used; the last good content stays in use";
     metrics.counters("reload_failures", help, "what", move || {
@@ -106,6 +117,11 @@ pub(super) fn reload_failures(metrics: &Metrics, state: &State, certificates: &C
                 .as_ref()
                 .map(|config| ("container-credentials", config.reload_failures())),
         );
+        counts.extend(
+            associations
+                .as_ref()
+                .map(|associations| ("associations", associations.reload_failures())),
+        );
         counts
     });
 }
@@ -114,6 +130,12 @@ pub(super) fn reload_failures(metrics: &Metrics, state: &State, certificates: &C
 #[expect(clippy::cast_precision_loss, reason = "counts are far below 2^53")]
 fn as_gauge(count: usize) -> f64 {
     count as f64
+}
+
+impl associations::ReadObserver for Metrics {
+    fn read(&self, source: &'static str, kind: associations::ReadKind, result: associations::ReadResult) {
+        self.count_association_read(source, kind.as_str(), result.as_str());
+    }
 }
 
 impl ReadObserver for Metrics {

@@ -19,6 +19,7 @@ use crate::admission::webhook::Webhook;
 use crate::args::serve::ServeArgs;
 use crate::args::serve::serving::ServingArgs;
 use crate::args::serve::telemetry::TelemetryArgs;
+use crate::associations::Associations;
 use crate::http;
 use crate::http::admin::{Admin, RolesFor};
 use crate::http::rejection::Overloaded;
@@ -76,6 +77,7 @@ pub(crate) async fn start(args: ServeArgs, log_dropped: Counter) -> Result<Start
         trust_policies,
         identity,
         pod_identity,
+        associations,
         // The log is written already.
         log: _,
         telemetry,
@@ -94,7 +96,16 @@ pub(crate) async fn start(args: ServeArgs, log_dropped: Counter) -> Result<Start
     };
     let limits = Arc::new(descriptors::fit(limits, descriptors::raise()));
     let Reporting { metrics, audit, events } = Reporting::open(telemetry, log_dropped)?;
-    let state = State::open(standalone, decision, trust_policies, identity, pod_identity, &metrics).await?;
+    let state = State::open(
+        standalone,
+        decision,
+        trust_policies,
+        identity,
+        pod_identity,
+        associations,
+        &metrics,
+    )
+    .await?;
     let certificates = certificates::open(certificates, state.cluster.client.as_ref()).await?;
     let listeners = Listeners::open(address, admin_listen).await?;
     let connections = OpenConnections {
@@ -130,7 +141,14 @@ pub(crate) async fn start(args: ServeArgs, log_dropped: Counter) -> Result<Start
     };
     let servers = listeners.serve(webhook, acceptor, admin, connections, limits, life.clone());
     let (cluster, following) = (state.cluster, certificates.following);
-    let following = follow(state.cache, &cluster, state.credentials, following, life.clone());
+    let following = follow(
+        state.cache,
+        state.associations,
+        &cluster,
+        state.credentials,
+        following,
+        life.clone(),
+    );
     Ok(Started {
         reviews,
         ca: certificates.ca,
@@ -226,6 +244,7 @@ async fn work(
 /// Watches and re-reads, while the servers serve, what reviews are answered from.
 fn follow(
     cache: Arc<RoleCache>,
+    associations: Option<Arc<Associations>>,
     cluster: &Cluster,
     credentials: Option<Arc<ContainerCredentials>>,
     certificates: BoxFuture<'static, ()>,
@@ -236,10 +255,13 @@ fn follow(
     let stop = CancellationToken::new();
     async move {
         let wanted = {
-            let accounts = accounts.clone();
+            let (accounts, associations) = (accounts.clone(), associations.clone());
             move || {
                 // Roles beyond the cache's capacity need not be read ahead, and 100,000 roles need not be cloned.
-                let mut roles = Vec::with_capacity(accounts.counts().with_role.min(ROLE_CACHE_CAPACITY));
+                let mut roles = associations
+                    .as_ref()
+                    .map_or_else(Vec::new, |associations| associations.roles());
+                roles.reserve(accounts.counts().with_role.min(ROLE_CACHE_CAPACITY));
                 accounts.for_each_role(&mut |role| {
                     if roles.len() < ROLE_CACHE_CAPACITY {
                         roles.push(role.clone());
@@ -249,6 +271,16 @@ fn follow(
             }
         };
         let cache = cache.run(wanted, stop.clone());
+        let associations = async {
+            if let Some(associations) = &associations {
+                let gated = || {
+                    namespaces
+                        .as_ref()
+                        .map_or_else(Vec::new, |namespaces| namespaces.gated())
+                };
+                associations.run(gated, stop.clone()).await;
+            }
+        };
         let end = async {
             life.stopped().await;
             stop.cancel();
@@ -269,7 +301,7 @@ fn follow(
                 () = life.stopped() => {}
             }
         };
-        tokio::join!(cache, end, certificates);
+        tokio::join!(cache, associations, end, certificates);
     }
 }
 

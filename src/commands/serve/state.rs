@@ -7,6 +7,7 @@ use anyhow::{Context as _, Result, anyhow, bail};
 use tracing::{info, warn};
 
 use crate::admission::pods::{Admission, AdmissionSettings, ClusterState, SkipLabel};
+use crate::args::association_source::{AssociationArgs, AssociationSettings};
 use crate::args::aws::{AwsAccess, Reader};
 use crate::args::namespaced_name::NamespacedName;
 use crate::args::role_source::RoleSourceSpec;
@@ -15,8 +16,9 @@ use crate::args::serve::identity::{AwsRegion, BareNames, IdentityArgs, IdentityS
 use crate::args::serve::pod_identity::PodIdentityArgs;
 use crate::args::serve::trust_policies::{TrustPoliciesArgs, TrustPolicySettings};
 use crate::args::values::AnnotationPrefix;
+use crate::associations::{Associations, RemoteSettings, Source};
 use crate::commands::sources::Use;
-use crate::commands::{cluster, sources};
+use crate::commands::{associations, cluster, sources};
 use crate::decision::{DecisionSettings, Mode};
 use crate::kubernetes::container_credentials::ContainerCredentials;
 use crate::kubernetes::identity_map::IdentityMap;
@@ -40,6 +42,8 @@ pub(super) struct State {
     pub(super) cluster: Cluster,
     pub(super) sources: Vec<Arc<dyn RoleSource>>,
     pub(super) cache: Arc<RoleCache>,
+    /// None without `--association-source`.
+    pub(super) associations: Option<Arc<Associations>>,
     pub(super) credentials: Option<Arc<ContainerCredentials>>,
     /// The mode of `/mutate`.
     pub(super) mode: Mode,
@@ -57,6 +61,7 @@ impl State {
         trust_policies: TrustPoliciesArgs,
         identity: IdentityArgs,
         pod_identity: PodIdentityArgs,
+        associations: AssociationArgs,
         metrics: &Arc<Metrics>,
     ) -> Result<Self> {
         let DecisionArgs {
@@ -97,6 +102,7 @@ impl State {
             sources
         };
         let sources = sources::open(&specs, &aws, Use::Serve).await?;
+        let (read_timeout, max_stale) = (cache.read_timeout, cache.max_stale);
         let cache = RoleCache::with_observer(sources.clone(), cache, metrics.clone());
         cache.check_providers_of(cluster.issuer.clone());
         for source in &sources {
@@ -113,6 +119,22 @@ impl State {
         }
         let (credentials, pod_identity) = pod_identity.settings(&web_identity);
         let credentials = credentials.as_deref().map(container_credentials).transpose()?;
+        let associations = match associations.settings() {
+            Some(settings) => Some(
+                open_associations(
+                    &settings,
+                    &aws,
+                    RemoteSettings {
+                        read_timeout,
+                        max_stale,
+                        ..RemoteSettings::default()
+                    },
+                    metrics,
+                )
+                .await?,
+            ),
+            None => None,
+        };
         let settings = AdmissionSettings {
             mode,
             rules: AnnotationRules::clone(&rules),
@@ -136,17 +158,39 @@ impl State {
             namespaces: cluster.namespaces.clone(),
             identity_map: cluster.identity_map.clone(),
             container_credentials: credentials.clone(),
+            associations: associations.clone(),
             cache: cache.clone(),
         };
         Ok(Self {
             cluster,
             sources,
             cache,
+            associations,
             credentials,
             mode,
             admission: Admission::new(settings, state),
         })
     }
+}
+
+async fn open_associations(
+    settings: &AssociationSettings,
+    aws: &AwsAccess,
+    remote: RemoteSettings,
+    metrics: &Arc<Metrics>,
+) -> Result<Arc<Associations>> {
+    let sources = associations::open(settings, aws).await?;
+    for source in &sources {
+        if let Source::Remote(source) = source {
+            metrics.announce_association_source(source.name());
+        }
+    }
+    let cluster = settings.cluster.clone();
+    info!(
+        cluster = &*cluster.name,
+        "EKS Pod Identity is judged by the cluster's associations"
+    );
+    Ok(Associations::with_observer(cluster, sources, &remote, metrics.clone()))
 }
 
 /// What is known of Kubernetes.

@@ -4,7 +4,7 @@ use super::Subject;
 use crate::decision::Restart;
 use crate::support::dns;
 use crate::support::text::shell::Command;
-use crate::trust::{Cause, RoleArn, WebIdentity};
+use crate::trust::{Association, Cause, Hop, RoleArn, SessionTags, WebIdentity};
 
 /// The audience that `rolegate trust-policy` assumes.
 pub(crate) const DEFAULT_AUDIENCE: &str = "sts.amazonaws.com";
@@ -72,6 +72,43 @@ pub(crate) fn annotate(subject: &Subject<'_>, prefix: &str) -> Option<String> {
         .arg(subject.namespace)
         .flag("--overwrite")
         .arg(&format!("{prefix}role-arn=arn:aws:iam::ACCOUNT:role/NAME"))
+        .finish()
+}
+
+/// What lets EKS Pod Identity in: adds a statement to a role's present trust policy. None where the cluster is not known.
+#[must_use]
+pub(crate) fn trust_policy_for_association(role: &RoleArn, association: &Association, hop: Hop) -> Option<String> {
+    let cluster = association.cluster.as_ref()?;
+    let mut command = Command::new("rolegate trust-policy --pod-identity")
+        .flag("--role-arn")
+        .arg(role.as_str())
+        .flag("--cluster-arn")
+        .arg(cluster.as_str())
+        .flag("-n")
+        .arg(&association.namespace)
+        .flag("--service-account")
+        .arg(&association.service_account);
+    if hop == Hop::Target {
+        command = command.flag("--primary-role-arn").arg(association.role.as_str());
+    }
+    if association.session_tags == SessionTags::Disabled {
+        command = command.flag("--disable-session-tags");
+    }
+    command.finish()
+}
+
+/// The AWS CLI's command that creates an EKS Pod Identity association; its role is a placeholder.
+#[must_use]
+pub(super) fn create_association(subject: &Subject<'_>, cluster: &str) -> Option<String> {
+    Command::new("aws eks create-pod-identity-association")
+        .flag("--cluster-name")
+        .arg(cluster)
+        .flag("--namespace")
+        .arg(subject.namespace)
+        .flag("--service-account")
+        .arg(subject.service_account)
+        .flag("--role-arn")
+        .arg("arn:aws:iam::ACCOUNT:role/NAME")
         .finish()
 }
 

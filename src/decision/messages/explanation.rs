@@ -3,11 +3,12 @@
 //! Each module below is about one part of a statement. It has two texts for what can be wrong there: a clause for line 1 (`…_clause`), and a
 //! predicate of the statement that says more.
 
+pub(super) mod agent;
 mod audience;
 mod condition;
 mod edits;
 mod mismatch;
-mod policy_text;
+pub(super) mod policy_text;
 mod provider;
 mod subject;
 
@@ -152,6 +153,7 @@ impl ExplanationText<'_> {
                 ..
             } => audience::other_audience_clause(self, requirement, mismatches),
             Fault::Condition { requirement, carried } => condition::not_met_clause(self, requirement, carried),
+            Fault::Agent(fault) => agent::clause(fault),
             Fault::DependsOn { conditions, denies, .. } => condition::depends_on_clause(self, conditions, *denies),
         }
     }
@@ -214,6 +216,7 @@ impl ExplanationText<'_> {
                 ..
             } => audience::other_audience(self, requirement, mismatches),
             Fault::Condition { requirement, carried } => condition::not_met(requirement, carried),
+            Fault::Agent(fault) => agent::sentence(fault),
             Fault::DependsOn {
                 conditions,
                 more,
@@ -267,6 +270,7 @@ impl ExplanationText<'_> {
             | Fault::Denied { .. }
             | Fault::NothingAllowed
             | Fault::Condition { .. }
+            | Fault::Agent(_)
             | Fault::DependsOn { .. } => return None,
         };
         Some((text::value(&allowed), text::value(&needed)))

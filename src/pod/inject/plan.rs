@@ -210,6 +210,46 @@ impl<'r> Plan<'r> {
         Ok(injection)
     }
 
+    /// Adds EKS Pod Identity to the containers that set no credentials.
+    pub(super) fn inject_missing_pod(
+        &self,
+        pod: &PodView<'_>,
+        identities: &EffectiveIdentities<'_>,
+    ) -> Result<Injection, Box<Conflict>> {
+        let mut injection = Injection::default();
+        if pod.spec.is_none() {
+            return Ok(injection);
+        }
+        injection.warnings.extend(self.selection.invalid_name(self.rules));
+        injection.warnings.extend(self.selection.unknown_names(self.rules, pod));
+        let mut missing = without_identity(identities).peekable();
+        if missing.peek().is_some() {
+            add_label(pod, &mut injection.patch);
+            self.add_volume(pod, &mut injection.patch)?;
+        }
+        for found in missing {
+            self.patch_pod(found.list, found.index, found.container, &mut injection)?;
+        }
+        Ok(injection)
+    }
+
+    pub(super) fn inject_missing_pod_ephemeral(
+        &self,
+        pod: &PodView<'_>,
+        identities: &EffectiveIdentities<'_>,
+    ) -> Injection {
+        let mut injection = Injection::default();
+        if !self.has_token_volume(pod) {
+            return injection;
+        }
+        for found in without_identity(identities) {
+            if let Err(conflict) = self.patch_pod(found.list, found.index, found.container, &mut injection) {
+                injection.warnings.push(Warning::new(&conflict.message));
+            }
+        }
+        injection
+    }
+
     pub(super) fn inject_pod_ephemeral(&self, old: &PodView<'_>, new: &PodView<'_>) -> Injection {
         let mut injection = Injection::default();
         if !self.has_token_volume(new) {
@@ -547,6 +587,15 @@ impl<'r> Plan<'r> {
             )));
         }
     }
+}
+
+/// The containers that set no credentials and are not skipped.
+fn without_identity<'i, 'p>(
+    identities: &'i EffectiveIdentities<'p>,
+) -> impl Iterator<Item = &'i ContainerIdentity<'p>> {
+    identities
+        .containers()
+        .filter(|container| *container.identity() == Identity::Injected)
 }
 
 /// Appends to the container's environment, or makes it.

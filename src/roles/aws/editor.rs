@@ -6,11 +6,8 @@ use std::sync::Arc;
 
 use aws_sdk_iam::operation::update_assume_role_policy::UpdateAssumeRolePolicyError;
 
-use super::error_text::shortened;
-use super::fault::Fault;
-use super::session::Session;
-use super::settings::IamSettings;
 use super::{AccountRoles, Whose};
+use crate::aws::{AwsSettings, Fault, Session, shortened};
 use crate::support::text;
 use crate::trust::{AccountId, RoleArn};
 
@@ -37,7 +34,7 @@ pub struct CurrentRole {
 ///
 /// # Errors
 /// One line: there are no credentials, or they are of another account.
-pub async fn open_editor(settings: &IamSettings, account: &AccountId) -> Result<RoleEditor, String> {
+pub async fn open_editor(settings: &AwsSettings, account: &AccountId) -> Result<RoleEditor, String> {
     let session = Arc::new(Session::new(settings));
     let assumed = settings.assume.iter().find(|(assumed, _)| assumed == account);
     let whose = match assumed {

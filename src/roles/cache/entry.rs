@@ -9,7 +9,7 @@ use parking_lot::{Mutex, MutexGuard};
 use tokio::time::Instant;
 
 use super::fingerprint::Fingerprint;
-use crate::roles::age::{Freshness, pauses};
+use crate::support::age::{Freshness, pauses};
 use crate::support::backoff::Backoff;
 use crate::trust::{Policy, RoleArn};
 

@@ -12,9 +12,9 @@ use tracing::{debug, info, warn};
 use super::entry::{Pause, RoleTrust, Trust};
 use super::fingerprint::Fingerprint;
 use crate::roles::observe::{ReadObserver, ReadResult};
-use crate::roles::rate_limit::{Call, FAILING, RateLimiter};
 use crate::roles::source::{Answer, Pace, ProviderAnswer, RoleDocument, RoleSource};
 use crate::support::coalesce::{Priority, Reading, SharedPriority};
+use crate::support::rate_limit::{Call, FAILING, RateLimiter};
 use crate::support::state_log::StateLog;
 use crate::trust::{Issuer, Policy, RoleArn};
 

@@ -15,9 +15,9 @@ use super::entry::{Answered, Reference, RoleTrust, Trust};
 use super::fetch::{Fetcher, PacedSource, trust_of};
 use super::fingerprint::Fingerprint;
 use super::store::Store;
-use crate::roles::age::pauses;
 use crate::roles::observe::ReadResult;
 use crate::roles::source::{Answer, Listing, ListingFailure, RoleDocument, namesake_hint};
+use crate::support::age::pauses;
 use crate::support::coalesce::SharedPriority;
 use crate::trust::RoleArn;
 

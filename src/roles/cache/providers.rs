@@ -15,8 +15,8 @@ use tracing::{debug, info};
 
 use super::entry::{Answered, Cached, Pause, RoleCacheSettings};
 use super::fetch::Fetcher;
-use crate::roles::age::as_good_as_now;
 use crate::roles::source::ProviderAnswer;
+use crate::support::age::as_good_as_now;
 use crate::support::coalesce::{Caller, Coalescer, Outcome, Reading};
 use crate::support::state_log::StateLog;
 use crate::trust::{Issuer, Provider, RoleArn};

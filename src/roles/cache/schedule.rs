@@ -6,8 +6,8 @@ use tokio::time::Instant;
 use tracing::{info, warn};
 
 use super::list::{Listed, QUIET};
-use crate::roles::age::as_good_as_now;
 use crate::roles::source::ListingFailure;
+use crate::support::age::as_good_as_now;
 use crate::support::state_log::StateLog;
 
 /// While it is not known what a listing costs, this many due roles are worth one (IAM lists 1000 roles per call).

@@ -7,8 +7,12 @@ use std::borrow::Cow;
 
 use super::service_prefixes::is_service_prefix;
 use crate::support::text::starts_with_ignore_case;
+use crate::trust::arn::RoleArn;
 use crate::trust::request::{Request, SessionName};
 use crate::trust::web_identity::Issuer;
+
+/// Keys and values.
+pub(crate) type RoleTags = [(String, String)];
 
 /// A condition key as written in a policy; its name ignores case.
 #[derive(Clone, Debug)]
@@ -86,6 +90,23 @@ const FAMILIES: [(&str, Kind); 11] = [
     ("iam:ResourceTag/", Kind::RoleTag),
 ];
 
+/// What is known of a request, as conditions see it.
+pub(crate) trait Facts {
+    /// What it carries under a key.
+    fn given(&self, key: &ConditionKey) -> Given<'_>;
+    /// Its time, in seconds since the epoch; none: time cannot be known.
+    fn now(&self) -> Option<i64>;
+}
+
+impl Facts for Request<'_> {
+    fn given(&self, key: &ConditionKey) -> Given<'_> {
+        key.given(self)
+    }
+    fn now(&self) -> Option<i64> {
+        self.context.now
+    }
+}
+
 /// What a request carries under a key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Given<'a> {
@@ -93,6 +114,10 @@ pub(crate) enum Given<'a> {
     Absent,
     /// This.
     Text(Cow<'a, str>),
+    /// Several texts, each of which is there.
+    Texts(&'a [&'a str]),
+    /// The name of a pod that the API server makes of this beginning.
+    GeneratedName(&'a str),
     /// A session name: something, of its own alphabet.
     SessionName,
     /// The time of the request, as a date.
@@ -191,15 +216,34 @@ impl ConditionKey {
                 SessionName::Assumed(name) => Given::Text(name.into()),
                 SessionName::Unknown | SessionName::Suggested(_) => Given::SessionName,
             },
-            Kind::RoleTag => self.role_tag(request),
+            Kind::RoleTag => self.role_tag(request.context.role_tags),
             Kind::SecureTransport => Given::Text("true".into()),
             Kind::CurrentTime => Given::CurrentTime,
             Kind::EpochTime => Given::EpochTime,
         }
     }
 
-    fn role_tag<'a>(&self, request: &Request<'a>) -> Given<'a> {
-        let Some(tags) = request.context.role_tags else {
+    /// Whether it can only be a claim of an OIDC provider's token.
+    pub(crate) fn is_claim(&self) -> bool {
+        self.kind == Kind::Claim
+    }
+
+    /// What it says of the request and the role whoever makes the request; none for every other key.
+    pub(crate) fn given_to_anyone<'a>(&self, role: &'a RoleArn, role_tags: Option<&'a RoleTags>) -> Option<Given<'a>> {
+        Some(match self.kind {
+            Kind::RoleTag => self.role_tag(role_tags),
+            Kind::SecureTransport => Given::Text("true".into()),
+            Kind::CurrentTime => Given::CurrentTime,
+            Kind::EpochTime => Given::EpochTime,
+            Kind::Account if self.text.eq_ignore_ascii_case("aws:ResourceAccount") => {
+                Given::Text(role.account().into())
+            }
+            _ => return None,
+        })
+    }
+
+    fn role_tag<'a>(&self, role_tags: Option<&'a RoleTags>) -> Given<'a> {
+        let Some(tags) = role_tags else {
             return Given::Unknown;
         };
         let Some((_, name)) = self.text.split_once('/') else {

@@ -1,5 +1,6 @@
 //! What can be wrong with a statement, as plain values. The sentences are made in `decision/messages`.
 
+use crate::trust::association::Hop;
 use crate::trust::condition::Condition;
 use crate::trust::mismatch::Mismatch;
 use crate::trust::policy::Statement;
@@ -15,7 +16,7 @@ pub struct StatementLabel {
 }
 
 impl StatementLabel {
-    pub(super) fn of(statement: &Statement) -> Self {
+    pub(in crate::trust) fn of(statement: &Statement) -> Self {
         Self {
             number: statement.number,
             sid: statement.sid.as_deref().map(str::to_owned),
@@ -42,7 +43,7 @@ impl Requirement {
     /// How many values are kept for display.
     pub const MAX_VALUES: usize = 3;
 
-    pub(super) fn of(condition: &Condition) -> Self {
+    pub(in crate::trust) fn of(condition: &Condition) -> Self {
         let values = condition.values.iter().map(|value| value.text.to_string());
         Self {
             operator: condition.operator_text.to_string(),
@@ -170,6 +171,8 @@ pub enum Fault {
         /// What the request carries.
         carried: Carried,
     },
+    /// About a role of an EKS Pod Identity association.
+    Agent(AgentFault),
     /// It depends on what only STS knows.
     DependsOn {
         /// The conditions; empty where a Deny for any AWS principal might or might not apply to a web identity.
@@ -183,6 +186,61 @@ pub enum Fault {
         /// The pod's own session name, and the verdict with it.
         session_name: Option<(String, Verdict)>,
     },
+}
+
+/// One thing that is wrong for EKS Pod Identity.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AgentFault {
+    /// The statement does not trust who assumes the role.
+    Principal {
+        /// Of which role.
+        hop: Hop,
+        /// `Service` principals.
+        services: Vec<String>,
+        /// `AWS` principals.
+        aws: Vec<String>,
+        /// `Federated` principals.
+        federated: Vec<String>,
+    },
+    /// The statement does not allow `sts:AssumeRole`.
+    Action {
+        /// As written.
+        actions: Vec<String>,
+        /// Whether they are excluded (`NotAction`) rather than allowed.
+        excluded: bool,
+    },
+    /// `sts:AssumeRole` is allowed, `sts:TagSession` is not.
+    TagSession {
+        /// As written.
+        actions: Vec<String>,
+        /// Whether they are excluded (`NotAction`) rather than allowed.
+        excluded: bool,
+    },
+    /// The same while session tags are disabled: whether it is needed is not known.
+    TagSessionPerhaps,
+    /// A condition is false.
+    Condition {
+        /// What it is about.
+        cause: Cause,
+        /// The condition.
+        requirement: Requirement,
+        /// What the request carries.
+        carried: Carried,
+    },
+}
+
+impl AgentFault {
+    fn cause(&self) -> Option<Cause> {
+        Some(match self {
+            Self::Principal { hop: Hop::Primary, .. } => Cause::WrongPrincipalType,
+            Self::Principal { aws, .. } if aws.is_empty() => Cause::WrongPrincipalType,
+            Self::Principal { .. } => Cause::WrongPrimaryRole,
+            Self::Action { .. } => Cause::WrongAction,
+            Self::TagSession { .. } => Cause::TagSessionNotAllowed,
+            Self::TagSessionPerhaps => return None,
+            Self::Condition { cause, .. } => *cause,
+        })
+    }
 }
 
 impl Fault {
@@ -202,6 +260,7 @@ impl Fault {
             Self::Subject { .. } => Cause::WrongSubject,
             Self::Audience { .. } => Cause::WrongAudience,
             Self::NothingAllowed | Self::Condition { .. } => Cause::OtherCondition,
+            Self::Agent(fault) => return fault.cause(),
             Self::DependsOn { .. } => return None,
         })
     }

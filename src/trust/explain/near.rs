@@ -410,7 +410,7 @@ impl<'a> Near<'a> {
             (_, Given::Text(text)) => Carried::Text(text.into_owned()),
             (_, Given::CurrentTime | Given::EpochTime) => Carried::PastTime,
             (_, Given::SessionName) => Carried::SessionName,
-            (_, Given::Unknown) => Carried::Anything,
+            (_, Given::Texts(_) | Given::GeneratedName(_) | Given::Unknown) => Carried::Anything,
         };
         Fault::Condition {
             requirement: Requirement::of(condition),

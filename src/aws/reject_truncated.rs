@@ -9,11 +9,11 @@ use aws_sdk_iam::error::BoxError;
 const LAST_TAG: &[u8] = b"Response>";
 
 /// The error message for a response without its end.
-pub(super) const TRUNCATED: &str = "the response is truncated";
+pub(crate) const TRUNCATED: &str = "the response is truncated";
 
 /// Turns a response without its end into an error.
 #[derive(Debug)]
-pub(super) struct RejectTruncated;
+pub(crate) struct RejectTruncated;
 
 impl Intercept for RejectTruncated {
     fn name(&self) -> &'static str {

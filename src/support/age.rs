@@ -8,7 +8,7 @@ use crate::support::backoff::Backoff;
 
 /// What the age of a copy allows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Freshness {
+pub(crate) enum Freshness {
     /// It serves, and does not need to be read again.
     Fresh,
     /// It serves while it is read again in the background.
@@ -19,7 +19,7 @@ pub(super) enum Freshness {
 
 impl Freshness {
     /// Fresh until `ttl`, stale up to and including `max_stale`, then too old.
-    pub(super) fn of(age: Duration, ttl: Duration, max_stale: Duration) -> Self {
+    pub(crate) fn of(age: Duration, ttl: Duration, max_stale: Duration) -> Self {
         if age < ttl {
             Self::Fresh
         } else if age <= max_stale {
@@ -32,10 +32,10 @@ impl Freshness {
 
 /// A copy younger than this of what is read over the network is as good as a read of now, so that refusals of one role cost at most a
 /// call per second. What is read from the disk or from memory costs nothing, and is read again.
-pub(super) const AS_GOOD_AS_NOW: Duration = Duration::from_secs(1);
+pub(crate) const AS_GOOD_AS_NOW: Duration = Duration::from_secs(1);
 
 /// The earliest moment at which a read may have begun that is as good as one that begins now.
-pub(super) fn as_good_as_now(now: Instant) -> Instant {
+pub(crate) fn as_good_as_now(now: Instant) -> Instant {
     let younger = AS_GOOD_AS_NOW - Duration::from_nanos(1);
     now.checked_sub(younger).unwrap_or(now)
 }
@@ -47,7 +47,7 @@ const SHORTEST_PAUSE: Duration = Duration::from_millis(200);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
 /// The pauses after failures in a row: at most 0.4 s, then twice as long each time, up to 5 s. Jitter takes off up to half.
-pub(super) fn pauses() -> Backoff {
+pub(crate) fn pauses() -> Backoff {
     Backoff::new(2 * SHORTEST_PAUSE, LONGEST_PAUSE)
 }
 

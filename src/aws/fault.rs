@@ -14,8 +14,8 @@ use crate::trust::RoleArn;
 
 /// Why a call has no result.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Fault {
-    /// `NoSuchEntity`.
+pub(crate) enum Fault {
+    /// `NoSuchEntity`, `ResourceNotFoundException`.
     Absent,
     /// AWS throttles.
     Throttled(Arc<str>),
@@ -58,19 +58,19 @@ const UNKNOWN_KEY: [&str; 4] = [
 
 /// A call, as its errors name it.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Call<'a> {
+pub(crate) struct Call<'a> {
     /// As in a policy: `iam:GetRole`.
-    pub(super) action: &'a str,
+    pub(crate) action: &'a str,
     /// Whose credentials made the call.
-    pub(super) whose: &'a str,
+    pub(crate) whose: &'a str,
     /// The role that was assumed for it.
-    pub(super) assumed: Option<&'a RoleArn>,
+    pub(crate) assumed: Option<&'a RoleArn>,
     /// Where rolegate's own credentials come from.
-    pub(super) origin: &'a Origin,
+    pub(crate) origin: &'a Origin,
 }
 
 /// Sorts the error of a call.
-pub(super) fn of<E>(call: &Call<'_>, error: &SdkError<E, HttpResponse>) -> Fault
+pub(crate) fn of<E>(call: &Call<'_>, error: &SdkError<E, HttpResponse>) -> Fault
 where
     E: Error + ProvideErrorMetadata + 'static,
 {
@@ -113,7 +113,7 @@ where
 
 /// Whether to retry a call at once: a broken connection is not evidence of a failure at AWS, and after an error about the clock the
 /// SDK has taken the time from the response.
-pub(super) fn is_worth_another_try<E: ProvideErrorMetadata>(error: &SdkError<E, HttpResponse>) -> bool {
+pub(crate) fn is_worth_another_try<E: ProvideErrorMetadata>(error: &SdkError<E, HttpResponse>) -> bool {
     match error {
         SdkError::DispatchFailure(failure) => failure.is_io(),
         SdkError::ServiceError(answer) => answer
@@ -125,6 +125,14 @@ pub(super) fn is_worth_another_try<E: ProvideErrorMetadata>(error: &SdkError<E, 
 }
 
 impl Fault {
+    /// One line for people.
+    pub(crate) fn into_reason(self) -> Arc<str> {
+        match self {
+            Self::Absent => "it does not exist".into(),
+            Self::Throttled(reason) | Self::Denied(reason) | Self::Failed(reason) => reason,
+        }
+    }
+
     fn failed(reason: String) -> Self {
         Self::Failed(reason.into())
     }
@@ -144,7 +152,7 @@ impl Call<'_> {
         };
         let is = |codes: &[&str]| codes.contains(&code);
         match code {
-            "NoSuchEntity" | "NoSuchEntityException" => Fault::Absent,
+            "NoSuchEntity" | "NoSuchEntityException" | "ResourceNotFoundException" => Fault::Absent,
             _ if is(&THROTTLING) || status == 429 => self.throttled(code),
             _ if is(&DENIED) => Fault::Denied(
                 format!("{action} is not allowed to {whose}: allow it in their IAM policy ({message})").into(),
@@ -200,7 +208,7 @@ impl Call<'_> {
     }
 
     /// A transient failure.
-    pub(super) fn again(&self, what: &str) -> Fault {
+    pub(crate) fn again(&self, what: &str) -> Fault {
         let next = match self.origin.user() {
             AwsUser::Pod => "retrying automatically",
             AwsUser::Person => "run the command again",

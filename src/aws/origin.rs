@@ -19,7 +19,7 @@ const LONGEST_CHAIN: usize = 10;
 
 /// Where the credentials come from, as far as messages need it.
 #[derive(Debug)]
-pub(super) enum Origin {
+pub(crate) enum Origin {
     /// A pod's: what its ServiceAccount has.
     Pod,
     /// Those of the person who ran the command.
@@ -28,7 +28,7 @@ pub(super) enum Origin {
 
 /// The profile of a command.
 #[derive(Debug)]
-pub(super) struct Selection {
+pub(crate) struct Selection {
     /// None when neither `--profile` nor `AWS_PROFILE` is set.
     named: Option<Named>,
     /// The shared configuration, or why it cannot be read.
@@ -53,7 +53,7 @@ enum By {
 
 impl Origin {
     /// Reads the shared configuration, if a person is to be advised. `named` is `--profile`.
-    pub(super) async fn read(user: AwsUser, named: Option<&str>) -> Self {
+    pub(crate) async fn read(user: AwsUser, named: Option<&str>) -> Self {
         match user {
             AwsUser::Pod => Self::Pod,
             AwsUser::Person => {
@@ -69,7 +69,7 @@ impl Origin {
     }
 
     /// Who reads the messages.
-    pub(super) const fn user(&self) -> AwsUser {
+    pub(crate) const fn user(&self) -> AwsUser {
         match self {
             Self::Pod => AwsUser::Pod,
             Self::Person(_) => AwsUser::Person,
@@ -77,7 +77,7 @@ impl Origin {
     }
 
     /// What messages call the credentials.
-    pub(super) fn credentials(&self) -> Cow<'static, str> {
+    pub(crate) fn credentials(&self) -> Cow<'static, str> {
         match self {
             Self::Pod => "the credentials of rolegate".into(),
             Self::Person(Selection {
@@ -90,7 +90,7 @@ impl Origin {
 
     /// Why there are no credentials and what to do, on one line. None when the error is about something else. `assumed` is the
     /// role of `--assume-role` whose credentials are missing; rolegate's own were found before.
-    pub(super) fn explain(
+    pub(crate) fn explain(
         &self,
         action: &str,
         assumed: Option<&RoleArn>,

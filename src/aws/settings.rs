@@ -1,10 +1,10 @@
-//! What role source `iam` is opened with.
+//! What AWS is accessed with.
 
 use crate::trust::{AccountId, RoleArn};
 
 /// The flags that configure AWS access.
 #[derive(Clone, Debug, Default)]
-pub struct IamSettings {
+pub struct AwsSettings {
     /// `--assume-role`: accounts whose roles are read under a role of theirs.
     pub assume: Vec<(AccountId, RoleArn)>,
     /// The Region whose endpoints are used when neither environment nor profile set one.

@@ -17,7 +17,7 @@ use super::fault::{self, Call, Fault};
 use super::origin::Origin;
 use super::region;
 use super::reject_truncated::RejectTruncated;
-use super::settings::{AwsUser, IamSettings};
+use super::settings::{AwsSettings, AwsUser};
 use crate::trust::{AccountId, Partition, RoleArn};
 
 /// A connection attempt that takes longer goes to an address that drops packets.
@@ -42,7 +42,7 @@ pub struct Caller {
 
 /// The SDK, configured when it is first used.
 #[derive(Debug)]
-pub(super) struct Session {
+pub(crate) struct Session {
     region_hint: Option<String>,
     profile: Option<String>,
     user: AwsUser,
@@ -61,7 +61,7 @@ struct Configured {
 
 impl Session {
     /// Reads nothing yet.
-    pub(super) fn new(settings: &IamSettings) -> Self {
+    pub(crate) fn new(settings: &AwsSettings) -> Self {
         let assumed = || {
             let (_, role) = settings.assume.first()?;
             Some(region::of_partition(role.partition()).to_owned())
@@ -77,22 +77,22 @@ impl Session {
     }
 
     /// Who uses AWS.
-    pub(super) const fn user(&self) -> AwsUser {
+    pub(crate) const fn user(&self) -> AwsUser {
         self.user
     }
 
     /// Where the credentials come from.
-    pub(super) async fn origin(&self) -> &Origin {
+    pub(crate) async fn origin(&self) -> &Origin {
         &self.configured().await.origin
     }
 
     /// Why there are no credentials, once a command has looked for them in vain.
-    pub(super) fn no_credentials(&self) -> Option<&Arc<str>> {
+    pub(crate) fn no_credentials(&self) -> Option<&Arc<str>> {
         self.no_credentials.get()
     }
 
     /// A client of IAM with rolegate's own credentials, or with those of a role that they assume.
-    pub(super) async fn iam(&self, assume: Option<&RoleArn>) -> aws_sdk_iam::Client {
+    pub(crate) async fn iam(&self, assume: Option<&RoleArn>) -> aws_sdk_iam::Client {
         let config = &self.configured().await.sdk;
         // The role cache limits and retries calls for all roles together; the SDK would do so for each call by itself.
         let mut builder = aws_sdk_iam::config::Builder::from(config)
@@ -109,13 +109,24 @@ impl Session {
         aws_sdk_iam::Client::from_conf(builder.build())
     }
 
+    /// A client of EKS with rolegate's own credentials, in the Region of the cluster where that is known.
+    pub(crate) async fn eks(&self, region: Option<&str>) -> aws_sdk_eks::Client {
+        let config = &self.configured().await.sdk;
+        // The associations' cache limits and retries calls for all of them together.
+        let mut builder = aws_sdk_eks::config::Builder::from(config).retry_config(RetryConfig::disabled());
+        if let Some(region) = region {
+            builder = builder.region(Region::new(region.to_owned()));
+        }
+        aws_sdk_eks::Client::from_conf(builder.build())
+    }
+
     /// The identity of the credentials, once STS has answered.
-    pub(super) fn known_caller(&self) -> Option<&Caller> {
+    pub(crate) fn known_caller(&self) -> Option<&Caller> {
         self.caller.get()
     }
 
     /// The identity of the credentials. STS is asked until it has answered once.
-    pub(super) async fn caller(&self) -> Result<&Caller, Fault> {
+    pub(crate) async fn caller(&self) -> Result<&Caller, Fault> {
         self.caller.get_or_try_init(|| self.ask_caller()).await
     }
 

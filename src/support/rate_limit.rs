@@ -20,14 +20,14 @@ use crate::support::sliding_window::SlidingWindow;
 const WINDOW: Duration = Duration::from_secs(1);
 
 /// This many failed calls in a row are the source's fault rather than that of a role.
-pub(super) const FAILING: u32 = 3;
+pub(crate) const FAILING: u32 = 3;
 
 /// At least so many calls a second are left to reads of single roles.
 const READS_PER_SECOND: usize = 2;
 
 /// What a call is for.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Call {
+pub(crate) enum Call {
     /// A read of one role, or of one OIDC provider.
     Read {
         /// When that was read last, whether it failed or not.
@@ -41,7 +41,7 @@ pub(super) enum Call {
 /// are shared fairly between those that wait ([`queue`]), and spread over the second while some wait: a refusal, which goes first, soon
 /// finds one free.
 #[derive(Debug)]
-pub(super) struct RateLimiter {
+pub(crate) struct RateLimiter {
     per_second: usize,
     state: Mutex<State>,
     /// Notified when a refusal has to wait for a call.
@@ -77,7 +77,7 @@ enum Attempt {
 }
 
 impl RateLimiter {
-    pub(super) fn new(per_second: NonZeroU32, refusal_waits: Arc<Notify>) -> Self {
+    pub(crate) fn new(per_second: NonZeroU32, refusal_waits: Arc<Notify>) -> Self {
         Self {
             per_second: usize::try_from(per_second.get()).unwrap_or(usize::MAX),
             state: Mutex::new(State {
@@ -96,7 +96,7 @@ impl RateLimiter {
     }
 
     /// Waits until a call may be made. Cancel-safe: one that is dropped while it waits has used nothing.
-    pub(super) async fn acquire(&self, call: Call, shared: &SharedPriority) {
+    pub(crate) async fn acquire(&self, call: Call, shared: &SharedPriority) {
         let mut joins = shared.joins();
         let mut waiter = Waiter::new(self, call, shared);
         loop {
@@ -120,30 +120,30 @@ impl RateLimiter {
     }
 
     /// Leaves the calls of a listing to listings, so that refusals that wait can share one at once; none where a listing takes too many.
-    pub(super) fn reserve_for_listing(&self, calls: usize) {
+    pub(crate) fn reserve_for_listing(&self, calls: usize) {
         let can_be_shared = self.can_share_listing(calls);
         self.state().reserved = if can_be_shared { calls } else { 0 };
     }
 
     /// Whether the calls of a listing fit into a second, next to those of other reads.
-    pub(super) const fn can_share_listing(&self, calls: usize) -> bool {
+    pub(crate) const fn can_share_listing(&self, calls: usize) -> bool {
         calls.saturating_add(READS_PER_SECOND) <= self.per_second
     }
 
     /// How many roles wait for a call that are about to be refused.
-    pub(super) fn waiting_refusals(&self) -> usize {
+    pub(crate) fn waiting_refusals(&self) -> usize {
         self.state().queue.waiting(Priority::Urgent)
     }
 
     /// The source throttled a call.
-    pub(super) fn throttled(&self, now: Instant) {
+    pub(crate) fn throttled(&self, now: Instant) {
         let mut state = self.state();
         state.resume = Some(now + state.throttled.next());
     }
 
     /// A call failed. After a few in a row it is the source that fails and not a role: the background pauses for longer each
     /// time, else a thousand roles would each try again every few seconds.
-    pub(super) fn failed(&self, now: Instant) {
+    pub(crate) fn failed(&self, now: Instant) {
         let mut state = self.state();
         state.failures = state.failures.saturating_add(1);
         if state.failures >= FAILING {
@@ -152,7 +152,7 @@ impl RateLimiter {
     }
 
     /// The source answered.
-    pub(super) fn answered(&self) {
+    pub(crate) fn answered(&self) {
         let mut state = self.state();
         if state.failures > 0 {
             state.failures = 0;

@@ -9,15 +9,15 @@ use crate::support::files::{MOST_ENTRIES, Stamp};
 
 /// What a walk of a directory found.
 #[derive(Debug, Default)]
-pub(super) struct Tree {
+pub(crate) struct Tree {
     /// Every `*.json`, sorted: regular files, and what has such a name and must be refused by it, such as a FIFO.
-    pub(super) files: Vec<PathBuf>,
+    pub(crate) files: Vec<PathBuf>,
     /// The directory and those below it, as they were before they were read.
-    pub(super) directories: Vec<(PathBuf, Stamp)>,
+    pub(crate) directories: Vec<(PathBuf, Stamp)>,
 }
 
 /// Why a directory could not be walked: which one, and the error.
-pub(super) type Unreadable = (PathBuf, io::Error);
+pub(crate) type Unreadable = (PathBuf, io::Error);
 
 /// Every `*.json` below a directory. Symbolic links are followed. A directory that several paths lead to is entered once, by the path
 /// without links if there is one, so that directories that link to each other take no longer than others. Names that begin with `..`
@@ -26,7 +26,7 @@ pub(super) type Unreadable = (PathBuf, io::Error);
 ///
 /// # Errors
 /// The directory that could not be read, or that has too many entries.
-pub(super) fn walk(directory: &Path) -> Result<Tree, Unreadable> {
+pub(crate) fn walk(directory: &Path) -> Result<Tree, Unreadable> {
     walk_at_most(directory, MOST_ENTRIES)
 }
 
@@ -109,7 +109,7 @@ impl Walk<'_> {
 
 /// Whether a file was deleted: the directory that it was in is there, or was deleted with it. A file that became something else, and one
 /// behind a broken link, was not.
-pub(super) fn is_deleted(path: &Path) -> bool {
+pub(crate) fn is_deleted(path: &Path) -> bool {
     let there = path.ancestors().find(|part| part.symlink_metadata().is_ok());
     there.is_some_and(|part| part != path && part.is_dir())
 }

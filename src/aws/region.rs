@@ -2,7 +2,7 @@
 //! partition will do.
 
 /// The Region that answers for IAM in a partition: where its control plane is, as far as AWS documents it.
-pub(super) fn of_partition(partition: &str) -> &'static str {
+pub(crate) fn of_partition(partition: &str) -> &'static str {
     match partition {
         "aws-cn" => "cn-north-1",
         "aws-us-gov" => "us-gov-west-1",
@@ -16,7 +16,7 @@ pub(super) fn of_partition(partition: &str) -> &'static str {
 }
 
 /// The partition of an ARN; none for other text.
-pub(super) fn partition_of(arn: &str) -> Option<&str> {
+pub(crate) fn partition_of(arn: &str) -> Option<&str> {
     let mut parts = arn.split(':');
     (parts.next() == Some("arn")).then(|| parts.next()).flatten()
 }

@@ -10,7 +10,7 @@ use crate::support::text;
 const LONGEST: usize = 300;
 
 /// An error and its causes on one line, each once.
-pub(super) fn chain(error: &(dyn Error + 'static)) -> String {
+pub(crate) fn chain(error: &(dyn Error + 'static)) -> String {
     let mut message = String::new();
     for text in causes(error).filter_map(text_of) {
         if message.is_empty() {
@@ -23,7 +23,7 @@ pub(super) fn chain(error: &(dyn Error + 'static)) -> String {
 }
 
 /// An error, its cause, the cause of that.
-pub(super) fn causes<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
+pub(crate) fn causes<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
     std::iter::successors(Some(error), |error| (*error).source())
 }
 
@@ -44,6 +44,6 @@ fn text_of(error: &(dyn Error + 'static)) -> Option<String> {
     }
 }
 
-pub(super) fn shortened(message: &str) -> String {
+pub(crate) fn shortened(message: &str) -> String {
     text::truncate(&text::escape(message), LONGEST).into_owned()
 }

@@ -1,0 +1,266 @@
+//! EKS Pod Identity: whether the ServiceAccount has an association, what the trust policies of its roles say, and the injection that
+//! EKS's own webhook has missed.
+//!
+//! That webhook learns of an association some seconds after it was created, and admits pods without credentials until then. A pod
+//! that arrives here without credentials and has an association therefore gets what EKS would have injected. EKS Auth has the last
+//! word about the association, so an injection that comes too early, or too late, gives nobody more than EKS does.
+
+use std::sync::Arc;
+
+use super::evaluate::Worst;
+use super::pod_request::{Outcome, PodRequest};
+use super::service_account::{Account, Freshness, Unavailable};
+use super::{Admission, Endpoint};
+use crate::admission::judgment::judge_association_role;
+use crate::associations::{Associations, Lookup, Presence};
+use crate::decision::{Action, Effect, Finding};
+use crate::pod::Warning;
+use crate::pod::compute::UnsupportedCompute;
+use crate::pod::concerns::Concerns;
+use crate::pod::effective::ContainerIdentity;
+use crate::pod::identity::{self, Requested};
+use crate::pod::inject;
+use crate::support::text;
+use crate::trust::{Association, PodName};
+
+/// What EKS Pod Identity is to a pod.
+pub(super) enum PodIdentityUse {
+    /// Nothing: no container uses it, and the ServiceAccount has no association.
+    None,
+    /// No container uses it, and whether the ServiceAccount has an association could not be read: why.
+    Unknown(Arc<str>),
+    /// The pod uses it, or is to use it.
+    Used,
+}
+
+impl Admission {
+    /// What EKS Pod Identity is to the pod. Nothing where no association source is configured.
+    pub(super) async fn pod_identity_use(&self, pod_request: &PodRequest<'_>) -> PodIdentityUse {
+        let Some(associations) = &self.state.associations else {
+            return PodIdentityUse::None;
+        };
+        let identities = &pod_request.identities;
+        if identities.use_pod_identity() {
+            return PodIdentityUse::Used;
+        }
+        // A ServiceAccount that is applied has no containers yet: they will use what is injected.
+        if !identities.lack_identity() && identities.containers().next().is_some() {
+            return PodIdentityUse::None;
+        }
+        let (namespace, name) = (pod_request.namespace, pod_request.service_account);
+        match associations.presence(namespace, name, pod_request.deadline).await {
+            Presence::Present => PodIdentityUse::Used,
+            Presence::Absent => PodIdentityUse::None,
+            Presence::Unknown(why) => PodIdentityUse::Unknown(why),
+        }
+    }
+
+    /// The outcome for a pod that uses, or is to use, EKS Pod Identity. None: it runs where EKS Pod Identity does not, and has an IAM
+    /// role by annotation, which works everywhere.
+    pub(super) async fn associated(&self, pod_request: &PodRequest<'_>) -> Result<Option<Outcome>, Unavailable> {
+        let pod = pod_request.pod;
+        let uses = pod_request.identities.use_pod_identity();
+        let lacks = pod_request.identities.lack_identity();
+        if let Some(compute) = UnsupportedCompute::of(pod) {
+            if !uses && self.account(pod_request).await?.identity.is_some() {
+                return Ok(None);
+            }
+            return Ok(Some(self.decided(pod_request, &Finding::UnsupportedCompute(compute))));
+        }
+        if lacks && pod_request.endpoint == Endpoint::Validating {
+            return Ok(Some(self.decided(pod_request, &Finding::AssociationNotInjected)));
+        }
+        let (request, mut warnings) = self.pod_identity_request(pod_request);
+        let injection = inject::missing_pod_identity(
+            &self.settings.rules,
+            pod,
+            &pod_request.identities,
+            &request,
+            &self.settings.pod_identity,
+        );
+        let injection = match injection {
+            Ok(injection) => injection,
+            Err(conflict) => return Ok(Some(self.decided(pod_request, &Finding::Conflict(&conflict)))),
+        };
+        let injected = pod_request.with_identities(pod_request.identities.with_pod_identity());
+        let mut outcome = self.evaluate_association(&injected, Freshness::Cached).await?;
+        if outcome.decision.effect == Effect::Deny {
+            outcome = self.evaluate_association(&injected, Freshness::Fresh).await?;
+        }
+        if outcome.action != Action::Deny {
+            outcome.action = Action::PodIdentity;
+            outcome.injection = Some(injection);
+            outcome.add_concerns(Concerns::of(&injected.identities, None, &self.settings.web_identity));
+            warnings.extend(self.unused_association(&injected));
+        }
+        outcome.warnings.splice(0..0, warnings);
+        Ok(Some(outcome))
+    }
+
+    /// The outcome for a pod without credentials whose ServiceAccount has no role by annotation, when it is not known whether it has
+    /// an association.
+    pub(super) fn perhaps_associated(&self, pod_request: &PodRequest<'_>, why: &str) -> Outcome {
+        let finding = Finding::AssociationUnreadable {
+            why,
+            is_associated: false,
+        };
+        self.decided(pod_request, &finding)
+    }
+
+    /// Judges both roles of the association, and the web identities that containers set themselves. The worst decides.
+    async fn evaluate_association(
+        &self,
+        pod_request: &PodRequest<'_>,
+        freshness: Freshness,
+    ) -> Result<Outcome, Unavailable> {
+        let mut worst = Worst::default();
+        match self.association(pod_request, freshness).await {
+            Lookup::Association(association) => {
+                self.evaluate_roles(pod_request, &association, freshness, &mut worst)
+                    .await;
+            }
+            Lookup::Absent => {
+                let cluster = self.associations().map(|associations| &*associations.cluster().name);
+                worst.consider(self.decided(pod_request, &Finding::NoAssociation { cluster }));
+            }
+            Lookup::Undescribed(why) | Lookup::Unknown(why) => {
+                let finding = Finding::AssociationUnreadable {
+                    why: &why,
+                    is_associated: true,
+                };
+                worst.consider(self.decided(pod_request, &finding));
+            }
+        }
+        if pod_request.identities.own_web_identity().is_some() {
+            let account = self.account_for(pod_request, freshness).await?;
+            self.evaluate_own(pod_request, &account, freshness, &mut worst).await;
+        }
+        let warnings = self.consider_unjudged(pod_request, &mut worst);
+        let mut outcome = worst.outcome.unwrap_or_else(|| Outcome::untouched(Action::PodIdentity));
+        if outcome.action != Action::Deny {
+            outcome.warnings.extend(warnings);
+        }
+        Ok(outcome)
+    }
+
+    async fn association(&self, pod_request: &PodRequest<'_>, freshness: Freshness) -> Lookup {
+        let Some(associations) = self.associations() else {
+            return Lookup::Absent;
+        };
+        let (namespace, name) = (pod_request.namespace, pod_request.service_account);
+        match freshness {
+            Freshness::Cached => associations.association(namespace, name, pod_request.deadline).await,
+            Freshness::Fresh => associations.fresh(namespace, name, pod_request.deadline).await,
+        }
+    }
+
+    fn associations(&self) -> Option<&Associations> {
+        self.state.associations.as_deref()
+    }
+
+    /// Each hop by itself. The policies of both are read at the same time.
+    async fn evaluate_roles(
+        &self,
+        pod_request: &PodRequest<'_>,
+        association: &Association,
+        freshness: Freshness,
+        worst: &mut Worst,
+    ) {
+        let cache = &self.state.cache;
+        let limit = cache.limit(pod_request.deadline);
+        let entries = association.hops().map(|(hop, role)| async move {
+            let entry = match freshness {
+                Freshness::Fresh => cache.fresh(role, limit).await,
+                Freshness::Cached => cache.entry(role, limit).await,
+            };
+            (hop, role, entry)
+        });
+        let pod_name = pod_name(pod_request);
+        for (hop, role, entry) in futures::future::join_all(entries).await {
+            let mut judged = judge_association_role(hop, role, &entry.trust, association, pod_name);
+            judged.copy_age = entry.copy_age;
+            let finding = Finding::Associated {
+                judged: &judged,
+                association,
+                hop,
+            };
+            worst.consider(Outcome {
+                role: Some(role.clone()),
+                policy_read_at: entry.read_at,
+                ..self.decided(pod_request, &finding)
+            });
+        }
+    }
+
+    /// Containers that set a web identity themselves use that, whatever the association says.
+    async fn evaluate_own(
+        &self,
+        pod_request: &PodRequest<'_>,
+        account: &Account,
+        freshness: Freshness,
+        worst: &mut Worst,
+    ) {
+        let (requested, _) = identity::resolve(
+            &self.settings.rules,
+            account.identity.as_deref(),
+            pod_request.pod,
+            &self.settings.defaults,
+        );
+        // Without a role by annotation, an own web identity is the author's affair.
+        if let Requested::WebIdentity(request) = requested {
+            let (outcome, _) = self.evaluate_containers(pod_request, &request, freshness).await;
+            worst.consider(outcome);
+        }
+    }
+
+    /// `kubectl debug` of a pod that has the token volume of the agent: the new containers get what the others have.
+    pub(super) async fn ephemeral_pod_identity(&self, pod_request: &PodRequest<'_>) -> Option<Outcome> {
+        let settings = &self.settings.pod_identity;
+        let pod = pod_request.pod;
+        self.associations()?;
+        if !pod.has_projected_token(&settings.volume_name, &settings.token_path)
+            || !pod_request.identities.lack_identity()
+        {
+            return None;
+        }
+        let (request, warnings) = self.pod_identity_request(pod_request);
+        let (rules, identities) = (&self.settings.rules, &pod_request.identities);
+        let injection = inject::ephemeral_missing_pod_identity(rules, pod, identities, &request, settings);
+        let injected = pod_request.with_identities(identities.with_pod_identity());
+        let evaluated = self.evaluate_association(&injected, Freshness::Cached).await;
+        let outcome = evaluated.unwrap_or_else(|_| Outcome::untouched(Action::PodIdentity));
+        let mut outcome = Outcome {
+            action: Action::PodIdentity,
+            injection: Some(injection),
+            ..outcome
+        };
+        outcome.warnings.splice(0..0, warnings);
+        Some(outcome)
+    }
+
+    /// The warning about an association that containers do not use, because they have a web identity.
+    pub(super) fn unused_association(&self, pod_request: &PodRequest<'_>) -> Option<Warning> {
+        let (namespace, name) = (pod_request.namespace, pod_request.service_account);
+        let container = pod_request.identities.own_web_identity().map(ContainerIdentity::name)?;
+        match self.associations()?.cached(namespace, name)? {
+            Lookup::Association(_) | Lookup::Undescribed(_) => Some(Warning::new(&format!(
+                "rolegate: the EKS Pod Identity association of ServiceAccount {}/{} is not used by container {}: AWS SDKs take its web \
+                 identity first",
+                text::value(namespace),
+                text::value(name),
+                text::quote_within(container, 63),
+            ))),
+            Lookup::Absent | Lookup::Unknown(_) => None,
+        }
+    }
+}
+
+/// What is known of the pod's name, which EKS Auth sends as a session tag.
+fn pod_name<'a>(pod_request: &PodRequest<'a>) -> PodName<'a> {
+    let pod = pod_request.pod;
+    match (pod.name(), pod.generate_name()) {
+        (Some(name), _) => PodName::Known(name),
+        (None, Some(beginning)) => PodName::Beginning(beginning),
+        (None, None) => PodName::Unknown,
+    }
+}

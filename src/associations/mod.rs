@@ -1,0 +1,19 @@
+//! Where EKS Pod Identity associations come from: sources that read, and what is kept of what they said.
+//!
+//! A source never decides. Absence counts only where a source that knows every association of the cluster has listed them to the
+//! end; a source that failed proves nothing.
+
+mod cache;
+#[cfg(feature = "aws")]
+pub mod eks;
+pub mod files;
+pub mod objects;
+mod remote;
+mod source;
+
+pub use self::cache::{Associations, Lookup, Presence};
+pub use self::remote::RemoteSettings;
+pub use self::source::{
+    ClusterId, Failure, Found, HeldAssociations, Listed, Page, ReadKind, ReadObserver, ReadResult, RemoteAssociations,
+    Scope, Source,
+};

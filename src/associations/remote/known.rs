@@ -1,0 +1,204 @@
+//! What is known of the associations of a source: which ServiceAccounts have one, as of when, and what is in it.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use tokio::time::Instant;
+
+use super::PAGE;
+use crate::associations::source::{Listed, Scope};
+use crate::trust::Association;
+
+/// A question for a ServiceAccount without an association is remembered for a second; more of them than this are forgotten earlier.
+const MOST_QUESTIONS: usize = 10_000;
+
+/// Namespace and name.
+type Account = (Arc<str>, Arc<str>);
+
+#[derive(Debug, Default)]
+pub(super) struct Known {
+    /// The ID of each ServiceAccount that has one, by namespace and name, and as of when.
+    ids: HashMap<Arc<str>, HashMap<Arc<str>, (Arc<str>, Instant)>>,
+    /// When the last complete list of a namespace began.
+    listed: HashMap<Arc<str>, Instant>,
+    /// When the last complete list of the cluster began.
+    cluster_listed: Option<Instant>,
+    /// How many calls that took.
+    cluster_pages: Option<usize>,
+    /// ServiceAccounts that were asked for by themselves, and as of when the answer is true.
+    asked: HashMap<Account, Instant>,
+    contents: HashMap<Arc<str>, Content>,
+}
+
+#[derive(Debug)]
+struct Content {
+    association: Arc<Association>,
+    read_at: Instant,
+}
+
+impl Known {
+    /// The ID of a ServiceAccount's association, and as of when.
+    pub(super) fn id_of(&self, namespace: &str, service_account: &str) -> Option<(Arc<str>, Instant)> {
+        self.ids.get(namespace)?.get(service_account).cloned()
+    }
+
+    /// As of when a ServiceAccount is known to have none; for one that has none.
+    pub(super) fn absent_since(&self, namespace: &str, service_account: &str) -> Option<Instant> {
+        let key = (namespace.into(), service_account.into());
+        let asked = self.asked.get(&key).copied();
+        asked.max(self.listed_at(namespace))
+    }
+
+    /// As of when a namespace is known as a whole.
+    pub(super) fn listed_at(&self, namespace: &str) -> Option<Instant> {
+        self.listed.get(namespace).copied().max(self.cluster_listed)
+    }
+
+    pub(super) const fn cluster_listed_at(&self) -> Option<Instant> {
+        self.cluster_listed
+    }
+
+    pub(super) const fn cluster_pages(&self) -> Option<usize> {
+        self.cluster_pages
+    }
+
+    pub(super) fn content_of(&self, id: &str) -> Option<(Arc<Association>, Instant)> {
+        let content = self.contents.get(id)?;
+        Some((Arc::clone(&content.association), content.read_at))
+    }
+
+    /// Whether this ServiceAccount was asked for by itself, with an answer that is true as of this moment or later.
+    pub(super) fn was_asked_for(&self, namespace: &str, service_account: &str, as_of: Instant) -> bool {
+        let key = (namespace.into(), service_account.into());
+        self.asked.get(&key).is_some_and(|at| *at >= as_of)
+    }
+
+    pub(super) fn asked_for(&mut self, namespace: &str, service_account: &str, began: Instant) {
+        if self.asked.len() >= MOST_QUESTIONS {
+            let oldest = crate::support::age::as_good_as_now(Instant::now());
+            self.asked.retain(|_, at| *at >= oldest);
+        }
+        if self.asked.len() < MOST_QUESTIONS {
+            self.asked.insert((namespace.into(), service_account.into()), began);
+        }
+    }
+
+    /// What to list for a question about a ServiceAccount: its namespace where that takes one call, since others ask at the same time.
+    pub(super) fn scope_for(&self, namespace: &str, service_account: &str) -> Scope {
+        let is_one_page = self.ids.get(namespace).is_none_or(|ids| ids.len() < PAGE);
+        if is_one_page {
+            Scope::Namespace(namespace.into())
+        } else {
+            Scope::ServiceAccount {
+                namespace: namespace.into(),
+                service_account: service_account.into(),
+            }
+        }
+    }
+
+    /// Takes over a complete list that began at `began`. True if it has an association that is not described.
+    pub(super) fn store(&mut self, scope: &Scope, listed: &[Listed], pages: usize, began: Instant) -> bool {
+        let is_in_scope = |namespace: &str, name: &str| match scope {
+            Scope::Cluster => true,
+            Scope::Namespace(listed) => **listed == *namespace,
+            Scope::ServiceAccount {
+                namespace: listed,
+                service_account,
+            } => **listed == *namespace && **service_account == *name,
+        };
+        // What a list that began later has said stays.
+        for (namespace, ids) in &mut self.ids {
+            ids.retain(|name, (_, as_of)| !is_in_scope(namespace, name) || *as_of >= began);
+        }
+        let mut is_new = false;
+        for one in listed {
+            is_new |= !self.contents.contains_key(&one.id);
+            let ids = self.ids.entry(Arc::clone(&one.namespace)).or_default();
+            let known = ids.get(&one.service_account);
+            if known.is_none_or(|(_, as_of)| *as_of < began) {
+                ids.insert(Arc::clone(&one.service_account), (Arc::clone(&one.id), began));
+            }
+        }
+        self.ids.retain(|_, ids| !ids.is_empty());
+        match scope {
+            Scope::Cluster => {
+                self.cluster_listed = self.cluster_listed.max(Some(began));
+                self.cluster_pages = Some(pages);
+                self.drop_unlisted_contents();
+            }
+            Scope::Namespace(namespace) => {
+                let at = self.listed.entry(Arc::clone(namespace)).or_insert(began);
+                *at = (*at).max(began);
+            }
+            Scope::ServiceAccount { .. } => {}
+        }
+        is_new
+    }
+
+    fn drop_unlisted_contents(&mut self) {
+        let ids: std::collections::HashSet<&Arc<str>> = self
+            .ids
+            .values()
+            .flat_map(|ids| ids.values().map(|(id, _)| id))
+            .collect();
+        self.contents.retain(|id, _| ids.contains(id));
+    }
+
+    /// Takes over the content of an association, or that there is none of this ID.
+    pub(super) fn store_content(&mut self, id: &Arc<str>, content: Option<Arc<Association>>, began: Instant) {
+        match content {
+            Some(association) => {
+                let read_at = began;
+                self.contents.insert(Arc::clone(id), Content { association, read_at });
+            }
+            None => {
+                self.contents.remove(id);
+                for ids in self.ids.values_mut() {
+                    ids.retain(|_, (known, as_of)| known != id || *as_of >= began);
+                }
+            }
+        }
+    }
+
+    /// The IDs whose content is not known or was read before this moment, those that are not known first.
+    pub(super) fn due(&self, before: Option<Instant>) -> Vec<Arc<str>> {
+        let mut due: Vec<(Option<Instant>, Arc<str>)> = self
+            .ids
+            .values()
+            .flat_map(|ids| ids.values())
+            .map(|(id, _)| (self.contents.get(id).map(|content| content.read_at), Arc::clone(id)))
+            .filter(|(read_at, _)| read_at.is_none_or(|read_at| before.is_some_and(|before| read_at <= before)))
+            .collect();
+        due.sort_unstable();
+        due.into_iter().map(|(_, id)| id).collect()
+    }
+
+    /// Drops what was true before this moment and was not confirmed since.
+    pub(super) fn forget(&mut self, before: Option<Instant>) {
+        let Some(before) = before else { return };
+        self.ids.retain(|_, ids| {
+            ids.retain(|_, (_, as_of)| *as_of >= before);
+            !ids.is_empty()
+        });
+        self.listed.retain(|_, at| *at >= before);
+        self.asked.retain(|_, at| *at >= before);
+        if self.contents.len() > self.ids.values().map(HashMap::len).sum() {
+            self.drop_unlisted_contents();
+        }
+    }
+
+    pub(super) fn contents(&self) -> Vec<Arc<Association>> {
+        self.contents
+            .values()
+            .map(|content| Arc::clone(&content.association))
+            .collect()
+    }
+
+    /// How many associations are listed, and how many of them are described.
+    pub(super) fn counts(&self) -> (usize, usize) {
+        let listed = self.ids.values().flat_map(HashMap::values);
+        listed.fold((0, 0), |(all, described), (id, _)| {
+            (all + 1, described + usize::from(self.contents.contains_key(id)))
+        })
+    }
+}

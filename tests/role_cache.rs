@@ -487,6 +487,25 @@ async fn refusals_of_other_roles_do_not_turn_a_refusal_into_unknown() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_refusal_whose_files_are_not_read_in_time_uses_a_fresh_copy_and_states_its_age() {
+    let source = Scripted::memory();
+    let cache = cache(&[&source]);
+    let api = role("api");
+    assert_eq!(cache.entry(&api, soon()).await.copy_age, None);
+    // Other work keeps the processors.
+    source.takes(2 * SECOND);
+    pass(10 * SECOND).await;
+    let entry = cache.fresh(&api, soon()).await;
+    assert_eq!(summary(&entry), "policy everyone");
+    assert_eq!(entry.copy_age, Some(10_700 * MILLI));
+    // A role that was never read is not known by it.
+    assert_eq!(
+        summary(&cache.fresh(&role("other"), soon()).await),
+        "unknown: files did not answer within 700 ms"
+    );
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_refusal_whose_read_gets_no_turn_uses_a_fresh_copy_and_states_its_age() {
     let source = Scripted::new(
         "iam",
@@ -1315,6 +1334,7 @@ fn admission(directory: &Path, cache: Arc<RoleCache>) -> Admission {
         namespaces: None,
         identity_map: None,
         container_credentials: None,
+        associations: None,
         cache,
     };
     let settings = AdmissionSettings {

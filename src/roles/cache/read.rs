@@ -79,11 +79,22 @@ impl Reader {
                     Unread::NoTurn(
                         format!("the rate of calls to {names} left none for this role within {millis} ms").into(),
                     )
+                } else if self.is_known_without_a_call(role) {
+                    // The disk and memory do not fail like this: other work keeps the processors, which must not prevent a refusal.
+                    Unread::NoTurn(format!("{names} was not read within {millis} ms").into())
                 } else {
                     Unread::Failed(format!("{names} did not answer within {millis} ms").into())
                 })
             }
         }
+    }
+
+    /// Whether what is known of a role came from a source that answers without a call over the network.
+    fn is_known_without_a_call(&self, role: &CachedRole) -> bool {
+        let answer = role.trust.answer();
+        answer
+            .as_ref()
+            .is_some_and(|answer| !self.fetcher.is_remote(answer.value.order))
     }
 
     /// Reads a role for the cache.

@@ -50,7 +50,7 @@ async fn open_one(
         ))),
         AssociationSourceSpec::Crossplane => Source::Held(Arc::new(AssociationObjects::crossplane(
             client(spec).await?,
-            cluster,
+            &cluster,
             WatchTiming::default(),
         ))),
     })

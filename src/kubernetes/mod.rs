@@ -1,11 +1,12 @@
 //! Access to Kubernetes: the client, lists that are kept up to date, ServiceAccounts, labels of namespaces, the identity ConfigMap, the
-//! OIDC issuer.
+//! OIDC issuer, objects of controllers that manage AWS resources.
 
 pub(crate) mod api_error;
 pub mod container_credentials;
 pub mod identity_map;
 pub mod issuer;
 pub mod list_watch;
+pub(crate) mod managed_objects;
 pub mod namespaces;
 pub(crate) mod notify;
 pub mod service_accounts;

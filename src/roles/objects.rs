@@ -1,36 +1,28 @@
 //! Roles that controllers in the cluster manage: `Role` objects of ACK's IAM controller and of Crossplane's AWS provider.
 //!
-//! They are watched; a read answers from memory and needs no AWS credentials. An object counts only when its controller reports that
-//! AWS has what it says (`role`): anything else, and any role without an object, is left to the next source. In a cluster without
-//! these CRDs the list is retried from time to time, so that a controller may be installed later.
+//! An object counts only when its controller reports that AWS has what it says: anything else, and any role without an object, is left
+//! to the next source.
 
 mod role;
-mod store;
-
-use std::fmt;
-use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
 use futures::FutureExt as _;
-use futures::future::{BoxFuture, join_all};
-use kube::api::Api;
+use futures::future::BoxFuture;
 use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use self::role::{ACK, CROSSPLANE, Definition, RoleObject};
-use self::store::Store;
-use super::source::{Answer, Listing, Pace, RoleSource};
-use crate::kubernetes::list_watch::{Observer, WatchTiming, list_and_watch};
+use self::role::{ACK, CROSSPLANE, RoleKind};
+use super::source::{Answer, Listing, Pace, RoleDocument, RoleSource};
+use crate::kubernetes::list_watch::WatchTiming;
+use crate::kubernetes::managed_objects::{ManagedObjects, Named, Store};
+use crate::support::text;
 use crate::trust::RoleArn;
 
 /// Roles that a controller in the cluster manages.
+#[derive(Debug)]
 pub struct RoleObjects {
     name: &'static str,
-    client: kube::Client,
-    definitions: &'static [Definition],
-    timing: WatchTiming,
-    store: Arc<Store>,
+    objects: ManagedObjects<RoleArn, RoleDocument>,
 }
 
 impl RoleObjects {
@@ -47,23 +39,12 @@ impl RoleObjects {
         Self::of("crossplane", client, CROSSPLANE, timing)
     }
 
-    fn of(name: &'static str, client: kube::Client, definitions: &'static [Definition], timing: WatchTiming) -> Self {
+    fn of(name: &'static str, client: kube::Client, kinds: &'static [RoleKind], timing: WatchTiming) -> Self {
+        let kinds = kinds.iter().map(RoleKind::watched).collect();
         Self {
             name,
-            client,
-            definitions,
-            timing,
-            store: Arc::new(Store::new(definitions.len())),
+            objects: ManagedObjects::new(client, timing, kinds),
         }
-    }
-}
-
-impl fmt::Debug for RoleObjects {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RoleObjects")
-            .field("name", &self.name)
-            .field("store", &self.store)
-            .finish_non_exhaustive()
     }
 }
 
@@ -74,9 +55,10 @@ impl RoleSource for RoleObjects {
 
     fn read<'a>(&'a self, role: &'a RoleArn, _as_of: Instant) -> BoxFuture<'a, Answer> {
         async move {
+            let store = self.objects.store();
             // Waits at the start only; the caller bounds the wait.
-            self.store.first_listed().await;
-            self.store.answer(role)
+            store.first_listed().await;
+            answer(store, role)
         }
         .boxed()
     }
@@ -86,7 +68,7 @@ impl RoleSource for RoleObjects {
     }
 
     fn changes(&self) -> Option<watch::Receiver<u64>> {
-        Some(self.store.changes())
+        Some(self.objects.store().changes())
     }
 
     fn pace(&self) -> Pace {
@@ -94,73 +76,60 @@ impl RoleSource for RoleObjects {
     }
 
     fn run(&self, stop: CancellationToken) -> BoxFuture<'_, ()> {
-        let watches = self.definitions.iter().enumerate().map(|(place, definition)| {
-            let api: Api<RoleObject> = Api::all_with(self.client.clone(), &definition);
-            let mirror = Mirror {
-                store: Arc::clone(&self.store),
-                definition,
-                place,
-            };
-            list_and_watch(
-                definition.what,
-                api,
-                None,
-                self.timing,
-                Arc::new(AtomicBool::new(false)),
-                mirror,
-            )
-        });
-        let watches = join_all(watches);
-        async move {
-            tokio::select! {
-                _ = watches => {}
-                () = stop.cancelled() => {}
-            }
-        }
-        .boxed()
+        self.objects.run(stop).boxed()
     }
 }
 
-/// Writes the events of one definition's watch to the store.
-struct Mirror {
-    store: Arc<Store>,
-    definition: &'static Definition,
-    place: usize,
+fn answer(store: &Store<RoleArn, RoleDocument>, role: &RoleArn) -> Answer {
+    let mut found = store.find(role).into_iter();
+    let Some((first, document)) = found.next() else {
+        let failure = store.failure();
+        let failed = |why| Answer::Failed(format!("the Role objects could not be listed: {why}").into());
+        return failure.map_or(Answer::NotMine, failed);
+    };
+    match found.find(|(_, other)| *other != document) {
+        None => Answer::Role(document),
+        Some(second) => Answer::Failed(disagreement(&first, &second).into()),
+    }
 }
 
-impl Observer<RoleObject> for Mirror {
-    fn init(&mut self) {
-        self.store.list_began(self.place);
+/// Each controller would undo what the other does.
+fn disagreement(first: &str, (second, _): &Named<RoleDocument>) -> String {
+    let [first, second] = [first, second].map(text::value);
+    format!("two Role objects, {first} and {second}, say different things of this role; let only one manage it")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::trust::Origin;
+
+    #[test]
+    fn two_objects_of_one_role_must_agree() {
+        let document = |policy: &str| RoleDocument {
+            origin: Origin::Stored,
+            policy: policy.into(),
+            tags: None,
+        };
+        let role = RoleArn::parse("arn:aws:iam::111122223333:role/r").unwrap();
+        let store = Store::with(&[("a", role.clone(), document("{}")), ("b", role.clone(), document("{}"))]);
+        assert_eq!(answer(&store, &role), Answer::Role(document("{}")));
+        let store = Store::with(&[("a", role.clone(), document("{}")), ("b", role.clone(), document("[]"))]);
+        let Answer::Failed(why) = answer(&store, &role) else {
+            panic!("{:?}", answer(&store, &role))
+        };
+        assert!(why.contains("a and b"), "{why}");
+        let other = RoleArn::parse("arn:aws:iam::111122223333:role/other").unwrap();
+        assert_eq!(answer(&store, &other), Answer::NotMine);
     }
 
-    fn init_apply(&mut self, object: RoleObject) {
-        self.store.put(self.place, object.name(), object.state(self.definition));
-    }
-
-    fn init_done(&mut self) {
-        self.store.list_ended(self.place);
-    }
-
-    fn apply(&mut self, object: RoleObject) {
-        self.store.put(self.place, object.name(), object.state(self.definition));
-        self.store.notify_changed();
-    }
-
-    fn delete(&mut self, object: RoleObject) {
-        self.store.remove(self.place, &object.name());
-        self.store.notify_changed();
-    }
-
-    fn not_served(&mut self) {
-        self.store.list_began(self.place);
-        self.store.list_ended(self.place);
-    }
-
-    fn list_failed(&mut self, why: &str) {
-        self.store.list_failed(self.place, why);
-    }
-
-    fn while_broken(&self) -> &'static str {
-        "what is known stays in use"
+    #[test]
+    fn a_list_that_never_succeeded_is_a_failure() {
+        let role = RoleArn::parse("arn:aws:iam::111122223333:role/r").unwrap();
+        let store = Store::that_failed("403 Forbidden");
+        let Answer::Failed(why) = answer(&store, &role) else {
+            panic!("it was never listed")
+        };
+        assert_eq!(&*why, "the Role objects could not be listed: 403 Forbidden");
     }
 }

@@ -147,6 +147,8 @@ impl Call<'_> {
         let Some(code) = code else {
             return match status {
                 429 => self.throttled("429"),
+                // A body that cannot be read, where the SDK does not take that for a broken response.
+                200..300 => self.truncated(),
                 _ => self.unavailable(&status.to_string()),
             };
         };
@@ -197,7 +199,8 @@ impl Call<'_> {
     }
 
     fn truncated(&self) -> Fault {
-        self.again(&format!("{TRUNCATED} or is not a response from IAM"))
+        let service = self.action.split(':').next().unwrap_or_default().to_uppercase();
+        self.again(&format!("{TRUNCATED} or is not a response from {service}"))
     }
 
     fn timed_out(&self) -> Fault {

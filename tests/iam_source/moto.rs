@@ -36,12 +36,20 @@ pub fn moto(what: &str) -> Option<Moto> {
             moto.request("POST /moto-api/reset", "", "");
             Some(moto)
         }
-        Err(why) if std::env::var_os("CI").is_some() => panic!("{what} cannot run: {why}"),
-        Err(why) => {
-            say(&format!("NOT RUN: {what}: {why}"));
-            None
-        }
+        Err(why) => not_run(what, why),
     }
+}
+
+/// The Python of the virtual environment, which has botocore. None, with a message on standard error, when it cannot be made.
+pub fn python(what: &str) -> Option<PathBuf> {
+    environment().map_or_else(|why| not_run(what, &why), Some)
+}
+
+/// Where a skipped test would go unseen it fails instead.
+fn not_run<T>(what: &str, why: &str) -> Option<T> {
+    assert!(std::env::var_os("CI").is_none(), "{what} cannot run: {why}");
+    say(&format!("NOT RUN: {what}: {why}"));
+    None
 }
 
 /// A program of the virtual environment: `python3`, `aws`.

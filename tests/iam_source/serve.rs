@@ -275,10 +275,12 @@ async fn bare_role_names_are_of_the_account_that_sts_names() {
         .await;
 }
 
-/// The actions of the policy in the documentation.
+/// The actions of IAM in the policy of the documentation.
 fn documented_actions() -> BTreeSet<String> {
     let policy: Value = serde_json::from_str(include_str!("../../docs/aws-iam-policy.json")).unwrap();
     let statements = policy["Statement"].as_array().unwrap().iter();
     let actions = statements.flat_map(|statement| statement["Action"].as_array().unwrap());
-    actions.map(|action| action.as_str().unwrap().to_owned()).collect()
+    let actions = actions.map(|action| action.as_str().unwrap().to_owned());
+    // `tests/eks_source` compares the others.
+    actions.filter(|action| action.starts_with("iam:")).collect()
 }

@@ -49,6 +49,7 @@
 //! }
 //! ```
 
+mod association_objects;
 mod aws;
 mod calls;
 mod certificates;
@@ -70,7 +71,7 @@ mod jobs;
 mod kubectl;
 mod link;
 #[path = "../iam_source/moto.rs"]
-#[allow(unreachable_pub, reason = "another test program has it as a module, too")]
+#[allow(dead_code, unreachable_pub, reason = "other test programs have it as a module, too")]
 mod moto;
 mod mounts;
 mod namespaces;
@@ -98,6 +99,7 @@ fn main() {
     let mut scenarios = Scenarios::default();
     aws::register(&mut scenarios);
     objects::register(&mut scenarios);
+    association_objects::register(&mut scenarios);
     certificates::register(&mut scenarios);
     jobs::register(&mut scenarios);
     guides::register(&mut scenarios);

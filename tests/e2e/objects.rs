@@ -9,7 +9,7 @@ use crate::rolegate_calls::calls_since;
 use crate::scenarios::Scenarios;
 use crate::wait::{until, until_ok};
 
-const ACK_CRD: &str = include_str!("crds/ack.yaml");
+pub(crate) const ACK_CRD: &str = include_str!("crds/ack.yaml");
 const CROSSPLANE_CRDS: &str = include_str!("crds/crossplane.yaml");
 
 pub(crate) fn register(scenarios: &mut Scenarios) {
@@ -90,23 +90,36 @@ fn roles_of_objects_are_judged_once_settled(cluster: &ExclusiveCluster<'_>) {
         release.log().matches("does not serve").count(),
         3 * release.replicas().len()
     );
-    each_permission_is_used_and_needed(cluster, &release, before);
+    each_permission_is_used_and_needed(
+        cluster,
+        &release,
+        before,
+        "roles",
+        &[
+            ("iam.services.k8s.aws", "iam.services.k8s.aws"),
+            ("iam.aws.upbound.io", "iam.aws.upbound.io"),
+            ("iam.aws.m.upbound.io", "iam.aws.upbound.io"),
+        ],
+    );
     // The CRDs stay: they go with the cluster.
 }
 
-/// The chart's rights to these objects: each was used, and a replica that lacks one says so.
-fn each_permission_is_used_and_needed(cluster: &ExclusiveCluster<'_>, release: &Release, before: usize) {
-    for (group, rule_of) in [
-        ("iam.services.k8s.aws", "iam.services.k8s.aws"),
-        ("iam.aws.upbound.io", "iam.aws.upbound.io"),
-        ("iam.aws.m.upbound.io", "iam.aws.upbound.io"),
-    ] {
+/// The chart's rights to these objects: each was used, and a replica that lacks one says so. `groups`: each API group, and the group by
+/// which its rule is found.
+pub(crate) fn each_permission_is_used_and_needed(
+    cluster: &ExclusiveCluster<'_>,
+    release: &Release,
+    before: usize,
+    resource: &str,
+    groups: &[(&str, &str)],
+) {
+    for (group, rule_of) in groups {
         for (verb, other) in [("list", "watch"), ("watch", "list")] {
             let used = calls_since(cluster, before).iter().any(|call| {
                 let object = &call["objectRef"];
-                call["verb"] == verb && object["resource"] == "roles" && object["apiGroup"] == group
+                call["verb"] == verb && object["resource"] == resource && object["apiGroup"] == *group
             });
-            assert!(used, "{verb} on roles.{group} was never used");
+            assert!(used, "{verb} on {resource}.{group} was never used");
             let role = cluster.json(&["get", "clusterrole", NAME]);
             let rules = role["rules"].as_array().unwrap();
             let place = rules
@@ -128,7 +141,7 @@ fn each_permission_is_used_and_needed(cluster: &ExclusiveCluster<'_>, release: &
             };
             set(json!([other]));
             let replica = release.start_replica();
-            let words = format!("cannot {verb} resource \"roles\" in API group \"{group}\"");
+            let words = format!("cannot {verb} resource \"{resource}\" in API group \"{group}\"");
             until(&words, || {
                 replica.log().replace('\\', "").contains(&words).then_some(())
             });
@@ -198,7 +211,7 @@ fn arn(name: &str) -> String {
     format!("arn:aws:iam::{ACCOUNT}:role/{name}")
 }
 
-fn settle(jobs: &Namespace, object: &str, status: &Value) {
+pub(crate) fn settle(jobs: &Namespace, object: &str, status: &Value) {
     let patch = status.to_string();
     jobs.kubectl(&[
         "patch",

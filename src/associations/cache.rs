@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use futures::future::join_all;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -225,7 +225,10 @@ impl Associations {
     pub async fn read_all(&self, deadline: Instant) -> Result<(), Arc<str>> {
         for source in &self.sources {
             match source {
-                Opened::Held(source) => source.refresh().await,
+                Opened::Held(source) => {
+                    let read = timeout_at(deadline, source.read_once()).await;
+                    read.unwrap_or_else(|_| Err(format!("{}: no answer in time", source.name()).into()))?;
+                }
                 Opened::Remote(remote) => remote.read_all(deadline).await?,
             }
         }

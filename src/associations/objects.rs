@@ -75,6 +75,26 @@ impl HeldAssociations for AssociationObjects {
             .collect()
     }
 
+    /// What is watched is known only while it is watched.
+    fn read_once(&self) -> BoxFuture<'_, Result<(), Arc<str>>> {
+        let listed = async {
+            let stores = (self.associations.store(), self.roles.store());
+            join(stores.0.first_listed(), stores.1.first_listed()).await;
+            match stores.0.failure() {
+                Some(why) => Err(not_listed(&why)),
+                None => Ok(()),
+            }
+        };
+        let watches = self.run(CancellationToken::new());
+        async move {
+            tokio::select! {
+                listed = listed => listed,
+                () = watches => Ok(()),
+            }
+        }
+        .boxed()
+    }
+
     fn run(&self, stop: CancellationToken) -> BoxFuture<'_, ()> {
         let (associations, roles) = (self.associations.run(stop.clone()), self.roles.run(stop));
         join(associations, roles).map(drop).boxed()
@@ -118,13 +138,15 @@ fn find(associations: &Store<Pair, State>, roles: &Store<Pair, RoleObject>, pair
         (None, Some(why), _) => Found::Undescribed(why.into()),
         (None, None, Some(why)) => Found::Unknown(why.into()),
         (None, None, None) => match associations.failure() {
-            Some(why) => {
-                Found::Unknown(format!("the PodIdentityAssociation objects could not be listed: {why}").into())
-            }
+            Some(why) => Found::Unknown(not_listed(&why)),
             None if associations.is_first_listed() => Found::Unlisted,
             None => Found::Unknown("the PodIdentityAssociation objects were not listed yet".into()),
         },
     }
+}
+
+fn not_listed(why: &str) -> Arc<str> {
+    format!("the PodIdentityAssociation objects could not be listed: {why}").into()
 }
 
 /// The role of a `Role` object of ACK.
@@ -512,5 +534,60 @@ mod tests {
                 }
             }
         }
+    }
+
+    /// A Kubernetes API that answers lists of associations with this status, and does not serve other kinds. Watches never report.
+    fn api(status: u16, list: impl std::fmt::Display) -> kube::Client {
+        let list = list.to_string();
+        let service = tower::service_fn(move |request: hyper::Request<kube::client::Body>| {
+            let is_watch = request.uri().query().is_some_and(|query| query.contains("watch="));
+            let is_association = request.uri().path().ends_with("/podidentityassociations");
+            let list = list.clone();
+            async move {
+                if is_watch {
+                    std::future::pending::<()>().await;
+                }
+                let (status, body) = if is_association {
+                    (status, list)
+                } else {
+                    (404, String::new())
+                };
+                let body = http_body_util::Full::new(hyper::body::Bytes::from(body));
+                Ok::<_, hyper::Error>(hyper::Response::builder().status(status).body(body).unwrap())
+            }
+        });
+        kube::Client::new(service, "default")
+    }
+
+    #[tokio::test]
+    async fn a_command_reads_everything_once() {
+        let list = json!({
+            "kind": "PodIdentityAssociationList", "apiVersion": "eks.services.k8s.aws/v1alpha1",
+            "metadata": {"resourceVersion": "7"}, "items": [ack()],
+        });
+        let source = AssociationObjects::ack(api(200, &list), cluster(), WatchTiming::default());
+        assert_eq!(source.all(), []);
+        source.read_once().await.unwrap();
+        let all = source.all();
+        assert_eq!(all.len(), 1);
+        assert_eq!(*all[0], expected());
+        assert_eq!(source.find("jobs", "stranger"), Found::Unlisted);
+
+        let forbidden = json!({
+            "kind": "Status", "apiVersion": "v1", "status": "Failure", "code": 403, "reason": "Forbidden",
+            "message": "podidentityassociations.eks.services.k8s.aws is forbidden",
+        });
+        let source = AssociationObjects::ack(api(403, &forbidden), cluster(), WatchTiming::default());
+        let why = source.read_once().await.unwrap_err();
+        assert!(
+            why.contains("could not be listed") && why.contains("is forbidden"),
+            "{why}"
+        );
+
+        // The controller is not installed.
+        let source =
+            AssociationObjects::crossplane(api(404, "404 page not found\n"), &cluster(), WatchTiming::default());
+        source.read_once().await.unwrap();
+        assert_eq!(source.all(), []);
     }
 }

@@ -68,6 +68,11 @@ pub trait HeldAssociations: Send + Sync + std::fmt::Debug + 'static {
         std::future::ready(()).boxed()
     }
 
+    /// Reads everything once, for commands. Cancel-safe.
+    fn read_once(&self) -> BoxFuture<'_, Result<(), Arc<str>>> {
+        self.refresh().map(Ok).boxed()
+    }
+
     /// What the source does by itself while the program serves, until `stop`.
     fn run(&self, stop: CancellationToken) -> BoxFuture<'_, ()> {
         drop(stop);

@@ -4,10 +4,12 @@
 //! the policy allows instead, and the cause in brackets. Then rows of `label  value`, aligned: what was found, what is
 //! needed, how to fix it, where to read more. A command is complete and quoted for a shell, or it is left out.
 
+mod association;
 pub(crate) mod commands;
 mod containers;
 pub mod explanation;
 
+pub use self::association::about_association;
 use super::{DecisionSettings, Finding, Judged, Owner, RequireRole, Why};
 use crate::pod::Warning;
 use crate::pod::identity::{AnnotationError, MalformedAnnotation, did_you_mean};

@@ -37,8 +37,7 @@ pub(crate) struct Operator {
     pub(crate) if_exists: bool,
 }
 
-/// `ForAllValues:` or `ForAnyValue:`. On a key with one value, and a web identity has no other, both act as on a set of
-/// one; they differ where it is absent.
+/// `ForAllValues:` or `ForAnyValue:`. On a key with one value, both act as on a set of one; they differ where it is absent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Quantifier {
     ForAllValues,
@@ -274,6 +273,8 @@ impl Condition {
         match given {
             Given::Absent => self.operator.on_absent(),
             Given::Text(text) => self.on_text(&text, request),
+            Given::Beginning(beginning) => self.on_beginning(beginning, request),
+            Given::Set(texts) => self.on_set(texts, request),
             Given::SessionName => self.on_some(Domain::SessionName, request),
             Given::CurrentTime | Given::EpochTime => self.on_time(&given, request),
             Given::Unknown => self
@@ -293,7 +294,35 @@ impl Condition {
         match given {
             Given::Absent => on(true).into(),
             Given::Unknown => Ternary::from(on(true)).either(on(false).into()),
-            Given::Text(_) | Given::SessionName | Given::CurrentTime | Given::EpochTime => on(false).into(),
+            Given::Text(_)
+            | Given::Beginning(_)
+            | Given::Set(_)
+            | Given::SessionName
+            | Given::CurrentTime
+            | Given::EpochTime => on(false).into(),
+        }
+    }
+
+    /// On a key that holds several texts. Without a quantifier, IAM does not document what such a condition means.
+    fn on_set(&self, texts: &[&str], request: &Request<'_>) -> Ternary {
+        let mut truths = texts.iter().map(|text| self.on_text(text, request));
+        match self.operator.quantifier {
+            Some(Quantifier::ForAllValues) => truths.fold(Ternary::True, Ternary::and),
+            Some(Quantifier::ForAnyValue) => Ternary::any(&mut truths),
+            None => Ternary::Unknown,
+        }
+    }
+
+    /// On a key that holds a text of which only the beginning is known.
+    fn on_beginning(&self, beginning: &str, request: &Request<'_>) -> Ternary {
+        match self.operator.test {
+            Test::Text(test, _) => {
+                let reach = |value: &Value| beginning_reach(value, test, beginning, request);
+                let positive = Ternary::any(self.values.iter().map(reach));
+                self.operator.test.polarized(positive)
+            }
+            Test::Arn(_) if !"arn:".starts_with(beginning) && !beginning.starts_with("arn:") => Ternary::False,
+            _ => self.on_some(Domain::Anything, request),
         }
     }
 
@@ -506,6 +535,25 @@ fn text_reach(value: &Value, test: TextTest, domain: Domain, request: &Request<'
         }
         (Domain::SessionName, TextTest::EqualsIgnoreCase) => session_name_reach(tokens.flat_map(lowered)),
         (Domain::SessionName, TextTest::Equals | TextTest::Like) => session_name_reach(tokens),
+    };
+    match expansion.certainty {
+        Ternary::True => reach,
+        _ => reach.and(Ternary::Unknown),
+    }
+}
+
+/// Which of the texts with this beginning a value of a String operator matches: all, none, or some.
+fn beginning_reach(value: &Value, test: TextTest, beginning: &str, request: &Request<'_>) -> Ternary {
+    let Some(expansion) = value.expand(test.wildcards(), request) else {
+        return Ternary::False;
+    };
+    let reach = match test {
+        TextTest::Equals | TextTest::Like => glob::reach_after(&expansion.tokens, beginning),
+        TextTest::EqualsIgnoreCase => {
+            let tokens: Vec<Token> = expansion.tokens.iter().copied().flat_map(lowered).collect();
+            let beginning: String = beginning.chars().flat_map(lowered_char).collect();
+            glob::reach_after(&tokens, &beginning)
+        }
     };
     match expansion.certainty {
         Ternary::True => reach,

@@ -1,8 +1,10 @@
-//! The trust policy language: role ARNs, policy documents, and whether a web identity may assume a role.
+//! The trust policy language: role ARNs, policy documents, and whether a web identity or EKS Pod Identity may
+//! assume a role.
 //!
 //! Everything here is a total function over plain values: no I/O, no async, no clock, no environment. It cannot fail, only
 //! answer. The rules are IAM's; each is stated next to the code that implements it.
 
+mod action;
 mod arn;
 mod association;
 mod condition;
@@ -28,9 +30,9 @@ pub use self::arn::{AccountId, Partition, RoleArn, RoleArnError};
 pub use self::association::{Association, ClusterArn, ClusterArnError, Hop, PodName, SessionTags, is_cluster_name};
 pub use self::edit::Edit;
 pub use self::explain::Explanation;
-pub use self::explain::fault::{Carried, Fault, Requirement, StatementLabel};
+pub use self::explain::fault::{AssociationFault, Carried, Fault, Part, Requirement, StatementLabel};
 pub use self::grant::{EditError, Grant, Merged, to_terraform};
-pub use self::judge::{Judgment, judge};
+pub use self::judge::{Judgment, judge, judge_association};
 pub(crate) use self::lint::lint_issuer;
 pub use self::lint::{Lint, lint};
 pub use self::mismatch::Mismatch;

@@ -7,8 +7,10 @@ pub(super) mod storable;
 
 use self::error::Place;
 pub use self::error::PolicyError;
+use super::action::Action;
 use super::condition::Condition;
 use super::condition::value::Variables;
+use super::glob;
 use super::size::{DEFAULT_QUOTA, size};
 
 /// A well-formed trust policy, compiled for evaluation.
@@ -68,8 +70,16 @@ pub(crate) struct Principals {
 pub(crate) struct Actions {
     pub(crate) form: ActionForm,
     pub(crate) patterns: Vec<Box<str>>,
-    /// Whether `sts:AssumeRoleWithWebIdentity` is meant; it is the only action ever asked for, so it is asked once.
-    pub(crate) mean_web_identity: bool,
+    /// Which of the actions that are ever asked for it means, found once.
+    pub(crate) meant: Meant,
+}
+
+/// Whether a statement means each of these actions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Meant {
+    assume_role_with_web_identity: bool,
+    assume_role: bool,
+    tag_session: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -88,8 +98,37 @@ impl ActionForm {
     }
 }
 
-/// The action by which a web identity assumes a role.
-pub(crate) const ASSUME_ROLE_WITH_WEB_IDENTITY: &str = "sts:AssumeRoleWithWebIdentity";
+impl Actions {
+    pub(crate) fn new(form: ActionForm, patterns: Vec<Box<str>>) -> Self {
+        let lowered: Vec<String> = patterns.iter().map(|pattern| pattern.to_ascii_lowercase()).collect();
+        let means = |action: Action| {
+            let wanted = action.as_str().to_ascii_lowercase();
+            let is_listed = lowered.iter().any(|pattern| glob::matches(pattern, &wanted));
+            match form {
+                ActionForm::Action => is_listed,
+                ActionForm::NotAction => !is_listed,
+            }
+        };
+        Self {
+            form,
+            patterns,
+            meant: Meant {
+                assume_role_with_web_identity: means(Action::AssumeRoleWithWebIdentity),
+                assume_role: means(Action::AssumeRole),
+                tag_session: means(Action::TagSession),
+            },
+        }
+    }
+
+    /// Whether an action is meant.
+    pub(crate) const fn mean(&self, action: Action) -> bool {
+        match action {
+            Action::AssumeRoleWithWebIdentity => self.meant.assume_role_with_web_identity,
+            Action::AssumeRole => self.meant.assume_role,
+            Action::TagSession => self.meant.tag_session,
+        }
+    }
+}
 
 impl Policy {
     /// Parses a policy document from its JSON text. Takes time and space linear in its length, whatever it holds. IAM

@@ -4,7 +4,7 @@ use super::Subject;
 use crate::decision::Restart;
 use crate::support::dns;
 use crate::support::text::shell::Command;
-use crate::trust::{Cause, RoleArn, WebIdentity};
+use crate::trust::{Association, Cause, Hop, RoleArn, SessionTags, WebIdentity};
 
 /// The audience that `rolegate trust-policy` assumes.
 pub(crate) const DEFAULT_AUDIENCE: &str = "sts.amazonaws.com";
@@ -41,6 +41,33 @@ fn for_identity(command: Command, identity: &WebIdentity) -> Option<String> {
         .arg(service_account);
     if identity.audience.as_str() != DEFAULT_AUDIENCE {
         command = command.flag("--audience").arg(identity.audience.as_str());
+    }
+    command.finish()
+}
+
+/// What adds EKS Pod Identity to the present trust policy of a role of an association. None where the cluster is not known.
+#[must_use]
+pub(crate) fn trust_policy_for_association(role: &RoleArn, association: &Association, hop: Hop) -> Option<String> {
+    let mut command = Command::new("rolegate trust-policy --pod-identity");
+    if hop == Hop::Target {
+        command = command
+            .flag("--target --primary-role-arn")
+            .arg(association.role.as_str());
+    }
+    command = command
+        .flag("--role-arn")
+        .arg(role.as_str())
+        .flag("--cluster-arn")
+        .arg(association.cluster.as_ref()?.as_str())
+        .flag("-n")
+        .arg(&association.namespace)
+        .flag("--service-account")
+        .arg(&association.service_account);
+    if association.session_tags == SessionTags::Disabled {
+        command = command.flag("--disable-session-tags");
+        if let (Hop::Target, Some(external_id)) = (hop, &association.external_id) {
+            command = command.flag("--external-id").arg(external_id);
+        }
     }
     command.finish()
 }

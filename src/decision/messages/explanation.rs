@@ -3,6 +3,7 @@
 //! Each module below is about one part of a statement. It has two texts for what can be wrong there: a clause for line 1 (`…_clause`), and a
 //! predicate of the statement that says more.
 
+mod association;
 mod audience;
 mod condition;
 mod edits;
@@ -19,6 +20,8 @@ use crate::trust::{Edit, Explanation, Fault, RoleArn, StatementLabel, WebIdentit
 const LONGEST: usize = 600;
 const ACTION: &str = "sts:AssumeRoleWithWebIdentity";
 const SERVICE_ACCOUNT: &str = "system:serviceaccount:";
+
+pub use self::association::AssociationText;
 
 /// An explanation with what it is about.
 #[derive(Clone, Copy)]
@@ -153,6 +156,7 @@ impl ExplanationText<'_> {
             } => audience::other_audience_clause(self, requirement, mismatches),
             Fault::Condition { requirement, carried } => condition::not_met_clause(self, requirement, carried),
             Fault::DependsOn { conditions, denies, .. } => condition::depends_on_clause(self, conditions, *denies),
+            Fault::Association(_) => association::CLAUSE.to_owned(),
         }
     }
 
@@ -221,6 +225,7 @@ impl ExplanationText<'_> {
                 other_statements,
                 session_name,
             } => condition::depends_on(conditions, *more, *denies, *other_statements, session_name.as_ref()),
+            Fault::Association(_) => association::CLAUSE.to_owned(),
         }
     }
 
@@ -267,7 +272,8 @@ impl ExplanationText<'_> {
             | Fault::Denied { .. }
             | Fault::NothingAllowed
             | Fault::Condition { .. }
-            | Fault::DependsOn { .. } => return None,
+            | Fault::DependsOn { .. }
+            | Fault::Association(_) => return None,
         };
         Some((text::value(&allowed), text::value(&needed)))
     }

@@ -144,7 +144,12 @@ impl Value {
                 Piece::Variable { key, default } => match key.given(request) {
                     Given::Text(text) => expansion.push_text(&text, Wildcards::Literal),
                     Given::Absent => expansion.push_text(default.as_deref()?, Wildcards::Literal),
-                    Given::SessionName | Given::CurrentTime | Given::EpochTime | Given::Unknown => {
+                    Given::Beginning(beginning) => {
+                        expansion.push_text(beginning, Wildcards::Literal);
+                        expansion.certainty = Ternary::Unknown;
+                        expansion.tokens.push(Token::Run);
+                    }
+                    Given::Set(_) | Given::SessionName | Given::CurrentTime | Given::EpochTime | Given::Unknown => {
                         // Whatever its value, the default included, is a run of characters.
                         expansion.certainty = Ternary::Unknown;
                         expansion.tokens.push(Token::Run);

@@ -69,6 +69,10 @@ pub enum Carried {
     PastTime,
     /// A session name, none of which can match.
     SessionName,
+    /// A text that begins so.
+    Beginning(String),
+    /// These, under a key that holds several.
+    Several(Vec<String>),
     /// Whatever it is, the condition is false.
     Anything,
 }
@@ -183,6 +187,69 @@ pub enum Fault {
         /// The pod's own session name, and the verdict with it.
         session_name: Option<(String, Verdict)>,
     },
+    /// What keeps EKS Pod Identity out.
+    Association(AssociationFault),
+}
+
+/// One thing that keeps EKS Pod Identity out of a role.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AssociationFault {
+    /// The statement trusts no service `pods.eks.amazonaws.com`, or, at the target role, no AWS principal.
+    PrincipalType {
+        /// `Federated` principals.
+        federated: Vec<String>,
+        /// `Service` principals.
+        services: Vec<String>,
+        /// `AWS` principals.
+        aws: Vec<String>,
+    },
+    /// At the target role: the statement trusts other AWS principals than the primary role.
+    PrimaryRole {
+        /// `AWS` principals.
+        aws: Vec<String>,
+    },
+    /// The statement does not allow `sts:AssumeRole`.
+    Action {
+        /// As written.
+        actions: Vec<String>,
+        /// Whether they are excluded (`NotAction`) rather than allowed.
+        excluded: bool,
+    },
+    /// The statement does not allow `sts:TagSession`.
+    TagSession {
+        /// As written.
+        actions: Vec<String>,
+        /// Whether they are excluded (`NotAction`) rather than allowed.
+        excluded: bool,
+    },
+    /// A condition is false.
+    Condition {
+        /// What it is about.
+        part: Part,
+        /// The condition.
+        requirement: Requirement,
+        /// What the request carries.
+        carried: Carried,
+    },
+    /// Session tags are disabled and the policy does not allow `sts:TagSession`: whether EKS needs it then is not documented.
+    TagSessionUnclear,
+}
+
+/// The part of a request of EKS Auth that a condition is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// The cluster or its account.
+    Cluster,
+    /// The namespace, the ServiceAccount or the pod.
+    Subject,
+    /// The external ID.
+    ExternalId,
+    /// The primary role.
+    PrimaryRole,
+    /// A session tag, while session tags are disabled.
+    DisabledTags,
+    /// Anything else.
+    Other,
 }
 
 impl Fault {
@@ -203,6 +270,27 @@ impl Fault {
             Self::Audience { .. } => Cause::WrongAudience,
             Self::NothingAllowed | Self::Condition { .. } => Cause::OtherCondition,
             Self::DependsOn { .. } => return None,
+            Self::Association(fault) => return fault.cause(),
+        })
+    }
+}
+
+impl AssociationFault {
+    fn cause(&self) -> Option<Cause> {
+        Some(match self {
+            Self::PrincipalType { .. } => Cause::WrongPrincipalType,
+            Self::PrimaryRole { .. } => Cause::WrongPrimaryRole,
+            Self::Action { .. } => Cause::WrongAction,
+            Self::TagSession { .. } => Cause::TagSessionNotAllowed,
+            Self::Condition { part, .. } => match part {
+                Part::Cluster => Cause::WrongCluster,
+                Part::Subject => Cause::WrongSubject,
+                Part::ExternalId => Cause::WrongExternalId,
+                Part::PrimaryRole => Cause::WrongPrimaryRole,
+                Part::DisabledTags => Cause::SessionTagsDisabled,
+                Part::Other => Cause::OtherCondition,
+            },
+            Self::TagSessionUnclear => return None,
         })
     }
 }

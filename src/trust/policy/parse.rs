@@ -5,14 +5,11 @@ use std::collections::BTreeSet;
 use serde_json::value::RawValue;
 
 use super::error::{Place, PolicyError};
-use super::{
-    ASSUME_ROLE_WITH_WEB_IDENTITY, ActionForm, Actions, Effect, Origin, Policy, Principals, Statement, not_json,
-};
+use super::{ActionForm, Actions, Effect, Origin, Policy, Principals, Statement, not_json};
 use crate::support::text::{self, quote};
 use crate::trust::condition::key::ConditionKey;
 use crate::trust::condition::value::{Value, Variables};
 use crate::trust::condition::{Condition, Operator};
-use crate::trust::glob;
 use crate::trust::json::Json;
 
 const TOP_ELEMENTS: [&str; 3] = ["Version", "Id", "Statement"];
@@ -213,19 +210,7 @@ fn read_principals(json: Json<'_>, number: usize) -> Result<Principals, PolicyEr
 
 fn read_actions(json: Json<'_>, form: ActionForm, place: &Place<'_>) -> Result<Actions, PolicyError> {
     let patterns = texts(json, place)?;
-    let wanted = ASSUME_ROLE_WITH_WEB_IDENTITY.to_ascii_lowercase();
-    let is_listed = patterns
-        .iter()
-        .any(|pattern| glob::matches(&pattern.to_ascii_lowercase(), &wanted));
-    let mean_web_identity = match form {
-        ActionForm::Action => is_listed,
-        ActionForm::NotAction => !is_listed,
-    };
-    Ok(Actions {
-        form,
-        patterns,
-        mean_web_identity,
-    })
+    Ok(Actions::new(form, patterns))
 }
 
 fn read_condition(json: Json<'_>, number: usize, variables: Variables) -> Result<Box<[Condition]>, PolicyError> {

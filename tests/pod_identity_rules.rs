@@ -1,7 +1,8 @@
 //! The rules by which the roles of an EKS Pod Identity association are judged, each by policies that differ in one thing.
 
 use rolegate::trust::{
-    Association, Cause, ClusterArn, Context, Hop, PodName, Policy, RoleArn, SessionTags, Verdict, judge_association,
+    Association, AssociationGrant, Cause, ClusterArn, Context, Edit, Hop, PodName, Policy, RoleArn, SessionTags,
+    Verdict, judge_association,
 };
 
 const CLUSTER: &str = "arn:aws:eks:us-west-2:111122223333:cluster/prod";
@@ -625,4 +626,118 @@ fn a_hop_that_the_association_does_not_have_refuses_nothing() {
     let statements = [statement("Deny", SERVICE, BOTH, "{}")];
     assert_eq!(word(Hop::Target, &statements, &one, PodName::Unknown), "trusted");
     assert_eq!(word(Hop::Primary, &statements, &one, PodName::Unknown), "explicit-deny");
+}
+
+fn grant(association: Association, hop: Hop) -> AssociationGrant {
+    AssociationGrant { association, hop }
+}
+
+/// The same association, but for one thing.
+fn others() -> Vec<Association> {
+    vec![
+        Association {
+            namespace: "other".into(),
+            ..association()
+        },
+        Association {
+            service_account: "other".into(),
+            ..association()
+        },
+        Association {
+            cluster: Some(ClusterArn::parse("arn:aws:eks:us-west-2:111122223333:cluster/other").unwrap()),
+            ..association()
+        },
+    ]
+}
+
+#[test]
+fn what_is_printed_lets_this_association_in_and_no_other() {
+    for hop in [Hop::Primary, Hop::Target] {
+        let policy = Policy::parse_written(&grant(association(), hop).policy()).unwrap();
+        let verdict = |association: &Association| {
+            judge_association(hop, &policy, association, PodName::Unknown, &Context::default()).verdict
+        };
+        assert_eq!(verdict(&association()), Verdict::Trusted, "{hop}");
+        for other in others() {
+            assert_eq!(verdict(&other), Verdict::NotTrusted, "{hop}: {other:?}");
+        }
+    }
+    for hop in [Hop::Primary, Hop::Target] {
+        for external_id in [None, association().external_id] {
+            let one = Association {
+                external_id,
+                ..without_tags()
+            };
+            let policy = Policy::parse_written(&grant(one.clone(), hop).policy()).unwrap();
+            let judgment = judge_association(hop, &policy, &one, PodName::Unknown, &Context::default());
+            assert_eq!(judgment.verdict, Verdict::Trusted, "{hop}: {one:?}");
+        }
+    }
+    let by_cluster = grant(without_tags(), Hop::Primary).policy();
+    assert!(!by_cluster.contains("RequestTag"), "{by_cluster}");
+}
+
+/// Every association that was let in stays in, and merging again changes nothing.
+#[test]
+fn an_addition_takes_nothing_away() {
+    let right = |effect: &str, account: &str| {
+        statement(
+            effect,
+            SERVICE,
+            BOTH,
+            &format!(
+                r#"{{"StringEquals": {{"aws:SourceArn": "{CLUSTER}", "aws:RequestTag/kubernetes-namespace": "shop",
+                    "aws:RequestTag/kubernetes-service-account": {account}}}}}"#
+            ),
+        )
+    };
+    let statements = [
+        right("Allow", r#""web""#),
+        right("Allow", r#"["web", "jobs"]"#),
+        right("Allow", r#""api""#),
+        right("Deny", r#""api""#),
+        right("Allow", r#""web""#).replace("\"StringEquals\"", "\"StringLike\""),
+        statement("Allow", SERVICE, r#""sts:AssumeRole""#, "{}"),
+        statement("Allow", r#"{"AWS": "111122223333"}"#, BOTH, "{}"),
+        statement(
+            "Allow",
+            r#"{"Service": "ec2.amazonaws.com"}"#,
+            r#""sts:AssumeRole""#,
+            "{}",
+        ),
+        statement(
+            "Allow",
+            SERVICE,
+            BOTH,
+            r#"{"IpAddress": {"aws:SourceIp": "192.0.2.0/24"}}"#,
+        ),
+    ];
+    let mut joined = 0;
+    for first in &statements {
+        for second in &statements {
+            let document = format!(r#"{{"Version": "2012-10-17", "Statement": [{first}, {second}]}}"#);
+            for hop in [Hop::Primary, Hop::Target] {
+                let one = grant(association(), hop);
+                let merged = one.merge(&document).unwrap();
+                let (before, after) = (Policy::parse(&document).unwrap(), Policy::parse(&merged.json).unwrap());
+                for asked in others().into_iter().chain([association(), without_tags()]) {
+                    for hop in [Hop::Primary, Hop::Target] {
+                        let of = |policy: &Policy| {
+                            judge_association(hop, policy, &asked, PodName::Unknown, &Context::default()).verdict
+                        };
+                        assert!(of(&after) <= of(&before), "{document} {asked:?}");
+                    }
+                }
+                let verdict =
+                    judge_association(hop, &after, &association(), PodName::Unknown, &Context::default()).verdict;
+                let is_denied = document.contains("Deny") && hop == Hop::Primary;
+                assert_eq!(verdict == Verdict::Trusted, !is_denied, "{document}");
+                assert_eq!(merged.obstacle.is_some(), is_denied);
+                let again = one.merge(&merged.json).unwrap();
+                assert_eq!((again.json, again.edit), (merged.json, None));
+                joined += usize::from(matches!(merged.edit, Some(Edit::AddSubject { .. })));
+            }
+        }
+    }
+    assert!(joined >= 10, "only {joined} ServiceAccounts joined a list");
 }

@@ -2,9 +2,11 @@
 //!
 //! What an edit does not name stays as it is in the document: elements, their order, and the spelling of numbers.
 
+mod association;
 mod document;
 mod terraform;
 
+pub use self::association::AssociationGrant;
 use self::document::Tree;
 use super::action::ASSUME_ROLE_WITH_WEB_IDENTITY;
 use super::arn::{AccountId, Partition, RoleArn};
@@ -27,6 +29,37 @@ pub struct Grant {
     pub account: AccountId,
     /// The web identity.
     pub identity: WebIdentity,
+}
+
+/// Trust that is to be added to a role: that of a web identity, or of an EKS Pod Identity association.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Addition {
+    /// By a statement for the OIDC provider.
+    WebIdentity(Grant),
+    /// By a statement for EKS Pod Identity, or, at the target role, for the primary role.
+    PodIdentity(AssociationGrant),
+}
+
+impl Addition {
+    /// The whole policy with this trust and no other.
+    #[must_use]
+    pub fn policy(&self) -> String {
+        match self {
+            Self::WebIdentity(grant) => grant.policy(),
+            Self::PodIdentity(grant) => grant.policy(),
+        }
+    }
+
+    /// Adds the trust to a document that exists; see [`Grant::merge`] and [`AssociationGrant::merge`].
+    ///
+    /// # Errors
+    /// When the document is not a trust policy.
+    pub fn merge(&self, document: &str) -> Result<Merged, EditError> {
+        match self {
+            Self::WebIdentity(grant) => grant.merge(document),
+            Self::PodIdentity(grant) => grant.merge(document),
+        }
+    }
 }
 
 /// The result of merging into an existing policy.

@@ -31,7 +31,7 @@ pub use self::association::{Association, ClusterArn, ClusterArnError, Hop, PodNa
 pub use self::edit::Edit;
 pub use self::explain::Explanation;
 pub use self::explain::fault::{AssociationFault, Carried, Fault, Part, Requirement, StatementLabel};
-pub use self::grant::{EditError, Grant, Merged, to_terraform};
+pub use self::grant::{Addition, AssociationGrant, EditError, Grant, Merged, to_terraform};
 pub use self::judge::{Judgment, judge, judge_association};
 pub(crate) use self::lint::lint_issuer;
 pub use self::lint::{Lint, lint};

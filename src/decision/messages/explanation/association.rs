@@ -42,9 +42,6 @@ impl AssociationText<'_> {
         let number = self.explanation.statement.as_ref().map(|one| one.number);
         match (self.explanation.faults.first()?, number) {
             (Fault::Denied { .. }, Some(number)) => Some(format!("remove or narrow the Deny in statement {number}")),
-            (Fault::Association(AssociationFault::Condition { part, .. }), _) if *part == Part::DisabledTags => {
-                Some("enable session tags of the association, or allow it without conditions on them".to_owned())
-            }
             _ => None,
         }
     }

@@ -262,7 +262,18 @@ fn every_cause_is_shown() {
     for cause in Cause::ALL {
         let is_of_policies = !matches!(
             cause,
-            Cause::NoRole | Cause::MalformedAnnotation | Cause::Conflict | Cause::IdentityNotUsed
+            Cause::NoRole
+                | Cause::MalformedAnnotation
+                | Cause::Conflict
+                | Cause::AssociationNotInjected
+                | Cause::NoAssociation
+                | Cause::UnsupportedCompute
+                | Cause::WrongPrimaryRole
+                | Cause::TagSessionNotAllowed
+                | Cause::SessionTagsDisabled
+                | Cause::WrongCluster
+                | Cause::WrongExternalId
+                | Cause::IdentityNotUsed
         );
         assert_eq!(shown.contains(&cause), is_of_policies, "{cause}");
     }

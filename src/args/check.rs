@@ -23,6 +23,7 @@ A line of --batch:
   {"policy": {…}, "roleArn": "arn:aws:iam::111122223333:role/NAME", "issuer": "https://…", "subject": "system:serviceaccount:NAMESPACE:NAME", "audience": "sts.amazonaws.com"}
 and its response, one line each, in the same order:
   {"verdict": "trusted|not-trusted|undecided|malformed", "cause": …, "reason": …}
+A line with "mechanism": "pod-identity" is about a role of an EKS Pod Identity association; docs/reference/check.md lists its fields.
 `cause` is null unless the verdict is not-trusted. `policy` is an object, or a string that holds one,
 percent-encoded, as GetRole returns it. A line that cannot be read is malformed; the lines after it
 are still read.

@@ -28,6 +28,11 @@ pub(super) struct WebIdentityArgs {
 }
 
 impl WebIdentityArgs {
+    /// Namespace and name of the ServiceAccount; none if a flag is missing.
+    pub(super) fn service_account(self) -> Option<(String, String)> {
+        Some((self.namespace?, self.service_account?))
+    }
+
     /// None if a flag is missing.
     pub(super) fn web_identity(self) -> Option<WebIdentity> {
         let Self {

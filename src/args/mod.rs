@@ -88,7 +88,7 @@ pub(crate) fn parse(arguments: &[OsString]) -> Result<Command, clap::Error> {
         (Command::Serve(args), _) => args.validate(),
         (Command::Check(args), Some((_, matches))) => args.resolve_conflicts(matches),
         (Command::Audit(args), _) => args.source.validate(),
-        (Command::TrustPolicy(args), _) => args.source.validate(),
+        (Command::TrustPolicy(args), Some((_, matches))) => args.resolve_conflicts(matches),
         _ => Ok(()),
     };
     match validated {

@@ -2,13 +2,16 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, ValueEnum};
+use clap::parser::ValueSource;
+use clap::{Arg, ArgMatches, Args, ValueEnum};
 
 use super::identity::{WebIdentityArgs, required};
 use super::role_source::SourceArgs;
+use super::usage::UsageError;
 use super::values;
-use crate::trust::Grant;
-use crate::trust::{AccountId, Partition, RoleArn};
+use crate::trust::{
+    AccountId, Addition, Association, AssociationGrant, ClusterArn, Grant, Hop, Partition, RoleArn, SessionTags,
+};
 
 /// What `--help` prints after the flags.
 const AFTER_HELP: &str = "\
@@ -33,6 +36,12 @@ Examples:
       rolegate trust-policy --merge - -o terraform --account 111122223333 \\
         --issuer … -n jobs --service-account default
 
+  Let EKS Pod Identity in for a ServiceAccount
+    rolegate trust-policy --pod-identity \\
+      --role-arn arn:aws:iam::111122223333:role/job \\
+      --cluster-arn arn:aws:eks:us-west-2:111122223333:cluster/CLUSTER \\
+      -n jobs --service-account default
+
   The policy of a new role
     rolegate trust-policy --account 111122223333 --issuer … \\
       -n jobs --service-account default > policy.json
@@ -43,7 +52,7 @@ Examples:
 #[derive(Args, Clone, Debug)]
 #[command(
     after_long_help = AFTER_HELP,
-    mut_arg("issuer", required),
+    mut_arg("issuer", required_without_pod_identity),
     mut_arg("namespace", required),
     mut_arg("service_account", required)
 )]
@@ -52,6 +61,8 @@ pub(crate) struct TrustPolicyArgs {
     role: RoleArgs,
     #[command(flatten)]
     identity: WebIdentityArgs,
+    #[command(flatten)]
+    pod_identity: PodIdentityArgs,
     #[command(flatten)]
     pub(super) source: SourceArgs,
     #[command(flatten)]
@@ -81,6 +92,40 @@ struct RoleArgs {
     /// Everything in it is kept. Merging again changes nothing.
     #[arg(long, value_name = "FILE|-", conflicts_with = "role_source")]
     merge: Option<PathBuf>,
+}
+
+/// The EKS Pod Identity association that is let in, instead of a web identity.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "EKS Pod Identity")]
+struct PodIdentityArgs {
+    /// Let EKS Pod Identity in for the ServiceAccount, instead of the OIDC provider
+    #[arg(long, requires = "cluster_arn")]
+    pod_identity: bool,
+
+    /// The cluster, arn:PARTITION:eks:REGION:ACCOUNT:cluster/NAME
+    #[arg(long, value_name = "ARN", value_parser = ClusterArn::parse)]
+    cluster_arn: Option<ClusterArn>,
+
+    /// The role is the target role of the association
+    #[arg(long, requires_all = ["pod_identity", "primary_role_arn"])]
+    target: bool,
+
+    /// For a target role: the primary role of the association, which assumes it
+    #[arg(long, value_name = "ARN", value_parser = RoleArn::parse)]
+    primary_role_arn: Option<RoleArn>,
+
+    /// The association disables session tags: no conditions on them
+    #[arg(long, requires = "pod_identity")]
+    disable_session_tags: bool,
+
+    /// For a target role without session tags: the external ID of the association
+    #[arg(long, value_name = "ID")]
+    external_id: Option<String>,
+}
+
+/// For `mut_arg`: an association needs no issuer.
+fn required_without_pod_identity(flag: Arg) -> Arg {
+    flag.required_unless_present("pod_identity")
 }
 
 /// Writing to the role.
@@ -119,7 +164,7 @@ pub(crate) enum PolicyFormat {
 /// What is to be done with a trust policy.
 pub(crate) struct PolicyEdit {
     /// The trust to add.
-    pub(crate) grant: Grant,
+    pub(crate) addition: Addition,
     pub(crate) source: SourceArgs,
     pub(crate) action: Action,
 }
@@ -147,7 +192,29 @@ pub(crate) enum Present {
     Role(RoleArn),
 }
 
+/// Flags that only an association has: identifier and flag.
+const OF_ASSOCIATIONS: [(&str, &str); 3] = [
+    ("cluster_arn", "--cluster-arn"),
+    ("primary_role_arn", "--primary-role-arn"),
+    ("external_id", "--external-id"),
+];
+
 impl TrustPolicyArgs {
+    /// Rejects flags that exclude each other, if they were typed: variables can be set for other commands.
+    pub(super) fn resolve_conflicts(&self, matches: &ArgMatches) -> Result<(), UsageError> {
+        let typed = |identifier: &str| matches.value_source(identifier) == Some(ValueSource::CommandLine);
+        if self.pod_identity.pod_identity {
+            if typed("issuer") {
+                return Err(UsageError::conflict(
+                    "--pod-identity cannot be used with --issuer: EKS Auth verifies the token, not the role",
+                ));
+            }
+        } else if let Some((_, flag)) = OF_ASSOCIATIONS.iter().find(|(identifier, _)| typed(identifier)) {
+            return Err(UsageError::conflict(format!("{flag} requires --pod-identity")));
+        }
+        self.source.validate()
+    }
+
     /// # Errors
     /// The flag that is missing.
     pub(crate) fn edit(self) -> Result<PolicyEdit, &'static str> {
@@ -160,23 +227,28 @@ impl TrustPolicyArgs {
                     merge,
                 },
             identity,
+            pod_identity,
             source,
             write: WriteArgs { apply, yes },
             output: PolicyOutputArgs { output: format },
         } = self;
-        let identity = identity
-            .web_identity()
-            .ok_or("--issuer, --namespace and --service-account are required")?;
-        let grant = match (&role_arn, account) {
-            (Some(role), _) => Grant::for_role(role, identity).ok_or("--role-arn has no partition or account")?,
-            (None, Some(account)) => Grant {
-                partition: partition
-                    .or_else(|| Partition::parse(identity.issuer.partition()))
-                    .ok_or("--partition is missing")?,
-                account,
-                identity,
-            },
-            (None, None) => return Err("--role-arn or --account is required"),
+        let addition = if pod_identity.pod_identity {
+            Addition::PodIdentity(pod_identity.grant(identity, role_arn.as_ref(), account, partition)?)
+        } else {
+            let identity = identity
+                .web_identity()
+                .ok_or("--issuer, --namespace and --service-account are required")?;
+            Addition::WebIdentity(match (&role_arn, account) {
+                (Some(role), _) => Grant::for_role(role, identity).ok_or("--role-arn has no partition or account")?,
+                (None, Some(account)) => Grant {
+                    partition: partition
+                        .or_else(|| Partition::parse(identity.issuer.partition()))
+                        .ok_or("--partition is missing")?,
+                    account,
+                    identity,
+                },
+                (None, None) => return Err("--role-arn or --account is required"),
+            })
         };
         let action = match (apply, merge, role_arn) {
             (true, _, None) => return Err("--apply requires --role-arn"),
@@ -193,6 +265,65 @@ impl TrustPolicyArgs {
                 format,
             },
         };
-        Ok(PolicyEdit { grant, source, action })
+        Ok(PolicyEdit {
+            addition,
+            source,
+            action,
+        })
+    }
+}
+
+impl PodIdentityArgs {
+    fn grant(
+        self,
+        identity: WebIdentityArgs,
+        role: Option<&RoleArn>,
+        account: Option<AccountId>,
+        partition: Option<Partition>,
+    ) -> Result<AssociationGrant, &'static str> {
+        let Self {
+            cluster_arn,
+            primary_role_arn,
+            disable_session_tags,
+            external_id,
+            pod_identity: _,
+            target: _,
+        } = self;
+        let cluster = cluster_arn.ok_or("--cluster-arn is required")?;
+        let (namespace, service_account) = identity
+            .service_account()
+            .ok_or("--namespace and --service-account are required")?;
+        let role = match (role, account) {
+            (Some(role), _) => role.clone(),
+            (None, Some(account)) => {
+                let partition = partition
+                    .or_else(|| Partition::parse(cluster.partition()))
+                    .ok_or("--partition is missing")?;
+                // No condition depends on the name of a role that is new.
+                RoleArn::compose(&partition, &account, "any").map_err(|_| "--partition is not one of a role")?
+            }
+            (None, None) => return Err("--role-arn or --account is required"),
+        };
+        let (hop, role, target_role) = match primary_role_arn {
+            Some(primary) => (Hop::Target, primary, Some(role)),
+            None => (Hop::Primary, role, None),
+        };
+        Ok(AssociationGrant {
+            association: Association {
+                cluster: Some(cluster),
+                namespace: namespace.into(),
+                service_account: service_account.into(),
+                id: None,
+                role,
+                target_role,
+                session_tags: if disable_session_tags {
+                    SessionTags::Disabled
+                } else {
+                    SessionTags::Enabled
+                },
+                external_id: external_id.map(Into::into),
+            },
+            hop,
+        })
     }
 }

@@ -1,6 +1,8 @@
-//! `rolegate check`: judges one web identity, or a stream of them.
+//! `rolegate check`: judges one web identity, or a stream of requests.
 
+mod association;
 mod batch;
+mod line;
 
 use std::path::Path;
 use std::sync::Arc;

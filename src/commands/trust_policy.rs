@@ -1,4 +1,5 @@
-//! `rolegate trust-policy`: the trust policy that trusts a ServiceAccount and everyone it trusted before.
+//! `rolegate trust-policy`: the trust policy that trusts a ServiceAccount, or lets its EKS Pod Identity association in, and everyone it
+//! trusted before.
 //!
 //! With a role, or a document, it prints that document plus the least addition, and a comparison to standard error. `--apply`
 //! writes it, after asking, unless the role has changed in the meantime.
@@ -20,26 +21,36 @@ use crate::args::role_source::RoleSourceSpec;
 use crate::args::trust_policy::{Action, PolicyEdit, PolicyFormat, Present, TrustPolicyArgs};
 use crate::support::text;
 use crate::trust::unwrapped;
-use crate::trust::{Grant, to_terraform};
+use crate::trust::{Addition, Grant, to_terraform};
 use crate::trust::{Issuer, RoleArn};
 
 /// Runs the command.
 pub(super) fn run(args: TrustPolicyArgs) -> Result<Exit> {
-    let PolicyEdit { grant, source, action } = args.edit().map_err(|missing| anyhow!(missing))?;
-    warn_of_issuer(&grant.identity.issuer);
-    warn_of_partition(&grant);
+    let PolicyEdit {
+        addition,
+        source,
+        action,
+    } = args.edit().map_err(|missing| anyhow!(missing))?;
+    let region = match &addition {
+        Addition::WebIdentity(grant) => {
+            warn_of_issuer(&grant.identity.issuer);
+            warn_of_partition(grant);
+            grant.identity.issuer.region()
+        }
+        Addition::PodIdentity(grant) => grant.association.cluster.as_ref().map(|cluster| cluster.region()),
+    };
     let (specs, aws) = source.sources(RoleSourceSpec::Iam);
-    let aws = aws.access(grant.identity.issuer.region(), sources::reader());
+    let aws = aws.access(region, sources::reader());
     match action {
-        Action::Apply { role, confirm } => apply(&grant, &role, &specs, &aws, confirm),
+        Action::Apply { role, confirm } => apply(&addition, &role, &specs, &aws, confirm),
         Action::Print { present, format } => {
             let document = match present {
-                Present::None => return print(&grant.policy(), format, Exit::Yes),
+                Present::None => return print(&addition.policy(), format, Exit::Yes),
                 Present::Document(file) => of_file(&file)?,
                 Present::Role(role) => of_role(&role, &specs, &aws)?,
             };
-            let merged = preview::merged(&grant, &document.text, &document.name)?;
-            let exit = preview::show(&merged, &grant);
+            let merged = preview::merged(&addition, &document.text, &document.name)?;
+            let exit = preview::show(&merged, &addition);
             print(&merged.json, format, exit)
         }
     }
@@ -48,7 +59,7 @@ pub(super) fn run(args: TrustPolicyArgs) -> Result<Exit> {
 /// Without the feature there is no client of IAM.
 #[cfg(not(feature = "aws"))]
 fn apply(
-    _: &Grant,
+    _: &Addition,
     _: &RoleArn,
     _: &[RoleSourceSpec],
     _: &AwsAccess,

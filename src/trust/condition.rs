@@ -10,10 +10,11 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-use self::key::{ConditionKey, Facts, Given};
+use self::key::{ConditionKey, Given};
 use self::literal::{Decimal, Timestamp};
 use self::value::{Meaning, Value, Variables, Wildcards};
 use super::glob::{self, Token};
+use super::request::Request;
 use super::ternary::Ternary;
 use crate::support::text;
 
@@ -36,8 +37,7 @@ pub(crate) struct Operator {
     pub(crate) if_exists: bool,
 }
 
-/// `ForAllValues:` or `ForAnyValue:`. On a key with one value, and a web identity has no other, both act as on a set of
-/// one; they differ where it is absent.
+/// `ForAllValues:` or `ForAnyValue:`. On a key with one value, both act as on a set of one; they differ where it is absent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Quantifier {
     ForAllValues,
@@ -252,31 +252,29 @@ impl Comparison {
 
 /// The possible values of a key whose value is not known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Domain<'a> {
+enum Domain {
     /// Anything at all.
     Anything,
-    /// This beginning and what the API server appends to it.
-    GeneratedName(&'a str),
     /// What STS takes as a session name: 2 to 64 of `[\w+=,.@-]`.
     SessionName,
 }
 
 impl Condition {
     /// Whether the condition holds.
-    pub(crate) fn truth(&self, request: &impl Facts) -> Ternary {
+    pub(crate) fn truth(&self, request: &Request<'_>) -> Ternary {
         if self.values.is_empty() {
             // IAM stores an empty list and says nowhere what it means.
             return Ternary::Unknown;
         }
-        let given = request.given(&self.key);
+        let given = self.key.given(request);
         if self.operator.test == Test::Null {
             return self.null(&given);
         }
         match given {
             Given::Absent => self.operator.on_absent(),
             Given::Text(text) => self.on_text(&text, request),
-            Given::Texts(texts) => self.on_texts(texts, request),
-            Given::GeneratedName(beginning) => self.on_some(Domain::GeneratedName(beginning), request),
+            Given::Beginning(beginning) => self.on_beginning(beginning, request),
+            Given::Set(texts) => self.on_set(texts, request),
             Given::SessionName => self.on_some(Domain::SessionName, request),
             Given::CurrentTime | Given::EpochTime => self.on_time(&given, request),
             Given::Unknown => self
@@ -297,26 +295,39 @@ impl Condition {
             Given::Absent => on(true).into(),
             Given::Unknown => Ternary::from(on(true)).either(on(false).into()),
             Given::Text(_)
-            | Given::Texts(_)
-            | Given::GeneratedName(_)
+            | Given::Beginning(_)
+            | Given::Set(_)
             | Given::SessionName
             | Given::CurrentTime
             | Given::EpochTime => on(false).into(),
         }
     }
 
-    /// On a key with several values, which needs one of the prefixes: without, IAM's documentation does not say what it means.
-    fn on_texts(&self, texts: &[&str], request: &impl Facts) -> Ternary {
-        let truths = texts.iter().map(|text| self.on_text(text, request));
+    /// On a key that holds several texts. Without a quantifier, IAM does not document what such a condition means.
+    fn on_set(&self, texts: &[&str], request: &Request<'_>) -> Ternary {
+        let mut truths = texts.iter().map(|text| self.on_text(text, request));
         match self.operator.quantifier {
-            Some(Quantifier::ForAllValues) => !Ternary::any(truths.map(|truth| !truth)),
-            Some(Quantifier::ForAnyValue) => Ternary::any(truths),
+            Some(Quantifier::ForAllValues) => truths.fold(Ternary::True, Ternary::and),
+            Some(Quantifier::ForAnyValue) => Ternary::any(&mut truths),
             None => Ternary::Unknown,
         }
     }
 
+    /// On a key that holds a text of which only the beginning is known.
+    fn on_beginning(&self, beginning: &str, request: &Request<'_>) -> Ternary {
+        match self.operator.test {
+            Test::Text(test, _) => {
+                let reach = |value: &Value| beginning_reach(value, test, beginning, request);
+                let positive = Ternary::any(self.values.iter().map(reach));
+                self.operator.test.polarized(positive)
+            }
+            Test::Arn(_) if !"arn:".starts_with(beginning) && !beginning.starts_with("arn:") => Ternary::False,
+            _ => self.on_some(Domain::Anything, request),
+        }
+    }
+
     /// On a key that holds this text.
-    fn on_text(&self, text: &str, request: &impl Facts) -> Ternary {
+    fn on_text(&self, text: &str, request: &Request<'_>) -> Ternary {
         let any = |holds: &dyn Fn(&Value) -> Ternary| Ternary::any(self.values.iter().map(holds));
         let positive = match self.operator.test {
             Test::Text(test, _) => any(&|value| text_matches(value, test, text, request)),
@@ -360,7 +371,7 @@ impl Condition {
     }
 
     /// On a key that is there and holds something of a domain: true or false only when it is so for all of them.
-    fn on_some(&self, domain: Domain<'_>, request: &impl Facts) -> Ternary {
+    fn on_some(&self, domain: Domain, request: &Request<'_>) -> Ternary {
         let any = |holds: &dyn Fn(&Value) -> Ternary| Ternary::any(self.values.iter().map(holds));
         match self.operator.test {
             Test::Text(test, _) => {
@@ -371,7 +382,7 @@ impl Condition {
                 };
                 self.operator.test.polarized(any(&reach))
             }
-            Test::Arn(_) if domain != Domain::Anything => Ternary::False,
+            Test::Arn(_) if domain == Domain::SessionName => Ternary::False,
             Test::Arn(_) => {
                 // False for all that is not an ARN; so it is false throughout, or depends on the value.
                 let on_arns = self.operator.test.polarized(any(&|value| arn_reach(value, request)));
@@ -401,7 +412,7 @@ impl Condition {
         }
     }
 
-    fn address_reach(&self, polarity: Polarity, domain: Domain<'_>) -> Ternary {
+    fn address_reach(&self, polarity: Polarity, domain: Domain) -> Ternary {
         let holds_all_of = |is_ipv4: bool| {
             self.values.iter().any(|value| {
                 matches!(&value.meaning, Meaning::Network(network) if is_v4(network) == is_ipv4 && network.prefix_len() == 0)
@@ -427,9 +438,9 @@ impl Condition {
     }
 
     /// On the time of the request, which is always there and only grows: a bound that has passed has passed for ever.
-    fn on_time(&self, given: &Given<'_>, request: &impl Facts) -> Ternary {
+    fn on_time(&self, given: &Given<'_>, request: &Request<'_>) -> Ternary {
         let on_now = |compare: &dyn Fn(i64, &Meaning) -> Option<Ordering>, comparison: Comparison| {
-            let holds = |value: &Value| match request.now().and_then(|now| compare(now, &value.meaning)) {
+            let holds = |value: &Value| match request.context.now.and_then(|now| compare(now, &value.meaning)) {
                 Some(ordering) => comparison.holds_from(ordering),
                 None => Ternary::Unknown,
             };
@@ -464,7 +475,7 @@ impl Condition {
 }
 
 /// Whether a text matches a value of a String operator.
-pub(crate) fn text_matches(value: &Value, test: TextTest, text: &str, request: &impl Facts) -> Ternary {
+pub(crate) fn text_matches(value: &Value, test: TextTest, text: &str, request: &Request<'_>) -> Ternary {
     match (&value.meaning, test) {
         (Meaning::Exact, TextTest::Equals | TextTest::Like) => (*value.text == *text).into(),
         (Meaning::Exact, TextTest::EqualsIgnoreCase) => (value.text.to_lowercase() == text.to_lowercase()).into(),
@@ -512,7 +523,7 @@ fn lowered(token: Token) -> impl Iterator<Item = Token> + Clone {
 }
 
 /// Which of a domain's texts a value of a String operator matches: all, none, or some.
-fn text_reach(value: &Value, test: TextTest, domain: Domain<'_>, request: &impl Facts) -> Ternary {
+fn text_reach(value: &Value, test: TextTest, domain: Domain, request: &Request<'_>) -> Ternary {
     let Some(expansion) = value.expand(test.wildcards(), request) else {
         return Ternary::False;
     };
@@ -521,12 +532,6 @@ fn text_reach(value: &Value, test: TextTest, domain: Domain<'_>, request: &impl 
         (Domain::Anything, _) => {
             let all = !expansion.tokens.is_empty() && expansion.tokens.iter().all(|token| *token == Token::Run);
             if all { Ternary::True } else { Ternary::Unknown }
-        }
-        (Domain::GeneratedName(beginning), TextTest::EqualsIgnoreCase) => {
-            generated_name_reach(tokens.flat_map(lowered), &beginning.to_lowercase())
-        }
-        (Domain::GeneratedName(beginning), TextTest::Equals | TextTest::Like) => {
-            generated_name_reach(tokens, beginning)
         }
         (Domain::SessionName, TextTest::EqualsIgnoreCase) => session_name_reach(tokens.flat_map(lowered)),
         (Domain::SessionName, TextTest::Equals | TextTest::Like) => session_name_reach(tokens),
@@ -537,45 +542,23 @@ fn text_reach(value: &Value, test: TextTest, domain: Domain<'_>, request: &impl 
     }
 }
 
-/// How long a name is that the API server makes: it cuts the beginning, and appends this many characters.
-const GENERATED_CHARS: usize = 5;
-const LONGEST_BEGINNING: usize = 58;
-
-/// Which of the names with a beginning a pattern matches: all, none, or some. The appended characters are letters and digits.
-fn generated_name_reach(tokens: impl Iterator<Item = Token> + Clone, beginning: &str) -> Ternary {
-    let beginning: String = beginning.chars().take(LONGEST_BEGINNING).collect();
-    // No pattern names this character, so only a wildcard matches it: a pattern that does matches every name.
-    let any = "\u{10ffff}".repeat(GENERATED_CHARS);
-    if glob::matches_tokens(tokens.clone(), &format!("{beginning}{any}")) {
-        return Ternary::True;
-    }
-    // Letters and digits of the pattern may be what is appended.
-    let blurred = |token: Token| match token {
-        Token::Char(c) if c.is_ascii_alphanumeric() => Token::One,
-        other => other,
+/// Which of the texts with this beginning a value of a String operator matches: all, none, or some.
+fn beginning_reach(value: &Value, test: TextTest, beginning: &str, request: &Request<'_>) -> Ternary {
+    let Some(expansion) = value.expand(test.wildcards(), request) else {
+        return Ternary::False;
     };
-    // Some name might match only if the pattern does where its letters and digits are open; the beginning itself must fit as it is.
-    let fits = glob::matches_tokens(tokens.clone().map(blurred), &format!("{beginning}{any}"));
-    if fits && begins_like(tokens, &beginning) {
-        Ternary::Unknown
-    } else {
-        Ternary::False
-    }
-}
-
-/// Whether a pattern matches some text that begins so.
-fn begins_like(tokens: impl Iterator<Item = Token> + Clone, beginning: &str) -> bool {
-    let mut tokens = tokens;
-    for c in beginning.chars() {
-        match tokens.next() {
-            Some(Token::Char(wanted)) if wanted == c => {}
-            Some(Token::One) => {}
-            // A run takes whatever follows.
-            Some(Token::Run) => return true,
-            Some(Token::Char(_)) | None => return false,
+    let reach = match test {
+        TextTest::Equals | TextTest::Like => glob::reach_after(&expansion.tokens, beginning),
+        TextTest::EqualsIgnoreCase => {
+            let tokens: Vec<Token> = expansion.tokens.iter().copied().flat_map(lowered).collect();
+            let beginning: String = beginning.chars().flat_map(lowered_char).collect();
+            glob::reach_after(&tokens, &beginning)
         }
+    };
+    match expansion.certainty {
+        Ternary::True => reach,
+        _ => reach.and(Ternary::Unknown),
     }
-    true
 }
 
 fn session_name_reach(tokens: impl Iterator<Item = Token>) -> Ternary {
@@ -605,7 +588,7 @@ fn is_arn(text: &str) -> bool {
 }
 
 /// Whether an ARN matches a value of an Arn operator, part by part.
-fn arn_matches(value: &Value, arn: &str, request: &impl Facts) -> Ternary {
+fn arn_matches(value: &Value, arn: &str, request: &Request<'_>) -> Ternary {
     match &value.meaning {
         Meaning::Exact | Meaning::Pattern if &*value.text == "*" => Ternary::True,
         Meaning::Exact | Meaning::Pattern => {
@@ -643,7 +626,7 @@ fn arn_matches(value: &Value, arn: &str, request: &impl Facts) -> Ternary {
 }
 
 /// Which ARNs a value of an Arn operator matches: all, none, or some.
-fn arn_reach(value: &Value, request: &impl Facts) -> Ternary {
+fn arn_reach(value: &Value, request: &Request<'_>) -> Ternary {
     let Some(expansion) = value.expand(Wildcards::Known, request) else {
         return Ternary::False;
     };

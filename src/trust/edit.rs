@@ -3,13 +3,14 @@
 //! An [`Edit`] is planned and tried here on the compiled policy; [`Grant::apply`](super::grant::Grant::apply) applies it to the
 //! document's text.
 
+use super::action::ASSUME_ROLE_WITH_WEB_IDENTITY;
 use super::condition::key::{Claim, ConditionKey};
 use super::condition::value::{Value, Variables};
 use super::condition::{Condition, Operator, Polarity, Test, TextTest};
 use super::evaluate::verdict;
 use super::mismatch::{self, Reading};
-use super::policy::{ASSUME_ROLE_WITH_WEB_IDENTITY, ActionForm, Actions, Effect, Policy, Principals, Statement};
-use super::request::Request;
+use super::policy::{ActionForm, Actions, Effect, Policy, Principals, Statement};
+use super::request::WebRequest;
 use super::verdict::Verdict;
 use super::web_identity::WebIdentity;
 
@@ -89,7 +90,7 @@ pub enum Edit {
 
 /// What adds the trust to a policy, if anything does: a subject in a list, else a statement. Empty where something of the
 /// policy would still refuse the identity.
-pub(crate) fn addition(policy: &Policy, request: &Request<'_>) -> Vec<Edit> {
+pub(crate) fn addition(policy: &Policy, request: &WebRequest<'_>) -> Vec<Edit> {
     let edits = vec![least_addition(policy, request)];
     if makes_trusted(policy, &edits, request) {
         edits
@@ -100,7 +101,7 @@ pub(crate) fn addition(policy: &Policy, request: &Request<'_>) -> Vec<Edit> {
 
 /// A subject joins the list of a statement that has exactly the form which a new statement would have, of several the one
 /// with the nearest subject; nothing of any other statement is touched, because the identities that it trusts would be affected.
-pub(super) fn least_addition(policy: &Policy, request: &Request<'_>) -> Edit {
+pub(super) fn least_addition(policy: &Policy, request: &WebRequest<'_>) -> Edit {
     let joins = |statement: &Statement| {
         let subjects = subjects_of(statement, policy.variables, request)?;
         let distance = |value: &Value| {
@@ -132,7 +133,7 @@ pub(super) fn least_addition(policy: &Policy, request: &Request<'_>) -> Edit {
 pub(super) fn subjects_of<'s>(
     statement: &'s Statement,
     variables: Variables,
-    request: &Request<'_>,
+    request: &WebRequest<'_>,
 ) -> Option<&'s Condition> {
     let Principals {
         federated,
@@ -170,7 +171,7 @@ pub(super) fn subjects_of<'s>(
 }
 
 /// Whether a policy trusts the web identity once it is edited, and is well-formed.
-pub(crate) fn makes_trusted(policy: &Policy, edits: &[Edit], request: &Request<'_>) -> bool {
+pub(crate) fn makes_trusted(policy: &Policy, edits: &[Edit], request: &WebRequest<'_>) -> bool {
     if edits.is_empty() {
         return false;
     }
@@ -178,12 +179,12 @@ pub(crate) fn makes_trusted(policy: &Policy, edits: &[Edit], request: &Request<'
 }
 
 /// The key of a claim of the token's issuer.
-pub(crate) fn key(request: &Request<'_>, claim: &str) -> String {
+pub(crate) fn key(request: &WebRequest<'_>, claim: &str) -> String {
     format!("{}:{claim}", request.identity.issuer.as_str())
 }
 
 /// The policy with its edits; none when one does not fit or makes it malformed.
-fn edited(policy: &Policy, edits: &[Edit], request: &Request<'_>) -> Option<Policy> {
+fn edited(policy: &Policy, edits: &[Edit], request: &WebRequest<'_>) -> Option<Policy> {
     let mut statements = policy.statements.to_vec();
     for edit in edits {
         match edit {
@@ -203,7 +204,12 @@ fn edited(policy: &Policy, edits: &[Edit], request: &Request<'_>) -> Option<Poli
     Some(policy.with_statements(statements))
 }
 
-fn edit_statement(statement: &mut Statement, edit: &Edit, variables: Variables, request: &Request<'_>) -> Option<()> {
+fn edit_statement(
+    statement: &mut Statement,
+    edit: &Edit,
+    variables: Variables,
+    request: &WebRequest<'_>,
+) -> Option<()> {
     match edit {
         Edit::AddStatement => return None,
         Edit::ReplacePrincipal { found, .. } => {
@@ -221,7 +227,7 @@ fn edit_statement(statement: &mut Statement, edit: &Edit, variables: Variables, 
             };
         }
         Edit::ReplaceAction { .. } => {
-            statement.actions = Actions::new(ActionForm::Action, vec![ASSUME_ROLE_WITH_WEB_IDENTITY.into()]);
+            statement.actions = web_identity_action();
         }
         Edit::AddSubject { operator, key, .. } => {
             let condition = condition_mut(statement, operator, key)?;
@@ -279,8 +285,12 @@ fn condition_mut<'s>(statement: &'s mut Statement, operator: &str, key: &str) ->
         .find(|condition| *condition.operator_text == *operator && condition.key.as_str() == key)
 }
 
+fn web_identity_action() -> Actions {
+    Actions::new(ActionForm::Action, vec![ASSUME_ROLE_WITH_WEB_IDENTITY.into()])
+}
+
 /// A statement that trusts this identity and no other, as a [`Grant`](super::grant::Grant) writes it.
-fn new_statement(number: usize, policy: &Policy, request: &Request<'_>) -> Option<Statement> {
+fn new_statement(number: usize, policy: &Policy, request: &WebRequest<'_>) -> Option<Statement> {
     const STRING_EQUALS: &str = "StringEquals";
     let operator = Operator::parse(STRING_EQUALS).ok()?;
     let condition = |claim: &str| {
@@ -300,7 +310,7 @@ fn new_statement(number: usize, policy: &Policy, request: &Request<'_>) -> Optio
             federated: vec![request.role.provider_arn(&request.identity.issuer).into()],
             ..Principals::default()
         },
-        actions: Actions::new(ActionForm::Action, vec![ASSUME_ROLE_WITH_WEB_IDENTITY.into()]),
+        actions: web_identity_action(),
         conditions: Box::new([condition("sub")?, condition("aud")?]),
     })
 }

@@ -1,9 +1,12 @@
 //! What a policy says of a request, without reasons: the verdict, and what its Deny and Allow statements come to.
 
+use super::arn::RoleArn;
+use super::association::Hop;
 use super::policy::{Effect, Policy, Statement};
-use super::request::Request;
+use super::request::{Caller, Request};
 use super::ternary::Ternary;
 use super::verdict::Verdict;
+use super::web_identity::WebIdentity;
 
 /// What the statements of each effect come to.
 #[derive(Clone, Copy, Debug)]
@@ -50,7 +53,7 @@ fn any(policy: &Policy, effect: Effect, request: &Request<'_>) -> Ternary {
 impl Statement {
     /// Whether it applies: its principal, its action and every one of its conditions.
     pub(crate) fn applies(&self, request: &Request<'_>) -> Ternary {
-        let mut applies = self.principal(request).and(self.actions.mean_web_identity.into());
+        let mut applies = self.principal(request).and(self.actions.mean(request.action()).into());
         for condition in &self.conditions {
             if applies == Ternary::False {
                 break;
@@ -60,14 +63,25 @@ impl Statement {
         applies
     }
 
-    /// Whether the principal matches: only the ARN of the token's provider in the role's own account does, byte for byte.
+    /// Whether the principal matches.
     pub(crate) fn principal(&self, request: &Request<'_>) -> Ternary {
-        let issuer = &request.identity.issuer;
+        match &request.caller {
+            Caller::WebIdentity(identity) => self.is_for_web_identity(request.role, identity),
+            Caller::PodIdentity(of) => match of.hop {
+                Hop::Primary => self.is_for_service(),
+                Hop::Target => self.is_for_role(&of.association.role),
+            },
+        }
+    }
+
+    /// Only the ARN of the token's provider in the role's own account matches, byte for byte.
+    fn is_for_web_identity(&self, role: &RoleArn, identity: &WebIdentity) -> Ternary {
+        let issuer = &identity.issuer;
         if self
             .principals
             .federated
             .iter()
-            .any(|federated| request.role.is_provider_arn(federated, issuer))
+            .any(|federated| role.is_provider_arn(federated, issuer))
         {
             return Ternary::True;
         }
@@ -75,4 +89,49 @@ impl Statement {
         let may_deny = self.effect == Effect::Deny && self.principals.aws.iter().any(|aws| &**aws == "*");
         if may_deny { Ternary::Unknown } else { Ternary::False }
     }
+
+    /// The service of EKS Pod Identity, which is written the same in every partition; its name is case-sensitive.
+    fn is_for_service(&self) -> Ternary {
+        let is_listed = self.principals.service.iter().any(|one| &**one == PODS_SERVICE);
+        // Whether `{"AWS": "*"}` is about a service, too, is not documented for trust policies.
+        if is_listed {
+            Ternary::True
+        } else if self.principals.aws.iter().any(|aws| &**aws == "*") {
+            Ternary::Unknown
+        } else {
+            Ternary::False
+        }
+    }
+
+    /// The role itself, its account (the number alone or `:root`), or anybody. A session of the role has a name that EKS Auth
+    /// chooses, and a unique ID is known to IAM only.
+    fn is_for_role(&self, role: &RoleArn) -> Ternary {
+        Ternary::any(self.principals.aws.iter().map(|aws| match &**aws {
+            "*" => Ternary::True,
+            aws if aws == role.as_str() || names_account(aws, role) => Ternary::True,
+            aws if aws.starts_with("AROA") && !aws.contains(':') => Ternary::Unknown,
+            aws if is_session_of(aws, role) => Ternary::Unknown,
+            _ => Ternary::False,
+        }))
+    }
+}
+
+/// The service as which EKS Auth assumes the role of an association.
+pub(crate) const PODS_SERVICE: &str = "pods.eks.amazonaws.com";
+
+/// Whether an `AWS` principal is the account of a role: its number, or its `:root`.
+pub(crate) fn names_account(aws: &str, role: &RoleArn) -> bool {
+    let root = || format!("arn:{}:iam::{}:root", role.partition(), role.account());
+    aws == role.account() || aws == root()
+}
+
+/// Whether an `AWS` principal is a session of a role, `arn:…:assumed-role/NAME/SESSION`; without the role's path.
+fn is_session_of(aws: &str, role: &RoleArn) -> bool {
+    let beginning = format!(
+        "arn:{}:sts::{}:assumed-role/{}/",
+        role.partition(),
+        role.account(),
+        role.name()
+    );
+    aws.len() > beginning.len() && aws.starts_with(&beginning)
 }

@@ -3,18 +3,19 @@
 //!
 //! Plain values; the sentences are made in `decision/messages`.
 
+pub(super) mod association;
 pub(super) mod fault;
 mod near;
 
 use self::fault::{Fault, Requirement, StatementLabel};
 use self::near::Near;
 use super::condition::Condition;
-use super::condition::key::{ConditionKey, Facts, Given};
+use super::condition::key::{ConditionKey, Given};
 use super::condition::value::Value;
 use super::edit::{self, Edit};
 use super::evaluate::{Evaluation, verdict};
 use super::policy::{Effect, Policy, Statement};
-use super::request::{Context, Request, SessionName};
+use super::request::{Context, Request, SessionName, WebRequest};
 use super::ternary::Ternary;
 use super::verdict::{Cause, Verdict};
 
@@ -35,9 +36,9 @@ pub struct Explanation {
 }
 
 /// How many keys an undecided judgment names.
-pub(super) const MOST_KEYS: usize = 20;
+const MOST_KEYS: usize = 20;
 /// How many conditions are named.
-pub(super) const MOST_CONDITIONS: usize = 3;
+const MOST_CONDITIONS: usize = 3;
 
 impl Explanation {
     /// Of one fault, which lies outside any statement.
@@ -53,26 +54,16 @@ impl Explanation {
 }
 
 /// Why no statement lets it in, or which one keeps it out: a Deny that matches, else the nearest Allow ([`Near::rank`]).
-pub(crate) fn not_trusted(policy: &Policy, request: &Request<'_>, evaluation: Evaluation) -> Explanation {
-    let of_effect = |effect| {
-        policy
-            .statements
-            .iter()
-            .filter(move |statement| statement.effect == effect)
-    };
+pub(crate) fn not_trusted(policy: &Policy, request: &WebRequest<'_>, evaluation: Evaluation) -> Explanation {
     if evaluation.denies == Ternary::True
-        && let Some(statement) = of_effect(Effect::Deny).find(|statement| statement.applies(request) == Ternary::True)
+        && let Some(explanation) = denied(policy, request)
     {
-        let conditions = statement.conditions.iter().take(MOST_CONDITIONS).map(Requirement::of);
-        return Explanation {
-            statement: Some(StatementLabel::of(statement)),
-            ..Explanation::of(Fault::Denied {
-                conditions: conditions.collect(),
-                more: statement.conditions.len().saturating_sub(MOST_CONDITIONS),
-            })
-        };
+        return explanation;
     }
-    let nearest = of_effect(Effect::Allow)
+    let nearest = policy
+        .statements
+        .iter()
+        .filter(|statement| statement.effect == Effect::Allow)
         .map(|statement| Near::new(statement, request))
         .min_by_key(Near::rank);
     let Some(near) = nearest else {
@@ -92,6 +83,21 @@ pub(crate) fn not_trusted(policy: &Policy, request: &Request<'_>, evaluation: Ev
         edits,
         undecided_keys: Vec::new(),
     }
+}
+
+/// The first Deny that matches.
+fn denied(policy: &Policy, request: &Request<'_>) -> Option<Explanation> {
+    let matches =
+        |statement: &&Statement| statement.effect == Effect::Deny && statement.applies(request) == Ternary::True;
+    let statement = policy.statements.iter().find(matches)?;
+    let conditions = statement.conditions.iter().take(MOST_CONDITIONS).map(Requirement::of);
+    Some(Explanation {
+        statement: Some(StatementLabel::of(statement)),
+        ..Explanation::of(Fault::Denied {
+            conditions: conditions.collect(),
+            more: statement.conditions.len().saturating_sub(MOST_CONDITIONS),
+        })
+    })
 }
 
 /// What it depends on: the conditions that cannot be known, of every statement that matters.
@@ -144,9 +150,8 @@ pub(crate) fn undecided(policy: &Policy, request: &Request<'_>, evaluation: Eval
 }
 
 /// The keys for which a condition cannot be decided: its own, or those of its variables.
-pub(super) fn unknowable_keys<'a>(condition: &'a Condition, request: &impl Facts) -> Vec<&'a str> {
-    let is_unknown =
-        |key: &ConditionKey| !matches!(request.given(key), Given::Absent | Given::Text(_) | Given::Texts(_));
+fn unknowable_keys<'a>(condition: &'a Condition, request: &Request<'_>) -> Vec<&'a str> {
+    let is_unknown = |key: &ConditionKey| !matches!(key.given(request), Given::Absent | Given::Text(_) | Given::Set(_));
     let own = Some(&condition.key).filter(|key| is_unknown(key));
     let variables = condition
         .values

@@ -1,6 +1,8 @@
 //! Patterns with `*` and `?`, as IAM reads them: `*` is any run of characters (none included, over `:` and `/` too), `?`
 //! is exactly one, and the whole text must fit.
 
+use super::ternary::Ternary;
+
 /// A step of a pattern.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Token {
@@ -66,9 +68,79 @@ pub(crate) fn matches_tokens<P: Iterator<Item = Token> + Clone>(pattern: P, text
     }
 }
 
+/// Which of the texts that begin so fit the steps: all, none, or some.
+///
+/// Follows the places in the pattern at which the beginning can end. The time is at most the product of the two lengths.
+pub(crate) fn reach_after(pattern: &[Token], beginning: &str) -> Ternary {
+    // Whether each place of the pattern can be reached; a `*` may also take nothing.
+    let pass_runs = |places: &mut Vec<bool>| {
+        for (at, token) in pattern.iter().enumerate() {
+            if *token == Token::Run && places.get(at) == Some(&true) {
+                mark(places, at.saturating_add(1));
+            }
+        }
+    };
+    let mut places = vec![false; pattern.len().saturating_add(1)];
+    mark(&mut places, 0);
+    pass_runs(&mut places);
+    for c in beginning.chars() {
+        let mut next = vec![false; places.len()];
+        for (at, token) in pattern.iter().enumerate() {
+            if places.get(at) != Some(&true) {
+                continue;
+            }
+            match token {
+                Token::Run => mark(&mut next, at),
+                Token::One => mark(&mut next, at.saturating_add(1)),
+                Token::Char(wanted) if *wanted == c => mark(&mut next, at.saturating_add(1)),
+                Token::Char(_) => {}
+            }
+        }
+        pass_runs(&mut next);
+        places = next;
+        if !places.contains(&true) {
+            return Ternary::False;
+        }
+    }
+    // Whatever follows fits where only runs are left, and at least one.
+    let runs = pattern.iter().rev().take_while(|token| **token == Token::Run).count();
+    let from = pattern.len().saturating_sub(runs);
+    let takes_all = runs > 0 && places.iter().skip(from).take(runs).any(|reached| *reached);
+    if takes_all { Ternary::True } else { Ternary::Unknown }
+}
+
+fn mark(places: &mut [bool], at: usize) {
+    if let Some(place) = places.get_mut(at) {
+        *place = true;
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_beginning_decides_what_no_end_can_change() {
+        for (pattern, beginning, reach) in [
+            ("nightly-*", "nightly-", Ternary::True),
+            ("nightly-*", "nightly-report-", Ternary::True),
+            ("*", "", Ternary::True),
+            ("n*y-*", "nightly-", Ternary::True),
+            ("??*", "ab", Ternary::True),
+            ("nightly-a*", "nightly-", Ternary::Unknown),
+            ("nightly-?????", "nightly-", Ternary::Unknown),
+            ("*-a", "nightly-", Ternary::Unknown),
+            ("nightly-", "nightly-", Ternary::Unknown),
+            ("", "", Ternary::Unknown),
+            ("hourly-*", "nightly-", Ternary::False),
+            ("night", "nightly-", Ternary::False),
+            ("?", "ab", Ternary::False),
+            ("", "a", Ternary::False),
+        ] {
+            let tokens: Vec<Token> = tokens(pattern).collect();
+            assert_eq!(reach_after(&tokens, beginning), reach, "{pattern} {beginning}");
+        }
+    }
 
     #[test]
     fn stars_take_any_run_and_question_marks_one_character() {

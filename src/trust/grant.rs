@@ -2,18 +2,21 @@
 //!
 //! What an edit does not name stays as it is in the document: elements, their order, and the spelling of numbers.
 
+mod association;
 mod document;
 mod terraform;
 
+pub use self::association::AssociationGrant;
 use self::document::Tree;
+use super::action::ASSUME_ROLE_WITH_WEB_IDENTITY;
 use super::arn::{AccountId, Partition, RoleArn};
 use super::condition::key::Claim;
 use super::condition::value::Variables;
 use super::edit::{self, Edit, claimed, literal, subjects_of};
 use super::evaluate::verdict;
 use super::judge::{Judgment, judge};
-use super::policy::{ASSUME_ROLE_WITH_WEB_IDENTITY, Effect, Policy, PolicyError};
-use super::request::{Context, Request};
+use super::policy::{Effect, Policy, PolicyError};
+use super::request::{Context, WebRequest};
 use super::verdict::Verdict;
 use super::web_identity::WebIdentity;
 
@@ -26,6 +29,37 @@ pub struct Grant {
     pub account: AccountId,
     /// The web identity.
     pub identity: WebIdentity,
+}
+
+/// Trust that is to be added to a role: that of a web identity, or of an EKS Pod Identity association.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Addition {
+    /// By a statement for the OIDC provider.
+    WebIdentity(Grant),
+    /// By a statement for EKS Pod Identity, or, at the target role, for the primary role.
+    PodIdentity(AssociationGrant),
+}
+
+impl Addition {
+    /// The whole policy with this trust and no other.
+    #[must_use]
+    pub fn policy(&self) -> String {
+        match self {
+            Self::WebIdentity(grant) => grant.policy(),
+            Self::PodIdentity(grant) => grant.policy(),
+        }
+    }
+
+    /// Adds the trust to a document that exists; see [`Grant::merge`] and [`AssociationGrant::merge`].
+    ///
+    /// # Errors
+    /// When the document is not a trust policy.
+    pub fn merge(&self, document: &str) -> Result<Merged, EditError> {
+        match self {
+            Self::WebIdentity(grant) => grant.merge(document),
+            Self::PodIdentity(grant) => grant.merge(document),
+        }
+    }
 }
 
 /// The result of merging into an existing policy.
@@ -99,11 +133,7 @@ impl Grant {
         let policy = Policy::parse(document).map_err(EditError::Malformed)?;
         let role = self.any_role()?;
         let context = Context::default();
-        let request = Request {
-            role: &role,
-            identity: &self.identity,
-            context: &context,
-        };
+        let request = WebRequest::new(&role, &self.identity, &context);
         let edit = match verdict(&policy, &request) {
             Verdict::Trusted => None,
             _ => Some(edit::least_addition(&policy, &request)).filter(|edit| !names_already(&policy, edit, &request)),
@@ -264,7 +294,7 @@ impl Grant {
 }
 
 /// Whether the subject is listed already, and something else refuses it.
-fn names_already(policy: &Policy, edit: &Edit, request: &Request<'_>) -> bool {
+fn names_already(policy: &Policy, edit: &Edit, request: &WebRequest<'_>) -> bool {
     let subject = literal(request.identity.subject.as_str(), policy.variables);
     let Edit::AddSubject { statement, .. } = edit else {
         return false;
@@ -281,7 +311,7 @@ fn names_already(policy: &Policy, edit: &Edit, request: &Request<'_>) -> bool {
 const MAX_LEFT_OUT: usize = 20;
 
 /// The condition keys, other than subject and audience, of statements for the same provider.
-fn other_conditions(policy: &Policy, request: &Request<'_>) -> Vec<String> {
+fn other_conditions(policy: &Policy, request: &WebRequest<'_>) -> Vec<String> {
     let issuer = &request.identity.issuer;
     let mut keys: Vec<String> = Vec::new();
     let of_provider = policy.statements.iter().filter(|statement| {

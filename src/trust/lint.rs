@@ -1,11 +1,12 @@
 //! What deserves a remark in a policy, even where it trusts: what trusts more than was probably meant, and what IAM or STS
 //! would reject.
 
+use super::action::Action;
 use super::arn::RoleArn;
 use super::condition::key::{Claim, Given};
 use super::condition::{Condition, Polarity, Quantifier, Test, TextTest};
 use super::policy::{Effect, Policy, Statement};
-use super::request::{Context, Request};
+use super::request::{Context, WebRequest};
 use super::size::DEFAULT_QUOTA;
 use super::ternary::Ternary;
 use super::web_identity::{Issuer, SERVICE_ACCOUNT, WebIdentity};
@@ -25,14 +26,11 @@ pub struct Lint {
 /// The lints of a policy: for the statements that can trust a token of the identity's provider, and for the document.
 #[must_use]
 pub fn lint(policy: &Policy, role: &RoleArn, identity: &WebIdentity) -> Vec<Lint> {
-    let request = Request {
-        role,
-        identity,
-        context: &Context::default(),
-    };
+    let context = Context::default();
+    let request = WebRequest::new(role, identity, &context);
     let trusts = |statement: &&Statement| {
         statement.effect == Effect::Allow
-            && statement.actions.mean_web_identity
+            && statement.actions.mean(Action::AssumeRoleWithWebIdentity)
             && statement.principal(&request) == Ternary::True
             && can_match(statement, &request)
     };
@@ -46,7 +44,7 @@ pub fn lint(policy: &Policy, role: &RoleArn, identity: &WebIdentity) -> Vec<Lint
 
 /// Whether any token of the provider can satisfy the statement: no condition other than those on subject and audience is certainly
 /// false. A statement that trusts no identity is never too wide.
-fn can_match(statement: &Statement, request: &Request<'_>) -> bool {
+fn can_match(statement: &Statement, request: &WebRequest<'_>) -> bool {
     statement.conditions.iter().all(|condition| {
         let depends_on_token = matches!(
             condition.key.claim(&request.identity.issuer),
@@ -79,7 +77,7 @@ pub(crate) fn lint_issuer(issuer: &Issuer) -> Option<Lint> {
     })
 }
 
-fn lint_statement(statement: &Statement, request: &Request<'_>) -> Vec<Lint> {
+fn lint_statement(statement: &Statement, request: &WebRequest<'_>) -> Vec<Lint> {
     let number = statement.number;
     let is_about = |condition: &Condition, wanted: Claim<'_>| condition.key.claim(&request.identity.issuer) == wanted;
     // That a claim is there, which `Null` asks, says nothing of what it holds.

@@ -1,8 +1,10 @@
-//! The trust policy language: role ARNs, policy documents, and whether a web identity may assume a role.
+//! The trust policy language: role ARNs, policy documents, and whether a web identity or EKS Pod Identity may
+//! assume a role.
 //!
 //! Everything here is a total function over plain values: no I/O, no async, no clock, no environment. It cannot fail, only
 //! answer. The rules are IAM's; each is stated next to the code that implements it.
 
+mod action;
 mod arn;
 mod association;
 mod condition;
@@ -15,7 +17,6 @@ mod json;
 mod judge;
 mod lint;
 mod mismatch;
-mod pod_identity;
 mod policy;
 mod provider;
 mod request;
@@ -29,13 +30,12 @@ pub use self::arn::{AccountId, Partition, RoleArn, RoleArnError};
 pub use self::association::{Association, ClusterArn, ClusterArnError, Hop, PodName, SessionTags, is_cluster_name};
 pub use self::edit::Edit;
 pub use self::explain::Explanation;
-pub use self::explain::fault::{AgentFault, Carried, Fault, Requirement, StatementLabel};
-pub use self::grant::{EditError, Grant, Merged, to_terraform};
-pub use self::judge::{Judgment, judge};
+pub use self::explain::fault::{AssociationFault, Carried, Fault, Part, Requirement, StatementLabel};
+pub use self::grant::{Addition, AssociationGrant, EditError, Grant, Merged, to_terraform};
+pub use self::judge::{Judgment, judge, judge_association};
 pub(crate) use self::lint::lint_issuer;
 pub use self::lint::{Lint, lint};
 pub use self::mismatch::Mismatch;
-pub use self::pod_identity::{delegates_to_account, judge_association, lets_any_association_in};
 pub use self::policy::{Origin, Policy, PolicyError};
 pub use self::provider::{Provider, judge_provider};
 pub use self::request::{Context, SessionName};

@@ -7,6 +7,7 @@ pub(super) mod storable;
 
 use self::error::Place;
 pub use self::error::PolicyError;
+use super::action::Action;
 use super::condition::Condition;
 use super::condition::value::Variables;
 use super::glob;
@@ -69,12 +70,16 @@ pub(crate) struct Principals {
 pub(crate) struct Actions {
     pub(crate) form: ActionForm,
     pub(crate) patterns: Vec<Box<str>>,
-    /// Whether `sts:AssumeRoleWithWebIdentity` is meant. The actions that are ever asked for are looked up once.
-    pub(crate) mean_web_identity: bool,
-    /// Whether `sts:AssumeRole` is meant.
-    pub(crate) mean_assume_role: bool,
-    /// Whether `sts:TagSession` is meant.
-    pub(crate) mean_tag_session: bool,
+    /// Which of the actions that are ever asked for it means, found once.
+    pub(crate) meant: Meant,
+}
+
+/// Whether a statement means each of these actions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Meant {
+    assume_role_with_web_identity: bool,
+    assume_role: bool,
+    tag_session: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -93,23 +98,12 @@ impl ActionForm {
     }
 }
 
-/// The action by which a web identity assumes a role.
-pub(crate) const ASSUME_ROLE_WITH_WEB_IDENTITY: &str = "sts:AssumeRoleWithWebIdentity";
-
-/// The action by which EKS, or another role, assumes a role.
-pub(crate) const ASSUME_ROLE: &str = "sts:AssumeRole";
-
-/// The action that tags the session of an assumed role, required with [`ASSUME_ROLE`] where tags are sent.
-pub(crate) const TAG_SESSION: &str = "sts:TagSession";
-
 impl Actions {
-    /// Actions of a statement as written.
     pub(crate) fn new(form: ActionForm, patterns: Vec<Box<str>>) -> Self {
-        let means = |action: &str| {
-            let action = action.to_ascii_lowercase();
-            let is_listed = patterns
-                .iter()
-                .any(|pattern| glob::matches(&pattern.to_ascii_lowercase(), &action));
+        let lowered: Vec<String> = patterns.iter().map(|pattern| pattern.to_ascii_lowercase()).collect();
+        let means = |action: Action| {
+            let wanted = action.as_str().to_ascii_lowercase();
+            let is_listed = lowered.iter().any(|pattern| glob::matches(pattern, &wanted));
             match form {
                 ActionForm::Action => is_listed,
                 ActionForm::NotAction => !is_listed,
@@ -117,10 +111,21 @@ impl Actions {
         };
         Self {
             form,
-            mean_web_identity: means(ASSUME_ROLE_WITH_WEB_IDENTITY),
-            mean_assume_role: means(ASSUME_ROLE),
-            mean_tag_session: means(TAG_SESSION),
             patterns,
+            meant: Meant {
+                assume_role_with_web_identity: means(Action::AssumeRoleWithWebIdentity),
+                assume_role: means(Action::AssumeRole),
+                tag_session: means(Action::TagSession),
+            },
+        }
+    }
+
+    /// Whether an action is meant.
+    pub(crate) const fn mean(&self, action: Action) -> bool {
+        match action {
+            Action::AssumeRoleWithWebIdentity => self.meant.assume_role_with_web_identity,
+            Action::AssumeRole => self.meant.assume_role,
+            Action::TagSession => self.meant.tag_session,
         }
     }
 }

@@ -3,7 +3,7 @@
 
 use std::fmt;
 
-/// What is known about whether a role trusts a web identity. Ordered from best to worst.
+/// What is known about whether a role trusts a web identity, or EKS Pod Identity for an association. Ordered from best to worst.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Verdict {
     /// The trust policy allows it.
@@ -16,7 +16,8 @@ pub enum Verdict {
     NotTrusted,
 }
 
-/// Why a pod is not served.
+/// Why a pod is not served. The first thirteen are causes of [`Verdict::NotTrusted`], as are those of the trust policies of an EKS
+/// Pod Identity association.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Cause {
     /// No role of that ARN exists.
@@ -51,24 +52,24 @@ pub enum Cause {
     MalformedAnnotation,
     /// The pod already holds something else where the token belongs.
     Conflict,
+    /// The ServiceAccount has an association, and the pod was not set up for it.
+    AssociationNotInjected,
+    /// The pod is set up for EKS Pod Identity, and its ServiceAccount has no association.
+    NoAssociation,
+    /// EKS Pod Identity does not serve the kind of node that the pod runs on.
+    UnsupportedCompute,
+    /// The target role of an association trusts another role than its primary role.
+    WrongPrimaryRole,
+    /// Lets EKS Pod Identity assume the role, but not tag the session.
+    TagSessionNotAllowed,
+    /// A condition on session tags, which the association disables.
+    SessionTagsDisabled,
+    /// Another EKS cluster, or another account of the cluster.
+    WrongCluster,
+    /// Another external ID.
+    WrongExternalId,
     /// A container does not, or might not, use its identity.
     IdentityNotUsed,
-    /// The pod uses EKS Pod Identity, and its ServiceAccount has no association.
-    NoAssociation,
-    /// The ServiceAccount has an association, and EKS did not inject the pod.
-    AssociationNotInjected,
-    /// `sts:AssumeRole` is allowed, `sts:TagSession` is not.
-    TagSessionNotAllowed,
-    /// EKS Pod Identity: another cluster, or another account.
-    WrongCluster,
-    /// EKS Pod Identity: another external ID.
-    WrongExternalId,
-    /// EKS Pod Identity: the target role trusts another role or account.
-    WrongPrimaryRole,
-    /// EKS Pod Identity: the policy requires session tags, and the association has none.
-    SessionTagsDisabled,
-    /// EKS Pod Identity does not work where the pod runs.
-    UnsupportedCompute,
 }
 
 impl Verdict {
@@ -103,15 +104,15 @@ impl Cause {
         Self::NoRole,
         Self::MalformedAnnotation,
         Self::Conflict,
-        Self::IdentityNotUsed,
-        Self::NoAssociation,
         Self::AssociationNotInjected,
+        Self::NoAssociation,
+        Self::UnsupportedCompute,
+        Self::WrongPrimaryRole,
         Self::TagSessionNotAllowed,
+        Self::SessionTagsDisabled,
         Self::WrongCluster,
         Self::WrongExternalId,
-        Self::WrongPrimaryRole,
-        Self::SessionTagsDisabled,
-        Self::UnsupportedCompute,
+        Self::IdentityNotUsed,
     ];
 
     /// The word in metrics, logs and responses.
@@ -134,15 +135,15 @@ impl Cause {
             Self::NoRole => "no-role",
             Self::MalformedAnnotation => "malformed-annotation",
             Self::Conflict => "conflict",
-            Self::IdentityNotUsed => "identity-not-used",
-            Self::NoAssociation => "no-association",
             Self::AssociationNotInjected => "association-not-injected",
+            Self::NoAssociation => "no-association",
+            Self::UnsupportedCompute => "unsupported-compute",
+            Self::WrongPrimaryRole => "wrong-primary-role",
             Self::TagSessionNotAllowed => "tag-session-not-allowed",
+            Self::SessionTagsDisabled => "session-tags-disabled",
             Self::WrongCluster => "wrong-cluster",
             Self::WrongExternalId => "wrong-external-id",
-            Self::WrongPrimaryRole => "wrong-primary-role",
-            Self::SessionTagsDisabled => "session-tags-disabled",
-            Self::UnsupportedCompute => "unsupported-compute",
+            Self::IdentityNotUsed => "identity-not-used",
         }
     }
 }

@@ -270,3 +270,95 @@ fn a_missing_file_is_a_usage_error() {
     assert_eq!((ran.code, ran.out.as_str()), (2, ""));
     assert!(ran.err.contains("/does/not/exist"), "{}", ran.err);
 }
+
+/// A line about the primary role of an association, with fields changed or, where null, left out.
+fn association_line(changes: &Value) -> String {
+    let mut line = json!({
+        "mechanism": "pod-identity",
+        "hop": "primary",
+        "clusterArn": "arn:aws:eks:us-west-2:111122223333:cluster/prod",
+        "namespace": "shop",
+        "serviceAccount": "api",
+        "podName": null,
+        "generateName": "api-",
+        "association": {
+            "clusterName": "prod",
+            "namespace": "shop",
+            "serviceAccount": "api",
+            "roleArn": ROLE,
+            "disableSessionTags": false,
+            "createdAt": 1.5,
+        },
+        "roleArn": ROLE,
+        "policy": {"Version": "2012-10-17", "Statement": {
+            "Effect": "Allow",
+            "Principal": {"Service": "pods.eks.amazonaws.com"},
+            "Action": ["sts:AssumeRole", "sts:TagSession"],
+        }},
+    });
+    for (field, value) in changes.as_object().unwrap() {
+        line[field] = value.clone();
+    }
+    line.to_string()
+}
+
+#[test]
+fn lines_about_associations_are_answered_among_the_others() {
+    let without_tagging = json!({"policy": {"Version": "2012-10-17", "Statement": {
+        "Effect": "Allow", "Principal": {"Service": "pods.eks.amazonaws.com"}, "Action": "sts:AssumeRole"}}});
+    let lines = [
+        trusted(),
+        association_line(&json!({})),
+        association_line(&without_tagging),
+        association_line(&json!({"clusterArn": null, "namespace": null, "roleArn": null, "hop": null})),
+        trusted().replacen('{', r#"{"mechanism": null, "#, 1),
+    ];
+    let (answers, code) = answers(&lines.join("\n"));
+    let reported: Vec<_> = answers
+        .iter()
+        .map(|answer| (answer["verdict"].as_str().unwrap(), answer["cause"].as_str()))
+        .collect();
+    assert_eq!(
+        reported,
+        [
+            ("trusted", None),
+            ("trusted", None),
+            ("not-trusted", Some("tag-session-not-allowed")),
+            ("trusted", None),
+            ("trusted", None),
+        ]
+    );
+    assert_eq!(code, 1);
+}
+
+#[test]
+fn a_wrong_field_of_an_association_is_an_error_of_its_line() {
+    for (changes, named) in [
+        (json!({"mechanism": "irsa"}), "mechanism"),
+        (json!({"mechanism": 7}), "mechanism"),
+        (json!({"hop": "third"}), "hop"),
+        (json!({"clusterArn": "prod"}), "clusterArn"),
+        (json!({"namespace": 7}), "namespace"),
+        (json!({"namespace": "other"}), "namespace"),
+        (json!({"serviceAccount": ["api"]}), "serviceAccount"),
+        (json!({"podName": {}}), "podName"),
+        (json!({"generateName": true}), "generateName"),
+        (json!({"association": "a-1"}), "association"),
+        (json!({"association": {"roleArn": "job"}}), "association.roleArn"),
+        (
+            json!({"association": {"disableSessionTags": "yes"}}),
+            "association.disableSessionTags",
+        ),
+        (json!({"roleArn": "arn:aws:iam::111122223333:role/other"}), "roleArn"),
+        (json!({"hop": "target", "roleArn": null}), "roleArn"),
+        (json!({"association": null, "namespace": null}), "namespace"),
+        (json!({"policy": null}), "policy"),
+        (json!({"judgedRoleArn": ROLE}), "judgedRoleArn"),
+    ] {
+        let (answers, code) = answers(&format!("{}\n{}", association_line(&changes), trusted()));
+        let reason = answers[0]["reason"].as_str().unwrap();
+        assert_eq!(answers[0]["verdict"], "malformed", "{changes}: {reason}");
+        assert!(reason.contains(named), "{changes}: {reason}");
+        assert_eq!((&answers[1]["verdict"], code), (&json!("trusted"), 2), "{changes}");
+    }
+}

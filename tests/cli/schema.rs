@@ -95,7 +95,15 @@ fn the_schema_lists_every_cause_of_trust() {
         .iter()
         .filter_map(Value::as_str)
         .collect();
-    let outside_trust = ["no-role", "malformed-annotation", "conflict", "identity-not-used"];
+    let outside_trust = [
+        "no-role",
+        "malformed-annotation",
+        "conflict",
+        "association-not-injected",
+        "no-association",
+        "unsupported-compute",
+        "identity-not-used",
+    ];
     let causes = rolegate::trust::Cause::ALL.map(rolegate::trust::Cause::as_str);
     let causes: Vec<&str> = causes
         .into_iter()

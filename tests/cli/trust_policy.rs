@@ -297,3 +297,103 @@ fn the_size_is_counted_as_iam_counts_it() {
         larger.err
     );
 }
+
+const POD_IDENTITY: [&str; 8] = [
+    "trust-policy",
+    "--pod-identity",
+    "--cluster-arn",
+    "arn:aws:eks:us-west-2:111122223333:cluster/prod",
+    "-n",
+    "shop",
+    "--service-account",
+    "api",
+];
+
+#[test]
+fn pod_identity_is_let_in_by_a_new_policy() {
+    let of = |flags: &[&str]| {
+        let ran = rolegate(&[&POD_IDENTITY[..], flags].concat());
+        assert_eq!(ran.code, 0, "{}", ran.err);
+        ran.out
+    };
+    let primary = ["--target", "--primary-role-arn", "arn:aws:iam::111122223333:role/api"];
+    let account = ["--account", "444455556666"];
+    let external_id = [
+        "--disable-session-tags",
+        "--external-id",
+        "us-west-2/111122223333/prod/shop/api",
+    ];
+    let shown = [
+        of(&["--account", "111122223333"]),
+        of(&["--account", "111122223333", "--disable-session-tags"]),
+        of(&[&account[..], &primary].concat()),
+        of(&[&account[..], &primary, &external_id].concat()),
+        of(&["--account", "111122223333", "-o", "terraform"]),
+    ];
+    assert_snapshot!("trust_policy_pod_identity", shown.join("\n"));
+}
+
+#[test]
+fn pod_identity_is_added_to_a_document() {
+    let add = |document: &str, account: &str| {
+        let mut flags = POD_IDENTITY;
+        flags[7] = account;
+        rolegate_with_input(
+            &[&flags[..], &["--account", "111122223333", "--merge", "-"]].concat(),
+            document,
+        )
+    };
+    let first = add(&correct_policy(), "api");
+    assert_eq!(first.code, 0, "{}", first.err);
+    assert!(first.err.contains("added a statement"), "{}", first.err);
+    assert!(first.out.contains("oidc-provider/"), "{}", first.out);
+    let second = add(&first.out, "web");
+    assert!(
+        second.err.contains("added the subject to statement 2"),
+        "{}",
+        second.err
+    );
+    let again = add(&second.out, "api");
+    assert_eq!((again.code, &again.out), (0, &second.out));
+    assert!(again.err.contains("no change"), "{}", again.err);
+}
+
+#[test]
+fn flags_of_pod_identity_need_each_other() {
+    for (flags, named) in [
+        (&["--pod-identity", "--account", "111122223333"][..], "--cluster-arn"),
+        (&["--cluster-arn", "prod"], "--cluster-arn"),
+        (
+            &["--account", "111122223333", "--issuer", ISSUER, "--external-id", "x"],
+            "--external-id requires --pod-identity",
+        ),
+        (
+            &[
+                "--pod-identity",
+                "--account",
+                "111122223333",
+                "--cluster-arn",
+                POD_IDENTITY[3],
+                "--issuer",
+                ISSUER,
+            ],
+            "--pod-identity cannot be used with --issuer",
+        ),
+        (
+            &[
+                "--pod-identity",
+                "--target",
+                "--account",
+                "111122223333",
+                "--cluster-arn",
+                POD_IDENTITY[3],
+            ],
+            "--primary-role-arn",
+        ),
+        (&["--account", "111122223333"], "--issuer"),
+    ] {
+        let ran = rolegate(&[&["trust-policy", "-n", "shop", "--service-account", "api"], flags].concat());
+        assert_eq!(ran.code, 2, "{flags:?}");
+        assert!(ran.err.contains(named), "{flags:?}: {}", ran.err);
+    }
+}

@@ -8,14 +8,16 @@ use anyhow::{Context as _, Result};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
+use super::association;
+use super::line::{policy_of, unreadable};
 use crate::admission::judgment::now;
 use crate::commands::exit::Exit;
 use crate::commands::input;
-use crate::commands::judgment::report::{MALFORMED, TRUSTED, not_stored};
+use crate::commands::judgment::report::{MALFORMED, TRUSTED};
 use crate::decision::Judged;
 use crate::decision::messages::commands::DEFAULT_AUDIENCE;
 use crate::support::text;
-use crate::trust::{Audience, Cause, Context, Issuer, Policy, RoleArn, Subject, Verdict, WebIdentity, judge};
+use crate::trust::{Audience, Cause, Context, Issuer, RoleArn, Subject, Verdict, WebIdentity, judge};
 
 /// The longest line that is read, in bytes: two thousand times what IAM stores. A longer one is reported as malformed and
 /// skipped, so that memory stays bounded.
@@ -85,16 +87,11 @@ fn answer_all(mut lines: impl Lines, out: &mut impl Write, now: Option<i64>) -> 
 
 fn answer<T>(line: &[u8], now: Option<i64>, answer: impl FnOnce(Exit, &AnswerLine<'_>) -> T) -> T {
     match judge_line(line, now) {
-        Ok((judged, identity)) => {
+        Ok((judged, reason)) => {
             let exit = match judged.verdict {
                 Verdict::Trusted => Exit::Yes,
                 Verdict::NotTrusted => Exit::No,
                 Verdict::Undecided | Verdict::Unknown => Exit::Unclear,
-            };
-            let reason = match (judged.verdict, judged.hint(&identity)) {
-                (Verdict::Trusted, _) => Cow::Borrowed(TRUSTED),
-                (_, Some(hint)) => Cow::Owned(format!("{}; {hint}", judged.reason(&identity))),
-                (_, None) => Cow::Owned(judged.reason(&identity)),
             };
             answer(
                 exit,
@@ -121,7 +118,11 @@ fn malformed(reason: String) -> AnswerLine<'static> {
 ///
 /// # Errors
 /// Why it cannot be read, in one line.
-fn judge_line(line: &[u8], now: Option<i64>) -> Result<(Judged, WebIdentity), String> {
+fn judge_line(line: &[u8], now: Option<i64>) -> Result<(Judged, Cow<'static, str>), String> {
+    const MECHANISM: &[u8] = b"\"mechanism\"";
+    if line.windows(MECHANISM.len()).any(|text| text == MECHANISM) && names_mechanism(line)? {
+        return association::judge_line(line, now);
+    }
     let request: RequestLine<'_> = serde_json::from_slice(line).map_err(|error| unreadable(&error))?;
     let role = RoleArn::parse(&request.role_arn).map_err(|error| format!("roleArn: {error}"))?;
     let issuer = Issuer::parse(&request.issuer).map_err(|error| format!("issuer: {error}"))?;
@@ -131,30 +132,30 @@ fn judge_line(line: &[u8], now: Option<i64>) -> Result<(Judged, WebIdentity), St
         subject: Subject::from_text(&request.subject),
         audience,
     };
-    let raw = request.policy.get();
-    let policy = match raw.starts_with('"') {
-        true => Policy::parse_encoded(&serde_json::from_str::<Cow<'_, str>>(raw).map_err(|error| unreadable(&error))?),
-        false => Policy::parse(raw),
-    };
-    // The writer of the line writes the policy, too: it must be one that IAM would store.
-    let policy = policy.and_then(|policy| match policy.unstorable().first() {
-        Some(objection) => Err(objection.clone()),
-        None => Ok(policy),
-    });
-    let policy = policy.map_err(|error| not_stored(&error))?;
+    let policy = policy_of(request.policy)?;
     let context = Context {
         now,
         ..Context::default()
     };
     let judgment = judge(&policy, &role, &identity, &context);
-    Ok((Judged::of(role, judgment), identity))
+    let judged = Judged::of(role, judgment);
+    let reason = match (judged.verdict, judged.hint(&identity)) {
+        (Verdict::Trusted, _) => Cow::Borrowed(TRUSTED),
+        (_, Some(hint)) => Cow::Owned(format!("{}; {hint}", judged.reason(&identity))),
+        (_, None) => Cow::Owned(judged.reason(&identity)),
+    };
+    Ok((judged, reason))
 }
 
-/// serde_json counts lines of what it was given, which is always the first here; the column helps.
-fn unreadable(error: &serde_json::Error) -> String {
-    let text = error.to_string();
-    let what = text.split(" at line ").next().unwrap_or(&text);
-    format!("the line is not a valid request ({what}, column {})", error.column())
+/// Whether a line has a `mechanism` of its own, at its top level; without one it is about a web identity.
+fn names_mechanism(line: &[u8]) -> Result<bool, String> {
+    #[derive(Deserialize)]
+    struct Named<'a> {
+        #[serde(borrow, default)]
+        mechanism: Option<&'a RawValue>,
+    }
+    let named: Named<'_> = serde_json::from_slice(line).map_err(|error| unreadable(&error))?;
+    Ok(named.mechanism.is_some_and(|raw| raw.get() != "null"))
 }
 
 /// Input that knows whether reading the next line might block.

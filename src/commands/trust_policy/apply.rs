@@ -17,7 +17,7 @@ use crate::commands::output::{self, GOOD, Styled};
 use crate::commands::{runtime, sources};
 use crate::roles::aws::{CurrentRole, managed_by, unique_id_principals};
 use crate::support::text;
-use crate::trust::{Grant, RoleArn};
+use crate::trust::{AccountId, Addition, RoleArn};
 
 /// How long a call to IAM may take, including the search for credentials.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -27,7 +27,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// # Errors
 /// Why nothing was written, or might have been.
 pub(super) fn apply(
-    grant: &Grant,
+    addition: &Addition,
     role: &RoleArn,
     specs: &[RoleSourceSpec],
     aws: &AwsAccess,
@@ -39,8 +39,9 @@ pub(super) fn apply(
              change it where it is managed"
         );
     }
+    let account = AccountId::parse(role.account()).context("the role has no account")?;
     let runtime = runtime::on_this_thread()?;
-    let editor = runtime.block_on(in_time(sources::editor(aws, &grant.account)))?;
+    let editor = runtime.block_on(in_time(sources::editor(aws, &account)))?;
     let read = || runtime.block_on(in_time(editor.read(role)));
     let current = read()?;
     refuse_what_cannot_be_written(&current)?;
@@ -49,8 +50,8 @@ pub(super) fn apply(
             "the tags of {role} say that {owner} manages it, which will undo this change or report it as drift; change it there"
         ));
     }
-    let merged = preview::merged(grant, &current.document, role.as_str())?;
-    let exit = preview::show(&merged, grant).max(preview::show_size(&merged.json));
+    let merged = preview::merged(addition, &current.document, role.as_str())?;
+    let exit = preview::show(&merged, addition).max(preview::show_size(&merged.json));
     if merged.edit.is_none() {
         return Ok(exit);
     }

@@ -7,22 +7,22 @@ use crate::commands::exit::Exit;
 use crate::commands::output::{self, BAD, DOUBT, GOOD, STRONG, Styled};
 use crate::decision::Judged;
 use crate::support::text;
+use crate::trust::{Addition, Edit, Merged};
 use crate::trust::{DEFAULT_QUOTA, LARGEST_QUOTA, size};
-use crate::trust::{Edit, Grant, Merged};
-use crate::trust::{RoleArn, Verdict};
+use crate::trust::{Judgment, RoleArn, Verdict};
 
 /// The present document with the trust added.
 ///
 /// # Errors
 /// That it is not a trust policy.
-pub(super) fn merged(grant: &Grant, document: &str, name: &str) -> Result<Merged> {
-    grant
+pub(super) fn merged(addition: &Addition, document: &str, name: &str) -> Result<Merged> {
+    addition
         .merge(document)
         .map_err(|error| anyhow!("{name}: IAM would refuse this policy: {error}"))
 }
 
 /// Shows the difference, and warns about everything that the edit does not do.
-pub(super) fn show(merged: &Merged, grant: &Grant) -> Exit {
+pub(super) fn show(merged: &Merged, addition: &Addition) -> Exit {
     let done = match &merged.edit {
         None => "no change: the policy has this trust already".to_owned(),
         Some(Edit::AddSubject { statement, .. }) => format!("added the subject to statement {statement}"),
@@ -34,7 +34,7 @@ pub(super) fn show(merged: &Merged, grant: &Grant) -> Exit {
     output::note(&done);
     for key in &merged.left_out {
         output::warn(&format!(
-            "the new statement has no condition on {}, which another statement for this provider has",
+            "the new statement has no condition on {}, which another statement for the same principal has",
             text::quote(key)
         ));
     }
@@ -48,8 +48,7 @@ pub(super) fn show(merged: &Merged, grant: &Grant) -> Exit {
     };
     if let Some(judgment) = &merged.obstacle {
         let verdict = judgment.verdict;
-        if let Ok(role) = RoleArn::compose(&grant.partition, &grant.account, "any") {
-            let reason = Judged::of(role, judgment.clone()).reason(&grant.identity);
+        if let Some(reason) = reason(addition, judgment) {
             output::warn(&match verdict {
                 Verdict::NotTrusted => format!("the policy still does not trust it: {reason}"),
                 _ => format!("the policy might still not trust it: {reason}"),
@@ -58,6 +57,20 @@ pub(super) fn show(merged: &Merged, grant: &Grant) -> Exit {
         exit = Exit::No;
     }
     exit
+}
+
+fn reason(addition: &Addition, judgment: &Judgment) -> Option<String> {
+    let judgment = judgment.clone();
+    match addition {
+        Addition::WebIdentity(grant) => {
+            let role = RoleArn::compose(&grant.partition, &grant.account, "any").ok()?;
+            Some(Judged::of(role, judgment).reason(&grant.identity))
+        }
+        Addition::PodIdentity(grant) => {
+            let role = grant.association.role_of(grant.hop)?.clone();
+            Some(Judged::of(role, judgment).reason_of_association(&grant.association, grant.hop))
+        }
+    }
 }
 
 /// A comparison line by line, colored for terminals.

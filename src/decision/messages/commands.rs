@@ -45,6 +45,33 @@ fn for_identity(command: Command, identity: &WebIdentity) -> Option<String> {
     command.finish()
 }
 
+/// What adds EKS Pod Identity to the present trust policy of a role of an association. None where the cluster is not known.
+#[must_use]
+pub(crate) fn trust_policy_for_association(role: &RoleArn, association: &Association, hop: Hop) -> Option<String> {
+    let mut command = Command::new("rolegate trust-policy --pod-identity");
+    if hop == Hop::Target {
+        command = command
+            .flag("--target --primary-role-arn")
+            .arg(association.role.as_str());
+    }
+    command = command
+        .flag("--role-arn")
+        .arg(role.as_str())
+        .flag("--cluster-arn")
+        .arg(association.cluster.as_ref()?.as_str())
+        .flag("-n")
+        .arg(&association.namespace)
+        .flag("--service-account")
+        .arg(&association.service_account);
+    if association.session_tags == SessionTags::Disabled {
+        command = command.flag("--disable-session-tags");
+        if let (Hop::Target, Some(external_id)) = (hop, &association.external_id) {
+            command = command.flag("--external-id").arg(external_id);
+        }
+    }
+    command.finish()
+}
+
 /// The AWS CLI's command that fixes an OIDC provider. None for a cause that lies elsewhere.
 pub(super) fn provider(cause: Cause, role: &RoleArn, identity: &WebIdentity) -> Option<String> {
     let audience = identity.audience.as_str();
@@ -73,28 +100,6 @@ pub(crate) fn annotate(subject: &Subject<'_>, prefix: &str) -> Option<String> {
         .flag("--overwrite")
         .arg(&format!("{prefix}role-arn=arn:aws:iam::ACCOUNT:role/NAME"))
         .finish()
-}
-
-/// What lets EKS Pod Identity in: adds a statement to a role's present trust policy. None where the cluster is not known.
-#[must_use]
-pub(crate) fn trust_policy_for_association(role: &RoleArn, association: &Association, hop: Hop) -> Option<String> {
-    let cluster = association.cluster.as_ref()?;
-    let mut command = Command::new("rolegate trust-policy --pod-identity")
-        .flag("--role-arn")
-        .arg(role.as_str())
-        .flag("--cluster-arn")
-        .arg(cluster.as_str())
-        .flag("-n")
-        .arg(&association.namespace)
-        .flag("--service-account")
-        .arg(&association.service_account);
-    if hop == Hop::Target {
-        command = command.flag("--primary-role-arn").arg(association.role.as_str());
-    }
-    if association.session_tags == SessionTags::Disabled {
-        command = command.flag("--disable-session-tags");
-    }
-    command.finish()
 }
 
 /// The AWS CLI's command that creates an EKS Pod Identity association; its role is a placeholder.

@@ -3,12 +3,12 @@
 //! Each module below is about one part of a statement. It has two texts for what can be wrong there: a clause for line 1 (`…_clause`), and a
 //! predicate of the statement that says more.
 
-pub(super) mod agent;
+mod association;
 mod audience;
 mod condition;
 mod edits;
 mod mismatch;
-pub(super) mod policy_text;
+mod policy_text;
 mod provider;
 mod subject;
 
@@ -20,6 +20,8 @@ use crate::trust::{Edit, Explanation, Fault, RoleArn, StatementLabel, WebIdentit
 const LONGEST: usize = 600;
 const ACTION: &str = "sts:AssumeRoleWithWebIdentity";
 const SERVICE_ACCOUNT: &str = "system:serviceaccount:";
+
+pub use self::association::AssociationText;
 
 /// An explanation with what it is about.
 #[derive(Clone, Copy)]
@@ -153,8 +155,8 @@ impl ExplanationText<'_> {
                 ..
             } => audience::other_audience_clause(self, requirement, mismatches),
             Fault::Condition { requirement, carried } => condition::not_met_clause(self, requirement, carried),
-            Fault::Agent(fault) => agent::clause(fault),
             Fault::DependsOn { conditions, denies, .. } => condition::depends_on_clause(self, conditions, *denies),
+            Fault::Association(_) => association::CLAUSE.to_owned(),
         }
     }
 
@@ -216,7 +218,6 @@ impl ExplanationText<'_> {
                 ..
             } => audience::other_audience(self, requirement, mismatches),
             Fault::Condition { requirement, carried } => condition::not_met(requirement, carried),
-            Fault::Agent(fault) => agent::sentence(fault),
             Fault::DependsOn {
                 conditions,
                 more,
@@ -224,6 +225,7 @@ impl ExplanationText<'_> {
                 other_statements,
                 session_name,
             } => condition::depends_on(conditions, *more, *denies, *other_statements, session_name.as_ref()),
+            Fault::Association(_) => association::CLAUSE.to_owned(),
         }
     }
 
@@ -270,8 +272,8 @@ impl ExplanationText<'_> {
             | Fault::Denied { .. }
             | Fault::NothingAllowed
             | Fault::Condition { .. }
-            | Fault::Agent(_)
-            | Fault::DependsOn { .. } => return None,
+            | Fault::DependsOn { .. }
+            | Fault::Association(_) => return None,
         };
         Some((text::value(&allowed), text::value(&needed)))
     }

@@ -1,18 +1,17 @@
-//! Condition keys, and what a request of `AssumeRoleWithWebIdentity` carries under each.
+//! Condition keys, and what a request of `AssumeRoleWithWebIdentity` carries under each; [`pod_identity`] has what a request
+//! of EKS Auth carries.
 //!
 //! The sources are the IAM reference's pages on global condition keys and on keys for web identity federation, and what
 //! was observed on STS where they are silent. A key that is not named here may hold anything or be absent.
+
+pub(in crate::trust) mod pod_identity;
 
 use std::borrow::Cow;
 
 use super::service_prefixes::is_service_prefix;
 use crate::support::text::starts_with_ignore_case;
-use crate::trust::arn::RoleArn;
-use crate::trust::request::{Request, SessionName};
-use crate::trust::web_identity::Issuer;
-
-/// Keys and values.
-pub(crate) type RoleTags = [(String, String)];
+use crate::trust::request::{Caller, Request, SessionName};
+use crate::trust::web_identity::{Issuer, WebIdentity};
 
 /// A condition key as written in a policy; its name ignores case.
 #[derive(Clone, Debug)]
@@ -90,23 +89,6 @@ const FAMILIES: [(&str, Kind); 11] = [
     ("iam:ResourceTag/", Kind::RoleTag),
 ];
 
-/// What is known of a request, as conditions see it.
-pub(crate) trait Facts {
-    /// What it carries under a key.
-    fn given(&self, key: &ConditionKey) -> Given<'_>;
-    /// Its time, in seconds since the epoch; none: time cannot be known.
-    fn now(&self) -> Option<i64>;
-}
-
-impl Facts for Request<'_> {
-    fn given(&self, key: &ConditionKey) -> Given<'_> {
-        key.given(self)
-    }
-    fn now(&self) -> Option<i64> {
-        self.context.now
-    }
-}
-
 /// What a request carries under a key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Given<'a> {
@@ -114,10 +96,10 @@ pub(crate) enum Given<'a> {
     Absent,
     /// This.
     Text(Cow<'a, str>),
-    /// Several texts, each of which is there.
-    Texts(&'a [&'a str]),
-    /// The name of a pod that the API server makes of this beginning.
-    GeneratedName(&'a str),
+    /// A text that begins so.
+    Beginning(&'a str),
+    /// These, under a key that holds several.
+    Set(&'static [&'static str]),
     /// A session name: something, of its own alphabet.
     SessionName,
     /// The time of the request, as a date.
@@ -199,10 +181,17 @@ impl ConditionKey {
 
     /// What a request carries under it.
     pub(crate) fn given<'a>(&self, request: &Request<'a>) -> Given<'a> {
+        match &request.caller {
+            Caller::WebIdentity(identity) => self.given_by_web_identity(request, identity),
+            Caller::PodIdentity(of) => self.given_by_pod_identity(request, of),
+        }
+    }
+
+    fn given_by_web_identity<'a>(&self, request: &Request<'a>, identity: &'a WebIdentity) -> Given<'a> {
         match self.kind {
-            Kind::Claim | Kind::Unnamed => match self.claim(&request.identity.issuer) {
-                Claim::Subject => Given::Text(request.identity.subject.as_str().into()),
-                Claim::Audience => Given::Text(request.identity.audience.as_str().into()),
+            Kind::Claim | Kind::Unnamed => match self.claim(&identity.issuer) {
+                Claim::Subject => Given::Text(identity.subject.as_str().into()),
+                Claim::Audience => Given::Text(identity.audience.as_str().into()),
                 Claim::Other | Claim::Foreign(_) => Given::Absent,
                 Claim::Bare if self.kind == Kind::Claim => Given::Absent,
                 Claim::Bare | Claim::None => Given::Unknown,
@@ -211,39 +200,20 @@ impl ConditionKey {
             Kind::AuthorizedByIdp => Given::Text("false".into()),
             Kind::Account => Given::Text(request.role.account().into()),
             Kind::PrincipalType => Given::Text("User".into()),
-            Kind::UserId => Given::Text(request.role.provider_arn(&request.identity.issuer).into()),
+            Kind::UserId => Given::Text(request.role.provider_arn(&identity.issuer).into()),
             Kind::SessionName => match request.context.session_name {
                 SessionName::Assumed(name) => Given::Text(name.into()),
                 SessionName::Unknown | SessionName::Suggested(_) => Given::SessionName,
             },
-            Kind::RoleTag => self.role_tag(request.context.role_tags),
+            Kind::RoleTag => self.role_tag(request),
             Kind::SecureTransport => Given::Text("true".into()),
             Kind::CurrentTime => Given::CurrentTime,
             Kind::EpochTime => Given::EpochTime,
         }
     }
 
-    /// Whether it can only be a claim of an OIDC provider's token.
-    pub(crate) fn is_claim(&self) -> bool {
-        self.kind == Kind::Claim
-    }
-
-    /// What it says of the request and the role whoever makes the request; none for every other key.
-    pub(crate) fn given_to_anyone<'a>(&self, role: &'a RoleArn, role_tags: Option<&'a RoleTags>) -> Option<Given<'a>> {
-        Some(match self.kind {
-            Kind::RoleTag => self.role_tag(role_tags),
-            Kind::SecureTransport => Given::Text("true".into()),
-            Kind::CurrentTime => Given::CurrentTime,
-            Kind::EpochTime => Given::EpochTime,
-            Kind::Account if self.text.eq_ignore_ascii_case("aws:ResourceAccount") => {
-                Given::Text(role.account().into())
-            }
-            _ => return None,
-        })
-    }
-
-    fn role_tag<'a>(&self, role_tags: Option<&'a RoleTags>) -> Given<'a> {
-        let Some(tags) = role_tags else {
+    fn role_tag<'a>(&self, request: &Request<'a>) -> Given<'a> {
+        let Some(tags) = request.context.role_tags else {
             return Given::Unknown;
         };
         let Some((_, name)) = self.text.split_once('/') else {
@@ -311,7 +281,7 @@ fn is_claim(text: &str) -> bool {
 mod tests {
     use super::*;
     use crate::trust::arn::RoleArn;
-    use crate::trust::request::Context;
+    use crate::trust::request::{Context, WebRequest};
     use crate::trust::web_identity::{Audience, Subject, WebIdentity};
 
     fn given(key: &str, issuer: &str, tags: Option<&[(String, String)]>) -> String {
@@ -325,11 +295,7 @@ mod tests {
             role_tags: tags,
             ..Context::default()
         };
-        let request = Request {
-            role: &role,
-            identity: &identity,
-            context: &context,
-        };
+        let request = WebRequest::new(&role, &identity, &context);
         match ConditionKey::new(key).given(&request) {
             Given::Text(text) => text.into_owned(),
             other => format!("{other:?}").to_lowercase(),

@@ -4,9 +4,10 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use ipnet::IpNet;
 
-use super::key::{ConditionKey, Facts, Given};
+use super::key::{ConditionKey, Given};
 use super::literal::{self, Decimal, Timestamp};
 use crate::trust::glob::{self, Token};
+use crate::trust::request::Request;
 use crate::trust::ternary::Ternary;
 
 /// A value of a condition.
@@ -123,7 +124,7 @@ impl Value {
 
     /// The pattern that it comes to in a request; none when a variable has neither value nor default, so that it
     /// matches nothing.
-    pub(crate) fn expand(&self, wildcards: Wildcards, request: &impl Facts) -> Option<Expansion> {
+    pub(crate) fn expand(&self, wildcards: Wildcards, request: &Request<'_>) -> Option<Expansion> {
         let mut expansion = Expansion {
             tokens: Vec::new(),
             certainty: Ternary::True,
@@ -140,16 +141,15 @@ impl Value {
                 Piece::Variable { key, default } if !key.as_str().contains(':') => {
                     expansion.push_text(default.as_deref()?, Wildcards::Literal);
                 }
-                Piece::Variable { key, default } => match request.given(key) {
+                Piece::Variable { key, default } => match key.given(request) {
                     Given::Text(text) => expansion.push_text(&text, Wildcards::Literal),
                     Given::Absent => expansion.push_text(default.as_deref()?, Wildcards::Literal),
-                    // A key with several values is no variable.
-                    Given::Texts(_) => return None,
-                    Given::GeneratedName(_)
-                    | Given::SessionName
-                    | Given::CurrentTime
-                    | Given::EpochTime
-                    | Given::Unknown => {
+                    Given::Beginning(beginning) => {
+                        expansion.push_text(beginning, Wildcards::Literal);
+                        expansion.certainty = Ternary::Unknown;
+                        expansion.tokens.push(Token::Run);
+                    }
+                    Given::Set(_) | Given::SessionName | Given::CurrentTime | Given::EpochTime | Given::Unknown => {
                         // Whatever its value, the default included, is a run of characters.
                         expansion.certainty = Ternary::Unknown;
                         expansion.tokens.push(Token::Run);

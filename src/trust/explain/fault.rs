@@ -1,6 +1,5 @@
 //! What can be wrong with a statement, as plain values. The sentences are made in `decision/messages`.
 
-use crate::trust::association::Hop;
 use crate::trust::condition::Condition;
 use crate::trust::mismatch::Mismatch;
 use crate::trust::policy::Statement;
@@ -16,7 +15,7 @@ pub struct StatementLabel {
 }
 
 impl StatementLabel {
-    pub(in crate::trust) fn of(statement: &Statement) -> Self {
+    pub(super) fn of(statement: &Statement) -> Self {
         Self {
             number: statement.number,
             sid: statement.sid.as_deref().map(str::to_owned),
@@ -43,7 +42,7 @@ impl Requirement {
     /// How many values are kept for display.
     pub const MAX_VALUES: usize = 3;
 
-    pub(in crate::trust) fn of(condition: &Condition) -> Self {
+    pub(super) fn of(condition: &Condition) -> Self {
         let values = condition.values.iter().map(|value| value.text.to_string());
         Self {
             operator: condition.operator_text.to_string(),
@@ -70,6 +69,10 @@ pub enum Carried {
     PastTime,
     /// A session name, none of which can match.
     SessionName,
+    /// A text that begins so.
+    Beginning(String),
+    /// These, under a key that holds several.
+    Several(Vec<String>),
     /// Whatever it is, the condition is false.
     Anything,
 }
@@ -171,8 +174,6 @@ pub enum Fault {
         /// What the request carries.
         carried: Carried,
     },
-    /// About a role of an EKS Pod Identity association.
-    Agent(AgentFault),
     /// It depends on what only STS knows.
     DependsOn {
         /// The conditions; empty where a Deny for any AWS principal might or might not apply to a web identity.
@@ -186,21 +187,26 @@ pub enum Fault {
         /// The pod's own session name, and the verdict with it.
         session_name: Option<(String, Verdict)>,
     },
+    /// What keeps EKS Pod Identity out.
+    Association(AssociationFault),
 }
 
-/// One thing that is wrong for EKS Pod Identity.
+/// One thing that keeps EKS Pod Identity out of a role.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum AgentFault {
-    /// The statement does not trust who assumes the role.
-    Principal {
-        /// Of which role.
-        hop: Hop,
+pub enum AssociationFault {
+    /// The statement trusts no service `pods.eks.amazonaws.com`, or, at the target role, no AWS principal.
+    PrincipalType {
+        /// `Federated` principals.
+        federated: Vec<String>,
         /// `Service` principals.
         services: Vec<String>,
         /// `AWS` principals.
         aws: Vec<String>,
-        /// `Federated` principals.
-        federated: Vec<String>,
+    },
+    /// At the target role: the statement trusts other AWS principals than the primary role.
+    PrimaryRole {
+        /// `AWS` principals.
+        aws: Vec<String>,
     },
     /// The statement does not allow `sts:AssumeRole`.
     Action {
@@ -209,38 +215,41 @@ pub enum AgentFault {
         /// Whether they are excluded (`NotAction`) rather than allowed.
         excluded: bool,
     },
-    /// `sts:AssumeRole` is allowed, `sts:TagSession` is not.
+    /// The statement does not allow `sts:TagSession`.
     TagSession {
         /// As written.
         actions: Vec<String>,
         /// Whether they are excluded (`NotAction`) rather than allowed.
         excluded: bool,
     },
-    /// The same while session tags are disabled: whether it is needed is not known.
-    TagSessionPerhaps,
     /// A condition is false.
     Condition {
         /// What it is about.
-        cause: Cause,
+        part: Part,
         /// The condition.
         requirement: Requirement,
         /// What the request carries.
         carried: Carried,
     },
+    /// Session tags are disabled and the policy does not allow `sts:TagSession`: whether EKS needs it then is not documented.
+    TagSessionUnclear,
 }
 
-impl AgentFault {
-    fn cause(&self) -> Option<Cause> {
-        Some(match self {
-            Self::Principal { hop: Hop::Primary, .. } => Cause::WrongPrincipalType,
-            Self::Principal { aws, .. } if aws.is_empty() => Cause::WrongPrincipalType,
-            Self::Principal { .. } => Cause::WrongPrimaryRole,
-            Self::Action { .. } => Cause::WrongAction,
-            Self::TagSession { .. } => Cause::TagSessionNotAllowed,
-            Self::TagSessionPerhaps => return None,
-            Self::Condition { cause, .. } => *cause,
-        })
-    }
+/// The part of a request of EKS Auth that a condition is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// The cluster or its account.
+    Cluster,
+    /// The namespace, the ServiceAccount or the pod.
+    Subject,
+    /// The external ID.
+    ExternalId,
+    /// The primary role.
+    PrimaryRole,
+    /// A session tag, while session tags are disabled.
+    DisabledTags,
+    /// Anything else.
+    Other,
 }
 
 impl Fault {
@@ -260,8 +269,28 @@ impl Fault {
             Self::Subject { .. } => Cause::WrongSubject,
             Self::Audience { .. } => Cause::WrongAudience,
             Self::NothingAllowed | Self::Condition { .. } => Cause::OtherCondition,
-            Self::Agent(fault) => return fault.cause(),
             Self::DependsOn { .. } => return None,
+            Self::Association(fault) => return fault.cause(),
+        })
+    }
+}
+
+impl AssociationFault {
+    fn cause(&self) -> Option<Cause> {
+        Some(match self {
+            Self::PrincipalType { .. } => Cause::WrongPrincipalType,
+            Self::PrimaryRole { .. } => Cause::WrongPrimaryRole,
+            Self::Action { .. } => Cause::WrongAction,
+            Self::TagSession { .. } => Cause::TagSessionNotAllowed,
+            Self::Condition { part, .. } => match part {
+                Part::Cluster => Cause::WrongCluster,
+                Part::Subject => Cause::WrongSubject,
+                Part::ExternalId => Cause::WrongExternalId,
+                Part::PrimaryRole => Cause::WrongPrimaryRole,
+                Part::DisabledTags => Cause::SessionTagsDisabled,
+                Part::Other => Cause::OtherCondition,
+            },
+            Self::TagSessionUnclear => return None,
         })
     }
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use super::fault::{Carried, Fault, Requirement};
 use crate::support::text::starts_with_ignore_case;
+use crate::trust::action::Action;
 use crate::trust::arn::PROVIDER;
 use crate::trust::condition::key::{Claim, Given};
 use crate::trust::condition::value::{Meaning, Value, Variables, Wildcards};
@@ -11,7 +12,7 @@ use crate::trust::condition::{Condition, Polarity, Test, TextTest, text_matches}
 use crate::trust::edit::{self, Edit};
 use crate::trust::mismatch::{self, Mismatches, Reading};
 use crate::trust::policy::{ActionForm, Policy, Statement, storable};
-use crate::trust::request::Request;
+use crate::trust::request::{Request, WebRequest};
 use crate::trust::ternary::Ternary;
 use crate::trust::web_identity::SERVICE_ACCOUNT;
 
@@ -30,7 +31,7 @@ pub(super) struct Rank {
 
 pub(super) struct Near<'a> {
     pub(super) statement: &'a Statement,
-    request: &'a Request<'a>,
+    request: &'a WebRequest<'a>,
     /// The weightiest first; at least one.
     pub(super) faults: Vec<Fault>,
     /// The `Federated` principal that the first fault is about, with how it differs; none where the principal matches.
@@ -46,7 +47,7 @@ pub(super) struct Near<'a> {
 const MAX_FAILING: usize = 16;
 
 impl<'a> Near<'a> {
-    pub(super) fn new(statement: &'a Statement, request: &'a Request<'a>) -> Self {
+    pub(super) fn new(statement: &'a Statement, request: &'a WebRequest<'a>) -> Self {
         let mut failing: Vec<&Condition> = statement
             .conditions
             .iter()
@@ -82,7 +83,7 @@ impl<'a> Near<'a> {
                 _ => None,
             });
         Rank {
-            is_for_something_else: !(names_provider && self.statement.actions.mean_web_identity),
+            is_for_something_else: !(names_provider && self.statement.actions.mean(Action::AssumeRoleWithWebIdentity)),
             kinship: self.kinship(),
             faults: self.faults.len(),
             subjects: subjects.sum(),
@@ -167,7 +168,7 @@ impl<'a> Near<'a> {
             }
             faults.push(principal_type);
         }
-        if !self.statement.actions.mean_web_identity {
+        if !self.statement.actions.mean(Action::AssumeRoleWithWebIdentity) {
             let actions = self.statement.actions.patterns.iter();
             faults.push(Fault::Action {
                 actions: actions.map(ToString::to_string).collect(),
@@ -410,7 +411,7 @@ impl<'a> Near<'a> {
             (_, Given::Text(text)) => Carried::Text(text.into_owned()),
             (_, Given::CurrentTime | Given::EpochTime) => Carried::PastTime,
             (_, Given::SessionName) => Carried::SessionName,
-            (_, Given::Texts(_) | Given::GeneratedName(_) | Given::Unknown) => Carried::Anything,
+            (_, Given::Beginning(_) | Given::Set(_) | Given::Unknown) => Carried::Anything,
         };
         Fault::Condition {
             requirement: Requirement::of(condition),
@@ -463,7 +464,7 @@ impl<'a> Near<'a> {
                 found: (*found).to_owned(),
             });
         }
-        if !self.statement.actions.mean_web_identity {
+        if !self.statement.actions.mean(Action::AssumeRoleWithWebIdentity) {
             let [action] = self.statement.actions.patterns.as_slice() else {
                 return None;
             };
@@ -636,7 +637,7 @@ fn with_wildcard(condition: &Condition) -> impl Iterator<Item = &Value> {
     condition.values.iter().filter(|value| value.has_wildcard())
 }
 
-fn matches_as_pattern(value: &Value, text: &str, request: &Request<'_>) -> bool {
+pub(super) fn matches_as_pattern(value: &Value, text: &str, request: &Request<'_>) -> bool {
     let variables = if matches!(value.meaning, Meaning::Template(_)) {
         Variables::Known
     } else {

@@ -65,6 +65,11 @@ fn carried_by_request(carried: &Carried) -> String {
         Carried::Text(text) => format!("its value is {}", quote(text)),
         Carried::PastTime => "that time has passed".to_owned(),
         Carried::SessionName => "no session name that STS accepts can match".to_owned(),
+        Carried::Beginning(beginning) => format!("its value begins with {}", quote(beginning)),
+        Carried::Several(texts) => format!(
+            "its values are {}",
+            text::quoted_list(texts.iter().map(String::as_str), 6)
+        ),
         Carried::Anything => "this is false for every value".to_owned(),
     }
 }

@@ -6,17 +6,17 @@ use crate::trust::Requirement;
 /// How many of several values, services, actions … are named.
 const MAX_SHOWN: usize = 3;
 
-pub(in crate::decision::messages) fn list<'a>(texts: impl IntoIterator<Item = &'a String>) -> String {
+pub(super) fn list<'a>(texts: impl IntoIterator<Item = &'a String>) -> String {
     let texts: Vec<&str> = texts.into_iter().map(String::as_str).collect();
     text::list(texts.into_iter(), MAX_SHOWN)
 }
 
-pub(in crate::decision::messages) fn quoted_list(texts: &[String]) -> String {
+pub(super) fn quoted_list(texts: &[String]) -> String {
     text::quoted_list(texts.iter().map(String::as_str), MAX_SHOWN)
 }
 
 /// `"A", "B" and 2 others`.
-pub(in crate::decision::messages) fn values(requirement: &Requirement) -> String {
+pub(super) fn values(requirement: &Requirement) -> String {
     let shown: Vec<String> = requirement.values.iter().map(|value| quote(value)).collect();
     let shown = if shown.is_empty() {
         "[]".to_owned()
@@ -31,7 +31,7 @@ pub(in crate::decision::messages) fn values(requirement: &Requirement) -> String
 }
 
 /// `A, B and 2 more`, as written in the policy.
-pub(in crate::decision::messages) fn values_bare(requirement: &Requirement) -> String {
+pub(super) fn values_bare(requirement: &Requirement) -> String {
     let shown = requirement.values.join(", ");
     match (requirement.negated, requirement.more) {
         (true, _) => format!("all but {shown}"),
@@ -41,7 +41,7 @@ pub(in crate::decision::messages) fn values_bare(requirement: &Requirement) -> S
 }
 
 /// `StringEquals "KEY": "VALUE"`.
-pub(in crate::decision::messages) fn long_requirement(requirement: &Requirement) -> String {
+pub(super) fn long_requirement(requirement: &Requirement) -> String {
     format!(
         "{} {}: {}",
         text::value_within(&requirement.operator, 60),
@@ -51,7 +51,7 @@ pub(in crate::decision::messages) fn long_requirement(requirement: &Requirement)
 }
 
 /// `aws:PrincipalOrgID (StringEquals)`.
-pub(in crate::decision::messages) fn short_requirement(requirement: &Requirement) -> String {
+pub(super) fn short_requirement(requirement: &Requirement) -> String {
     format!(
         "{} ({})",
         text::value(&requirement.key),
@@ -59,7 +59,7 @@ pub(in crate::decision::messages) fn short_requirement(requirement: &Requirement
     )
 }
 
-pub(in crate::decision::messages) fn requirements(conditions: &[Requirement]) -> String {
+pub(super) fn requirements(conditions: &[Requirement]) -> String {
     let shown: Vec<String> = conditions.iter().map(long_requirement).collect();
     shown.join(" and ")
 }

@@ -421,7 +421,7 @@ async fn a_description_that_fails_or_is_slow_leaves_the_presence() {
     let lookup = associations.association("jobs", "loader", soon()).await;
     assert!(matches!(lookup, Lookup::Undescribed(_)), "{lookup:?}");
     assert_eq!(began.elapsed(), RemoteSettings::default().read_timeout);
-    // The read that nobody waited for any more is kept.
+    // A read whose caller has given up is kept.
     sleep(Duration::from_secs(6)).await;
     assert_eq!(role_of(&associations.cached("jobs", "loader").unwrap()), "loader");
 }

@@ -255,7 +255,7 @@ impl Associations {
     }
 }
 
-/// What the sources so far have said.
+/// The answers of the sources so far.
 #[derive(Debug, Default)]
 struct Combined {
     undescribed: Option<Arc<str>>,

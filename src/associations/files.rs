@@ -165,7 +165,7 @@ impl Source for Directory {
                 let accounts = held.entry((*one.namespace).into()).or_default();
                 let other = accounts.get(&*one.service_account);
                 match (other, &one.found) {
-                    // Whoever says more counts.
+                    // The entry that has a role counts.
                     (None | Some(Found::Undescribed(_)), _) => {
                         accounts.insert((*one.service_account).into(), one.found);
                     }
@@ -235,7 +235,7 @@ struct Described {
 }
 
 impl Described {
-    /// None for an association of another cluster. `without_role`: what is said of one whose role is not known.
+    /// None for an association of another cluster. `without_role`: the reason for one whose role is not known.
     fn entry(self, cluster: &ClusterId, without_role: &str) -> Result<Option<FileEntry>, String> {
         if self.cluster_name.as_deref().is_some_and(|name| *name != *cluster.name) {
             return Ok(None);

@@ -1,4 +1,4 @@
-//! Where EKS Pod Identity associations come from: sources that read, and what is kept of what they said.
+//! Where EKS Pod Identity associations come from: sources that read, and what is kept of their answers.
 //!
 //! A source never decides. Absence counts only where a source that knows every association of the cluster has listed them to the
 //! end; a source that failed proves nothing.

@@ -242,7 +242,7 @@ impl Remote {
         deadline.min(Instant::now() + self.settings.read_timeout)
     }
 
-    /// Admissions that come after one that got no answer in time do not wait as long as it did.
+    /// Admissions that follow an unanswered call do not wait as long.
     fn no_answer(&self, calls: &Calls) -> Arc<str> {
         let reason: Arc<str> = format!("{}: no answer in time", self.name()).into();
         calls.pause(Arc::clone(&reason));

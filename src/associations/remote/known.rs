@@ -15,10 +15,13 @@ const MOST_QUESTIONS: usize = 10_000;
 /// Namespace and name.
 type Account = (Arc<str>, Arc<str>);
 
+/// By the name of the ServiceAccount: the ID of its association, and as of when.
+type Ids = HashMap<Arc<str>, (Arc<str>, Instant)>;
+
 #[derive(Debug, Default)]
 pub(super) struct Known {
     /// The ID of each ServiceAccount that has one, by namespace and name, and as of when.
-    ids: HashMap<Arc<str>, HashMap<Arc<str>, (Arc<str>, Instant)>>,
+    ids: HashMap<Arc<str>, Ids>,
     /// When the last complete list of a namespace began.
     listed: HashMap<Arc<str>, Instant>,
     /// When the last complete list of the cluster began.
@@ -106,7 +109,7 @@ impl Known {
                 service_account,
             } => **listed == *namespace && **service_account == *name,
         };
-        // What a list that began later has said stays.
+        // The result of a list that began later stays.
         for (namespace, ids) in &mut self.ids {
             ids.retain(|name, (_, as_of)| !is_in_scope(namespace, name) || *as_of >= began);
         }

@@ -256,7 +256,7 @@ impl Admission {
             mode,
             decision_mode: mode,
             asked,
-            // A template has no credentials yet, whoever will inject them.
+            // A template has no credentials yet; another webhook may inject them.
             endpoint: Endpoint::Mutating,
             deadline,
             require_role: None,

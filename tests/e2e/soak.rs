@@ -5,7 +5,7 @@
 //! $ ROLEGATE_SOAK_MINUTES=30 cargo test --test e2e -- --ignored soak
 //! ```
 //!
-//! The first and the last phase are quiet, and are compared. Latency is printed and never a reason to fail.
+//! The first and the last phase are quiet, as are those between rounds, and are compared. Latency is printed and never a reason to fail.
 
 mod attacks;
 mod client;

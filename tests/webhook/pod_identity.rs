@@ -327,8 +327,8 @@ async fn an_association_that_is_made_or_changed_counts_for_the_next_pod() {
     })
     .await;
     associate(&folder, "plain", "pods");
-    let mended = program.review("/mutate/enforce", &creation(&with_agent("plain"))).await;
-    assert_eq!(mended["allowed"], true, "{mended:#}");
+    let fixed = program.review("/mutate/enforce", &creation(&with_agent("plain"))).await;
+    assert_eq!(fixed["allowed"], true, "{fixed:#}");
     // A file that cannot be used changes nothing.
     folder.write("associations/plain.json", "{");
     let kept = program.review("/mutate/enforce", &creation(&with_agent("plain"))).await;

@@ -3,7 +3,7 @@
 //!
 //! That webhook learns of an association some seconds after it was created, and admits pods without credentials until then. A pod
 //! that arrives here without credentials and has an association therefore gets what EKS would have injected. EKS Auth has the last
-//! word about the association, so an injection that comes too early, or too late, gives nobody more than EKS does.
+//! word about the association, so an injection that comes too early, or too late, gives no pod more than EKS does.
 
 use std::sync::Arc;
 

@@ -2,7 +2,7 @@
 
 use rolegate::trust::{
     Association, AssociationGrant, Cause, ClusterArn, Context, Edit, Hop, PodName, Policy, RoleArn, SessionTags,
-    Verdict, judge_association,
+    Verdict, judge_association, lint_association,
 };
 
 const CLUSTER: &str = "arn:aws:eks:us-west-2:111122223333:cluster/prod";
@@ -740,4 +740,50 @@ fn an_addition_takes_nothing_away() {
         }
     }
     assert!(joined >= 10, "only {joined} ServiceAccounts joined a list");
+}
+
+#[test]
+fn what_is_wide_or_has_no_effect_is_reported() {
+    let of = |hop: Hop, association: &Association, principal: &str, condition: &str| {
+        let policy = policy(&[statement("Allow", principal, BOTH, condition)]);
+        let lints = lint_association(&policy, association, hop);
+        lints.into_iter().map(|lint| lint.code).collect::<Vec<_>>()
+    };
+    let none: [&str; 0] = [];
+    let (with, without) = (association(), without_tags());
+    assert_eq!(of(Hop::Primary, &with, SERVICE, "{}"), ["any-association"]);
+    let by_pod = r#"{"StringLike": {"aws:RequestTag/kubernetes-pod-name": "*"}}"#;
+    assert_eq!(of(Hop::Primary, &with, SERVICE, by_pod), ["any-association"]);
+    let is_there = r#"{"Null": {"aws:SourceArn": "false"}}"#;
+    assert_eq!(of(Hop::Primary, &with, SERVICE, is_there), ["any-association"]);
+    for condition in [
+        r#"{"StringEquals": {"aws:SourceAccount": "111122223333"}}"#,
+        r#"{"StringEquals": {"aws:RequestTag/kubernetes-namespace": "other"}}"#,
+        r#"{"ArnLike": {"aws:SourceArn": "arn:aws:eks:*:*:cluster/prod"}}"#,
+        // No association can use it.
+        r#"{"StringEquals": {"aws:RequestTag/team": "blue"}}"#,
+    ] {
+        assert_eq!(of(Hop::Primary, &with, SERVICE, condition), none, "{condition}");
+    }
+    assert_eq!(
+        of(Hop::Primary, &with, r#"{"Service": "ec2.amazonaws.com"}"#, "{}"),
+        none
+    );
+    let namespace = r#"{"StringEqualsIfExists": {"aws:RequestTag/kubernetes-namespace": "shop"}}"#;
+    assert_eq!(
+        of(Hop::Primary, &without, SERVICE, namespace),
+        ["condition-on-disabled-tag"]
+    );
+    for (principal, expected) in [
+        (
+            r#"{"AWS": "arn:aws:iam::111122223333:root"}"#,
+            &["delegates-to-caller-policy"][..],
+        ),
+        (r#"{"AWS": "111122223333"}"#, &["delegates-to-caller-policy"]),
+        (r#"{"AWS": "*"}"#, &["delegates-to-caller-policy"]),
+        (r#"{"AWS": "arn:aws:iam::111122223333:role/eks/api"}"#, &[]),
+        (r#"{"AWS": "arn:aws:iam::444455556666:root"}"#, &[]),
+    ] {
+        assert_eq!(of(Hop::Target, &with, principal, "{}"), expected, "{principal}");
+    }
 }

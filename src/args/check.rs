@@ -40,6 +40,10 @@ Examples:
   The same, with the role read from a directory that `aws iam list-roles` or `terraform show -json` wrote to
     rolegate check --role-source files=./roles --role-arn …
 
+  Are the roles of an EKS Pod Identity association usable?
+    aws eks describe-pod-identity-association --cluster-name CLUSTER \
+      --association-id a-… | rolegate check --association -
+
   In the CI of a Terraform repository
     make-lines | rolegate check --batch -"#;
 
@@ -61,6 +65,8 @@ pub(crate) struct CheckArgs {
     #[command(flatten)]
     batch: BatchArgs,
     #[command(flatten)]
+    association: AssociationArgs,
+    #[command(flatten)]
     output: OutputArgs,
 }
 
@@ -69,7 +75,7 @@ pub(crate) struct CheckArgs {
 #[command(next_help_heading = "Role")]
 struct RoleArgs {
     /// The role to assume, arn:PARTITION:iam::ACCOUNT:role/NAME
-    #[arg(long, value_name = "ARN", value_parser = RoleArn::parse, required_unless_present = "batch")]
+    #[arg(long, value_name = "ARN", value_parser = RoleArn::parse, required_unless_present_any = ["batch", "association"])]
     role_arn: Option<RoleArn>,
 
     /// The role's trust policy: JSON, plain or percent-encoded, or the output of aws iam get-role; - is standard input
@@ -77,6 +83,20 @@ struct RoleArgs {
     /// Without it the policy is read from the role sources.
     #[arg(long, value_name = "FILE|-")]
     policy: Option<PathBuf>,
+}
+
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "EKS Pod Identity")]
+struct AssociationArgs {
+    /// Judge the roles of this association: the output of aws eks describe-pod-identity-association; - is standard input
+    ///
+    /// --policy is then the trust policy of its primary role.
+    #[arg(long, value_name = "FILE|-")]
+    association: Option<PathBuf>,
+
+    /// With --association: the trust policy of the target role, as --policy
+    #[arg(long, value_name = "FILE|-")]
+    target_policy: Option<PathBuf>,
 }
 
 #[derive(Args, Clone, Debug)]
@@ -88,7 +108,7 @@ struct BatchArgs {
 }
 
 fn required_unless_batch(flag: Arg) -> Arg {
-    flag.required_unless_present("batch")
+    flag.required_unless_present_any(["batch", "association"])
 }
 
 /// What the lines of `--batch` hold: identifier and flag.
@@ -106,6 +126,8 @@ const IN_LINES: [(&str, &str); 7] = [
 pub(crate) enum Check {
     /// The lines of a file.
     Batch(PathBuf),
+    /// The roles of an association.
+    Association(Box<AssociationCheck>),
     /// One web identity.
     One {
         role: RoleArn,
@@ -117,11 +139,42 @@ pub(crate) enum Check {
     },
 }
 
+/// An association, and where the policies of its roles are.
+pub(crate) struct AssociationCheck {
+    pub(crate) association: PathBuf,
+    /// Of the primary role, if not from the role sources.
+    pub(crate) policy: Option<PathBuf>,
+    /// Of the target role, if not from the role sources.
+    pub(crate) target_policy: Option<PathBuf>,
+    pub(crate) source: SourceArgs,
+    pub(crate) format: Format,
+}
+
+/// What `--association` holds: identifier and flag.
+const IN_ASSOCIATION: [(&str, &str); 4] = [
+    ("role_arn", "--role-arn"),
+    ("namespace", "--namespace"),
+    ("service_account", "--service-account"),
+    ("batch", "--batch"),
+];
+
 impl CheckArgs {
     /// Resolves flags that exclude each other: one that was typed wins over a variable that may be set for other commands; two
     /// that were typed are an error.
     pub(super) fn resolve_conflicts(&mut self, matches: &ArgMatches) -> Result<(), UsageError> {
         let typed = |identifier: &str| matches.value_source(identifier) == Some(ValueSource::CommandLine);
+        if typed("association") {
+            if let Some((_, flag)) = IN_ASSOCIATION.iter().find(|(identifier, _)| typed(identifier)) {
+                return Err(UsageError::conflict(format!(
+                    "--association cannot be used with {flag}: it holds the roles, the namespace and the ServiceAccount"
+                )));
+            }
+            self.batch.batch = None;
+        } else if typed("target_policy") {
+            return Err(UsageError::conflict("--target-policy requires --association"));
+        } else if IN_LINES.iter().any(|(identifier, _)| typed(identifier)) || typed("batch") {
+            self.association.association = None;
+        }
         match IN_LINES.iter().find(|(identifier, _)| typed(identifier)) {
             Some((_, flag)) if typed("batch") => {
                 return Err(UsageError::conflict(format!(
@@ -148,9 +201,22 @@ impl CheckArgs {
             role: RoleArgs { role_arn, policy },
             identity,
             source,
+            association: AssociationArgs {
+                association,
+                target_policy,
+            },
             batch: BatchArgs { batch },
             output: OutputArgs { output: format },
         } = self;
+        if let Some(association) = association {
+            return Some(Check::Association(Box::new(AssociationCheck {
+                association,
+                policy,
+                target_policy,
+                source,
+                format,
+            })));
+        }
         if let Some(file) = batch {
             return Some(Check::Batch(file));
         }

@@ -2,6 +2,7 @@
 
 mod association;
 mod batch;
+mod hops;
 mod line;
 
 use std::path::Path;
@@ -20,11 +21,12 @@ use crate::trust::{Policy, RoleArn, WebIdentity, lint_issuer};
 
 /// Runs the command.
 pub(super) fn run(args: CheckArgs) -> Result<Exit> {
-    let check = args
-        .check()
-        .context("--role-arn, --issuer, --namespace and --service-account are required, or --batch")?;
+    let check = args.check().context(
+        "--role-arn, --issuer, --namespace and --service-account are required, or --association, or --batch",
+    )?;
     match check {
         Check::Batch(file) => batch::run(&file),
+        Check::Association(check) => hops::run(*check),
         Check::One {
             role,
             identity,

@@ -2,6 +2,9 @@
 //! would reject.
 
 use super::action::Action;
+mod association;
+
+pub use self::association::lint_association;
 use super::arn::RoleArn;
 use super::condition::key::{Claim, Given};
 use super::condition::{Condition, Polarity, Quantifier, Test, TextTest};
@@ -17,7 +20,8 @@ use crate::support::text::quote;
 pub struct Lint {
     /// A closed word: `no-subject-condition`, `no-audience-condition`, `wildcard-subject`, `for-all-values-absent-key`: more is
     /// let in than was probably meant; `not-storable`, `over-default-quota`: what IAM would say of the document if it were
-    /// written today; `issuer-not-public`: STS cannot fetch the issuer's keys.
+    /// written today; `issuer-not-public`: STS cannot fetch the issuer's keys; `any-association`, `delegates-to-caller-policy`,
+    /// `condition-on-disabled-tag`: about the roles of EKS Pod Identity associations.
     pub code: &'static str,
     /// One line for people; names the statement, where it is about one.
     pub message: String,

@@ -34,7 +34,7 @@ pub use self::explain::fault::{AssociationFault, Carried, Fault, Part, Requireme
 pub use self::grant::{Addition, AssociationGrant, EditError, Grant, Merged, to_terraform};
 pub use self::judge::{Judgment, judge, judge_association};
 pub(crate) use self::lint::lint_issuer;
-pub use self::lint::{Lint, lint};
+pub use self::lint::{Lint, lint, lint_association};
 pub use self::mismatch::Mismatch;
 pub use self::policy::{Origin, Policy, PolicyError};
 pub use self::provider::{Provider, judge_provider};

@@ -298,3 +298,121 @@ fn a_policy_is_a_regular_file_or_a_stream_and_at_most_16_mib() {
         ran.err
     );
 }
+
+/// The roles of an association, by files with these policies.
+fn check_association(association: &Value, primary: &str, target: &str, format: &str) -> Ran {
+    let folder = tempfile::tempdir().unwrap();
+    let file = |name: &str, text: &str| {
+        let path = folder.path().join(name);
+        fs::write(&path, text).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let (primary, target) = (file("primary.json", primary), file("target.json", target));
+    let flags = [
+        "check",
+        "--association",
+        "-",
+        "--policy",
+        &primary,
+        "--target-policy",
+        &target,
+        "-o",
+        format,
+    ];
+    let mut ran = rolegate_with_input(&flags, &association.to_string());
+    ran.out = ran.out.replace(folder.path().to_str().unwrap(), "FOLDER");
+    ran
+}
+
+fn association(target: &Value) -> Value {
+    json!({"association": {
+        "clusterName": "prod",
+        "namespace": "shop",
+        "serviceAccount": "api",
+        "roleArn": ROLE,
+        "targetRoleArn": target,
+        "associationArn": "arn:aws:eks:us-west-2:111122223333:podidentityassociation/prod/a-abcdefghijklmnop1",
+        "associationId": "a-abcdefghijklmnop1",
+        "disableSessionTags": false,
+        "createdAt": "2026-01-01T00:00:00Z",
+    }})
+}
+
+const POD_IDENTITY: &str = r#"{"Version": "2012-10-17", "Statement": {"Effect": "Allow",
+    "Principal": {"Service": "pods.eks.amazonaws.com"}, "Action": ["sts:AssumeRole", "sts:TagSession"]}}"#;
+const BY_ACCOUNT: &str = r#"{"Version": "2012-10-17", "Statement": {"Effect": "Allow",
+    "Principal": {"AWS": "arn:aws:iam::111122223333:root"}, "Action": ["sts:AssumeRole", "sts:TagSession"]}}"#;
+
+#[test]
+fn the_worse_role_of_an_association_decides() {
+    let target = json!("arn:aws:iam::444455556666:role/data");
+    let without_tagging = BY_ACCOUNT.replace(r#", "sts:TagSession""#, "");
+    for (target, primary, second, verdict, cause, code) in [
+        (&Value::Null, POD_IDENTITY, "{}", "trusted", Value::Null, 0),
+        (&target, POD_IDENTITY, BY_ACCOUNT, "trusted", Value::Null, 0),
+        (
+            &target,
+            POD_IDENTITY,
+            &*without_tagging,
+            "not-trusted",
+            json!("tag-session-not-allowed"),
+            1,
+        ),
+        (
+            &target,
+            BY_ACCOUNT,
+            BY_ACCOUNT,
+            "not-trusted",
+            json!("wrong-principal-type"),
+            1,
+        ),
+        (&target, POD_IDENTITY, "{}", "malformed", Value::Null, 2),
+    ] {
+        let ran = check_association(&association(target), primary, second, "json");
+        let report: Value = serde_json::from_str(&ran.out).unwrap_or_else(|error| panic!("{error}: {}", ran.err));
+        assert_eq!(faults("association", &report), [""; 0]);
+        assert_eq!(
+            (&report["verdict"], &report["cause"], ran.code),
+            (&json!(verdict), &cause, code),
+            "{report}"
+        );
+        assert_eq!(
+            report["hops"].as_array().unwrap().len(),
+            if target.is_null() { 1 } else { 2 }
+        );
+    }
+    let text = check_association(&association(&target), POD_IDENTITY, &without_tagging, "text");
+    assert_snapshot!("check_association", text.out);
+}
+
+#[test]
+fn an_association_that_cannot_be_read_names_the_field() {
+    for (association, named) in [
+        (json!({"associations": []}), "a list of associations has no roles"),
+        (
+            json!({"association": {"namespace": "shop", "serviceAccount": "api"}}),
+            "association.roleArn",
+        ),
+        (json!([]), "expected an object"),
+        (json!({"association": {"roleArn": 7}}), "association.roleArn"),
+    ] {
+        let ran = check_association(&association, POD_IDENTITY, "{}", "json");
+        assert_eq!((ran.code, ran.out.as_str()), (2, ""), "{association}");
+        assert!(
+            ran.err.contains(named) && ran.err.contains("standard input"),
+            "{}",
+            ran.err
+        );
+    }
+    for (flags, named) in [
+        (
+            &["--association", "-", "--role-arn", ROLE][..],
+            "--association cannot be used with --role-arn",
+        ),
+        (&["--target-policy", "-"], "required"),
+    ] {
+        let ran = rolegate(&[&["check"], flags].concat());
+        assert_eq!(ran.code, 2, "{flags:?}");
+        assert!(ran.err.contains(named), "{flags:?}: {}", ran.err);
+    }
+}

@@ -116,7 +116,7 @@ fn the_schema_lists_every_cause_of_trust() {
 fn the_page_names_every_field_of_the_schema() {
     let page = include_str!("../../docs/reference/check.md");
     let schema = check_schema();
-    for definition in ["report", "answer"] {
+    for definition in ["report", "answer", "association", "hop"] {
         for field in schema["$defs"][definition]["properties"].as_object().unwrap().keys() {
             assert!(page.contains(&format!("`{field}`")), "{field}");
         }

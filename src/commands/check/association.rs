@@ -107,6 +107,24 @@ pub(super) fn judge_line(line: &[u8], now: Option<i64>) -> Result<(Judged, Cow<'
     Ok((judged, reason))
 }
 
+/// Reads an association: the output of `aws eks describe-pod-identity-association`, whole or with `--query association`.
+///
+/// # Errors
+/// Which field is wrong or missing, in one line.
+pub(super) fn parse(text: &str) -> Result<Association, String> {
+    let whole: Value = serde_json::from_str(text.trim_start_matches('\u{feff}')).map_err(|error| {
+        format!("it is not JSON ({error}); write the output of aws eks describe-pod-identity-association")
+    })?;
+    let described = whole.get("association").unwrap_or(&whole);
+    if described.get("roleArn").is_none() && whole.get("associations").is_some() {
+        return Err(
+            "a list of associations has no roles; write the output of aws eks describe-pod-identity-association"
+                .to_owned(),
+        );
+    }
+    Described::read("association.", described)?.association()
+}
+
 /// What is known of an association.
 struct Described {
     /// Before the name of a field in an error.

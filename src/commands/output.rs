@@ -10,7 +10,8 @@ use anstyle::{AnsiColor, Style};
 use anyhow::{Context as _, Result};
 use serde::Serialize;
 
-use crate::args::output::Format;
+use crate::args::output::{FindingsFormat, Format};
+use crate::reports::{self, Findings};
 use crate::support::text;
 
 /// Success.
@@ -47,6 +48,39 @@ pub(super) fn report<T: Serialize>(format: Format, value: &T, to_text: impl FnOn
         Format::Yaml => serde_saphyr::to_string(value)?,
     };
     print(&text::json::escape(&report))
+}
+
+/// Prints findings in this format; `to_findings` makes the value of the formats for other programs.
+///
+/// # Errors
+/// As [`report`].
+pub(super) fn findings<T: Serialize>(
+    format: FindingsFormat,
+    value: &T,
+    to_text: impl FnOnce(&T) -> String,
+    to_findings: impl FnOnce(&T) -> Findings,
+) -> Result<()> {
+    let report = match format {
+        FindingsFormat::Text => return report(Format::Text, value, to_text),
+        FindingsFormat::Json => return report(Format::Json, value, to_text),
+        FindingsFormat::Yaml => return report(Format::Yaml, value, to_text),
+        FindingsFormat::Junit => reports::junit::render(&to_findings(value)),
+        FindingsFormat::Github => reports::github::render(&to_findings(value)),
+        FindingsFormat::Html => reports::html::render(&to_findings(value)),
+        FindingsFormat::Sarif => {
+            let log = serde_json::to_string_pretty(&reports::sarif::log(&to_findings(value)))?;
+            format!("{}\n", text::json::escape(&log))
+        }
+        FindingsFormat::Openreports => {
+            let mut documents = String::new();
+            for report in reports::openreports::reports(&to_findings(value)) {
+                documents.push_str("---\n");
+                documents.push_str(&text::json::escape(&serde_saphyr::to_string(&report)?));
+            }
+            documents
+        }
+    };
+    print(&report)
 }
 
 /// Prints to standard output. Line breaks and styles are the only hidden characters that get there.

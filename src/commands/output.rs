@@ -4,7 +4,7 @@
 //! pipe (`| head`) is not an error.
 
 use std::fmt::{self, Write as _};
-use std::io::{self, Write};
+use std::io::{self, IsTerminal as _, Write};
 
 use anstyle::{AnsiColor, Style};
 use anyhow::{Context as _, Result};
@@ -92,6 +92,19 @@ pub(super) fn print(report: &str) -> Result<()> {
     let written = out
         .write_all(text::terminal(report).as_bytes())
         .and_then(|()| out.flush());
+    unless_reader_left(written).context("standard output")
+}
+
+/// Prints manifests to standard output: byte for byte to a pipe or a file, as [`print`] to a terminal.
+///
+/// # Errors
+/// As [`report`].
+pub(super) fn print_manifests(manifests: &str) -> Result<()> {
+    if io::stdout().is_terminal() {
+        return print(manifests);
+    }
+    let mut out = io::stdout().lock();
+    let written = out.write_all(manifests.as_bytes()).and_then(|()| out.flush());
     unless_reader_left(written).context("standard output")
 }
 

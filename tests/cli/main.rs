@@ -6,6 +6,7 @@ mod certs;
 mod check;
 mod demo;
 mod explain;
+mod inject;
 mod reports;
 mod schema;
 mod terraform;

@@ -81,6 +81,7 @@ mod rbac;
 mod refusals;
 mod release;
 mod replica;
+mod reports;
 #[path = "../webhook/reviews.rs"]
 #[allow(dead_code, unreachable_pub, reason = "another test program has it as a module, too")]
 mod reviews;

@@ -44,12 +44,34 @@ impl ManifestServiceAccounts {
             directory: Arc::new(Directory {
                 manifests: Reloaded::load(Manifests {
                     dir: dir.to_owned(),
+                    text: None,
                     rules,
                     known: Mutex::default(),
                 })?,
                 listeners: Mutex::default(),
             }),
             // There is a single directory to read.
+            reads: Coalescer::limited(1, tasks.tracker(), tasks.end()),
+            tasks,
+        })
+    }
+
+    /// The objects of one text, for example of standard input. It is never read again. `name` is its name in errors.
+    ///
+    /// # Errors
+    /// When it is not a valid manifest: line and what was expected.
+    pub(crate) fn of_text(name: &Path, text: &str, rules: Arc<AnnotationRules>) -> Result<Self, ManifestError> {
+        let tasks = OwnedTasks::new();
+        Ok(Self {
+            directory: Arc::new(Directory {
+                manifests: Reloaded::load(Manifests {
+                    dir: name.to_owned(),
+                    text: Some(text.as_bytes().into()),
+                    rules,
+                    known: Mutex::default(),
+                })?,
+                listeners: Mutex::default(),
+            }),
             reads: Coalescer::limited(1, tasks.tracker(), tasks.end()),
             tasks,
         })
@@ -229,6 +251,8 @@ type Key = (Box<str>, Box<str>);
 #[derive(Debug)]
 struct Manifests {
     dir: PathBuf,
+    /// In place of the directory, if it was read elsewhere.
+    text: Option<Arc<[u8]>>,
     rules: Arc<AnnotationRules>,
     /// The files that were read last. A file is not read again if its metadata prove that it is the same.
     known: Mutex<HashMap<PathBuf, Stamped>>,
@@ -258,6 +282,9 @@ impl Source for Manifests {
     }
 
     fn read(&self) -> Result<Files, ManifestError> {
+        if let Some(text) = &self.text {
+            return Ok(BTreeMap::from([(self.dir.clone(), Arc::clone(text))]));
+        }
         let mut read = HashMap::new();
         for path in manifests_of(&self.dir)? {
             // A directory may have any name, but a file does not become one by an edit.

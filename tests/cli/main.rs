@@ -4,6 +4,7 @@ mod audit;
 mod batch;
 mod certs;
 mod check;
+mod ci;
 mod demo;
 mod explain;
 mod inject;

@@ -109,6 +109,7 @@ fn main() {
     injection::register(&mut scenarios);
     namespaces::register(&mut scenarios);
     refusals::register(&mut scenarios);
+    reports::register(&mut scenarios);
     faults_api_server::register(&mut scenarios);
     faults_hang::register(&mut scenarios);
     faults_races::register(&mut scenarios);

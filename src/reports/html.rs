@@ -13,7 +13,7 @@ const STYLE: &str = include_str!("html/page.css");
 const SCRIPT: &str = include_str!("html/page.js");
 
 /// SHA-256 of the style and of the script, in base64. A test compares them with the files.
-const STYLE_HASH: &str = "zBtNJ/wJxWaSaXd/rblQwCK+tuJj2O+peNFRe2H7YXA=";
+const STYLE_HASH: &str = "w+e7srblFnu7Lc2U07XC0v6sDdxYrboysi5/qF6QsEI=";
 const SCRIPT_HASH: &str = "0GE5d5jztZF5BcZSrx+TcI93SH4TWQdzulkaSz+EKbY=";
 
 /// The page.

@@ -10,6 +10,8 @@ use crate::decision::causes::sections;
 
 const SCHEMA: &str = "https://json.schemastore.org/sarif-2.1.0.json";
 
+const LINTS: &str = include_str!("../../docs/reference/check.md");
+
 /// What a path in a URI must not contain.
 const NOT_IN_PATHS: &AsciiSet = &CONTROLS
     .add(b' ')
@@ -152,30 +154,42 @@ impl Rules {
 
     fn json(&self, findings: &Findings) -> Vec<Value> {
         let rule = |(id, level): &(&'static str, &'static str)| {
+            // Code scanning requires descriptions and help.
+            let (summary, markdown) = match sections().find(|section| section.cause == *id) {
+                Some(section) => (plain(section.summary), section.text.to_owned()),
+                None => {
+                    let summary = plain(lint(id).unwrap_or(id));
+                    (summary.clone(), summary)
+                }
+            };
+            let is_lint = *level == "note";
+            let more = if is_lint {
+                String::new()
+            } else {
+                format!("\nMore: {}", findings.docs(id))
+            };
             let mut rule = json!({
                 "id": id,
+                "shortDescription": {"text": summary},
+                "fullDescription": {"text": summary},
+                "help": {"text": format!("{summary}{more}"), "markdown": markdown},
                 "defaultConfiguration": {"level": level},
             });
-            // Lints have no section; their message is the explanation.
-            if let Some(section) = sections().find(|section| section.cause == *id) {
-                set(&mut rule, "shortDescription", json!({"text": plain(section.summary)}));
-                set(&mut rule, "fullDescription", json!({"text": plain(section.summary)}));
-                set(
-                    &mut rule,
-                    "help",
-                    json!({
-                        "text": format!("{}\nMore: {}", plain(section.summary), findings.docs(id)),
-                        "markdown": section.text,
-                    }),
-                );
-                if findings.docs_url.is_some() {
-                    set(&mut rule, "helpUri", json!(findings.docs(id)));
-                }
+            if findings.docs_url.is_some() && !is_lint {
+                set(&mut rule, "helpUri", json!(findings.docs(id)));
             }
             rule
         };
         self.rules.iter().map(rule).collect()
     }
+}
+
+/// What a lint means, from the table of lints in the documentation.
+fn lint(code: &str) -> Option<&'static str> {
+    let rows = LINTS.split("\n## Lints\n").nth(1)?.lines();
+    let row = rows.filter_map(|line| line.strip_prefix("| `")?.split_once("` | "));
+    row.filter(|(name, _)| *name == code)
+        .find_map(|(_, meaning)| meaning.strip_suffix(" |"))
 }
 
 /// A sentence of the documentation without its code spans.

@@ -1,7 +1,7 @@
 //! What each format says of the same findings.
 
 use insta::assert_snapshot;
-use rolegate::reports::{github, html, junit, openreports, sarif};
+use rolegate::reports::{Level, Remark, github, html, junit, openreports, sarif};
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
@@ -57,6 +57,37 @@ fn sarif_names_rule_place_and_fingerprint_of_each_result() {
     assert!(help.contains("### Fix"), "{help}");
 }
 
+/// Code scanning shows no rule without descriptions and help.
+#[test]
+fn every_rule_of_sarif_is_described() {
+    let schema: Value = serde_json::from_str(include_str!("../../docs/reference/check.schema.json")).unwrap();
+    let codes = schema["$defs"]["lint"]["properties"]["code"]["enum"]
+        .as_array()
+        .unwrap();
+    assert!(codes.len() > 5, "{codes:?}");
+    let lints = codes.iter().map(|code| Remark {
+        code: code.as_str().unwrap().to_owned().leak(),
+        message: "a remark".to_owned(),
+    });
+    let mut all = sample();
+    all.items
+        .push(super::item("jobs", "linted", Level::Pass).with_lints(lints));
+    let log = sarif::log(&all);
+    let rules = log["runs"][0]["tool"]["driver"]["rules"].as_array().unwrap();
+    assert_eq!(rules.len(), codes.len() + 2, "{rules:#?}");
+    for rule in rules {
+        for text in [
+            "/shortDescription/text",
+            "/fullDescription/text",
+            "/help/text",
+            "/help/markdown",
+        ] {
+            let text = rule.pointer(text).and_then(Value::as_str).unwrap_or_default();
+            assert!(!text.is_empty() && text != rule["id"].as_str().unwrap(), "{rule:#}");
+        }
+    }
+}
+
 /// Code scanning matches the alerts of two runs by their fingerprints.
 #[test]
 fn fingerprints_are_the_same_in_every_run_and_differ_between_findings() {
@@ -88,7 +119,7 @@ fn fingerprints_are_the_same_in_every_run_and_differ_between_findings() {
 fn openreports_are_split_before_they_are_too_large_for_an_object() {
     let mut one_namespace = many(0);
     one_namespace.items = (0..400)
-        .map(|n| super::item("jobs", &format!("account-{n}"), rolegate::reports::Level::Fail))
+        .map(|n| super::item("jobs", &format!("account-{n}"), Level::Fail))
         .collect();
     let reports = openreports::reports(&one_namespace);
     let names: Vec<&str> = reports

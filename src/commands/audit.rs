@@ -89,6 +89,7 @@ fn row(account: AnnotatedServiceAccount, identity: WebIdentity, found: Option<&F
         namespace,
         name,
         annotation,
+        location,
         ..
     } = account;
     let report = match annotation {
@@ -105,5 +106,5 @@ fn row(account: AnnotatedServiceAccount, identity: WebIdentity, found: Option<&F
         RoleAnnotation::Malformed(malformed) => Report::malformed_annotation(&malformed, identity, prefix),
         RoleAnnotation::LookAlike { key } => Report::look_alike(identity, &key, prefix),
     };
-    Row::new(namespace, name, report)
+    Row::new(namespace, name, report, location)
 }

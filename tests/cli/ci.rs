@@ -151,7 +151,10 @@ fn act(variables: &[(&str, &str)]) -> (i32, String, String) {
 fn the_script_of_the_action_reports_findings() {
     let (code, log, output) = act(&[]);
     assert_eq!((code, &*output), (1, "exit-code=1\n"), "{log}");
-    assert!(log.contains("\n::error title=rolegate%3A wrong-subject::"), "{log}");
+    assert!(
+        log.contains("::error file=examples/standalone/serviceaccounts.yaml,line="),
+        "{log}"
+    );
     let folder = tempfile::tempdir().unwrap();
     let report = folder.path().join("a report.sarif");
     let (code, log, output) = act(&[

@@ -60,6 +60,28 @@ fn programs_can_parse_what_is_printed() {
     assert_eq!(fail, 4, "{text}");
 }
 
+/// Annotations and alerts appear at the line of the role annotation.
+#[test]
+fn findings_of_manifests_have_a_file_and_a_line() {
+    let sarif: Value = serde_json::from_str(&audit("sarif", &[]).out).unwrap();
+    let results = sarif["runs"][0]["results"].as_array().unwrap();
+    assert_eq!(results.len(), 6, "{results:#?}");
+    let text = std::fs::read_to_string(format!("{EXAMPLE}/serviceaccounts.yaml")).unwrap();
+    let lines: Vec<&str> = text.lines().collect();
+    for result in results {
+        let place = &result["locations"][0]["physicalLocation"];
+        let uri = place["artifactLocation"]["uri"].as_str().unwrap();
+        assert!(uri.ends_with("examples/standalone/serviceaccounts.yaml"), "{uri}");
+        let line = usize::try_from(place["region"]["startLine"].as_u64().unwrap()).unwrap();
+        let role = result["properties"]["roleArn"].as_str().unwrap();
+        let written = lines[line - 1];
+        assert!(
+            written.contains("role-arn") && written.contains(role),
+            "{line}: {written}"
+        );
+    }
+}
+
 #[test]
 fn reports_link_to_the_page_with_the_explanations() {
     for format in ["junit", "sarif", "github", "openreports", "html"] {

@@ -128,7 +128,7 @@ impl ManifestServiceAccounts {
         }
         match self.directory.manifests.peek().accounts.get(&key(namespace, name)) {
             None => Fetched::NotFound,
-            Some(Account { uid, identity }) => Fetched::Found {
+            Some(Account { uid, identity, .. }) => Fetched::Found {
                 uid: uid.clone(),
                 identity: identity.clone(),
             },
@@ -165,6 +165,13 @@ impl ManifestServiceAccounts {
         for ((namespace, name), account) in &self.directory.manifests.value().accounts {
             each(namespace, name, account.identity.as_deref());
         }
+    }
+
+    /// Where a ServiceAccount is written: the file, and the line of its role annotation from 1, or else that of the object.
+    pub(crate) fn location(&self, namespace: &str, name: &str) -> Option<(PathBuf, u64)> {
+        let content = self.directory.manifests.value();
+        let (file, line) = &content.accounts.get(&key(namespace, name))?.location;
+        Some((file.to_path_buf(), *line))
     }
 
     /// The number of edits since the start that could not be used.
@@ -329,6 +336,8 @@ struct Content {
 struct Account {
     uid: Option<Arc<str>>,
     identity: Option<Arc<ServiceAccountIdentity>>,
+    /// Where its role annotation is, or else where the object begins: the file, and the line from 1.
+    location: (Arc<Path>, u64),
 }
 
 fn key(namespace: &str, name: &str) -> Key {
@@ -376,7 +385,7 @@ fn parse(files: &Files, rules: &AnnotationRules) -> Result<Content, ManifestErro
     let mut content = Content::default();
     for (path, bytes) in files {
         content
-            .add_file(bytes, rules)
+            .add_file(&Arc::from(path.as_path()), bytes, rules)
             .map_err(|Wrong { line, message }| ManifestError {
                 path: path.clone(),
                 line,
@@ -387,7 +396,7 @@ fn parse(files: &Files, rules: &AnnotationRules) -> Result<Content, ManifestErro
 }
 
 impl Content {
-    fn add_file(&mut self, bytes: &[u8], rules: &AnnotationRules) -> Result<(), Wrong> {
+    fn add_file(&mut self, file: &Arc<Path>, bytes: &[u8], rules: &AnnotationRules) -> Result<(), Wrong> {
         let text = std::str::from_utf8(bytes).map_err(|error| {
             let before = bytes.get(..error.valid_up_to()).unwrap_or_default();
             let line = 1 + before.iter().filter(|byte| **byte == b'\n').count() as u64;
@@ -399,14 +408,20 @@ impl Content {
         for document in yaml::documents(text)? {
             // `---` at the end of a file, or twice, is an empty document.
             if document.value != yaml::Value::Null {
-                self.add(&document, None, rules)?;
+                self.add(file, &document, None, rules)?;
             }
         }
         Ok(())
     }
 
     /// Adds an object; `in_list_of` is the kind of its list's items, for items without one.
-    fn add(&mut self, object: &Node, in_list_of: Option<&str>, rules: &AnnotationRules) -> Result<(), Wrong> {
+    fn add(
+        &mut self,
+        file: &Arc<Path>,
+        object: &Node,
+        in_list_of: Option<&str>,
+        rules: &AnnotationRules,
+    ) -> Result<(), Wrong> {
         object.mapping("a Kubernetes object")?;
         let kind = match (object.field("kind"), in_list_of) {
             (Some(kind), _) => kind.text("kind")?,
@@ -418,7 +433,7 @@ impl Content {
             return items
                 .sequence("items")?
                 .iter()
-                .try_for_each(|item| self.add(item, kind, rules));
+                .try_for_each(|item| self.add(file, item, kind, rules));
         }
         if !matches!(kind, "ServiceAccount" | "ConfigMap") || !is_core(object, in_list_of)? {
             return Ok(());
@@ -445,11 +460,24 @@ impl Content {
             .map(|uid| uid.text("metadata.uid"))
             .transpose()?
             .map(Arc::from);
+        let role_annotation = format!("{}role-arn", rules.prefix);
+        let line = metadata
+            .field("annotations")
+            .and_then(|annotations| annotations.field(&role_annotation))
+            .map_or(object.line, |annotation| annotation.line);
         let annotations = texts(metadata.field("annotations"), "annotations")?;
         let annotations = annotations.iter().map(|(key, value)| (key.as_str(), value.as_str()));
         let identity = ServiceAccountIdentity::from_annotations(rules, annotations).map(Arc::new);
         self.namespaces.insert(namespace.into());
-        self.accounts.insert(key(namespace, name), Account { uid, identity });
+        let location = (Arc::clone(file), line);
+        self.accounts.insert(
+            key(namespace, name),
+            Account {
+                uid,
+                identity,
+                location,
+            },
+        );
         Ok(())
     }
 }

@@ -67,7 +67,8 @@ pub(super) fn run(args: InjectArgs) -> Result<Exit> {
     } = identity.settings();
     let name = input::name(&file);
     let text = input::read(&file)?;
-    let mut documents = documents::read(&text).map_err(|error| anyhow!("{}: {error}", text::escape(&name)))?;
+    let mut documents = documents::read(&text)
+        .map_err(|error| anyhow!("{}: {}", text::escape(&name), text::line(&error.to_string())))?;
     let runtime = runtime::on_this_thread()?;
     let (specs, aws) = source.sources(RoleSourceSpec::Iam);
     let aws = aws.access(issuer.region(), sources::reader());
@@ -144,12 +145,13 @@ async fn inject_all(
                 continue;
             }
             let pod = template.pod()?;
-            let view: PodView<'_> = serde_json::from_str(&pod)
-                .with_context(|| format!("{}: not a valid pod template", template.title()))?;
+            let about = |why: &str| anyhow!("{}: {}", template.title(), text::line(why));
+            let view: PodView<'_> =
+                serde_json::from_str(&pod).map_err(|error| about(&format!("not a valid pod template: {error}")))?;
             let preview = admission
                 .preview(&template.namespace, &view, sources::patience())
                 .await
-                .map_err(|why| anyhow!("{}: {why}", template.title()))?;
+                .map_err(|why| about(&why))?;
             output::note(&report(&template, &preview));
             worst = worst.max(exit(&preview));
             if let Some(patch) = preview.patch.filter(|patch| !patch.is_empty()) {

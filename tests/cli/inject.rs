@@ -191,6 +191,25 @@ fn flags_of_the_injection_are_those_of_the_webhook() {
     }
 }
 
+/// Names are text of users; standard error is often a terminal.
+#[test]
+fn a_name_forges_no_line_and_no_escape_sequence() {
+    let name = "x\\n\u{2713} Job jobs/forged: injected\\e[2J\\u202e";
+    let named = CRON_JOB.replace("name: nightly", &format!("name: \"{name}\""));
+    let absent = named.replace("restartPolicy: Never", &format!("serviceAccountName: \"{name}\""));
+    let invalid = named.replace("containers:\n", "containers: none\n          more:\n");
+    for (input, more) in [
+        (&named, &["--role-arn", ROLE][..]),
+        (&absent, &[]),
+        (&invalid, &["--role-arn", ROLE]),
+    ] {
+        let ran = inject(input, more);
+        assert_eq!(ran.err.trim_end().lines().count(), 1, "{}", ran.err);
+        assert!(!ran.err.contains(['\u{1b}', '\u{202e}']), "{:?}", ran.err);
+        assert!(ran.err.contains("forged"), "{}", ran.err);
+    }
+}
+
 #[test]
 fn bad_input_is_reported_with_its_line() {
     for (input, line) in [

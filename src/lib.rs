@@ -27,6 +27,7 @@ pub mod fuzzing;
 pub mod http;
 pub mod kubernetes;
 pub mod pod;
+pub mod reports;
 pub mod roles;
 pub mod server;
 pub mod support;

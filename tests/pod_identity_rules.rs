@@ -421,7 +421,7 @@ fn what_only_sts_knows_is_not_refused() {
             "other-condition",
         ),
         (r#"{"Bool": {"aws:SecureTransport": "true"}}"#, "trusted"),
-        (r#"{"Bool": {"aws:PrincipalIsAWSService": "true"}}"#, "trusted"),
+        (r#"{"Bool": {"aws:PrincipalIsAWSService": "true"}}"#, "undecided"),
         (
             r#"{"DateLessThan": {"aws:CurrentTime": "2020-01-01T00:00:00Z"}}"#,
             "other-condition",

@@ -6,6 +6,7 @@
 mod associations;
 mod evaluate;
 mod pod_request;
+mod preview;
 mod require_role;
 mod role_evaluation;
 mod service_account;
@@ -19,6 +20,7 @@ use tokio::time::Instant;
 
 use self::associations::PodIdentityUse;
 use self::pod_request::{Outcome, PodRequest};
+pub(crate) use self::preview::Preview;
 use self::service_account::{Account, Freshness, Unavailable};
 use super::review::{self, AdmissionRequest, AdmissionResponse, AuditAnnotations, Operation, ReviewError};
 use crate::admission::review_kind::PathMode;

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::output::OutputArgs;
+use super::output::FindingsOutputArgs;
 use super::role_source::SourceArgs;
 use super::values::{self, AnnotationPrefix};
 use crate::decision::messages::commands::DEFAULT_AUDIENCE;
@@ -39,7 +39,7 @@ pub(crate) struct AuditArgs {
     #[command(flatten)]
     pub(crate) source: SourceArgs,
     #[command(flatten)]
-    pub(crate) output: OutputArgs,
+    pub(crate) output: FindingsOutputArgs,
 }
 
 /// Which ServiceAccounts are audited, and how their annotations are read.

@@ -14,6 +14,7 @@ pub(crate) mod demo;
 mod duration;
 pub(crate) mod explain;
 mod identity;
+pub(crate) mod inject;
 pub(crate) mod namespaced_name;
 pub(crate) mod output;
 pub(crate) mod role_source;
@@ -64,6 +65,8 @@ pub(crate) enum Command {
     Audit(Box<audit::AuditArgs>),
     /// Add a ServiceAccount to a trust policy, or print the policy for a new role
     TrustPolicy(Box<trust_policy::TrustPolicyArgs>),
+    /// Print manifests as they would be admitted, with the identity of their pods
+    Inject(Box<inject::InjectArgs>),
     /// Explain a cause or a verdict, and how to fix it
     Explain(explain::ExplainArgs),
     /// Issue a CA and a serving certificate for development
@@ -89,6 +92,7 @@ pub(crate) fn parse(arguments: &[OsString]) -> Result<Command, clap::Error> {
         (Command::Check(args), Some((_, matches))) => args.resolve_conflicts(matches),
         (Command::Audit(args), _) => args.source.validate(),
         (Command::TrustPolicy(args), Some((_, matches))) => args.resolve_conflicts(matches),
+        (Command::Inject(args), _) => args.source.validate(),
         _ => Ok(()),
     };
     match validated {

@@ -88,3 +88,19 @@ pub(super) fn annotation_prefix(text: &str) -> Result<AnnotationPrefix, String> 
 pub(super) fn composed(partition: Option<Partition>, account: AccountId) -> Option<(Partition, AccountId)> {
     Some((partition.or_else(|| Partition::parse("aws"))?, account))
 }
+
+/// The value of `--docs-url`: short enough for every message, and without a fragment of its own.
+pub(super) fn docs_url(text: &str) -> Result<String, String> {
+    const LONGEST: usize = 120;
+    let is_url = text.starts_with("https://") || text.starts_with("http://");
+    let is_plain = text
+        .chars()
+        .all(|character| character.is_ascii_graphic() && !matches!(character, '"' | '\'' | '`' | '<' | '>' | '#'));
+    if !is_url || !is_plain {
+        return Err("expected a URL that starts with https:// and has no fragment (#…)".to_owned());
+    }
+    if text.len() > LONGEST {
+        return Err(format!("expected at most {LONGEST} characters"));
+    }
+    Ok(text.trim_end_matches('/').to_owned())
+}

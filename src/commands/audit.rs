@@ -7,6 +7,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use anyhow::{Result, anyhow};
+use jiff::Timestamp;
 
 use self::accounts::{AnnotatedServiceAccount, RoleAnnotation};
 use self::report::{Audit, Row};
@@ -15,7 +16,7 @@ use super::judgment::report::Report;
 use super::sources::Found;
 use super::{judgment, output, runtime, sources};
 use crate::args::audit::{AuditArgs, ServiceAccountSettings, TokenArgs};
-use crate::args::output::OutputArgs;
+use crate::args::output::FindingsOutputArgs;
 use crate::args::role_source::RoleSourceSpec;
 use crate::decision::{Judged, Why};
 use crate::roles::Trust;
@@ -27,7 +28,10 @@ pub(super) fn run(args: AuditArgs) -> Result<Exit> {
         accounts,
         tokens: TokenArgs { issuer, token_audience },
         source,
-        output: OutputArgs { output: format },
+        output: FindingsOutputArgs {
+            output: format,
+            docs_url,
+        },
     } = args;
     let ServiceAccountSettings {
         namespaces,
@@ -63,7 +67,9 @@ pub(super) fn run(args: AuditArgs) -> Result<Exit> {
         row(account, identity, found, annotation_prefix.as_str())
     });
     let audit = Audit::of(rows.collect());
-    output::report(format, &audit, Audit::text)?;
+    output::findings(format, &audit, Audit::text, |audit| {
+        audit.findings(Timestamp::now(), docs_url)
+    })?;
     Ok(audit.exit())
 }
 
@@ -83,6 +89,7 @@ fn row(account: AnnotatedServiceAccount, identity: WebIdentity, found: Option<&F
         namespace,
         name,
         annotation,
+        location,
         ..
     } = account;
     let report = match annotation {
@@ -99,5 +106,5 @@ fn row(account: AnnotatedServiceAccount, identity: WebIdentity, found: Option<&F
         RoleAnnotation::Malformed(malformed) => Report::malformed_annotation(&malformed, identity, prefix),
         RoleAnnotation::LookAlike { key } => Report::look_alike(identity, &key, prefix),
     };
-    Row::new(namespace, name, report)
+    Row::new(namespace, name, report, location)
 }

@@ -9,6 +9,7 @@ mod completions;
 mod demo;
 mod exit;
 mod explain;
+mod inject;
 mod input;
 mod judgment;
 mod output;
@@ -40,6 +41,7 @@ pub fn run() -> ExitCode {
         Command::Check(args) => check::run(*args),
         Command::Audit(args) => audit::run(*args),
         Command::TrustPolicy(args) => trust_policy::run(*args),
+        Command::Inject(args) => inject::run(*args),
         Command::Explain(args) => explain::run(args),
         Command::Certs(args) => certs::run(args),
         Command::Demo(args) => demo::run(args),

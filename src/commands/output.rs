@@ -4,13 +4,14 @@
 //! pipe (`| head`) is not an error.
 
 use std::fmt::{self, Write as _};
-use std::io::{self, Write};
+use std::io::{self, IsTerminal as _, Write};
 
 use anstyle::{AnsiColor, Style};
 use anyhow::{Context as _, Result};
 use serde::Serialize;
 
-use crate::args::output::Format;
+use crate::args::output::{FindingsFormat, Format};
+use crate::reports::{self, Findings};
 use crate::support::text;
 
 /// Success.
@@ -49,6 +50,39 @@ pub(super) fn report<T: Serialize>(format: Format, value: &T, to_text: impl FnOn
     print(&text::json::escape(&report))
 }
 
+/// Prints findings in this format; `to_findings` makes the value of the formats for other programs.
+///
+/// # Errors
+/// As [`report`].
+pub(super) fn findings<T: Serialize>(
+    format: FindingsFormat,
+    value: &T,
+    to_text: impl FnOnce(&T) -> String,
+    to_findings: impl FnOnce(&T) -> Findings,
+) -> Result<()> {
+    let report = match format {
+        FindingsFormat::Text => return report(Format::Text, value, to_text),
+        FindingsFormat::Json => return report(Format::Json, value, to_text),
+        FindingsFormat::Yaml => return report(Format::Yaml, value, to_text),
+        FindingsFormat::Junit => reports::junit::render(&to_findings(value)),
+        FindingsFormat::Github => reports::github::render(&to_findings(value)),
+        FindingsFormat::Html => reports::html::render(&to_findings(value)),
+        FindingsFormat::Sarif => {
+            let log = serde_json::to_string_pretty(&reports::sarif::log(&to_findings(value)))?;
+            format!("{}\n", text::json::escape(&log))
+        }
+        FindingsFormat::Openreports => {
+            let mut documents = String::new();
+            for report in reports::openreports::reports(&to_findings(value)) {
+                documents.push_str("---\n");
+                documents.push_str(&text::json::escape(&serde_saphyr::to_string(&report)?));
+            }
+            documents
+        }
+    };
+    print(&report)
+}
+
 /// Prints to standard output. Line breaks and styles are the only hidden characters that get there.
 ///
 /// # Errors
@@ -58,6 +92,19 @@ pub(super) fn print(report: &str) -> Result<()> {
     let written = out
         .write_all(text::terminal(report).as_bytes())
         .and_then(|()| out.flush());
+    unless_reader_left(written).context("standard output")
+}
+
+/// Prints manifests to standard output: byte for byte to a pipe or a file, as [`print`] to a terminal.
+///
+/// # Errors
+/// As [`report`].
+pub(super) fn print_manifests(manifests: &str) -> Result<()> {
+    if io::stdout().is_terminal() {
+        return print(manifests);
+    }
+    let mut out = io::stdout().lock();
+    let written = out.write_all(manifests.as_bytes()).and_then(|()| out.flush());
     unless_reader_left(written).context("standard output")
 }
 

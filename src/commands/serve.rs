@@ -3,7 +3,7 @@
 mod certificates;
 mod observe;
 pub(super) mod start;
-mod state;
+pub(super) mod state;
 
 use std::io::IsTerminal as _;
 use std::time::Duration;

@@ -248,41 +248,63 @@ pub(super) async fn read_all(
     roles: &[RoleArn],
     issuer: &Issuer,
 ) -> Result<HashMap<RoleArn, Found>> {
-    let settings = RoleCacheSettings {
-        // What is listed first is still fresh when the last role is read.
-        ttl: LONGEST,
-        max_stale: LONGEST,
-        read_timeout: PATIENCE,
-        capacity: roles.len().max(1),
-    };
-    let sources = open(specs, aws, Use::Once).await?;
-    let cache = RoleCache::new(sources.clone(), settings);
-    cache.check_providers_of(issuer.clone());
-    let reads = stream::iter(roles).map(|role| {
-        let cache = &cache;
-        async move {
-            let deadline = Instant::now().checked_add(PATIENCE).unwrap_or_else(Instant::now);
-            let entry = cache.entry(role, deadline).await;
-            let provider = cache.provider(role, deadline).await;
-            (role.clone(), Found { entry, provider })
-        }
-    });
-    // A source that watches objects knows them only while it runs.
-    let stop = CancellationToken::new();
-    let running = join_all(sources.iter().map(|source| source.run(stop.clone())));
-    let reading = async {
+    with_cache(specs, aws, roles.len(), issuer, async |cache| {
         if roles.len() > LIST_ABOVE {
             let progress = Progress::default();
             cache.list(roles, |listed| progress.show(listed)).await;
             progress.clear();
         }
-        let found = reads.buffer_unordered(READS_AT_ONCE).collect().await;
+        let reads = stream::iter(roles).map(|role| {
+            let cache = &cache;
+            async move {
+                let deadline = patience();
+                let entry = cache.entry(role, deadline).await;
+                let provider = cache.provider(role, deadline).await;
+                (role.clone(), Found { entry, provider })
+            }
+        });
+        reads.buffer_unordered(READS_AT_ONCE).collect().await
+    })
+    .await
+}
+
+/// When a command stops to wait for what it reads now.
+pub(super) fn patience() -> Instant {
+    Instant::now().checked_add(PATIENCE).unwrap_or_else(Instant::now)
+}
+
+/// Runs `work` with a cache of at most `capacity` roles of the sources, which reads each role once, and the issuer's OIDC provider.
+///
+/// # Errors
+/// As [`read`].
+pub(super) async fn with_cache<T>(
+    specs: &[RoleSourceSpec],
+    aws: &AwsAccess,
+    capacity: usize,
+    issuer: &Issuer,
+    work: impl AsyncFnOnce(Arc<RoleCache>) -> T,
+) -> Result<T> {
+    let settings = RoleCacheSettings {
+        // What is listed first is still fresh when the last role is read.
+        ttl: LONGEST,
+        max_stale: LONGEST,
+        read_timeout: PATIENCE,
+        capacity: capacity.max(1),
+    };
+    let sources = open(specs, aws, Use::Once).await?;
+    let cache = RoleCache::new(sources.clone(), settings);
+    cache.check_providers_of(issuer.clone());
+    // A source that watches objects knows them only while it runs.
+    let stop = CancellationToken::new();
+    let running = join_all(sources.iter().map(|source| source.run(stop.clone())));
+    let working = async {
+        let done = work(Arc::clone(&cache)).await;
         cache.stop().await;
         stop.cancel();
-        found
+        done
     };
-    let (found, _) = tokio::join!(reading, running);
-    Ok(found)
+    let (done, _) = tokio::join!(working, running);
+    Ok(done)
 }
 
 /// A progress line on a terminal.

@@ -11,7 +11,9 @@
 //! Nothing here is for deciding anything: callers compare the original text, never the escaped one.
 
 pub(crate) mod json;
+pub(crate) mod markup;
 pub(crate) mod shell;
+pub(crate) mod workflow;
 
 use std::borrow::Cow;
 

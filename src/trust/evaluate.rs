@@ -90,13 +90,16 @@ impl Statement {
         if may_deny { Ternary::Unknown } else { Ternary::False }
     }
 
-    /// The service of EKS Pod Identity, which is written the same in every partition; its name is case-sensitive.
+    /// The service of EKS Pod Identity, which is written the same in every partition.
     fn is_for_service(&self) -> Ternary {
         let is_listed = self.principals.service.iter().any(|one| &**one == PODS_SERVICE);
-        // Whether `{"AWS": "*"}` is about a service, too, is not documented for trust policies.
+        // Whether `{"AWS": "*"}` is about a service, too, and whether the case of its name counts, is not documented for trust policies.
+        let in_other_case = |one: &Box<str>| one.eq_ignore_ascii_case(PODS_SERVICE);
         if is_listed {
             Ternary::True
-        } else if self.principals.aws.iter().any(|aws| &**aws == "*") {
+        } else if self.principals.aws.iter().any(|aws| &**aws == "*")
+            || self.principals.service.iter().any(in_other_case)
+        {
             Ternary::Unknown
         } else {
             Ternary::False

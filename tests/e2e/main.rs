@@ -81,6 +81,7 @@ mod rbac;
 mod refusals;
 mod release;
 mod replica;
+mod reports;
 #[path = "../webhook/reviews.rs"]
 #[allow(dead_code, unreachable_pub, reason = "another test program has it as a module, too")]
 mod reviews;
@@ -108,6 +109,7 @@ fn main() {
     injection::register(&mut scenarios);
     namespaces::register(&mut scenarios);
     refusals::register(&mut scenarios);
+    reports::register(&mut scenarios);
     faults_api_server::register(&mut scenarios);
     faults_hang::register(&mut scenarios);
     faults_races::register(&mut scenarios);

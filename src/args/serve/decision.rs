@@ -5,6 +5,7 @@ use std::str::FromStr as _;
 use clap::{Args, ValueEnum};
 
 use crate::args::switch::{Default::On, SwitchArg as _};
+use crate::args::values;
 use crate::decision::{self, Mode};
 use crate::trust::Issuer;
 
@@ -35,7 +36,7 @@ pub(crate) struct DecisionArgs {
     /// URL of a page with a section for each cause, like docs/causes.md, for messages to link to
     ///
     /// Messages end with URL#CAUSE. Without it they name the command `rolegate explain CAUSE`.
-    #[arg(long, value_name = "URL", value_parser = docs_url)]
+    #[arg(long, value_name = "URL", value_parser = values::docs_url)]
     pub(crate) docs_url: Option<String>,
 
     /// Skip pods with the label eks.amazonaws.com/skip-pod-identity-webhook
@@ -83,20 +84,4 @@ impl From<RequireRole> for decision::RequireRole {
             RequireRole::Enforce => Self::Enforce,
         }
     }
-}
-
-/// The value of `--docs-url`: short enough for every message, and without a fragment of its own.
-fn docs_url(text: &str) -> Result<String, String> {
-    const LONGEST: usize = 120;
-    let is_url = text.starts_with("https://") || text.starts_with("http://");
-    let is_plain = text
-        .chars()
-        .all(|character| character.is_ascii_graphic() && !matches!(character, '"' | '\'' | '`' | '<' | '>' | '#'));
-    if !is_url || !is_plain {
-        return Err("expected a URL that starts with https:// and has no fragment (#…)".to_owned());
-    }
-    if text.len() > LONGEST {
-        return Err(format!("expected at most {LONGEST} characters"));
-    }
-    Ok(text.trim_end_matches('/').to_owned())
 }

@@ -9,6 +9,7 @@ use crate::commands::cluster;
 use crate::kubernetes::service_accounts::live;
 use crate::kubernetes::service_accounts::manifests::ManifestServiceAccounts;
 use crate::pod::identity::{AnnotationRules, MalformedAnnotation, ServiceAccountIdentity};
+use crate::reports::Location;
 use crate::trust::{Audience, Issuer, RoleArn};
 
 /// A ServiceAccount with a role annotation, or with a key that was probably meant to be one.
@@ -19,6 +20,8 @@ pub(super) struct AnnotatedServiceAccount {
     pub(super) annotation: RoleAnnotation,
     /// If an annotation sets it.
     pub(super) audience: Option<Audience>,
+    /// If it was read from a file.
+    pub(super) location: Option<Location>,
 }
 
 /// The role annotation.
@@ -47,6 +50,7 @@ impl AnnotatedServiceAccount {
             name: name.to_owned(),
             annotation,
             audience: identity.audience().cloned(),
+            location: None,
         })
     }
 
@@ -77,6 +81,13 @@ pub(super) fn of_manifests(
             accounts.extend(AnnotatedServiceAccount::of(namespace, name, identity));
         }
     });
+    for account in &mut accounts {
+        let location = manifests.location(&account.namespace, &account.name);
+        account.location = location.map(|(file, line)| Location {
+            file: file.display().to_string(),
+            line: Some(line),
+        });
+    }
     Ok((issuer, accounts))
 }
 

@@ -2,11 +2,13 @@
 
 use std::fmt::Write as _;
 
+use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::commands::exit::Exit;
 use crate::commands::judgment::report::Report;
 use crate::commands::output::{BAD, COMMAND, DIM, DOUBT, GOOD, STRONG, Styled};
+use crate::reports::{Findings, Location};
 use crate::support::text;
 
 /// The whole report. Its JSON is documented in `docs/reference/audit.md`.
@@ -37,14 +39,22 @@ pub(super) struct Row {
     service_account: String,
     #[serde(flatten)]
     report: Report,
+    #[serde(skip)]
+    location: Option<Location>,
 }
 
 impl Row {
-    pub(super) const fn new(namespace: String, service_account: String, report: Report) -> Self {
+    pub(super) const fn new(
+        namespace: String,
+        service_account: String,
+        report: Report,
+        location: Option<Location>,
+    ) -> Self {
         Self {
             namespace,
             service_account,
             report,
+            location,
         }
     }
 
@@ -94,6 +104,21 @@ impl Audit {
     pub(super) fn exit(&self) -> Exit {
         let worst = self.service_accounts.iter().map(|row| row.report.exit()).max();
         worst.unwrap_or(Exit::Yes)
+    }
+
+    /// For the formats of other programs.
+    pub(super) fn findings(&self, time: Timestamp, docs_url: Option<String>) -> Findings {
+        let items = self.service_accounts.iter().map(|row| {
+            row.report
+                .item("ServiceAccount", &row.namespace, &row.service_account)
+                .at(row.location.clone())
+        });
+        Findings {
+            version: env!("CARGO_PKG_VERSION"),
+            time,
+            docs_url,
+            items: items.collect(),
+        }
     }
 
     /// For people: a table, and below each finding the reason and the fix.

@@ -9,6 +9,7 @@ use crate::commands::output::{BAD, COMMAND, DOUBT, GOOD, STRONG, Styled, fields}
 use crate::decision::messages::{self, Message};
 use crate::decision::{Judged, Why};
 use crate::pod::identity::MalformedAnnotation;
+use crate::reports::{Item, Level, Object, Remark};
 use crate::support::text;
 use crate::trust::{Cause, Lint, PolicyError, RoleArn, Verdict, WebIdentity};
 
@@ -177,6 +178,32 @@ impl Report {
 
     pub(crate) fn role(&self) -> &str {
         &self.role_arn
+    }
+
+    /// As a finding about an object whose identity it is.
+    pub(crate) fn item(&self, kind: &str, namespace: &str, name: &str) -> Item {
+        let level = match self.exit {
+            Exit::Yes => Level::Pass,
+            Exit::Unclear => Level::Unclear,
+            Exit::No => Level::Fail,
+        };
+        let object = Object {
+            kind,
+            namespace,
+            name,
+            role: &self.role_arn,
+        };
+        let lints = self.lints.iter().map(|LintReport { code, message }| Remark {
+            code,
+            message: message.clone(),
+        });
+        Item::new(
+            object,
+            (level, self.verdict, self.cause),
+            self.message.first(),
+            self.message.rows(),
+        )
+        .with_lints(lints)
     }
 
     pub(crate) const fn message(&self) -> &Message {

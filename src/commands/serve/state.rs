@@ -264,7 +264,11 @@ impl Cluster {
     }
 }
 
-async fn rules(prefix: &AnnotationPrefix, bare_names: BareNames, aws: &AwsAccess) -> Result<AnnotationRules> {
+pub(in crate::commands) async fn rules(
+    prefix: &AnnotationPrefix,
+    bare_names: BareNames,
+    aws: &AwsAccess,
+) -> Result<AnnotationRules> {
     let compose = match bare_names {
         BareNames::Rejected => None,
         BareNames::OfAccount(partition, account) => Some((partition, account)),
@@ -283,7 +287,7 @@ async fn rules(prefix: &AnnotationPrefix, bare_names: BareNames, aws: &AwsAccess
 }
 
 /// The value of `--aws-region`, with the Region of the issuer for `auto`.
-fn resolved(region: Option<AwsRegion>, issuer: &Issuer) -> Result<Option<String>> {
+pub(in crate::commands) fn resolved(region: Option<AwsRegion>, issuer: &Issuer) -> Result<Option<String>> {
     match region {
         None => Ok(None),
         Some(AwsRegion::Named(region)) => Ok(Some(region)),
@@ -294,7 +298,7 @@ fn resolved(region: Option<AwsRegion>, issuer: &Issuer) -> Result<Option<String>
     }
 }
 
-fn container_credentials(file: &Path) -> Result<Arc<ContainerCredentials>> {
+pub(in crate::commands) fn container_credentials(file: &Path) -> Result<Arc<ContainerCredentials>> {
     let credentials = ContainerCredentials::load(file).map_err(|error| anyhow!("{error}"))?;
     credentials.keep_reading(reload::INTERVAL);
     Ok(Arc::new(credentials))

@@ -44,12 +44,34 @@ impl ManifestServiceAccounts {
             directory: Arc::new(Directory {
                 manifests: Reloaded::load(Manifests {
                     dir: dir.to_owned(),
+                    text: None,
                     rules,
                     known: Mutex::default(),
                 })?,
                 listeners: Mutex::default(),
             }),
             // There is a single directory to read.
+            reads: Coalescer::limited(1, tasks.tracker(), tasks.end()),
+            tasks,
+        })
+    }
+
+    /// The objects of one text, for example of standard input. It is never read again. `name` is its name in errors.
+    ///
+    /// # Errors
+    /// When it is not a valid manifest: line and what was expected.
+    pub(crate) fn of_text(name: &Path, text: &str, rules: Arc<AnnotationRules>) -> Result<Self, ManifestError> {
+        let tasks = OwnedTasks::new();
+        Ok(Self {
+            directory: Arc::new(Directory {
+                manifests: Reloaded::load(Manifests {
+                    dir: name.to_owned(),
+                    text: Some(text.as_bytes().into()),
+                    rules,
+                    known: Mutex::default(),
+                })?,
+                listeners: Mutex::default(),
+            }),
             reads: Coalescer::limited(1, tasks.tracker(), tasks.end()),
             tasks,
         })
@@ -106,7 +128,7 @@ impl ManifestServiceAccounts {
         }
         match self.directory.manifests.peek().accounts.get(&key(namespace, name)) {
             None => Fetched::NotFound,
-            Some(Account { uid, identity }) => Fetched::Found {
+            Some(Account { uid, identity, .. }) => Fetched::Found {
                 uid: uid.clone(),
                 identity: identity.clone(),
             },
@@ -143,6 +165,13 @@ impl ManifestServiceAccounts {
         for ((namespace, name), account) in &self.directory.manifests.value().accounts {
             each(namespace, name, account.identity.as_deref());
         }
+    }
+
+    /// Where a ServiceAccount is written: the file, and the line of its role annotation from 1, or else that of the object.
+    pub(crate) fn location(&self, namespace: &str, name: &str) -> Option<(PathBuf, u64)> {
+        let content = self.directory.manifests.value();
+        let (file, line) = &content.accounts.get(&key(namespace, name))?.location;
+        Some((file.to_path_buf(), *line))
     }
 
     /// The number of edits since the start that could not be used.
@@ -229,6 +258,8 @@ type Key = (Box<str>, Box<str>);
 #[derive(Debug)]
 struct Manifests {
     dir: PathBuf,
+    /// In place of the directory, if it was read elsewhere.
+    text: Option<Arc<[u8]>>,
     rules: Arc<AnnotationRules>,
     /// The files that were read last. A file is not read again if its metadata prove that it is the same.
     known: Mutex<HashMap<PathBuf, Stamped>>,
@@ -258,6 +289,9 @@ impl Source for Manifests {
     }
 
     fn read(&self) -> Result<Files, ManifestError> {
+        if let Some(text) = &self.text {
+            return Ok(BTreeMap::from([(self.dir.clone(), Arc::clone(text))]));
+        }
         let mut read = HashMap::new();
         for path in manifests_of(&self.dir)? {
             // A directory may have any name, but a file does not become one by an edit.
@@ -302,6 +336,8 @@ struct Content {
 struct Account {
     uid: Option<Arc<str>>,
     identity: Option<Arc<ServiceAccountIdentity>>,
+    /// Where its role annotation is, or else where the object begins: the file, and the line from 1.
+    location: (Arc<Path>, u64),
 }
 
 fn key(namespace: &str, name: &str) -> Key {
@@ -349,7 +385,7 @@ fn parse(files: &Files, rules: &AnnotationRules) -> Result<Content, ManifestErro
     let mut content = Content::default();
     for (path, bytes) in files {
         content
-            .add_file(bytes, rules)
+            .add_file(&Arc::from(path.as_path()), bytes, rules)
             .map_err(|Wrong { line, message }| ManifestError {
                 path: path.clone(),
                 line,
@@ -360,7 +396,7 @@ fn parse(files: &Files, rules: &AnnotationRules) -> Result<Content, ManifestErro
 }
 
 impl Content {
-    fn add_file(&mut self, bytes: &[u8], rules: &AnnotationRules) -> Result<(), Wrong> {
+    fn add_file(&mut self, file: &Arc<Path>, bytes: &[u8], rules: &AnnotationRules) -> Result<(), Wrong> {
         let text = std::str::from_utf8(bytes).map_err(|error| {
             let before = bytes.get(..error.valid_up_to()).unwrap_or_default();
             let line = 1 + before.iter().filter(|byte| **byte == b'\n').count() as u64;
@@ -372,14 +408,20 @@ impl Content {
         for document in yaml::documents(text)? {
             // `---` at the end of a file, or twice, is an empty document.
             if document.value != yaml::Value::Null {
-                self.add(&document, None, rules)?;
+                self.add(file, &document, None, rules)?;
             }
         }
         Ok(())
     }
 
     /// Adds an object; `in_list_of` is the kind of its list's items, for items without one.
-    fn add(&mut self, object: &Node, in_list_of: Option<&str>, rules: &AnnotationRules) -> Result<(), Wrong> {
+    fn add(
+        &mut self,
+        file: &Arc<Path>,
+        object: &Node,
+        in_list_of: Option<&str>,
+        rules: &AnnotationRules,
+    ) -> Result<(), Wrong> {
         object.mapping("a Kubernetes object")?;
         let kind = match (object.field("kind"), in_list_of) {
             (Some(kind), _) => kind.text("kind")?,
@@ -391,7 +433,7 @@ impl Content {
             return items
                 .sequence("items")?
                 .iter()
-                .try_for_each(|item| self.add(item, kind, rules));
+                .try_for_each(|item| self.add(file, item, kind, rules));
         }
         if !matches!(kind, "ServiceAccount" | "ConfigMap") || !is_core(object, in_list_of)? {
             return Ok(());
@@ -418,11 +460,24 @@ impl Content {
             .map(|uid| uid.text("metadata.uid"))
             .transpose()?
             .map(Arc::from);
+        let role_annotation = format!("{}role-arn", rules.prefix);
+        let line = metadata
+            .field("annotations")
+            .and_then(|annotations| annotations.field(&role_annotation))
+            .map_or(object.line, |annotation| annotation.line);
         let annotations = texts(metadata.field("annotations"), "annotations")?;
         let annotations = annotations.iter().map(|(key, value)| (key.as_str(), value.as_str()));
         let identity = ServiceAccountIdentity::from_annotations(rules, annotations).map(Arc::new);
         self.namespaces.insert(namespace.into());
-        self.accounts.insert(key(namespace, name), Account { uid, identity });
+        let location = (Arc::clone(file), line);
+        self.accounts.insert(
+            key(namespace, name),
+            Account {
+                uid,
+                identity,
+                location,
+            },
+        );
         Ok(())
     }
 }

@@ -68,13 +68,11 @@ pub(in crate::trust) enum About {
     PrincipalAccount,
     /// `aws:PrincipalType`.
     PrincipalType,
-    /// `aws:PrincipalIsAWSService`.
-    PrincipalIsService,
     /// Anything else.
     Other,
 }
 
-const NAMED: [(&str, About); 9] = [
+const NAMED: [(&str, About); 8] = [
     ("aws:TagKeys", About::TagKeys),
     ("sts:TransitiveTagKeys", About::TransitiveTagKeys),
     ("aws:SourceArn", About::SourceArn),
@@ -83,7 +81,6 @@ const NAMED: [(&str, About); 9] = [
     ("aws:PrincipalArn", About::PrincipalArn),
     ("aws:PrincipalAccount", About::PrincipalAccount),
     ("aws:PrincipalType", About::PrincipalType),
-    ("aws:PrincipalIsAWSService", About::PrincipalIsService),
 ];
 const REQUEST_TAG: &str = "aws:RequestTag/";
 const PRINCIPAL_TAG: &str = "aws:PrincipalTag/";
@@ -151,14 +148,13 @@ impl ConditionKey {
             (About::SourceAccount, Hop::Primary) => {
                 known(association.cluster.as_ref().map(|cluster| cluster.account()))
             }
-            (About::PrincipalIsService, Hop::Primary) => Given::Text("true".into()),
-            (About::PrincipalIsService, Hop::Target) => Given::Text("false".into()),
             (About::PrincipalArn, Hop::Target) => Given::Text(association.role.as_str().into()),
             (About::PrincipalAccount, Hop::Target) => Given::Text(association.role.account().into()),
             (About::PrincipalType, Hop::Target) => Given::Text("AssumedRole".into()),
             // With session tags, it is not documented that an external ID is sent.
             (About::ExternalId, Hop::Target) if !has_tags && action == Action::AssumeRole => {
-                known(association.external_id.as_deref())
+                let external_id = association.external_id.as_deref();
+                external_id.map_or(Given::Unknown, |text| Given::Text(text.into()))
             }
             _ => Given::Unknown,
         }

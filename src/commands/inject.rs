@@ -1,0 +1,205 @@
+//! `rolegate inject`: manifests as they would be admitted, with verdicts on standard error.
+//!
+//! A pod template is decided by the code that decides reviews, and its patch is applied as an API server applies it.
+
+mod documents;
+mod objects;
+mod ordered;
+
+use std::fmt::Write as _;
+use std::sync::Arc;
+
+use anyhow::{Context as _, Result, anyhow};
+
+use self::documents::Document;
+use self::objects::Template;
+use super::exit::Exit;
+use super::output::{self, BAD, DIM, DOUBT, GOOD, STRONG, Styled};
+use super::serve::state;
+use super::{input, runtime, sources};
+use crate::admission::pods::{Admission, AdmissionSettings, ClusterState, Preview, SkipLabel};
+use crate::args::inject::{InjectArgs, ManifestArgs};
+use crate::args::role_source::RoleSourceSpec;
+use crate::args::serve::decision::DecisionArgs;
+use crate::args::serve::identity::IdentitySettings;
+use crate::decision::DecisionSettings;
+use crate::kubernetes::identity_map::IdentityMap;
+use crate::kubernetes::service_accounts::ServiceAccounts;
+use crate::kubernetes::service_accounts::manifests::ManifestServiceAccounts;
+use crate::pod::identity::AnnotationRules;
+use crate::pod::settings::WebIdentitySettings;
+use crate::pod::view::PodView;
+use crate::support::text;
+use crate::trust::{Cause, Verdict};
+
+/// How many roles one run reads at most.
+const ROLES: usize = 10_000;
+
+/// Runs the command.
+pub(super) fn run(args: InjectArgs) -> Result<Exit> {
+    let InjectArgs {
+        manifests: ManifestArgs {
+            file,
+            namespace,
+            role_arn,
+        },
+        source,
+        decision:
+            DecisionArgs {
+                issuer,
+                mode,
+                on_unknown,
+                require_role,
+                docs_url,
+                honor_skip_label,
+            },
+        identity,
+        pod_identity,
+    } = args;
+    let issuer = issuer.context("--issuer is required")?;
+    let IdentitySettings {
+        annotation_prefix,
+        bare_names,
+        config_map,
+        defaults,
+        region,
+        web_identity,
+    } = identity.settings();
+    let name = input::name(&file);
+    let text = input::read(&file)?;
+    let mut documents = documents::read(&text)
+        .map_err(|error| anyhow!("{}: {}", text::escape(&name), text::line(&error.to_string())))?;
+    let runtime = runtime::on_this_thread()?;
+    let (specs, aws) = source.sources(RoleSourceSpec::Iam);
+    let aws = aws.access(issuer.region(), sources::reader());
+    let rules = Arc::new(runtime.block_on(state::rules(&annotation_prefix, bare_names, &aws))?);
+    let accounts = objects::service_accounts(&documents, &namespace, role_arn.as_ref(), &rules);
+    let web_identity = WebIdentitySettings {
+        region: state::resolved(region, &issuer)?,
+        ..web_identity
+    };
+    let (credentials, pod_identity) = pod_identity.settings(&web_identity);
+    let settings = AdmissionSettings {
+        mode,
+        rules: AnnotationRules::clone(&rules),
+        defaults,
+        web_identity,
+        pod_identity,
+        decision: DecisionSettings {
+            on_unknown: on_unknown.into(),
+            require_role: require_role.into(),
+        },
+        docs_url,
+        skip_label: if honor_skip_label {
+            SkipLabel::Honored
+        } else {
+            SkipLabel::Ignored
+        },
+    };
+    let exit = runtime.block_on(async {
+        let manifests = ManifestServiceAccounts::of_text(&file, &accounts.manifest, Arc::clone(&rules))?;
+        let identity_map = config_map
+            .map(|object| IdentityMap::from_manifests(&manifests, &object.namespace, &object.name, Arc::clone(&rules)))
+            .transpose()
+            .map_err(|error| anyhow!("{error}"))?;
+        let credentials = credentials.as_deref().map(state::container_credentials).transpose()?;
+        sources::with_cache(&specs, &aws, ROLES, &issuer, async |cache| {
+            let state = ClusterState {
+                issuer: issuer.clone(),
+                accounts: Arc::new(ServiceAccounts::Manifests(manifests)),
+                namespaces: None,
+                identity_map: identity_map.map(Arc::new),
+                container_credentials: credentials,
+                associations: None,
+                cache,
+            };
+            let admission = Admission::new(settings, state);
+            inject_all(&admission, &mut documents, &namespace, &accounts.missing).await
+        })
+        .await?
+    })?;
+    output::print_manifests(&documents.iter().map(Document::text).collect::<String>())?;
+    Ok(exit)
+}
+
+/// Decides each pod template and changes its document. The exit is that of the worst one.
+async fn inject_all(
+    admission: &Admission,
+    documents: &mut [Document<'_>],
+    namespace: &str,
+    missing: &[(String, String)],
+) -> Result<Exit> {
+    let mut worst = Exit::Yes;
+    for document in documents {
+        for template in objects::templates(document, namespace) {
+            let account = (template.namespace.clone(), template.service_account.clone());
+            if missing.contains(&account) {
+                output::note(&format!(
+                    "{} {}: ServiceAccount {}/{} is not in the input; add its manifest, or set --role-arn",
+                    Styled(DOUBT, "?"),
+                    Styled(STRONG, template.title()),
+                    text::value(&template.namespace),
+                    text::value(&template.service_account)
+                ));
+                worst = worst.max(Exit::Unclear);
+                continue;
+            }
+            let pod = template.pod()?;
+            let about = |why: &str| anyhow!("{}: {}", template.title(), text::line(why));
+            let view: PodView<'_> =
+                serde_json::from_str(&pod).map_err(|error| about(&format!("not a valid pod template: {error}")))?;
+            let preview = admission
+                .preview(&template.namespace, &view, sources::patience())
+                .await
+                .map_err(|why| about(&why))?;
+            output::note(&report(&template, &preview));
+            worst = worst.max(exit(&preview));
+            if let Some(patch) = preview.patch.filter(|patch| !patch.is_empty()) {
+                document
+                    .patch(&template.pointer, patch.as_json())
+                    .with_context(|| format!("{}: the patch does not apply", template.title()))?;
+            }
+        }
+    }
+    Ok(worst)
+}
+
+/// As `check`: what is not trusted, or would be refused, is 1.
+fn exit(preview: &Preview) -> Exit {
+    match (preview.verdict, preview.cause) {
+        _ if preview.refusal.is_some() => Exit::No,
+        (Some(Verdict::NotTrusted), _) | (_, Some(Cause::MalformedAnnotation | Cause::Conflict | Cause::NoRole)) => {
+            Exit::No
+        }
+        (Some(Verdict::Undecided | Verdict::Unknown), _) => Exit::Unclear,
+        _ => Exit::Yes,
+    }
+}
+
+/// For people: the object, what happens to it, and the message.
+fn report(template: &Template, preview: &Preview) -> String {
+    let title = Styled(STRONG, template.title());
+    let (style, sign) = match exit(preview) {
+        Exit::No => (BAD, "✗"),
+        Exit::Unclear => (DOUBT, "?"),
+        Exit::Yes => (GOOD, "✓"),
+    };
+    let what = match (&preview.patch, &preview.refusal) {
+        (_, Some(_)) => "refused, printed unchanged",
+        (Some(patch), None) if !patch.is_empty() => "injected",
+        (Some(_), None) => "has its identity already, printed unchanged",
+        (None, None) => "no role, printed unchanged",
+    };
+    let mut lines = format!("{style}{sign}{style:#} {title}: {what}");
+    // Writing to a String cannot fail.
+    if let Some(role) = &preview.role {
+        let _ = write!(lines, " {DIM}{}{DIM:#}", text::value(role.as_str()));
+    }
+    for line in preview.refusal.iter().flat_map(|refusal| refusal.lines()) {
+        let _ = write!(lines, "\n    {line}");
+    }
+    for warning in &preview.warnings {
+        let _ = write!(lines, "\n    {} {}", Styled(DOUBT, "warning:"), warning.as_str());
+    }
+    lines
+}

@@ -1,0 +1,188 @@
+//! The documents of a YAML or JSON text, each with its bytes. A document that is not changed is printed as it was read.
+
+use std::fmt;
+
+use anyhow::{Context as _, Result};
+use serde::de::IgnoredAny;
+use serde_json::Value;
+
+use super::ordered::Ordered;
+
+/// A document.
+pub(super) struct Document<'a> {
+    /// Its bytes, from the `---` before it to the line break at its end.
+    text: &'a str,
+    original: Ordered,
+    /// None for a document that is empty or not an object.
+    object: Option<Value>,
+    is_changed: bool,
+}
+
+/// Which document cannot be read, and why.
+#[derive(Debug)]
+pub(super) struct Unreadable {
+    /// From 1.
+    line: u64,
+    message: String,
+}
+
+impl fmt::Display for Unreadable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "line {}: {}", self.line, self.message)
+    }
+}
+
+/// All documents of a text.
+pub(super) fn read(text: &str) -> Result<Vec<Document<'_>>, Unreadable> {
+    let mut documents = Vec::new();
+    let mut line = 1;
+    for part in split(text) {
+        documents.push(Document::read(part, line)?);
+        line += part.matches('\n').count() as u64;
+    }
+    Ok(documents)
+}
+
+/// The parts of a text, each from its `---`. YAML permits these three characters at the start of a line only as a marker.
+fn split(text: &str) -> Vec<&str> {
+    let mut starts = vec![0];
+    let mut at = 0;
+    for line in text.split_inclusive('\n') {
+        if is_marker(line) && at > 0 {
+            starts.push(at);
+        }
+        at += line.len();
+    }
+    let ends = starts.iter().skip(1).copied().chain([text.len()]);
+    starts
+        .iter()
+        .zip(ends)
+        .filter_map(|(start, end)| text.get(*start..end))
+        .collect()
+}
+
+fn is_marker(line: &str) -> bool {
+    line.strip_prefix("---")
+        .is_some_and(|rest| rest.is_empty() || rest.starts_with([' ', '\t', '\r', '\n']))
+}
+
+impl<'a> Document<'a> {
+    fn read(text: &'a str, line: u64) -> Result<Self, Unreadable> {
+        let original = Ordered::parse(text).map_err(|(inner, message)| Unreadable {
+            line: line.saturating_add(inner.unwrap_or(1).saturating_sub(1)),
+            message,
+        })?;
+        let object = match &original {
+            Ordered::Mapping(_) => Some(original.to_json()),
+            _ => None,
+        };
+        Ok(Self {
+            text,
+            original,
+            object,
+            is_changed: false,
+        })
+    }
+
+    pub(super) const fn object(&self) -> Option<&Value> {
+        self.object.as_ref()
+    }
+
+    /// Applies a patch of a pod to the pod template at this pointer.
+    pub(super) fn patch(&mut self, pointer: &str, operations: &[u8]) -> Result<()> {
+        let operations: json_patch::Patch = serde_json::from_slice(operations)?;
+        let object = self.object.as_mut().and_then(|object| object.pointer_mut(pointer));
+        let template = object.context("the pod template is gone")?;
+        if let Value::Object(fields) = template {
+            let metadata = fields.entry("metadata").or_insert(Value::Null);
+            if metadata.is_null() {
+                *metadata = Value::Object(serde_json::Map::new());
+            }
+        }
+        json_patch::patch(template, &operations)?;
+        self.is_changed = true;
+        Ok(())
+    }
+
+    /// As it is printed.
+    pub(super) fn text(&self) -> String {
+        match &self.object {
+            Some(object) if self.is_changed => self.written_again(object),
+            _ => self.text.to_owned(),
+        }
+    }
+
+    fn written_again(&self, object: &Value) -> String {
+        let patched = Ordered::of(object, Some(&self.original));
+        let is_json = serde_json::from_str::<IgnoredAny>(self.text).is_ok();
+        let written = if is_json {
+            serde_json::to_string_pretty(&patched)
+                .map(|json| format!("{json}\n"))
+                .ok()
+        } else {
+            let yaml = serde_saphyr::to_string(&patched).ok();
+            yaml.map(|yaml| format!("{}{yaml}", header(self.text)))
+        };
+        // A value that was read can be written.
+        written.unwrap_or_else(|| self.text.to_owned())
+    }
+}
+
+/// The lines before the content: the marker and comments, such as those of Helm, which name the template.
+fn header(text: &str) -> String {
+    let mut header = String::new();
+    for line in text.split_inclusive('\n') {
+        let content = if is_marker(line) {
+            line.strip_prefix("---").unwrap_or_default()
+        } else {
+            line
+        };
+        if !content.trim().is_empty() && !content.trim_start().starts_with(['#', '%']) {
+            if is_marker(line) {
+                header.push_str("---\n");
+            }
+            break;
+        }
+        header.push_str(line);
+    }
+    header
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_parts_are_the_whole_text() {
+        for text in [
+            "",
+            "a: 1\n",
+            "---\na: 1\n---\nb: 2\n",
+            "# comment\n---\na: |\n  ---\n--- # next\nb: 2\n---\n",
+            "a: 1\r\n---\r\nb: 2\r\n",
+            "---",
+        ] {
+            assert_eq!(split(text).concat(), text);
+        }
+        assert_eq!(split("a: 1\n---\nb: |\n  ---\n").len(), 2);
+        assert_eq!(split("---\na: 1\n---b: 2\n").len(), 1);
+    }
+
+    #[test]
+    fn comments_before_the_content_are_kept() {
+        for (text, kept) in [
+            ("---\n# Source: a.yaml\n\nkind: Pod # x\n", "---\n# Source: a.yaml\n\n"),
+            ("--- # first\nkind: Pod\n", "--- # first\n"),
+            ("--- {kind: Pod}\n", "---\n"),
+            ("kind: Pod\n# end\n", ""),
+        ] {
+            assert_eq!(header(text), kept, "{text}");
+        }
+    }
+
+    #[test]
+    fn an_error_names_the_line_in_the_whole_text() {
+        let error = read("a: 1\n---\nb: [\n").err().unwrap();
+        assert!(error.line >= 3, "{error}");
+    }
+}

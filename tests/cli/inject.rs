@@ -1,0 +1,240 @@
+//! `rolegate inject`: manifests in, manifests with identities out.
+
+use std::fs;
+
+use serde_json::Value;
+
+use super::{ISSUER, ROLE, Ran, correct_policy, finish, rolegate_with_input};
+
+const VOLUME: &str = "aws-iam-token";
+
+/// Roles `job`, which trusts `jobs/default`, and `other`, which does not.
+fn roles() -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    let account = folder.path().join("111122223333");
+    fs::create_dir_all(&account).unwrap();
+    fs::write(account.join("job.json"), correct_policy()).unwrap();
+    fs::write(
+        account.join("other.json"),
+        super::policy("StringEquals", "system:serviceaccount:other:default"),
+    )
+    .unwrap();
+    fs::write(
+        account.join("network.json"),
+        correct_policy().replace(
+            "\"Condition\":{",
+            "\"Condition\":{\"IpAddress\":{\"aws:SourceIp\":\"203.0.113.0/24\"},",
+        ),
+    )
+    .unwrap();
+    folder
+}
+
+fn inject(input: &str, more: &[&str]) -> Ran {
+    let roles = roles();
+    let source = format!("files={}", roles.path().display());
+    let arguments = ["inject", "--file", "-", "--issuer", ISSUER, "--role-source", &source];
+    rolegate_with_input(&[&arguments, more].concat(), input)
+}
+
+fn account(role: &str) -> String {
+    format!(
+        "---\n# Source: chart/templates/account.yaml\napiVersion: v1\nkind: ServiceAccount\nmetadata:\n  name: default\n  namespace: jobs\n  annotations: {{ \"eks.amazonaws.com/role-arn\": \"arn:aws:iam::111122223333:role/{role}\" }} # the role\n"
+    )
+}
+
+const CRON_JOB: &str = "---\n# Source: chart/templates/job.yaml\napiVersion: batch/v1\nkind: CronJob\nmetadata:\n  name: nightly\n  namespace: jobs\nspec:\n  schedule: \"0 3 * * *\"\n  suspend: no\n  jobTemplate:\n    spec:\n      template:\n        spec:\n          restartPolicy: Never\n          volumes:\n          - name: keys\n            secret: {secretName: keys, defaultMode: 0400}\n          containers:\n          - name: main\n            image: example.com/app:1\n            env:\n            - {name: DEBUG, value: \"yes\"}\n";
+
+const CONFIG: &str = "---\n# kept, with its comments:\napiVersion: v1\nkind: ConfigMap\nmetadata: {name: settings}   # spaces too\ndata:\n  text: |\n    --- not a marker\n    hidden: \u{200b}\u{e9}\n";
+
+fn documents(out: &str) -> Vec<Value> {
+    serde_saphyr::from_multiple(out).unwrap_or_else(|error| panic!("{error}: {out}"))
+}
+
+fn template(document: &Value) -> &Value {
+    document.pointer("/spec/jobTemplate/spec/template").unwrap()
+}
+
+#[test]
+fn a_pod_template_gets_its_identity_and_other_documents_keep_their_bytes() {
+    let input = format!("{}{CONFIG}{CRON_JOB}", account("job"));
+    let ran = inject(&input, &[]);
+    assert_eq!(ran.code, 0, "{}", ran.err);
+    let unchanged = format!("{}{CONFIG}", account("job"));
+    assert!(ran.out.starts_with(&unchanged), "{}", ran.out);
+    let all = documents(&ran.out);
+    let spec = &template(&all[2])["spec"];
+    assert_eq!(spec["volumes"][0]["name"], VOLUME, "{}", ran.out);
+    assert_eq!(spec["volumes"][1]["name"], "keys");
+    let container = &spec["containers"][0];
+    assert_eq!(container["volumeMounts"][0]["name"], VOLUME);
+    let env: Vec<(&str, &str)> = container["env"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|variable| (variable["name"].as_str().unwrap(), variable["value"].as_str().unwrap()))
+        .collect();
+    assert_eq!(env[0], ("DEBUG", "yes"));
+    assert!(env.contains(&("AWS_ROLE_ARN", ROLE)), "{env:?}");
+    // What kubectl reads otherwise than YAML 1.2 keeps its meaning.
+    assert_eq!(spec["volumes"][1]["secret"]["defaultMode"], 0o400);
+    assert_eq!(all[2]["spec"]["suspend"], false);
+    let job = ran.out.strip_prefix(&unchanged).unwrap();
+    assert!(
+        job.starts_with("---\n# Source: chart/templates/job.yaml\napiVersion: batch/v1\nkind: CronJob\n"),
+        "{job}"
+    );
+    assert!(ran.err.contains("CronJob jobs/nightly: injected"), "{}", ran.err);
+}
+
+#[test]
+fn the_result_is_not_changed_again() {
+    let once = inject(&format!("{}{CRON_JOB}", account("job")), &[]).out;
+    let twice = inject(&once, &[]);
+    assert_eq!((twice.code, twice.out), (0, once), "{}", twice.err);
+    assert!(twice.err.contains("has its identity already"), "{}", twice.err);
+}
+
+#[test]
+fn a_refused_pod_is_printed_unchanged_with_the_refusal_on_standard_error() {
+    let input = format!("{}{CRON_JOB}", account("other"));
+    let ran = inject(&input, &[]);
+    assert_eq!((ran.code, &ran.out), (1, &input), "{}", ran.err);
+    for text in [
+        "IAM role \"other\" does not trust ServiceAccount jobs/default",
+        "(wrong-subject)",
+        "rolegate trust-policy --role-arn",
+        "CronJob jobs/nightly: refused",
+    ] {
+        assert!(ran.err.contains(text), "{text}: {}", ran.err);
+    }
+    // In a namespace that only warns, it would be injected.
+    let ran = inject(&input, &["--mode", "warn"]);
+    assert_eq!(ran.code, 1);
+    assert!(ran.out.contains(VOLUME), "{}", ran.out);
+}
+
+#[test]
+fn the_exit_code_is_that_of_the_worst_pod() {
+    for (manifests, more, code) in [
+        (account("network") + CRON_JOB, &[][..], 2),
+        (account("none") + CRON_JOB, &[], 1),
+        (
+            account("job") + CRON_JOB + &CRON_JOB.replace("jobs", "elsewhere"),
+            &[],
+            0,
+        ),
+        (CRON_JOB.to_owned(), &[], 0),
+        (CRON_JOB.to_owned(), &["--require-role", "enforce"], 1),
+        (CRON_JOB.to_owned(), &["--role-arn", ROLE], 0),
+        (
+            CRON_JOB.replace("restartPolicy: Never", "serviceAccountName: absent"),
+            &[],
+            2,
+        ),
+        (String::new(), &[], 0),
+    ] {
+        let ran = inject(&manifests, more);
+        assert_eq!(ran.code, code, "{more:?}\n{manifests}\n{}", ran.err);
+    }
+    let absent = CRON_JOB.replace("restartPolicy: Never", "serviceAccountName: absent");
+    let ran = inject(&absent, &[]);
+    assert_eq!(ran.out, absent);
+    assert!(
+        ran.err.contains("ServiceAccount jobs/absent is not in the input"),
+        "{}",
+        ran.err
+    );
+}
+
+#[test]
+fn every_kind_with_a_pod_template_and_the_items_of_a_list_are_injected() {
+    let spec = serde_json::json!({"containers": [{"name": "main", "image": "example.com/app:1"}]});
+    let templated = |version: &str, kind: &str| serde_json::json!({"apiVersion": version, "kind": kind, "metadata": {"name": "a"}, "spec": {"template": {"spec": spec}}});
+    let objects = vec![
+        serde_json::json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "a"}, "spec": spec}),
+        templated("apps/v1", "Deployment"),
+        templated("apps/v1", "ReplicaSet"),
+        templated("apps/v1", "StatefulSet"),
+        templated("apps/v1", "DaemonSet"),
+        templated("batch/v1", "Job"),
+        templated("v1", "ReplicationController"),
+        // A kind of the same name in another group is another kind.
+        templated("example.com/v1", "Job"),
+    ];
+    let list = serde_json::json!({"apiVersion": "v1", "kind": "List", "items": objects});
+    let ran = inject(&list.to_string(), &["--role-arn", ROLE, "--namespace", "jobs"]);
+    assert_eq!(ran.code, 0, "{}", ran.err);
+    let printed: Value = serde_json::from_str(&ran.out).expect("JSON stays JSON");
+    for (index, item) in printed["items"].as_array().unwrap().iter().enumerate() {
+        let has = item.to_string().contains(VOLUME);
+        assert_eq!(has, index < 7, "{item:#}");
+    }
+}
+
+#[test]
+fn flags_of_the_injection_are_those_of_the_webhook() {
+    let ran = inject(
+        CRON_JOB,
+        &[
+            "--role-arn",
+            ROLE,
+            "--aws-region",
+            "auto",
+            "--token-expiration",
+            "1h",
+            "--disable-instance-metadata",
+        ],
+    );
+    for text in ["us-west-2", "expirationSeconds: 3600", "AWS_EC2_METADATA_DISABLED"] {
+        assert!(ran.out.contains(text), "{text}: {}{}", ran.out, ran.err);
+    }
+}
+
+/// Names are text of users; standard error is often a terminal.
+#[test]
+fn a_name_forges_no_line_and_no_escape_sequence() {
+    let name = "x\\n\u{2713} Job jobs/forged: injected\\e[2J\\u202e";
+    let named = CRON_JOB.replace("name: nightly", &format!("name: \"{name}\""));
+    let absent = named.replace("restartPolicy: Never", &format!("serviceAccountName: \"{name}\""));
+    let invalid = named.replace("containers:\n", "containers: none\n          more:\n");
+    for (input, more) in [
+        (&named, &["--role-arn", ROLE][..]),
+        (&absent, &[]),
+        (&invalid, &["--role-arn", ROLE]),
+    ] {
+        let ran = inject(input, more);
+        assert_eq!(ran.err.trim_end().lines().count(), 1, "{}", ran.err);
+        assert!(!ran.err.contains(['\u{1b}', '\u{202e}']), "{:?}", ran.err);
+        assert!(ran.err.contains("forged"), "{}", ran.err);
+    }
+}
+
+#[test]
+fn bad_input_is_reported_with_its_line() {
+    for (input, line) in [
+        ("a: 1\n---\nb: [\n", "line "),
+        ("kind: Pod\n...\nkind: Job\n", "put --- between documents"),
+    ] {
+        let ran = inject(input, &[]);
+        assert_eq!((ran.code, &*ran.out), (2, ""), "{}", ran.err);
+        assert!(
+            ran.err.contains(line) && ran.err.contains("standard input"),
+            "{}",
+            ran.err
+        );
+    }
+    let not_a_template = CRON_JOB.replace("containers:\n", "containers: none\n          more:\n");
+    let ran = inject(&not_a_template, &["--role-arn", ROLE]);
+    assert_eq!(ran.code, 2);
+    assert!(ran.err.contains("CronJob jobs/nightly"), "{}", ran.err);
+    let ran = finish(
+        super::command(&["inject", "--file", "/nonexistent", "--issuer", ISSUER]),
+        "",
+    );
+    assert_eq!(ran.code, 2);
+    assert!(ran.err.contains("/nonexistent"), "{}", ran.err);
+    let ran = finish(super::command(&["inject", "--file", "-"]), "");
+    assert_eq!(ran.code, 2);
+    assert!(ran.err.contains("--issuer"), "{}", ran.err);
+}

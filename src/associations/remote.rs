@@ -11,6 +11,7 @@
 
 mod known;
 
+use std::hash::Hash;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -54,8 +55,8 @@ impl Default for RemoteSettings {
     }
 }
 
-/// Calls of lists per second. AWS publishes no rates for EKS.
-const LISTS_PER_SECOND: std::num::NonZeroU32 = std::num::NonZeroU32::MIN.saturating_add(9);
+/// Calls of lists per second: admissions wait for them. AWS publishes no rates for EKS; where it throttles, calls pause.
+const LISTS_PER_SECOND: std::num::NonZeroU32 = std::num::NonZeroU32::MIN.saturating_add(29);
 
 /// Calls for single associations per second.
 const DESCRIBES_PER_SECOND: std::num::NonZeroU32 = std::num::NonZeroU32::MIN.saturating_add(1);
@@ -232,7 +233,7 @@ impl Remote {
                 value: Err(failure), ..
             } => Found::Undescribed(Arc::clone(failure.reason())),
             Outcome::Busy | Outcome::TimedOut => {
-                let reason = self.no_answer(&self.describe_calls);
+                let reason = self.no_answer(&self.describe_calls, &self.describes, &id);
                 Found::Undescribed(reason)
             }
         }
@@ -242,8 +243,15 @@ impl Remote {
         deadline.min(Instant::now() + self.settings.read_timeout)
     }
 
-    /// Admissions that follow an unanswered call do not wait as long.
-    fn no_answer(&self, calls: &Calls) -> Arc<str> {
+    /// Admissions that follow an unanswered call do not wait as long. One that got no turn says nothing about the source.
+    fn no_answer<K, V>(&self, calls: &Calls, reads: &Coalescer<K, V>, key: &K) -> Arc<str>
+    where
+        K: Clone + Eq + Hash + Send + 'static,
+        V: Clone + Send + Sync + 'static,
+    {
+        if reads.waits_for_turn(key) {
+            return format!("{}: the rate of calls left none in time", self.name()).into();
+        }
         let reason: Arc<str> = format!("{}: no answer in time", self.name()).into();
         calls.pause(Arc::clone(&reason));
         reason
@@ -267,7 +275,7 @@ impl Remote {
         if let Some(reason) = self.list_calls.is_down() {
             return Err(reason);
         }
-        let outcome = self.list(scope, caller.by(self.limit(deadline))).await;
+        let outcome = self.list(scope.clone(), caller.by(self.limit(deadline))).await;
         match outcome {
             Outcome::Done { value: Ok(()), began } => {
                 self.known.write().asked_for(namespace, service_account, began);
@@ -276,7 +284,7 @@ impl Remote {
             Outcome::Done {
                 value: Err(failure), ..
             } => Err(Arc::clone(failure.reason())),
-            Outcome::Busy | Outcome::TimedOut => Err(self.no_answer(&self.list_calls)),
+            Outcome::Busy | Outcome::TimedOut => Err(self.no_answer(&self.list_calls, &self.lists, &scope)),
         }
     }
 
@@ -390,16 +398,20 @@ impl Remote {
             Outcome::Done {
                 value: Err(failure), ..
             } => return Err(Arc::clone(failure.reason())),
-            Outcome::Busy | Outcome::TimedOut => return Err(self.no_answer(&self.list_calls)),
+            Outcome::Busy | Outcome::TimedOut => {
+                return Err(self.no_answer(&self.list_calls, &self.lists, &Scope::Cluster));
+            }
         }
         let ids = self.known.read().due(None);
         for id in ids {
-            match self.describe(id, Caller::any().by(deadline)).await {
+            match self.describe(Arc::clone(&id), Caller::any().by(deadline)).await {
                 Outcome::Done { value: Ok(_), .. } => {}
                 Outcome::Done {
                     value: Err(failure), ..
                 } => return Err(Arc::clone(failure.reason())),
-                Outcome::Busy | Outcome::TimedOut => return Err(self.no_answer(&self.describe_calls)),
+                Outcome::Busy | Outcome::TimedOut => {
+                    return Err(self.no_answer(&self.describe_calls, &self.describes, &id));
+                }
             }
         }
         Ok(())

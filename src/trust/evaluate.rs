@@ -94,11 +94,14 @@ impl Statement {
     fn is_for_service(&self) -> Ternary {
         let is_listed = self.principals.service.iter().any(|one| &**one == PODS_SERVICE);
         // Whether `{"AWS": "*"}` is about a service, too, and whether the case of its name counts, is not documented for trust policies.
-        let in_other_case = |one: &Box<str>| one.eq_ignore_ascii_case(PODS_SERVICE);
         if is_listed {
             Ternary::True
         } else if self.principals.aws.iter().any(|aws| &**aws == "*")
-            || self.principals.service.iter().any(in_other_case)
+            || self
+                .principals
+                .service
+                .iter()
+                .any(|one| one.eq_ignore_ascii_case(PODS_SERVICE))
         {
             Ternary::Unknown
         } else {

@@ -76,6 +76,7 @@ mod moto;
 mod mounts;
 mod namespaces;
 mod objects;
+mod pod_identity;
 mod process;
 mod rbac;
 mod refusals;
@@ -88,6 +89,9 @@ mod reviews;
 mod rolegate_calls;
 mod scenarios;
 mod soak;
+#[path = "../eks_source/stand_in.rs"]
+#[allow(dead_code, unreachable_pub, reason = "another test program has it as a module, too")]
+mod stand_in;
 #[path = "../support/mod.rs"]
 mod support;
 mod traffic;
@@ -100,6 +104,7 @@ fn main() {
     let mut scenarios = Scenarios::default();
     aws::register(&mut scenarios);
     objects::register(&mut scenarios);
+    pod_identity::register(&mut scenarios);
     association_objects::register(&mut scenarios);
     certificates::register(&mut scenarios);
     jobs::register(&mut scenarios);

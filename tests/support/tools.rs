@@ -43,6 +43,12 @@ pub fn control_plane() -> Result<Programs, Missing> {
     })
 }
 
+/// The webhook that EKS runs in its control planes, on a loopback address.
+pub fn eks_webhook() -> Result<PathBuf, Missing> {
+    find(&EKS_WEBHOOK, &[Tool::EksWebhook])
+        .map(|mut found| found.remove(&Tool::EksWebhook).expect("what was asked for"))
+}
+
 /// Where the programs are.
 #[derive(Clone, Debug)]
 pub struct Programs {
@@ -97,6 +103,7 @@ enum Tool {
     ControllerManager,
     Kubectl,
     Helm,
+    EksWebhook,
 }
 
 impl Tool {
@@ -108,6 +115,7 @@ impl Tool {
             Self::ControllerManager => "kube-controller-manager",
             Self::Kubectl => "kubectl",
             Self::Helm => "helm",
+            Self::EksWebhook => "eks-webhook",
         }
     }
 
@@ -118,6 +126,7 @@ impl Tool {
             Self::ControllerManager => "k8s.io/kubernetes/cmd/kube-controller-manager",
             Self::Kubectl => "k8s.io/kubernetes/cmd/kubectl",
             Self::Helm => "helm.sh/helm/v4/cmd/helm",
+            Self::EksWebhook => ".",
         }
     }
 
@@ -150,6 +159,12 @@ const HELM: Module = Module {
     cost: "up to 3 minutes on two cores",
 };
 
+const EKS_WEBHOOK: Module = Module {
+    folder: "eks-webhook",
+    linker_flags: "",
+    cost: "up to 3 minutes on two cores",
+};
+
 impl Module {
     fn path(&self) -> PathBuf {
         Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -165,6 +180,8 @@ impl Module {
                 .expect("the pins are part of the repository")
                 .hash(&mut hasher);
         }
+        // One of our own, for a module that has one.
+        fs::read(self.path().join("main.go")).ok().hash(&mut hasher);
         (self.linker_flags, std::env::consts::OS, std::env::consts::ARCH).hash(&mut hasher);
         cache_folder()
             .join("rolegate")

@@ -33,3 +33,4 @@ pub mod server;
 pub mod support;
 pub mod telemetry;
 pub mod trust;
+pub mod workloads;

@@ -156,7 +156,7 @@ fn the_deciding_modules_use_no_async_no_client_no_clock_and_no_environment() {
         foreign.contains("tokio") && foreign.contains("kube"),
         "the manifest was not read: {foreign:?}"
     );
-    let mut pure: Vec<PathBuf> = ["support/text", "trust", "pod", "decision", "reports"]
+    let mut pure: Vec<PathBuf> = ["support/text", "trust", "pod", "decision", "reports", "workloads"]
         .iter()
         .flat_map(|module| files_of(module))
         .collect();

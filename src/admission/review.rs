@@ -57,6 +57,8 @@ pub struct GroupKind<'a> {
     #[serde(borrow, default)]
     group: Text<'a>,
     #[serde(borrow, default)]
+    version: Text<'a>,
+    #[serde(borrow, default)]
     kind: Text<'a>,
 }
 
@@ -81,6 +83,10 @@ impl<O> AdmissionRequest<'_, O> {
         self.kind
             .as_ref()
             .map_or(("", ""), |kind| (kind.group.as_str(), kind.kind.as_str()))
+    }
+    /// The version of the object's API group.
+    pub(crate) fn version(&self) -> &str {
+        self.kind.as_ref().map_or("", |kind| kind.version.as_str())
     }
     /// Empty, or `ephemeralcontainers`, `status` …
     pub(crate) fn sub_resource(&self) -> &str {
@@ -330,6 +336,7 @@ impl<'a> Read<'a> for GroupKind<'a> {
     fn read(&mut self, reader: &mut Reader<'a>) -> Taken {
         read_fields!(reader, self, {
             "group" => group,
+            "version" => version,
             "kind" => kind,
         })
     }

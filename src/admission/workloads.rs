@@ -13,8 +13,16 @@ use crate::decision::Action;
 use crate::pod::Warning;
 use crate::pod::identity::ServiceAccountIdentity;
 use crate::pod::view::PodView;
+use crate::workloads::{self, Listed, Resource};
 
-/// Answers one review of a Job, CronJob, Deployment, StatefulSet, DaemonSet or ServiceAccount by `deadline`.
+/// How many distinct ServiceAccounts and pod templates of one object are evaluated: each can cost a call, and a person reads few
+/// warnings.
+const MAX_REFERENCES: usize = 32;
+
+/// How many warnings an object has at most.
+const MAX_WARNINGS: usize = 16;
+
+/// Answers one review of a ServiceAccount or of a workload resource (`crate::workloads`) by `deadline`.
 pub(crate) async fn review(
     admission: &Admission,
     body: &[u8],
@@ -65,94 +73,107 @@ async fn advice(
     if request.operation() == Operation::Other || !request.sub_resource().is_empty() {
         return Ok(Default::default());
     }
-    let json = request.object().ok_or(ReviewError::Missing("request.object"))?.get();
-    let malformed = |error: serde_json::Error| ReviewError::Malformed(format!("request.object: {error}"));
-    let namespace = request.namespace();
-    let template = match kind {
+    let object = *request.object().ok_or(ReviewError::Missing("request.object"))?;
+    match kind {
         Kind::ServiceAccount => {
-            let account: Account = serde_json::from_str(json).map_err(malformed)?;
-            let identity = account.identity(admission);
+            let account: AppliedAccount = serde_json::from_str(object.get()).map_err(|error| malformed("", &error))?;
+            let identity = identity(admission, account.annotations());
             let name = account.name(request.name());
             let pod = PodView::default();
+            let namespace = request.namespace();
             let advice = admission.advise(namespace, &name, &pod, Some(identity), deadline).await;
-            return Ok((name, advice));
+            Ok((name, advice))
         }
-        Kind::Templated => serde_json::from_str::<Templated<'_>>(json)
-            .map_err(malformed)?
-            .template(),
-        Kind::CronJob => serde_json::from_str::<CronJob<'_>>(json).map_err(malformed)?.template(),
-    };
-    let Some(pod) = template.filter(PodView::has_spec) else {
+        Kind::Workload(resource) => advice_on(admission, request, resource, object, deadline).await,
+        Kind::OtherVersion => Ok(Default::default()),
+    }
+}
+
+/// What the author of a workload should know about the ServiceAccounts that it refers to. The first reference with a cause is what is
+/// recorded.
+async fn advice_on(
+    admission: &Admission,
+    request: &AdmissionRequest<'_, &RawValue>,
+    resource: &Resource,
+    object: &RawValue,
+    deadline: Instant,
+) -> Result<(String, Advice), ReviewError> {
+    let namespace = request.namespace();
+    if namespace.is_empty() {
+        // Templates of the whole cluster: their pods run in namespaces that are not known yet.
         return Ok(Default::default());
-    };
-    let name = pod.service_account_name().to_owned();
-    let advice = admission.advise(namespace, &name, &pod, None, deadline).await;
+    }
+    let mut recorded: Option<(String, Advice)> = None;
+    let mut warnings: Vec<Warning> = Vec::new();
+    for reference in workloads::references(resource, object).iter().take(MAX_REFERENCES) {
+        let pod = reference.pod().map_err(|error| malformed(&reference.path, &error))?;
+        let pod = pod.unwrap_or_default();
+        let identity = reference.annotations().map(|annotations| {
+            let pairs = annotations
+                .iter()
+                .filter_map(|(key, value)| Some((key.as_str(), value.as_deref()?)));
+            identity(admission, pairs)
+        });
+        let name = reference.account.name();
+        let mut advice = admission.advise(namespace, name, &pod, identity, deadline).await;
+        let mut new = std::mem::take(&mut advice.warnings);
+        new.retain(|warning| !warnings.contains(warning));
+        // A reason is not shown without its fix.
+        if warnings.is_empty() || warnings.len() + new.len() <= MAX_WARNINGS {
+            warnings.append(&mut new);
+        }
+        if recorded
+            .as_ref()
+            .is_none_or(|(_, first)| first.cause.is_none() && advice.cause.is_some())
+        {
+            recorded = Some((name.to_owned(), advice));
+        }
+    }
+    let (name, mut advice) = recorded.unwrap_or_default();
+    advice.warnings = warnings;
     Ok((name, advice))
 }
 
-/// Where an object has its pod template.
-#[derive(Clone, Copy)]
+fn malformed(path: &str, error: &serde_json::Error) -> ReviewError {
+    let dot = if path.is_empty() { "" } else { "." };
+    ReviewError::Malformed(format!("request.object{dot}{path}: {error}"))
+}
+
+/// The identity that annotations request.
+fn identity<'v>(
+    admission: &Admission,
+    annotations: impl Iterator<Item = (&'v str, &'v str)>,
+) -> Option<Arc<ServiceAccountIdentity>> {
+    ServiceAccountIdentity::from_annotations(&admission.settings().rules, annotations).map(Arc::new)
+}
+
+/// What is being applied.
 enum Kind {
-    /// `spec.template`.
-    Templated,
-    /// `spec.jobTemplate.spec.template`.
-    CronJob,
     ServiceAccount,
+    Workload(&'static Resource),
+    /// A workload in a version whose fields are not known.
+    OtherVersion,
 }
 
 impl Kind {
     fn of(request: &AdmissionRequest<'_, &RawValue>) -> Result<Self, ReviewError> {
-        match request.group_and_kind() {
-            ("batch", "Job") | ("apps", "Deployment" | "StatefulSet" | "DaemonSet") => Ok(Self::Templated),
-            ("batch", "CronJob") => Ok(Self::CronJob),
-            ("", "ServiceAccount") => Ok(Self::ServiceAccount),
-            other => Err(review::wrong_object(
-                other,
-                "Job, CronJob, Deployment, StatefulSet, DaemonSet and ServiceAccount",
+        let (group, kind) = request.group_and_kind();
+        if (group, kind) == ("", "ServiceAccount") {
+            return Ok(Self::ServiceAccount);
+        }
+        match workloads::lookup(group, request.version(), kind) {
+            Listed::As(resource) => Ok(Self::Workload(resource)),
+            Listed::InOtherVersions => Ok(Self::OtherVersion),
+            Listed::No => Err(review::wrong_object(
+                (group, kind),
+                "ServiceAccounts and workload resources",
             )),
         }
     }
 }
 
 #[derive(Deserialize)]
-struct Templated<'a> {
-    #[serde(borrow, default)]
-    spec: Option<TemplatedSpec<'a>>,
-}
-
-#[derive(Deserialize)]
-struct TemplatedSpec<'a> {
-    #[serde(borrow, default)]
-    template: Option<PodView<'a>>,
-}
-
-impl<'a> Templated<'a> {
-    fn template(self) -> Option<PodView<'a>> {
-        self.spec?.template
-    }
-}
-
-#[derive(Deserialize)]
-struct CronJob<'a> {
-    #[serde(borrow, default)]
-    spec: Option<CronJobSpec<'a>>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct CronJobSpec<'a> {
-    #[serde(borrow, default)]
-    job_template: Option<Templated<'a>>,
-}
-
-impl<'a> CronJob<'a> {
-    fn template(self) -> Option<PodView<'a>> {
-        self.spec?.job_template?.template()
-    }
-}
-
-#[derive(Deserialize)]
-struct Account {
+struct AppliedAccount {
     #[serde(default)]
     metadata: Option<AccountMetadata>,
 }
@@ -165,13 +186,14 @@ struct AccountMetadata {
     annotations: Option<BTreeMap<String, Option<String>>>,
 }
 
-impl Account {
-    fn identity(&self, admission: &Admission) -> Option<Arc<ServiceAccountIdentity>> {
-        let annotations = self.metadata.as_ref()?.annotations.as_ref()?;
-        let pairs = annotations
-            .iter()
-            .filter_map(|(key, value)| Some((key.as_str(), value.as_deref()?)));
-        ServiceAccountIdentity::from_annotations(&admission.settings().rules, pairs).map(Arc::new)
+impl AppliedAccount {
+    fn annotations(&self) -> impl Iterator<Item = (&str, &str)> {
+        let annotations = self
+            .metadata
+            .as_ref()
+            .and_then(|metadata| metadata.annotations.as_ref());
+        let pairs = annotations.into_iter().flatten();
+        pairs.filter_map(|(key, value)| Some((key.as_str(), value.as_deref()?)))
     }
 
     fn name(&self, requested: &str) -> String {

@@ -27,7 +27,7 @@ fn permissions_are_those_that_the_values_need() {
         (json!({}), without("")),
         (json!({"events": false}), without(EVENTS)),
         (json!({"inject": false}), without("")),
-        (json!({"workloadWarnings": false}), without("")),
+        (json!({"workloadWarnings": {"enabled": false}}), without("")),
         (
             json!({"certificates": {"mode": "secret", "secretName": "mine"}}),
             without(SECRET),

@@ -7,7 +7,15 @@ use crate::{NAMESPACE, chart, read};
 #[test]
 fn a_wrong_value_is_refused_with_its_place() {
     let Some(chart) = chart() else { return };
-    let cases: [(Value, &[&str]); 47] = [
+    let cases: [(Value, &[&str]); 49] = [
+        (
+            json!({"workloadWarnings": false}),
+            &["/workloadWarnings", "got boolean, want object"],
+        ),
+        (
+            json!({"workloadWarnings": {"groups": ["ray.example"]}}),
+            &["/workloadWarnings/groups/0", "must be one of"],
+        ),
         (json!({"replicas": 3}), &["'replicas' not allowed"]),
         (json!({"image": {"name": "x"}}), &["/image", "'name' not allowed"]),
         (
@@ -173,7 +181,10 @@ fn a_wrong_value_is_refused_with_its_place() {
 fn namespaces_that_must_never_be_gated_cannot_be_listed() {
     let Some(chart) = chart() else { return };
     for namespace in ["kube-system", NAMESPACE] {
-        for more in [json!({}), json!({"inject": false, "workloadWarnings": false})] {
+        for more in [
+            json!({}),
+            json!({"inject": false, "workloadWarnings": {"enabled": false}}),
+        ] {
             let mut values = more;
             values["jobNamespaces"] = json!(["jobs", namespace]);
             let error = chart.try_render(&values).err().expect("it was taken");

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use rolegate::workloads::resources;
 use serde_json::{Value, json};
 
 use crate::{Entry, Rendered, chart, for_each_documented, list, texts};
@@ -155,7 +156,7 @@ fn the_entries_have_the_names_that_documents_and_alerts_use() {
             [modes.as_slice(), &["workloads"]].concat(),
         ),
         (
-            json!({"inject": false, "jobNamespaces": ["a"], "workloadWarnings": false}),
+            json!({"inject": false, "jobNamespaces": ["a"], "workloadWarnings": {"enabled": false}}),
             vec![],
             [modes.as_slice(), &["namespaces"]].concat(),
         ),
@@ -272,8 +273,68 @@ fn workloads_and_service_accounts_of_gated_namespaces_are_looked_at() {
         );
         assert!(expressions[1].contains("jobTemplate"), "{expressions:?}");
     }
-    let without = chart.render(&json!({"workloadWarnings": false}));
+    let without = chart.render(&json!({"workloadWarnings": {"enabled": false}}));
     assert!(without.of_kind(VALIDATING).is_empty());
+}
+
+/// Group, version and resource of the rules of an entry.
+fn rules(entry: &Entry) -> BTreeSet<(String, String, String)> {
+    let mut found = BTreeSet::new();
+    for rule in list(&entry.json["rules"]) {
+        for group in texts(&rule["apiGroups"]) {
+            for version in texts(&rule["apiVersions"]) {
+                for resource in texts(&rule["resources"]) {
+                    let rule = [group, version, resource].map(|text| text.to_owned());
+                    found.insert(rule.into());
+                }
+            }
+        }
+    }
+    found
+}
+
+#[test]
+fn the_rules_for_workloads_are_those_of_the_programs_table() {
+    let Some(chart) = chart() else { return };
+    let mut expected = BTreeSet::from(
+        [("", "v1", "serviceaccounts")]
+            .map(|(group, version, resource)| (group.to_owned(), version.to_owned(), resource.to_owned())),
+    );
+    // Created by controllers from an object that has a rule, or by tools that no person waits for.
+    let left_out = [
+        ("", "podtemplates"),
+        ("", "pods"),
+        ("", "replicationcontrollers"),
+        ("actions.github.com", "ephemeralrunners"),
+        ("actions.github.com", "ephemeralrunnersets"),
+        ("apps", "replicasets"),
+        ("kueue.x-k8s.io", "workloads"),
+        ("serving.knative.dev", "revisions"),
+    ];
+    for row in resources() {
+        if row.cluster || left_out.contains(&(row.group.as_str(), row.plural.as_str())) {
+            continue;
+        }
+        for version in &row.versions {
+            expected.insert((row.group.clone(), version.clone(), row.plural.clone()));
+        }
+    }
+    let rendered = chart.render(&json!({}));
+    let entries = rendered.entries();
+    let workloads = entries
+        .iter()
+        .find(|entry| entry.path() == "/validate/workloads")
+        .unwrap();
+    assert_eq!(rules(workloads), expected);
+
+    let rendered = chart.render(&json!({"workloadWarnings": {"groups": ["ray.io"]}}));
+    let entries = rendered.entries();
+    let workloads = entries
+        .iter()
+        .find(|entry| entry.path() == "/validate/workloads")
+        .unwrap();
+    let groups: BTreeSet<String> = rules(workloads).into_iter().map(|(group, ..)| group).collect();
+    assert_eq!(groups, BTreeSet::from(["", "ray.io"].map(str::to_owned)));
 }
 
 #[test]
@@ -302,7 +363,7 @@ fn moving_entries_between_the_configurations_needs_no_other_replicas() {
     let before = chart.render(&json!({}));
     for values in [
         json!({"inject": false}),
-        json!({"workloadWarnings": false}),
+        json!({"workloadWarnings": {"enabled": false}}),
         json!({"jobNamespaces": ["a"]}),
     ] {
         let after = chart.render(&values);

@@ -151,7 +151,9 @@ fn helm_never_leaves_a_bundle_without_the_ca(cluster: &ExclusiveCluster<'_>) {
 
     // One kind of configuration goes, and comes back without a bundle.
     for warnings in [false, true] {
-        release.upgrade(json!({"workloadWarnings": warnings}), &[]).ok();
+        release
+            .upgrade(json!({"workloadWarnings": {"enabled": warnings}}), &[])
+            .ok();
         until("every entry has the CA again", || {
             let state = cluster.run(State::read(&client));
             (state.is_right(&ca) && (state.bundles.len() >= 9) == warnings).then_some(())

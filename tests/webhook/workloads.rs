@@ -138,3 +138,82 @@ async fn in_mode_audit_nothing_is_warned_about() {
         assert_eq!((&response["allowed"], response.get("warnings")), (&json!(true), None));
     }
 }
+
+fn workflow(accounts: impl Iterator<Item = String>) -> Value {
+    let templates: Vec<Value> = accounts
+        .map(|name| json!({"name": "t", "serviceAccountName": name}))
+        .collect();
+    let object = json!({"metadata": {"name": "a", "namespace": "jobs"}, "spec": {"templates": templates}});
+    applied("argoproj.io", "v1alpha1", "Workflow", "workflows", &object)
+}
+
+#[tokio::test]
+async fn each_service_account_of_a_job_system_is_warned_about_once() {
+    let folder = folder();
+    let program = Program::serve(&folder, &[]);
+    let names = ["worker", "stranger", "stranger", "worker"].map(str::to_owned);
+    let response = program
+        .review("/validate/workloads", &workflow(names.into_iter()))
+        .await;
+    let warnings = response["warnings"].as_array().unwrap();
+    // The reason and the fix, each once.
+    assert_eq!(warnings.len(), 2, "{response:#}");
+    assert!(
+        warnings[0]
+            .as_str()
+            .unwrap()
+            .contains("does not trust ServiceAccount jobs/stranger: "),
+        "{response:#}"
+    );
+}
+
+#[tokio::test]
+async fn a_workflow_of_5000_templates_has_few_warnings() {
+    let folder = folder();
+    for number in 0..40 {
+        folder.account("jobs", &format!("stranger-{number}"), &[ROLE]);
+    }
+    let program = Program::serve(&folder, &[]);
+    let names = (0..5_000).map(|number| format!("stranger-{}", number % 40));
+    let response = program.review("/validate/workloads", &workflow(names)).await;
+    let warnings = response["warnings"].as_array().unwrap();
+    assert!((2..=16).contains(&warnings.len()), "{response:#}");
+}
+
+#[tokio::test]
+async fn the_role_of_an_account_that_an_operator_will_create_is_judged_before_the_account_exists() {
+    let folder = folder();
+    let program = Program::serve(&folder, &[]);
+    let annotated = json!({"template": {"serviceAccount": {"metadata": {"annotations": {ROLE.0: ROLE.1}}}}});
+    let object = json!({"metadata": {"name": "orders", "namespace": "jobs"}, "spec": annotated});
+    let review = applied("kafka.strimzi.io", "v1", "KafkaConnect", "kafkaconnects", &object);
+    let response = program.review("/validate/workloads", &review).await;
+    assert!(
+        response["warnings"].to_string().contains("jobs/orders-connect"),
+        "{response:#}"
+    );
+}
+
+#[tokio::test]
+async fn what_is_decided_elsewhere_has_no_warning() {
+    let folder = folder();
+    let program = Program::serve(&folder, &[]);
+    let spec = json!({"template": template("stranger"), "templates": [{"serviceAccountName": "stranger"}]});
+    let namespaced = json!({"metadata": {"name": "a", "namespace": "jobs"}, "spec": spec});
+    let cluster_wide = json!({"metadata": {"name": "a"}, "spec": spec});
+    let unnamed = json!({"metadata": {"name": "a", "namespace": "jobs"}, "spec": {"templates": [{}]}});
+    for (group, version, kind, object) in [
+        // A version that the table does not list.
+        ("argoproj.io", "v9", "Rollout", &namespaced),
+        ("argoproj.io", "v1alpha1", "ClusterWorkflowTemplate", &cluster_wide),
+        ("argoproj.io", "v1alpha1", "Workflow", &unnamed),
+    ] {
+        let review = applied(group, version, kind, "any", object);
+        let response = program.review("/validate/workloads", &review).await;
+        assert_eq!(
+            (&response["allowed"], response.get("warnings")),
+            (&json!(true), None),
+            "{kind}"
+        );
+    }
+}

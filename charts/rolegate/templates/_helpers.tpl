@@ -71,7 +71,7 @@ app.kubernetes.io/component: webhook
 
 {{/* Whether there is a ValidatingWebhookConfiguration: "true" or empty. */}}
 {{- define "rolegate.validates" -}}
-{{- if or (not .Values.inject) .Values.workloadWarnings -}}true{{- end -}}
+{{- if or (not .Values.inject) .Values.workloadWarnings.enabled -}}true{{- end -}}
 {{- end -}}
 
 {{/* `off` without quotes is a boolean in YAML. */}}

@@ -83,25 +83,59 @@ reinvocationPolicy: IfNeeded
 {{- end -}}
 
 {{/*
+The resources of each group of `workloadWarnings.groups` that people apply, as a JSON object of rules: versions and resources. Objects that
+controllers create from them (ReplicaSets, EphemeralRunners, Revisions, Kueue's Workloads) and resources without a namespace are left out.
+A rule whose resource is not installed matches no request. tests/chart compares the list with the table of the program.
+*/}}
+{{- define "rolegate.workloadGroups" -}}
+apps: [{versions: [v1], resources: [daemonsets, deployments, statefulsets]}]
+batch: [{versions: [v1], resources: [cronjobs, jobs]}]
+actions.github.com: [{versions: [v1alpha1], resources: [autoscalingrunnersets]}]
+actions.summerwind.dev: [{versions: [v1alpha1], resources: [runnerdeployments, runners, runnersets]}]
+apps.kruise.io: [{versions: [v1beta1, v1alpha1], resources: [advancedcronjobs, broadcastjobs, clonesets, daemonsets, statefulsets, uniteddeployments]}]
+argoproj.io: [{versions: [v1alpha1], resources: [analysisruns, analysistemplates, cronworkflows, eventsources, experiments, rollouts, sensors, workflows, workflowtemplates]}]
+batch.volcano.sh: [{versions: [v1alpha1], resources: [cronjobs, jobs]}]
+disaggregatedset.x-k8s.io: [{versions: [v1], resources: [disaggregatedsets]}]
+flink.apache.org: [{versions: [v1beta1], resources: [flinkbluegreendeployments, flinkdeployments]}]
+flow.volcano.sh: [{versions: [v1alpha1], resources: [jobflows, jobtemplates]}]
+jobset.x-k8s.io: [{versions: [v1alpha2], resources: [jobsets]}]
+kafka.strimzi.io: [{versions: [v1], resources: [kafkabridges, kafkaconnects, kafkamirrormaker2s, kafkas]}]
+keda.sh: [{versions: [v1alpha1], resources: [scaledjobs]}]
+kubeflow.org: [{versions: [v1], resources: [jaxjobs, mpijobs, paddlejobs, pytorchjobs, tfjobs, xgboostjobs]}, {versions: [v2beta1], resources: [mpijobs]}]
+kubernetes.dask.org: [{versions: [v1], resources: [daskclusters, daskjobs]}]
+leaderworkerset.x-k8s.io: [{versions: [v1], resources: [leaderworkersets]}]
+ray.io: [{versions: [v1], resources: [rayclusters, raycronjobs, rayjobs, rayservices]}, {versions: [v1alpha1], resources: [rayclusters, rayjobs, rayservices]}]
+serving.knative.dev: [{versions: [v1], resources: [configurations, services]}]
+sinks.knative.dev: [{versions: [v1alpha1], resources: [integrationsinks, jobsinks]}]
+sources.knative.dev: [{versions: [v1], resources: [apiserversources, containersources]}]
+spark.apache.org: [{versions: [v1, v1beta1], resources: [sparkapplications, sparkclusters]}]
+sparkoperator.k8s.io: [{versions: [v1alpha1], resources: [sparkconnects]}, {versions: [v1beta2], resources: [scheduledsparkapplications, sparkapplications]}]
+tekton.dev: [{versions: [v1], resources: [pipelineruns, taskruns]}, {versions: [v1beta1], resources: [customruns, pipelineruns, taskruns]}]
+trainer.kubeflow.org: [{versions: [v1alpha1], resources: [optimizationjobs, trainingruntimes, trainjobs]}]
+triggers.tekton.dev: [{versions: [v1beta1], resources: [eventlisteners, triggertemplates]}]
+{{- end -}}
+
+{{/*
 Warnings for workloads, which create pods later, and for ServiceAccounts. The conditions exclude requests that no person waits for: those of
-the controllers in kube-system, which update these objects all the time, and updates that do not change the pods. The conditions allow for
-absent fields, because the API server skips the call if a condition fails.
+the controllers in kube-system, which update these objects all the time, and updates that do not change the pods. Resources of job
+systems have their pods in many places, so that every change of their spec counts. The conditions allow for absent fields, because the API
+server skips the call if a condition fails.
 Parameters: `root`, `name` and `expressions`.
 */}}
 {{- define "rolegate.workloads" -}}
 - name: {{ .name }}.rolegate.io
   {{- include "rolegate.clientConfig" (dict "root" .root "path" "/validate/workloads") | nindent 2 }}
   rules:
-    - apiGroups: [batch]
-      apiVersions: [v1]
+    {{- $known := include "rolegate.workloadGroups" . | fromYaml }}
+    {{- range $group := .root.Values.workloadWarnings.groups }}
+    {{- range get $known $group }}
+    - apiGroups: [{{ $group }}]
+      apiVersions: {{ .versions | toJson }}
       operations: [CREATE, UPDATE]
-      resources: [jobs, cronjobs]
+      resources: {{ .resources | toJson }}
       scope: Namespaced
-    - apiGroups: [apps]
-      apiVersions: [v1]
-      operations: [CREATE, UPDATE]
-      resources: [deployments, statefulsets, daemonsets]
-      scope: Namespaced
+    {{- end }}
+    {{- end }}
     - apiGroups: [""]
       apiVersions: [v1]
       operations: [CREATE, UPDATE]
@@ -118,6 +152,8 @@ Parameters: `root`, `name` and `expressions`.
         request.operation != "UPDATE" || (
         request.kind.kind == "ServiceAccount"
         ? object.?metadata.?annotations.orValue({}) != oldObject.?metadata.?annotations.orValue({})
+        : !(request.kind.group in ["apps", "batch"])
+        ? object.?spec.orValue({}) != oldObject.?spec.orValue({})
         : request.kind.kind == "CronJob"
         ? object.?spec.?jobTemplate.?spec.?template.orValue({}) != oldObject.?spec.?jobTemplate.?spec.?template.orValue({})
         : object.?spec.?template.orValue({}) != oldObject.?spec.?template.orValue({}))

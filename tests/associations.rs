@@ -7,8 +7,8 @@ use std::time::Duration;
 use futures::FutureExt as _;
 use futures::future::{BoxFuture, join_all};
 use rolegate::associations::{
-    Associations, ClusterId, Failure, Found, HeldAssociations, Listed, Lookup, Page, Presence, RemoteAssociations,
-    RemoteSettings, Scope, Source,
+    Asker, Associations, ClusterId, Failure, Found, HeldAssociations, Listed, Lookup, Page, Presence,
+    RemoteAssociations, RemoteSettings, Scope, Source,
 };
 use rolegate::trust::{Association, RoleArn, SessionTags};
 use tokio::time::{Instant, advance, sleep};
@@ -259,7 +259,7 @@ async fn pods_that_arrive_together_share_a_list() {
     source.takes(Duration::from_millis(100));
     let associations = over(&source);
     let names: Vec<_> = (0..100).map(|number| format!("account-{number}")).collect();
-    let presence = |name| associations.presence("jobs", name, soon());
+    let presence = |name| associations.presence("jobs", name, Asker::Pod, soon());
     let answers = join_all(names.iter().map(|name| presence(name)).chain([presence("loader")])).await;
     let (last, others) = answers.split_last().unwrap();
     assert_eq!(*last, Presence::Present);
@@ -272,14 +272,35 @@ async fn a_negative_answer_is_good_for_a_second() {
     let source = Arc::new(Scripted::default());
     let associations = over(&source);
     for _ in 0..50 {
-        assert_eq!(associations.presence("jobs", "loader", soon()).await, Presence::Absent);
+        assert_eq!(
+            associations.presence("jobs", "loader", Asker::Pod, soon()).await,
+            Presence::Absent
+        );
     }
     assert_eq!(source.calls(), (1, 0));
     source.create("jobs", "loader", "a-1", "loader");
     advance(A_SECOND).await;
     // The association is newer than the pod by less than the list takes.
-    assert_eq!(associations.presence("jobs", "loader", soon()).await, Presence::Present);
+    assert_eq!(
+        associations.presence("jobs", "loader", Asker::Pod, soon()).await,
+        Presence::Present
+    );
     assert_eq!(source.calls(), (2, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn advice_about_a_service_account_leaves_no_answer_for_its_pod() {
+    let source = Arc::new(Scripted::default());
+    let associations = over(&source);
+    assert_eq!(
+        associations.presence("jobs", "loader", Asker::Advice, soon()).await,
+        Presence::Absent
+    );
+    source.create("jobs", "loader", "a-1", "loader");
+    assert_eq!(
+        associations.presence("jobs", "loader", Asker::Pod, soon()).await,
+        Presence::Present
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -312,13 +333,16 @@ async fn an_association_that_is_deleted_and_made_again_is_the_new_one() {
     assert_eq!(associations.cached("jobs", "loader"), Some(Lookup::Absent));
     advance(A_SECOND).await;
     source.create("jobs", "loader", "a-2", "new");
-    assert_eq!(associations.presence("jobs", "loader", soon()).await, Presence::Present);
+    assert_eq!(
+        associations.presence("jobs", "loader", Asker::Pod, soon()).await,
+        Presence::Present
+    );
     assert_eq!(role_of(&associations.fresh("jobs", "loader", soon()).await), "new");
     assert_eq!(associations.all().len(), 1);
 
     // Deleted between the list and the description.
     advance(A_SECOND).await;
-    associations.presence("jobs", "loader", soon()).await;
+    associations.presence("jobs", "loader", Asker::Pod, soon()).await;
     source.delete("a-2");
     advance(Duration::from_millis(10)).await;
     let lookup = associations.fresh("jobs", "loader", soon()).await;
@@ -339,14 +363,14 @@ async fn a_list_that_breaks_off_proves_no_absence_and_forgets_nothing() {
     advance(A_SECOND).await;
     source.fails_lists(2, Failure::Failed("ServerException".into()));
     for _ in 0..2 {
-        let presence = associations.presence("jobs", "stranger", soon()).await;
+        let presence = associations.presence("jobs", "stranger", Asker::Pod, soon()).await;
         assert_eq!(presence, Presence::Unknown("ServerException".into()));
     }
     let lookup = associations.fresh("jobs", "account-3", soon()).await;
     assert_eq!(lookup, Lookup::Unknown("ServerException".into()));
     // What was known stays, and no admission calls again before the pause is over.
     assert_eq!(
-        associations.presence("jobs", "account-29", soon()).await,
+        associations.presence("jobs", "account-29", Asker::Pod, soon()).await,
         Presence::Present
     );
     assert_eq!(role_in_memory_or_read(&associations, "account-29").await, "loader");
@@ -355,7 +379,7 @@ async fn a_list_that_breaks_off_proves_no_absence_and_forgets_nothing() {
     source.works();
     advance(Duration::from_secs(10)).await;
     assert_eq!(
-        associations.presence("jobs", "stranger", soon()).await,
+        associations.presence("jobs", "stranger", Asker::Pod, soon()).await,
         Presence::Absent
     );
 }
@@ -374,7 +398,7 @@ async fn a_list_without_an_end_is_a_failure() {
     let remote: Arc<dyn RemoteAssociations> = Arc::<Scripted>::clone(&source);
     let associations = Associations::new(cluster(), vec![Source::Remote(remote)], &settings);
     let deadline = Instant::now() + Duration::from_secs(60);
-    let presence = associations.presence("jobs", "stranger", deadline).await;
+    let presence = associations.presence("jobs", "stranger", Asker::Pod, deadline).await;
     assert!(matches!(presence, Presence::Unknown(_)), "{presence:?}");
     assert!(source.calls().0 <= 100, "{:?}", source.calls());
 }
@@ -388,7 +412,7 @@ async fn while_the_source_throttles_admissions_do_not_call() {
     let began = Instant::now();
     for number in 0..100 {
         let name = format!("account-{number}");
-        let presence = associations.presence("jobs", &name, soon()).await;
+        let presence = associations.presence("jobs", &name, Asker::Pod, soon()).await;
         assert_eq!(presence, Presence::Unknown("throttled".into()));
     }
     assert_eq!(source.calls(), (1, 0));
@@ -396,7 +420,10 @@ async fn while_the_source_throttles_admissions_do_not_call() {
     assert_eq!(began.elapsed(), Duration::ZERO);
     source.works();
     advance(Duration::from_secs(10)).await;
-    assert_eq!(associations.presence("jobs", "loader", soon()).await, Presence::Present);
+    assert_eq!(
+        associations.presence("jobs", "loader", Asker::Pod, soon()).await,
+        Presence::Present
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -405,7 +432,10 @@ async fn a_description_that_fails_or_is_slow_leaves_the_presence() {
     source.create("jobs", "loader", "a-1", "loader");
     let associations = over(&source);
     source.fails_describes("eks:DescribePodIdentityAssociation is not allowed");
-    assert_eq!(associations.presence("jobs", "loader", soon()).await, Presence::Present);
+    assert_eq!(
+        associations.presence("jobs", "loader", Asker::Pod, soon()).await,
+        Presence::Present
+    );
     let lookup = associations.association("jobs", "loader", soon()).await;
     assert_eq!(
         lookup,
@@ -415,7 +445,10 @@ async fn a_description_that_fails_or_is_slow_leaves_the_presence() {
 
     source.works();
     advance(Duration::from_secs(10)).await;
-    assert_eq!(associations.presence("jobs", "loader", soon()).await, Presence::Present);
+    assert_eq!(
+        associations.presence("jobs", "loader", Asker::Pod, soon()).await,
+        Presence::Present
+    );
     source.takes(Duration::from_secs(5));
     let began = Instant::now();
     let lookup = associations.association("jobs", "loader", soon()).await;
@@ -484,7 +517,7 @@ async fn sources_are_asked_in_their_order() {
         assert_eq!(role_in_memory_or_read(&associations, "loader").await, "by-eks");
     }
     assert_eq!(
-        behind(Found::Unlisted).presence("jobs", "x", soon()).await,
+        behind(Found::Unlisted).presence("jobs", "x", Asker::Pod, soon()).await,
         Presence::Absent
     );
     // What an object that is not settled is about, another source that lists everything decides.

@@ -24,7 +24,7 @@ pub(crate) use self::preview::Preview;
 use self::service_account::{Account, Freshness, Unavailable};
 use super::review::{self, AdmissionRequest, AdmissionResponse, AuditAnnotations, Operation, ReviewError};
 use crate::admission::review_kind::PathMode;
-use crate::associations::Associations;
+use crate::associations::{Asker, Associations};
 use crate::decision::{self, Action, DecisionSettings, Effect, Finding, Mode, Owner, RequireRole, Restart};
 use crate::kubernetes::container_credentials::ContainerCredentials;
 use crate::kubernetes::identity_map::IdentityMap;
@@ -271,7 +271,7 @@ impl Admission {
             return advice(&pod_request, outcome);
         }
         pod_request.require_role = self.require_role_label(&pod_request).await;
-        match self.pod_identity_use(&pod_request).await {
+        match self.pod_identity_use(&pod_request, Asker::Advice).await {
             PodIdentityUse::Used => match self.associated(&pod_request).await {
                 Ok(Some(outcome)) => return advice(&pod_request, outcome),
                 Ok(None) => {}
@@ -337,7 +337,7 @@ impl Admission {
 
     /// A pod that is neither exempt nor configured for EKS Pod Identity.
     async fn judged(&self, pod_request: &PodRequest<'_>) -> Result<Outcome, Unavailable> {
-        let pod_identity_use = self.pod_identity_use(pod_request).await;
+        let pod_identity_use = self.pod_identity_use(pod_request, Asker::Pod).await;
         if matches!(pod_identity_use, PodIdentityUse::Used)
             && let Some(outcome) = self.associated(pod_request).await?
         {

@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::remote::{Freshness, Remote, RemoteSettings};
-use super::source::{ClusterId, Found, HeldAssociations, ReadObserver, Source};
+use super::source::{Asker, ClusterId, Found, HeldAssociations, ReadObserver, Source};
 use crate::trust::{Association, RoleArn};
 
 /// What is known of the cluster's associations.
@@ -111,7 +111,7 @@ impl Associations {
 
     /// Whether a ServiceAccount has an association at this moment: for a pod that would be injected. An answer of less than a second ago
     /// for the same ServiceAccount will do.
-    pub async fn presence(&self, namespace: &str, service_account: &str, deadline: Instant) -> Presence {
+    pub async fn presence(&self, namespace: &str, service_account: &str, asker: Asker, deadline: Instant) -> Presence {
         let mut combined = Combined::default();
         for source in &self.sources {
             let found = match source {
@@ -119,7 +119,7 @@ impl Associations {
                     source.refresh().await;
                     source.find(namespace, service_account)
                 }
-                Opened::Remote(remote) => remote.presence(namespace, service_account, deadline).await,
+                Opened::Remote(remote) => remote.presence(namespace, service_account, asker, deadline).await,
             };
             match found {
                 Found::Association(_) | Found::Undescribed(_) => return Presence::Present,

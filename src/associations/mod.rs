@@ -14,6 +14,6 @@ mod source;
 pub use self::cache::{Associations, Lookup, Presence};
 pub use self::remote::RemoteSettings;
 pub use self::source::{
-    ClusterId, Failure, Found, HeldAssociations, Listed, Page, ReadKind, ReadObserver, ReadResult, RemoteAssociations,
-    Scope, Source,
+    Asker, ClusterId, Failure, Found, HeldAssociations, Listed, Page, ReadKind, ReadObserver, ReadResult,
+    RemoteAssociations, Scope, Source,
 };

@@ -23,7 +23,7 @@ use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
 
 use self::known::Known;
-use super::source::{Failure, Found, Listed, ReadKind, ReadObserver, ReadResult, RemoteAssociations, Scope};
+use super::source::{Asker, Failure, Found, Listed, ReadKind, ReadObserver, ReadResult, RemoteAssociations, Scope};
 use crate::support::age::{as_good_as_now, pauses};
 use crate::support::backoff::Backoff;
 use crate::support::coalesce::{Caller, Coalescer, Outcome, Reading};
@@ -162,10 +162,16 @@ impl Remote {
 
     /// Whether there is an association: a list that began less than a second ago for this ServiceAccount, or begins now. Where that
     /// fails, an association that is known counts, and everything else is unknown.
-    pub(super) async fn presence(self: &Arc<Self>, namespace: &str, service_account: &str, deadline: Instant) -> Found {
+    pub(super) async fn presence(
+        self: &Arc<Self>,
+        namespace: &str,
+        service_account: &str,
+        asker: Asker,
+        deadline: Instant,
+    ) -> Found {
         let arrived = Instant::now();
         let listed = self
-            .list_for(namespace, service_account, Caller::as_of(arrived), deadline)
+            .list_for(namespace, service_account, asker, Caller::as_of(arrived), deadline)
             .await;
         match (listed, self.cached(namespace, service_account)) {
             // What is known, though it was not read now.
@@ -192,7 +198,10 @@ impl Remote {
                     Found::Undescribed(_) => {}
                     Found::Absent | Found::Unlisted | Found::Unknown(_) => {
                         let caller = Caller::as_of(arrived);
-                        if let Err(reason) = self.list_for(namespace, service_account, caller, deadline).await {
+                        if let Err(reason) = self
+                            .list_for(namespace, service_account, Asker::Pod, caller, deadline)
+                            .await
+                        {
                             return Found::Unknown(reason);
                         }
                     }
@@ -201,7 +210,10 @@ impl Remote {
             }
             Freshness::Fresh => {
                 let caller = Caller::as_of(arrived).urgent();
-                if let Err(reason) = self.list_for(namespace, service_account, caller, deadline).await {
+                if let Err(reason) = self
+                    .list_for(namespace, service_account, Asker::Pod, caller, deadline)
+                    .await
+                {
                     return Found::Unknown(reason);
                 }
                 Caller::as_of(recently).urgent()
@@ -262,6 +274,7 @@ impl Remote {
         self: &Arc<Self>,
         namespace: &str,
         service_account: &str,
+        asker: Asker,
         caller: Caller,
         deadline: Instant,
     ) -> Result<(), Arc<str>> {
@@ -278,7 +291,9 @@ impl Remote {
         let outcome = self.list(scope.clone(), caller.by(self.limit(deadline))).await;
         match outcome {
             Outcome::Done { value: Ok(()), began } => {
-                self.known.write().asked_for(namespace, service_account, began);
+                if asker == Asker::Pod {
+                    self.known.write().asked_for(namespace, service_account, began);
+                }
                 Ok(())
             }
             Outcome::Done {

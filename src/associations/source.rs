@@ -37,6 +37,16 @@ impl Source {
     }
 }
 
+/// Who asks whether a ServiceAccount has an association.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Asker {
+    /// The review of a pod: an answer of less than a second ago for a pod of the same ServiceAccount will do.
+    Pod,
+    /// Advice about a ServiceAccount or a workload that is being applied. Its association may follow at once, and the pod after it: the answer
+    /// is not kept for the pod.
+    Advice,
+}
+
 /// What a source says of a ServiceAccount.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Found {

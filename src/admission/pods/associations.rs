@@ -12,7 +12,7 @@ use super::pod_request::{Outcome, PodRequest};
 use super::service_account::{Account, Freshness, Unavailable};
 use super::{Admission, Endpoint};
 use crate::admission::judgment::judge_association_role;
-use crate::associations::{Associations, Lookup, Presence};
+use crate::associations::{Asker, Associations, Lookup, Presence};
 use crate::decision::{Action, Effect, Finding};
 use crate::pod::Warning;
 use crate::pod::compute::UnsupportedCompute;
@@ -35,7 +35,7 @@ pub(super) enum PodIdentityUse {
 
 impl Admission {
     /// What EKS Pod Identity is to the pod. Nothing where no association source is configured.
-    pub(super) async fn pod_identity_use(&self, pod_request: &PodRequest<'_>) -> PodIdentityUse {
+    pub(super) async fn pod_identity_use(&self, pod_request: &PodRequest<'_>, asker: Asker) -> PodIdentityUse {
         let Some(associations) = &self.state.associations else {
             return PodIdentityUse::None;
         };
@@ -48,7 +48,10 @@ impl Admission {
             return PodIdentityUse::None;
         }
         let (namespace, name) = (pod_request.namespace, pod_request.service_account);
-        match associations.presence(namespace, name, pod_request.deadline).await {
+        match associations
+            .presence(namespace, name, asker, pod_request.deadline)
+            .await
+        {
             Presence::Present => PodIdentityUse::Used,
             Presence::Absent => PodIdentityUse::None,
             Presence::Unknown(why) => PodIdentityUse::Unknown(why),

@@ -255,7 +255,7 @@ impl Remote {
         deadline.min(Instant::now() + self.settings.read_timeout)
     }
 
-    /// Admissions that follow an unanswered call do not wait as long. One that got no turn says nothing about the source.
+    /// Admissions that follow an unanswered call do not wait as long. One that had no turn says nothing about the source.
     fn no_answer<K, V>(&self, calls: &Calls, reads: &Coalescer<K, V>, key: &K) -> Arc<str>
     where
         K: Clone + Eq + Hash + Send + 'static,

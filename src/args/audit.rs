@@ -4,8 +4,10 @@ use std::path::PathBuf;
 
 use clap::Args;
 
+use super::association_source::AssociationArgs;
 use super::output::FindingsOutputArgs;
 use super::role_source::SourceArgs;
+use super::usage::UsageError;
 use super::values::{self, AnnotationPrefix};
 use crate::decision::messages::commands::DEFAULT_AUDIENCE;
 use crate::trust::{AccountId, Audience, Issuer, Partition};
@@ -13,7 +15,7 @@ use crate::trust::{AccountId, Audience, Issuer, Partition};
 /// What `--help` prints after the flags.
 const AFTER_HELP: &str = "\
 Exit codes:
-  0  every ServiceAccount with a role annotation is trusted by its role
+  0  every ServiceAccount with a role annotation, and every association, is trusted by its roles
   1  findings: a role does not trust its ServiceAccount or does not exist, or an annotation is not a role ARN
   2  undetermined (undecided, unknown, a malformed policy), or usage error
 
@@ -23,6 +25,9 @@ Examples:
 
   Two of its namespaces, as JSON
     rolegate audit --namespace jobs --namespace reports --output json
+
+  Also the EKS Pod Identity associations of the cluster
+    rolegate audit --association-source eks --cluster-name my-cluster
 
   Without a cluster: ServiceAccounts from ./manifests/*.yaml, trust policies from ./manifests/roles/
     rolegate audit --standalone ./manifests \\
@@ -39,7 +44,17 @@ pub(crate) struct AuditArgs {
     #[command(flatten)]
     pub(crate) source: SourceArgs,
     #[command(flatten)]
+    pub(crate) associations: AssociationArgs,
+    #[command(flatten)]
     pub(crate) output: FindingsOutputArgs,
+}
+
+impl AuditArgs {
+    /// Checks what no value parser can see.
+    pub(super) fn validate(&self) -> Result<(), UsageError> {
+        self.source.validate()?;
+        self.associations.validate(self.accounts.standalone.is_some())
+    }
 }
 
 /// Which ServiceAccounts are audited, and how their annotations are read.

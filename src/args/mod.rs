@@ -90,7 +90,7 @@ pub(crate) fn parse(arguments: &[OsString]) -> Result<Command, clap::Error> {
     let validated = match (&mut command, matches.subcommand()) {
         (Command::Serve(args), _) => args.validate(),
         (Command::Check(args), Some((_, matches))) => args.resolve_conflicts(matches),
-        (Command::Audit(args), _) => args.source.validate(),
+        (Command::Audit(args), _) => args.validate(),
         (Command::TrustPolicy(args), Some((_, matches))) => args.resolve_conflicts(matches),
         (Command::Inject(args), _) => args.source.validate(),
         _ => Ok(()),

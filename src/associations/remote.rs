@@ -12,6 +12,7 @@
 mod known;
 
 use std::hash::Hash;
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -40,6 +41,8 @@ pub struct RemoteSettings {
     pub list_every: Duration,
     /// How old the content of an association may be before it is read again.
     pub describe_after: Duration,
+    /// The most calls for single associations per second.
+    pub describes_per_second: NonZeroU32,
     /// How long what is known serves while the source fails.
     pub max_stale: Duration,
 }
@@ -50,16 +53,17 @@ impl Default for RemoteSettings {
             read_timeout: Duration::from_millis(700),
             list_every: Duration::from_secs(30),
             describe_after: Duration::from_secs(300),
+            describes_per_second: DESCRIBES_PER_SECOND,
             max_stale: Duration::from_secs(3600),
         }
     }
 }
 
 /// Calls of lists per second: admissions wait for them. AWS publishes no rates for EKS; where it throttles, calls pause.
-const LISTS_PER_SECOND: std::num::NonZeroU32 = std::num::NonZeroU32::MIN.saturating_add(29);
+const LISTS_PER_SECOND: NonZeroU32 = NonZeroU32::MIN.saturating_add(29);
 
-/// Calls for single associations per second.
-const DESCRIBES_PER_SECOND: std::num::NonZeroU32 = std::num::NonZeroU32::MIN.saturating_add(1);
+/// Calls for single associations per second, next to admissions.
+const DESCRIBES_PER_SECOND: NonZeroU32 = NonZeroU32::MIN.saturating_add(1);
 
 /// A read that takes longer has failed.
 const LONGEST_READ: Duration = Duration::from_secs(10);
@@ -122,6 +126,7 @@ impl Remote {
         tasks: &TaskTracker,
         end: &CancellationToken,
     ) -> Arc<Self> {
+        let describe_calls = Calls::new(ReadKind::Describe, settings.describes_per_second);
         Arc::new(Self {
             source,
             settings,
@@ -130,7 +135,7 @@ impl Remote {
             lists: Coalescer::new(tasks.clone(), end.clone()),
             describes: Coalescer::new(tasks.clone(), end.clone()),
             list_calls: Calls::new(ReadKind::List, LISTS_PER_SECOND),
-            describe_calls: Calls::new(ReadKind::Describe, DESCRIBES_PER_SECOND),
+            describe_calls,
             wake: Notify::new(),
         })
     }

@@ -3,9 +3,10 @@
 pub(super) mod report;
 
 use self::report::{LintReport, Report};
-use crate::admission::judgment::judge_role;
+use crate::admission::judgment::{judge_association_role, judge_role};
+use crate::decision::{Judged, Why};
 use crate::roles::{KnownProvider, Trust};
-use crate::trust::{RoleArn, SessionName, WebIdentity, lint};
+use crate::trust::{Association, Hop, PodName, RoleArn, SessionName, WebIdentity, lint, lint_association};
 
 /// The report of a role, judged as a review would judge it. A policy that IAM would not store is reported as malformed.
 pub(super) fn of_role(
@@ -29,4 +30,24 @@ pub(super) fn of_role(
     }
     let judged = judge_role(role, trust, provider, &identity, SessionName::Unknown);
     Report::of_judged(judged, identity, lints, origin)
+}
+
+/// The report of a role of an association, judged as a review would judge it.
+pub(super) fn of_hop(
+    association: &Association,
+    (hop, role): (Hop, &RoleArn),
+    trust: &Trust,
+    origin: Option<String>,
+) -> Report {
+    let mut lints = Vec::new();
+    if let Trust::Policy { policy, .. } = trust {
+        if let Some(objection) = policy.objection() {
+            let judged = Judged::unknown(role.clone(), Why::Malformed(objection.to_string()));
+            return Report::of_hop(&judged, association, hop, lints, origin);
+        }
+        let found = lint_association(policy, association, hop);
+        lints.extend(found.into_iter().map(LintReport::from));
+    }
+    let judged = judge_association_role(hop, role, trust, association, PodName::Unknown);
+    Report::of_hop(&judged, association, hop, lints, origin)
 }

@@ -52,7 +52,7 @@ fn programs_get_every_account_with_its_fix() {
     assert_eq!(faults_in(&audit_schema(), "audit", &report), [""; 0]);
     assert_eq!(
         report["summary"],
-        json!({"serviceAccounts": 7, "findings": 4, "unclear": 1, "trusted": 2, "tooWide": 1})
+        json!({"serviceAccounts": 7, "associations": 0, "findings": 4, "unclear": 1, "trusted": 2, "tooWide": 1})
     );
     for row in report["serviceAccounts"].as_array().unwrap() {
         let is_finding = row["verdict"] == "not-trusted";
@@ -125,6 +125,150 @@ fn namespaces_are_selected_and_bare_names_composed() {
         "no ServiceAccount has a role annotation\n"
     );
     assert_eq!(audit(folder.path(), &["--namespace", "elsewhere,jobs"]).code, 1);
+}
+
+const POD_IDENTITY: &str = r#"{"Version": "2012-10-17", "Statement": {"Effect": "Allow",
+    "Principal": {"Service": "pods.eks.amazonaws.com"}, "Action": ["sts:AssumeRole", "sts:TagSession"]}}"#;
+const BY_ACCOUNT: &str = r#"{"Version": "2012-10-17", "Statement": {"Effect": "Allow",
+    "Principal": {"AWS": "arn:aws:iam::111122223333:root"}, "Action": "sts:AssumeRole"}}"#;
+
+/// ServiceAccount `jobs/default` with an annotation, and associations of `jobs/default`, `jobs/absent` and `other/absent`. The target
+/// role of `jobs/absent` does not permit session tags.
+fn with_associations() -> tempfile::TempDir {
+    let folder = directory(&[("default", ROLE_KEY, JOB)]);
+    for (name, policy) in [("eks", POD_IDENTITY), ("target", BY_ACCOUNT)] {
+        let file = folder.path().join(format!("roles/111122223333/{name}.json"));
+        fs::write(file, policy).unwrap();
+    }
+    fs::create_dir(folder.path().join("associations")).unwrap();
+    for (number, namespace, account, target) in [
+        (1, "jobs", "default", Value::Null),
+        (2, "jobs", "absent", json!("arn:aws:iam::111122223333:role/target")),
+        (3, "other", "absent", Value::Null),
+    ] {
+        let association = json!({"association": {
+            "clusterName": "prod",
+            "namespace": namespace,
+            "serviceAccount": account,
+            "roleArn": "arn:aws:iam::111122223333:role/eks",
+            "targetRoleArn": target,
+            "associationArn": format!("arn:aws:eks:us-west-2:111122223333:podidentityassociation/prod/a-{number}"),
+            "associationId": format!("a-{number}"),
+        }});
+        let file = folder.path().join(format!("associations/{number}.json"));
+        fs::write(file, association.to_string()).unwrap();
+    }
+    folder
+}
+
+fn audit_associations(folder: &Path, more: &[&str]) -> Ran {
+    let source = format!("files={}", folder.join("associations").display());
+    let flags = ["--association-source", &source, "--cluster-name", "prod"];
+    audit(folder, &[&flags[..], more].concat())
+}
+
+#[test]
+fn associations_have_rows_of_their_own() {
+    let folder = with_associations();
+    let ran = audit_associations(folder.path(), &["-o", "json"]);
+    assert_eq!((ran.code, &*ran.err), (1, ""));
+    let report = json(&ran);
+    assert_eq!(faults_in(&audit_schema(), "audit", &report), [""; 0]);
+    assert_eq!(
+        report["summary"],
+        json!({"serviceAccounts": 1, "associations": 3, "findings": 1, "unclear": 0, "trusted": 3, "tooWide": 3})
+    );
+    let rows = report["serviceAccounts"].as_array().unwrap();
+    let codes = |row: &Value| -> Vec<String> {
+        let lints = row["lints"].as_array().unwrap().iter();
+        lints.map(|lint| lint["code"].as_str().unwrap().to_owned()).collect()
+    };
+    let shown: Vec<_> = rows
+        .iter()
+        .map(|row| {
+            let name = format!(
+                "{}/{}",
+                row["namespace"].as_str().unwrap(),
+                row["serviceAccount"].as_str().unwrap()
+            );
+            (row["kind"].as_str().unwrap(), name, row["cause"].as_str(), codes(row))
+        })
+        .collect();
+    let row = |kind, name: &str, cause, lints: &[&str]| {
+        let lints: Vec<String> = lints.iter().map(|code| (*code).to_owned()).collect();
+        (kind, name.to_owned(), cause, lints)
+    };
+    assert_eq!(
+        shown,
+        [
+            row(
+                "association",
+                "jobs/absent",
+                Some("tag-session-not-allowed"),
+                &["delegates-to-caller-policy", "any-association", "no-service-account"]
+            ),
+            row("annotation", "jobs/default", None, &["annotation-and-association"]),
+            row(
+                "association",
+                "jobs/default",
+                None,
+                &["any-association", "annotation-and-association"]
+            ),
+            row(
+                "association",
+                "other/absent",
+                None,
+                &["any-association", "no-service-account"]
+            ),
+        ]
+    );
+    assert_eq!(
+        (&rows[0]["roleArn"], &rows[0]["targetRoleArn"], &rows[0]["issuer"]),
+        (
+            &json!("arn:aws:iam::111122223333:role/eks"),
+            &json!("arn:aws:iam::111122223333:role/target"),
+            &Value::Null
+        )
+    );
+    assert!(
+        rows[0]["summary"].as_str().unwrap().contains("\"target\""),
+        "{:#}",
+        rows[0]
+    );
+    assert_eq!(audit(folder.path(), &[]).code, 0);
+}
+
+#[test]
+fn people_and_programs_read_of_associations() {
+    let folder = with_associations();
+    assert_snapshot!(audit_associations(folder.path(), &[]).out);
+    for format in ["junit", "sarif", "github", "openreports", "html"] {
+        let out = audit_associations(folder.path(), &["-o", format]).out;
+        assert!(out.contains("PodIdentityAssociation"), "{format}: {out}");
+        assert!(out.contains("tag-session-not-allowed"), "{format}: {out}");
+    }
+}
+
+#[test]
+fn associations_are_selected_by_namespace() {
+    let folder = with_associations();
+    let report = json(&audit_associations(folder.path(), &["-n", "other", "-o", "json"]));
+    assert_eq!(report["summary"]["associations"], 1);
+    assert_eq!(report["serviceAccounts"][0]["namespace"], "other");
+}
+
+#[test]
+fn associations_need_the_name_of_their_cluster() {
+    let folder = with_associations();
+    let source = format!("files={}", folder.path().join("associations").display());
+    let ran = audit(folder.path(), &["--association-source", &source]);
+    assert_eq!(ran.code, 2);
+    assert!(ran.err.contains("--cluster-name"), "{}", ran.err);
+    let ran = audit(
+        folder.path(),
+        &["--association-source", "ack", "--cluster-name", "prod"],
+    );
+    assert!(ran.code == 2 && ran.err.contains("--standalone"), "{}", ran.err);
 }
 
 #[test]

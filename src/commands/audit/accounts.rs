@@ -1,5 +1,6 @@
-//! The ServiceAccounts with a role annotation, of a cluster or of a directory of manifests.
+//! The ServiceAccounts of a cluster or of a directory of manifests, and which of them have a role annotation.
 
+use std::collections::HashSet;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -11,6 +12,15 @@ use crate::kubernetes::service_accounts::manifests::ManifestServiceAccounts;
 use crate::pod::identity::{AnnotationRules, MalformedAnnotation, ServiceAccountIdentity};
 use crate::reports::Location;
 use crate::trust::{Audience, Issuer, RoleArn};
+
+/// What was read.
+#[derive(Debug)]
+pub(super) struct ServiceAccounts {
+    pub(super) issuer: Issuer,
+    pub(super) annotated: Vec<AnnotatedServiceAccount>,
+    /// Namespace and name of each.
+    pub(super) names: HashSet<(String, String)>,
+}
 
 /// A ServiceAccount with a role annotation, or with a key that was probably meant to be one.
 #[derive(Clone, Debug)]
@@ -71,24 +81,34 @@ pub(super) fn of_manifests(
     namespaces: &[String],
     rules: Arc<AnnotationRules>,
     issuer: Option<Issuer>,
-) -> Result<(Issuer, Vec<AnnotatedServiceAccount>)> {
+) -> Result<ServiceAccounts> {
     let issuer = issuer.context("--standalone requires --issuer: there is no API server to ask")?;
     let manifests = ManifestServiceAccounts::load(directory, rules)?;
-    let mut accounts = Vec::new();
+    let mut annotated = Vec::new();
+    let mut names = HashSet::new();
     manifests.for_each_account(&mut |namespace, name, identity| {
-        let is_selected = namespaces.is_empty() || namespaces.iter().any(|selected| selected == namespace);
-        if let Some(identity) = identity.filter(|_| is_selected) {
-            accounts.extend(AnnotatedServiceAccount::of(namespace, name, identity));
+        if is_selected(namespaces, namespace) {
+            names.insert((namespace.to_owned(), name.to_owned()));
+            annotated.extend(identity.and_then(|identity| AnnotatedServiceAccount::of(namespace, name, identity)));
         }
     });
-    for account in &mut accounts {
+    for account in &mut annotated {
         let location = manifests.location(&account.namespace, &account.name);
         account.location = location.map(|(file, line)| Location {
             file: file.display().to_string(),
             line: Some(line),
         });
     }
-    Ok((issuer, accounts))
+    Ok(ServiceAccounts {
+        issuer,
+        annotated,
+        names,
+    })
+}
+
+/// Whether a namespace is audited.
+pub(super) fn is_selected(namespaces: &[String], namespace: &str) -> bool {
+    namespaces.is_empty() || namespaces.iter().any(|selected| selected == namespace)
 }
 
 /// The ServiceAccounts of a cluster, in these namespaces or in all if there are none, with the cluster's issuer.
@@ -99,13 +119,15 @@ pub(super) async fn of_cluster(
     namespaces: &[String],
     rules: Arc<AnnotationRules>,
     issuer: Option<Issuer>,
-) -> Result<(Issuer, Vec<AnnotatedServiceAccount>)> {
+) -> Result<ServiceAccounts> {
     let otherwise = "set KUBECONFIG, run in a pod, or audit a directory with --standalone DIR";
     let client = cluster::client("audit", otherwise).await?;
     let issuer = cluster::issuer(issuer, &client).await?;
-    let mut accounts = Vec::new();
-    let mut each = |namespace: &str, name: &str, identity: &ServiceAccountIdentity| {
-        accounts.extend(AnnotatedServiceAccount::of(namespace, name, identity));
+    let mut annotated = Vec::new();
+    let mut names = HashSet::new();
+    let mut each = |namespace: &str, name: &str, identity: Option<&ServiceAccountIdentity>| {
+        names.insert((namespace.to_owned(), name.to_owned()));
+        annotated.extend(identity.and_then(|identity| AnnotatedServiceAccount::of(namespace, name, identity)));
     };
     let selected: Vec<Option<&str>> = match namespaces {
         [] => vec![None],
@@ -116,5 +138,9 @@ pub(super) async fn of_cluster(
             .await
             .map_err(|error| anyhow!("{error}"))?;
     }
-    Ok((issuer, accounts))
+    Ok(ServiceAccounts {
+        issuer,
+        annotated,
+        names,
+    })
 }

@@ -1,4 +1,4 @@
-//! The report of `audit`: a row per ServiceAccount, worst first.
+//! The report of `audit`: a row per role annotation and per EKS Pod Identity association, worst first.
 
 use std::fmt::Write as _;
 
@@ -10,6 +10,7 @@ use crate::commands::judgment::report::Report;
 use crate::commands::output::{BAD, COMMAND, DIM, DOUBT, GOOD, STRONG, Styled};
 use crate::reports::{Findings, Location};
 use crate::support::text;
+use crate::trust::Association;
 
 /// The whole report. Its JSON is documented in `docs/reference/audit.md`.
 #[derive(Debug, Serialize)]
@@ -19,11 +20,21 @@ pub(super) struct Audit {
     service_accounts: Vec<Row>,
 }
 
-/// The number of ServiceAccounts by result.
+/// What gives a ServiceAccount its role.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Kind {
+    Annotation,
+    Association,
+}
+
+/// The number of rows by result.
 #[derive(Clone, Copy, Debug, Default, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Summary {
+    /// With a role annotation.
     service_accounts: usize,
+    associations: usize,
     findings: usize,
     unclear: usize,
     trusted: usize,
@@ -31,12 +42,14 @@ struct Summary {
     too_wide: usize,
 }
 
-/// One ServiceAccount.
+/// One ServiceAccount with a role annotation or an association.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Row {
+    kind: Kind,
     namespace: String,
     service_account: String,
+    target_role_arn: Option<String>,
     #[serde(flatten)]
     report: Report,
     #[serde(skip)]
@@ -51,19 +64,41 @@ impl Row {
         location: Option<Location>,
     ) -> Self {
         Self {
+            kind: Kind::Annotation,
             namespace,
             service_account,
+            target_role_arn: None,
             report,
             location,
         }
     }
 
+    /// Of an association, with the report of its role with the worse verdict.
+    pub(super) fn of_association(association: &Association, report: Report) -> Self {
+        Self {
+            kind: Kind::Association,
+            namespace: association.namespace.to_string(),
+            service_account: association.service_account.to_string(),
+            target_role_arn: association.target_role.as_ref().map(ToString::to_string),
+            report: report.with_role(association.role.to_string()),
+            location: None,
+        }
+    }
+
     fn name(&self) -> String {
-        format!(
-            "{}/{}",
-            text::value(&self.namespace),
-            text::value(&self.service_account)
-        )
+        let (namespace, name) = (text::value(&self.namespace), text::value(&self.service_account));
+        match self.kind {
+            Kind::Annotation => format!("{namespace}/{name}"),
+            Kind::Association => format!("{namespace}/{name} (association)"),
+        }
+    }
+
+    fn roles(&self) -> String {
+        let role = text::value(self.report.role());
+        match &self.target_role_arn {
+            Some(target) => format!("{role}, {}", text::value(target)),
+            None => role,
+        }
     }
 
     /// Worst first: findings, undetermined, trusted with remarks, trusted.
@@ -80,15 +115,13 @@ impl Row {
 impl Audit {
     pub(super) fn of(mut rows: Vec<Row>) -> Self {
         rows.sort_by(|left, right| {
-            (left.rank(), &left.namespace, &left.service_account).cmp(&(
-                right.rank(),
-                &right.namespace,
-                &right.service_account,
-            ))
+            let key = |row: &Row| (row.rank(), row.namespace.clone(), row.service_account.clone(), row.kind);
+            key(left).cmp(&key(right))
         });
         let count = |wanted: fn(&Row) -> bool| rows.iter().filter(|row| wanted(row)).count();
         let summary = Summary {
-            service_accounts: rows.len(),
+            service_accounts: count(|row| row.kind == Kind::Annotation),
+            associations: count(|row| row.kind == Kind::Association),
             findings: count(|row| row.rank() == 0),
             unclear: count(|row| row.rank() == 1),
             trusted: count(|row| row.rank() >= 2),
@@ -109,8 +142,12 @@ impl Audit {
     /// For the formats of other programs.
     pub(super) fn findings(&self, time: Timestamp, docs_url: Option<String>) -> Findings {
         let items = self.service_accounts.iter().map(|row| {
+            let kind = match row.kind {
+                Kind::Annotation => "ServiceAccount",
+                Kind::Association => "PodIdentityAssociation",
+            };
             row.report
-                .item("ServiceAccount", &row.namespace, &row.service_account)
+                .item(kind, &row.namespace, &row.service_account)
                 .at(row.location.clone())
         });
         Findings {
@@ -130,7 +167,7 @@ impl Audit {
         cells.extend(self.service_accounts.iter().map(|row| {
             let report = &row.report;
             let cause = report.cause().unwrap_or_default().to_owned();
-            [report.word().to_owned(), row.name(), text::value(report.role()), cause]
+            [report.word().to_owned(), row.name(), row.roles(), cause]
         }));
         let widths = [0, 1, 2].map(|column| {
             cells
@@ -171,6 +208,7 @@ impl Audit {
     fn sentence(&self) -> String {
         let Summary {
             service_accounts,
+            associations,
             findings,
             unclear,
             trusted,
@@ -181,8 +219,16 @@ impl Audit {
         } else {
             "ServiceAccounts have"
         };
-        let mut text = format!(
-            "{service_accounts} {accounts} a role annotation: {findings} not trusted, {unclear} undetermined, {trusted} trusted"
+        let mut text = format!("{service_accounts} {accounts} a role annotation");
+        // Writing to a String cannot fail.
+        let _ = match associations {
+            0 => Ok(()),
+            1 => write!(text, ", 1 has an EKS Pod Identity association"),
+            more => write!(text, ", {more} have an EKS Pod Identity association"),
+        };
+        let _ = write!(
+            text,
+            ": {findings} not trusted, {unclear} undetermined, {trusted} trusted"
         );
         if too_wide > 0 {
             let _ = write!(text, " ({too_wide} with notes)");

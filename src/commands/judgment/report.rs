@@ -1,4 +1,4 @@
-//! The report about one web identity, for programs and for people: `check` prints one, `audit` one per ServiceAccount.
+//! The report about one identity, for programs and for people: `check` prints one, `audit` one per ServiceAccount and association.
 
 use std::fmt::{self, Write as _};
 
@@ -11,7 +11,7 @@ use crate::decision::{Judged, Why};
 use crate::pod::identity::MalformedAnnotation;
 use crate::reports::{Item, Level, Object, Remark};
 use crate::support::text;
-use crate::trust::{Cause, Lint, PolicyError, RoleArn, Verdict, WebIdentity};
+use crate::trust::{Association, Cause, Hop, Lint, PolicyError, RoleArn, Verdict, WebIdentity};
 
 /// The verdict on an input that cannot be read.
 pub(crate) const MALFORMED: &str = "malformed";
@@ -19,9 +19,20 @@ pub(crate) const MALFORMED: &str = "malformed";
 /// The reason of a verdict `trusted`.
 pub(crate) const TRUSTED: &str = "the trust policy lets this web identity assume the role";
 
+/// The same of an association.
+const TRUSTED_ASSOCIATION: &str = "the trust policies let EKS Pod Identity assume the roles";
+
 /// The reason of a policy that IAM would refuse.
 pub(crate) fn not_stored(error: &PolicyError) -> String {
     format!("IAM would refuse this policy: {error}")
+}
+
+const fn exit_of(verdict: Verdict) -> Exit {
+    match verdict {
+        Verdict::Trusted => Exit::Yes,
+        Verdict::NotTrusted => Exit::No,
+        Verdict::Undecided | Verdict::Unknown => Exit::Unclear,
+    }
 }
 
 /// One judgment. Its JSON is documented in `docs/reference/check.md`.
@@ -37,9 +48,10 @@ pub(crate) struct Report {
     undecided_keys: Vec<String>,
     lints: Vec<LintReport>,
     role_arn: String,
-    issuer: String,
-    subject: String,
-    audience: String,
+    /// None for an association, as the two after it.
+    issuer: Option<String>,
+    subject: Option<String>,
+    audience: Option<String>,
     policy_from: Option<String>,
     /// What to do: a command where there is one.
     fix: Option<String>,
@@ -78,11 +90,7 @@ impl Report {
     ) -> Self {
         let (namespace, name) = identity.subject.namespace_and_name().unwrap_or_default();
         let message = messages::about_judged(&judged, &identity, namespace, name);
-        let exit = match judged.verdict {
-            Verdict::Trusted => Exit::Yes,
-            Verdict::NotTrusted => Exit::No,
-            Verdict::Undecided | Verdict::Unknown => Exit::Unclear,
-        };
+        let exit = exit_of(judged.verdict);
         let (reason, undecided_keys) = match &judged.why {
             Why::Trusted => (TRUSTED.to_owned(), Vec::new()),
             Why::Explained(explanation) => (judged.reason(&identity), explanation.undecided_keys.clone()),
@@ -97,6 +105,38 @@ impl Report {
             lints,
             policy_from,
             ..Self::about(message, judged.role.to_string(), &identity, exit)
+        }
+    }
+
+    /// Of a role of an association that was judged, or could not be judged.
+    pub(crate) fn of_hop(
+        judged: &Judged,
+        association: &Association,
+        hop: Hop,
+        lints: Vec<LintReport>,
+        policy_from: Option<String>,
+    ) -> Self {
+        let message = messages::about_association(judged, association, hop);
+        let reason = match &judged.why {
+            Why::Trusted => TRUSTED_ASSOCIATION.to_owned(),
+            Why::Malformed(reason) => format!("IAM would refuse this policy: {reason}"),
+            _ => judged.reason_of_association(association, hop),
+        };
+        let undecided_keys = match &judged.why {
+            Why::Explained(explanation) => explanation.undecided_keys.clone(),
+            _ => Vec::new(),
+        };
+        Self {
+            verdict: match &judged.why {
+                Why::Malformed(_) => MALFORMED,
+                _ => judged.verdict.as_str(),
+            },
+            cause: judged.cause.map(Cause::as_str),
+            reason,
+            undecided_keys,
+            lints,
+            policy_from,
+            ..Self::with_message(message, judged.role.to_string(), exit_of(judged.verdict))
         }
     }
 
@@ -144,6 +184,15 @@ impl Report {
     }
 
     fn about(message: Message, role_arn: String, identity: &WebIdentity, exit: Exit) -> Self {
+        Self {
+            issuer: Some(identity.issuer.as_str().to_owned()),
+            subject: Some(identity.subject.as_str().to_owned()),
+            audience: Some(identity.audience.as_str().to_owned()),
+            ..Self::with_message(message, role_arn, exit)
+        }
+    }
+
+    fn with_message(message: Message, role_arn: String, exit: Exit) -> Self {
         let fix = message.rows().find(|(label, _)| *label == "fix");
         Self {
             verdict: Verdict::Unknown.as_str(),
@@ -154,14 +203,25 @@ impl Report {
             undecided_keys: Vec::new(),
             lints: Vec::new(),
             role_arn,
-            issuer: identity.issuer.as_str().to_owned(),
-            subject: identity.subject.as_str().to_owned(),
-            audience: identity.audience.as_str().to_owned(),
+            issuer: None,
+            subject: None,
+            audience: None,
             policy_from: None,
             fix: fix.map(|(_, fix)| fix.to_owned()),
             message,
             exit,
         }
+    }
+
+    /// With the lints of another report.
+    pub(crate) fn with_lints_of(mut self, other: Self) -> Self {
+        self.lints.extend(other.lints);
+        self
+    }
+
+    /// With another role in its row: a message about a target role names that.
+    pub(crate) fn with_role(self, role_arn: String) -> Self {
+        Self { role_arn, ..self }
     }
 
     pub(crate) const fn exit(&self) -> Exit {
@@ -244,9 +304,9 @@ impl Report {
             .position(|(label, _)| matches!(*label, "edit" | "fix" | "docs"))
             .unwrap_or(rows.len());
         let judged = [
-            ("issuer", Some(&self.issuer)),
-            ("subject", Some(&self.subject)),
-            ("audience", Some(&self.audience)),
+            ("issuer", self.issuer.as_ref()),
+            ("subject", self.subject.as_ref()),
+            ("audience", self.audience.as_ref()),
             ("policy", self.policy_from.as_ref()),
         ];
         let judged = judged

@@ -194,7 +194,7 @@ pub async fn list(
     client: &kube::Client,
     rules: &AnnotationRules,
     namespace: Option<&str>,
-    each: &mut (dyn FnMut(&str, &str, &ServiceAccountIdentity) + Send),
+    each: &mut (dyn FnMut(&str, &str, Option<&ServiceAccountIdentity>) + Send),
 ) -> Result<(), String> {
     let api: Api<Account> = match namespace {
         Some(namespace) => Api::namespaced(client.clone(), namespace),
@@ -210,10 +210,8 @@ pub async fn list(
             format!("cannot list ServiceAccounts: {}{hint}", api_error::one_line(&error))
         })?;
         for PartialObjectMeta { metadata, .. } in &listed.items {
-            if let (Some(namespace), Some(name), Some(identity)) =
-                (&metadata.namespace, &metadata.name, identity(rules, metadata))
-            {
-                each(namespace, name, &identity);
+            if let (Some(namespace), Some(name)) = (&metadata.namespace, &metadata.name) {
+                each(namespace, name, identity(rules, metadata).as_ref());
             }
         }
         match listed.metadata.continue_.filter(|token| !token.is_empty()) {

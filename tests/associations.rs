@@ -524,3 +524,26 @@ async fn sources_are_asked_in_their_order() {
     let unsettled = behind(Found::Unknown("not in sync".into()));
     assert_eq!(role_in_memory_or_read(&unsettled, "loader").await, "by-eks");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_command_describes_at_the_rate_of_its_settings() {
+    let mut took = Vec::new();
+    for per_second in [2, 10] {
+        let source = Arc::new(Scripted::default());
+        for number in 0..200 {
+            source.create("jobs", &format!("account-{number}"), &format!("a-{number}"), "loader");
+        }
+        let settings = RemoteSettings {
+            describes_per_second: per_second.try_into().unwrap(),
+            ..RemoteSettings::default()
+        };
+        let remote: Arc<dyn RemoteAssociations> = Arc::<Scripted>::clone(&source);
+        let associations = Associations::new(cluster(), vec![Source::Remote(remote)], &settings);
+        let began = Instant::now();
+        let read = associations.read_all(began + Duration::from_secs(600)).await;
+        assert_eq!((read, associations.all().len()), (Ok(()), 200));
+        took.push(began.elapsed().as_secs());
+    }
+    // The clock is that of the test: every wait is for a turn.
+    assert!(matches!(took[..], [80..=110, 15..=25]), "{took:?}");
+}

@@ -68,6 +68,42 @@ async fn one_namespace_needs_no_permission_beyond_it() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn only_an_association_without_an_account_has_a_note() {
+    let (api, folder) = cluster().await;
+    api.put_account("jobs", "plain", &[]);
+    for account in ["plain", "absent"] {
+        let association = json!({"association": {
+            "clusterName": "prod",
+            "namespace": "jobs",
+            "serviceAccount": account,
+            "roleArn": WORKER,
+            "associationId": format!("a-{account}"),
+        }});
+        folder.write(&format!("associations/{account}.json"), &association.to_string());
+    }
+    let source = format!("files={}", folder.path().join("associations").display());
+    let flags = ["--association-source", &source, "--cluster-name", "prod", "-o", "json"];
+    let (code, out, err) = audit(&api, &folder, &flags).await;
+    assert_eq!((code, &*err), (1, ""));
+    let report: Value = serde_json::from_str(&out).unwrap();
+    let rows = report["serviceAccounts"].as_array().unwrap().iter();
+    let shown: Vec<_> = rows
+        .map(|row| {
+            let has_note = row["lints"].to_string().contains("no-service-account");
+            (
+                row["kind"].as_str().unwrap(),
+                row["serviceAccount"].as_str().unwrap(),
+                has_note,
+            )
+        })
+        .collect();
+    assert_eq!(
+        shown,
+        [("association", "absent", true), ("association", "plain", false)]
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_missing_permission_is_named() {
     let (api, folder) = cluster().await;
     api.fail_lists(Some(Fault::Status(403)));

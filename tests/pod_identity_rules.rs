@@ -91,7 +91,6 @@ fn the_service_of_pod_identity_is_trusted_by_its_exact_name() {
             "trusted",
         ),
         (r#"{"Service": "eks.amazonaws.com"}"#, "wrong-principal-type"),
-        (r#"{"Service": "Pods.eks.amazonaws.com"}"#, "wrong-principal-type"),
         (r#"{"Service": "ec2.amazonaws.com"}"#, "wrong-principal-type"),
         (r#"{"AWS": "arn:aws:iam::111122223333:root"}"#, "wrong-principal-type"),
         (r#"{"AWS": "pods.eks.amazonaws.com"}"#, "wrong-principal-type"),
@@ -99,7 +98,8 @@ fn the_service_of_pod_identity_is_trusted_by_its_exact_name() {
             r#"{"Federated": "arn:aws:iam::111122223333:oidc-provider/oidc.eks.us-west-2.amazonaws.com/id/EXAMPLE"}"#,
             "wrong-principal-type",
         ),
-        // What it says of a service is not documented.
+        // Whether the case of a service's name counts is not documented, and neither is what `*` says of a service.
+        (r#"{"Service": "Pods.eks.amazonaws.com"}"#, "undecided"),
         (r#"{"AWS": "*"}"#, "undecided"),
         (r#""*""#, "undecided"),
     ] {

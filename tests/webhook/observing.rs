@@ -30,9 +30,12 @@ fn documented(page: &str) -> BTreeSet<&str> {
 
 #[tokio::test]
 async fn each_documented_metric_is_there_from_the_start_and_no_other() {
-    for flags in [&[][..], &["--metrics-namespace"]] {
+    // No namespace is gated without a cluster, so that EKS is not called.
+    let with_associations = ["--association-source", "eks", "--cluster-name", "my-cluster"];
+    for more in [&[][..], &["--metrics-namespace"]] {
         let folder = folder();
-        let program = Program::serve(&folder, flags);
+        let flags = [&with_associations[..], more].concat();
+        let program = Program::serve(&folder, &flags);
         let (status, text) = program.get("/metrics").await;
         assert_eq!(status, 200);
         let samples: BTreeSet<&str> = text

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hyper::body::Body;
+use rustix::io::Errno;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsAcceptor;
@@ -71,7 +72,7 @@ impl Server {
             let (stream, peer) = match accepted {
                 Ok(accepted) => accepted,
                 Err(error) => {
-                    accepting.failed(&error).await;
+                    accepting.failed(&error, &connections).await;
                     continue;
                 }
             };
@@ -135,22 +136,31 @@ async fn connection<S, B>(
     }
 }
 
-/// How accepting goes. Errors of accept (too many open files, for one) pass; what helps is to wait a little.
+/// How accepting goes. Errors of accept pass; what helps is to wait a little and, when descriptors ran out, to close a connection that is
+/// not in use.
 #[derive(Debug)]
 struct Accepting {
     state: StateLog,
     backoff: Backoff,
 }
 
+/// The pause after the first of several errors.
+const FIRST_PAUSE: Duration = Duration::from_millis(10);
+
+/// Whether the process (`EMFILE`) or the node (`ENFILE`) has no descriptor left.
+fn are_descriptors_exhausted(error: &io::Error) -> bool {
+    matches!(Errno::from_io_error(error), Some(Errno::MFILE | Errno::NFILE))
+}
+
 impl Accepting {
     fn new() -> Self {
         Self {
             state: StateLog::default(),
-            backoff: Backoff::new(Duration::from_millis(10), Duration::from_secs(1)),
+            backoff: Backoff::new(FIRST_PAUSE, Duration::from_secs(1)),
         }
     }
 
-    async fn failed(&mut self, error: &io::Error) {
+    async fn failed(&mut self, error: &io::Error, connections: &Connections) {
         // These concern the one connection that was about to be accepted.
         if matches!(
             error.kind(),
@@ -159,7 +169,15 @@ impl Accepting {
             return;
         }
         if self.state.failed() {
-            warn!(%error, "failed to accept connections; retrying");
+            warn!(
+                %error, open = connections.open(),
+                "failed to accept connections; retrying. If descriptors ran out, unused and idle connections give way"
+            );
+        }
+        if are_descriptors_exhausted(error) && connections.release_descriptor() {
+            // The connection's task closes it in a moment.
+            sleep(FIRST_PAUSE).await;
+            return;
         }
         sleep(self.backoff.next()).await;
     }

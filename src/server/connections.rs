@@ -9,6 +9,8 @@
 //! Of several, it is one of the address that holds most connections. There is no limit per address, because all API servers may
 //! connect from one. A connection with a request in flight is never closed; if all have one, the new connection is closed. Requests in
 //! flight and bodies that arrive are bounded on their own ([`Limits`](super::limits::Limits)), below the number of connections.
+//!
+//! A connection gives way by the same rules when one cannot be accepted because file descriptors ran out, of the process or of the node.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
@@ -123,6 +125,26 @@ impl Connections {
             activity,
             address,
         })
+    }
+}
+
+impl Connections {
+    /// Closes the connection that would give way to a new one, because its descriptor is required. Whether there is one.
+    pub(super) fn release_descriptor(&self) -> bool {
+        let shared = &self.0;
+        let mut open = shared.open.lock();
+        let Some(chosen) = open.choose(shared.now(), shared.limit) else {
+            return false;
+        };
+        chosen.activity.give_way();
+        open.giving_way += 1;
+        drop(open);
+        shared.counter(chosen.reason).fetch_add(1, Ordering::Relaxed);
+        let Chosen {
+            address, held, reason, ..
+        } = chosen;
+        debug!(%address, held, reason = reason.as_str(), "closing a connection: its descriptor is required");
+        true
     }
 }
 
@@ -403,6 +425,27 @@ mod tests {
         tokio::time::advance(UNREAD).await;
         assert!(connections.admit(from("127.0.0.2")).is_some());
         assert!(places[0].activity.gives_way());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_gives_way_to_a_shortage_of_descriptors_although_there_is_room() {
+        let connections = Connections::at_most(8);
+        let admit = |address: &str| connections.admit(from(address)).unwrap();
+        let (other, first, second) = (admit("127.0.0.2"), admit("127.0.0.1"), admit("127.0.0.1"));
+        for place in [&first, &second, &other] {
+            answered(place).await;
+        }
+        second.activity.request_began();
+        assert!(connections.release_descriptor());
+        assert_eq!(gives_way(&[&other, &first, &second]), [false, true, false]);
+        assert!(connections.release_descriptor());
+        assert!(
+            !connections.release_descriptor(),
+            "the last one has a request in flight"
+        );
+        assert_eq!(connections.closed(), [("unused", 0), ("idle", 2), ("refused", 0)]);
+        drop((first, other));
+        assert_eq!(connections.open(), 1);
     }
 
     #[tokio::test(start_paused = true)]

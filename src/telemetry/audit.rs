@@ -81,7 +81,7 @@ pub struct AuditRecord<'a> {
 /// `--audit-log`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AuditTarget {
-    /// `-`: standard output.
+    /// `-` or `/dev/stdout`: standard output. In a container it is a pipe, which cannot be opened as a file.
     Stdout,
     /// A file, which lines are appended to. After it is moved or removed, the next line creates it again.
     File(PathBuf),
@@ -93,7 +93,7 @@ impl FromStr for AuditTarget {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         match text {
             "" => Err("expected a file name, or - for standard output".to_owned()),
-            "-" => Ok(Self::Stdout),
+            "-" | "/dev/stdout" => Ok(Self::Stdout),
             file => Ok(Self::File(file.into())),
         }
     }

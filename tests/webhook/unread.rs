@@ -1,6 +1,8 @@
 //! Output that is not read, disks that are full, and signals: nothing of it stops reviews or the end of the program.
 
+use std::cell::RefCell;
 use std::fs;
+use std::net::TcpListener;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -121,20 +123,17 @@ async fn a_second_signal_ends_a_program_whose_audit_log_is_not_read() {
     assert!(matches!(code, Some(143 | 0)), "{code:?}");
 }
 
-#[test]
-fn a_signal_ends_a_start_that_is_blocked() {
-    let folder = folder();
-    // A credential plugin that does not return blocks the thread that runs it.
-    let asked = folder.path().join("asked");
-    let script = format!("touch '{}'; exec sleep 60", asked.display());
-    folder.write(
-        "kubeconfig",
-        &format!(
-            "apiVersion: v1\nkind: Config\ncurrent-context: test\nclusters:\n- name: test\n  cluster:\n    server: http://127.0.0.1:1\n\
-             users:\n- name: test\n  user:\n    exec:\n      apiVersion: client.authentication.k8s.io/v1\n      interactiveMode: Never\n\
-             \u{20}     command: sh\n      args: [\"-c\", {script:?}]\ncontexts:\n- name: test\n  context:\n    cluster: test\n    user: test\n"
-        ),
-    );
+/// A kubeconfig for this API server, with this user.
+fn kubeconfig(server: &str, user: &str) -> String {
+    format!(
+        "apiVersion: v1\nkind: Config\ncurrent-context: test\nclusters:\n- name: test\n  cluster:\n    server: {server}\n\
+         users:\n- name: test\n  user: {user}\ncontexts:\n- name: test\n  context:\n    cluster: test\n    user: test\n"
+    )
+}
+
+/// Starts the program for the cluster of this kubeconfig, sends it SIGTERM once its start is blocked, and requires that it ends.
+fn a_signal_ends_it_when(folder: &Folder, kubeconfig: &str, is_blocked: impl Fn() -> bool) {
+    folder.write("kubeconfig", kubeconfig);
     let mut child = Command::new(env!("CARGO_BIN_EXE_rolegate"))
         .env("KUBECONFIG", folder.path().join("kubeconfig"))
         .args(["serve", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"])
@@ -143,9 +142,10 @@ fn a_signal_ends_a_start_that_is_blocked() {
         .spawn()
         .unwrap();
     let begun = Instant::now();
-    while !asked.exists() && begun.elapsed() < PATIENCE {
+    while !is_blocked() && begun.elapsed() < PATIENCE {
         std::thread::sleep(Duration::from_millis(10));
     }
+    let was_blocked = is_blocked() && child.try_wait().unwrap().is_none();
     let signaled = Command::new("kill").arg(child.id().to_string()).status().unwrap();
     let begun = Instant::now();
     let mut ended = None;
@@ -155,12 +155,38 @@ fn a_signal_ends_a_start_that_is_blocked() {
     }
     let _ = child.kill();
     let _ = child.wait();
-    assert!(asked.exists() && signaled.success());
+    assert!(was_blocked && signaled.success());
     assert_eq!(
         ended.and_then(|status| status.code()),
         Some(0),
         "the start was not ended"
     );
+}
+
+#[test]
+fn a_signal_ends_a_start_that_a_credential_plugin_blocks() {
+    let folder = folder();
+    // A credential plugin that does not return blocks the thread that runs it.
+    let asked = folder.path().join("asked");
+    let script = format!("touch '{}'; exec sleep 60", asked.display());
+    let user = format!(
+        "{{exec: {{apiVersion: client.authentication.k8s.io/v1, interactiveMode: Never, command: sh, args: [\"-c\", {script:?}]}}}}"
+    );
+    a_signal_ends_it_when(&folder, &kubeconfig("http://127.0.0.1:1", &user), || asked.exists());
+}
+
+#[test]
+fn a_signal_ends_a_start_that_waits_for_an_api_server_that_never_answers() {
+    let folder = folder();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.set_nonblocking(true).unwrap();
+    let server = format!("http://{}", listener.local_addr().unwrap());
+    // Connections are accepted and kept; nothing is read or answered.
+    let held = RefCell::new(Vec::new());
+    a_signal_ends_it_when(&folder, &kubeconfig(&server, "{token: unused}"), || {
+        held.borrow_mut().extend(listener.accept().ok());
+        !held.borrow().is_empty()
+    });
 }
 
 #[tokio::test]
@@ -190,6 +216,59 @@ fn an_audit_log_of_another_file_type_is_refused_by_name() {
         );
         assert!(log.contains(&expected), "{log}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_audit_log_to_dev_stdout_is_written_to_standard_output() {
+    let folder = folder();
+    let lines = folder.path().join("lines");
+    // As in a container, where standard output is a pipe.
+    let mut command = Command::new("bash");
+    command
+        .args(["-c", "exec \"$@\" > >(cat > \"$LINES_OF\")", "bash"])
+        .env("LINES_OF", &lines)
+        .arg(env!("CARGO_BIN_EXE_rolegate"))
+        .args(["serve", "--standalone", folder.path().to_str().unwrap()])
+        .args(["--issuer", &format!("https://{ISSUER}"), "--audit-log", "/dev/stdout"]);
+    let program = Program::start(command, &folder, &["--drain", "0s"])
+        .unwrap_or_else(|(status, log)| panic!("did not start ({status}):\n{log}"));
+    refuse(&program, 1).await;
+    eventually("the line is written", || async {
+        let line = fs::read_to_string(&lines).ok().filter(|text| text.ends_with('\n'))?;
+        let line: Value = serde_json::from_str(&line).unwrap();
+        assert_eq!(line["action"], "deny", "{line}");
+        Some(())
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn idle_connections_give_way_when_descriptors_run_out() {
+    let folder = folder();
+    let program = Program::serve(&folder, &[]);
+    refuse(&program, 1).await;
+    let open = fs::read_dir(format!("/proc/{}/fd", program.id())).unwrap().count();
+    let limited = Command::new("prlimit")
+        .args([format!("--pid={}", program.id()), format!("--nofile={}", open + 20)])
+        .status()
+        .unwrap();
+    assert!(limited.success());
+    // Twice as many connections as there are descriptors, all from one address.
+    let mut held = Vec::new();
+    for _ in 0..40 {
+        held.push(tokio::net::TcpStream::connect(program.reviews).await.unwrap());
+    }
+    for _ in 0..5 {
+        refuse(&program, 1).await;
+    }
+    program.wait_for_log("failed to accept connections");
+    let mut closed = 0.0;
+    for reason in ["unused", "idle"] {
+        let sample = format!("rolegate_connections_closed_total{{reason=\"{reason}\"}}");
+        closed += program.metric(&sample).await.unwrap();
+    }
+    assert!(closed > 0.0);
+    drop(held);
 }
 
 /// A program whose audit log cannot grow beyond a number of bytes, as on a disk that is full.

@@ -1,18 +1,19 @@
 //! The HTML report in a browser: headless Chromium opens it in a frame of another page, which uses it and writes down what it saw.
 
 use std::fs;
-use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use rolegate::reports::{Findings, html};
 use serde_json::Value;
 
-use super::tools::Missing;
+use super::tools::chromium;
 use super::{HOSTILE, hostile, many, sample};
 
 /// What the frame's page is asked for, with `page`, `type(text)`, `choose(list, value)` and `visible()` at hand.
 fn in_browser(findings: &Findings, script: &str) -> Option<Value> {
-    let chromium = chromium()?;
+    let chromium = chromium()
+        .inspect_err(|missing| missing.skip("the HTML report in a browser"))
+        .ok()?;
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join("report.html"), html::render(findings)).unwrap();
     let driver = format!(
@@ -52,27 +53,6 @@ fn in_browser(findings: &Findings, script: &str) -> Option<Value> {
         serde_json::from_str(&json)
             .unwrap_or_else(|error| panic!("{error}: {json}\n{dom}\n{}", String::from_utf8_lossy(&output.stderr))),
     )
-}
-
-/// From `CHROMIUM`, or as it is called where it is installed.
-fn chromium() -> Option<PathBuf> {
-    let named = std::env::var_os("CHROMIUM").map(PathBuf::from);
-    let folders = std::env::var_os("PATH").unwrap_or_default();
-    let in_path = |name: &str| {
-        std::env::split_paths(&folders)
-            .map(|folder| folder.join(name))
-            .find(|file| file.is_file())
-    };
-    let found = named.filter(|file| Path::new(file).is_file()).or_else(|| {
-        ["chromium", "chromium-browser", "google-chrome"]
-            .iter()
-            .find_map(|name| in_path(name))
-    });
-    if found.is_none() {
-        let missing = "Chromium is missing; install the package chromium, or set CHROMIUM".to_owned();
-        Missing::Tool(missing).skip("the HTML report in a browser");
-    }
-    found
 }
 
 #[test]

@@ -49,6 +49,30 @@ pub fn eks_webhook() -> Result<PathBuf, Missing> {
         .map(|mut found| found.remove(&Tool::EksWebhook).expect("what was asked for"))
 }
 
+/// Evaluates the queries of a Grafana dashboard with the query engine of Prometheus.
+pub fn dashboard_queries() -> Result<PathBuf, Missing> {
+    find(&DASHBOARD, &[Tool::Dashboard]).map(|mut found| found.remove(&Tool::Dashboard).expect("what was asked for"))
+}
+
+/// Chromium, from `CHROMIUM` or as it is called where it is installed.
+pub fn chromium() -> Result<PathBuf, Missing> {
+    let named = std::env::var_os("CHROMIUM").map(PathBuf::from);
+    let folders = std::env::var_os("PATH").unwrap_or_default();
+    let in_path = |name: &str| {
+        std::env::split_paths(&folders)
+            .map(|folder| folder.join(name))
+            .find(|file| file.is_file())
+    };
+    named
+        .filter(|file| file.is_file())
+        .or_else(|| {
+            ["chromium", "chromium-browser", "google-chrome"]
+                .iter()
+                .find_map(|name| in_path(name))
+        })
+        .ok_or_else(|| Missing::Tool("Chromium is missing; install the package chromium, or set CHROMIUM".to_owned()))
+}
+
 /// Where the programs are.
 #[derive(Clone, Debug)]
 pub struct Programs {
@@ -104,6 +128,7 @@ enum Tool {
     Kubectl,
     Helm,
     EksWebhook,
+    Dashboard,
 }
 
 impl Tool {
@@ -116,6 +141,7 @@ impl Tool {
             Self::Kubectl => "kubectl",
             Self::Helm => "helm",
             Self::EksWebhook => "eks-webhook",
+            Self::Dashboard => "dashboard",
         }
     }
 
@@ -126,7 +152,7 @@ impl Tool {
             Self::ControllerManager => "k8s.io/kubernetes/cmd/kube-controller-manager",
             Self::Kubectl => "k8s.io/kubernetes/cmd/kubectl",
             Self::Helm => "helm.sh/helm/v4/cmd/helm",
-            Self::EksWebhook => ".",
+            Self::EksWebhook | Self::Dashboard => ".",
         }
     }
 
@@ -161,6 +187,12 @@ const HELM: Module = Module {
 
 const EKS_WEBHOOK: Module = Module {
     folder: "eks-webhook",
+    linker_flags: "",
+    cost: "up to 3 minutes on two cores",
+};
+
+const DASHBOARD: Module = Module {
+    folder: "dashboard",
     linker_flags: "",
     cost: "up to 3 minutes on two cores",
 };

@@ -6,6 +6,7 @@ mod answers;
 mod audit;
 mod bad_input;
 mod client_ca;
+mod dashboard;
 mod effective;
 #[allow(dead_code, reason = "this suite needs a part of it")]
 #[path = "../support/fake_api.rs"]
@@ -22,5 +23,8 @@ mod program;
 mod reloading;
 mod reviews;
 mod serving;
+#[allow(dead_code, reason = "this suite needs a part of it")]
+#[path = "../support/tools.rs"]
+mod tools;
 mod unread;
 mod workloads;

@@ -38,7 +38,7 @@ impl Folder {
     pub fn new() -> Self {
         let root = TempDir::new().unwrap();
         fs::create_dir(root.path().join("roles")).unwrap();
-        let authority = Authority::generate("test", SystemTime::now(), Duration::from_secs(3600)).unwrap();
+        let authority = Authority::generate("test", SystemTime::now(), Duration::from_secs(90 * 24 * 3600)).unwrap();
         let folder = Self { root, authority };
         folder.renew_certificate();
         folder
@@ -49,11 +49,20 @@ impl Folder {
         self.renew_certificate_as_of(SystemTime::now());
     }
 
+    /// The same, valid for as long as given.
+    pub fn renew_certificate_for(&self, lifetime: Duration) {
+        self.write_certificate(SystemTime::now(), lifetime);
+    }
+
     /// The same, valid from ten minutes before this moment to an hour after it.
     pub fn renew_certificate_as_of(&self, issued: SystemTime) {
+        self.write_certificate(issued, Duration::from_secs(3600));
+    }
+
+    fn write_certificate(&self, issued: SystemTime, lifetime: Duration) {
         let leaf = self
             .authority
-            .issue(&SubjectName::loopback(), issued, Duration::from_secs(3600))
+            .issue(&SubjectName::loopback(), issued, lifetime)
             .unwrap();
         self.write("tls.crt", leaf.certificate_pem());
         self.write("tls.key", leaf.key_pem());

@@ -87,7 +87,8 @@ fn what_documents_link_to_exists() {
             };
             let is_there = match fs::read_to_string(&target) {
                 Ok(text) => anchor.is_empty() || anchors(&text).iter().any(|known| known == anchor),
-                Err(_) => target.is_dir() && anchor.is_empty(),
+                // A folder, or a picture.
+                Err(_) => target.exists() && anchor.is_empty(),
             };
             if !is_there {
                 broken.push(format!("{}: {link}", document.display()));

@@ -153,6 +153,8 @@ fn the_schema_and_the_values_name_the_same() {
         // What is passed on to Kubernetes has more fields than defaults.
         let passed_on = [
             "resources",
+            "dnsConfig",
+            "strategy",
             "SecurityContext",
             "securityContext",
             "affinity",
@@ -162,14 +164,30 @@ fn the_schema_and_the_values_name_the_same() {
             return;
         }
         for (key, below) in properties {
-            if key == "global" {
-                continue;
-            }
             let value = values.get(key).unwrap_or_else(|| panic!("{at}.{key} has no default"));
             compare(root, &format!("{at}.{key}"), below, value);
         }
     }
     compare(&schema, "", &schema, &values());
+}
+
+#[test]
+fn the_schema_describes_each_value_as_the_values_file_does() {
+    let schema: Value = serde_json::from_str(&read("values.schema.json")).unwrap();
+    for Documented { path, text } in documented_values(&read("values.yaml")) {
+        let mut at = &schema;
+        for key in &path {
+            if let Some(reference) = at["$ref"].as_str() {
+                at = schema.pointer(reference.trim_start_matches('#')).unwrap();
+            }
+            at = &at["properties"][key];
+        }
+        let path = path.join(".");
+        assert_eq!(
+            at["description"], text,
+            "`description` of {path} in values.schema.json is not the comment in values.yaml"
+        );
+    }
 }
 
 #[test]
@@ -248,7 +266,7 @@ fn what_the_readme_installs_is_what_it_says() {
             }
         }));
         chart
-            .helm(&arguments, &json!({}))
+            .helm_without_image(&arguments, &json!({}))
             .unwrap_or_else(|error| panic!("{arguments:?}: {error}"))
     });
     let rendered: Vec<String> = rendered.collect();

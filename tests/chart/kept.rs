@@ -9,7 +9,8 @@ fn helm_lint_passes() {
     let Some(chart) = chart() else { return };
     let path = folder();
     for (name, values) in documented() {
-        let linted = chart.helm(&["lint", "--strict", path.to_str().unwrap()], &values);
+        // The defaults too, although they lack an image: Helm does not fail for what it lints.
+        let linted = chart.helm_without_image(&["lint", "--strict", path.to_str().unwrap()], &values);
         let report = linted.unwrap_or_else(|error| panic!("{name}: {error}"));
         assert!(!report.contains("[WARNING]"), "{name}: {report}");
     }

@@ -3,7 +3,9 @@
 
 mod documents;
 mod flags;
+mod image;
 mod kept;
+mod metadata;
 mod metrics;
 mod permissions;
 mod refused;
@@ -23,6 +25,9 @@ use serde_json::{Value, json};
 
 /// The namespace that the chart is rendered for.
 const NAMESPACE: &str = "rolegate-system";
+
+/// The image of installations whose values do not name one.
+const IMAGE: &str = "registry.local/rolegate";
 
 /// Helm and the chart.
 struct Chart {
@@ -50,8 +55,20 @@ fn read(file: &str) -> String {
 }
 
 impl Chart {
-    /// What `helm ARGUMENTS` prints with these values, or its errors.
+    /// What `helm ARGUMENTS` prints with these values and an image, or its errors.
     fn helm(&self, arguments: &[&str], values: &Value) -> Result<String, String> {
+        let mut values = values.clone();
+        if values.get("image").is_none() {
+            values["image"] = json!({});
+        }
+        if let Some(image) = values["image"].as_object_mut() {
+            image.entry("repository").or_insert_with(|| json!(IMAGE));
+        }
+        self.helm_without_image(arguments, &values)
+    }
+
+    /// The same with nothing but these values.
+    fn helm_without_image(&self, arguments: &[&str], values: &Value) -> Result<String, String> {
         let mut child = Command::new(&self.helm)
             .args(arguments)
             .args(["--values", "-"])

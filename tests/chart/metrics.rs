@@ -6,7 +6,7 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-use crate::{chart, list, read};
+use crate::{Chart, NAMESPACE, chart, list, read};
 
 /// The documented metrics with what the reference says of each: its labels, and their values.
 fn documented() -> BTreeMap<String, String> {
@@ -120,6 +120,164 @@ fn what_needs_other_operators_is_off_until_it_is_asked_for() {
     }
     let json: Value = serde_json::from_str(&read("files/dashboard.json")).unwrap();
     assert_eq!(json["uid"], "rolegate");
+}
+
+#[test]
+fn the_service_monitor_is_what_the_values_say() {
+    let Some(chart) = chart() else { return };
+    let on = |more: Value| {
+        let mut monitor = json!({"enabled": true});
+        monitor
+            .as_object_mut()
+            .unwrap()
+            .extend(more.as_object().unwrap().clone());
+        let rendered = chart.render(&json!({"metrics": {"serviceMonitor": monitor}}));
+        rendered.only("ServiceMonitor").clone()
+    };
+    let plain = on(json!({}));
+    assert_eq!(plain["metadata"]["namespace"], NAMESPACE);
+    assert_eq!(
+        plain["spec"]["endpoints"],
+        json!([{"port": "http", "path": "/metrics", "interval": "30s"}])
+    );
+    let relabeling = json!([{"sourceLabels": ["__meta_kubernetes_pod_node_name"], "targetLabel": "node"}]);
+    let dropped = json!([{"sourceLabels": ["__name__"], "regex": "process_.*", "action": "drop"}]);
+    let changed = on(json!({
+        "namespace": "monitoring",
+        "labels": {"release": "prometheus"},
+        "interval": "1m",
+        "scrapeTimeout": "20s",
+        "relabelings": relabeling,
+        "metricRelabelings": dropped,
+    }));
+    assert_eq!(changed["metadata"]["namespace"], "monitoring");
+    assert_eq!(changed["metadata"]["labels"]["release"], "prometheus");
+    assert_eq!(
+        changed["spec"]["endpoints"],
+        json!([{
+            "port": "http", "path": "/metrics", "interval": "1m", "scrapeTimeout": "20s",
+            "relabelings": relabeling, "metricRelabelings": dropped,
+        }])
+    );
+    // Wherever it is, it looks for the Service where that is.
+    for monitor in [plain, changed] {
+        assert_eq!(monitor["spec"]["namespaceSelector"], json!({"matchNames": [NAMESPACE]}));
+    }
+}
+
+/// The alerts that are rendered with these values of `metrics.prometheusRule`.
+fn alerts(chart: &Chart, mut rule: Value) -> Vec<Value> {
+    rule["enabled"] = json!(true);
+    let rendered = chart.render(&json!({"metrics": {"prometheusRule": rule}}));
+    let rules = &rendered.only("PrometheusRule")["spec"]["groups"][0]["rules"];
+    list(rules).to_vec()
+}
+
+#[test]
+fn each_alert_can_be_turned_off_and_changed() {
+    let Some(chart) = chart() else { return };
+    let all = alerts(&chart, json!({}));
+    assert!(all.len() > 10, "{all:?}");
+    for one in &all {
+        let name = one["alert"].as_str().unwrap();
+        let others: Vec<Value> = all.iter().filter(|other| *other != one).cloned().collect();
+        assert_eq!(
+            alerts(&chart, json!({"alerts": {(name): {"enabled": false}}})),
+            others,
+            "{name}"
+        );
+
+        let change = json!({"enabled": true, "for": "42m", "severity": "page"});
+        let mut expected = one.clone();
+        expected["for"] = json!("42m");
+        expected["labels"]["severity"] = json!("page");
+        let changed = alerts(&chart, json!({"alerts": {(name): change}}));
+        assert!(changed.contains(&expected), "{name}: {changed:?}");
+        assert!(
+            others.iter().all(|other| changed.contains(other)),
+            "{name}: {changed:?}"
+        );
+    }
+    let cases = [
+        ("RolegateSlow", json!(0.5), "> 0.5", "0.5 s"),
+        ("RolegateSlow", json!(2), "> 2", "2 s"),
+        ("RolegatePoliciesOld", json!(900), "> 900", "900 s"),
+        ("RolegatePoliciesOld", json!(3600), "> 3600", "3600 s"),
+        ("RolegateCertificateExpires", json!(48), "< 48 * 3600", "expires in"),
+    ];
+    for (name, threshold, query, says) in cases {
+        let changed = alerts(&chart, json!({"alerts": {(name): {"threshold": threshold}}}));
+        let alert = changed.iter().find(|alert| alert["alert"] == name).unwrap();
+        assert!(alert["expr"].as_str().unwrap().ends_with(query), "{alert}");
+        assert!(
+            alert["annotations"]["summary"].as_str().unwrap().contains(says),
+            "{alert}"
+        );
+    }
+    let wrong = [
+        (
+            json!({"RolegateQuick": {}}),
+            "there is no alert of this name; the alerts are RolegateDown,",
+        ),
+        (
+            json!({"RolegateDown": {"threshold": 1}}),
+            "RolegateDown.threshold: this alert has no threshold",
+        ),
+    ];
+    for (changes, expected) in wrong {
+        let values = json!({"metrics": {"prometheusRule": {"enabled": true, "alerts": changes}}});
+        let error = chart.try_render(&values).err().expect("it was accepted");
+        assert!(error.contains(expected), "{error}");
+    }
+}
+
+#[test]
+fn alerts_refer_to_runbooks_where_there_is_a_page() {
+    let Some(chart) = chart() else { return };
+    let refers_to = |chart: &Chart, folder: &Path, rule: &str| -> Vec<(String, Option<String>)> {
+        let arguments = ["template", "rolegate", folder.to_str().unwrap(), "--set", rule];
+        let values = json!({"metrics": {"prometheusRule": {"enabled": true}}});
+        let rendered = crate::Rendered::read(chart.helm(&arguments, &values).unwrap(), "default");
+        let rules = &rendered.only("PrometheusRule")["spec"]["groups"][0]["rules"];
+        let page = |rule: &Value| rule["annotations"]["runbook_url"].as_str().map(str::to_owned);
+        let name = |rule: &Value| rule["alert"].as_str().unwrap().to_lowercase();
+        list(rules).iter().map(|rule| (name(rule), page(rule))).collect()
+    };
+    let key = "metrics.prometheusRule.runbookUrl";
+    let ours = crate::folder();
+    for (_, page) in refers_to(&chart, &ours, &format!("{key}=")) {
+        assert_eq!(page, None, "the chart has no home");
+    }
+    for (anchor, page) in refers_to(&chart, &ours, &format!("{key}=https://runbooks.example.com/a")) {
+        assert_eq!(page, Some(format!("https://runbooks.example.com/a#{anchor}")));
+    }
+    // As a release packages it.
+    let released = tempfile::tempdir().unwrap();
+    copy(&ours, released.path());
+    let about = read("Chart.yaml") + "home: https://git.example.com/rolegate/\n";
+    fs::write(released.path().join("Chart.yaml"), about).unwrap();
+    let page = concat!(
+        "https://git.example.com/rolegate/blob/v",
+        env!("CARGO_PKG_VERSION"),
+        "/docs/runbooks.md"
+    );
+    for (anchor, found) in refers_to(&chart, released.path(), &format!("{key}=")) {
+        assert_eq!(found, Some(format!("{page}#{anchor}")));
+    }
+}
+
+/// Copies a folder with everything in it.
+fn copy(from: &Path, to: &Path) {
+    for entry in fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let (source, copied) = (entry.path(), to.join(entry.file_name()));
+        if source.is_dir() {
+            fs::create_dir(&copied).unwrap();
+            copy(&source, &copied);
+        } else {
+            fs::copy(&source, &copied).unwrap();
+        }
+    }
 }
 
 #[test]

@@ -7,7 +7,7 @@ use crate::{NAMESPACE, chart, read};
 #[test]
 fn a_wrong_value_is_refused_with_its_place() {
     let Some(chart) = chart() else { return };
-    let cases: [(Value, &[&str]); 49] = [
+    let cases: [(Value, &[&str]); 65] = [
         (
             json!({"workloadWarnings": false}),
             &["/workloadWarnings", "got boolean, want object"],
@@ -35,9 +35,70 @@ fn a_wrong_value_is_refused_with_its_place() {
             json!({"image": {"digest": "sha256:1234"}}),
             &["/image/digest", "does not match pattern"],
         ),
+        (json!({"image": {"repository": ""}}), &["image.repository is required"]),
         (
-            json!({"image": {"repository": ""}}),
+            json!({"image": {"repository": "Registry/rolegate/"}}),
             &["/image/repository", "does not match pattern"],
+        ),
+        (
+            json!({"global": {"imageRegistry": "https://registry.example.com"}}),
+            &["/global/imageRegistry", "does not match pattern"],
+        ),
+        (
+            json!({"global": {"imagePullSecrets": [{"secret": "x"}]}}),
+            &["/global/imagePullSecrets/0", "'secret' not allowed"],
+        ),
+        (
+            json!({"namespaceOverride": "Gate"}),
+            &["/namespaceOverride", "does not match pattern"],
+        ),
+        (
+            json!({"revisionHistoryLimit": -1}),
+            &["/revisionHistoryLimit", "minimum"],
+        ),
+        (
+            json!({"strategy": {"type": "Canary"}}),
+            &["/strategy/type", "must be one of"],
+        ),
+        (
+            json!({"dnsConfig": {"ndots": 2}}),
+            &["/dnsConfig", "'ndots' not allowed"],
+        ),
+        (
+            json!({"podDisruptionBudget": {"minAvailable": "half"}}),
+            &["/podDisruptionBudget/minAvailable"],
+        ),
+        (
+            json!({"podDisruptionBudget": {"unhealthyPodEvictionPolicy": "Never"}}),
+            &["/podDisruptionBudget/unhealthyPodEvictionPolicy", "must be one of"],
+        ),
+        (
+            json!({"serviceAccount": {"labels": {"a": "b c"}}}),
+            &["/serviceAccount/labels/a", "does not match pattern"],
+        ),
+        (
+            json!({"commonAnnotations": {"a": true}}),
+            &["/commonAnnotations/a", "want string"],
+        ),
+        (
+            json!({"webhookAnnotations": {"a": 1}}),
+            &["/webhookAnnotations/a", "want string"],
+        ),
+        (
+            json!({"metrics": {"serviceMonitor": {"scrapeTimeout": "10"}}}),
+            &["/metrics/serviceMonitor/scrapeTimeout", "does not match pattern"],
+        ),
+        (
+            json!({"metrics": {"serviceMonitor": {"relabelings": [{"source_labels": []}]}}}),
+            &["/metrics/serviceMonitor/relabelings/0", "'source_labels' not allowed"],
+        ),
+        (
+            json!({"metrics": {"prometheusRule": {"alerts": {"RolegateSlow": {"on": false}}}}}),
+            &["/metrics/prometheusRule/alerts/RolegateSlow", "'on' not allowed"],
+        ),
+        (
+            json!({"metrics": {"prometheusRule": {"runbookUrl": "runbooks.md"}}}),
+            &["/metrics/prometheusRule/runbookUrl", "does not match pattern"],
         ),
         (
             json!({"image": {"pullPolicy": "Sometimes"}}),
@@ -197,6 +258,12 @@ fn namespaces_that_must_never_be_gated_cannot_be_listed() {
             .try_render_in("elsewhere", &json!({"jobNamespaces": [NAMESPACE]}))
             .is_ok()
     );
+    // With `namespaceOverride`, it is the namespace that rolegate runs in that counts.
+    let moved = json!({"namespaceOverride": "elsewhere", "jobNamespaces": [NAMESPACE]});
+    assert!(chart.try_render(&moved).is_ok());
+    let itself = json!({"namespaceOverride": "elsewhere", "jobNamespaces": ["elsewhere"]});
+    let error = chart.try_render(&itself).err().expect("it was accepted");
+    assert!(error.contains("jobNamespaces: elsewhere cannot be gated"), "{error}");
 }
 
 #[test]
@@ -206,7 +273,7 @@ fn null_removes_optional_values_and_is_refused_elsewhere() {
     for (key, default) in values.as_object().unwrap() {
         let empty = match default {
             Value::Array(_) => true,
-            Value::Object(fields) => fields.is_empty() || key == "nodeSelector",
+            Value::Object(fields) => fields.is_empty() || key == "nodeSelector" || key == "global",
             Value::String(text) => text.is_empty() || key == "priorityClassName",
             _ => false,
         };

@@ -71,30 +71,6 @@ fn a_pod_has_time_to_drain() {
 }
 
 #[test]
-fn the_image_is_named_by_tag_or_digest() {
-    let Some(chart) = chart() else { return };
-    let digest = format!("sha256:{}", "0".repeat(64));
-    let cases = [
-        (json!({}), "rolegate:0.1.0".to_owned()),
-        (json!({"tag": "1.2.3"}), "rolegate:1.2.3".to_owned()),
-        (
-            json!({"repository": "images.example.com:5000/a/b", "tag": "x"}),
-            "images.example.com:5000/a/b:x".to_owned(),
-        ),
-        (json!({"tag": "1.2.3", "digest": digest}), format!("rolegate@{digest}")),
-    ];
-    for (image, expected) in cases {
-        let rendered = chart.render(&json!({"image": image}));
-        assert_eq!(rendered.container()["image"], expected);
-        for pod in rendered.of_kind("Pod") {
-            assert_eq!(pod["spec"]["containers"][0]["image"], expected);
-        }
-    }
-    let version = crate::read("Chart.yaml");
-    assert!(version.contains(&format!("appVersion: {}", env!("CARGO_PKG_VERSION"))));
-}
-
-#[test]
 fn on_the_host_network_dns_follows_and_an_update_frees_the_ports_first() {
     let Some(chart) = chart() else { return };
     let own = chart.render(&json!({}));
@@ -114,6 +90,81 @@ fn on_the_host_network_dns_follows_and_an_update_frees_the_ports_first() {
     );
     let chosen = chart.render(&json!({"hostNetwork": true, "dnsPolicy": "Default"}));
     assert_eq!(chosen.pod()["dnsPolicy"], "Default");
+}
+
+#[test]
+fn dns_configuration_is_passed_to_the_pods() {
+    let Some(chart) = chart() else { return };
+    assert!(chart.render(&json!({})).pod().get("dnsConfig").is_none());
+    let config = json!({
+        "nameservers": ["192.0.2.53"],
+        "searches": ["example.com"],
+        "options": [{"name": "ndots", "value": "2"}, {"name": "edns0"}],
+    });
+    let rendered = chart.render(&json!({"dnsPolicy": "None", "dnsConfig": config}));
+    assert_eq!(rendered.pod()["dnsConfig"], config);
+    assert_eq!(rendered.pod()["dnsPolicy"], "None");
+}
+
+#[test]
+fn the_rollout_can_be_changed() {
+    let Some(chart) = chart() else { return };
+    let defaults = chart.render(&json!({}));
+    assert_eq!(defaults.deployment()["spec"]["revisionHistoryLimit"], 5);
+    for strategy in [
+        json!({"type": "Recreate"}),
+        json!({"type": "RollingUpdate", "rollingUpdate": {"maxSurge": "50%", "maxUnavailable": 0}}),
+    ] {
+        for on_nodes in [false, true] {
+            let values = json!({"revisionHistoryLimit": 0, "strategy": strategy, "hostNetwork": on_nodes});
+            let rendered = chart.render(&values);
+            assert_eq!(rendered.deployment()["spec"]["revisionHistoryLimit"], 0);
+            assert_eq!(rendered.deployment()["spec"]["strategy"], strategy, "{values}");
+        }
+    }
+}
+
+#[test]
+fn the_disruption_budget_is_by_one_limit() {
+    let Some(chart) = chart() else { return };
+    let cases = [
+        (json!({}), json!({"maxUnavailable": 1})),
+        (json!({"maxUnavailable": 0}), json!({"maxUnavailable": 0})),
+        (json!({"maxUnavailable": "50%"}), json!({"maxUnavailable": "50%"})),
+        (json!({"minAvailable": 1}), json!({"minAvailable": 1})),
+        (json!({"minAvailable": 0}), json!({"minAvailable": 0})),
+        (
+            json!({"minAvailable": "25%", "maxUnavailable": null}),
+            json!({"minAvailable": "25%"}),
+        ),
+        (
+            json!({"minAvailable": null, "maxUnavailable": ""}),
+            json!({"maxUnavailable": 1}),
+        ),
+    ];
+    for (values, mut expected) in cases {
+        let rendered = chart.render(&json!({"podDisruptionBudget": values}));
+        let mut spec = rendered.only("PodDisruptionBudget")["spec"].clone();
+        spec.as_object_mut().unwrap().remove("selector");
+        expected["unhealthyPodEvictionPolicy"] = json!("AlwaysAllow");
+        assert_eq!(spec, expected, "{values}");
+    }
+    let healthy = chart.render(&json!({"podDisruptionBudget": {"unhealthyPodEvictionPolicy": "IfHealthyBudget"}}));
+    assert_eq!(
+        healthy.only("PodDisruptionBudget")["spec"]["unhealthyPodEvictionPolicy"],
+        "IfHealthyBudget"
+    );
+    for both in [
+        json!({"minAvailable": 1, "maxUnavailable": 1}),
+        json!({"minAvailable": 0, "maxUnavailable": "50%"}),
+    ] {
+        let error = chart
+            .try_render(&json!({"podDisruptionBudget": both}))
+            .err()
+            .expect("both limits were accepted");
+        let expected = "podDisruptionBudget.minAvailable and podDisruptionBudget.maxUnavailable exclude each other";
+        assert!(error.contains(expected), "{error}");
+    }
 }
 
 #[test]
@@ -247,8 +298,11 @@ fn what_the_user_adds_is_rendered() {
     assert_eq!(metadata["annotations"]["example.com/owner"], "security");
     assert_eq!(metadata["labels"]["example.com/tier"], "gate");
     assert_eq!(metadata["labels"]["example.com/team"], "security");
-    for field in ["nodeSelector", "tolerations", "affinity", "imagePullSecrets"] {
+    for field in ["nodeSelector", "tolerations", "affinity", "dnsConfig"] {
         assert_eq!(pod[field], everything[field], "{field}");
+    }
+    for field in ["strategy", "revisionHistoryLimit"] {
+        assert_eq!(rendered.deployment()["spec"][field], everything[field], "{field}");
     }
     assert_eq!(rendered.container()["resources"], everything["resources"]);
     let env = list(&rendered.container()["env"]);

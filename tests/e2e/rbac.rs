@@ -214,6 +214,7 @@ fn render(cluster: &ExclusiveCluster<'_>, release: &Release) -> Vec<Value> {
     let mut values = values();
     values["roleSources"] = json!([]);
     values["roleFiles"] = json!({"configMap": "roles"});
+    values["image"] = json!({"repository": "registry.example.com/rolegate"});
     fs::write(&file, values.to_string()).unwrap();
     let chart = format!("{}/charts/rolegate", env!("CARGO_MANIFEST_DIR"));
     let file = file.display().to_string();

@@ -484,6 +484,7 @@ impl Drop for Release {
 /// What the tests need of the chart's values: policies from the ConfigMap, since there is no AWS, and an audit log to read.
 fn own_values() -> Value {
     json!({
+        "image": {"repository": "registry.example.com/rolegate"},
         "roleSources": [],
         "roleFiles": {"configMap": ROLES},
         "settings": {"audit-log": "-"},

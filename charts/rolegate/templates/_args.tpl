@@ -11,7 +11,7 @@
 - --admin-listen={{ .Values.listenAddress }}:{{ .Values.ports.http }}
 - --drain={{ int .Values.drainSeconds }}s
 {{- if eq .Values.certificates.mode "self-managed" }}
-- --tls-secret={{ .Release.Namespace }}/{{ include "rolegate.secretName" . }}
+- --tls-secret={{ include "rolegate.namespace" . }}/{{ include "rolegate.secretName" . }}
 - --tls-names={{ include "rolegate.dnsNames" . | fromJsonArray | join "," }}
 - --ca-lifetime={{ .Values.certificates.caLifetime }}
 - --certificate-lifetime={{ .Values.certificates.lifetime }}
@@ -102,6 +102,6 @@ validating-webhook-configuration: "no value: it is the release's own"
 {{/* The DNS names of the Service, as a JSON list. */}}
 {{- define "rolegate.dnsNames" -}}
 {{- $name := include "rolegate.fullname" . -}}
-{{- $namespace := .Release.Namespace -}}
+{{- $namespace := include "rolegate.namespace" . -}}
 {{- list (printf "%s.%s.svc" $name $namespace) (printf "%s.%s" $name $namespace) (printf "%s.%s.svc.cluster.local" $name $namespace) | toJson -}}
 {{- end -}}

@@ -21,13 +21,40 @@ app.kubernetes.io/name: {{ include "rolegate.name" . }}
 app.kubernetes.io/instance: {{ .Release.Name }}
 {{- end -}}
 
-{{/* Labels of every object. They take precedence over `commonLabels`, because selectors depend on them. */}}
+{{/* The namespace of every object that does not belong elsewhere. */}}
+{{- define "rolegate.namespace" -}}
+{{- default .Release.Namespace .Values.namespaceOverride -}}
+{{- end -}}
+
+{{/*
+Name, namespace, labels and annotations of an object. Parameters: `root`; `name`, or a `suffix` of the full name; `namespace`, unless the object
+belongs to the cluster; `labels` and `annotations`, which take precedence over `commonLabels` and `commonAnnotations`.
+*/}}
+{{- define "rolegate.metadata" -}}
+name: {{ default (printf "%s%s" (include "rolegate.fullname" .root) (default "" .suffix)) .name }}
+{{- with .namespace }}
+namespace: {{ . }}
+{{- end }}
+labels:
+  {{- toYaml (merge (include "rolegate.ownLabels" .root | fromYaml) (default dict .labels) (default dict .root.Values.commonLabels)) | nindent 2 }}
+{{- with merge (dict) (default dict .annotations) (default dict .root.Values.commonAnnotations) }}
+annotations:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end -}}
+
+{{/* Labels of every object, for `extraObjects` too. */}}
 {{- define "rolegate.labels" -}}
+{{- toYaml (merge (include "rolegate.ownLabels" . | fromYaml) (default dict .Values.commonLabels)) -}}
+{{- end -}}
+
+{{/* They take precedence over labels of users, because selectors depend on them. */}}
+{{- define "rolegate.ownLabels" -}}
 {{- $own := include "rolegate.selectorLabels" . | fromYaml -}}
 {{- $_ := set $own "app.kubernetes.io/version" .Chart.AppVersion -}}
 {{- $_ := set $own "app.kubernetes.io/managed-by" .Release.Service -}}
 {{- $_ := set $own "helm.sh/chart" (printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-") -}}
-{{- toYaml (merge $own (default dict .Values.commonLabels)) -}}
+{{- toYaml $own -}}
 {{- end -}}
 
 {{/* The labels by which the Service, the PodDisruptionBudget and others select the pods. */}}
@@ -46,10 +73,49 @@ app.kubernetes.io/component: webhook
 
 {{- define "rolegate.image" -}}
 {{- if .Values.image.digest -}}
-{{- printf "%s@%s" .Values.image.repository .Values.image.digest -}}
+{{- printf "%s@%s" (include "rolegate.repository" .) .Values.image.digest -}}
 {{- else -}}
-{{- printf "%s:%s" .Values.image.repository (default .Chart.AppVersion .Values.image.tag) -}}
+{{- printf "%s:%s" (include "rolegate.repository" .) (default .Chart.AppVersion .Values.image.tag) -}}
 {{- end -}}
+{{- end -}}
+
+{{/* `global.imageRegistry` replaces a registry, which is a first part with a dot or a port, or `localhost`, as container runtimes read it. */}}
+{{- define "rolegate.repository" -}}
+{{- if not .Values.image.repository -}}
+{{- fail "image.repository is required: this chart has no default image. Build the image and push it to a registry that your nodes can pull from (docs/image.md), and set the value, such as --set image.repository=registry.example.com/rolegate" -}}
+{{- end -}}
+{{- $repository := .Values.image.repository -}}
+{{- $parts := splitList "/" $repository -}}
+{{- if (default dict .Values.global).imageRegistry -}}
+{{- if and (gt (len $parts) 1) (regexMatch "[.:]|^localhost$" (first $parts)) -}}
+{{- $repository = rest $parts | join "/" -}}
+{{- end -}}
+{{- $repository = printf "%s/%s" .Values.global.imageRegistry $repository -}}
+{{- end -}}
+{{- $repository -}}
+{{- end -}}
+
+{{/* Whether the image is one of the documents' examples, which exists nowhere: "true" or empty. */}}
+{{- define "rolegate.imageIsPlaceholder" -}}
+{{- if regexMatch "(^111122223333\\.|(^|\\.)example\\.(com|org|net)([:/]|$))" (include "rolegate.repository" .) -}}true{{- end -}}
+{{- end -}}
+
+{{/* Secrets of the chart and of its parent, as a JSON list of `{name}`. Other charts write the global ones as names or as objects. */}}
+{{- define "rolegate.imagePullSecrets" -}}
+{{- $secrets := list -}}
+{{- range concat (default list (default dict .Values.global).imagePullSecrets) (default list .Values.imagePullSecrets) -}}
+{{- $secrets = append $secrets (ternary (dict "name" .) . (kindIs "string" .)) -}}
+{{- end -}}
+{{- $secrets | uniq | toJson -}}
+{{- end -}}
+
+{{/* Annotations of both webhook configurations. */}}
+{{- define "rolegate.webhookAnnotations" -}}
+{{- $annotations := dict -}}
+{{- if eq .Values.certificates.mode "cert-manager" -}}
+{{- $_ := set $annotations "cert-manager.io/inject-ca-from" (printf "%s/%s" (include "rolegate.namespace" .) (include "rolegate.fullname" .)) -}}
+{{- end -}}
+{{- toYaml (merge $annotations (default dict .Values.webhookAnnotations)) -}}
 {{- end -}}
 
 {{- define "rolegate.secretName" -}}
@@ -107,7 +173,7 @@ app.kubernetes.io/component: webhook
 {{- define "rolegate.subject" -}}
 - kind: ServiceAccount
   name: {{ include "rolegate.serviceAccountName" . }}
-  namespace: {{ .Release.Namespace }}
+  namespace: {{ include "rolegate.namespace" . }}
 {{- end -}}
 
 {{/* Annotations of objects that `helm test` creates, in this order, and removes afterwards. */}}
@@ -115,4 +181,9 @@ app.kubernetes.io/component: webhook
 helm.sh/hook: test
 helm.sh/hook-weight: {{ . | quote }}
 helm.sh/hook-delete-policy: before-hook-creation,hook-succeeded,hook-failed
+{{- end -}}
+
+{{/* Whether a value is something other than null or an empty text: "true" or empty. Zero is set. */}}
+{{- define "rolegate.isSet" -}}
+{{- if ne (toString (default "" .)) "" -}}true{{- else if or (kindIs "float64" .) (kindIs "int64" .) (kindIs "int" .) -}}true{{- end -}}
 {{- end -}}

@@ -8,14 +8,14 @@ namespaceSelector:
     {{- toYaml .expressions | nindent 4 }}
     - key: kubernetes.io/metadata.name
       operator: NotIn
-      values: {{ list "kube-system" .root.Release.Namespace | uniq | toJson }}
+      values: {{ list "kube-system" (include "rolegate.namespace" .root) | uniq | toJson }}
 {{- end -}}
 
 {{- define "rolegate.clientConfig" -}}
 clientConfig:
   service:
     name: {{ include "rolegate.fullname" .root }}
-    namespace: {{ .root.Release.Namespace }}
+    namespace: {{ include "rolegate.namespace" .root }}
     path: {{ .path }}
     port: 443
 {{- end -}}
@@ -43,9 +43,10 @@ are not sent twice.
 
 {{/* Selects the namespaces of `jobNamespaces` that do not have the label, as a JSON list of expressions. */}}
 {{- define "rolegate.named" -}}
+{{- $own := include "rolegate.namespace" . -}}
 {{- range .Values.jobNamespaces -}}
-{{- if has . (list "kube-system" $.Release.Namespace) -}}
-{{- fail (printf "jobNamespaces: %s cannot be gated: kube-system and the namespace of the release (%s) contain what rolegate needs to start; remove it from the list" . $.Release.Namespace) -}}
+{{- if has . (list "kube-system" $own) -}}
+{{- fail (printf "jobNamespaces: %s cannot be gated: kube-system and the namespace of the release (%s) contain what rolegate needs to start; remove it from the list" . $own) -}}
 {{- end -}}
 {{- end -}}
 {{- list (dict "key" "kubernetes.io/metadata.name" "operator" "In" "values" .Values.jobNamespaces) (dict "key" "rolegate.io/gate" "operator" "DoesNotExist") | toJson -}}

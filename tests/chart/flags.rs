@@ -42,8 +42,18 @@ fn flags() -> BTreeMap<String, Takes> {
 
 /// The flags that the chart refuses in `settings`, with the value to use.
 fn reserved() -> BTreeMap<String, String> {
+    table("rolegate.reserved")
+}
+
+/// The flags of amazon-eks-pod-identity-webhook that the chart refuses in `settings`, with what to do instead.
+fn of_the_eks_webhook() -> BTreeMap<String, String> {
+    table("rolegate.flagsOfTheEksWebhook")
+}
+
+/// A table of templates/_args.tpl.
+fn table(name: &str) -> BTreeMap<String, String> {
     let text = read("templates/_args.tpl");
-    let block = text.split("define \"rolegate.reserved\" -}}").nth(1).unwrap();
+    let block = text.split(&format!("define \"{name}\" -}}}}")).nth(1).unwrap();
     let block = block.split("{{- end").next().unwrap();
     serde_saphyr::from_str(block).unwrap()
 }
@@ -103,19 +113,109 @@ fn a_flag_that_the_chart_sets_cannot_be_set_twice() {
     }
 }
 
+/// Every flag of amazon-eks-pod-identity-webhook 0.6.17.
+const FLAGS_OF_THE_EKS_WEBHOOK: [&str; 32] = [
+    "annotation-prefix",
+    "aws-default-region",
+    "compose-role-arn",
+    "container-credentials-audience",
+    "container-credentials-full-uri",
+    "container-credentials-token-mount-path",
+    "container-credentials-token-path",
+    "container-credentials-token-volume-name",
+    "enable-debugging-handlers",
+    "in-cluster",
+    "kube-api",
+    "kubeconfig",
+    "metrics-port",
+    "namespace",
+    "port",
+    "resync-period",
+    "service-account-lookup-grace-period",
+    "service-name",
+    "sts-regional-endpoint",
+    "tls-cert",
+    "tls-cipher-suites",
+    "tls-key",
+    "tls-min-version",
+    "tls-secret",
+    "token-audience",
+    "token-expiration",
+    "token-mount-path",
+    "version",
+    "watch-config-map",
+    "watch-container-credentials-config",
+    // Two of its log library.
+    "v",
+    "logtostderr",
+];
+
+#[test]
+fn flags_of_the_eks_webhook_are_accepted_or_say_what_to_use() {
+    let Some(chart) = chart() else { return };
+    let (flags, reserved, theirs) = (flags(), reserved(), of_the_eks_webhook());
+    for flag in FLAGS_OF_THE_EKS_WEBHOOK {
+        let is_known = flags.contains_key(flag) || theirs.contains_key(flag);
+        assert!(is_known, "nothing says what --{flag} is here");
+    }
+    let values = read("values.yaml");
+    for (flag, instead) in &theirs {
+        assert!(!reserved.contains_key(flag), "{flag} is in both tables");
+        let error = chart
+            .try_render(&json!({"settings": {(flag): "x"}}))
+            .err()
+            .expect("it was accepted");
+        let expected = format!("settings.{flag}: this is a flag of amazon-eks-pod-identity-webhook; {instead}");
+        assert!(error.contains(&expected), "{error}");
+        let Some(named) = instead.strip_prefix("use ") else {
+            assert!(instead.starts_with("remove it: "), "{instead}");
+            continue;
+        };
+        for name in named.split([',', ' ']).filter(|word| word.starts_with("settings.")) {
+            let name = name.trim_start_matches("settings.");
+            assert!(
+                flags.contains_key(name) && !reserved.contains_key(name) && !theirs.contains_key(name),
+                "{flag}: settings.{name} is not accepted"
+            );
+        }
+        let first = named.split([',', ' ', '.']).next().unwrap();
+        assert!(
+            values.contains(&format!("\n{first}:")),
+            "{flag}: there is no value {first}"
+        );
+    }
+    let cases = [
+        ("aws-default-region", "use settings.aws-region"),
+        ("sts-regional-endpoint", "use settings.sts-regional-endpoints"),
+        (
+            "watch-config-map",
+            "use identityConfigMap, such as kube-system/pod-identity-webhook",
+        ),
+        (
+            "watch-container-credentials-config",
+            "use settings.container-credentials-config",
+        ),
+    ];
+    for (flag, instead) in cases {
+        assert_eq!(theirs[flag], instead);
+    }
+}
+
 #[test]
 fn settings_accept_every_other_flag() {
     let mut expected = String::from(
         "    \"settings\": {\n      \"type\": \"object\",\n      \"additionalProperties\": false,\n      \"properties\": {\n",
     );
-    let reserved = reserved();
+    let (reserved, of_the_eks_webhook) = (reserved(), of_the_eks_webhook());
     let mut flags = flags();
+    flags.extend(of_the_eks_webhook.keys().map(|flag| (flag.clone(), Takes::Value)));
     flags.extend(reserved.keys().map(|flag| (flag.clone(), Takes::Value)));
     let lines: Vec<String> = flags
         .into_iter()
         .map(|(flag, takes)| {
             let definition = match takes {
                 _ if reserved.contains_key(&flag) => "setByTheChart",
+                _ if of_the_eks_webhook.contains_key(&flag) => "ofTheEksWebhook",
                 Takes::Switch => "switch",
                 Takes::Value => "flag",
             };

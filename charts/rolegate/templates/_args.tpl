@@ -53,6 +53,9 @@
 {{- if $instead }}
 {{- fail (printf "settings.%s: this flag is set by the chart; use %s" $flag $instead) }}
 {{- end }}
+{{- with get (include "rolegate.flagsOfTheEksWebhook" $ | fromYaml) $flag }}
+{{- fail (printf "settings.%s: this is a flag of amazon-eks-pod-identity-webhook; %s" $flag .) }}
+{{- end }}
 {{- if kindIs "slice" $value }}
 {{- range $value }}
 - {{ printf "--%s=%s" $flag (include "rolegate.scalar" .) | quote }}
@@ -92,6 +95,43 @@ tls-key: "certificates.mode and certificates.secretName"
 tls-names: "no value: the names are those of the Service"
 tls-secret: "certificates.secretName"
 validating-webhook-configuration: "no value: it is the release's own"
+{{- end -}}
+
+{{/*
+The flags of amazon-eks-pod-identity-webhook 0.6 that rolegate does not have under this name, and those of its log library, each with what to do
+instead. Flags of the same name mean the same.
+*/}}
+{{- define "rolegate.flagsOfTheEksWebhook" -}}
+aws-default-region: "use settings.aws-region"
+enable-debugging-handlers: "remove it: rolegate has no debugging handlers; `rolegate inject` shows what happens to a pod"
+in-cluster: "remove it: the chart always runs rolegate in the cluster"
+kube-api: "remove it: rolegate uses the API server of the cluster that it runs in"
+kubeconfig: "remove it: rolegate uses the ServiceAccount of its pod"
+metrics-port: "use ports.http"
+namespace: "remove it: rolegate uses the namespace of the release; see namespaceOverride"
+port: "use ports.https"
+resync-period: "remove it: rolegate watches ServiceAccounts and needs no resync"
+service-account-lookup-grace-period: "remove it: rolegate reads a ServiceAccount that it does not know yet from the API server"
+service-name: "remove it: rolegate uses the Service of the release; see fullnameOverride"
+sts-regional-endpoint: "use settings.sts-regional-endpoints"
+tls-cipher-suites: "remove it: rolegate accepts only TLS 1.2 and TLS 1.3 with cipher suites that provide forward secrecy"
+tls-min-version: "remove it: rolegate accepts only TLS 1.2 and TLS 1.3"
+version: "remove it: set image.tag or image.digest to choose a version"
+watch-config-map: "use identityConfigMap, such as kube-system/pod-identity-webhook"
+watch-container-credentials-config: "use settings.container-credentials-config"
+add_dir_header: "use settings.log-level and settings.log-format"
+alsologtostderr: "use settings.log-level and settings.log-format"
+log_backtrace_at: "use settings.log-level and settings.log-format"
+log_dir: "use settings.log-level and settings.log-format"
+log_file: "use settings.log-level and settings.log-format"
+log_file_max_size: "use settings.log-level and settings.log-format"
+logtostderr: "use settings.log-level and settings.log-format"
+one_output: "use settings.log-level and settings.log-format"
+skip_headers: "use settings.log-level and settings.log-format"
+skip_log_headers: "use settings.log-level and settings.log-format"
+stderrthreshold: "use settings.log-level and settings.log-format"
+v: "use settings.log-level, for example debug"
+vmodule: "use settings.log-level, for example info,rolegate::roles=debug"
 {{- end -}}
 
 {{/* A lifetime in full hours. */}}

@@ -14,6 +14,7 @@ use crate::wait::{until, until_ok};
 pub(crate) fn register(scenarios: &mut Scenarios) {
     scenarios.parallel(helm_test_creates_a_pod_that_only_the_webhook_can_make_valid);
     scenarios.serial(every_documented_values_file_installs);
+    scenarios.serial(a_sync_after_ca_bundle_was_written_shows_no_difference);
     scenarios.parallel(workloads_are_reviewed_only_when_their_pods_would_change);
 }
 
@@ -97,6 +98,85 @@ fn every_documented_values_file_installs(cluster: &ExclusiveCluster<'_>) {
         release.helm(&["uninstall", name, "--namespace", name]).ok();
         cluster.kubectl(&["delete", "namespace", name, "--wait=false"]).ok();
     }
+}
+
+/// Argo CD and Flux render the chart again and again, and compare what the API server would make of it with what is there.
+fn a_sync_after_ca_bundle_was_written_shows_no_difference(cluster: &ExclusiveCluster<'_>) {
+    let release = cluster.install(json!({}));
+    cluster.wait_until_called(&release);
+    let rendered = release.template();
+    let before = live(cluster, &rendered);
+    let entries: Vec<&Value> = before.iter().flat_map(|object| list(&object["webhooks"])).collect();
+    assert!(entries.len() > 5, "{before:?}");
+    for entry in &entries {
+        let written = entry["clientConfig"]["caBundle"].as_str().unwrap_or_default();
+        assert!(!written.is_empty(), "{entry}");
+    }
+
+    let server_side = ["--server-side", "--field-manager=gitops"];
+    for (tool, flags) in [
+        ("Flux, and Argo CD with ServerSideApply=true", server_side.as_slice()),
+        ("Argo CD", &[]),
+    ] {
+        let sync = |dry_run: &[&str], manifests: &str| {
+            let apply = [&["apply", "-f", "-", "--output=json"], flags, dry_run].concat();
+            cluster.surroundings().kubectl.run_with_input(&apply, manifests)
+        };
+        // The first sync takes over what Helm created; the second one has a state of its own to compare with.
+        for number in ["first", "second"] {
+            let planned = compared(&sync(&["--dry-run=server"], &rendered).json());
+            assert_eq!(planned, before, "what the {number} sync of {tool} would change");
+            sync(&[], &rendered).ok();
+            assert_eq!(
+                live(cluster, &rendered),
+                before,
+                "what the {number} sync of {tool} changed"
+            );
+        }
+        // A chart that rendered the field would not pass.
+        let with_bundle = rendered.replace("    clientConfig:\n", "    clientConfig:\n      caBundle: Cg==\n");
+        assert_ne!(with_bundle, rendered, "the manifests look different");
+        let planned = sync(&["--dry-run=server"], &with_bundle);
+        assert!(
+            !planned.succeeded() || compared(&planned.json()) != before,
+            "{tool} overlooks caBundle"
+        );
+    }
+}
+
+/// The objects of these manifests as they are in the cluster.
+fn live(cluster: &ExclusiveCluster<'_>, manifests: &str) -> Vec<Value> {
+    let get = ["get", "-f", "-", "--output=json"];
+    compared(&cluster.surroundings().kubectl.run_with_input(&get, manifests).json())
+}
+
+/// The objects of a list without what every write changes. For a Deployment, this includes `generation`, which the annotation of kubectl increases.
+fn compared(list_of_objects: &Value) -> Vec<Value> {
+    let mut objects = list(&list_of_objects["items"]).to_vec();
+    assert!(!objects.is_empty(), "{list_of_objects}");
+    for object in &mut objects {
+        let metadata = object["metadata"].as_object_mut().unwrap();
+        for field in ["managedFields", "resourceVersion", "generation"] {
+            metadata.remove(field);
+        }
+        if let Some(annotations) = metadata.get_mut("annotations").and_then(Value::as_object_mut) {
+            annotations.remove("kubectl.kubernetes.io/last-applied-configuration");
+        }
+        if metadata
+            .get("annotations")
+            .is_some_and(|annotations| *annotations == json!({}))
+        {
+            metadata.remove("annotations");
+        }
+        // Written by controllers at any time.
+        object.as_object_mut().unwrap().remove("status");
+    }
+    objects.sort_by_key(|object| format!("{} {}", object["kind"], object["metadata"]["name"]));
+    objects
+}
+
+fn list(value: &Value) -> &[Value] {
+    value.as_array().map_or(&[], Vec::as_slice)
 }
 
 /// cert-manager's kinds, without cert-manager.

@@ -167,6 +167,14 @@ impl Release {
         output
     }
 
+    /// What a tool that renders the chart itself applies: the output of `helm template` with the values of the release.
+    pub(crate) fn template(&self) -> String {
+        let values = self.values_file();
+        let chart = chart();
+        let template = ["template", NAME, &chart, "--namespace", NAMESPACE, "--values", &values];
+        self.helm(&[&template, ["--skip-tests"].as_slice()].concat()).ok()
+    }
+
     /// `helm rollback` to a revision.
     pub(crate) fn rollback(&self, revision: u32, args: &[&str]) -> CommandOutput {
         let revision = revision.to_string();

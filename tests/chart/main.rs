@@ -7,6 +7,7 @@ mod image;
 mod kept;
 mod metadata;
 mod metrics;
+mod packaged;
 mod permissions;
 mod refused;
 mod webhooks;
@@ -69,9 +70,17 @@ impl Chart {
 
     /// The same with nothing but these values.
     fn helm_without_image(&self, arguments: &[&str], values: &Value) -> Result<String, String> {
+        self.run_with_input(&[arguments, &["--values", "-"]].concat(), &values.to_string())
+    }
+
+    /// The same for a command that takes no values.
+    fn run(&self, arguments: &[&str]) -> Result<String, String> {
+        self.run_with_input(arguments, "")
+    }
+
+    fn run_with_input(&self, arguments: &[&str], input: &str) -> Result<String, String> {
         let mut child = Command::new(&self.helm)
             .args(arguments)
-            .args(["--values", "-"])
             // Neither a cluster nor a user's settings are part of what is tested.
             .env("KUBECONFIG", "/dev/null")
             .env("HELM_CACHE_HOME", env!("CARGO_TARGET_TMPDIR"))
@@ -82,9 +91,9 @@ impl Chart {
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
-        let mut input = child.stdin.take().unwrap();
-        input.write_all(values.to_string().as_bytes()).unwrap();
-        drop(input);
+        let mut pipe = child.stdin.take().unwrap();
+        pipe.write_all(input.as_bytes()).unwrap();
+        drop(pipe);
         let output = child.wait_with_output().unwrap();
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         if output.status.success() {

@@ -1,4 +1,4 @@
-//! The programs that tests of a cluster run: etcd, kube-apiserver, kube-controller-manager, kubectl and helm.
+//! The programs that tests of a cluster run: etcd, kube-apiserver, kube-controller-manager, kubectl and helm, and an OCI registry.
 //!
 //! Those in the folder `KUBEBUILDER_ASSETS` are taken, as envtest does. What it lacks is built by Go from the modules that
 //! `tests/e2e/` pins, once: the result is kept in the user's cache folder under a name that changes with the pins.
@@ -73,6 +73,11 @@ pub fn chromium() -> Result<PathBuf, Missing> {
         .ok_or_else(|| Missing::Tool("Chromium is missing; install the package chromium, or set CHROMIUM".to_owned()))
 }
 
+/// An OCI registry, for what is published to one.
+pub fn registry() -> Result<PathBuf, Missing> {
+    find(&REGISTRY, &[Tool::Registry]).map(|mut found| found.remove(&Tool::Registry).expect("what was asked for"))
+}
+
 /// Where the programs are.
 #[derive(Clone, Debug)]
 pub struct Programs {
@@ -129,6 +134,7 @@ enum Tool {
     Helm,
     EksWebhook,
     Dashboard,
+    Registry,
 }
 
 impl Tool {
@@ -142,6 +148,7 @@ impl Tool {
             Self::Helm => "helm",
             Self::EksWebhook => "eks-webhook",
             Self::Dashboard => "dashboard",
+            Self::Registry => "registry",
         }
     }
 
@@ -153,6 +160,7 @@ impl Tool {
             Self::Kubectl => "k8s.io/kubernetes/cmd/kubectl",
             Self::Helm => "helm.sh/helm/v4/cmd/helm",
             Self::EksWebhook | Self::Dashboard => ".",
+            Self::Registry => "github.com/distribution/distribution/v3/cmd/registry",
         }
     }
 
@@ -193,6 +201,12 @@ const EKS_WEBHOOK: Module = Module {
 
 const DASHBOARD: Module = Module {
     folder: "dashboard",
+    linker_flags: "",
+    cost: "up to 3 minutes on two cores",
+};
+
+const REGISTRY: Module = Module {
+    folder: "registry",
     linker_flags: "",
     cost: "up to 3 minutes on two cores",
 };

@@ -26,6 +26,8 @@ impl Kind {
         let extension = rest.rsplit_once('.').map_or("", |(_, extension)| extension);
         match (directory, extension) {
             (_, "md") => Some(Self::Markdown),
+            // Pictures have no text.
+            (_, "png") => None,
             ("docs" | "charts", _) => Some(Self::Whole),
             ("src" | "benches", "rs") => Some(Self::Program),
             ("tests", "rs") => Some(Self::Test),

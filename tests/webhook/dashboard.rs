@@ -20,7 +20,7 @@ const PICTURE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/images/dashboar
 const LASTS: Duration = Duration::from_secs(30);
 const SCRAPES: u32 = 60;
 
-/// What `$__rate_interval` stands for: a few scrapes.
+/// The value of `$__rate_interval`: a few scrapes.
 const INTERVAL: &str = "4s";
 
 /// The panels that show something wherever rolegate works. The others show faults, or what is not set up here.

@@ -238,11 +238,15 @@ fn the_notes_say_what_to_do_next_and_what_not_to_gate() {
 }
 
 #[test]
-fn what_the_readme_installs_is_what_it_says() {
+fn what_the_guides_install_is_what_they_say() {
     let Some(chart) = chart() else { return };
-    let readme = include_str!("../../README.md");
-    let installs: Vec<Vec<String>> = readme
-        .lines()
+    let guides = [
+        include_str!("../../docs/guides/install-eks.md"),
+        include_str!("../../docs/guides/install-kops.md"),
+    ];
+    let installs: Vec<Vec<String>> = guides
+        .iter()
+        .flat_map(|guide| guide.lines())
         .filter_map(|line| line.strip_prefix("$ helm install "))
         .map(|typed| {
             typed

@@ -2,7 +2,6 @@
 
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
@@ -12,6 +11,7 @@ use super::exit::Exit;
 use super::output::{self, COMMAND, GOOD, Styled, fields};
 use crate::args::certs::{CertsArgs, CertsSettings, Existing};
 use crate::certs::issue::{Authority, IssueError, SubjectName};
+use crate::support::platform;
 use crate::support::text::shell::Command;
 
 const DAY: Duration = Duration::from_hours(24);
@@ -89,11 +89,7 @@ fn write_all(directory: &Path, files: &[Output], existing: Existing) -> Result<(
 /// file that was readable by others is not kept.
 fn write_new(path: &Path, Output { name, mode, text }: &Output) -> io::Result<()> {
     let temporary = path.with_file_name(format!(".{name}.{}", std::process::id()));
-    let mut file = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(*mode)
-        .open(&temporary)?;
+    let mut file = platform::with_mode(OpenOptions::new().write(true).create_new(true), *mode).open(&temporary)?;
     let written = file
         .write_all(text.as_bytes())
         .and_then(|()| file.sync_all())

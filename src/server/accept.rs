@@ -8,7 +8,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hyper::body::Body;
-use rustix::io::Errno;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsAcceptor;
@@ -21,6 +20,7 @@ use super::connections::{Connections, Place};
 use super::limits::Limits;
 use super::shutdown::Lifecycle;
 use crate::support::backoff::Backoff;
+use crate::support::platform;
 use crate::support::state_log::StateLog;
 
 /// What the connections of a listener speak.
@@ -147,11 +147,6 @@ struct Accepting {
 /// The pause after the first of several errors.
 const FIRST_PAUSE: Duration = Duration::from_millis(10);
 
-/// Whether the process (`EMFILE`) or the node (`ENFILE`) has no descriptor left.
-fn are_descriptors_exhausted(error: &io::Error) -> bool {
-    matches!(Errno::from_io_error(error), Some(Errno::MFILE | Errno::NFILE))
-}
-
 impl Accepting {
     fn new() -> Self {
         Self {
@@ -174,7 +169,7 @@ impl Accepting {
                 "failed to accept connections; retrying. If descriptors ran out, unused and idle connections give way"
             );
         }
-        if are_descriptors_exhausted(error) && connections.release_descriptor() {
+        if platform::is_out_of_descriptors(error) && connections.release_descriptor() {
             // The connection's task closes it in a moment.
             sleep(FIRST_PAUSE).await;
             return;

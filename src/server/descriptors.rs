@@ -1,7 +1,10 @@
 //! The limit on open files of the process: every connection is one.
 
+#[cfg(unix)]
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use tracing::{info, warn};
+#[cfg(unix)]
+use tracing::info;
+use tracing::warn;
 
 use super::limits::Limits;
 
@@ -13,6 +16,7 @@ const FEWEST: usize = 16;
 
 /// Raises the limit on open files to the most that this process may have. Many container runtimes start processes with a limit of 1,024
 /// that they may raise. Returns the limit; none when there is none.
+#[cfg(unix)]
 pub(crate) fn raise() -> Option<u64> {
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
     if current == maximum {
@@ -32,6 +36,12 @@ pub(crate) fn raise() -> Option<u64> {
             current
         }
     }
+}
+
+/// Other systems have no such limit.
+#[cfg(not(unix))]
+pub(crate) fn raise() -> Option<u64> {
+    None
 }
 
 /// The limits with no more connections than descriptors allow, so that connections do not take those of files.

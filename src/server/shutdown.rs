@@ -7,6 +7,7 @@ use std::thread;
 use std::time::Duration;
 
 use tokio::runtime::Builder;
+#[cfg(unix)]
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing::info;
@@ -115,9 +116,11 @@ impl Signals {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Received {
     Shutdown,
+    #[cfg_attr(not(unix), expect(dead_code, reason = "other systems have no such signals"))]
     Ignored(&'static str),
 }
 
+#[cfg(unix)]
 struct Receiver {
     terminate: Signal,
     interrupt: Signal,
@@ -126,6 +129,7 @@ struct Receiver {
     user2: Signal,
 }
 
+#[cfg(unix)]
 impl Receiver {
     fn new() -> io::Result<Self> {
         Ok(Self {
@@ -145,6 +149,22 @@ impl Receiver {
             _ = self.user1.recv() => Received::Ignored("SIGUSR1"),
             _ = self.user2.recv() => Received::Ignored("SIGUSR2"),
         }
+    }
+}
+
+/// Ctrl+C.
+#[cfg(not(unix))]
+struct Receiver(tokio::signal::windows::CtrlC);
+
+#[cfg(not(unix))]
+impl Receiver {
+    fn new() -> io::Result<Self> {
+        Ok(Self(tokio::signal::windows::ctrl_c()?))
+    }
+
+    async fn next(&mut self) -> Received {
+        self.0.recv().await;
+        Received::Shutdown
     }
 }
 

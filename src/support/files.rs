@@ -2,9 +2,10 @@
 
 use std::fs::{self, File, FileType, Metadata};
 use std::io::{self, Read as _};
-use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use crate::support::platform::{self, FileId, FileKind, Times};
 
 /// The longest file that is read, in bytes. An AWS account has at most some thousand roles, and a trust policy at most 8,192 characters.
 pub(crate) const LIMIT: u64 = 16 * MIB;
@@ -34,10 +35,7 @@ pub(crate) fn read(path: &Path) -> io::Result<Vec<u8>> {
 pub(crate) fn open(path: &Path) -> io::Result<(File, Metadata)> {
     // Opening a device can have effects, and opening a socket fails with a message that does not name it.
     check(&fs::metadata(path)?)?;
-    let file = File::options()
-        .read(true)
-        .custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY)
-        .open(path)?;
+    let file = platform::non_blocking(File::options().read(true)).open(path)?;
     // The path may be another file by now.
     let data = file.metadata()?;
     check(&data)?;
@@ -82,16 +80,12 @@ pub(crate) fn check_length(bytes: u64) -> io::Result<()> {
 }
 
 fn kind(file: FileType) -> &'static str {
-    if file.is_dir() {
-        "a directory"
-    } else if file.is_fifo() {
-        "a FIFO"
-    } else if file.is_socket() {
-        "a socket"
-    } else if file.is_char_device() || file.is_block_device() {
-        "a device"
-    } else {
-        "a special file"
+    match platform::kind(file) {
+        FileKind::Directory => "a directory",
+        FileKind::Fifo => "a FIFO",
+        FileKind::Socket => "a socket",
+        FileKind::CharacterDevice | FileKind::BlockDevice => "a device",
+        FileKind::Regular | FileKind::Other => "a special file",
     }
 }
 
@@ -99,13 +93,9 @@ fn kind(file: FileType) -> &'static str {
 /// of a ConfigMap, leads to another inode.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Stamp {
-    /// Device and inode.
-    identity: (u64, u64),
+    identity: Option<FileId>,
     length: u64,
-    /// Seconds and nanoseconds.
-    modified: (i64, i64),
-    /// The same, of the last change of content, owner or mode; no program can set it.
-    changed: (i64, i64),
+    times: Option<Times>,
     /// Whether any later change leads to another stamp.
     is_settled: bool,
 }
@@ -113,13 +103,14 @@ pub(crate) struct Stamp {
 impl Stamp {
     /// Of a file whose metadata were read after the moment `read`.
     pub(crate) fn of(data: &Metadata, read: SystemTime) -> Self {
-        let (modified, changed) = ((data.mtime(), data.mtime_nsec()), (data.ctime(), data.ctime_nsec()));
+        let identity = platform::file_id(data);
+        let times = platform::times(data);
+        let last = times.map(|times| times.modified.max(times.changed));
         Self {
-            identity: (data.dev(), data.ino()),
+            identity,
             length: data.len(),
-            modified,
-            changed,
-            is_settled: is_before(modified.max(changed), read),
+            times,
+            is_settled: identity.is_some() && last.is_some_and(|last| is_before(last, read)),
         }
     }
 
@@ -132,8 +123,8 @@ impl Stamp {
         Ok(Self::of(&fs::metadata(path)?, now))
     }
 
-    /// Device and inode.
-    pub(crate) const fn identity(&self) -> (u64, u64) {
+    /// The identity of the file; none where the system does not report it.
+    pub(crate) const fn identity(&self) -> Option<FileId> {
         self.identity
     }
 

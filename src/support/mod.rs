@@ -6,6 +6,7 @@ pub(crate) mod coalesce;
 pub(crate) mod dns;
 pub(crate) mod files;
 pub(crate) mod pace;
+pub(crate) mod platform;
 pub(crate) mod rate_limit;
 pub(crate) mod reload;
 pub(crate) mod shares;

@@ -6,6 +6,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::support::files::{MOST_ENTRIES, Stamp};
+use crate::support::platform::FileId;
 
 /// What a walk of a directory found.
 #[derive(Debug, Default)]
@@ -58,11 +59,19 @@ struct Walk<'a> {
     root: &'a Path,
     most: usize,
     entries: usize,
-    /// Device and inode of each directory that was entered.
-    entered: HashSet<(u64, u64)>,
+    /// The directories that were entered.
+    entered: HashSet<DirectoryId>,
     /// Links to directories that are entered later.
     links: Vec<PathBuf>,
     tree: Tree,
+}
+
+/// What distinguishes a directory from all others.
+#[derive(Debug, PartialEq, Eq, Hash)]
+enum DirectoryId {
+    File(FileId),
+    /// Its path without links, where the system reports nothing else.
+    Path(PathBuf),
 }
 
 impl Walk<'_> {
@@ -76,7 +85,11 @@ impl Walk<'_> {
             Err(error) if error.kind() == io::ErrorKind::NotFound && directory != self.root => return Ok(()),
             Err(error) => return Err(failed(error)),
         };
-        if !self.entered.insert(stamp.identity()) {
+        let id = match stamp.identity() {
+            Some(id) => DirectoryId::File(id),
+            None => DirectoryId::Path(fs::canonicalize(&directory).map_err(failed)?),
+        };
+        if !self.entered.insert(id) {
             return Ok(());
         }
         for entry in entries {

@@ -4,21 +4,20 @@
 //! than the cluster, whole lines are lost, counted and logged. `docs/reference/audit-log.md` documents the fields.
 
 use std::fmt::{self, Display};
-use std::fs::{self, File, FileType, Metadata, OpenOptions};
-use std::io;
-use std::os::unix::fs::{FileExt as _, FileTypeExt as _, MetadataExt as _, OpenOptionsExt as _};
+use std::fs::{self, File, FileType, OpenOptions};
+use std::io::{self, Read as _, Seek as _, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
 use jiff::Timestamp;
 use prometheus_client::metrics::counter::Counter;
-use rustix::fs::OFlags;
 use serde::{Serialize, Serializer};
 use tracing::{info, warn};
 
 use super::line_writer::{Finished, LineQueue, LineSink, WholeLines, Writing, Written, count_lines, unbuffered};
 use crate::decision::{Action, Mode};
+use crate::support::platform::{self, FileKind};
 use crate::support::state_log::StateLog;
 use crate::support::text;
 use crate::trust::{Cause, Verdict};
@@ -234,7 +233,7 @@ enum Output {
 impl Output {
     fn open(target: AuditTarget, rotation: Rotation) -> io::Result<Self> {
         match target {
-            AuditTarget::Stdout => Ok(Self::Stdout(unbuffered(io::stdout())?)),
+            AuditTarget::Stdout => Ok(Self::Stdout(unbuffered(&io::stdout())?)),
             AuditTarget::File(path) => {
                 let open = Some(OpenFile::append(file_name(&path, rotation, Timestamp::now()))?);
                 Ok(Self::File { path, rotation, open })
@@ -308,12 +307,8 @@ impl OpenFile {
         if let Ok(found) = fs::metadata(name) {
             require_writable_type(found.file_type())?;
         }
-        let file = OpenOptions::new()
-            .create(true)
-            .append(true)
-            // A named pipe that takes the place of the file must not block the start. For files, it has no effect.
-            .custom_flags(OFlags::NONBLOCK.bits().cast_signed())
-            .open(name)?;
+        // A named pipe that takes the place of the file must not block the start. For files, it has no effect.
+        let file = platform::non_blocking(OpenOptions::new().create(true).append(true)).open(name)?;
         let metadata = file.metadata()?;
         require_writable_type(metadata.file_type())?;
         let ends_in_line = metadata.is_file() && last_byte(name, metadata.len()).is_some_and(|byte| byte != b'\n');
@@ -338,11 +333,10 @@ impl OpenFile {
     /// Whether the name still refers to this file, because log rotation moves files away, and a line that was written in part can be
     /// completed.
     fn is_still(&self, name: &Path) -> bool {
-        let identity = |data: &Metadata| (data.dev(), data.ino());
         self.name == name
             && self.can_continue()
             && match (fs::metadata(name), self.lines.get().metadata()) {
-                (Ok(there), Ok(here)) => identity(&there) == identity(&here),
+                (Ok(there), Ok(here)) => platform::file_id(&there) == platform::file_id(&here),
                 _ => false,
             }
     }
@@ -364,18 +358,13 @@ impl OpenFile {
 }
 
 fn require_writable_type(file: FileType) -> io::Result<()> {
-    let found = if file.is_file() || file.is_char_device() {
-        return Ok(());
-    } else if file.is_dir() {
-        "a directory"
-    } else if file.is_fifo() {
-        "a named pipe"
-    } else if file.is_socket() {
-        "a socket"
-    } else if file.is_block_device() {
-        "a block device"
-    } else {
-        "another kind of file"
+    let found = match platform::kind(file) {
+        FileKind::Regular | FileKind::CharacterDevice => return Ok(()),
+        FileKind::Directory => "a directory",
+        FileKind::Fifo => "a named pipe",
+        FileKind::Socket => "a socket",
+        FileKind::BlockDevice => "a block device",
+        FileKind::Other => "another kind of file",
     };
     Err(io::Error::new(
         io::ErrorKind::InvalidInput,
@@ -389,7 +378,9 @@ fn require_writable_type(file: FileType) -> io::Result<()> {
 fn last_byte(name: &Path, length: u64) -> Option<u8> {
     let at = length.checked_sub(1)?;
     let mut byte = [0];
-    File::open(name).ok()?.read_exact_at(&mut byte, at).ok()?;
+    let mut file = File::open(name).ok()?;
+    file.seek(SeekFrom::Start(at)).ok()?;
+    file.read_exact(&mut byte).ok()?;
     let [byte] = byte;
     Some(byte)
 }

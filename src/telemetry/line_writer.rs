@@ -6,13 +6,14 @@
 use std::fs::File;
 use std::io;
 use std::mem;
-use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
 use prometheus_client::metrics::counter::Counter;
+
+use crate::support::platform::{self, Stream};
 
 /// The pause after a write that would block, on a descriptor that another process made non-blocking.
 const WOULD_BLOCK_PAUSE: Duration = Duration::from_millis(20);
@@ -280,8 +281,8 @@ impl<W: io::Write> WholeLines<W> {
 ///
 /// # Errors
 /// There is no free file descriptor.
-pub(super) fn unbuffered(stream: impl AsFd) -> io::Result<WholeLines<File>> {
-    Ok(WholeLines::new(File::from(stream.as_fd().try_clone_to_owned()?)))
+pub(super) fn unbuffered(stream: &impl Stream) -> io::Result<WholeLines<File>> {
+    Ok(WholeLines::new(platform::duplicate(stream)?))
 }
 
 /// The number of lines.

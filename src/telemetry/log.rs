@@ -123,7 +123,7 @@ impl Log {
     pub(crate) fn start(level: LogLevel, format: LogFormat, color: Color) -> io::Result<Self> {
         let dropped = Counter::default();
         let sink = StandardError {
-            lines: unbuffered(io::stderr())?,
+            lines: unbuffered(&io::stderr())?,
             reported: 0,
         };
         let queue = LineQueue::start(WRITING, sink, dropped.clone())?;

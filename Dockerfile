@@ -12,7 +12,9 @@
 FROM docker.io/library/rust:1.95-bookworm AS build
 WORKDIR /src
 COPY . .
-RUN cargo build --locked --release --bin rolegate
+# `rolegate --version` prints it.
+ARG REVISION=
+RUN ROLEGATE_COMMIT="$REVISION" cargo build --locked --release --bin rolegate
 RUN image/root.sh target/release/rolegate /image
 
 FROM scratch AS root

@@ -24,6 +24,7 @@ pub(crate) mod trust_policy;
 mod usage;
 pub(crate) mod values;
 mod variables;
+mod version;
 
 use std::ffi::OsString;
 
@@ -48,7 +49,7 @@ Run `rolegate COMMAND --help` for the flags of a command, with examples.";
 /// the role that a pod's ServiceAccount is annotated with, and refuses the pod when the role's trust policy would not let
 /// it, saying which statement is wrong and how to fix it.
 #[derive(Debug, Parser)]
-#[command(name = "rolegate", version, after_long_help = AFTER_HELP, subcommand_required = true, arg_required_else_help = true)]
+#[command(name = "rolegate", version = version::version(), after_long_help = AFTER_HELP, subcommand_required = true, arg_required_else_help = true)]
 struct Cli {
     #[command(subcommand)]
     command: Command,

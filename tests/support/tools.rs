@@ -78,6 +78,25 @@ pub fn registry() -> Result<PathBuf, Missing> {
     find(&REGISTRY, &[Tool::Registry]).map(|mut found| found.remove(&Tool::Registry).expect("what was asked for"))
 }
 
+/// What checks the files of a release.
+pub fn release() -> Result<ReleaseTools, Missing> {
+    let mut found = find(&RELEASE, &[Tool::Actionlint, Tool::Krew, Tool::ValidateKrewManifest])?;
+    let mut take = |tool| found.remove(&tool).expect("what was asked for");
+    Ok(ReleaseTools {
+        actionlint: take(Tool::Actionlint),
+        krew: take(Tool::Krew),
+        validate_krew_manifest: take(Tool::ValidateKrewManifest),
+    })
+}
+
+/// What checks the files of a release.
+#[derive(Clone, Debug)]
+pub struct ReleaseTools {
+    pub actionlint: PathBuf,
+    pub krew: PathBuf,
+    pub validate_krew_manifest: PathBuf,
+}
+
 /// Where the programs are.
 #[derive(Clone, Debug)]
 pub struct Programs {
@@ -135,6 +154,9 @@ enum Tool {
     EksWebhook,
     Dashboard,
     Registry,
+    Actionlint,
+    Krew,
+    ValidateKrewManifest,
 }
 
 impl Tool {
@@ -149,6 +171,9 @@ impl Tool {
             Self::EksWebhook => "eks-webhook",
             Self::Dashboard => "dashboard",
             Self::Registry => "registry",
+            Self::Actionlint => "actionlint",
+            Self::Krew => "krew",
+            Self::ValidateKrewManifest => "validate-krew-manifest",
         }
     }
 
@@ -161,6 +186,9 @@ impl Tool {
             Self::Helm => "helm.sh/helm/v4/cmd/helm",
             Self::EksWebhook | Self::Dashboard => ".",
             Self::Registry => "github.com/distribution/distribution/v3/cmd/registry",
+            Self::Actionlint => "github.com/rhysd/actionlint/cmd/actionlint",
+            Self::Krew => "sigs.k8s.io/krew/cmd/krew",
+            Self::ValidateKrewManifest => "sigs.k8s.io/krew/cmd/validate-krew-manifest",
         }
     }
 
@@ -209,6 +237,12 @@ const REGISTRY: Module = Module {
     folder: "registry",
     linker_flags: "",
     cost: "up to 3 minutes on two cores",
+};
+
+const RELEASE: Module = Module {
+    folder: "release",
+    linker_flags: "",
+    cost: "up to 2 minutes on two cores",
 };
 
 impl Module {

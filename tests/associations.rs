@@ -28,6 +28,8 @@ struct Scripted {
     /// What calls of one kind get, from a page of a list on.
     list_failure: Mutex<Option<(usize, Failure)>>,
     describe_failure: Mutex<Option<Failure>>,
+    /// Associations whose descriptions are throttled so many times.
+    throttled: Mutex<HashMap<String, usize>>,
     pages: Mutex<Vec<(Instant, Scope)>>,
     describes: Mutex<Vec<(Instant, String)>>,
 }
@@ -82,6 +84,12 @@ impl RemoteAssociations for Scripted {
             sleep(takes).await;
             if let Some(failure) = &*self.describe_failure.lock().unwrap() {
                 return Err(failure.clone());
+            }
+            if let Some(times) = self.throttled.lock().unwrap().get_mut(id)
+                && *times > 0
+            {
+                *times -= 1;
+                return Err(Failure::Throttled("throttled".into()));
             }
             let associations = self.associations.lock().unwrap();
             let found = associations.iter().find(|one| one.id.as_deref() == Some(id));
@@ -541,9 +549,39 @@ async fn a_command_describes_at_the_rate_of_its_settings() {
         let associations = Associations::new(cluster(), vec![Source::Remote(remote)], &settings);
         let began = Instant::now();
         let read = associations.read_all(began + Duration::from_secs(600)).await;
-        assert_eq!((read, associations.all().len()), (Ok(()), 200));
+        assert_eq!((read, associations.all().len()), (Ok(None), 200));
         took.push(began.elapsed().as_secs());
     }
     // The clock is that of the test: every wait is for a turn.
     assert!(matches!(took[..], [80..=110, 15..=25]), "{took:?}");
+}
+
+/// What a command reads of 20 associations, of which some are throttled so many times: how many it has, and how many are missing.
+async fn read_with(throttled: impl Iterator<Item = usize>, times: usize) -> Result<(usize, usize), Arc<str>> {
+    let source = Arc::new(Scripted::default());
+    for number in 0..20 {
+        source.create("jobs", &format!("account-{number}"), &format!("a-{number}"), "loader");
+    }
+    *source.throttled.lock().unwrap() = throttled.map(|number| (format!("a-{number}"), times)).collect();
+    let remote: Arc<dyn RemoteAssociations> = Arc::<Scripted>::clone(&source);
+    let associations = Associations::new(cluster(), vec![Source::Remote(remote)], &RemoteSettings::default());
+    let deadline = Instant::now() + Duration::from_secs(600);
+    let missing = associations.read_all(deadline).await?;
+    // A source that fails costs a bounded number of calls.
+    assert!(source.calls().1 <= 40, "{:?}", source.calls());
+    assert!(
+        missing.as_ref().is_none_or(|missing| &*missing.reason == "throttled"),
+        "{missing:?}"
+    );
+    Ok((associations.all().len(), missing.map_or(0, |missing| missing.count)))
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_command_keeps_what_it_read_before_and_after_a_throttled_call() {
+    assert_eq!(read_with(0..0, 0).await, Ok((20, 0)));
+    // Once is not enough to lose one.
+    assert_eq!(read_with(3..6, 1).await, Ok((20, 0)));
+    assert_eq!(read_with(3..6, 9).await, Ok((17, 3)));
+    assert_eq!(read_with([19].into_iter(), 9).await, Ok((19, 1)));
+    assert_eq!(read_with(0..20, 9).await, Err("throttled".into()));
 }

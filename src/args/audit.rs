@@ -2,22 +2,28 @@
 
 use std::path::PathBuf;
 
-use clap::Args;
+use clap::{Args, FromArgMatches as _, ValueEnum};
 
 use super::association_source::AssociationArgs;
 use super::output::FindingsOutputArgs;
 use super::role_source::SourceArgs;
+use super::serve::decision::RequireRole;
+use super::serve::identity::IdentityArgs;
+use super::serve::pod_identity::PodIdentityArgs;
+use super::switch::{Default::Off, SwitchArg as _};
 use super::usage::UsageError;
 use super::values::{self, AnnotationPrefix};
 use crate::decision::messages::commands::DEFAULT_AUDIENCE;
+use crate::pod::settings::{PodIdentitySettings, WebIdentitySettings};
 use crate::trust::{AccountId, Audience, Issuer, Partition};
 
 /// What `--help` prints after the flags.
 const AFTER_HELP: &str = "\
 Exit codes:
   0  every ServiceAccount with a role annotation, and every association, is trusted by its roles
-  1  findings: a role does not trust its ServiceAccount or does not exist, or an annotation is not a role ARN
-  2  undetermined (undecided, unknown, a malformed policy), or usage error
+  1  findings: a role does not trust its ServiceAccount or does not exist, an annotation is not a role ARN, or pods of a workload would
+     be refused for another reason
+  2  undetermined (undecided, unknown, a malformed policy), a manifest that cannot be read, nothing to audit, or usage error
 
 Examples:
   The cluster of the current kubectl context, roles from AWS
@@ -31,7 +37,15 @@ Examples:
 
   Without a cluster: ServiceAccounts from ./manifests/*.yaml, trust policies from ./manifests/roles/
     rolegate audit --standalone ./manifests \\
-      --issuer https://oidc.eks.us-west-2.amazonaws.com/id/EXAMPLE";
+      --issuer https://oidc.eks.us-west-2.amazonaws.com/id/EXAMPLE
+
+  What Helm would install: its ServiceAccounts, and the workloads that use them
+    helm template my-release ./chart | rolegate audit --file - \\
+      --namespace jobs --role-source files=./roles \\
+      --issuer https://oidc.eks.us-west-2.amazonaws.com/id/EXAMPLE
+
+  The findings of a large cluster, those of one role and cause together
+    rolegate audit --findings-only --group-by role";
 
 /// The flags of `rolegate audit`.
 #[derive(Args, Clone, Debug)]
@@ -47,23 +61,63 @@ pub(crate) struct AuditArgs {
     pub(crate) associations: AssociationArgs,
     #[command(flatten)]
     pub(crate) output: FindingsOutputArgs,
+    #[command(flatten)]
+    pub(crate) view: ViewArgs,
 }
 
 impl AuditArgs {
     /// Checks what no value parser can see.
     pub(super) fn validate(&self) -> Result<(), UsageError> {
         self.source.validate()?;
-        self.associations.validate(self.accounts.standalone.is_some())
+        let ServiceAccountArgs { standalone, file, .. } = &self.accounts;
+        self.associations.validate(standalone.is_some() || !file.is_empty())
     }
+}
+
+/// What of the report is printed.
+#[derive(Args, Clone, Copy, Debug)]
+#[command(next_help_heading = "Output")]
+pub(crate) struct ViewArgs {
+    /// Leave out what is trusted
+    ///
+    /// In every format. The totals do not change.
+    #[arg(long, switch = Off)]
+    pub(crate) findings_only: bool,
+
+    /// In format text, print rows of the same role or namespace and the same cause together: their number and the first names
+    #[arg(long, value_name = "KEY")]
+    pub(crate) group_by: Option<GroupBy>,
+}
+
+/// What the rows of a group have in common, next to the cause.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum GroupBy {
+    /// The role
+    Role,
+    /// The namespace
+    Namespace,
+}
+
+/// The settings of injection that `serve` has without flags: what a pod would be given.
+///
+/// # Errors
+/// None; the type is that of a parser.
+pub(crate) fn injection_defaults() -> Result<(WebIdentitySettings, PodIdentitySettings), clap::Error> {
+    let command = PodIdentityArgs::augment_args(IdentityArgs::augment_args(clap::Command::new("rolegate")));
+    let matches = command.try_get_matches_from(["rolegate"])?;
+    let web_identity = IdentityArgs::from_arg_matches(&matches)?.settings().web_identity;
+    let (_, pod_identity) = PodIdentityArgs::from_arg_matches(&matches)?.settings(&web_identity);
+    Ok((web_identity, pod_identity))
 }
 
 /// Which ServiceAccounts are audited, and how their annotations are read.
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "ServiceAccounts")]
 pub(crate) struct ServiceAccountArgs {
-    /// Audit only the ServiceAccounts of this namespace
+    /// Audit only the ServiceAccounts and workloads of this namespace
     ///
-    /// May be repeated or separated by commas. Default: every namespace.
+    /// May be repeated or separated by commas. Default: every namespace. With --file, a single namespace is also that of objects that
+    /// name none; otherwise they belong to namespace default.
     #[arg(short, long, value_name = "NAMESPACE", value_delimiter = ',', value_parser = values::namespace)]
     namespace: Vec<String>,
 
@@ -72,6 +126,32 @@ pub(crate) struct ServiceAccountArgs {
     /// Trust policies are read from DIR/roles/ unless --role-source is set. Requires --issuer.
     #[arg(long, value_name = "DIR", requires = "issuer")]
     standalone: Option<PathBuf>,
+
+    /// Read ServiceAccounts and workloads from manifests instead of a cluster; - is standard input
+    ///
+    /// A file with YAML or JSON, or a directory, whose *.yaml, *.yml and *.json are read recursively. May be repeated. Requires --issuer.
+    #[arg(
+        short,
+        long,
+        value_name = "PATH|-",
+        requires = "issuer",
+        conflicts_with = "standalone"
+    )]
+    file: Vec<PathBuf>,
+
+    /// What to report of workloads whose ServiceAccount has no role or is not in the manifests: off, warn or enforce, as for `serve`
+    ///
+    /// With warn and enforce they are findings. Without a value: enforce.
+    #[arg(
+        long,
+        value_name = "ANSWER",
+        default_value = "off",
+        default_missing_value = "enforce",
+        num_args = 0..=1,
+        require_equals = true,
+        hide_possible_values = true
+    )]
+    require_role: RequireRole,
 
     /// Prefix of the annotations, with or without its slash
     #[arg(long, value_name = "PREFIX", default_value = "eks.amazonaws.com", value_parser = values::annotation_prefix)]
@@ -91,6 +171,10 @@ pub(crate) struct ServiceAccountSettings {
     /// Empty for all.
     pub(crate) namespaces: Vec<String>,
     pub(crate) standalone: Option<PathBuf>,
+    /// Manifests, instead of a directory or a cluster.
+    pub(crate) files: Vec<PathBuf>,
+    /// Whether a workload without a role is a finding.
+    pub(crate) requires_role: bool,
     pub(crate) annotation_prefix: AnnotationPrefix,
     /// Where bare role names belong.
     pub(crate) compose: Option<(Partition, AccountId)>,
@@ -101,6 +185,8 @@ impl ServiceAccountArgs {
         let Self {
             namespace,
             standalone,
+            file,
+            require_role,
             annotation_prefix,
             aws_account_id,
             aws_partition,
@@ -108,6 +194,8 @@ impl ServiceAccountArgs {
         ServiceAccountSettings {
             namespaces: namespace,
             standalone,
+            files: file,
+            requires_role: !matches!(require_role, RequireRole::Off),
             annotation_prefix,
             compose: aws_account_id.and_then(|account| values::composed(aws_partition, account)),
         }

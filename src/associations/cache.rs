@@ -7,7 +7,7 @@ use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::remote::{Freshness, Remote, RemoteSettings};
+use super::remote::{Freshness, Remote, RemoteSettings, Unread};
 use super::source::{Asker, ClusterId, Found, HeldAssociations, ReadObserver, Source};
 use crate::trust::{Association, RoleArn};
 
@@ -218,21 +218,31 @@ impl Associations {
         failures.sum()
     }
 
-    /// Reads everything once, for commands.
+    /// Reads everything once, for commands. None if nothing is missing.
     ///
     /// # Errors
-    /// Why a source could not be read, on one line.
-    pub async fn read_all(&self, deadline: Instant) -> Result<(), Arc<str>> {
+    /// Why a source could not be read at all, on one line.
+    pub async fn read_all(&self, deadline: Instant) -> Result<Option<Unread>, Arc<str>> {
+        let mut missing: Option<Unread> = None;
         for source in &self.sources {
             match source {
                 Opened::Held(source) => {
                     let read = timeout_at(deadline, source.read_once()).await;
                     read.unwrap_or_else(|_| Err(format!("{}: no answer in time", source.name()).into()))?;
                 }
-                Opened::Remote(remote) => remote.read_all(deadline).await?,
+                Opened::Remote(remote) => {
+                    let Unread { count, reason } = remote.read_all(deadline).await?;
+                    if count > 0 {
+                        let before = missing.map_or(0, |missing| missing.count);
+                        missing = Some(Unread {
+                            count: count.saturating_add(before),
+                            reason,
+                        });
+                    }
+                }
             }
         }
-        Ok(())
+        Ok(missing)
     }
 
     /// Keeps what is known of these namespaces up to date until `stop`, and awaits every task at its end.

@@ -71,6 +71,18 @@ const LONGEST_READ: Duration = Duration::from_secs(10);
 /// The most pages of a list. A cluster has at most 5,000 associations, of which a page holds 100.
 const MOST_PAGES: usize = 100;
 
+/// After so many descriptions that failed one after the other, a command does not wait for more.
+const MOST_IN_A_ROW: usize = 5;
+
+/// What a command could not read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unread {
+    /// The number of associations.
+    pub count: usize,
+    /// Why the last one was not read.
+    pub reason: Arc<str>,
+}
+
 /// The number of associations in a page.
 pub(super) const PAGE: usize = 100;
 
@@ -411,8 +423,8 @@ impl Remote {
         self.known.read().counts()
     }
 
-    /// Lists the whole cluster once, and describes all of it: for commands.
-    pub(super) async fn read_all(self: &Arc<Self>, deadline: Instant) -> Result<(), Arc<str>> {
+    /// Lists the whole cluster once, and describes all of it: for commands. What cannot be described does not hide the rest.
+    pub(super) async fn read_all(self: &Arc<Self>, deadline: Instant) -> Result<Unread, Arc<str>> {
         match self.list(Scope::Cluster, Caller::any().by(deadline)).await {
             Outcome::Done { value: Ok(()), .. } => {}
             Outcome::Done {
@@ -422,19 +434,41 @@ impl Remote {
                 return Err(self.no_answer(&self.list_calls, &self.lists, &Scope::Cluster));
             }
         }
-        let ids = self.known.read().due(None);
-        for id in ids {
-            match self.describe(Arc::clone(&id), Caller::any().by(deadline)).await {
-                Outcome::Done { value: Ok(_), .. } => {}
-                Outcome::Done {
-                    value: Err(failure), ..
-                } => return Err(Arc::clone(failure.reason())),
-                Outcome::Busy | Outcome::TimedOut => {
-                    return Err(self.no_answer(&self.describe_calls, &self.describes, &id));
+        let mut pending = self.known.read().due(None);
+        let mut reason = None;
+        // What was throttled or not answered has a second turn.
+        for _ in 0..2 {
+            let mut failed = Vec::new();
+            let mut in_a_row: usize = 0;
+            for id in pending {
+                if in_a_row >= MOST_IN_A_ROW || Instant::now() >= deadline {
+                    failed.push(id);
+                    continue;
                 }
+                let why = match self.describe(Arc::clone(&id), Caller::any().by(deadline)).await {
+                    Outcome::Done { value: Ok(_), .. } => {
+                        in_a_row = 0;
+                        continue;
+                    }
+                    Outcome::Done {
+                        value: Err(failure), ..
+                    } => Arc::clone(failure.reason()),
+                    Outcome::Busy | Outcome::TimedOut => self.no_answer(&self.describe_calls, &self.describes, &id),
+                };
+                in_a_row = in_a_row.saturating_add(1);
+                reason = Some(why);
+                failed.push(id);
             }
+            pending = failed;
         }
-        Ok(())
+        let (_, described) = self.counts();
+        match reason {
+            Some(reason) if described == 0 && !pending.is_empty() => Err(reason),
+            reason => Ok(Unread {
+                count: pending.len(),
+                reason: reason.unwrap_or_else(|| "it took too long".into()),
+            }),
+        }
     }
 
     /// Lists and describes in the background until dropped.

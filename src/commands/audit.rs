@@ -2,26 +2,37 @@
 
 mod accounts;
 mod associations;
+mod live;
+mod manifests;
 mod report;
+mod table;
+mod workloads;
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
-use anyhow::{Result, anyhow};
+use anyhow::{Result, anyhow, bail};
 use jiff::Timestamp;
 
-use self::accounts::{AnnotatedServiceAccount, RoleAnnotation, ServiceAccounts};
+use self::accounts::{AnnotatedServiceAccount, Key, RoleAnnotation, ServiceAccounts};
 use self::report::{Audit, Row};
+use self::table::View;
+use self::workloads::Workload;
 use super::exit::Exit;
 use super::judgment::report::Report;
 use super::sources::Found;
-use super::{judgment, output, runtime, sources};
-use crate::args::audit::{AuditArgs, ServiceAccountSettings, TokenArgs};
+use super::{cluster, judgment, output, runtime, sources};
+use crate::args::audit::{AuditArgs, ServiceAccountSettings, TokenArgs, ViewArgs};
 use crate::args::output::FindingsOutputArgs;
 use crate::args::role_source::RoleSourceSpec;
+use crate::associations::Unread;
 use crate::decision::{Judged, Why};
-use crate::roles::Trust;
-use crate::trust::{Lint, RoleArn, Subject, WebIdentity, lint_issuer};
+use crate::pod::identity::AnnotationRules;
+use crate::roles::{RoleCache, Trust};
+use crate::trust::{Association, Issuer, Lint, RoleArn, Subject, WebIdentity, lint_issuer};
+
+/// How many errors about manifests are printed.
+const MAX_ERRORS: usize = 50;
 
 /// Runs the command.
 pub(super) fn run(args: AuditArgs) -> Result<Exit> {
@@ -34,78 +45,225 @@ pub(super) fn run(args: AuditArgs) -> Result<Exit> {
             output: format,
             docs_url,
         },
+        view: ViewArgs {
+            findings_only,
+            group_by,
+        },
     } = args;
-    let ServiceAccountSettings {
-        namespaces,
-        standalone,
-        annotation_prefix,
-        compose,
-    } = accounts.settings();
-    let rules = Arc::new(annotation_prefix.rules(compose));
-    let (specs, aws) = source.sources(RoleSourceSpec::default_for(standalone.as_deref()));
+    let settings = accounts.settings();
+    let rules = Arc::new(settings.annotation_prefix.rules(settings.compose.clone()));
+    let (specs, aws) = source.sources(RoleSourceSpec::default_for(settings.standalone.as_deref()));
     let runtime = runtime::on_this_thread()?;
-    let ServiceAccounts {
-        issuer,
-        annotated,
-        names,
-    } = match standalone {
-        Some(directory) => accounts::of_manifests(&directory, &namespaces, rules, issuer)?,
-        None => runtime.block_on(accounts::of_cluster(&namespaces, rules, issuer))?,
-    };
-    if let Some(lint) = lint_issuer(&issuer) {
+    let input = runtime.block_on(Input::read(&settings, issuer, &rules))?;
+    let issuer = &input.issuer;
+    if let Some(lint) = lint_issuer(issuer) {
         output::warn(&lint.message);
     }
     let aws = aws.access(issuer.region(), sources::reader());
-    let mut associations = match associations.settings() {
-        Some(settings) => runtime.block_on(associations::read(&settings, &aws))?,
-        None => Vec::new(),
+    let association_settings = associations.settings();
+    let (mut associations, missing) = match &association_settings {
+        Some(settings) => runtime.block_on(associations::read(settings, &aws))?,
+        None => (Vec::new(), None),
     };
-    associations.retain(|association| accounts::is_selected(&namespaces, &association.namespace));
+    if let Some(Unread { count, reason }) = &missing {
+        output::warn(&format!(
+            "{count} associations could not be read and are not in the report: {reason}"
+        ));
+    }
+    associations.retain(|association| accounts::is_selected(&settings.namespaces, &association.namespace));
+    if let Some(what) = input.nothing.as_ref().filter(|_| associations.is_empty()) {
+        if !input.is_complete {
+            return Ok(Exit::Unclear);
+        }
+        bail!("nothing to audit: no ServiceAccount and no workload in {what}; check the paths and --namespace");
+    }
+    let annotated: Vec<AnnotatedServiceAccount> = input
+        .accounts
+        .iter()
+        .filter_map(|(key, account)| AnnotatedServiceAccount::of(key, account))
+        .collect();
     let of_annotations = annotated.iter().filter_map(AnnotatedServiceAccount::role);
     let of_associations = associations.iter().flat_map(|one| one.hops().map(|(_, role)| role));
     let roles: BTreeSet<RoleArn> = of_annotations.chain(of_associations).cloned().collect();
     let roles: Vec<RoleArn> = roles.into_iter().collect();
-    let entries = runtime.block_on(sources::read_all(&specs, &aws, &roles, &issuer))?;
-    if let Some(reason) = common_failure(&entries) {
-        return Err(anyhow!("{reason}"));
+    // Containers can name roles of their own.
+    let capacity = roles.len().saturating_add(input.workloads.len());
+    let audit = async |cache: Arc<RoleCache>| {
+        let entries = sources::read_into(&cache, &roles).await;
+        if let Some(reason) = common_failure(&entries) {
+            return Err(anyhow!("{reason}"));
+        }
+        let mut rows = of_associations_and_annotations(&input, annotated, &associations, &entries, |account| {
+            let audience = account.audience.clone().unwrap_or_else(|| token_audience.clone());
+            let identity = WebIdentity {
+                issuer: issuer.clone(),
+                subject: Subject::service_account(&account.namespace, &account.name),
+                audience,
+            };
+            (identity, settings.annotation_prefix.as_str())
+        });
+        // Where a ServiceAccount has both, new pods use the association, whose row comes first.
+        let reports: HashMap<Key, Report> = rows
+            .iter()
+            .rev()
+            .map(|row| ((row.namespace.clone(), row.service_account.clone()), row.report.clone()))
+            .collect();
+        let associated: HashSet<Key> = associations.iter().map(|one| key_of(one)).collect();
+        let context = workloads::Context {
+            accounts: &input.accounts,
+            reports: &reports,
+            associated: &associated,
+            knows_all_accounts: input.is_cluster,
+            requires_role: settings.requires_role,
+            rules: &rules,
+            issuer,
+            audience: &token_audience,
+        };
+        rows.extend(workloads::rows(&input.workloads, &context, &cache).await?);
+        Ok(rows)
+    };
+    let rows = runtime.block_on(sources::with_cache(&specs, &aws, capacity, issuer, audit))??;
+    let mut audit = Audit::of(rows);
+    if findings_only {
+        audit = audit.without_trusted();
     }
-    let with_annotation: HashSet<(&str, &str)> = annotated
+    let view = View {
+        width: output::width(),
+        group_by,
+        with_associations: association_settings.is_some(),
+    };
+    output::findings(
+        format,
+        &audit,
+        |audit| table::text(audit, &view),
+        |audit| audit.findings(Timestamp::now(), docs_url),
+    )?;
+    Ok(match (input.is_complete, missing) {
+        (false, _) => Exit::Unclear,
+        (true, Some(_)) => audit.exit().max(Exit::Unclear),
+        (true, None) => audit.exit(),
+    })
+}
+
+/// What is audited.
+struct Input {
+    issuer: Issuer,
+    accounts: ServiceAccounts,
+    workloads: Vec<Workload>,
+    /// Whether everything could be read.
+    is_complete: bool,
+    /// Whether `accounts` are all those of a cluster.
+    is_cluster: bool,
+    /// What was read, if there is nothing to audit in it.
+    nothing: Option<String>,
+}
+
+impl Input {
+    async fn read(
+        settings: &ServiceAccountSettings,
+        issuer: Option<Issuer>,
+        rules: &Arc<AnnotationRules>,
+    ) -> Result<Self> {
+        let ServiceAccountSettings {
+            namespaces,
+            standalone,
+            files,
+            ..
+        } = settings;
+        if !files.is_empty() {
+            let issuer = accounts::issuer(issuer, "--file")?;
+            let how = manifests::Rules {
+                annotations: rules,
+                namespaces,
+            };
+            let read = manifests::read(files, &how);
+            for error in read.unreadable.iter().take(MAX_ERRORS) {
+                output::error(crate::support::text::escape(error));
+            }
+            if read.unreadable.len() > MAX_ERRORS {
+                output::error(format_args!(
+                    "{} more errors like these",
+                    read.unreadable.len() - MAX_ERRORS
+                ));
+            }
+            return Ok(Self {
+                issuer,
+                nothing: read.is_empty().then(|| read.summary()),
+                is_complete: read.unreadable.is_empty(),
+                is_cluster: false,
+                accounts: read.accounts,
+                workloads: read.workloads,
+            });
+        }
+        if let Some(directory) = standalone {
+            return Ok(Self {
+                issuer: accounts::issuer(issuer, "--standalone")?,
+                accounts: accounts::of_directory(directory, namespaces, Arc::clone(rules))?,
+                workloads: Vec::new(),
+                is_complete: true,
+                is_cluster: false,
+                nothing: None,
+            });
+        }
+        let otherwise = "set KUBECONFIG, run in a pod, or audit manifests with --file PATH";
+        let client = cluster::client("audit", otherwise).await?;
+        let issuer = cluster::issuer(issuer, &client).await?;
+        // Before the ServiceAccounts: one that is created in between is not missing.
+        let (workloads, problems) = live::read(&client, namespaces).await;
+        let accounts = accounts::of_cluster(&client, namespaces, rules).await?;
+        for problem in problems {
+            output::warn(&problem);
+        }
+        Ok(Self {
+            issuer,
+            accounts,
+            workloads,
+            is_complete: true,
+            is_cluster: true,
+            nothing: None,
+        })
+    }
+}
+
+fn key_of(association: &Association) -> Key {
+    (
+        association.namespace.to_string(),
+        association.service_account.to_string(),
+    )
+}
+
+/// The rows of associations and of role annotations; `identity` is what the tokens of a ServiceAccount hold, and the annotation prefix.
+fn of_associations_and_annotations<'s>(
+    input: &Input,
+    annotated: Vec<AnnotatedServiceAccount>,
+    associations: &[Arc<Association>],
+    entries: &HashMap<RoleArn, Found>,
+    identity: impl Fn(&AnnotatedServiceAccount) -> (WebIdentity, &'s str),
+) -> Vec<Row> {
+    let with_annotation: HashSet<Key> = annotated
         .iter()
         .filter(|account| account.role().is_some())
-        .map(|account| (&*account.namespace, &*account.name))
+        .map(|account| (account.namespace.clone(), account.name.clone()))
         .collect();
     let mut rows = Vec::new();
-    for association in &associations {
-        let key = (&*association.namespace, &*association.service_account);
-        let exists = names.contains(&(key.0.to_owned(), key.1.to_owned()));
-        let report = associations::judge(association, &entries)
+    for association in associations {
+        let key = key_of(association);
+        let report = associations::judge(association, entries)
             .with_lint(with_annotation.contains(&key).then(|| associations::both(association)))
-            .with_lint((!exists).then(|| associations::no_account(association)));
+            .with_lint((!input.accounts.contains_key(&key)).then(|| associations::no_account(association)));
         rows.push(Row::of_association(association, report));
     }
-    let by_account: HashMap<_, _> = associations
-        .iter()
-        .map(|one| ((&*one.namespace, &*one.service_account), one))
-        .collect();
+    let by_account: HashMap<Key, &Arc<Association>> = associations.iter().map(|one| (key_of(one), one)).collect();
     rows.extend(annotated.into_iter().map(|account| {
-        let audience = account.audience.clone().unwrap_or_else(|| token_audience.clone());
-        let identity = WebIdentity {
-            issuer: issuer.clone(),
-            subject: Subject::service_account(&account.namespace, &account.name),
-            audience,
-        };
+        let (identity, prefix) = identity(&account);
         let found = account.role().and_then(|role| entries.get(role));
-        let association = by_account.get(&(&*account.namespace, &*account.name));
+        let association = by_account.get(&(account.namespace.clone(), account.name.clone()));
         let note = association
             .filter(|_| account.role().is_some())
             .map(|one| associations::both(one));
-        row(account, identity, found, annotation_prefix.as_str(), note)
+        row(account, identity, found, prefix, note)
     }));
-    let audit = Audit::of(rows);
-    output::findings(format, &audit, Audit::text, |audit| {
-        audit.findings(Timestamp::now(), docs_url)
-    })?;
-    Ok(audit.exit())
+    rows
 }
 
 /// Why no role at all could be read, if all have the same reason, which is often missing credentials. It is then printed once, not

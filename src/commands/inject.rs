@@ -2,17 +2,15 @@
 //!
 //! A pod template is decided by the code that decides reviews, and its patch is applied as an API server applies it.
 
-mod documents;
 mod objects;
-mod ordered;
 
 use std::fmt::Write as _;
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result, anyhow};
 
-use self::documents::Document;
 use self::objects::Template;
+use super::documents::{self, Document};
 use super::exit::Exit;
 use super::output::{self, BAD, DIM, DOUBT, GOOD, STRONG, Styled};
 use super::serve::state;

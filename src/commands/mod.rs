@@ -7,6 +7,7 @@ mod check;
 mod cluster;
 mod completions;
 mod demo;
+mod documents;
 mod exit;
 mod explain;
 mod inject;

@@ -249,23 +249,25 @@ pub(super) async fn read_all(
     issuer: &Issuer,
 ) -> Result<HashMap<RoleArn, Found>> {
     with_cache(specs, aws, roles.len(), issuer, async |cache| {
-        if roles.len() > LIST_ABOVE {
-            let progress = Progress::default();
-            cache.list(roles, |listed| progress.show(listed)).await;
-            progress.clear();
-        }
-        let reads = stream::iter(roles).map(|role| {
-            let cache = &cache;
-            async move {
-                let deadline = patience();
-                let entry = cache.entry(role, deadline).await;
-                let provider = cache.provider(role, deadline).await;
-                (role.clone(), Found { entry, provider })
-            }
-        });
-        reads.buffer_unordered(READS_AT_ONCE).collect().await
+        read_into(&cache, roles).await
     })
     .await
+}
+
+/// Reads these roles with a cache, each once, and the issuer's OIDC provider in their accounts.
+pub(super) async fn read_into(cache: &RoleCache, roles: &[RoleArn]) -> HashMap<RoleArn, Found> {
+    if roles.len() > LIST_ABOVE {
+        let progress = Progress::default();
+        cache.list(roles, |listed| progress.show(listed)).await;
+        progress.clear();
+    }
+    let reads = stream::iter(roles).map(|role| async move {
+        let deadline = patience();
+        let entry = cache.entry(role, deadline).await;
+        let provider = cache.provider(role, deadline).await;
+        (role.clone(), Found { entry, provider })
+    });
+    reads.buffer_unordered(READS_AT_ONCE).collect().await
 }
 
 /// When a command stops to wait for what it reads now.

@@ -9,6 +9,7 @@ pub(crate) mod commands;
 mod containers;
 pub mod explanation;
 mod pod_identity;
+pub(crate) mod workload;
 
 pub use self::association::about_association;
 use super::{DecisionSettings, Finding, Judged, Owner, RequireRole, Why};

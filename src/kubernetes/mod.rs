@@ -9,6 +9,7 @@ pub mod list_watch;
 pub(crate) mod managed_objects;
 pub mod namespaces;
 pub(crate) mod notify;
+pub(crate) mod objects;
 pub mod service_accounts;
 
 use std::time::Duration;

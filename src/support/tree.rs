@@ -11,7 +11,7 @@ use crate::support::platform::FileId;
 /// What a walk of a directory found.
 #[derive(Debug, Default)]
 pub(crate) struct Tree {
-    /// Every `*.json`, sorted: regular files, and what has such a name and must be refused by it, such as a FIFO.
+    /// Every file with one of the extensions, sorted: regular files, and what has such a name and must be refused by it, such as a FIFO.
     pub(crate) files: Vec<PathBuf>,
     /// The directory and those below it, as they were before they were read.
     pub(crate) directories: Vec<(PathBuf, Stamp)>,
@@ -28,12 +28,21 @@ pub(crate) type Unreadable = (PathBuf, io::Error);
 /// # Errors
 /// The directory that could not be read, or that has too many entries.
 pub(crate) fn walk(directory: &Path) -> Result<Tree, Unreadable> {
-    walk_at_most(directory, MOST_ENTRIES)
+    walk_at_most(directory, &["json"], MOST_ENTRIES)
 }
 
-fn walk_at_most(directory: &Path, most: usize) -> Result<Tree, Unreadable> {
+/// As [`walk`], for files with one of these extensions.
+///
+/// # Errors
+/// As [`walk`].
+pub(crate) fn walk_for(directory: &Path, extensions: &[&str]) -> Result<Tree, Unreadable> {
+    walk_at_most(directory, extensions, MOST_ENTRIES)
+}
+
+fn walk_at_most(directory: &Path, extensions: &[&str], most: usize) -> Result<Tree, Unreadable> {
     let mut walk = Walk {
         root: directory,
+        extensions,
         most,
         entries: 0,
         entered: HashSet::new(),
@@ -57,6 +66,7 @@ fn walk_at_most(directory: &Path, most: usize) -> Result<Tree, Unreadable> {
 
 struct Walk<'a> {
     root: &'a Path,
+    extensions: &'a [&'a str],
     most: usize,
     entries: usize,
     /// The directories that were entered.
@@ -113,7 +123,10 @@ impl Walk<'_> {
             pending.push(path);
         } else if kind.is_symlink() && fs::metadata(&path).is_ok_and(|target| target.is_dir()) {
             self.links.push(path);
-        } else if path.extension().is_some_and(|extension| extension == "json") {
+        } else if path
+            .extension()
+            .is_some_and(|extension| self.extensions.iter().any(|wanted| extension == *wanted))
+        {
             self.tree.files.push(path);
         }
         Ok(())
@@ -167,8 +180,8 @@ mod tests {
         for number in 0..5 {
             fs::write(dir.path().join(format!("team/{number}.txt")), "").unwrap();
         }
-        assert!(walk_at_most(dir.path(), 6).is_ok());
-        let (path, error) = walk_at_most(dir.path(), 5).unwrap_err();
+        assert!(walk_at_most(dir.path(), &["json"], 6).is_ok());
+        let (path, error) = walk_at_most(dir.path(), &["json"], 5).unwrap_err();
         assert_eq!(path, dir.path());
         assert_eq!(
             error.to_string(),

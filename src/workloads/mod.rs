@@ -9,6 +9,7 @@
 mod json;
 mod path;
 mod references;
+mod scan;
 
 use std::sync::LazyLock;
 
@@ -16,6 +17,7 @@ use serde::Deserialize;
 
 use self::path::Path;
 pub use self::references::{Account, MAX_PLACES, Reference, references};
+pub use self::scan::written_accounts;
 
 /// A row of the table: a resource, and what its objects refer to.
 #[derive(Debug, Deserialize)]

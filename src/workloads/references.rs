@@ -62,6 +62,12 @@ impl<'a> Reference<'a> {
             .transpose()
     }
 
+    /// The same as text.
+    #[must_use]
+    pub const fn template(&self) -> Option<&'a RawValue> {
+        self.template
+    }
+
     /// The annotations that the object's controller writes to the ServiceAccount, if the object has them.
     #[must_use]
     pub fn annotations(&self) -> Option<BTreeMap<String, Option<String>>> {

@@ -7,7 +7,7 @@ use insta::assert_snapshot;
 use serde_json::{Value, json};
 
 use super::schema::{audit_schema, faults_in};
-use super::{ISSUER, Ran, correct_policy, rolegate};
+use super::{ISSUER, Ran, correct_policy, rolegate, rolegate_with_input, rolegate_with_variables};
 
 const EXAMPLE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/standalone");
 
@@ -52,7 +52,7 @@ fn programs_get_every_account_with_its_fix() {
     assert_eq!(faults_in(&audit_schema(), "audit", &report), [""; 0]);
     assert_eq!(
         report["summary"],
-        json!({"serviceAccounts": 7, "associations": 0, "findings": 4, "unclear": 1, "trusted": 2, "tooWide": 1})
+        json!({"serviceAccounts": 7, "associations": 0, "workloads": 0, "findings": 4, "unclear": 1, "trusted": 2, "tooWide": 1})
     );
     for row in report["serviceAccounts"].as_array().unwrap() {
         let is_finding = row["verdict"] == "not-trusted";
@@ -176,7 +176,7 @@ fn associations_have_rows_of_their_own() {
     assert_eq!(faults_in(&audit_schema(), "audit", &report), [""; 0]);
     assert_eq!(
         report["summary"],
-        json!({"serviceAccounts": 1, "associations": 3, "findings": 1, "unclear": 0, "trusted": 3, "tooWide": 3})
+        json!({"serviceAccounts": 1, "associations": 3, "workloads": 0, "findings": 1, "unclear": 0, "trusted": 3, "tooWide": 3})
     );
     let rows = report["serviceAccounts"].as_array().unwrap();
     let codes = |row: &Value| -> Vec<String> {
@@ -279,4 +279,403 @@ fn usage_errors_name_the_missing_flag() {
     let ran = audit(Path::new("/nonexistent"), &[]);
     assert_eq!(ran.code, 2);
     assert!(ran.err.contains("/nonexistent"), "{}", ran.err);
+}
+
+/// What `helm template` prints: comments, empty documents, objects without a namespace.
+const HELM: &str = r#"---
+# Source: chart/templates/serviceaccount.yaml
+apiVersion: v1
+kind: ServiceAccount
+metadata:
+  name: default
+  annotations:
+    eks.amazonaws.com/role-arn: arn:aws:iam::111122223333:role/job
+---
+# Source: chart/templates/disabled.yaml
+---
+# Source: chart/templates/other.yaml
+
+apiVersion: v1
+kind: ServiceAccount
+metadata:
+  name: other
+  annotations:
+    # A comment
+    eks.amazonaws.com/role-arn: "arn:aws:iam::111122223333:role/job"
+---
+# Source: chart/templates/deployment.yaml
+apiVersion: apps/v1
+kind: Deployment
+metadata:
+  name: web
+spec:
+  template:
+    spec:
+      serviceAccountName: absent
+      containers: [{name: main, image: busybox}]
+---
+apiVersion: batch/v1
+kind: CronJob
+metadata:
+  name: nightly
+spec:
+  jobTemplate:
+    spec:
+      template:
+        spec:
+          containers: [{name: main, image: busybox}]
+---
+apiVersion: example.com/v1
+kind: Fleet
+metadata:
+  name: fleet
+spec:
+  member:
+    serviceAccountName: elsewhere
+    containers: [{name: main}]
+  silent:
+    containers: [{name: main}]
+"#;
+
+/// `audit --file -` of a text in namespace `jobs`, with the role `job` that trusts `jobs/default`.
+fn audit_stream(text: &str, more: &[&str]) -> Ran {
+    let folder = directory(&[]);
+    let source = format!("files={}", folder.path().join("roles").display());
+    let flags = [
+        "audit",
+        "-f",
+        "-",
+        "-n",
+        "jobs",
+        "--issuer",
+        ISSUER,
+        "--role-source",
+        &source,
+    ];
+    rolegate_with_input(&[&flags[..], more].concat(), text)
+}
+
+/// Kind, object, ServiceAccount, verdict and cause of each row.
+fn rows(report: &Value) -> Vec<[String; 5]> {
+    let rows = report["serviceAccounts"].as_array().unwrap().iter();
+    let text = |value: &Value| value.as_str().unwrap_or("-").to_owned();
+    rows.map(|row| {
+        let object = match row["objectName"].as_str() {
+            Some(name) => format!("{} {name}", text(&row["objectKind"])),
+            None => "-".to_owned(),
+        };
+        let account = text(&row["serviceAccount"]);
+        [
+            text(&row["kind"]),
+            object,
+            account,
+            text(&row["verdict"]),
+            text(&row["cause"]),
+        ]
+    })
+    .collect()
+}
+
+fn row(texts: [&str; 5]) -> [String; 5] {
+    texts.map(str::to_owned)
+}
+
+#[test]
+fn a_helm_stream_is_judged_with_its_workloads() {
+    let ran = audit_stream(HELM, &["-o", "json"]);
+    assert_eq!((ran.code, &*ran.err), (1, ""));
+    let report = json(&ran);
+    assert_eq!(faults_in(&audit_schema(), "audit", &report), [""; 0]);
+    assert_eq!(
+        rows(&report),
+        [
+            row(["annotation", "-", "other", "not-trusted", "wrong-subject"]),
+            row(["annotation", "-", "default", "trusted", "-"]),
+            row(["workload", "Deployment web", "absent", "none", "-"]),
+            row(["workload", "CronJob nightly", "default", "trusted", "-"]),
+            row(["workload", "Fleet fleet", "elsewhere", "none", "-"]),
+        ]
+    );
+    assert_eq!(
+        report["summary"],
+        json!({"serviceAccounts": 2, "associations": 0, "workloads": 3, "findings": 1, "unclear": 0, "trusted": 1, "tooWide": 0})
+    );
+    assert_eq!(report["serviceAccounts"][4]["objectPath"], "spec.member");
+    // What is not required is for programs only.
+    let text = audit_stream(HELM, &[]).out;
+    assert!(!text.contains("absent"), "{text}");
+
+    let ran = audit_stream(HELM, &["--require-role"]);
+    assert_eq!(ran.code, 1);
+    assert_snapshot!(ran.out);
+    assert_eq!(audit_stream(HELM, &["--require-role=off"]).out, text);
+}
+
+#[test]
+fn reports_of_manifests_name_file_and_line() {
+    let folder = directory(&[]);
+    let audit_text = |text: &str, format: &str| {
+        let file = folder.path().join("chart.yaml");
+        fs::write(&file, text).unwrap();
+        let source = format!("files={}", folder.path().join("roles").display());
+        let flags = [
+            "audit",
+            "-f",
+            file.to_str().unwrap(),
+            "-n",
+            "jobs",
+            "--issuer",
+            ISSUER,
+            "--role-source",
+            &source,
+        ];
+        rolegate(&[&flags[..], &["--require-role", "-o", format]].concat()).out
+    };
+    for (format, place) in [
+        ("github", "chart.yaml,line=20,title=rolegate%3A wrong-subject::"),
+        ("github", "chart.yaml,line=23,title=rolegate%3A no-role::"),
+        ("junit", "chart.yaml:20"),
+    ] {
+        let out = audit_text(HELM, format);
+        assert!(out.contains(place), "{format}: {place}: {out}");
+    }
+    let sarif: Value = serde_json::from_str(&audit_text(HELM, "sarif")).unwrap();
+    let results = sarif["runs"][0]["results"].as_array().unwrap().iter();
+    let lines: Vec<_> = results
+        .map(|result| {
+            result["locations"][0]["physicalLocation"]["region"]["startLine"]
+                .as_u64()
+                .unwrap()
+        })
+        .collect();
+    assert!(lines.contains(&20) && lines.contains(&23), "{sarif:#}");
+
+    // An item of a List has a line of its own.
+    let list = "apiVersion: v1\nkind: List\nitems:\n- apiVersion: v1\n  kind: ServiceAccount\n  metadata:\n    name: other\n    annotations:\n      eks.amazonaws.com/role-arn: arn:aws:iam::111122223333:role/job\n- apiVersion: v1\n  kind: Pod\n  metadata: {name: p}\n  spec:\n    serviceAccountName: gone\n    containers: [{name: c}]\n";
+    let out = audit_text(list, "github");
+    for line in [
+        "line=9,title=rolegate%3A wrong-subject",
+        "line=10,title=rolegate%3A no-role",
+    ] {
+        assert!(out.contains(line), "{line}: {out}");
+    }
+    // Standard input is not a file that a report could point to.
+    let out = audit_stream(HELM, &["-o", "github"]).out;
+    assert!(out.contains("::error title=rolegate%3A wrong-subject::"), "{out}");
+}
+
+#[test]
+fn directories_are_read_recursively_and_a_broken_document_hides_no_other() {
+    let folder = directory(&[("default", ROLE_KEY, JOB)]);
+    let manifests = folder.path().join("deploy");
+    fs::create_dir_all(manifests.join("base/jobs")).unwrap();
+    let account = fs::read_to_string(folder.path().join("accounts.yaml")).unwrap();
+    fs::write(manifests.join("base/jobs/accounts.yml"), &account).unwrap();
+    let pod = json!({"apiVersion": "v1", "kind": "List", "items": [{"apiVersion": "v1", "kind": "Pod",
+        "metadata": {"name": "one", "namespace": "jobs"}, "spec": {"containers": [{"name": "c"}]}}]});
+    fs::write(manifests.join("base/pod.json"), pod.to_string()).unwrap();
+    fs::write(manifests.join("values.yaml"), "replicas: 3\n").unwrap();
+    let audit = |more: &[&str]| {
+        let source = format!("files={}", folder.path().join("roles").display());
+        let file = manifests.to_str().unwrap();
+        let flags = [
+            "audit",
+            "--file",
+            file,
+            "--issuer",
+            ISSUER,
+            "--role-source",
+            &source,
+            "-o",
+            "json",
+        ];
+        rolegate(&[&flags[..], more].concat())
+    };
+    let ran = audit(&[]);
+    assert_eq!((ran.code, &*ran.err), (0, ""));
+    assert_eq!(
+        rows(&json(&ran)),
+        [
+            row(["annotation", "-", "default", "trusted", "-"]),
+            row(["workload", "Pod one", "default", "trusted", "-"]),
+        ]
+    );
+
+    // Not even the rest of its file.
+    fs::write(
+        manifests.join("template.yaml"),
+        format!(
+            "a: 1\n---\nb: {{{{ .Values.b }}}}\nc: [\n---\n{}",
+            account.replace("name: default", "name: late")
+        ),
+    )
+    .unwrap();
+    fs::write(manifests.join("binary.json"), [0xff, 0x00]).unwrap();
+    let ran = audit(&[]);
+    assert_eq!(ran.code, 2, "{}", ran.err);
+    assert_eq!(json(&ran)["summary"]["serviceAccounts"], 2);
+    assert!(ran.err.contains("template.yaml: line 3: "), "{}", ran.err);
+    assert!(ran.err.contains("binary.json: not UTF-8 text"), "{}", ran.err);
+    assert_eq!(ran.err.lines().count(), 2, "{}", ran.err);
+}
+
+#[test]
+fn nothing_to_audit_is_an_error_that_says_what_was_read() {
+    for (text, read) in [
+        ("", "1 file, 0 documents, 0 Kubernetes objects"),
+        ("a: 1\n", "1 file, 1 document, 0 Kubernetes objects"),
+        (
+            "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\n",
+            "1 file, 1 document, 1 Kubernetes object",
+        ),
+        (
+            "apiVersion: v1\nkind: ServiceAccount\nmetadata: {name: a, namespace: typo}\n",
+            "1 file, 1 document, 1 Kubernetes object",
+        ),
+    ] {
+        let ran = audit_stream(text, &[]);
+        assert_eq!((ran.code, &*ran.out), (2, ""), "{text}");
+        assert!(ran.err.contains(read), "{}", ran.err);
+    }
+    let ran = rolegate(&["audit", "-f", "/nonexistent/a.yaml", "--issuer", ISSUER]);
+    assert_eq!((ran.code, &*ran.out), (2, ""));
+    assert!(ran.err.contains("/nonexistent/a.yaml"), "{}", ran.err);
+}
+
+#[test]
+fn a_pod_that_would_be_refused_has_a_row_of_its_own() {
+    let pod = r#"
+apiVersion: v1
+kind: ServiceAccount
+metadata: {name: default, annotations: {eks.amazonaws.com/role-arn: "arn:aws:iam::111122223333:role/job"}}
+---
+apiVersion: batch/v1
+kind: Job
+metadata: {name: own}
+spec:
+  template:
+    spec:
+      containers:
+      - name: main
+        env:
+        - {name: AWS_ROLE_ARN, value: "arn:aws:iam::111122223333:role/gone"}
+        - {name: AWS_WEB_IDENTITY_TOKEN_FILE, value: /var/run/secrets/eks.amazonaws.com/serviceaccount/token}
+"#;
+    let ran = audit_stream(pod, &["-o", "json"]);
+    let report = json(&ran);
+    assert_eq!(ran.code, 1, "{report:#}");
+    assert_eq!(
+        rows(&report),
+        [
+            row(["workload", "Job own", "default", "not-trusted", "role-not-found"]),
+            row(["annotation", "-", "default", "trusted", "-"]),
+        ]
+    );
+    assert_eq!(
+        report["serviceAccounts"][0]["roleArn"],
+        "arn:aws:iam::111122223333:role/gone"
+    );
+    let text = audit_stream(pod, &[]).out;
+    assert!(text.contains("used by  Job own, spec.template"), "{text}");
+}
+
+/// 2,000 ServiceAccounts of four namespaces whose role trusts another, and one that is trusted.
+fn many() -> String {
+    let account = |namespace: &str, name: &str| {
+        format!(
+            "apiVersion: v1\nkind: ServiceAccount\nmetadata: {{name: {name}, namespace: {namespace}, annotations: {{{ROLE_KEY}: {JOB}}}}}\n---\n"
+        )
+    };
+    let accounts = (0..2_000).map(|number| account(&format!("team-{}", number % 4), &format!("account-{number:04}")));
+    accounts.chain([account("jobs", "default")]).collect()
+}
+
+fn audit_many(more: &[&str], variables: &[(&str, &str)]) -> Ran {
+    let folder = directory(&[]);
+    fs::write(folder.path().join("many.yaml"), many()).unwrap();
+    let source = format!("files={}", folder.path().join("roles").display());
+    let file = folder.path().join("many.yaml");
+    let flags = [
+        "audit",
+        "-f",
+        file.to_str().unwrap(),
+        "--issuer",
+        ISSUER,
+        "--role-source",
+        &source,
+    ];
+    rolegate_with_variables(&[&flags[..], more].concat(), variables)
+}
+
+#[test]
+fn two_thousand_findings_are_readable() {
+    let all = audit_many(&[], &[]);
+    assert!(all.out.lines().count() > 8_000, "{}", all.out.lines().count());
+    assert!(
+        all.out.contains("--group-by role"),
+        "{}",
+        all.out.lines().last().unwrap()
+    );
+    assert!(all.out.contains("✓ trusted"));
+    let findings = audit_many(&["--findings-only"], &[]);
+    assert_eq!(findings.code, 1);
+    assert!(!findings.out.contains("✓ trusted"));
+    assert!(findings.out.contains("2000 not trusted, 0 undetermined, 1 trusted"));
+
+    let grouped = audit_many(&["--group-by", "role", "--findings-only"], &[]).out;
+    assert_snapshot!(grouped);
+    let by_namespace = audit_many(&["--group-by", "namespace", "--findings-only"], &[]).out;
+    let heads = by_namespace.lines().filter(|line| line.starts_with('✗')).count();
+    assert_eq!(heads, 4, "{by_namespace}");
+    assert!(
+        by_namespace.contains("500 rows: team-3/account-0003, "),
+        "{by_namespace}"
+    );
+
+    // Programs get every finding, whatever people read.
+    let report = json(&audit_many(
+        &["--group-by", "role", "--findings-only", "-o", "json"],
+        &[],
+    ));
+    assert_eq!(report["serviceAccounts"].as_array().unwrap().len(), 2_000);
+    assert_eq!(report["summary"]["trusted"], 1);
+}
+
+#[test]
+fn the_table_fits_the_terminal() {
+    let narrow = [("COLUMNS", "80")];
+    let folder = directory(&[
+        ("default", ROLE_KEY, JOB),
+        ("a-service-account-with-a-long-name", ROLE_KEY, JOB),
+    ]);
+    let directory = folder.path().to_str().unwrap();
+    let flags = ["audit", "--standalone", directory, "--issuer", ISSUER];
+    let ran = rolegate_with_variables(&flags, &narrow);
+    assert_snapshot!(ran.out);
+    for line in ran.out.lines().filter(|line| !line.contains("fix")) {
+        assert!(line.chars().count() <= 80, "{line}");
+    }
+    // Not for a program.
+    let json =
+        |variables: &[(&str, &str)]| rolegate_with_variables(&[&flags[..], &["-o", "json"]].concat(), variables).out;
+    assert_eq!(json(&narrow), json(&[]));
+    let wide = rolegate_with_variables(&flags, &[]).out;
+    assert!(
+        wide.contains("jobs/a-service-account-with-a-long-name  arn:aws:iam::111122223333:role/job"),
+        "{wide}"
+    );
+}
+
+#[test]
+fn associations_that_are_not_there_are_named() {
+    let folder = directory(&[]);
+    fs::create_dir(folder.path().join("associations")).unwrap();
+    assert_eq!(
+        audit_associations(folder.path(), &[]).out,
+        "no ServiceAccount has a role annotation or an EKS Pod Identity association\n"
+    );
+    assert_eq!(
+        audit(folder.path(), &[]).out,
+        "no ServiceAccount has a role annotation\n"
+    );
 }

@@ -151,6 +151,18 @@ impl FakeApi {
         self.shared.put("serviceaccounts", namespace, name, object);
     }
 
+    /// Creates or changes an object of a workload resource.
+    pub fn put_workload(&self, resource: &'static str, object: Value) {
+        let text = |field: &str| object["metadata"][field].as_str().unwrap().to_owned();
+        let (namespace, name) = (text("namespace"), text("name"));
+        self.shared.put(resource, &namespace, &name, object);
+    }
+
+    /// Has another API group, next to those that every cluster has.
+    pub fn serve_group(&self, group: &'static str, version: &'static str) {
+        self.shared.lock().groups.push((group, version));
+    }
+
     /// Deletes a ServiceAccount.
     pub fn delete_account(&self, namespace: &str, name: &str) {
         self.shared.delete("serviceaccounts", namespace, name);
@@ -348,6 +360,8 @@ struct State {
     list_fault: Option<Fault>,
     patch_fault: Option<Fault>,
     forbidden: BTreeSet<&'static str>,
+    /// Group and version of each API group.
+    groups: Vec<(&'static str, &'static str)>,
     watches: Watches,
     held: bool,
     cuts: u64,
@@ -379,6 +393,7 @@ impl Shared {
             list_fault: None,
             patch_fault: None,
             forbidden: BTreeSet::new(),
+            groups: vec![("apps", "v1"), ("batch", "v1")],
             watches: Watches::Bookmarked(Duration::from_secs(60)),
             held: false,
             cuts: 0,
@@ -469,6 +484,18 @@ impl Shared {
                 let discovery = self.lock().discovery.clone();
                 Ok(discovery.map_or_else(|| status(404, "NotFound", "not found"), |text| full(200, text)))
             }
+            ["apis"] => {
+                let groups = self.lock().groups.clone();
+                let groups: Vec<Value> = groups
+                    .iter()
+                    .map(|(group, version)| {
+                        let version = json!({"groupVersion": format!("{group}/{version}"), "version": version});
+                        json!({"name": group, "versions": [version], "preferredVersion": version})
+                    })
+                    .collect();
+                let list = json!({"kind": "APIGroupList", "apiVersion": "v1", "groups": groups});
+                Ok(full(200, list.to_string()))
+            }
             ["api", "v1", resource] => self.collection(kind(resource), None, &query).await,
             ["api", "v1", "namespaces", name] => self.get("namespaces", "", name).await,
             ["api", "v1", "namespaces", namespace, resource] => {
@@ -503,7 +530,34 @@ impl Shared {
                 let body = serde_json::from_slice(&body).unwrap();
                 self.event(&namespace, name.as_deref(), body).await
             }
+            ["apis", group, version, rest @ ..] if self.serves(group, version) => match rest {
+                [resource] => self.workloads(resource, None, &query).await,
+                ["namespaces", namespace, resource] => self.workloads(resource, Some(namespace), &query).await,
+                other => panic!("asked for {other:?} of {group}"),
+            },
             other => panic!("asked for {other:?}"),
+        }
+    }
+
+    fn serves(&self, group: &str, version: &str) -> bool {
+        let state = self.lock();
+        state.groups.iter().any(|served| *served == (group, version))
+    }
+
+    /// A list of workloads; 404 for a resource that the group does not have.
+    async fn workloads(
+        self: &Arc<Self>,
+        resource: &str,
+        namespace: Option<&str>,
+        query: &HashMap<String, String>,
+    ) -> Result<Answer, std::io::Error> {
+        match WORKLOADS.iter().find(|known| **known == resource) {
+            Some(kind) => self.collection(kind, namespace, query).await,
+            None => Ok(status(
+                404,
+                "NotFound",
+                "the server could not find the requested resource",
+            )),
         }
     }
 
@@ -860,6 +914,20 @@ async fn suffer(fault: Option<Fault>) -> Result<Option<Answer>, std::io::Error> 
     }
 }
 
+/// The resources of workloads that it has.
+const WORKLOADS: [&str; 10] = [
+    "pods",
+    "podtemplates",
+    "replicationcontrollers",
+    "daemonsets",
+    "deployments",
+    "replicasets",
+    "statefulsets",
+    "cronjobs",
+    "jobs",
+    "workflows",
+];
+
 fn kind(resource: &str) -> &'static str {
     match resource {
         "serviceaccounts" => "serviceaccounts",
@@ -868,7 +936,10 @@ fn kind(resource: &str) -> &'static str {
         "secrets" => "secrets",
         "mutatingwebhookconfigurations" => "mutatingwebhookconfigurations",
         "validatingwebhookconfigurations" => "validatingwebhookconfigurations",
-        other => panic!("asked for the resource {other}"),
+        other => match WORKLOADS.iter().find(|known| **known == other) {
+            Some(kind) => kind,
+            None => panic!("asked for the resource {other}"),
+        },
     }
 }
 

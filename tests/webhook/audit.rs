@@ -111,3 +111,121 @@ async fn a_missing_permission_is_named() {
     assert_eq!((code, &*out), (2, ""));
     assert!(err.contains("`list` on serviceaccounts"), "{err}");
 }
+
+/// A Deployment or another object with a pod template, and the name of its ServiceAccount.
+fn workload(kind: &str, name: &str, account: &str) -> Value {
+    let (group, spec) = match kind {
+        "Pod" => (
+            "v1",
+            json!({"serviceAccountName": account, "containers": [{"name": "main"}]}),
+        ),
+        "Job" => (
+            "batch/v1",
+            json!({"template": {"spec": {"serviceAccountName": account, "containers": [{"name": "main"}]}}}),
+        ),
+        "Workflow" => (
+            "argoproj.io/v1alpha1",
+            json!({"serviceAccountName": account, "templates": [{"name": "main"}]}),
+        ),
+        _ => (
+            "apps/v1",
+            json!({"template": {"spec": {"serviceAccountName": account, "containers": [{"name": "main"}]}}}),
+        ),
+    };
+    json!({"apiVersion": group, "kind": kind, "metadata": {"name": name, "namespace": "jobs"}, "spec": spec})
+}
+
+fn owned_by(mut object: Value, api_version: &str, kind: &str) -> Value {
+    object["metadata"]["ownerReferences"] =
+        json!([{"apiVersion": api_version, "kind": kind, "name": "owner", "uid": "u", "controller": true}]);
+    object
+}
+
+fn workload_rows(report: &Value) -> Vec<String> {
+    let rows = report["serviceAccounts"].as_array().unwrap().iter();
+    let rows = rows.filter(|row| row["kind"] == "workload");
+    let text = |value: &Value| value.as_str().unwrap_or("-").to_owned();
+    rows.map(|row| {
+        let [kind, name, account, cause] =
+            ["objectKind", "objectName", "serviceAccount", "cause"].map(|field| text(&row[field]));
+        format!("{kind} {name}: {account} {cause}")
+    })
+    .collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn workloads_whose_account_is_missing_are_findings() {
+    let (api, folder) = cluster().await;
+    api.serve_group("argoproj.io", "v1alpha1");
+    api.serve_group("tekton.dev", "v1alpha9");
+    api.put_account("jobs", "worker", &[(KEY, WORKER)]);
+    api.put_account("jobs", "plain", &[]);
+    api.put_workload("deployments", workload("Deployment", "web", "absent"));
+    api.put_workload("deployments", workload("Deployment", "good", "worker"));
+    api.put_workload("statefulsets", workload("StatefulSet", "db", "plain"));
+    api.put_workload("workflows", workload("Workflow", "daily", "absent"));
+    // Their owners are read.
+    let of_deployment = owned_by(workload("ReplicaSet", "web-1", "absent"), "apps/v1", "Deployment");
+    api.put_workload("replicasets", of_deployment);
+    api.put_workload(
+        "pods",
+        owned_by(workload("Pod", "web-1-x", "absent"), "apps/v1", "ReplicaSet"),
+    );
+    api.put_workload(
+        "jobs",
+        owned_by(workload("Job", "nightly-1", "absent"), "batch/v1", "CronJob"),
+    );
+    // A controller that is not known does not hide its Job, and a Job that has ended creates no pods.
+    api.put_workload(
+        "jobs",
+        owned_by(workload("Job", "other-1", "absent"), "example.com/v1", "Fleet"),
+    );
+    let mut ended = workload("Job", "ended", "absent");
+    ended["status"] = json!({"conditions": [{"type": "Complete", "status": "True"}]});
+    api.put_workload("jobs", ended);
+
+    let (code, out, err) = audit(&api, &folder, &["--output", "json"]).await;
+    assert_eq!((code, &*err), (1, ""));
+    let report: Value = serde_json::from_str(&out).unwrap();
+    assert_eq!(
+        workload_rows(&report),
+        [
+            "Deployment web: absent no-role",
+            "Job other-1: absent no-role",
+            "Workflow daily: absent no-role",
+            "StatefulSet db: plain -",
+            "Deployment good: worker -",
+        ]
+    );
+    let (_, out, _) = audit(&api, &folder, &[]).await;
+    assert!(
+        out.contains("ServiceAccount jobs/absent does not exist; Deployment \"web\" names it (no-role)"),
+        "{out}"
+    );
+    assert!(!out.contains("StatefulSet"), "{out}");
+    let (_, out, _) = audit(&api, &folder, &["--require-role"]).await;
+    assert!(out.contains("jobs/plain (StatefulSet db)"), "{out}");
+    let (code, out, _) = audit(&api, &folder, &["-n", "other", "-o", "json"]).await;
+    assert_eq!(
+        (code, workload_rows(&serde_json::from_str(&out).unwrap()).len()),
+        (0, 0)
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn workloads_that_cannot_be_listed_are_named_once() {
+    let (api, folder) = cluster().await;
+    for number in 0..1_100 {
+        api.put_workload(
+            "deployments",
+            workload("Deployment", &format!("web-{number}"), "absent"),
+        );
+    }
+    api.forbid(&["pods", "jobs"]);
+    let (code, out, err) = audit(&api, &folder, &["-o", "json", "-n", "jobs,other"]).await;
+    assert_eq!(code, 1);
+    assert_eq!(err.lines().count(), 1, "{err}");
+    assert!(err.contains("needs `list` on them: pods, jobs.batch"), "{err}");
+    // Every page.
+    assert_eq!(workload_rows(&serde_json::from_str(&out).unwrap()).len(), 1_100);
+}

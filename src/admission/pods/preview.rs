@@ -35,12 +35,27 @@ impl Admission {
         pod: &PodView<'_>,
         deadline: Instant,
     ) -> Result<Preview, String> {
+        let account = pod.service_account_name();
+        self.preview_as(namespace, account, pod, deadline).await
+    }
+
+    /// As [`Admission::preview`], of a pod whose controller sets its ServiceAccount.
+    ///
+    /// # Errors
+    /// As [`Admission::preview`].
+    pub(crate) async fn preview_as(
+        &self,
+        namespace: &str,
+        service_account: &str,
+        pod: &PodView<'_>,
+        deadline: Instant,
+    ) -> Result<Preview, String> {
         let mode = self.settings.mode;
         let mut pod_request = PodRequest {
             pod,
             identities: self.identities(pod),
             namespace,
-            service_account: pod.service_account_name(),
+            service_account,
             mode,
             decision_mode: mode,
             asked: PathMode::Configured,

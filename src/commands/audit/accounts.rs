@@ -1,25 +1,30 @@
 //! The ServiceAccounts of a cluster or of a directory of manifests, and which of them have a role annotation.
 
-use std::collections::HashSet;
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result, anyhow};
 
-use crate::commands::cluster;
 use crate::kubernetes::service_accounts::live;
 use crate::kubernetes::service_accounts::manifests::ManifestServiceAccounts;
 use crate::pod::identity::{AnnotationRules, MalformedAnnotation, ServiceAccountIdentity};
 use crate::reports::Location;
 use crate::trust::{Audience, Issuer, RoleArn};
 
-/// What was read.
-#[derive(Debug)]
-pub(super) struct ServiceAccounts {
-    pub(super) issuer: Issuer,
-    pub(super) annotated: Vec<AnnotatedServiceAccount>,
-    /// Namespace and name of each.
-    pub(super) names: HashSet<(String, String)>,
+/// Namespace and name.
+pub(super) type Key = (String, String);
+
+/// ServiceAccounts by namespace and name.
+pub(super) type ServiceAccounts = BTreeMap<Key, ServiceAccount>;
+
+/// A ServiceAccount.
+#[derive(Clone, Debug, Default)]
+pub(super) struct ServiceAccount {
+    /// What its annotations say of a role; None without such annotations.
+    pub(super) identity: Option<Arc<ServiceAccountIdentity>>,
+    /// If it was read from a file.
+    pub(super) location: Option<Location>,
 }
 
 /// A ServiceAccount with a role annotation, or with a key that was probably meant to be one.
@@ -48,7 +53,8 @@ pub(super) enum RoleAnnotation {
 
 impl AnnotatedServiceAccount {
     /// None if it has no annotation about a role.
-    fn of(namespace: &str, name: &str, identity: &ServiceAccountIdentity) -> Option<Self> {
+    pub(super) fn of((namespace, name): &Key, account: &ServiceAccount) -> Option<Self> {
+        let identity = account.identity.as_ref()?;
         let annotation = match (identity.role(), identity.malformed(), identity.look_alike()) {
             (Some(role), _, _) => RoleAnnotation::Role(role.clone()),
             (None, Some(malformed), _) => RoleAnnotation::Malformed(malformed.clone()),
@@ -56,11 +62,11 @@ impl AnnotatedServiceAccount {
             (None, None, None) => return None,
         };
         Some(Self {
-            namespace: namespace.to_owned(),
-            name: name.to_owned(),
+            namespace: namespace.clone(),
+            name: name.clone(),
             annotation,
             audience: identity.audience().cloned(),
-            location: None,
+            location: account.location.clone(),
         })
     }
 
@@ -76,34 +82,27 @@ impl AnnotatedServiceAccount {
 ///
 /// # Errors
 /// Which manifest cannot be read, and why.
-pub(super) fn of_manifests(
+pub(super) fn of_directory(
     directory: &Path,
     namespaces: &[String],
     rules: Arc<AnnotationRules>,
-    issuer: Option<Issuer>,
 ) -> Result<ServiceAccounts> {
-    let issuer = issuer.context("--standalone requires --issuer: there is no API server to ask")?;
     let manifests = ManifestServiceAccounts::load(directory, rules)?;
-    let mut annotated = Vec::new();
-    let mut names = HashSet::new();
+    let mut accounts = ServiceAccounts::new();
     manifests.for_each_account(&mut |namespace, name, identity| {
         if is_selected(namespaces, namespace) {
-            names.insert((namespace.to_owned(), name.to_owned()));
-            annotated.extend(identity.and_then(|identity| AnnotatedServiceAccount::of(namespace, name, identity)));
+            let location = manifests.location(namespace, name);
+            let account = ServiceAccount {
+                identity: identity.cloned().map(Arc::new),
+                location: location.map(|(file, line)| Location {
+                    file: file.display().to_string(),
+                    line: Some(line),
+                }),
+            };
+            accounts.insert((namespace.to_owned(), name.to_owned()), account);
         }
     });
-    for account in &mut annotated {
-        let location = manifests.location(&account.namespace, &account.name);
-        account.location = location.map(|(file, line)| Location {
-            file: file.display().to_string(),
-            line: Some(line),
-        });
-    }
-    Ok(ServiceAccounts {
-        issuer,
-        annotated,
-        names,
-    })
+    Ok(accounts)
 }
 
 /// Whether a namespace is audited.
@@ -111,36 +110,43 @@ pub(super) fn is_selected(namespaces: &[String], namespace: &str) -> bool {
     namespaces.is_empty() || namespaces.iter().any(|selected| selected == namespace)
 }
 
-/// The ServiceAccounts of a cluster, in these namespaces or in all if there are none, with the cluster's issuer.
+/// The ServiceAccounts of a cluster, in these namespaces or in all if there are none.
 ///
 /// # Errors
 /// Which request to the API server failed, and what it requires.
 pub(super) async fn of_cluster(
+    client: &kube::Client,
     namespaces: &[String],
-    rules: Arc<AnnotationRules>,
-    issuer: Option<Issuer>,
+    rules: &AnnotationRules,
 ) -> Result<ServiceAccounts> {
-    let otherwise = "set KUBECONFIG, run in a pod, or audit a directory with --standalone DIR";
-    let client = cluster::client("audit", otherwise).await?;
-    let issuer = cluster::issuer(issuer, &client).await?;
-    let mut annotated = Vec::new();
-    let mut names = HashSet::new();
+    let mut accounts = ServiceAccounts::new();
     let mut each = |namespace: &str, name: &str, identity: Option<&ServiceAccountIdentity>| {
-        names.insert((namespace.to_owned(), name.to_owned()));
-        annotated.extend(identity.and_then(|identity| AnnotatedServiceAccount::of(namespace, name, identity)));
+        let account = ServiceAccount {
+            identity: identity.cloned().map(Arc::new),
+            location: None,
+        };
+        accounts.insert((namespace.to_owned(), name.to_owned()), account);
     };
-    let selected: Vec<Option<&str>> = match namespaces {
-        [] => vec![None],
-        namespaces => namespaces.iter().map(|namespace| Some(namespace.as_str())).collect(),
-    };
-    for namespace in selected {
-        live::list(&client, &rules, namespace, &mut each)
+    for namespace in scopes(namespaces) {
+        live::list(client, rules, namespace, &mut each)
             .await
             .map_err(|error| anyhow!("{error}"))?;
     }
-    Ok(ServiceAccounts {
-        issuer,
-        annotated,
-        names,
-    })
+    Ok(accounts)
+}
+
+/// Each namespace, or all of them at once.
+pub(super) fn scopes(namespaces: &[String]) -> Vec<Option<&str>> {
+    match namespaces {
+        [] => vec![None],
+        namespaces => namespaces.iter().map(|namespace| Some(namespace.as_str())).collect(),
+    }
+}
+
+/// The issuer of a flag, which is needed without an API server.
+///
+/// # Errors
+/// That it is missing.
+pub(super) fn issuer(issuer: Option<Issuer>, flag: &str) -> Result<Issuer> {
+    issuer.with_context(|| format!("{flag} requires --issuer: there is no API server to ask"))
 }

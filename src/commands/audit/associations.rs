@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use crate::args::association_source::AssociationSettings;
 use crate::args::aws::AwsAccess;
-use crate::associations::{Associations, RemoteSettings};
+use crate::associations::{Associations, RemoteSettings, Unread};
 use crate::commands::judgment::report::Report;
 use crate::commands::sources::Found;
 use crate::commands::{associations, judgment};
@@ -24,11 +24,14 @@ const DESCRIBES_PER_SECOND: NonZeroU32 = NonZeroU32::MIN.saturating_add(9);
 /// Enough for the 5,000 associations that a cluster can have.
 const PATIENCE: Duration = Duration::from_secs(600);
 
-/// Reads all associations through the sources, once.
+/// Reads all associations through the sources, once, and says what is missing.
 ///
 /// # Errors
 /// Which source could not be read, and why.
-pub(super) async fn read(settings: &AssociationSettings, aws: &AwsAccess) -> Result<Vec<Arc<Association>>> {
+pub(super) async fn read(
+    settings: &AssociationSettings,
+    aws: &AwsAccess,
+) -> Result<(Vec<Arc<Association>>, Option<Unread>)> {
     let sources = associations::open(settings, aws).await?;
     let remote = RemoteSettings {
         describes_per_second: DESCRIBES_PER_SECOND,
@@ -37,11 +40,11 @@ pub(super) async fn read(settings: &AssociationSettings, aws: &AwsAccess) -> Res
     let associations = Associations::new(settings.cluster.clone(), sources, &remote);
     let now = Instant::now();
     let deadline = now.checked_add(PATIENCE).unwrap_or(now);
-    associations
+    let missing = associations
         .read_all(deadline)
         .await
         .map_err(|reason| anyhow!("cannot read associations: {reason}"))?;
-    Ok(associations.all())
+    Ok((associations.all(), missing))
 }
 
 /// The report of the role with the worse verdict, with the lints of both.

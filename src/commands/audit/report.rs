@@ -1,13 +1,11 @@
-//! The report of `audit`: a row per role annotation and per EKS Pod Identity association, worst first.
-
-use std::fmt::Write as _;
+//! The report of `audit`: a row per role annotation, EKS Pod Identity association and reference of a workload, worst first.
 
 use jiff::Timestamp;
 use serde::Serialize;
 
+use super::accounts::Key;
 use crate::commands::exit::Exit;
 use crate::commands::judgment::report::Report;
-use crate::commands::output::{BAD, COMMAND, DIM, DOUBT, GOOD, STRONG, Styled};
 use crate::reports::{Findings, Location};
 use crate::support::text;
 use crate::trust::Association;
@@ -16,8 +14,11 @@ use crate::trust::Association;
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Audit {
-    summary: Summary,
-    service_accounts: Vec<Row>,
+    pub(super) summary: Summary,
+    #[serde(rename = "serviceAccounts")]
+    rows: Vec<Row>,
+    #[serde(skip)]
+    exit: Exit,
 }
 
 /// What gives a ServiceAccount its role.
@@ -26,34 +27,61 @@ pub(super) struct Audit {
 pub(super) enum Kind {
     Annotation,
     Association,
+    /// A workload that refers to the ServiceAccount.
+    Workload,
+}
+
+/// Which formats have a row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Shown {
+    Everywhere,
+    /// JSON and YAML: it says nothing that another row does not say, or nothing is wrong.
+    InJson,
+}
+
+/// The object that refers to a ServiceAccount.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct ObjectName {
+    pub(super) kind: String,
+    pub(super) name: String,
+    /// Where in it the reference is. Empty for the object itself.
+    pub(super) path: String,
 }
 
 /// The number of rows by result.
 #[derive(Clone, Copy, Debug, Default, Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Summary {
+pub(super) struct Summary {
     /// With a role annotation.
-    service_accounts: usize,
-    associations: usize,
-    findings: usize,
-    unclear: usize,
-    trusted: usize,
+    pub(super) service_accounts: usize,
+    pub(super) associations: usize,
+    /// References of workloads to ServiceAccounts.
+    pub(super) workloads: usize,
+    /// As the numbers after it, without the rows that only JSON has.
+    pub(super) findings: usize,
+    pub(super) unclear: usize,
+    pub(super) trusted: usize,
     /// Trusted, by a policy that trusts more than was probably meant.
-    too_wide: usize,
+    pub(super) too_wide: usize,
 }
 
-/// One ServiceAccount with a role annotation or an association.
+/// One ServiceAccount with a role annotation, an association or a workload.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Row {
     kind: Kind,
-    namespace: String,
-    service_account: String,
+    pub(super) namespace: String,
+    pub(super) service_account: String,
+    object_kind: Option<String>,
+    object_name: Option<String>,
+    object_path: Option<String>,
     target_role_arn: Option<String>,
     #[serde(flatten)]
-    report: Report,
+    pub(super) report: Report,
     #[serde(skip)]
     location: Option<Location>,
+    #[serde(skip)]
+    shown: Shown,
 }
 
 impl Row {
@@ -67,9 +95,30 @@ impl Row {
             kind: Kind::Annotation,
             namespace,
             service_account,
+            object_kind: None,
+            object_name: None,
+            object_path: None,
             target_role_arn: None,
             report,
             location,
+            shown: Shown::Everywhere,
+        }
+    }
+
+    /// Of an object that refers to a ServiceAccount.
+    pub(super) fn of_object(
+        ObjectName { kind, name, path }: ObjectName,
+        (namespace, service_account): Key,
+        (report, shown): (Report, Shown),
+        location: Option<Location>,
+    ) -> Self {
+        Self {
+            kind: Kind::Workload,
+            object_kind: Some(kind),
+            object_name: Some(name),
+            object_path: Some(path),
+            shown,
+            ..Self::new(namespace, service_account, report, location)
         }
     }
 
@@ -77,23 +126,30 @@ impl Row {
     pub(super) fn of_association(association: &Association, report: Report) -> Self {
         Self {
             kind: Kind::Association,
-            namespace: association.namespace.to_string(),
-            service_account: association.service_account.to_string(),
             target_role_arn: association.target_role.as_ref().map(ToString::to_string),
-            report: report.with_role(association.role.to_string()),
-            location: None,
+            ..Self::new(
+                association.namespace.to_string(),
+                association.service_account.to_string(),
+                report.with_role(association.role.to_string()),
+                None,
+            )
         }
     }
 
-    fn name(&self) -> String {
+    pub(super) fn name(&self) -> String {
         let (namespace, name) = (text::value(&self.namespace), text::value(&self.service_account));
         match self.kind {
             Kind::Annotation => format!("{namespace}/{name}"),
             Kind::Association => format!("{namespace}/{name} (association)"),
+            Kind::Workload => {
+                let [kind, object] =
+                    [&self.object_kind, &self.object_name].map(|part| text::value(part.as_deref().unwrap_or_default()));
+                format!("{namespace}/{name} ({kind} {object})")
+            }
         }
     }
 
-    fn roles(&self) -> String {
+    pub(super) fn roles(&self) -> String {
         let role = text::value(self.report.role());
         match &self.target_role_arn {
             Some(target) => format!("{role}, {}", text::value(target)),
@@ -102,7 +158,7 @@ impl Row {
     }
 
     /// Worst first: findings, undetermined, trusted with remarks, trusted.
-    fn rank(&self) -> u8 {
+    pub(super) fn rank(&self) -> u8 {
         match (self.report.exit(), self.report.lints().is_empty()) {
             (Exit::No, _) => 0,
             (Exit::Unclear, _) => 1,
@@ -114,41 +170,61 @@ impl Row {
 
 impl Audit {
     pub(super) fn of(mut rows: Vec<Row>) -> Self {
-        rows.sort_by(|left, right| {
-            let key = |row: &Row| (row.rank(), row.namespace.clone(), row.service_account.clone(), row.kind);
-            key(left).cmp(&key(right))
+        rows.sort_by_cached_key(|row| {
+            (
+                row.shown == Shown::InJson,
+                row.rank(),
+                row.namespace.clone(),
+                row.service_account.clone(),
+                row.kind,
+                row.object_kind.clone(),
+                row.object_name.clone(),
+            )
         });
-        let count = |wanted: fn(&Row) -> bool| rows.iter().filter(|row| wanted(row)).count();
+        let count = |wanted: &dyn Fn(&Row) -> bool| rows.iter().filter(|row| wanted(row)).count();
+        let shown = |wanted: &dyn Fn(u8) -> bool| count(&|row| row.shown == Shown::Everywhere && wanted(row.rank()));
         let summary = Summary {
-            service_accounts: count(|row| row.kind == Kind::Annotation),
-            associations: count(|row| row.kind == Kind::Association),
-            findings: count(|row| row.rank() == 0),
-            unclear: count(|row| row.rank() == 1),
-            trusted: count(|row| row.rank() >= 2),
-            too_wide: count(|row| row.rank() == 2),
+            service_accounts: count(&|row| row.kind == Kind::Annotation),
+            associations: count(&|row| row.kind == Kind::Association),
+            workloads: count(&|row| row.kind == Kind::Workload),
+            findings: shown(&|rank| rank == 0),
+            unclear: shown(&|rank| rank == 1),
+            trusted: shown(&|rank| rank >= 2),
+            too_wide: shown(&|rank| rank == 2),
         };
+        let worst = rows.iter().map(|row| row.report.exit()).max();
         Self {
             summary,
-            service_accounts: rows,
+            rows,
+            exit: worst.unwrap_or(Exit::Yes),
         }
     }
 
+    /// Without what is trusted; the totals stay.
+    pub(super) fn without_trusted(mut self) -> Self {
+        self.rows.retain(|row| row.rank() < 2);
+        self
+    }
+
     /// That of the worst row; 0 without rows.
-    pub(super) fn exit(&self) -> Exit {
-        let worst = self.service_accounts.iter().map(|row| row.report.exit()).max();
-        worst.unwrap_or(Exit::Yes)
+    pub(super) const fn exit(&self) -> Exit {
+        self.exit
+    }
+
+    /// What people and other programs read.
+    pub(super) fn shown(&self) -> impl Iterator<Item = &Row> {
+        self.rows.iter().filter(|row| row.shown == Shown::Everywhere)
     }
 
     /// For the formats of other programs.
     pub(super) fn findings(&self, time: Timestamp, docs_url: Option<String>) -> Findings {
-        let items = self.service_accounts.iter().map(|row| {
-            let kind = match row.kind {
-                Kind::Annotation => "ServiceAccount",
-                Kind::Association => "PodIdentityAssociation",
+        let items = self.shown().map(|row| {
+            let (kind, name) = match (row.kind, &row.object_kind, &row.object_name) {
+                (Kind::Association, _, _) => ("PodIdentityAssociation", &row.service_account),
+                (Kind::Workload, Some(kind), Some(name)) => (kind.as_str(), name),
+                (Kind::Annotation | Kind::Workload, _, _) => ("ServiceAccount", &row.service_account),
             };
-            row.report
-                .item(kind, &row.namespace, &row.service_account)
-                .at(row.location.clone())
+            row.report.item(kind, &row.namespace, name).at(row.location.clone())
         });
         Findings {
             version: env!("CARGO_PKG_VERSION"),
@@ -156,106 +232,5 @@ impl Audit {
             docs_url,
             items: items.collect(),
         }
-    }
-
-    /// For people: a table, and below each finding the reason and the fix.
-    pub(super) fn text(&self) -> String {
-        if self.service_accounts.is_empty() {
-            return "no ServiceAccount has a role annotation\n".to_owned();
-        }
-        let mut cells = vec![["VERDICT", "SERVICE ACCOUNT", "ROLE", "CAUSE"].map(str::to_owned)];
-        cells.extend(self.service_accounts.iter().map(|row| {
-            let report = &row.report;
-            let cause = report.cause().unwrap_or_default().to_owned();
-            [report.word().to_owned(), row.name(), row.roles(), cause]
-        }));
-        let widths = [0, 1, 2].map(|column| {
-            cells
-                .iter()
-                .filter_map(|row| row.get(column))
-                .map(|cell| cell.chars().count())
-                .max()
-                .unwrap_or(0)
-        });
-        let [verdict, account, role] = widths;
-        let mut text = String::new();
-        for (line, [word, name, arn, cause]) in cells.iter().enumerate() {
-            let row = line.checked_sub(1).and_then(|place| self.service_accounts.get(place));
-            let (sign, style) = match row.map(Row::rank) {
-                None => (" ", DIM),
-                Some(0) => ("✗", BAD),
-                Some(1) => ("?", DOUBT),
-                Some(_) => ("✓", GOOD),
-            };
-            let head = format!("{style}{sign} {word:verdict$}{style:#}  {name:account$}  {arn:role$}");
-            // Writing to a String cannot fail.
-            let _ = match row {
-                None => writeln!(
-                    text,
-                    "{DIM}{sign} {word:verdict$}  {name:account$}  {arn:role$}  {cause}{DIM:#}"
-                ),
-                Some(_) if cause.is_empty() => writeln!(text, "{}", head.trim_end()),
-                Some(_) => writeln!(text, "{head}  {STRONG}{cause}{STRONG:#}"),
-            };
-            if let Some(row) = row {
-                text.push_str(&row.below());
-            }
-        }
-        let _ = writeln!(text, "\n{}", self.sentence());
-        text
-    }
-
-    fn sentence(&self) -> String {
-        let Summary {
-            service_accounts,
-            associations,
-            findings,
-            unclear,
-            trusted,
-            too_wide,
-        } = self.summary;
-        let accounts = if service_accounts == 1 {
-            "ServiceAccount has"
-        } else {
-            "ServiceAccounts have"
-        };
-        let mut text = format!("{service_accounts} {accounts} a role annotation");
-        // Writing to a String cannot fail.
-        let _ = match associations {
-            0 => Ok(()),
-            1 => write!(text, ", 1 has an EKS Pod Identity association"),
-            more => write!(text, ", {more} have an EKS Pod Identity association"),
-        };
-        let _ = write!(
-            text,
-            ": {findings} not trusted, {unclear} undetermined, {trusted} trusted"
-        );
-        if too_wide > 0 {
-            let _ = write!(text, " ({too_wide} with notes)");
-        }
-        text
-    }
-}
-
-impl Row {
-    /// The reason and the fix; nothing for a ServiceAccount without a finding.
-    fn below(&self) -> String {
-        let report = &self.report;
-        let mut text = String::new();
-        // Writing to a String cannot fail.
-        if self.rank() < 2 {
-            let message = report.message();
-            let _ = writeln!(text, "    {}", message.first());
-            for (label, value) in message.rows().filter(|(label, _)| *label != "role") {
-                let _ = match label {
-                    "fix" => writeln!(text, "      {label:7}  {}", Styled(COMMAND, value)),
-                    _ => writeln!(text, "      {label:7}  {value}"),
-                };
-            }
-        }
-        for lint in report.lints() {
-            let _ = writeln!(text, "    {} {lint}", Styled(DOUBT, "note:"));
-        }
-        text
     }
 }

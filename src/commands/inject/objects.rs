@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use anyhow::Result;
 use serde_json::{Value, json};
 
-use super::documents::Document;
+use crate::commands::documents::Document;
 use crate::pod::identity::AnnotationRules;
 use crate::support::text;
 use crate::trust::RoleArn;

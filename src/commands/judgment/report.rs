@@ -16,6 +16,9 @@ use crate::trust::{Association, Cause, Hop, Lint, PolicyError, RoleArn, Verdict,
 /// The verdict on an input that cannot be read.
 pub(crate) const MALFORMED: &str = "malformed";
 
+/// The verdict on an object without a role.
+pub(crate) const NOT_JUDGED: &str = "none";
+
 /// The reason of a verdict `trusted`.
 pub(crate) const TRUSTED: &str = "the trust policy lets this web identity assume the role";
 
@@ -36,7 +39,7 @@ const fn exit_of(verdict: Verdict) -> Exit {
 }
 
 /// One judgment. Its JSON is documented in `docs/reference/check.md`.
-#[derive(Debug, Serialize)]
+#[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Report {
     verdict: &'static str,
@@ -62,7 +65,7 @@ pub(crate) struct Report {
 }
 
 /// A remark about the policy, independent of the verdict.
-#[derive(Debug, Serialize)]
+#[derive(Clone, Debug, Serialize)]
 pub(crate) struct LintReport {
     code: &'static str,
     message: String,
@@ -180,6 +183,24 @@ impl Report {
                 text::value(key)
             ),
             ..Self::about(message, String::new(), &identity, Exit::No)
+        }
+    }
+
+    /// Of an object that refers to a ServiceAccount.
+    pub(crate) fn of_object(message: Message, verdict: Option<Verdict>, cause: Option<Cause>, exit: Exit) -> Self {
+        Self {
+            verdict: verdict.map_or(NOT_JUDGED, Verdict::as_str),
+            cause: cause.map(Cause::as_str),
+            reason: message.first().to_owned(),
+            ..Self::with_message(message, String::new(), exit)
+        }
+    }
+
+    /// Without remarks, which belong to another row.
+    pub(crate) fn without_lints(self) -> Self {
+        Self {
+            lints: Vec::new(),
+            ..self
         }
     }
 

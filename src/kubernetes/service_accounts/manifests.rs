@@ -44,7 +44,7 @@ impl ManifestServiceAccounts {
             directory: Arc::new(Directory {
                 manifests: Reloaded::load(Manifests {
                     dir: dir.to_owned(),
-                    text: None,
+                    given: None,
                     rules,
                     known: Mutex::default(),
                 })?,
@@ -61,12 +61,28 @@ impl ManifestServiceAccounts {
     /// # Errors
     /// When it is not a valid manifest: line and what was expected.
     pub(crate) fn of_text(name: &Path, text: &str, rules: Arc<AnnotationRules>) -> Result<Self, ManifestError> {
+        Self::of(name, Given::Text(text.as_bytes().into()), rules)
+    }
+
+    /// ServiceAccounts that were read elsewhere. They are never read again. `name` is their origin in errors.
+    ///
+    /// # Errors
+    /// None; the type is that of the other sources.
+    pub(crate) fn of_accounts(
+        name: &Path,
+        accounts: impl IntoIterator<Item = (String, String, Option<Arc<ServiceAccountIdentity>>)>,
+        rules: Arc<AnnotationRules>,
+    ) -> Result<Self, ManifestError> {
+        Self::of(name, Given::Accounts(accounts.into_iter().collect()), rules)
+    }
+
+    fn of(name: &Path, given: Given, rules: Arc<AnnotationRules>) -> Result<Self, ManifestError> {
         let tasks = OwnedTasks::new();
         Ok(Self {
             directory: Arc::new(Directory {
                 manifests: Reloaded::load(Manifests {
                     dir: name.to_owned(),
-                    text: Some(text.as_bytes().into()),
+                    given: Some(given),
                     rules,
                     known: Mutex::default(),
                 })?,
@@ -255,11 +271,19 @@ type Stamped = (Stamp, Arc<[u8]>);
 
 type Key = (Box<str>, Box<str>);
 
+/// What was read elsewhere.
+#[derive(Debug)]
+enum Given {
+    Text(Arc<[u8]>),
+    /// Namespace, name and identity of each.
+    Accounts(Vec<(String, String, Option<Arc<ServiceAccountIdentity>>)>),
+}
+
 #[derive(Debug)]
 struct Manifests {
     dir: PathBuf,
     /// In place of the directory, if it was read elsewhere.
-    text: Option<Arc<[u8]>>,
+    given: Option<Given>,
     rules: Arc<AnnotationRules>,
     /// The files that were read last. A file is not read again if its metadata prove that it is the same.
     known: Mutex<HashMap<PathBuf, Stamped>>,
@@ -289,8 +313,10 @@ impl Source for Manifests {
     }
 
     fn read(&self) -> Result<Files, ManifestError> {
-        if let Some(text) = &self.text {
-            return Ok(BTreeMap::from([(self.dir.clone(), Arc::clone(text))]));
+        match &self.given {
+            Some(Given::Text(text)) => return Ok(BTreeMap::from([(self.dir.clone(), Arc::clone(text))])),
+            Some(Given::Accounts(_)) => return Ok(BTreeMap::new()),
+            None => {}
         }
         let mut read = HashMap::new();
         for path in manifests_of(&self.dir)? {
@@ -319,6 +345,9 @@ impl Source for Manifests {
     }
 
     fn parse(&self, files: &Files) -> Result<Content, ManifestError> {
+        if let Some(Given::Accounts(accounts)) = &self.given {
+            return Ok(Content::of_accounts(&self.dir, accounts));
+        }
         parse(files, &self.rules)
     }
 }
@@ -396,6 +425,21 @@ fn parse(files: &Files, rules: &AnnotationRules) -> Result<Content, ManifestErro
 }
 
 impl Content {
+    fn of_accounts(origin: &Path, accounts: &[(String, String, Option<Arc<ServiceAccountIdentity>>)]) -> Self {
+        let origin: Arc<Path> = origin.into();
+        let mut content = Self::default();
+        for (namespace, name, identity) in accounts {
+            content.namespaces.insert(namespace.as_str().into());
+            let account = Account {
+                uid: None,
+                identity: identity.clone(),
+                location: (Arc::clone(&origin), 1),
+            };
+            content.accounts.insert(key(namespace, name), account);
+        }
+        content
+    }
+
     fn add_file(&mut self, file: &Arc<Path>, bytes: &[u8], rules: &AnnotationRules) -> Result<(), Wrong> {
         let text = std::str::from_utf8(bytes).map_err(|error| {
             let before = bytes.get(..error.valid_up_to()).unwrap_or_default();

@@ -5,7 +5,7 @@
 pub mod live;
 pub mod manifests;
 mod table;
-mod yaml;
+pub(crate) mod yaml;
 
 use std::sync::Arc;
 

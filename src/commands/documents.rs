@@ -1,17 +1,21 @@
 //! The documents of a YAML or JSON text, each with its bytes. A document that is not changed is printed as it was read.
 
+mod ordered;
+
 use std::fmt;
 
 use anyhow::{Context as _, Result};
 use serde::de::IgnoredAny;
 use serde_json::Value;
 
-use super::ordered::Ordered;
+use self::ordered::Ordered;
 
 /// A document.
 pub(super) struct Document<'a> {
     /// Its bytes, from the `---` before it to the line break at its end.
     text: &'a str,
+    /// The line in which they begin, from 1.
+    line: u64,
     original: Ordered,
     /// None for a document that is empty or not an object.
     object: Option<Value>,
@@ -34,13 +38,17 @@ impl fmt::Display for Unreadable {
 
 /// All documents of a text.
 pub(super) fn read(text: &str) -> Result<Vec<Document<'_>>, Unreadable> {
-    let mut documents = Vec::new();
-    let mut line = 1;
-    for part in split(text) {
-        documents.push(Document::read(part, line)?);
-        line += part.matches('\n').count() as u64;
-    }
-    Ok(documents)
+    read_each(text).collect()
+}
+
+/// Each document of a text: one that cannot be read does not hide the others.
+pub(super) fn read_each(text: &str) -> impl Iterator<Item = Result<Document<'_>, Unreadable>> {
+    let mut next = 1;
+    split(text).into_iter().map(move |part| {
+        let line = next;
+        next += part.matches('\n').count() as u64;
+        Document::read(part, line)
+    })
 }
 
 /// The parts of a text, each from its `---`. YAML permits these three characters at the start of a line only as a marker.
@@ -78,10 +86,21 @@ impl<'a> Document<'a> {
         };
         Ok(Self {
             text,
+            line,
             original,
             object,
             is_changed: false,
         })
+    }
+
+    /// Its bytes, and the line in which they begin, from 1.
+    pub(super) const fn source(&self) -> (&'a str, u64) {
+        (self.text, self.line)
+    }
+
+    /// The line in which its content begins, from 1.
+    pub(super) fn first_line(&self) -> u64 {
+        self.line + header(self.text).matches('\n').count() as u64
     }
 
     pub(super) const fn object(&self) -> Option<&Value> {

@@ -1,0 +1,349 @@
+//! The ServiceAccounts and workloads of manifests (`--file`): files, directories and standard input.
+
+use std::cell::OnceCell;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use serde_json::Value;
+use serde_json::value::to_raw_value;
+
+use super::accounts::{ServiceAccount, ServiceAccounts, is_selected};
+use super::report::ObjectName;
+use super::workloads::Workload;
+use crate::commands::documents::{self, Document};
+use crate::commands::input;
+use crate::kubernetes::service_accounts::yaml::{self, Node};
+use crate::pod::identity::{AnnotationRules, ServiceAccountIdentity};
+use crate::reports::Location;
+use crate::support::{text, tree};
+use crate::workloads::{self, Listed};
+
+/// The files of a directory that are read.
+const EXTENSIONS: [&str; 3] = ["yaml", "yml", "json"];
+
+/// The deepest List in a List.
+const MAX_LISTS: usize = 8;
+
+/// What was read.
+#[derive(Debug, Default)]
+pub(super) struct Manifests {
+    pub(super) accounts: ServiceAccounts,
+    pub(super) workloads: Vec<Workload>,
+    /// What could not be read, and why.
+    pub(super) unreadable: Vec<String>,
+    files: usize,
+    documents: usize,
+    objects: usize,
+}
+
+/// How manifests are read.
+pub(super) struct Rules<'a> {
+    pub(super) annotations: &'a AnnotationRules,
+    /// Empty for all.
+    pub(super) namespaces: &'a [String],
+}
+
+impl Rules<'_> {
+    /// The namespace of objects that name none.
+    fn namespace(&self) -> &str {
+        match self.namespaces {
+            [one] => one,
+            _ => "default",
+        }
+    }
+}
+
+/// Reads all manifests. One that cannot be read does not hide the others.
+pub(super) fn read(paths: &[PathBuf], rules: &Rules<'_>) -> Manifests {
+    let mut manifests = Manifests::default();
+    for file in files_of(paths, &mut manifests.unreadable) {
+        match input::read(&file) {
+            Ok(text) => {
+                manifests.files += 1;
+                let name = input::name(&file);
+                let source = Source {
+                    name: &name,
+                    is_file: file.as_os_str() != "-",
+                };
+                manifests.add_text(source, &text, rules);
+            }
+            Err(error) => manifests
+                .unreadable
+                .push(text::line(&format!("{error:#}")).into_owned()),
+        }
+    }
+    manifests
+}
+
+/// Each file once, those of a directory sorted.
+fn files_of(paths: &[PathBuf], unreadable: &mut Vec<String>) -> Vec<PathBuf> {
+    let mut files = Vec::new();
+    let mut seen = BTreeSet::new();
+    for path in paths {
+        let found = if path.is_dir() {
+            match tree::walk_for(path, &EXTENSIONS) {
+                Ok(tree) => tree.files,
+                Err((directory, error)) => {
+                    unreadable.push(format!("{}: cannot be read: {error}", directory.display()));
+                    Vec::new()
+                }
+            }
+        } else {
+            vec![path.clone()]
+        };
+        files.extend(found.into_iter().filter(|file| seen.insert(file.clone())));
+    }
+    files
+}
+
+impl Manifests {
+    /// Whether there is nothing to audit.
+    pub(super) fn is_empty(&self) -> bool {
+        self.accounts.is_empty() && self.workloads.is_empty()
+    }
+
+    /// What was read, for an error.
+    pub(super) fn summary(&self) -> String {
+        let count = |number: usize, what: &str| match number {
+            1 => format!("1 {what}"),
+            more => format!("{more} {what}s"),
+        };
+        format!(
+            "{}, {}, {}",
+            count(self.files, "file"),
+            count(self.documents, "document"),
+            count(self.objects, "Kubernetes object")
+        )
+    }
+
+    fn add_text(&mut self, source: Source<'_>, text: &str, rules: &Rules<'_>) {
+        for document in documents::read_each(text) {
+            match document {
+                Ok(document) => self.add_document(source, &document, rules),
+                Err(error) => self.unreadable.push(format!("{}: {error}", source.name)),
+            }
+        }
+    }
+
+    fn add_document(&mut self, source: Source<'_>, document: &Document<'_>, rules: &Rules<'_>) {
+        // `---` at the end, and a document of comments, as Helm writes it for a template without output.
+        let Some(object) = document.object() else { return };
+        self.documents += 1;
+        let lines = Lines {
+            document,
+            tree: OnceCell::new(),
+        };
+        let place = Place {
+            source,
+            lines: &lines,
+            path: Vec::new(),
+        };
+        self.add(object, None, &place, rules);
+    }
+
+    /// Adds an object; `list` is the apiVersion and kind of the items of its list, for items without them.
+    fn add(&mut self, object: &Value, list: Option<(&str, &str)>, place: &Place<'_>, rules: &Rules<'_>) {
+        let text = |field: &str| {
+            object
+                .get(field)
+                .and_then(Value::as_str)
+                .filter(|text| !text.is_empty())
+        };
+        let api_version = text("apiVersion").or(list.map(|(version, _)| version));
+        let kind = text("kind").or(list.map(|(_, kind)| kind));
+        // Values files and other YAML.
+        let (Some(api_version), Some(kind)) = (api_version, kind) else {
+            return;
+        };
+        if let (Some(of), Some(items)) = (kind.strip_suffix("List"), object.get("items").and_then(Value::as_array)) {
+            if place.path.len() < 2 * MAX_LISTS {
+                let list = (!of.is_empty()).then_some((api_version, of));
+                for (index, item) in items.iter().enumerate() {
+                    self.add(item, list, &place.below(["items".to_owned(), index.to_string()]), rules);
+                }
+            }
+            return;
+        }
+        self.objects += 1;
+        let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
+        let metadata = |field: &str| {
+            let text = object.get("metadata")?.get(field)?.as_str()?;
+            (!text.is_empty()).then_some(text)
+        };
+        let name = metadata("name")
+            .or_else(|| metadata("generateName"))
+            .unwrap_or_default();
+        let namespace = metadata("namespace").unwrap_or_else(|| rules.namespace());
+        if !is_selected(rules.namespaces, namespace) {
+            return;
+        }
+        if (group, kind) == ("", "ServiceAccount") {
+            self.add_account(object, (namespace, name), place, rules);
+            return;
+        }
+        let location = || place.location(&[]);
+        let Listed::As(resource) = workloads::lookup(group, version, kind) else {
+            for (path, account) in workloads::written_accounts(object) {
+                let object = ObjectName {
+                    kind: kind.to_owned(),
+                    name: name.to_owned(),
+                    path,
+                };
+                self.workloads
+                    .push(Workload::written(object, namespace, account, location()));
+            }
+            return;
+        };
+        // The namespaces of its pods are not known.
+        if resource.cluster {
+            return;
+        }
+        let Ok(raw) = to_raw_value(object) else { return };
+        for reference in workloads::references(resource, &raw) {
+            let workload = Workload::of((kind, namespace, name), &reference, location());
+            // The controller creates the ServiceAccount.
+            if let Some(annotations) = reference.annotations() {
+                let pairs = annotations.iter();
+                let pairs = pairs.filter_map(|(key, value)| Some((key.as_str(), value.as_deref()?)));
+                let identity = ServiceAccountIdentity::from_annotations(rules.annotations, pairs).map(Arc::new);
+                self.accounts.entry(workload.key()).or_insert(ServiceAccount {
+                    identity,
+                    location: location(),
+                });
+            }
+            self.workloads.push(workload);
+        }
+    }
+
+    fn add_account(&mut self, object: &Value, (namespace, name): (&str, &str), place: &Place<'_>, rules: &Rules<'_>) {
+        if name.is_empty() {
+            let what = format!("{}: a ServiceAccount without metadata.name", place.text());
+            self.unreadable.push(what);
+            return;
+        }
+        let annotations = match annotations(object) {
+            Ok(annotations) => annotations,
+            Err(why) => {
+                let account = format!("{}/{}", text::value(namespace), text::value(name));
+                self.unreadable
+                    .push(format!("{}: ServiceAccount {account}: {why}", place.text()));
+                return;
+            }
+        };
+        let key = format!("{}role-arn", rules.annotations.prefix);
+        let location = if annotations.contains_key(key.as_str()) {
+            place.location(&["metadata", "annotations", &key])
+        } else {
+            place.location(&[])
+        };
+        let pairs = annotations.iter().map(|(key, value)| (*key, *value));
+        let identity = ServiceAccountIdentity::from_annotations(rules.annotations, pairs).map(Arc::new);
+        let account = ServiceAccount { identity, location };
+        self.accounts.insert((namespace.to_owned(), name.to_owned()), account);
+    }
+}
+
+/// The annotations of an object. A null is what an empty template value leaves; the API server reads it as an empty string.
+fn annotations(object: &Value) -> Result<BTreeMap<&str, &str>, String> {
+    let annotations = object.get("metadata").and_then(|metadata| metadata.get("annotations"));
+    let annotations = match annotations {
+        None | Some(Value::Null) => return Ok(BTreeMap::new()),
+        Some(Value::Object(annotations)) => annotations,
+        Some(_) => return Err("expected metadata.annotations to be a mapping".to_owned()),
+    };
+    let mut texts = BTreeMap::new();
+    for (key, value) in annotations {
+        let value = match value {
+            Value::String(text) => text.as_str(),
+            Value::Null => "",
+            _ => {
+                let key = text::value(key);
+                return Err(format!("expected annotation {key} to be a string: put it in quotes"));
+            }
+        };
+        texts.insert(key.as_str(), value);
+    }
+    Ok(texts)
+}
+
+/// Where a text comes from.
+#[derive(Clone, Copy)]
+struct Source<'a> {
+    name: &'a str,
+    /// Whether reports can point to it.
+    is_file: bool,
+}
+
+/// Where an object is written.
+struct Place<'a> {
+    source: Source<'a>,
+    lines: &'a Lines<'a>,
+    /// The fields that lead to it from the document.
+    path: Vec<String>,
+}
+
+impl Place<'_> {
+    fn below(&self, fields: [String; 2]) -> Self {
+        Self {
+            source: self.source,
+            lines: self.lines,
+            path: self.path.iter().cloned().chain(fields).collect(),
+        }
+    }
+
+    /// The line of a field, or else of what is nearest to it.
+    fn line(&self, fields: &[&str]) -> u64 {
+        let path: Vec<&str> = self
+            .path
+            .iter()
+            .map(String::as_str)
+            .chain(fields.iter().copied())
+            .collect();
+        self.lines.of(&path)
+    }
+
+    /// The same with the file, if there is one.
+    fn location(&self, fields: &[&str]) -> Option<Location> {
+        self.source.is_file.then(|| Location {
+            file: self.source.name.to_owned(),
+            line: Some(self.line(fields)),
+        })
+    }
+
+    fn text(&self) -> String {
+        format!("{}: line {}", self.source.name, self.line(&[]))
+    }
+}
+
+/// The lines of a document, which are read when they are needed.
+struct Lines<'a> {
+    document: &'a Document<'a>,
+    tree: OnceCell<Option<Node>>,
+}
+
+impl Lines<'_> {
+    fn of(&self, path: &[&str]) -> u64 {
+        if path.is_empty() {
+            return self.document.first_line();
+        }
+        let (source, first) = self.document.source();
+        let tree = self
+            .tree
+            .get_or_init(|| yaml::documents(source).ok()?.into_iter().next());
+        let Some(mut node) = tree.as_ref() else {
+            return self.document.first_line();
+        };
+        for field in path {
+            let below = match &node.value {
+                yaml::Value::Sequence(items) => field.parse().ok().and_then(|index: usize| items.get(index)),
+                _ => node.field(field),
+            };
+            match below {
+                Some(below) => node = below,
+                None => break,
+            }
+        }
+        first.saturating_add(node.line).saturating_sub(1)
+    }
+}

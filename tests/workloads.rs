@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use rolegate::workloads::{Account, Listed, MAX_PLACES, lookup, references, resources};
+use rolegate::workloads::{Account, Listed, MAX_PLACES, every_reference, lookup, references, resources};
 use serde_json::value::to_raw_value;
 use serde_json::{Value, json};
 
@@ -287,6 +287,61 @@ fn each_distinct_reference_is_found_once_with_its_path() {
     let expected =
         [("spec.templates[0]", "a"), ("spec.templates[3]", "b")].map(|(path, name)| (path.to_owned(), name.to_owned()));
     assert_eq!(found(&object), expected);
+}
+
+#[test]
+fn every_place_is_listed_with_a_pointer_that_leads_to_it() {
+    let template = json!({"spec": {"serviceAccountName": "worker", "containers": [{"name": "main"}]}});
+    let mut object = json!({"apiVersion": "kubeflow.org/v1", "kind": "PyTorchJob", "metadata": {"name": "train"},
+        "spec": {"pytorchReplicaSpecs": {"Master": {"template": template}, "a/b~c": {"template": template}}}});
+    object["metadata"]["ownerReferences"] = json!([{"kind": "Other", "name": "o", "controller": true}]);
+    let Listed::As(resource) = lookup("kubeflow.org", "v1", "PyTorchJob") else {
+        panic!("it is in the table")
+    };
+    let raw = to_raw_value(&object).unwrap();
+    assert_eq!(references(resource, &raw).len(), 1, "both run the same pods");
+    let pointers: Vec<String> = every_reference(resource, &raw)
+        .into_iter()
+        .map(|reference| reference.pointer)
+        .collect();
+    assert_eq!(
+        pointers,
+        [
+            "/spec/pytorchReplicaSpecs/Master/template",
+            "/spec/pytorchReplicaSpecs/a~1b~0c/template"
+        ]
+    );
+    for pointer in pointers {
+        assert_eq!(object.pointer(&pointer), Some(&template), "{pointer}");
+    }
+}
+
+#[test]
+fn pointers_lead_into_objects_inside_objects() {
+    let template = json!({"spec": {"serviceAccountName": "worker", "containers": []}});
+    let job = json!({"apiVersion": "batch/v1", "kind": "Job", "spec": {"template": template}});
+    let object = json!({"apiVersion": "triggers.tekton.dev/v1beta1", "kind": "TriggerTemplate", "metadata": {"name": "t"},
+        "spec": {"resourcetemplates": [{"apiVersion": "v1", "kind": "Secret"}, job]}});
+    let Listed::As(resource) = lookup("triggers.tekton.dev", "v1beta1", "TriggerTemplate") else {
+        panic!("it is in the table")
+    };
+    let raw = to_raw_value(&object).unwrap();
+    let found = every_reference(resource, &raw);
+    assert_eq!(found.len(), 1);
+    assert_eq!(found[0].path, "spec.resourcetemplates[1].spec.template");
+    assert_eq!(object.pointer(&found[0].pointer), Some(&template));
+}
+
+#[test]
+fn an_object_that_a_controller_created_has_its_places() {
+    let object = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "a", "ownerReferences": [{"controller": true}]},
+        "spec": {"serviceAccountName": "worker", "containers": []}});
+    let Listed::As(resource) = lookup("", "v1", "Pod") else {
+        panic!("it is in the table")
+    };
+    let raw = to_raw_value(&object).unwrap();
+    assert_eq!(references(resource, &raw).len(), 0);
+    assert_eq!(every_reference(resource, &raw).len(), 1);
 }
 
 #[test]

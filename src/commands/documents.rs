@@ -112,7 +112,18 @@ impl<'a> Document<'a> {
         let operations: json_patch::Patch = serde_json::from_slice(operations)?;
         let object = self.object.as_mut().and_then(|object| object.pointer_mut(pointer));
         let template = object.context("the pod template is gone")?;
-        if let Value::Object(fields) = template {
+        let changes_metadata = || {
+            operations.0.iter().any(|operation| {
+                operation
+                    .path()
+                    .first()
+                    .is_some_and(|field| field.encoded() == "metadata")
+            })
+        };
+        // Some resources have pod templates without this field.
+        if let Value::Object(fields) = template
+            && changes_metadata()
+        {
             let metadata = fields.entry("metadata").or_insert(Value::Null);
             if metadata.is_null() {
                 *metadata = Value::Object(serde_json::Map::new());

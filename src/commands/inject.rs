@@ -1,6 +1,7 @@
 //! `rolegate inject`: manifests as they would be admitted, with verdicts on standard error.
 //!
-//! A pod template is decided by the code that decides reviews, and its patch is applied as an API server applies it.
+//! What refers to a ServiceAccount is found with the table of workload resources and decided by the code that decides reviews. The patch is
+//! applied to the pod template as an API server applies it to the pod.
 
 mod objects;
 
@@ -9,7 +10,7 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, Result, anyhow};
 
-use self::objects::Template;
+use self::objects::Workload;
 use super::documents::{self, Document};
 use super::exit::Exit;
 use super::output::{self, BAD, DIM, DOUBT, GOOD, STRONG, Styled};
@@ -71,7 +72,7 @@ pub(super) fn run(args: InjectArgs) -> Result<Exit> {
     let (specs, aws) = source.sources(RoleSourceSpec::Iam);
     let aws = aws.access(issuer.region(), sources::reader());
     let rules = Arc::new(runtime.block_on(state::rules(&annotation_prefix, bare_names, &aws))?);
-    let accounts = objects::service_accounts(&documents, &namespace, role_arn.as_ref(), &rules);
+    let accounts = objects::service_accounts(&documents, &namespace, role_arn.as_ref(), &rules)?;
     let web_identity = WebIdentitySettings {
         region: state::resolved(region, &issuer)?,
         ..web_identity
@@ -120,7 +121,7 @@ pub(super) fn run(args: InjectArgs) -> Result<Exit> {
     Ok(exit)
 }
 
-/// Decides each pod template and changes its document. The exit is that of the worst one.
+/// Decides each workload and changes its document. The exit is that of the worst one.
 async fn inject_all(
     admission: &Admission,
     documents: &mut [Document<'_>],
@@ -129,33 +130,44 @@ async fn inject_all(
 ) -> Result<Exit> {
     let mut worst = Exit::Yes;
     for document in documents {
-        for template in objects::templates(document, namespace) {
-            let account = (template.namespace.clone(), template.service_account.clone());
+        for (title, api_version, known) in objects::of_other_versions(document, namespace) {
+            output::note(&format!(
+                "{} {}: {} is not supported (supported: {known}), printed unchanged",
+                Styled(DOUBT, "?"),
+                Styled(STRONG, title),
+                text::value(&api_version),
+            ));
+            worst = worst.max(Exit::Unclear);
+        }
+        for workload in objects::workloads(document, namespace)? {
+            let account = (workload.namespace.clone(), workload.service_account.clone());
             if missing.contains(&account) {
                 output::note(&format!(
                     "{} {}: ServiceAccount {}/{} is not in the input; add its manifest, or set --role-arn",
                     Styled(DOUBT, "?"),
-                    Styled(STRONG, template.title()),
-                    text::value(&template.namespace),
-                    text::value(&template.service_account)
+                    Styled(STRONG, workload.title()),
+                    text::value(&workload.namespace),
+                    text::value(&workload.service_account)
                 ));
                 worst = worst.max(Exit::Unclear);
                 continue;
             }
-            let pod = template.pod()?;
-            let about = |why: &str| anyhow!("{}: {}", template.title(), text::line(why));
+            let pod = workload.pod()?;
+            let about = |why: &str| anyhow!("{}: {}", workload.title(), text::line(why));
             let view: PodView<'_> =
                 serde_json::from_str(&pod).map_err(|error| about(&format!("not a valid pod template: {error}")))?;
             let preview = admission
-                .preview(&template.namespace, &view, sources::patience())
+                .preview(&workload.namespace, &view, sources::patience())
                 .await
                 .map_err(|why| about(&why))?;
-            output::note(&report(&template, &preview));
+            output::note(&report(&workload, &preview));
             worst = worst.max(exit(&preview));
-            if let Some(patch) = preview.patch.filter(|patch| !patch.is_empty()) {
+            if let Some(pointer) = &workload.pointer
+                && let Some(patch) = preview.patch.filter(|patch| !patch.is_empty())
+            {
                 document
-                    .patch(&template.pointer, patch.as_json())
-                    .with_context(|| format!("{}: the patch does not apply", template.title()))?;
+                    .patch(pointer, patch.as_json())
+                    .with_context(|| format!("{}: the patch does not apply", workload.title()))?;
             }
         }
     }
@@ -175,8 +187,8 @@ fn exit(preview: &Preview) -> Exit {
 }
 
 /// For people: the object, what happens to it, and the message.
-fn report(template: &Template, preview: &Preview) -> String {
-    let title = Styled(STRONG, template.title());
+fn report(workload: &Workload, preview: &Preview) -> String {
+    let title = Styled(STRONG, workload.title());
     let (style, sign) = match exit(preview) {
         Exit::No => (BAD, "✗"),
         Exit::Unclear => (DOUBT, "?"),
@@ -184,6 +196,7 @@ fn report(template: &Template, preview: &Preview) -> String {
     };
     let what = match (&preview.patch, &preview.refusal) {
         (_, Some(_)) => "refused, printed unchanged",
+        (Some(_), None) if workload.pointer.is_none() => "no pod template to inject, printed unchanged",
         (Some(patch), None) if !patch.is_empty() => "injected",
         (Some(_), None) => "has its identity already, printed unchanged",
         (None, None) => "no role, printed unchanged",

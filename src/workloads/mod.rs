@@ -16,7 +16,7 @@ use std::sync::LazyLock;
 use serde::Deserialize;
 
 use self::path::Path;
-pub use self::references::{Account, MAX_PLACES, Reference, references};
+pub use self::references::{Account, MAX_PLACES, Reference, every_reference, references};
 pub use self::scan::written_accounts;
 
 /// A row of the table: a resource, and what its objects refer to.
@@ -63,7 +63,7 @@ struct Place {
     /// Where the annotations of a ServiceAccount are that the object's controller creates.
     #[serde(default)]
     annotations: Option<Path>,
-    /// Only for objects that have one of these fields, not `false`.
+    /// Only for objects that have one of these fields, not `false` or empty.
     #[serde(default)]
     when: Vec<Path>,
     /// Only for places that have none of these fields.

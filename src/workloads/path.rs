@@ -66,23 +66,70 @@ impl TryFrom<String> for Path {
     }
 }
 
-/// A value of an object, with its path: `spec.templates[3]`.
+/// A value of an object, and where it is.
 #[derive(Clone, Debug)]
 pub(super) struct Found<'a> {
-    pub(super) path: String,
+    pub(super) at: Location,
     pub(super) value: &'a RawValue,
+}
+
+/// Where a value is, for people and for programs.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Location {
+    /// `spec.templates[3]`.
+    pub(super) path: String,
+    /// `/spec/templates/3` (RFC 6901).
+    pub(super) pointer: String,
+}
+
+impl Location {
+    /// A location that starts here.
+    pub(super) fn join(&self, inner: &Self) -> Self {
+        let path = match (self.path.as_str(), inner.path.as_str()) {
+            ("", path) => path.to_owned(),
+            (outer, "") => outer.to_owned(),
+            (outer, path) => format!("{outer}.{path}"),
+        };
+        let pointer = format!("{}{}", self.pointer, inner.pointer);
+        Self { path, pointer }
+    }
+
+    fn field(&self, name: &str) -> Self {
+        let path = if self.path.is_empty() {
+            name.to_owned()
+        } else {
+            format!("{}.{name}", self.path)
+        };
+        let mut pointer = self.pointer.clone();
+        pointer.push('/');
+        for character in name.chars() {
+            match character {
+                '~' => pointer.push_str("~0"),
+                '/' => pointer.push_str("~1"),
+                other => pointer.push(other),
+            }
+        }
+        Self { path, pointer }
+    }
+
+    fn item(&self, index: usize) -> Self {
+        Self {
+            path: format!("{}[{index}]", self.path),
+            pointer: format!("{}/{index}", self.pointer),
+        }
+    }
 }
 
 impl Path {
     /// What the path matches below a value, at most `limit` values.
     pub(super) fn find<'a>(&self, value: &'a RawValue, limit: usize) -> Vec<Found<'a>> {
-        let path = String::new();
-        let mut found = vec![Found { path, value }];
+        let at = Location::default();
+        let mut found = vec![Found { at, value }];
         for step in &self.steps {
             let mut next = Vec::new();
-            for Found { path, value } in found {
+            for Found { at, value } in found {
                 let room = limit.saturating_sub(next.len());
-                next.extend(step.children(&path, value).into_iter().take(room));
+                next.extend(step.children(&at, value).into_iter().take(room));
             }
             found = next;
         }
@@ -95,7 +142,7 @@ impl Path {
         for step in &self.steps {
             value = match step {
                 Step::Field(name) => json::field(value, name)?,
-                Step::Items | Step::Values => step.children("", value).into_iter().next()?.value,
+                Step::Items | Step::Values => step.children(&Location::default(), value).into_iter().next()?.value,
             };
         }
         Some(value)
@@ -103,23 +150,22 @@ impl Path {
 }
 
 impl Step {
-    fn children<'a>(&self, path: &str, value: &'a RawValue) -> Vec<Found<'a>> {
+    fn children<'a>(&self, at: &Location, value: &'a RawValue) -> Vec<Found<'a>> {
         match self {
             Self::Field(name) => {
-                let path = if path.is_empty() {
-                    name.clone()
-                } else {
-                    format!("{path}.{name}")
-                };
                 let field = json::field(value, name);
-                field.map(|value| Found { path, value }).into_iter().collect()
+                let found = field.map(|value| Found {
+                    at: at.field(name),
+                    value,
+                });
+                found.into_iter().collect()
             }
             Self::Items => {
                 let items = json::items(value).into_iter().enumerate();
                 items
                     .filter(|(_, value)| !json::is_null(value))
                     .map(|(index, value)| Found {
-                        path: format!("{path}[{index}]"),
+                        at: at.item(index),
                         value,
                     })
                     .collect()
@@ -128,7 +174,7 @@ impl Step {
                 .into_iter()
                 .filter(|(_, value)| !json::is_null(value))
                 .map(|(key, value)| Found {
-                    path: format!("{path}.{key}"),
+                    at: at.field(&key),
                     value,
                 })
                 .collect(),

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, HashSet};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::path::{Found, Path, Start};
+use super::path::{Found, Location, Path, Start};
 use super::{Absent, Listed, Place, Resource, json, lookup};
 use crate::pod::view::PodView;
 use crate::support::dns;
@@ -45,6 +45,8 @@ impl Account<'_> {
 pub struct Reference<'a> {
     /// Where it is: `spec.templates[3]`. Empty for the object itself.
     pub path: String,
+    /// The same as a JSON pointer: `/spec/templates/3`.
+    pub pointer: String,
     /// The ServiceAccount.
     pub account: Account<'a>,
     template: Option<&'a RawValue>,
@@ -79,22 +81,50 @@ impl<'a> Reference<'a> {
 /// is a name that no object can have, such as the placeholder `{{inputs.parameters.account}}`.
 #[must_use]
 pub fn references<'a>(resource: &Resource, object: &'a RawValue) -> Vec<Reference<'a>> {
-    let mut reading = Reading::default();
-    reading.read(resource, object, "", 0);
-    reading.references
+    Reading::new(Listing::Distinct).references(resource, object)
 }
 
-#[derive(Default)]
+/// What an object refers to: each place by itself, also of an object that a controller created, and with names in pod templates that no
+/// object can have.
+#[must_use]
+pub fn every_reference<'a>(resource: &Resource, object: &'a RawValue) -> Vec<Reference<'a>> {
+    Reading::new(Listing::EveryPlace).references(resource, object)
+}
+
+/// Which references are listed.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Listing {
+    /// Each distinct pair of ServiceAccount and pod template, of objects that people apply.
+    Distinct,
+    EveryPlace,
+}
+
 struct Reading<'a> {
+    listing: Listing,
     references: Vec<Reference<'a>>,
     seen: HashSet<(Account<'a>, Option<&'a str>)>,
     places: usize,
 }
 
 impl<'a> Reading<'a> {
-    fn read(&mut self, resource: &Resource, object: &'a RawValue, outer: &str, depth: usize) {
+    fn new(listing: Listing) -> Self {
+        Self {
+            listing,
+            references: Vec::new(),
+            seen: HashSet::new(),
+            places: 0,
+        }
+    }
+
+    fn references(mut self, resource: &Resource, object: &'a RawValue) -> Vec<Reference<'a>> {
+        self.read(resource, object, &Location::default(), 0);
+        self.references
+    }
+
+    fn read(&mut self, resource: &Resource, object: &'a RawValue, outer: &Location, depth: usize) {
         let metadata = || json::field(object, "metadata");
-        if resource.skip_controlled && metadata().is_some_and(is_controlled) {
+        let leaves_out = resource.skip_controlled && self.listing == Listing::Distinct;
+        if leaves_out && metadata().is_some_and(is_controlled) {
             return;
         }
         for place in &resource.references {
@@ -102,18 +132,19 @@ impl<'a> Reading<'a> {
         }
         if depth < MAX_DEPTH {
             for objects in &resource.objects {
-                for Found { path, value } in objects.find(object, self.room()) {
+                for Found { at, value } in objects.find(object, self.room()) {
                     self.places += 1;
                     if let Some(resource) = row(value) {
-                        self.read(resource, value, &join(outer, &path), depth + 1);
+                        self.read(resource, value, &outer.join(&at), depth + 1);
                     }
                 }
             }
         }
     }
 
-    fn place(&mut self, place: &Place, object: &'a RawValue, outer: &str) {
-        let is_set = |path: &Path, at: &'a RawValue| path.first(at).is_some_and(|value| value.get() != "false");
+    fn place(&mut self, place: &Place, object: &'a RawValue, outer: &Location) {
+        let is_unset = |value: &RawValue| matches!(value.get(), "false" | "\"\"");
+        let is_set = |path: &Path, at: &'a RawValue| path.first(at).is_some_and(|value| !is_unset(value));
         let starts_at = |paths: &'_ [Path], start: Start, at: &'a RawValue| {
             paths.iter().any(|path| path.start == start && is_set(path, at))
         };
@@ -135,7 +166,7 @@ impl<'a> Reading<'a> {
             Absent::Derived(suffix) => derived(object, suffix),
         };
         let annotations = place.annotations.as_ref().and_then(|path| path.first(object));
-        for Found { path, value } in place.at.find(object, self.room()) {
+        for Found { at, value } in place.at.find(object, self.room()) {
             self.places += 1;
             if starts_at(&place.unless, Start::Place, value) {
                 continue;
@@ -154,16 +185,23 @@ impl<'a> Reading<'a> {
                 })
             };
             let account = match written {
-                Some(name) if dns::is_subdomain(&name) => Account::Written(name),
+                // A pod template that names something else is refused by the API server; its author should see it in a list of places.
+                Some(name) if dns::is_subdomain(&name) || (place.pod && self.listing == Listing::EveryPlace) => {
+                    Account::Written(name)
+                }
                 Some(_) => continue,
                 None => match &absent {
                     Some(account) => account.clone(),
                     None => continue,
                 },
             };
-            if self.seen.insert((account.clone(), template.map(RawValue::get))) {
+            let is_new =
+                self.listing == Listing::EveryPlace || self.seen.insert((account.clone(), template.map(RawValue::get)));
+            if is_new {
+                let Location { path, pointer } = outer.join(&at);
                 self.references.push(Reference {
-                    path: join(outer, &path),
+                    path,
+                    pointer,
                     account,
                     template,
                     annotations,
@@ -222,12 +260,4 @@ fn is_controlled(metadata: &RawValue) -> bool {
     };
     let owners: Vec<Owner> = serde_json::from_str(owners.get()).unwrap_or_default();
     owners.iter().any(|owner| owner.controller == Some(true))
-}
-
-fn join(outer: &str, path: &str) -> String {
-    match (outer, path) {
-        ("", path) => path.to_owned(),
-        (outer, "") => outer.to_owned(),
-        (outer, path) => format!("{outer}.{path}"),
-    }
 }

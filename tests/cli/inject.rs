@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::{ISSUER, ROLE, Ran, correct_policy, finish, rolegate_with_input};
 
@@ -170,6 +170,219 @@ fn every_kind_with_a_pod_template_and_the_items_of_a_list_are_injected() {
         let has = item.to_string().contains(VOLUME);
         assert_eq!(has, index < 7, "{item:#}");
     }
+}
+
+fn pod() -> Value {
+    json!({"spec": {"containers": [{"name": "main", "image": "example.com/app:1"}]}})
+}
+
+/// Pod templates in resources of job systems: where each one is.
+#[test]
+fn pod_templates_in_custom_resources_are_injected_where_the_table_says() {
+    let object = |api: &str, kind: &str, spec: Value| json!({"apiVersion": api, "kind": kind, "metadata": {"name": "train"}, "spec": spec});
+    for (object, templates) in [
+        (
+            // Twice the same pods: both are injected.
+            object(
+                "jobset.x-k8s.io/v1alpha2",
+                "JobSet",
+                json!({"replicatedJobs": [
+                {"name": "a", "template": {"spec": {"template": pod()}}}, {"name": "b", "template": {"spec": {"template": pod()}}}]}),
+            ),
+            &[
+                "/spec/replicatedJobs/0/template/spec/template",
+                "/spec/replicatedJobs/1/template/spec/template",
+            ][..],
+        ),
+        (
+            object(
+                "ray.io/v1",
+                "RayCluster",
+                json!({"headGroupSpec": {"template": pod()}, "workerGroupSpecs": [{"template": pod()}]}),
+            ),
+            &["/spec/headGroupSpec/template", "/spec/workerGroupSpecs/0/template"],
+        ),
+        (
+            object(
+                "ray.io/v1",
+                "RayJob",
+                json!({"submitterPodTemplate": pod(), "rayClusterSpec": {"headGroupSpec": {"template": pod()}}}),
+            ),
+            &[
+                "/spec/submitterPodTemplate",
+                "/spec/rayClusterSpec/headGroupSpec/template",
+            ],
+        ),
+        (
+            object(
+                "ray.io/v1",
+                "RayService",
+                json!({"rayClusterConfig": {"headGroupSpec": {"template": pod()}}}),
+            ),
+            &["/spec/rayClusterConfig/headGroupSpec/template"],
+        ),
+        (
+            object(
+                "kubeflow.org/v2beta1",
+                "MPIJob",
+                json!({"mpiReplicaSpecs": {"Launcher": {"template": pod()}, "Worker": {"template": pod()}}}),
+            ),
+            &[
+                "/spec/mpiReplicaSpecs/Launcher/template",
+                "/spec/mpiReplicaSpecs/Worker/template",
+            ],
+        ),
+        (
+            object(
+                "kubeflow.org/v1",
+                "PyTorchJob",
+                json!({"pytorchReplicaSpecs": {"Master": {"template": pod()}}}),
+            ),
+            &["/spec/pytorchReplicaSpecs/Master/template"],
+        ),
+        (
+            object(
+                "batch.volcano.sh/v1alpha1",
+                "Job",
+                json!({"tasks": [{"name": "a", "template": pod()}]}),
+            ),
+            &["/spec/tasks/0/template"],
+        ),
+        (
+            object("argoproj.io/v1alpha1", "Rollout", json!({"template": pod()})),
+            &["/spec/template"],
+        ),
+        (
+            object(
+                "serving.knative.dev/v1",
+                "Service",
+                json!({"template": {"spec": {"containers": [{"image": "example.com/app:1"}]}}}),
+            ),
+            &["/spec/template"],
+        ),
+        (
+            object(
+                "triggers.tekton.dev/v1beta1",
+                "TriggerTemplate",
+                json!({"resourcetemplates": [
+                {"apiVersion": "batch/v1", "kind": "Job", "spec": {"template": pod()}}]}),
+            ),
+            &["/spec/resourcetemplates/0/spec/template"],
+        ),
+    ] {
+        let ran = inject(&object.to_string(), &["--role-arn", ROLE, "--namespace", "jobs"]);
+        assert_eq!(ran.code, 0, "{object}\n{}", ran.err);
+        assert_eq!(ran.err.matches(": injected").count(), templates.len(), "{}", ran.err);
+        let printed: Value = serde_json::from_str(&ran.out).unwrap();
+        assert_eq!(
+            ran.out.matches("serviceAccountToken").count(),
+            templates.len(),
+            "{}",
+            ran.out
+        );
+        for at in templates {
+            let template = printed.pointer(at).unwrap();
+            assert_eq!(template["spec"]["volumes"][0]["name"], VOLUME, "{at}: {printed:#}");
+            assert!(
+                template["spec"]["containers"][0].to_string().contains(ROLE),
+                "{at}: {printed:#}"
+            );
+            // Nothing that the author did not write and the pod does not need.
+            assert_eq!(template.get("metadata"), None, "{at}: {printed:#}");
+            assert_eq!(template["spec"].get("serviceAccountName"), None);
+        }
+    }
+}
+
+/// Argo's templates and Tekton's runs are not pod templates: their pods get the identity from the webhook.
+#[test]
+fn what_has_no_pod_template_is_judged_and_keeps_its_bytes() {
+    let account = account("other").replace("name: default", "name: runner");
+    let workflow = "---\n# kept\napiVersion: argoproj.io/v1alpha1\nkind: Workflow\nmetadata: {generateName: etl-, namespace: jobs} # spaces   too\nspec:\n  serviceAccountName: runner\n  entrypoint: main\n  templates:\n  - name: main\n    container: {image: example.com/app:1}\n";
+    let input = format!("{account}{workflow}");
+    let ran = inject(&input, &[]);
+    assert_eq!((ran.code, &ran.out), (1, &input), "{}", ran.err);
+    for text in [
+        "Workflow jobs/etl-: refused, printed unchanged",
+        "does not trust ServiceAccount jobs/runner",
+        "(wrong-subject)",
+    ] {
+        assert!(ran.err.contains(text), "{text}: {}", ran.err);
+    }
+    let trusted = input.replace("role/other", "role/job").replace("runner", "default");
+    let ran = inject(&trusted, &[]);
+    assert_eq!((ran.code, &ran.out), (0, &trusted), "{}", ran.err);
+    assert!(
+        ran.err
+            .contains("Workflow jobs/etl-: no pod template to inject, printed unchanged"),
+        "{}",
+        ran.err
+    );
+
+    // Decided by the controller's configuration: nothing is reported.
+    let unknown = workflow.replace("  serviceAccountName: runner\n", "");
+    let ran = inject(&unknown, &["--role-arn", ROLE]);
+    assert_eq!((ran.code, &*ran.out, &*ran.err), (0, &*unknown, ""));
+
+    // Each place is named where an object has several.
+    let runs = r#"{"apiVersion": "tekton.dev/v1", "kind": "PipelineRun", "metadata": {"name": "build", "namespace": "jobs"},
+        "spec": {"taskRunTemplate": {"serviceAccountName": "absent"}, "taskRunSpecs": [{"pipelineTaskName": "push", "serviceAccountName": "push"}]}}"#;
+    let ran = inject(runs, &[]);
+    assert_eq!((ran.code, &*ran.out), (2, runs), "{}", ran.err);
+    for text in [
+        "PipelineRun jobs/build spec: ServiceAccount jobs/absent is not in the input",
+        "PipelineRun jobs/build spec.taskRunSpecs[0]: ServiceAccount jobs/push is not in the input",
+    ] {
+        assert!(ran.err.contains(text), "{text}: {}", ran.err);
+    }
+}
+
+#[test]
+fn accounts_that_a_controller_creates_need_no_manifest() {
+    // Strimzi writes these annotations to the account that it creates.
+    let connect = |role: &str| {
+        format!(
+            "apiVersion: kafka.strimzi.io/v1\nkind: KafkaConnect\nmetadata: {{name: sink, namespace: jobs}}\nspec:\n  template:\n    serviceAccount:\n      metadata: {{annotations: {{eks.amazonaws.com/role-arn: \"arn:aws:iam::111122223333:role/{role}\"}}}}\n"
+        )
+    };
+    let ran = inject(&connect("other"), &[]);
+    assert_eq!((ran.code, &ran.out), (1, &connect("other")), "{}", ran.err);
+    assert!(
+        ran.err.contains("does not trust ServiceAccount jobs/sink-connect"),
+        "{}",
+        ran.err
+    );
+    // KubeRay creates one without annotations for a cluster that scales itself.
+    let cluster = json!({"apiVersion": "ray.io/v1", "kind": "RayCluster", "metadata": {"name": "ray", "namespace": "jobs"},
+        "spec": {"enableInTreeAutoscaling": true, "headGroupSpec": {"template": pod()}}});
+    let ran = inject(&cluster.to_string(), &[]);
+    assert_eq!((ran.code, &ran.out), (0, &cluster.to_string()), "{}", ran.err);
+    assert!(
+        ran.err.contains("RayCluster jobs/ray: no role, printed unchanged"),
+        "{}",
+        ran.err
+    );
+}
+
+#[test]
+fn a_version_whose_fields_are_not_known_is_reported_and_printed_unchanged() {
+    let job = CRON_JOB.replace("batch/v1", "batch/v1beta1");
+    let ran = inject(&job, &["--role-arn", ROLE]);
+    assert_eq!((ran.code, &ran.out), (2, &job), "{}", ran.err);
+    assert!(
+        ran.err
+            .contains("CronJob jobs/nightly: batch/v1beta1 is not supported (supported: v1), printed unchanged"),
+        "{}",
+        ran.err
+    );
+}
+
+#[test]
+fn templates_for_the_whole_cluster_are_printed_unchanged() {
+    let template = json!({"apiVersion": "argoproj.io/v1alpha1", "kind": "ClusterAnalysisTemplate", "metadata": {"name": "a"},
+        "spec": {"metrics": [{"name": "a", "provider": {"job": {"spec": {"template": pod()}}}}]}});
+    let ran = inject(&template.to_string(), &["--role-arn", ROLE]);
+    assert_eq!((ran.code, &ran.out, &*ran.err), (0, &template.to_string(), ""));
 }
 
 #[test]

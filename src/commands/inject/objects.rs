@@ -1,62 +1,58 @@
-//! What the documents hold: pod templates and ServiceAccounts.
+//! What the documents hold: workloads and ServiceAccounts.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::Result;
+use serde_json::value::to_raw_value;
 use serde_json::{Value, json};
 
 use crate::commands::documents::Document;
 use crate::pod::identity::AnnotationRules;
 use crate::support::text;
 use crate::trust::RoleArn;
+use crate::workloads::{self, Account, Listed};
 
-/// The kinds whose pod templates are injected: group, kind, and the pointer to the template.
-const TEMPLATES: [(&str, &str, &str); 9] = [
-    ("", "Pod", ""),
-    ("", "ReplicationController", "/spec/template"),
-    ("", "PodTemplate", "/template"),
-    ("apps", "Deployment", "/spec/template"),
-    ("apps", "ReplicaSet", "/spec/template"),
-    ("apps", "StatefulSet", "/spec/template"),
-    ("apps", "DaemonSet", "/spec/template"),
-    ("batch", "Job", "/spec/template"),
-    ("batch", "CronJob", "/spec/jobTemplate/spec/template"),
-];
-
-/// A pod template of a document.
+/// What refers to a ServiceAccount: a pod template, or a field from which a controller makes pods.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Template {
+pub(super) struct Workload {
     kind: String,
     name: String,
     pub(super) namespace: String,
     pub(super) service_account: String,
-    /// Where it is in the document.
-    pub(super) pointer: String,
+    /// Whether the ServiceAccount is named in the object. Otherwise it is `default`, or the controller creates it.
+    is_named: bool,
+    /// The annotations that the controller writes to the ServiceAccount.
+    annotations: Option<BTreeMap<String, Option<String>>>,
+    /// Where it is in the object, if the object has several: `spec.tasks[1].template`.
+    path: Option<String>,
+    /// Where its pod template is in the document; None for one without containers, to which nothing can be added.
+    pub(super) pointer: Option<String>,
     template: Value,
 }
 
-impl Template {
-    /// `KIND NAMESPACE/NAME`.
+impl Workload {
+    /// `KIND NAMESPACE/NAME`, and the path of one of several.
     pub(super) fn title(&self) -> String {
-        format!(
-            "{} {}/{}",
-            text::value(&self.kind),
-            text::value(&self.namespace),
-            text::value(&self.name)
-        )
+        let title = title(&self.kind, &self.namespace, &self.name);
+        match &self.path {
+            Some(path) => format!("{title} {}", text::value(path)),
+            None => title,
+        }
     }
 
     /// The pod that is made of it, as JSON. A controller generates the names of its pods.
     pub(super) fn pod(&self) -> Result<String> {
         let mut pod = self.template.clone();
-        if self.kind != "Pod" {
-            let generated = json!(format!("{}-", self.name));
-            match pod.get_mut("metadata") {
-                Some(Value::Object(metadata)) => _ = metadata.insert("generateName".to_owned(), generated),
-                _ => {
-                    if let Value::Object(fields) = &mut pod {
-                        fields.insert("metadata".to_owned(), json!({"generateName": generated}));
-                    }
+        if let Value::Object(fields) = &mut pod {
+            if let Some(Value::Object(spec)) = fields.get_mut("spec") {
+                // The resource can name it outside the pod template.
+                spec.insert("serviceAccountName".to_owned(), json!(self.service_account));
+            }
+            if self.kind != "Pod" {
+                let generated = json!(format!("{}-", self.name));
+                match fields.get_mut("metadata") {
+                    Some(Value::Object(metadata)) => _ = metadata.insert("generateName".to_owned(), generated),
+                    _ => _ = fields.insert("metadata".to_owned(), json!({"generateName": generated})),
                 }
             }
         }
@@ -64,11 +60,15 @@ impl Template {
     }
 }
 
+fn title(kind: &str, namespace: &str, name: &str) -> String {
+    format!("{} {}/{}", text::value(kind), text::value(namespace), text::value(name))
+}
+
 /// The ServiceAccounts of the documents, as a manifest, and the ones that are missing.
 pub(super) struct ServiceAccounts {
     /// A List of JSON with every ServiceAccount and ConfigMap. With a role for them, also the ServiceAccounts that are not in the input.
     pub(super) manifest: String,
-    /// Namespace and name of those that pod templates name, and that are neither in the input nor have a role. `default` exists in every
+    /// Namespace and name of those that objects name, and that are neither in the input nor have a role. `default` exists in every
     /// namespace and rarely is in a manifest.
     pub(super) missing: Vec<(String, String)>,
 }
@@ -79,13 +79,15 @@ pub(super) fn service_accounts(
     namespace: &str,
     role: Option<&RoleArn>,
     rules: &AnnotationRules,
-) -> ServiceAccounts {
+) -> Result<ServiceAccounts> {
     let mut items = Vec::new();
     let mut present = BTreeSet::new();
-    let mut named = BTreeSet::new();
+    let mut created = BTreeMap::new();
+    // And whether an object names it.
+    let mut referred = BTreeMap::new();
     for document in documents {
         for (_, object) in objects(document) {
-            let (group, kind) = group_and_kind(object);
+            let (group, _, kind) = group_version_kind(object);
             if group.is_empty() && matches!(kind, "ServiceAccount" | "ConfigMap") {
                 let mut item = object.clone();
                 if let Some(Value::Object(metadata)) = item.get_mut("metadata") {
@@ -97,14 +99,28 @@ pub(super) fn service_accounts(
                 items.push(item);
             }
         }
-        for template in templates(document, namespace) {
-            named.insert((template.namespace, template.service_account));
+        for workload in workloads(document, namespace)? {
+            let account = (workload.namespace, workload.service_account);
+            if let Some(annotations) = workload.annotations {
+                created.insert(account, annotations);
+            } else {
+                *referred.entry(account).or_insert(false) |= workload.is_named;
+            }
         }
     }
-    let absent = named.difference(&present).cloned();
+    for ((namespace, name), annotations) in created {
+        if present.insert((namespace.clone(), name.clone())) {
+            items.push(json!({
+                "apiVersion": "v1",
+                "kind": "ServiceAccount",
+                "metadata": {"namespace": namespace, "name": name, "annotations": annotations},
+            }));
+        }
+    }
+    let absent = referred.into_iter().filter(|(account, _)| !present.contains(account));
     let missing = match role {
         Some(role) => {
-            for (namespace, name) in absent {
+            for ((namespace, name), _) in absent {
                 let key = format!("{}role-arn", rules.prefix);
                 items.push(json!({
                     "apiVersion": "v1",
@@ -114,37 +130,76 @@ pub(super) fn service_accounts(
             }
             Vec::new()
         }
-        None => absent.filter(|(_, name)| name != "default").collect(),
+        None => absent
+            .filter(|((_, name), is_named)| *is_named && name != "default")
+            .map(|(account, _)| account)
+            .collect(),
     };
-    ServiceAccounts {
+    Ok(ServiceAccounts {
         manifest: json!({"apiVersion": "v1", "kind": "List", "items": items}).to_string(),
         missing,
-    }
+    })
 }
 
-/// The pod templates of a document, in their order.
-pub(super) fn templates(document: &Document<'_>, namespace: &str) -> Vec<Template> {
+/// The workloads of a document, in their order. What has no namespace is left out: its pods run in namespaces that are not known.
+pub(super) fn workloads(document: &Document<'_>, namespace: &str) -> Result<Vec<Workload>> {
     let mut found = Vec::new();
     for (place, object) in objects(document) {
-        let (group, kind) = group_and_kind(object);
-        for (_, _, below) in TEMPLATES.iter().filter(|row| (row.0, row.1) == (group, kind)) {
-            let Some(template) = object
-                .pointer(below)
-                .filter(|template| template.get("spec").is_some_and(Value::is_object))
-            else {
-                continue;
-            };
-            let account = ["/spec/serviceAccountName", "/spec/serviceAccount"]
-                .iter()
-                .find_map(|field| text_at(template, field));
-            found.push(Template {
+        let (group, version, kind) = group_version_kind(object);
+        let Listed::As(resource) = workloads::lookup(group, version, kind) else {
+            continue;
+        };
+        if resource.cluster {
+            continue;
+        }
+        let object_json = to_raw_value(object)?;
+        let references = workloads::every_reference(resource, &object_json);
+        let is_one_of_several = references.len() > 1;
+        for reference in references {
+            let template: Option<Value> = reference
+                .template()
+                .map(|template| serde_json::from_str(template.get()))
+                .transpose()?;
+            let has_containers = template.as_ref().is_some_and(has_containers);
+            found.push(Workload {
                 kind: kind.to_owned(),
                 name: name_of(object),
                 namespace: namespace_of(object, namespace),
-                service_account: account.unwrap_or("default").to_owned(),
-                pointer: format!("{place}{below}"),
-                template: template.clone(),
+                service_account: reference.account.name().to_owned(),
+                is_named: matches!(reference.account, Account::Written(_)),
+                annotations: reference.annotations(),
+                path: is_one_of_several.then(|| reference.path.clone()),
+                pointer: has_containers.then(|| format!("{place}{}", reference.pointer)),
+                template: template.unwrap_or_else(|| json!({"spec": {}})),
             });
+        }
+    }
+    Ok(found)
+}
+
+/// Whether a pod template has a list of containers, or something else in its place, which is an error.
+fn has_containers(template: &Value) -> bool {
+    let has = |list: &str| match template.get("spec").and_then(|spec| spec.get(list)) {
+        None | Some(Value::Null) => false,
+        Some(Value::Array(containers)) => !containers.is_empty(),
+        Some(_) => true,
+    };
+    has("containers") || has("initContainers")
+}
+
+/// Workloads in versions whose fields are not known: title, `apiVersion`, and the versions that are known.
+pub(super) fn of_other_versions(document: &Document<'_>, namespace: &str) -> Vec<(String, String, String)> {
+    let mut found = Vec::new();
+    for (_, object) in objects(document) {
+        let (group, version, kind) = group_version_kind(object);
+        if let Listed::InOtherVersions = workloads::lookup(group, version, kind) {
+            let rows = workloads::resources().iter();
+            let known: Vec<&str> = rows
+                .filter(|row| row.group == group && row.kind == kind)
+                .flat_map(|row| row.versions.iter().map(String::as_str))
+                .collect();
+            let title = title(kind, &namespace_of(object, namespace), &name_of(object));
+            found.push((title, format!("{group}/{version}"), known.join(", ")));
         }
     }
     found
@@ -155,7 +210,7 @@ fn objects<'a>(document: &'a Document<'_>) -> Vec<(String, &'a Value)> {
     let Some(object) = document.object() else {
         return Vec::new();
     };
-    let is_list = group_and_kind(object).1.ends_with("List");
+    let is_list = group_version_kind(object).2.ends_with("List");
     match object.get("items").and_then(Value::as_array) {
         Some(items) if is_list => items
             .iter()
@@ -166,10 +221,14 @@ fn objects<'a>(document: &'a Document<'_>) -> Vec<(String, &'a Value)> {
     }
 }
 
-fn group_and_kind(object: &Value) -> (&str, &str) {
-    let version = object.get("apiVersion").and_then(Value::as_str).unwrap_or("v1");
-    let group = version.split_once('/').map_or("", |(group, _)| group);
-    (group, object.get("kind").and_then(Value::as_str).unwrap_or_default())
+fn group_version_kind(object: &Value) -> (&str, &str, &str) {
+    let api_version = object.get("apiVersion").and_then(Value::as_str).unwrap_or("v1");
+    let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
+    (
+        group,
+        version,
+        object.get("kind").and_then(Value::as_str).unwrap_or_default(),
+    )
 }
 
 fn name_of(object: &Value) -> String {

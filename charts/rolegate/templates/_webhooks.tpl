@@ -108,12 +108,12 @@ leaderworkerset.x-k8s.io: [{versions: [v1], resources: [leaderworkersets]}]
 ray.io: [{versions: [v1], resources: [rayclusters, raycronjobs, rayjobs, rayservices]}, {versions: [v1alpha1], resources: [rayclusters, rayjobs, rayservices]}]
 serving.knative.dev: [{versions: [v1], resources: [configurations, services]}]
 sinks.knative.dev: [{versions: [v1alpha1], resources: [integrationsinks, jobsinks]}]
-sources.knative.dev: [{versions: [v1], resources: [apiserversources, containersources]}]
+sources.knative.dev: [{versions: [v1], resources: [apiserversources, containersources]}, {versions: [v1alpha1], resources: [integrationsources]}]
 spark.apache.org: [{versions: [v1, v1beta1], resources: [sparkapplications, sparkclusters]}]
 sparkoperator.k8s.io: [{versions: [v1alpha1], resources: [sparkconnects]}, {versions: [v1beta2], resources: [scheduledsparkapplications, sparkapplications]}]
 tekton.dev: [{versions: [v1], resources: [pipelineruns, taskruns]}, {versions: [v1beta1], resources: [customruns, pipelineruns, taskruns]}]
 trainer.kubeflow.org: [{versions: [v1alpha1], resources: [optimizationjobs, trainingruntimes, trainjobs]}]
-triggers.tekton.dev: [{versions: [v1beta1], resources: [eventlisteners, triggertemplates]}]
+triggers.tekton.dev: [{versions: [v1beta1, v1alpha1], resources: [eventlisteners, triggertemplates]}]
 {{- end -}}
 
 {{/*

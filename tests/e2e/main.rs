@@ -67,6 +67,7 @@ mod faults_uninstall;
 mod guides;
 mod harness;
 mod injection;
+mod job_systems;
 mod jobs;
 mod kubectl;
 mod link;
@@ -108,6 +109,7 @@ fn main() {
     association_objects::register(&mut scenarios);
     certificates::register(&mut scenarios);
     jobs::register(&mut scenarios);
+    job_systems::register(&mut scenarios);
     guides::register(&mut scenarios);
     calls::register(&mut scenarios);
     warnings::register(&mut scenarios);

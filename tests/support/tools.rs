@@ -97,6 +97,52 @@ pub struct ReleaseTools {
     pub validate_krew_manifest: PathBuf,
 }
 
+/// A folder of a Go module that is read, not built.
+#[derive(Clone, Copy, Debug)]
+pub struct Published {
+    /// `MODULE@VERSION`.
+    pub module: &'static str,
+    /// Its checksum, as `go.sum` has it.
+    pub sum: &'static str,
+    pub folder: &'static str,
+}
+
+/// Where these folders are, in their order. Go downloads what it does not have.
+pub fn published(modules: &[Published]) -> Result<Vec<PathBuf>, Missing> {
+    let go = go()?;
+    let outside_of_modules = tempfile::tempdir().expect("a temporary folder");
+    let output = Command::new(go)
+        .current_dir(outside_of_modules.path())
+        .env("GOWORK", "off")
+        .env("GOFLAGS", "")
+        .args(["mod", "download", "-json"])
+        .args(modules.iter().map(|published| published.module))
+        .output()
+        .expect("go was found");
+    let downloaded: Vec<serde_json::Value> = serde_json::Deserializer::from_slice(&output.stdout)
+        .into_iter()
+        .filter_map(Result::ok)
+        .collect();
+    let found = |published: &Published| {
+        let (path, version) = published.module.split_once('@').expect("MODULE@VERSION");
+        let module = downloaded
+            .iter()
+            .find(|module| module["Path"] == path && module["Version"] == version)
+            .ok_or_else(|| String::from_utf8_lossy(&output.stderr).into_owned())?;
+        match (module["Dir"].as_str(), &module["Sum"]) {
+            (Some(folder), sum) if sum == published.sum => Ok(Path::new(folder).join(published.folder)),
+            (Some(_), sum) => Err(format!("its checksum is {sum}, not {}", published.sum)),
+            (None, _) => Err(module["Error"].to_string()),
+        }
+    };
+    modules
+        .iter()
+        .map(|published| {
+            found(published).map_err(|why| Missing::Build(format!("`go mod download {}`: {why}", published.module)))
+        })
+        .collect()
+}
+
 /// Where the programs are.
 #[derive(Clone, Debug)]
 pub struct Programs {

@@ -39,6 +39,7 @@ use rolegate::roles::{RoleCache, RoleCacheSettings};
 use rolegate::server::limits::Limits;
 use rolegate::telemetry::metrics::{ByNamespace, Metrics};
 use rolegate::trust::{Audience, Issuer, RoleArn};
+use serde_json::{Value, json};
 use tokio::time::Instant;
 use tower::{ServiceBuilder, ServiceExt as _};
 
@@ -179,6 +180,81 @@ async fn admission_entry(admission: &Admission, deadline: Instant) {
     assert!(RoleArn::parse(ROLE).is_ok());
 }
 
+/// What a warning at apply costs next to a pod: a Deployment, and an Argo Workflow of 500 templates, whose account every template names.
+fn workloads(criterion: &mut Criterion) {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    let _entered = runtime.enter();
+    let folder = tempfile::TempDir::new().unwrap();
+    let webhook = Webhook {
+        admission: admission(folder.path(), "jobs:other"),
+        metrics: Metrics::new(ByNamespace::No),
+        audit: None,
+        events: None,
+    };
+    let container =
+        json!({"name": "main", "image": "example.com/app:1", "args": ["--from", "{{inputs.parameters.day}}"]});
+    let pod_spec = json!({"serviceAccountName": "worker", "containers": [container]});
+    let templates: Vec<Value> = (0..500)
+        .map(|number| json!({"name": format!("step-{number}"), "serviceAccountName": "worker", "container": container}))
+        .collect();
+    let deployment = review("apps", "Deployment", json!({"template": {"spec": pod_spec}}));
+    let workflow = review(
+        "argoproj.io",
+        "Workflow",
+        json!({"entrypoint": "step-0", "templates": templates}),
+    );
+    let far = Instant::now() + Duration::from_secs(3600);
+    let pods = ReviewKind::MutatePods(PathMode::Named(Mode::Enforce));
+    let mut group = criterion.benchmark_group("workloads");
+    for (name, kind, body) in [
+        ("pod", pods, POD.to_owned()),
+        ("deployment", ReviewKind::ValidateWorkloads, deployment),
+        ("workflow-500", ReviewKind::ValidateWorkloads, workflow),
+    ] {
+        let answer = |now| webhook.review(kind, body.as_bytes(), now, far);
+        // Reads the policy into the role cache; each of them is refused or warned about.
+        match runtime.block_on(answer(Instant::now())) {
+            Answer::Review(json) => assert!(String::from_utf8(json).unwrap().contains("does not trust")),
+            other => panic!("no answer: {other:?}"),
+        }
+        group.throughput(Throughput::Bytes(body.len() as u64));
+        group.bench_function(name, |bencher| {
+            bencher.iter(|| match answer(Instant::now()).now_or_never() {
+                Some(Answer::Review(json)) => black_box(json),
+                other => panic!("not answered from memory: {other:?}"),
+            });
+        });
+    }
+    group.finish();
+}
+
+/// A review of an object that is created.
+fn review(group: &str, kind: &str, spec: Value) -> String {
+    let version = if group == "apps" { "v1" } else { "v1alpha1" };
+    let kind = json!({"group": group, "version": version, "kind": kind});
+    json!({
+        "apiVersion": "admission.k8s.io/v1",
+        "kind": "AdmissionReview",
+        "request": {
+            "uid": "705ab4f5-6393-11e8-b7cc-42010a800002",
+            "kind": kind,
+            "requestKind": kind,
+            "namespace": "jobs",
+            "operation": "CREATE",
+            "object": {
+                "apiVersion": format!("{group}/{version}"),
+                "kind": kind["kind"],
+                "metadata": {"name": "nightly", "namespace": "jobs"},
+                "spec": spec,
+            },
+        },
+    })
+    .to_string()
+}
+
 /// Returns a body of the same size as the answer to the review.
 struct Parrot;
 
@@ -246,5 +322,5 @@ fn router_of(route: MethodRouter) -> Router {
     Router::new().route("/mutate/enforce", route)
 }
 
-criterion_group!(benches, admissions, endpoint);
+criterion_group!(benches, admissions, workloads, endpoint);
 criterion_main!(benches);

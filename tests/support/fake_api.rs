@@ -541,7 +541,7 @@ impl Shared {
 
     fn serves(&self, group: &str, version: &str) -> bool {
         let state = self.lock();
-        state.groups.iter().any(|served| *served == (group, version))
+        state.groups.contains(&(group, version))
     }
 
     /// A list of workloads; 404 for a resource that the group does not have.

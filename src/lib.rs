@@ -33,4 +33,5 @@ pub mod server;
 pub mod support;
 pub mod telemetry;
 pub mod trust;
+pub mod verdicts;
 pub mod workloads;

@@ -14,6 +14,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::Api;
 use kube::core::PartialObjectMeta;
 use parking_lot::{Mutex, RwLock};
+use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::api_error;
@@ -121,6 +122,12 @@ impl Namespaces {
         let labels = self.known.labels.read();
         let gated = labels.iter().filter(|(_, labels)| labels.gate.is_some());
         gated.map(|(name, _)| Arc::from(&**name)).collect()
+    }
+
+    /// Changes when namespaces with the label `rolegate.io/gate` come or go.
+    #[must_use]
+    pub fn gate_changes(&self) -> watch::Receiver<()> {
+        self.known.gates.subscribe()
     }
 
     /// Whether a namespace exists, as far as the watch knows. False for every namespace if rolegate is not allowed to list them.
@@ -277,6 +284,8 @@ struct Known {
     is_ready: AtomicBool,
     /// The last list was forbidden, and none succeeded since.
     is_forbidden: AtomicBool,
+    /// Changes when namespaces become gated, or no longer are.
+    gates: watch::Sender<()>,
 }
 
 /// Writes watched Namespaces into the map. A list replaces the map at its end, so that readers never see half of one.
@@ -302,6 +311,7 @@ impl Observer<Metadata> for Mirror {
         let replaced = std::mem::replace(&mut *self.known.labels.write(), listed);
         // Not under the lock: it can be 100,000 names.
         drop(replaced);
+        self.known.gates.send_replace(());
         self.known.is_forbidden.store(false, Ordering::Relaxed);
         self.known.is_ready.store(true, Ordering::Relaxed);
     }
@@ -309,13 +319,19 @@ impl Observer<Metadata> for Mirror {
     fn apply(&mut self, namespace: Metadata) {
         if let Some(name) = &namespace.metadata.name {
             let labels = labels(&namespace.metadata);
-            self.known.labels.write().insert(name.as_str().into(), labels);
+            let before = self.known.labels.write().insert(name.as_str().into(), labels);
+            if before.is_some_and(|before| before.gate.is_some()) != labels.gate.is_some() {
+                self.known.gates.send_replace(());
+            }
         }
     }
 
     fn delete(&mut self, namespace: Metadata) {
         if let Some(name) = &namespace.metadata.name {
-            self.known.labels.write().remove(name.as_str());
+            let gone = self.known.labels.write().remove(name.as_str());
+            if gone.is_some_and(|gone| gone.gate.is_some()) {
+                self.known.gates.send_replace(());
+            }
         }
     }
 

@@ -8,9 +8,10 @@
 //! A failed read never removes what is known: the old copy serves until it is too old. The cache does not
 //! interpret answers.
 //!
-//! Each file knows only those before it: `entry` (one role), `store` (all of them), `fetch` (the sources and their pace), `read` and
+//! Each file knows only those before it: `changes` (what is news), `entry` (one role), `store` (all of them), `fetch` (the sources and their pace), `read` and
 //! `list` (from the sources into the entries), `schedule`, `providers`, `refresh`.
 
+pub(super) mod changes;
 pub(super) mod entry;
 mod fetch;
 mod fingerprint;
@@ -30,6 +31,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use self::changes::{Changed, Changes};
 use self::entry::{Answered, CachedRole, Reference, RoleCacheSettings, RoleEntry, RoleTrust, Trust};
 use self::fetch::Fetcher;
 use self::list::{Lister, Pass, report};
@@ -74,7 +76,8 @@ impl RoleCache {
         observer: Arc<dyn ReadObserver>,
     ) -> Arc<Self> {
         let (wake, tasks, end) = (Arc::new(Notify::new()), TaskTracker::new(), CancellationToken::new());
-        let fetcher = Arc::new(Fetcher::new(sources, observer, &wake));
+        let changes = Arc::new(Changes::new(settings.capacity));
+        let fetcher = Arc::new(Fetcher::new(sources, observer, &wake, changes));
         Arc::new(Self {
             store: Store::new(settings.capacity),
             reader: Reader::new(Arc::clone(&fetcher), Arc::clone(&wake), tasks.clone(), end.clone()),
@@ -105,6 +108,48 @@ impl RoleCache {
             self.wake.notify_one();
         }
         Some(answer.entry())
+    }
+
+    /// What is in memory of a role and of the OIDC provider of its account, for a judgment that no pod waits for. It does not count as a
+    /// use, so it does not cause reads. None: one of them was never read.
+    pub(crate) fn in_memory(&self, role: &RoleArn) -> Option<(Trust, KnownProvider)> {
+        let now = Instant::now();
+        let trust = self.store.peek(role, |cached| {
+            let answer = cached.trust.answer();
+            match answer.as_deref() {
+                Some(answer) if self.settings.freshness(answer, now) != Freshness::TooOld => {
+                    Some(answer.value.trust.clone())
+                }
+                Some(_) => {
+                    let reason = cached.trust.failure_reason();
+                    Some(Trust::Unknown(
+                        reason.unwrap_or_else(|| "the copy of its trust policy is too old".into()),
+                    ))
+                }
+                None => cached.trust.failure_reason().map(Trust::Unknown),
+            }
+        });
+        let trust = trust.flatten()?;
+        let provider = match &trust {
+            Trust::Policy { .. } => self.providers.in_memory(role, now)?,
+            Trust::NoSuchRole { .. } | Trust::Malformed(_) | Trust::Unknown(_) => KnownProvider::Unknown,
+        };
+        Some((trust, provider))
+    }
+
+    /// From now on, changes are collected for [`RoleCache::take_changes`].
+    pub(crate) fn follow_changes(&self) {
+        self.reader.fetcher().changes().follow();
+    }
+
+    /// What changed since this was called last.
+    pub(crate) fn take_changes(&self) -> Changed {
+        self.reader.fetcher().changes().take()
+    }
+
+    /// Waits until something changed.
+    pub(crate) async fn changed(&self) {
+        self.reader.fetcher().changes().changed().await;
     }
 
     /// From memory, else read once, coalesced, by `deadline` (and the read timeout).

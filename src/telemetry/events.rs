@@ -1,9 +1,11 @@
-//! Events of refusals: what `kubectl describe serviceaccount` shows.
+//! Events of refusals, and of roles that stop trusting: what `kubectl describe serviceaccount` shows.
 //!
 //! When a Job's pod is refused, the refusal is in the Job's own Events, but a pod that a person or an operator creates leaves no trace in
 //! the cluster. So each refusal is also reported by an Event (`events.k8s.io/v1`) on the ServiceAccount: one per ServiceAccount and cause
 //! in ten minutes, whose series counts the others. A controller retries a refused pod eight times in the first second; neither the API
 //! server nor an admission must be slowed by that.
+//!
+//! A change of trust under running pods ([`Events::record_trust`]) is reported in the same way and within the same bounds.
 //!
 //! [`Events::record`] puts a refusal into a bounded queue and never waits. [`EventWriter::run`] owns everything else: it adds the queued
 //! refusals up (`pending`) and sends one request at a time (`write`), at its own pace.
@@ -22,10 +24,10 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use self::key::SeriesKey;
+use self::key::{SeriesKey, Topic};
 use self::pending::{Added, Pending};
 use self::write::{EventClient, Job, Outcome, Request};
-use super::metrics::{EventCounters, EventResult};
+use super::metrics::{EventCounters, EventResult, TrustChange};
 use crate::decision::messages;
 use crate::kubernetes::service_accounts::ServiceAccounts;
 use crate::support::backoff::Backoff;
@@ -103,6 +105,21 @@ pub struct Refusal<'a> {
     pub message: &'a str,
 }
 
+/// A role that no longer trusts a ServiceAccount, or trusts it again.
+#[derive(Clone, Copy, Debug)]
+pub struct TrustChanged<'a> {
+    /// The ServiceAccount's namespace.
+    pub namespace: &'a str,
+    /// Its name.
+    pub service_account: &'a str,
+    /// What changed.
+    pub change: TrustChange,
+    /// Of the role and its policy. Replicas that saw the same change have the same number, and so report one Event.
+    pub digest: u64,
+    /// Why: the message of a refusal, or one line.
+    pub message: &'a str,
+}
+
 /// Where admissions record refusals.
 #[derive(Clone, Debug)]
 pub struct Events {
@@ -149,18 +166,36 @@ impl Events {
 
     /// Queues a refusal; never waits.
     pub fn record(&self, refusal: &Refusal<'_>) {
-        let refusal = Queued {
-            key: SeriesKey {
-                namespace: refusal.namespace.into(),
-                service_account: refusal.service_account.into(),
-                cause: refusal.cause,
+        let key = SeriesKey {
+            namespace: refusal.namespace.into(),
+            service_account: refusal.service_account.into(),
+            topic: Topic::Refused(refusal.cause),
+        };
+        self.queue(key, refusal.uid.cloned(), refusal.message);
+    }
+
+    /// Queues a change of trust; never waits. The writer reads the ServiceAccount's uid.
+    pub fn record_trust(&self, changed: &TrustChanged<'_>) {
+        let key = SeriesKey {
+            namespace: changed.namespace.into(),
+            service_account: changed.service_account.into(),
+            topic: Topic::Trust {
+                change: changed.change,
+                digest: changed.digest,
             },
-            uid: refusal.uid.cloned(),
+        };
+        self.queue(key, None, changed.message);
+    }
+
+    fn queue(&self, key: SeriesKey, uid: Option<Arc<str>>, message: &str) {
+        let queued = Queued {
+            key,
+            uid,
             // `kubectl describe` shows a table.
-            note: messages::one_line(refusal.message, NOTE_BYTES).into(),
+            note: messages::one_line(message, NOTE_BYTES).into(),
             at: Timestamp::now(),
         };
-        match self.queue.try_send(refusal) {
+        match self.queue.try_send(queued) {
             // The writer has ended: the process is shutting down.
             Ok(()) | Err(TrySendError::Closed(_)) => {}
             Err(TrySendError::Full(_)) => self.counters.count(EventResult::Dropped, 1),
@@ -248,7 +283,8 @@ impl EventWriter {
                 warn!(
                     namespace = &*job.key.namespace,
                     service_account = &*job.key.service_account,
-                    "cannot report this ServiceAccount's refused pods by Events: {why}"
+                    "cannot report this ServiceAccount's {} by Events: {why}",
+                    job.key.topic
                 );
             }
             Outcome::NoObject | Outcome::Uid(_) => health.succeeded(request),
@@ -281,7 +317,7 @@ impl EventWriter {
                 self.counters.count(EventResult::Dropped, 1);
                 if self.full.failed() {
                     warn!(
-                        "pods of too many ServiceAccounts are refused; further ones of these namespaces are not reported by Events"
+                        "too many ServiceAccounts have refused pods or changes of trust; further ones of these namespaces are not reported by Events"
                     );
                 }
             }
@@ -346,7 +382,7 @@ impl Health {
 
     fn failed(&mut self, request: Request, why: &str, now: Instant) {
         if self.log.failed() {
-            warn!("cannot {request} of refusals, retrying: {why}");
+            warn!("cannot {request}, retrying: {why}");
         }
         self.paused_until = Some(now + self.backoff.next());
     }
@@ -355,7 +391,7 @@ impl Health {
         self.paused_until = None;
         if self.log.recovered().is_some() {
             self.backoff.reset();
-            info!("can {request} of refusals again");
+            info!("can {request} again");
         }
     }
 }

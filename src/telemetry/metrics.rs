@@ -94,6 +94,29 @@ impl EventResult {
     }
 }
 
+/// How the trust of a role in a ServiceAccount changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum TrustChange {
+    /// It no longer trusts it.
+    Lost,
+    /// It trusts it again.
+    Restored,
+}
+
+impl TrustChange {
+    /// Every change, for metrics that exist before they count.
+    pub const ALL: [Self; 2] = [Self::Lost, Self::Restored];
+
+    /// The word in metrics.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Lost => "lost",
+            Self::Restored => "restored",
+        }
+    }
+}
+
 /// Counts Events by their result. Clones count together.
 #[derive(Clone, Debug)]
 pub struct EventCounters(Family<[(&'static str, &'static str); 1], Counter>);
@@ -129,6 +152,7 @@ pub struct Metrics {
     association_reads: Family<[(&'static str, &'static str); 3], Counter>,
     audit_dropped: Counter,
     events: EventCounters,
+    trust_changes: Family<[(&'static str, &'static str); 1], Counter>,
     rejected_under_load: Family<[(&'static str, &'static str); 1], Counter>,
 }
 
@@ -186,9 +210,18 @@ impl Metrics {
         let events = EventCounters::new();
         registry.register(
             "events",
-            "Requests to create or update Events of refusals, by result, and refusals without an Event (dropped)",
+            "Requests to create or update Events, by result, and refusals and changes of trust without an Event (dropped)",
             events.0.clone(),
         );
+        let trust_changes = Family::default();
+        registry.register(
+            "trust_changes",
+            "Changes between trusted and not trusted of ServiceAccounts of gated namespaces",
+            trust_changes.clone(),
+        );
+        for change in TrustChange::ALL {
+            drop(trust_changes.get_or_create(&[("change", change.as_str())]));
+        }
         let rejected_under_load = Family::default();
         registry.register(
             "requests_rejected",
@@ -208,6 +241,7 @@ impl Metrics {
             association_reads: Family::default(),
             audit_dropped,
             events,
+            trust_changes,
             rejected_under_load,
         })
     }
@@ -336,6 +370,25 @@ impl Metrics {
             label: Some(label),
             read: Read::Gauges(Box::new(read)),
         }));
+    }
+
+    /// Counts a change of trust.
+    pub(crate) fn count_trust_change(&self, change: TrustChange) {
+        self.trust_changes.get_or_create(&[("change", change.as_str())]).inc();
+    }
+
+    /// Adds the gauge of ServiceAccounts by verdict, which is read at each scrape.
+    pub(crate) fn service_account_verdicts(&self, read: impl Fn() -> Vec<CountedVerdict> + Send + Sync + 'static) {
+        let by_namespace = match &self.decisions {
+            Decisions::Total(_) => ByNamespace::No,
+            Decisions::ByNamespace(_) => ByNamespace::Yes,
+        };
+        self.registry
+            .lock()
+            .register_collector(Box::new(ServiceAccountVerdicts {
+                by_namespace,
+                read: Box::new(read),
+            }));
     }
 
     /// Which namespaces exist, for `--metrics-namespace`: only these have series of their own. Until this is called, none has. Only the
@@ -529,6 +582,74 @@ impl EncodeLabelSet for NamespacedLabels {
     fn encode(&self, encoder: &mut LabelSetEncoder<'_>) -> fmt::Result {
         self.decision.encode(encoder)?;
         [("namespace", self.namespace.as_str())].encode(encoder)
+    }
+}
+
+/// So many ServiceAccounts of a namespace have this verdict.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CountedVerdict {
+    /// The namespace.
+    pub namespace: Arc<str>,
+    /// The verdict.
+    pub verdict: Verdict,
+    /// Its cause, if it has one.
+    pub cause: Option<Cause>,
+    /// How many.
+    pub count: usize,
+}
+
+/// The gauge `service_account_verdicts`.
+struct ServiceAccountVerdicts {
+    by_namespace: ByNamespace,
+    read: Box<dyn Fn() -> Vec<CountedVerdict> + Send + Sync>,
+}
+
+impl fmt::Debug for ServiceAccountVerdicts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ServiceAccountVerdicts")
+            .field("by_namespace", &self.by_namespace)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Collector for ServiceAccountVerdicts {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+        // One series of each verdict exists from the start: alerts cannot use absent series.
+        let always = [
+            Verdict::Trusted,
+            Verdict::Undecided,
+            Verdict::Unknown,
+            Verdict::NotTrusted,
+        ];
+        let mut counts: BTreeMap<(Verdict, Option<Cause>, Arc<str>), usize> = always
+            .into_iter()
+            .map(|verdict| ((verdict, None, Arc::from("")), 0))
+            .collect();
+        for counted in (self.read)() {
+            let namespace = match self.by_namespace {
+                ByNamespace::Yes => counted.namespace,
+                ByNamespace::No => Arc::from(""),
+            };
+            *counts.entry((counted.verdict, counted.cause, namespace)).or_default() += counted.count;
+        }
+        let mut encoder = encoder.encode_descriptor(
+            "service_account_verdicts",
+            "ServiceAccounts of gated namespaces by the verdict on their role",
+            None,
+            MetricType::Gauge,
+        )?;
+        for ((verdict, cause, namespace), count) in counts {
+            let count = count as f64;
+            let verdict = ("verdict", verdict.as_str());
+            let cause = ("cause", cause.map_or("", Cause::as_str));
+            match self.by_namespace {
+                ByNamespace::No => encoder.encode_family(&[verdict, cause])?.encode_gauge(&count)?,
+                ByNamespace::Yes => encoder
+                    .encode_family(&[verdict, cause, ("namespace", &namespace)])?
+                    .encode_gauge(&count)?,
+            }
+        }
+        Ok(())
     }
 }
 

@@ -1,4 +1,4 @@
-//! What operators see: logs, metrics, the audit log, Events of refusals.
+//! What operators see: logs, metrics, the audit log, Events of refusals and of changes of trust.
 
 pub(crate) mod audit;
 pub mod events;

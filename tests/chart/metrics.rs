@@ -344,3 +344,28 @@ fn an_alert_reports_each_kind_of_line_that_was_dropped() {
         assert_eq!(list(rules).iter().filter(asks).count(), 1, "{metric}");
     }
 }
+
+#[test]
+fn an_alert_reports_lost_trust_and_where_to_look() {
+    let Some(chart) = chart() else { return };
+    for (events, place) in [
+        (true, "Events with reason TrustLost name them"),
+        (false, "The log names them"),
+    ] {
+        let rendered = chart.render(&json!({"events": events, "metrics": {"prometheusRule": {"enabled": true}}}));
+        let rules = &rendered.only("PrometheusRule")["spec"]["groups"][0]["rules"];
+        let rule = list(rules)
+            .iter()
+            .find(|rule| rule["alert"] == "RolegateTrustLost")
+            .unwrap();
+        let query = rule["expr"].as_str().unwrap();
+        // Every replica counts every change.
+        assert!(
+            query.starts_with("max by (change) (increase(rolegate_trust_changes_total{"),
+            "{query}"
+        );
+        assert!(query.contains("change=\"lost\""), "{query}");
+        let says = rule["annotations"]["description"].as_str().unwrap();
+        assert!(says.contains(place), "{says}");
+    }
+}

@@ -120,7 +120,7 @@ fn invalid(namespace: &str, event: &Value) -> Option<String> {
     {
         return Some(format!("series: {series}"));
     }
-    let agrees = text("/type") == "Warning"
+    let agrees = ["Normal", "Warning"].contains(&text("/type"))
         && text("/regarding/namespace") == namespace
         && text("/metadata/namespace") == namespace
         && ["deprecatedCount", "deprecatedSource", "deprecatedFirstTimestamp"]

@@ -36,6 +36,7 @@ use crate::support::text;
 use crate::telemetry::audit::AuditLog;
 use crate::telemetry::events::{EventTiming, EventWriter, Events};
 use crate::telemetry::metrics::{ByNamespace, Metrics};
+use crate::verdicts::{self, Verdicts};
 
 /// How long the last lines of the audit log are written, if its file system is slow or standard output is not read.
 const LAST_LINES: Duration = Duration::from_secs(2);
@@ -117,6 +118,7 @@ pub(crate) async fn start(args: ServeArgs, log_dropped: Counter) -> Result<Start
     metrics.announce_rejected_under_load(Overloaded::ALL.map(Overloaded::as_str));
     observe::reload_failures(&metrics, &state, &certificates);
     let (events, event_writer) = events.then(|| open_events(&state.cluster, &metrics)).flatten().unzip();
+    let verdicts = open_verdicts(&state, &metrics, events.clone());
     let reviews = listeners.reviews_address;
     info!(address = %reviews, issuer = state.cluster.issuer.as_str(), mode = %state.mode, "serving reviews over HTTPS");
     info!(address = %listeners.admin_address, "serving probes and metrics over HTTP");
@@ -142,6 +144,7 @@ pub(crate) async fn start(args: ServeArgs, log_dropped: Counter) -> Result<Start
     let servers = listeners.serve(webhook, acceptor, admin, connections, limits, life.clone());
     let (cluster, following) = (state.cluster, certificates.following);
     let following = follow(
+        verdicts,
         state.cache,
         state.associations,
         &cluster,
@@ -243,6 +246,7 @@ async fn work(
 
 /// Watches and re-reads, while the servers serve, what reviews are answered from.
 fn follow(
+    verdicts: Option<Verdicts>,
     cache: Arc<RoleCache>,
     associations: Option<Arc<Associations>>,
     cluster: &Cluster,
@@ -281,6 +285,11 @@ fn follow(
                 associations.run(gated, stop.clone()).await;
             }
         };
+        let verdicts = async {
+            if let Some(verdicts) = verdicts {
+                verdicts.run(stop.clone()).await;
+            }
+        };
         let end = async {
             life.stopped().await;
             stop.cancel();
@@ -301,7 +310,7 @@ fn follow(
                 () = life.stopped() => {}
             }
         };
-        tokio::join!(cache, associations, end, certificates);
+        tokio::join!(cache, associations, verdicts, end, certificates);
     }
 }
 
@@ -349,6 +358,31 @@ fn open_events(cluster: &Cluster, metrics: &Metrics) -> Option<(Events, EventWri
         &instance(),
         EventTiming::default(),
         metrics.events(),
+    ))
+}
+
+/// The judgments after admission; none without a cluster.
+fn open_verdicts(state: &State, metrics: &Arc<Metrics>, events: Option<Events>) -> Option<Verdicts> {
+    let admission = state.admission.settings();
+    let known = verdicts::Known {
+        accounts: state.cluster.accounts.clone(),
+        cache: state.cache.clone(),
+        container_credentials: state.credentials.clone(),
+        associations: state.associations.clone(),
+    };
+    let settings = verdicts::Settings {
+        issuer: state.cluster.issuer.clone(),
+        audience: admission.defaults.audience.clone(),
+        prefix: admission.rules.prefix.clone(),
+        docs_url: admission.docs_url.clone(),
+    };
+    Some(Verdicts::new(
+        state.cluster.judged.clone()?,
+        state.cluster.namespaces.clone()?,
+        known,
+        settings,
+        metrics.clone(),
+        events,
     ))
 }
 

@@ -33,6 +33,7 @@ use crate::roles::{ReadResult, RoleCache, RoleSource};
 use crate::support::reload;
 use crate::telemetry::metrics::Metrics;
 use crate::trust::Issuer;
+use crate::verdicts;
 
 /// How many roles the role cache keeps: some 2 KB each, so 40 MB at most. An AWS account holds 1,000 roles, 5,000 at most.
 pub(super) const ROLE_CACHE_CAPACITY: usize = 20_000;
@@ -200,6 +201,8 @@ pub(super) struct Cluster {
     /// None without a cluster.
     pub(super) namespaces: Option<Arc<Namespaces>>,
     pub(super) identity_map: Option<Arc<IdentityMap>>,
+    /// The ServiceAccounts that are judged after admission, too; none without a cluster.
+    pub(super) judged: Option<Arc<verdicts::Accounts>>,
     /// None without a cluster.
     pub(super) client: Option<kube::Client>,
 }
@@ -235,6 +238,7 @@ impl Cluster {
             accounts: Arc::new(ServiceAccounts::Manifests(manifests)),
             namespaces: None,
             identity_map: identity_map.map(Arc::new),
+            judged: None,
             client: None,
         })
     }
@@ -252,13 +256,17 @@ impl Cluster {
             IdentityMap::start(client.clone(), &object.namespace, &object.name, rules.clone(), timing)
         });
         let namespaces = Arc::new(Namespaces::start(client.clone(), WatchTiming::default()));
-        let accounts = LiveServiceAccounts::start(client.clone(), rules.clone(), WatchTiming::default())
+        let judged = verdicts::Accounts::new();
+        let observer = Arc::clone(&judged);
+        let timing = WatchTiming::default();
+        let accounts = LiveServiceAccounts::start_observed(client.clone(), rules.clone(), timing, observer)
             .shared_between(Arc::clone(&namespaces));
         Ok(Self {
             issuer,
             accounts: Arc::new(ServiceAccounts::Live(accounts)),
             namespaces: Some(namespaces),
             identity_map: identity_map.map(Arc::new),
+            judged: Some(judged),
             client: Some(client),
         })
     }

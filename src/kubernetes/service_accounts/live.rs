@@ -17,7 +17,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::table::{ListNumber, Table};
-use super::{Counts, Fetched, Stored};
+use super::{AccountObserver, Counts, Fetched, Stored};
 use crate::kubernetes::api_error;
 use crate::kubernetes::list_watch::{Observer, WatchTiming, list_and_watch};
 use crate::kubernetes::namespaces::{Namespaces, UNKNOWN};
@@ -59,6 +59,17 @@ impl LiveServiceAccounts {
     /// Starts to watch, with a client made by [`crate::kubernetes::client`]. Must be called within a Tokio runtime.
     #[must_use]
     pub fn start(client: kube::Client, rules: Arc<AnnotationRules>, timing: WatchTiming) -> Self {
+        Self::start_observed(client, rules, timing, Arc::new(()))
+    }
+
+    /// The same; ServiceAccounts with a role are reported to an observer.
+    #[must_use]
+    pub fn start_observed(
+        client: kube::Client,
+        rules: Arc<AnnotationRules>,
+        timing: WatchTiming,
+        observer: Arc<dyn AccountObserver>,
+    ) -> Self {
         let table = Arc::new(Table::new());
         let tasks = OwnedTasks::new();
         let (set_synced, synced) = watch::channel(false);
@@ -68,6 +79,7 @@ impl LiveServiceAccounts {
             table: Arc::clone(&table),
             list: ListNumber::default(),
             set_synced,
+            observer,
         };
         let api: Api<Account> = Api::all(client.clone());
         let watch = list_and_watch("ServiceAccounts", api, None, timing, Arc::clone(&in_sync), mirror);
@@ -342,14 +354,22 @@ struct Mirror {
     table: Arc<Table>,
     list: ListNumber,
     set_synced: watch::Sender<bool>,
+    observer: Arc<dyn AccountObserver>,
 }
 
 impl Mirror {
     fn put(&self, account: &Account) {
         let metadata = &account.metadata;
         if let (Some(namespace), Some(name)) = (&metadata.namespace, &metadata.name) {
-            self.table
-                .put(namespace, name, identity(&self.rules, metadata), self.list);
+            let identity = identity(&self.rules, metadata);
+            self.table.put(namespace, name, identity.clone(), self.list);
+            match &identity {
+                Some(identity) if identity.role().is_some() => {
+                    self.observer
+                        .has_role(namespace, name, metadata.uid.as_deref(), identity);
+                }
+                _ => self.observer.has_no_role(namespace, name),
+            }
         }
     }
 }
@@ -357,6 +377,7 @@ impl Mirror {
 impl Observer<Account> for Mirror {
     fn init(&mut self) {
         self.list = self.list.next();
+        self.observer.list_began();
     }
 
     fn init_apply(&mut self, account: Account) {
@@ -365,6 +386,7 @@ impl Observer<Account> for Mirror {
 
     fn init_done(&mut self) {
         self.table.keep_only(self.list);
+        self.observer.list_ended();
         self.set_synced
             .send_if_modified(|synced| !std::mem::replace(synced, true));
     }
@@ -376,6 +398,7 @@ impl Observer<Account> for Mirror {
     fn delete(&mut self, account: Account) {
         if let (Some(namespace), Some(name)) = (&account.metadata.namespace, &account.metadata.name) {
             self.table.remove(namespace, name);
+            self.observer.has_no_role(namespace, name);
         }
     }
 

@@ -7,6 +7,7 @@ pub mod manifests;
 mod table;
 pub(crate) mod yaml;
 
+use std::fmt;
 use std::sync::Arc;
 
 use tokio::time::Instant;
@@ -41,6 +42,26 @@ pub enum Fetched {
     Busy,
     /// The API server could not be reached or did not answer in time: the reason in one line.
     Unavailable(String),
+}
+
+/// Observes which ServiceAccounts of a live cluster have a role. Called by the watch, after memory was updated: it must not block.
+pub trait AccountObserver: Send + Sync + fmt::Debug {
+    /// A list begins: every ServiceAccount with a role is reported until it ends.
+    fn list_began(&self);
+    /// A ServiceAccount with a well-formed role was listed, is new, or was changed in any way.
+    fn has_role(&self, namespace: &str, name: &str, uid: Option<&str>, identity: &ServiceAccountIdentity);
+    /// A ServiceAccount has no well-formed role, or no longer exists.
+    fn has_no_role(&self, namespace: &str, name: &str);
+    /// The list is complete: what it did not contain no longer exists.
+    fn list_ended(&self);
+}
+
+/// Observes nothing.
+impl AccountObserver for () {
+    fn list_began(&self) {}
+    fn has_role(&self, _namespace: &str, _name: &str, _uid: Option<&str>, _identity: &ServiceAccountIdentity) {}
+    fn has_no_role(&self, _namespace: &str, _name: &str) {}
+    fn list_ended(&self) {}
 }
 
 /// The ServiceAccounts of a cluster.

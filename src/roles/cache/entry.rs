@@ -82,6 +82,24 @@ pub(super) struct RoleTrust {
     pub(super) order: usize,
 }
 
+impl RoleTrust {
+    /// Whether a judgment of this might come to another result. A policy that was not parsed again is the same policy.
+    pub(super) fn differs_from(&self, before: &Self) -> bool {
+        match (&before.trust, &self.trust) {
+            (
+                Trust::Policy { policy, tags },
+                Trust::Policy {
+                    policy: now,
+                    tags: tags_now,
+                },
+            ) => !Arc::ptr_eq(policy, now) || tags != tags_now,
+            (Trust::NoSuchRole { .. }, Trust::NoSuchRole { .. }) => false,
+            (Trust::Malformed(_) | Trust::Unknown(_), Trust::Malformed(_) | Trust::Unknown(_)) => false,
+            _ => true,
+        }
+    }
+}
+
 /// An answer, and when its read began. A copy's age counts from there: what the source saw is at least this young.
 #[derive(Debug)]
 pub(super) struct Answered<T> {
@@ -187,14 +205,15 @@ impl<T> Cached<T> {
         Some((until, Arc::clone(&failure.reason)))
     }
 
-    /// Keeps an answer. One that began earlier than what is kept changes nothing: a listing and a read may overtake each other.
-    pub(super) fn keep(&self, answer: Arc<Answered<T>>) {
+    /// Keeps an answer. One that began earlier than what is kept changes nothing: a listing and a read may overtake each other. Returns
+    /// whether it is news: the first, one after a failure, or one that `differs` from what was kept.
+    pub(super) fn keep(&self, answer: Arc<Answered<T>>, differs: impl FnOnce(&T, &T) -> bool) -> bool {
         let mut failure = self.failure();
         if self.began().is_some_and(|kept| kept > answer.began) {
-            return;
+            return false;
         }
-        self.answer.store(Some(answer));
-        *failure = None;
+        let before = self.answer.swap(Some(Arc::clone(&answer)));
+        failure.take().is_some() || before.is_none_or(|before| differs(&before.value, &answer.value))
     }
 
     /// Records a failed read. The last answer stays.

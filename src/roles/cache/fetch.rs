@@ -9,7 +9,8 @@ use tokio::time::error::Elapsed;
 use tokio::time::{Instant, timeout};
 use tracing::{debug, info, warn};
 
-use super::entry::{Pause, RoleTrust, Trust};
+use super::changes::Changes;
+use super::entry::{Answered, CachedRole, Pause, RoleTrust, Trust};
 use super::fingerprint::Fingerprint;
 use crate::roles::observe::{ReadObserver, ReadResult};
 use crate::roles::source::{Answer, Pace, ProviderAnswer, RoleDocument, RoleSource};
@@ -32,6 +33,7 @@ pub(super) struct Fetcher {
     observer: Arc<dyn ReadObserver>,
     /// Changes when roles of a listing were kept.
     listed: watch::Sender<()>,
+    changes: Arc<Changes>,
 }
 
 /// How the sources answered for a role.
@@ -46,13 +48,26 @@ impl Fetcher {
         sources: Vec<Arc<dyn RoleSource>>,
         observer: Arc<dyn ReadObserver>,
         refusal_waits: &Arc<Notify>,
+        changes: Arc<Changes>,
     ) -> Self {
         let paced = |source| PacedSource::new(source, refusal_waits);
         Self {
             sources: sources.into_iter().map(paced).collect(),
             observer,
             listed: watch::Sender::new(()),
+            changes,
         }
+    }
+
+    /// Keeps an answer for a role.
+    pub(super) fn keep(&self, role: &CachedRole, answer: Arc<Answered<RoleTrust>>) {
+        if role.trust.keep(answer, |before, now| now.differs_from(before)) {
+            self.changes.role(&role.arn);
+        }
+    }
+
+    pub(super) fn changes(&self) -> &Changes {
+        &self.changes
     }
 
     pub(super) fn sources(&self) -> &[PacedSource] {

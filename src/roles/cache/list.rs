@@ -156,7 +156,8 @@ impl<'a> Lister<'a> {
         if matches!(&trust, Trust::Policy { policy, tags: None } if policy.mentions_role_tags()) {
             return Taken::NeedsRead;
         }
-        cached.trust.keep(self.answered(order, began, trust, fingerprint));
+        self.fetcher
+            .keep(&cached, self.answered(order, began, trust, fingerprint));
         Taken::Kept
     }
 
@@ -183,9 +184,8 @@ impl<'a> Lister<'a> {
         for cached in absent {
             let namesake = present.get(&cached.arn.name().to_ascii_lowercase());
             let hint = namesake.map(namesake_hint);
-            cached
-                .trust
-                .keep(self.answered(order, began, Trust::NoSuchRole { hint }, None));
+            self.fetcher
+                .keep(&cached, self.answered(order, began, Trust::NoSuchRole { hint }, None));
         }
     }
 

@@ -128,6 +128,29 @@ impl Providers {
         }
     }
 
+    /// What is in memory, for a judgment that no pod waits for. None: the first read has not ended, or what it found is too old.
+    pub(super) fn in_memory(&self, role: &RoleArn, now: Instant) -> Option<KnownProvider> {
+        if self.issuer.get().is_none() {
+            return Some(KnownProvider::Unknown);
+        }
+        let accounts = self.accounts.load();
+        let account = accounts
+            .iter()
+            .find(|account| role.as_str().starts_with(&*account.prefix));
+        match account {
+            // The account will never be kept.
+            None if accounts.len() >= MOST_ACCOUNTS => Some(KnownProvider::Unknown),
+            None => None,
+            Some(account) => {
+                let answer = account.provider.answer();
+                let serves = |known: &&Arc<Answered<KnownProvider>>| {
+                    now.saturating_duration_since(known.began) <= self.settings.max_stale
+                };
+                answer.as_ref().filter(serves).map(|known| known.value.clone())
+            }
+        }
+    }
+
     /// What is known as of now.
     ///
     /// # Errors
@@ -200,7 +223,9 @@ impl Providers {
                 let answer = fetcher
                     .fetch_provider(&account.role, &issuer, account.provider.tried_at(), &reading)
                     .await;
-                account.take(answer, reading.begin(Duration::ZERO));
+                if account.take(answer, reading.begin(Duration::ZERO)) {
+                    fetcher.changes().provider();
+                }
             }
         };
         self.reads.ask(Arc::clone(&account.prefix), caller, read).await
@@ -240,8 +265,8 @@ impl Providers {
 }
 
 impl CachedProvider {
-    /// Keeps what a read found. A failed read leaves what is known, or that nothing is.
-    fn take(&self, answer: ProviderAnswer, began: Instant) {
+    /// Keeps what a read found. A failed read leaves what is known, or that nothing is. Returns whether it is news.
+    fn take(&self, answer: ProviderAnswer, began: Instant) -> bool {
         self.log(&answer);
         let (value, failure) = match answer {
             ProviderAnswer::Provider { client_ids } => (Some(KnownProvider::Registered(client_ids)), None),
@@ -252,12 +277,14 @@ impl CachedProvider {
                 (is_first.then_some(KnownProvider::Unknown), Some(reason))
             }
         };
-        if let Some(value) = value {
-            self.provider.keep(Arc::new(Answered { value, began }));
-        }
+        let is_news = value.is_some_and(|value| {
+            let answer = Arc::new(Answered { value, began });
+            self.provider.keep(answer, |before, now| now != before)
+        });
         if let Some(reason) = failure {
             self.provider.fail(reason, began, Pause::None);
         }
+        is_news
     }
 
     /// Logs once that the provider is not checked, and why.

@@ -138,11 +138,13 @@ async fn read_into(role: &CachedRole, fetcher: &Fetcher, reading: &Reading) -> R
     match fetched {
         Fetched::Answer(value) => {
             let answer = Arc::new(Answered { value, began });
-            role.trust.keep(Arc::clone(&answer));
+            fetcher.keep(role, Arc::clone(&answer));
             Ok(answer)
         }
         Fetched::Failed { reason, pause } => {
             role.trust.fail(Arc::clone(&reason), began, pause);
+            // The copy may be too old by now.
+            fetcher.changes().role(&role.arn);
             Err(reason)
         }
     }

@@ -1,5 +1,8 @@
-//! What refusals of one Event have in common.
+//! What the occurrences of one Event have in common.
 
+use std::fmt;
+
+use crate::telemetry::metrics::TrustChange;
 use crate::trust::Cause;
 
 /// The subject of a series.
@@ -7,5 +10,68 @@ use crate::trust::Cause;
 pub(super) struct SeriesKey {
     pub(super) namespace: Box<str>,
     pub(super) service_account: Box<str>,
-    pub(super) cause: Option<Cause>,
+    pub(super) topic: Topic,
+}
+
+/// What happened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Topic {
+    /// A pod was refused; none if the cause could not be determined.
+    Refused(Option<Cause>),
+    /// The role's trust changed.
+    Trust {
+        change: TrustChange,
+        /// Of the role and its policy, the same in every replica.
+        digest: u64,
+    },
+}
+
+impl Topic {
+    /// The reason, for `kubectl get events --field-selector reason=PodRefused`.
+    pub(super) const fn reason(self) -> &'static str {
+        match self {
+            Self::Refused(_) => "PodRefused",
+            Self::Trust {
+                change: TrustChange::Lost,
+                ..
+            } => "TrustLost",
+            Self::Trust {
+                change: TrustChange::Restored,
+                ..
+            } => "TrustRestored",
+        }
+    }
+
+    /// What rolegate was doing.
+    pub(super) const fn action(self) -> &'static str {
+        match self {
+            Self::Refused(_) => "Admitting",
+            Self::Trust { .. } => "JudgingTrust",
+        }
+    }
+
+    /// The type of the Event.
+    pub(super) const fn kind(self) -> &'static str {
+        match self {
+            Self::Refused(_)
+            | Self::Trust {
+                change: TrustChange::Lost,
+                ..
+            } => "Warning",
+            Self::Trust {
+                change: TrustChange::Restored,
+                ..
+            } => "Normal",
+        }
+    }
+}
+
+/// What could not be reported.
+impl fmt::Display for Topic {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Refused(_) => "refused pods",
+            Self::Trust { .. } => "change of trust",
+        })
+    }
 }

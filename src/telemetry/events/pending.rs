@@ -247,7 +247,7 @@ impl Series {
             first: refusal.at,
             last: refusal.at,
             unreported: 1,
-            stage: Some(Stage::New(Name::OfCause)),
+            stage: Some(Stage::New(Name::OfTopic)),
             due: Some(now),
         }
     }
@@ -305,6 +305,7 @@ impl Series {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::telemetry::events::key::Topic;
     use crate::trust::Cause;
 
     fn refusal(namespace: &str, number: usize) -> Queued {
@@ -312,7 +313,7 @@ mod tests {
             key: SeriesKey {
                 namespace: namespace.into(),
                 service_account: format!("sa-{number}").into(),
-                cause: Some(Cause::WrongSubject),
+                topic: Topic::Refused(Some(Cause::WrongSubject)),
             },
             uid: Some("uid".into()),
             note: "refused".into(),

@@ -1,6 +1,7 @@
 //! The requests that report refusals, one at a time.
 //!
-//! The name of an Event is derived from the ServiceAccount's uid and the cause, so that all replicas, and a replica that was restarted,
+//! The name of an Event is derived from the ServiceAccount's uid and what happened (the cause of a refusal; the role and policy of a change
+//! of trust), so that all replicas, and a replica that was restarted,
 //! find an existing Event and continue its series instead of creating another one.
 
 use std::fmt;
@@ -17,7 +18,7 @@ use kube::core::Status;
 use serde_json::json;
 use tokio::time::Instant;
 
-use super::key::SeriesKey;
+use super::key::{SeriesKey, Topic};
 use crate::kubernetes::api_error;
 use crate::kubernetes::service_accounts::{Fetched, ServiceAccounts};
 use crate::support::text;
@@ -26,12 +27,6 @@ use crate::trust::Cause;
 
 /// The reporting controller; `kubectl describe` shows it as the source.
 const CONTROLLER: &str = "rolegate.io/webhook";
-
-/// The reason, for `kubectl get events --field-selector reason=PodRefused`.
-const REASON: &str = "PodRefused";
-
-/// The action that failed.
-const ACTION: &str = "Admitting";
 
 /// The name of the writer in `managedFields`.
 const MANAGER: &str = "rolegate";
@@ -57,8 +52,8 @@ pub(super) enum Stage {
 /// What the name of the Event is derived from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Name {
-    /// ServiceAccount and cause.
-    OfCause,
+    /// ServiceAccount and what happened.
+    OfTopic,
     /// The note, too: the note of an Event is immutable, so that another note requires another Event.
     OfNote,
 }
@@ -269,6 +264,7 @@ impl EventClient {
 
     fn event(&self, job: &Job, uid: &Arc<str>, name: Name) -> Event {
         let namespace = job.key.namespace.to_string();
+        let topic = job.key.topic;
         let series = (job.unreported > 1).then(|| EventSeries {
             count: i32::try_from(job.unreported).unwrap_or(i32::MAX),
             last_observed_time: MicroTime(job.last),
@@ -280,9 +276,9 @@ impl EventClient {
                 ..ObjectMeta::default()
             },
             event_time: Some(MicroTime(job.first)),
-            type_: Some("Warning".to_owned()),
-            reason: Some(REASON.to_owned()),
-            action: Some(ACTION.to_owned()),
+            type_: Some(topic.kind().to_owned()),
+            reason: Some(topic.reason().to_owned()),
+            action: Some(topic.action().to_owned()),
             note: Some(job.note.to_string()),
             regarding: Some(ObjectReference {
                 api_version: Some("v1".to_owned()),
@@ -326,7 +322,10 @@ fn not_patched(error: &kube::Error, name: Name) -> Outcome {
 /// `SERVICE-ACCOUNT.HASH`, as Kubernetes' own components name Events after what they are about.
 fn object_name(job: &Job, uid: &str, name: Name) -> String {
     let mut hasher = DefaultHasher::new();
-    (uid, job.key.cause.map(Cause::as_str)).hash(&mut hasher);
+    match job.key.topic {
+        Topic::Refused(cause) => (uid, cause.map(Cause::as_str)).hash(&mut hasher),
+        topic @ Topic::Trust { digest, .. } => (uid, topic.reason(), digest).hash(&mut hasher),
+    }
     if name == Name::OfNote {
         job.note.hash(&mut hasher);
     }

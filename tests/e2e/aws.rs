@@ -7,15 +7,16 @@ use std::process::Command;
 
 use serde_json::{Value, json};
 
-use crate::cluster::{ACCOUNT, ExclusiveCluster, Gate};
+use crate::cluster::{ACCOUNT, ExclusiveCluster, Gate, trust_policy};
 use crate::control_plane::ISSUER;
 use crate::moto::{Moto, moto, program};
 use crate::release::Release;
 use crate::scenarios::Scenarios;
-use crate::wait::until_ok;
+use crate::wait::{until, until_ok};
 
 pub(crate) fn register(scenarios: &mut Scenarios) {
     scenarios.serial(aws_sdks_assume_the_role_with_nothing_but_what_was_injected);
+    scenarios.serial(trust_taken_away_and_given_back_under_a_running_pod_is_one_event_each_for_two_replicas);
 }
 
 fn aws_sdks_assume_the_role_with_nothing_but_what_was_injected(cluster: &ExclusiveCluster<'_>) {
@@ -118,6 +119,79 @@ fn aws_sdks_assume_the_role_with_nothing_but_what_was_injected(cluster: &Exclusi
         .output()
         .unwrap();
     assert!(!without.status.success());
+    drop(release);
+}
+
+fn trust_taken_away_and_given_back_under_a_running_pod_is_one_event_each_for_two_replicas(
+    cluster: &ExclusiveCluster<'_>,
+) {
+    let Some(aws) = Aws::start("the scenario of trust that is lost (tests/e2e/aws.rs)") else {
+        return;
+    };
+    let release = aws.install(cluster, json!({"settings": {"trust-ttl": "3s"}}));
+    let replicas = release.replicas();
+    assert_eq!(replicas.len(), 2);
+    let shop = cluster.namespace("books", Gate::Enforce);
+    shop.kubectl(&["create", "serviceaccount", "books"]).ok();
+    let role = format!("arn:aws:iam::{ACCOUNT}:role/books");
+    let (own, other) = (
+        trust_policy(&shop.name, "books").to_string(),
+        trust_policy(&shop.name, "other").to_string(),
+    );
+    let iam = |call: &str, option: &str, policy: &str| {
+        let args = ["iam", call, "--role-name", "books", option, policy];
+        run_aws(&aws.environment, &args);
+    };
+    iam("create-role", "--assume-role-policy-document", &own);
+    shop.annotate("books", &role);
+    let shows = |labels: &[&str]| {
+        for replica in &replicas {
+            until("the verdict in the gauge of each replica", || {
+                (replica.metric("rolegate_service_account_verdicts", labels) == 1.0).then_some(())
+            });
+        }
+    };
+    // Each replica reports what it saw, in the series of one Event.
+    let one_event = |reason: &str| {
+        let selector = format!("--field-selector=reason={reason}");
+        until("the Event, reported by both replicas", || {
+            let events = shop.json(&["get", "events.v1.events.k8s.io", &selector]);
+            let events = events["items"].as_array().unwrap().clone();
+            assert!(events.len() <= 1, "{events:#?}");
+            let event = events.into_iter().next()?;
+            (event["series"]["count"] == 2).then_some(event)
+        })
+    };
+    shows(&["verdict=\"trusted\""]);
+    shop.create_pod("books", "books", &[]).ok();
+
+    iam("update-assume-role-policy", "--policy-document", &other);
+    shows(&["verdict=\"not-trusted\"", "cause=\"wrong-subject\""]);
+    let lost = one_event("TrustLost");
+    let uid = &shop.json(&["get", "serviceaccount", "books"])["metadata"]["uid"];
+    assert_eq!(&lost["regarding"]["uid"], uid);
+    let note = lost["note"].as_str().unwrap();
+    assert!(
+        note.starts_with("IAM role \"books\" does not trust ServiceAccount "),
+        "{note}"
+    );
+    let described = shop.kubectl(&["describe", "serviceaccount", "books"]).ok();
+    assert!(described.contains("TrustLost"), "{described}");
+
+    iam("update-assume-role-policy", "--policy-document", &own);
+    shows(&["verdict=\"trusted\""]);
+    one_event("TrustRestored");
+    for replica in &replicas {
+        for change in ["lost", "restored"] {
+            let label = format!("change=\"{change}\"");
+            assert_eq!(
+                replica.metric("rolegate_trust_changes_total", &[&label]),
+                1.0,
+                "{change}"
+            );
+        }
+    }
+    assert!(shop.kubectl(&["get", "pod", "books"]).succeeded());
     drop(release);
 }
 

@@ -2,7 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use rolegate::workloads::{Account, Listed, MAX_PLACES, every_reference, lookup, references, resources};
+use rolegate::workloads::{
+    Account, Listed, MAX_PLACES, every_reference, lookup, references, resources, token_resources,
+};
 use serde_json::value::to_raw_value;
 use serde_json::{Value, json};
 
@@ -366,4 +368,17 @@ fn a_version_that_is_not_listed_is_known_to_be_one() {
     assert!(matches!(lookup("", "v1", "Secret"), Listed::No));
     let default = Account::Default;
     assert_eq!(default.name(), "default");
+}
+
+#[test]
+fn the_table_of_tokens_is_sorted_and_apart_from_that_of_workloads() {
+    let rows = token_resources();
+    assert_eq!(rows.len(), 7);
+    let keys: Vec<_> = rows.iter().map(|row| (&row.group, &row.plural)).collect();
+    assert!(keys.is_sorted(), "{keys:?}");
+    for row in rows {
+        assert!(!row.versions.is_empty() && !row.source.is_empty(), "{row:?}");
+        let in_table = |version: &String| matches!(lookup(&row.group, version, &row.kind), Listed::As(_));
+        assert!(!row.versions.iter().any(in_table), "{row:?}");
+    }
 }

@@ -84,7 +84,12 @@ pub(super) fn run(args: AuditArgs) -> Result<Exit> {
         .collect();
     let of_annotations = annotated.iter().filter_map(AnnotatedServiceAccount::role);
     let of_associations = associations.iter().flat_map(|one| one.hops().map(|(_, role)| role));
-    let roles: BTreeSet<RoleArn> = of_annotations.chain(of_associations).cloned().collect();
+    let of_tokens = input.workloads.iter().filter_map(Workload::role);
+    let roles: BTreeSet<RoleArn> = of_annotations
+        .chain(of_associations)
+        .cloned()
+        .chain(of_tokens)
+        .collect();
     let roles: Vec<RoleArn> = roles.into_iter().collect();
     // Containers can name roles of their own.
     let capacity = roles.len().saturating_add(input.workloads.len());
@@ -114,6 +119,7 @@ pub(super) fn run(args: AuditArgs) -> Result<Exit> {
             reports: &reports,
             associated: &associated,
             knows_all_accounts: input.is_cluster,
+            entries: &entries,
             requires_role: settings.requires_role,
             rules: &rules,
             issuer,

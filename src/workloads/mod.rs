@@ -10,6 +10,7 @@ mod json;
 mod path;
 mod references;
 mod scan;
+mod tokens;
 
 use std::sync::LazyLock;
 
@@ -18,6 +19,7 @@ use serde::Deserialize;
 use self::path::Path;
 pub use self::references::{Account, MAX_PLACES, Reference, every_reference, references};
 pub use self::scan::written_accounts;
+pub use self::tokens::{TokenReference, TokenResource, token_resource, token_resources, tokens};
 
 /// A row of the table: a resource, and what its objects refer to.
 #[derive(Debug, Deserialize)]

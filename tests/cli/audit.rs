@@ -679,3 +679,77 @@ fn associations_that_are_not_there_are_named() {
         "no ServiceAccount has a role annotation\n"
     );
 }
+
+/// Controllers that request tokens themselves: no object has a pod template.
+const TOKENS: &str = r#"
+apiVersion: v1
+kind: ServiceAccount
+metadata: {name: default, annotations: {eks.amazonaws.com/role-arn: "arn:aws:iam::111122223333:role/job"}}
+---
+apiVersion: v1
+kind: ServiceAccount
+metadata: {name: plain}
+---
+apiVersion: cert-manager.io/v1
+kind: Issuer
+metadata: {name: dns}
+spec:
+  acme:
+    solvers:
+    - http01: {}
+    - dns01:
+        route53:
+          role: arn:aws:iam::111122223333:role/job
+          auth: {kubernetes: {serviceAccountRef: {name: plain}}}
+    - dns01:
+        route53:
+          role: arn:aws:iam::111122223333:role/job
+          auth: {kubernetes: {serviceAccountRef: {name: default, audiences: [example.com]}}}
+---
+apiVersion: external-secrets.io/v1
+kind: SecretStore
+metadata: {name: store}
+spec: {provider: {aws: {auth: {jwt: {serviceAccountRef: {name: default, namespace: ignored}}}}}}
+---
+apiVersion: external-secrets.io/v1
+kind: ClusterSecretStore
+metadata: {name: shared}
+spec: {provider: {aws: {auth: {jwt: {serviceAccountRef: {name: plain, namespace: jobs}}}}}}
+---
+apiVersion: source.toolkit.fluxcd.io/v1
+kind: Bucket
+metadata: {name: charts}
+spec: {provider: aws, serviceAccountName: default}
+---
+apiVersion: source.toolkit.fluxcd.io/v1
+kind: Bucket
+metadata: {name: elsewhere}
+spec: {provider: gcp, serviceAccountName: plain}
+"#;
+
+#[test]
+fn tokens_without_a_pod_are_judged() {
+    let ran = audit_stream(TOKENS, &["-o", "json"]);
+    let report = json(&ran);
+    assert_eq!((ran.code, &*ran.err), (1, ""));
+    assert_eq!(faults_in(&audit_schema(), "audit", &report), [""; 0]);
+    assert_eq!(
+        rows(&report),
+        [
+            // Its audience is not that of the annotation.
+            row(["workload", "Issuer dns", "default", "not-trusted", "wrong-audience"]),
+            // The store needs the annotation of its ServiceAccount.
+            row(["workload", "ClusterSecretStore shared", "plain", "none", "no-role"]),
+            // The role is in the object.
+            row(["workload", "Issuer dns", "plain", "not-trusted", "wrong-subject"]),
+            row(["annotation", "-", "default", "trusted", "-"]),
+            row(["workload", "Bucket charts", "default", "trusted", "-"]),
+            row(["workload", "SecretStore store", "default", "trusted", "-"]),
+        ]
+    );
+    assert_eq!(
+        report["serviceAccounts"][2]["objectPath"],
+        "spec.acme.solvers[1].dns01.route53"
+    );
+    assert_eq!(report["serviceAccounts"][2]["roleArn"], JOB);
+}

@@ -7,7 +7,7 @@ use super::accounts::scopes;
 use super::workloads::Workload;
 use crate::kubernetes::objects::{self, ListError};
 use crate::support::text;
-use crate::workloads::{self, Listed, Resource};
+use crate::workloads::{self, Listed, Resource, TokenResource};
 
 /// The most references that are kept.
 const MOST: usize = 200_000;
@@ -31,25 +31,30 @@ pub(super) async fn read(client: &kube::Client, namespaces: &[String]) -> (Vec<W
     let mut found = Vec::new();
     let mut forbidden = Vec::new();
     let mut done = std::collections::HashSet::new();
-    for resource in workloads::resources().iter().filter(|resource| !resource.cluster) {
-        let Resource { group, plural, .. } = resource;
-        let version = resource.versions.iter().find(|version| {
+    let pods = workloads::resources().iter().filter(|resource| !resource.cluster);
+    // Templates of the whole cluster have no namespace, but tokens are of a ServiceAccount.
+    let tokens = workloads::token_resources()
+        .iter()
+        .filter(|resource| !resource.cluster || namespaces.is_empty());
+    for read in pods.map(Read::Pods).chain(tokens.map(Read::Tokens)) {
+        let (group, versions, plural) = read.resource();
+        let version = versions.iter().find(|version| {
             let versions = served.get(group);
-            BUILT_IN.contains(&group.as_str()) || versions.is_some_and(|versions| versions.contains(version))
+            BUILT_IN.contains(&group) || versions.is_some_and(|versions| versions.contains(version))
         });
         // Two rows can be two versions of the same objects.
         let Some(version) = version.filter(|_| done.insert((group, plural))) else {
             continue;
         };
-        let name = match group.as_str() {
-            "" => plural.clone(),
+        let name = match group {
+            "" => plural.to_owned(),
             group => format!("{plural}.{group}"),
         };
         for namespace in scopes(namespaces) {
             let path = path(group, version, plural, namespace);
             let mut each = |object: &RawValue| {
                 if found.len() < MOST {
-                    add(&mut found, resource, object);
+                    add(&mut found, read, object);
                 }
             };
             match objects::list(client, &path, &mut each).await {
@@ -91,22 +96,45 @@ fn path(group: &str, version: &str, plural: &str, namespace: Option<&str>) -> St
     }
 }
 
-fn add(found: &mut Vec<Workload>, resource: &Resource, raw: &RawValue) {
+/// How the objects of a resource are read.
+#[derive(Clone, Copy)]
+enum Read {
+    Pods(&'static Resource),
+    Tokens(&'static TokenResource),
+}
+
+impl Read {
+    /// Group, versions and plural name.
+    fn resource(self) -> (&'static str, &'static [String], &'static str) {
+        match self {
+            Self::Pods(resource) => (&resource.group, &resource.versions, &resource.plural),
+            Self::Tokens(resource) => (&resource.group, &resource.versions, &resource.plural),
+        }
+    }
+}
+
+fn add(found: &mut Vec<Workload>, read: Read, raw: &RawValue) {
     let Ok(object) = serde_json::from_str::<Object>(raw.get()) else {
         return;
     };
     let Some(metadata) = object.metadata.as_ref() else {
         return;
     };
-    let (Some(namespace), Some(name)) = (&metadata.namespace, &metadata.name) else {
-        return;
-    };
-    if object.is_finished() || metadata.owners().any(Owner::is_read) {
-        return;
+    let Some(name) = &metadata.name else { return };
+    let namespace = metadata.namespace.as_deref().unwrap_or_default();
+    match read {
+        Read::Pods(_) if object.is_finished() || metadata.owners().any(Owner::is_read) => {}
+        Read::Pods(resource) => {
+            let named = (resource.kind.as_str(), namespace, name.as_str());
+            let references = workloads::references(resource, raw);
+            found.extend(references.iter().map(|reference| Workload::of(named, reference, None)));
+        }
+        Read::Tokens(resource) => {
+            let named = (resource.kind.as_str(), namespace, name.as_str());
+            let tokens = workloads::tokens(resource, raw);
+            found.extend(tokens.iter().map(|token| Workload::of_token(named, token, None)));
+        }
     }
-    let named = (resource.kind.as_str(), namespace.as_str(), name.as_str());
-    let references = workloads::references(resource, raw);
-    found.extend(references.iter().map(|reference| Workload::of(named, reference, None)));
 }
 
 /// What decides whether an object still creates pods of its own.

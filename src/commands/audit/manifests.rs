@@ -175,6 +175,17 @@ impl Manifests {
             .or_else(|| metadata("generateName"))
             .unwrap_or_default();
         let namespace = metadata("namespace").unwrap_or_else(|| rules.namespace());
+        if let Some(resource) = workloads::token_resource(group, version, kind) {
+            if let Ok(raw) = to_raw_value(object) {
+                let tokens = workloads::tokens(resource, &raw);
+                let tokens = tokens
+                    .iter()
+                    .map(|token| Workload::of_token((kind, namespace, name), token, place.location(&[])))
+                    .filter(|workload| is_selected(rules.namespaces, &workload.namespace));
+                self.workloads.extend(tokens);
+            }
+            return;
+        }
         if !is_selected(rules.namespaces, namespace) {
             return;
         }

@@ -12,11 +12,13 @@ use super::report::{ObjectName, Row, Shown};
 use crate::admission::pods::{Admission, AdmissionSettings, ClusterState, Preview, SkipLabel};
 use crate::args::audit::injection_defaults;
 use crate::commands::exit::Exit;
+use crate::commands::judgment;
 use crate::commands::judgment::report::Report;
-use crate::commands::sources;
+use crate::commands::sources::{self, Found};
 use crate::decision::messages::Subject;
+use crate::decision::messages::commands::DEFAULT_AUDIENCE;
 use crate::decision::messages::workload::{NoRole, Referrer, about_refused_workload, about_workload};
-use crate::decision::{DecisionSettings, Mode, OnUnknown, RequireRole};
+use crate::decision::{DecisionSettings, Judged, Mode, OnUnknown, RequireRole, Why};
 use crate::kubernetes::service_accounts::ServiceAccounts as KnownAccounts;
 use crate::kubernetes::service_accounts::manifests::ManifestServiceAccounts;
 use crate::pod::identity::{AnnotationRules, Defaults, EXPIRATION_SECONDS};
@@ -25,8 +27,8 @@ use crate::pod::view::PodView;
 use crate::reports::Location;
 use crate::roles::RoleCache;
 use crate::support::text;
-use crate::trust::{Audience, Issuer, Verdict};
-use crate::workloads::{Account, Reference};
+use crate::trust::{Audience, Cause, Issuer, RoleArn, Subject as TokenSubject, Verdict, WebIdentity};
+use crate::workloads::{Account, Reference, TokenReference};
 
 /// A reference of a workload to a ServiceAccount.
 #[derive(Debug)]
@@ -36,7 +38,17 @@ pub(super) struct Workload {
     pub(super) account: String,
     origin: Origin,
     template: Option<Box<RawValue>>,
+    /// If the controller requests a token itself, without a pod.
+    token: Option<Token>,
     pub(super) location: Option<Location>,
+}
+
+/// What a controller does with a token of the ServiceAccount.
+#[derive(Debug)]
+struct Token {
+    /// The role, if it is in the object and not in the annotation of the ServiceAccount.
+    role: Option<String>,
+    audience: Option<Audience>,
 }
 
 /// Why a workload refers to its ServiceAccount.
@@ -71,6 +83,7 @@ impl Workload {
                 Account::Default => Origin::Silent,
             },
             template: reference.template().map(ToOwned::to_owned),
+            token: None,
             location,
         }
     }
@@ -83,8 +96,35 @@ impl Workload {
             account: account.to_owned(),
             origin: Origin::Written,
             template: None,
+            token: None,
             location,
         }
+    }
+
+    /// A token that a controller requests.
+    pub(super) fn of_token(
+        (kind, namespace, name): (&str, &str, &str),
+        reference: &TokenReference<'_>,
+        location: Option<Location>,
+    ) -> Self {
+        let object = ObjectName {
+            kind: kind.to_owned(),
+            name: name.to_owned(),
+            path: reference.path.clone(),
+        };
+        let namespace = reference.namespace.as_deref().unwrap_or(namespace);
+        Self {
+            token: Some(Token {
+                role: reference.role.as_deref().map(ToOwned::to_owned),
+                audience: reference.audience.as_deref().map(Audience::new),
+            }),
+            ..Self::written(object, namespace, &reference.account, location)
+        }
+    }
+
+    /// The role that the object names itself.
+    pub(super) fn role(&self) -> Option<RoleArn> {
+        RoleArn::parse(self.token.as_ref()?.role.as_deref()?).ok()
     }
 
     pub(super) fn key(&self) -> Key {
@@ -101,6 +141,8 @@ pub(super) struct Context<'a> {
     pub(super) associated: &'a HashSet<Key>,
     /// Whether `accounts` are all ServiceAccounts of the cluster.
     pub(super) knows_all_accounts: bool,
+    /// The roles that were read.
+    pub(super) entries: &'a HashMap<RoleArn, Found>,
     pub(super) requires_role: bool,
     pub(super) rules: &'a Arc<AnnotationRules>,
     pub(super) issuer: &'a Issuer,
@@ -134,6 +176,9 @@ async fn judge(workload: &Workload, context: &Context<'_>, admission: &Admission
     if account.is_none() && context.knows_all_accounts && workload.origin != Origin::Derived {
         return (no_role(workload, context, NoRole::Missing), Shown::Everywhere);
     }
+    if let Some(token) = &workload.token {
+        return judge_token(workload, token, context);
+    }
     // What is wrong with the ServiceAccount is in its own row.
     if let Some(report) = of_account.filter(|report| report.exit() != Exit::Yes) {
         return (report.clone().without_lints(), Shown::InJson);
@@ -141,7 +186,7 @@ async fn judge(workload: &Workload, context: &Context<'_>, admission: &Admission
     if account.is_some() && !context.associated.contains(&key) {
         match preview(workload, admission).await {
             Ok(Some(preview)) => {
-                let is_about_account = of_account.is_none() && preview.cause == Some(crate::trust::Cause::NoRole);
+                let is_about_account = of_account.is_none() && preview.cause == Some(Cause::NoRole);
                 if let (Some(refusal), false) = (&preview.refusal, is_about_account) {
                     return (refused(workload, refusal, &preview), Shown::Everywhere);
                 }
@@ -177,6 +222,44 @@ async fn judge(workload: &Workload, context: &Context<'_>, admission: &Admission
     }
 }
 
+/// What STS would answer the controller.
+fn judge_token(workload: &Workload, token: &Token, context: &Context<'_>) -> (Report, Shown) {
+    let key = workload.key();
+    let Some(written) = &token.role else {
+        return match (context.reports.get(&key), context.accounts.contains_key(&key)) {
+            (Some(report), _) => (report.clone().without_lints(), Shown::InJson),
+            // Without a role there is nothing that the controller could do with the token.
+            (None, true) => (no_role(workload, context, NoRole::Plain), Shown::Everywhere),
+            (None, false) => required(workload, context, NoRole::NotInInput),
+        };
+    };
+    let Some(role) = workload.role() else {
+        let why = format!("role {} is not a role ARN", text::quote_within(written, 100));
+        let message = about_refused_workload(&referrer(workload), &why);
+        let report = Report::of_object(message, None, Some(Cause::MalformedAnnotation), Exit::No);
+        return (report, Shown::Everywhere);
+    };
+    let identity = WebIdentity {
+        issuer: context.issuer.clone(),
+        subject: TokenSubject::service_account(&workload.namespace, &workload.account),
+        audience: token
+            .audience
+            .clone()
+            .unwrap_or_else(|| Audience::new(DEFAULT_AUDIENCE)),
+    };
+    let report = match context.entries.get(&role) {
+        Some(found) => {
+            let origin = found.entry.source.map(|source| format!("role source {source}"));
+            judgment::of_role(role, &found.entry.trust, &found.provider, identity, origin)
+        }
+        None => {
+            let why = Why::Unreadable("it was not read".to_owned());
+            Report::of_judged(Judged::unknown(role, why), identity, Vec::new(), None)
+        }
+    };
+    (report, Shown::Everywhere)
+}
+
 /// A finding if a role is required, else a row for programs.
 fn required(workload: &Workload, context: &Context<'_>, why: NoRole) -> (Report, Shown) {
     if context.requires_role {
@@ -188,7 +271,7 @@ fn required(workload: &Workload, context: &Context<'_>, why: NoRole) -> (Report,
 
 fn no_role(workload: &Workload, context: &Context<'_>, why: NoRole) -> Report {
     let message = about_workload(&referrer(workload), &subject(workload), why, &context.rules.prefix);
-    Report::of_object(message, None, Some(crate::trust::Cause::NoRole), Exit::No)
+    Report::of_object(message, None, Some(Cause::NoRole), Exit::No)
 }
 
 fn refused(workload: &Workload, refusal: &str, preview: &Preview) -> Report {

@@ -160,9 +160,7 @@ fn each_resource_of_a_job_system_is_warned_about(cluster: &ExclusiveCluster<'_>)
         served: &tools::published(&SYSTEMS).unwrap_or_else(|missing| panic!("{missing}")),
     };
     let (last, others) = crds.served.split_last().unwrap();
-    for folder in others {
-        crds.install(folder);
-    }
+    crds.install(others);
     let is_of_last = |case: &&Value| case["object"]["apiVersion"] == "kubeflow.org/v2beta1";
     let mut wrong: Vec<String> = Vec::new();
     let mut apply = |case: &Value| {
@@ -185,7 +183,7 @@ fn each_resource_of_a_job_system_is_warned_about(cluster: &ExclusiveCluster<'_>)
     cluster
         .kubectl(&["delete", "customresourcedefinition", "mpijobs.kubeflow.org"])
         .ok();
-    crds.install(last);
+    crds.install(std::slice::from_ref(last));
     cases.iter().filter(is_of_last).for_each(&mut apply);
     assert!(wrong.is_empty(), "{} objects:\n{}", wrong.len(), wrong.join("\n\n"));
 
@@ -270,47 +268,51 @@ struct Crds<'c> {
 }
 
 impl Crds<'_> {
-    fn install(&self, folder: &Path) {
-        let files = files_of_table(folder);
-        assert!(!files.is_empty(), "no CRD of the table in {}", folder.display());
-        for file in files {
-            let file = file.to_str().expect("a path in UTF-8");
-            // Larger than the annotation that a client-side apply writes.
-            self.cluster.kubectl(&["apply", "--server-side", "-f", file]).ok();
-            let crds = self.cluster.json(&["get", "-f", file]);
-            let one = [crds.clone()];
-            for crd in crds["items"].as_array().map_or(&one[..], Vec::as_slice) {
-                self.serve(crd);
+    /// Returns when objects can be created. Their versions are converted without the system's webhook, which does not run.
+    fn install(&self, folders: &[PathBuf]) {
+        let flags = file_flags(folders);
+        let with_files = |args: &[&'static str]| -> Vec<String> {
+            let args = args.iter().map(|arg| (*arg).to_owned());
+            args.chain(flags.iter().cloned()).collect()
+        };
+        let kubectl = |args: &[String]| {
+            let args: Vec<&str> = args.iter().map(String::as_str).collect();
+            self.cluster.kubectl(&args)
+        };
+        // Larger than the annotation that a client-side apply writes.
+        kubectl(&with_files(&["apply", "--server-side"])).ok();
+        let crds = kubectl(&with_files(&["get", "-o", "json"])).json();
+        let one = [crds.clone()];
+        for crd in crds["items"].as_array().map_or(&one[..], Vec::as_slice) {
+            let name = crd["metadata"]["name"].as_str().expect("a name");
+            if crd["spec"]["conversion"]["strategy"] == "Webhook" {
+                let none = r#"[{"op": "replace", "path": "/spec/conversion", "value": {"strategy": "None"}}]"#;
+                self.cluster
+                    .kubectl(&["patch", "customresourcedefinition", name, "--type=json", "-p", none])
+                    .ok();
             }
         }
-    }
-
-    /// Waits until objects can be created. Their versions are converted without the system's webhook, which does not run.
-    fn serve(&self, crd: &Value) {
-        let name = crd["metadata"]["name"].as_str().expect("a name");
-        let none = r#"[{"op": "replace", "path": "/spec/conversion", "value": {"strategy": "None"}}]"#;
-        self.cluster
-            .kubectl(&["patch", "customresourcedefinition", name, "--type=json", "-p", none])
-            .ok();
-        let established = [
-            "wait",
-            "--for=condition=Established",
-            "--timeout=60s",
-            "customresourcedefinition",
-            name,
-        ];
-        self.cluster.kubectl(&established).ok();
+        kubectl(&with_files(&["wait", "--for=condition=Established", "--timeout=120s"])).ok();
     }
 }
 
 impl Drop for Crds<'_> {
     fn drop(&mut self) {
-        for file in self.served.iter().flat_map(|folder| files_of_table(folder)) {
-            let file = file.display().to_string();
-            self.cluster
-                .kubectl(&["delete", "--ignore-not-found", "--wait=false", "-f", &file]);
-        }
+        let flags = file_flags(self.served);
+        let flags = flags.iter().map(String::as_str);
+        let delete = ["delete", "--ignore-not-found", "--wait=false"].into_iter();
+        self.cluster.kubectl(&delete.chain(flags).collect::<Vec<_>>());
     }
+}
+
+/// The files of folders that define resources of the table, as arguments of kubectl.
+fn file_flags(folders: &[PathBuf]) -> Vec<String> {
+    let flags_of = |folder: &PathBuf| {
+        let files = files_of_table(folder);
+        assert!(!files.is_empty(), "no CRD of the table in {}", folder.display());
+        files.into_iter().map(|file| format!("--filename={}", file.display()))
+    };
+    folders.iter().flat_map(flags_of).collect()
 }
 
 /// The files of a folder that define a resource of the table.

@@ -7,6 +7,7 @@ use std::str::FromStr;
 use clap::Args;
 
 use super::usage::UsageError;
+use super::values;
 use crate::associations::ClusterId;
 use crate::trust::{ClusterArn, is_cluster_name};
 
@@ -18,7 +19,7 @@ pub(crate) struct AssociationArgs {
     ///
     /// May be repeated or separated by commas. A source that does not know an association passes on to the next. Requires --cluster-name
     /// or --cluster-arn. Default: none; associations are not read.
-    #[arg(long, value_name = "SOURCE", value_delimiter = ',', value_parser = AssociationSourceSpec::from_str)]
+    #[arg(long, value_name = "SOURCE", value_delimiter = ',', hide_possible_values = true, value_parser = values::suggesting::<AssociationSourceSpec>(&["eks", "ack", "crossplane", "files="]))]
     association_source: Vec<AssociationSourceSpec>,
 
     /// Name of the EKS cluster whose associations are read

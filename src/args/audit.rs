@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, FromArgMatches as _, ValueEnum};
 
 use super::association_source::AssociationArgs;
+use super::cluster::WholeClusterArgs;
 use super::output::FindingsOutputArgs;
 use super::role_source::SourceArgs;
 use super::serve::decision::RequireRole;
@@ -28,6 +29,9 @@ Exit codes:
 Examples:
   The cluster of the current kubectl context, roles from AWS
     rolegate audit
+
+  Another cluster of the kubeconfig, all namespaces
+    rolegate audit --context production -A
 
   Two of its namespaces, as JSON
     rolegate audit --namespace jobs --namespace reports --output json
@@ -63,6 +67,8 @@ pub(crate) struct AuditArgs {
     pub(crate) output: FindingsOutputArgs,
     #[command(flatten)]
     pub(crate) view: ViewArgs,
+    #[command(flatten)]
+    pub(crate) cluster: WholeClusterArgs,
 }
 
 impl AuditArgs {

@@ -5,11 +5,12 @@ use std::path::PathBuf;
 use clap::parser::ValueSource;
 use clap::{Arg, ArgMatches, Args};
 
-use super::identity::WebIdentityArgs;
+use super::cluster::ClusterArgs;
+use super::identity::{WebIdentityArgs, WebIdentitySettings};
 use super::output::{Format, OutputArgs};
 use super::role_source::SourceArgs;
 use super::usage::UsageError;
-use crate::trust::{RoleArn, WebIdentity};
+use crate::trust::RoleArn;
 
 /// What `--help` prints after the flags.
 const AFTER_HELP: &str = r#"Exit codes:
@@ -37,6 +38,10 @@ Examples:
       --issuer oidc.eks.us-west-2.amazonaws.com/id/EXAMPLE \
       --namespace jobs --service-account default
 
+  The same in the cluster and the namespace of the current kubectl context
+    rolegate check --role-arn arn:aws:iam::111122223333:role/job \
+      --service-account default
+
   The same, with the role read from a directory that `aws iam list-roles` or `terraform show -json` wrote to
     rolegate check --role-source files=./roles --role-arn …
 
@@ -51,8 +56,6 @@ Examples:
 #[derive(Args, Clone, Debug)]
 #[command(
     after_long_help = AFTER_HELP,
-    mut_arg("issuer", required_unless_batch),
-    mut_arg("namespace", required_unless_batch),
     mut_arg("service_account", required_unless_batch)
 )]
 pub(crate) struct CheckArgs {
@@ -131,7 +134,7 @@ pub(crate) enum Check {
     /// One web identity.
     One {
         role: RoleArn,
-        identity: WebIdentity,
+        identity: Box<WebIdentitySettings>,
         /// If not from the role sources.
         policy: Option<PathBuf>,
         source: SourceArgs,
@@ -147,6 +150,7 @@ pub(crate) struct AssociationCheck {
     /// Of the target role, if not from the role sources.
     pub(crate) target_policy: Option<PathBuf>,
     pub(crate) source: SourceArgs,
+    pub(crate) cluster: ClusterArgs,
     pub(crate) format: Format,
 }
 
@@ -214,6 +218,7 @@ impl CheckArgs {
                 policy,
                 target_policy,
                 source,
+                cluster: identity.cluster(),
                 format,
             })));
         }
@@ -222,7 +227,7 @@ impl CheckArgs {
         }
         Some(Check::One {
             role: role_arn?,
-            identity: identity.web_identity()?,
+            identity: Box::new(identity.settings()?),
             policy,
             source,
             format,

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Arg, Args};
 
-use super::identity;
+use super::cluster::ClusterArgs;
 use super::role_source::SourceArgs;
 use super::serve::decision::DecisionArgs;
 use super::serve::identity::IdentityArgs;
@@ -28,22 +28,25 @@ Exit codes:
 Examples:
   What Helm would install, with the identity of its pods
     helm template my-release ./chart | rolegate inject --file - \\
-      --role-source files=./roles --issuer https://oidc.eks.us-west-2.amazonaws.com/id/EXAMPLE
+      --role-source files=./roles \\
+      --issuer https://oidc.eks.us-west-2.amazonaws.com/id/EXAMPLE
 
   A Deployment whose ServiceAccount is elsewhere
-    rolegate inject --file deployment.yaml --role-arn arn:aws:iam::111122223333:role/api \\
+    rolegate inject --file deployment.yaml \\
+      --role-arn arn:aws:iam::111122223333:role/api \\
       --issuer https://oidc.eks.us-west-2.amazonaws.com/id/EXAMPLE";
 
 /// The flags of `rolegate inject`.
 #[derive(Args, Clone, Debug)]
 #[command(
     after_long_help = AFTER_HELP,
-    mut_arg("issuer", required_issuer),
     mut_arg("mode", mode)
 )]
 pub(crate) struct InjectArgs {
     #[command(flatten)]
     pub(crate) manifests: ManifestArgs,
+    #[command(flatten)]
+    pub(crate) cluster: ClusterArgs,
     #[command(flatten)]
     pub(crate) source: SourceArgs,
     #[command(flatten)]
@@ -69,10 +72,6 @@ pub(crate) struct ManifestArgs {
     /// Role of the ServiceAccounts that are not in the input
     #[arg(long, value_name = "ARN", value_parser = RoleArn::parse)]
     pub(crate) role_arn: Option<RoleArn>,
-}
-
-fn required_issuer(issuer: Arg) -> Arg {
-    identity::required(issuer).long_help("The cluster's OIDC issuer, with or without https://")
 }
 
 fn mode(mode: Arg) -> Arg {

@@ -9,11 +9,12 @@ pub(crate) mod audit;
 pub(crate) mod aws;
 pub(crate) mod certs;
 pub(crate) mod check;
+pub(crate) mod cluster;
 pub(crate) mod completions;
 pub(crate) mod demo;
 mod duration;
 pub(crate) mod explain;
-mod identity;
+pub(crate) mod identity;
 pub(crate) mod inject;
 pub(crate) mod namespaced_name;
 pub(crate) mod output;
@@ -27,9 +28,12 @@ mod variables;
 mod version;
 
 use std::ffi::OsString;
+use std::path::Path;
 
+use clap::error::ErrorKind;
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
+use self::serve::peer;
 use self::usage::UsageError;
 
 const AFTER_HELP: &str = "\
@@ -40,6 +44,8 @@ Exit codes:
 
 Every flag can be set by an environment variable: `--some-flag` is ROLEGATE_SOME_FLAG, lists are separated by commas, and \
 the flag wins.
+
+With the name kubectl-rolegate in PATH (a link is enough), it is a kubectl plugin: `kubectl rolegate audit --context NAME`.
 
 Run `rolegate COMMAND --help` for the flags of a command, with examples.";
 
@@ -78,12 +84,45 @@ pub(crate) enum Command {
     Completions(completions::CompletionsArgs),
 }
 
+/// What a process is to do.
+#[derive(Debug)]
+pub(crate) struct Parsed {
+    pub(crate) command: Command,
+    /// Notes about flags, to print before it starts.
+    pub(crate) notes: Vec<String>,
+}
+
 /// What a process that was started with these arguments, and the environment, is to do.
 ///
 /// # Errors
 /// The error to print, or the help or version that was asked for.
-pub(crate) fn parse(arguments: &[OsString]) -> Result<Command, clap::Error> {
+pub(crate) fn parse(arguments: &[OsString]) -> Result<Parsed, clap::Error> {
     let mut clap = clap();
+    if is_kubectl_plugin(arguments) {
+        clap = clap.bin_name("kubectl rolegate");
+    }
+    let peer::Translated {
+        arguments: translated,
+        notes,
+        refused,
+    } = match arguments.split_at_checked(2) {
+        Some((program, flags)) if program.get(1).is_some_and(|command| command == "serve") => {
+            let mut translated = peer::translate(flags);
+            translated.arguments.splice(0..0, program.iter().cloned());
+            translated
+        }
+        _ => peer::Translated {
+            arguments: arguments.to_vec(),
+            ..peer::Translated::default()
+        },
+    };
+    if !refused.is_empty() {
+        // Builds the subcommand, so that the error shows its usage.
+        clap.build();
+        let message = refused.join("\n  ");
+        return Err(subcommand(clap, Some("serve")).error(ErrorKind::UnknownArgument, message));
+    }
+    let arguments = translated.as_slice();
     let matches = clap
         .try_get_matches_from_mut(arguments)
         .map_err(|error| variables::name(error, &clap, arguments))?;
@@ -97,16 +136,21 @@ pub(crate) fn parse(arguments: &[OsString]) -> Result<Command, clap::Error> {
         _ => Ok(()),
     };
     match validated {
-        Ok(()) => Ok(command),
-        Err(UsageError { kind, message }) => {
-            // From the subcommand, so that the error shows its usage.
-            let subcommand = matches
-                .subcommand_name()
-                .and_then(|name| clap.find_subcommand(name))
-                .cloned();
-            Err(subcommand.unwrap_or(clap).error(kind, message))
-        }
+        Ok(()) => Ok(Parsed { command, notes }),
+        Err(UsageError { kind, message }) => Err(subcommand(clap, matches.subcommand_name()).error(kind, message)),
     }
+}
+
+/// The subcommand of this name, whose errors show its usage.
+fn subcommand(clap: clap::Command, name: Option<&str>) -> clap::Command {
+    let subcommand = name.and_then(|name| clap.find_subcommand(name)).cloned();
+    subcommand.unwrap_or(clap)
+}
+
+/// Whether kubectl started this: it finds plugins by their names.
+fn is_kubectl_plugin(arguments: &[OsString]) -> bool {
+    let program = arguments.first().map(Path::new).and_then(Path::file_name);
+    program.is_some_and(|name| name == "kubectl-rolegate")
 }
 
 /// The environment variables that are set and nearly have the name of a flag's variable, each with that name.

@@ -8,6 +8,7 @@ use clap::Args;
 
 use super::aws::AwsArgs;
 use super::usage::UsageError;
+use super::values;
 
 /// The role sources of commands; `serve` has its own, with their cache.
 #[derive(Args, Clone, Debug)]
@@ -17,7 +18,7 @@ pub(crate) struct SourceArgs {
     ///
     /// May be repeated or separated by commas. A source that does not know a role passes on to the next. Default: iam, which is
     /// AWS with the credentials that the AWS CLI would use.
-    #[arg(long, value_name = "SOURCE", value_delimiter = ',')]
+    #[arg(long, value_name = "SOURCE", value_delimiter = ',', hide_possible_values = true, value_parser = values::suggesting::<RoleSourceSpec>(RoleSourceSpec::KINDS))]
     role_source: Vec<RoleSourceSpec>,
 
     #[command(flatten)]
@@ -55,6 +56,9 @@ pub(crate) enum RoleSourceSpec {
 }
 
 impl RoleSourceSpec {
+    /// How values begin, for completions.
+    pub(super) const KINDS: &[&str] = &["iam", "ack", "crossplane", "files="];
+
     /// The source of a command or a webhook that names none.
     pub(crate) fn default_for(standalone: Option<&Path>) -> Self {
         match standalone {

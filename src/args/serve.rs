@@ -3,6 +3,7 @@
 pub(crate) mod certificates;
 pub(crate) mod decision;
 pub(crate) mod identity;
+pub(super) mod peer;
 pub(crate) mod pod_identity;
 pub(crate) mod serving;
 pub(crate) mod telemetry;
@@ -20,11 +21,14 @@ use self::serving::ServingArgs;
 use self::telemetry::{LogArgs, TelemetryArgs};
 use self::trust_policies::TrustPoliciesArgs;
 use super::association_source::AssociationArgs;
+use super::cluster::ClusterArgs;
 use super::role_source::RoleSourceSpec;
 use super::usage::UsageError;
 
 /// What `--help` prints after the flags.
 const AFTER_HELP: &str = "\
+The flags of amazon-eks-pod-identity-webhook that have another name here, such as --port, are accepted with a note.
+
 Every flag can be set by an environment variable: `--some-flag` is ROLEGATE_SOME_FLAG, lists are separated by commas, and \
 the flag wins. A switch takes true or false there, and as `--some-switch=false`.
 
@@ -60,6 +64,8 @@ Examples:
 pub(crate) struct ServeArgs {
     #[command(flatten)]
     pub(crate) serving: ServingArgs,
+    #[command(flatten)]
+    pub(crate) cluster: ClusterArgs,
     #[command(flatten)]
     pub(crate) certificates: CertificateArgs,
     #[command(flatten)]

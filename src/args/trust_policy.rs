@@ -5,12 +5,12 @@ use std::path::PathBuf;
 use clap::parser::ValueSource;
 use clap::{Arg, ArgMatches, Args, ValueEnum};
 
-use super::identity::{WebIdentityArgs, required};
+use super::identity::{WebIdentityArgs, WebIdentitySettings};
 use super::role_source::SourceArgs;
 use super::usage::UsageError;
 use super::values;
 use crate::trust::{
-    AccountId, Addition, Association, AssociationGrant, ClusterArn, Grant, Hop, Partition, RoleArn, SessionTags,
+    AccountId, Association, AssociationGrant, ClusterArn, Grant, Hop, Partition, RoleArn, SessionTags, WebIdentity,
 };
 
 /// What `--help` prints after the flags.
@@ -52,8 +52,6 @@ Examples:
 #[derive(Args, Clone, Debug)]
 #[command(
     after_long_help = AFTER_HELP,
-    mut_arg("issuer", required_without_pod_identity),
-    mut_arg("namespace", required),
     mut_arg("service_account", required)
 )]
 pub(crate) struct TrustPolicyArgs {
@@ -123,9 +121,9 @@ struct PodIdentityArgs {
     external_id: Option<String>,
 }
 
-/// For `mut_arg`: an association needs no issuer.
-fn required_without_pod_identity(flag: Arg) -> Arg {
-    flag.required_unless_present("pod_identity")
+/// For `mut_arg`: the flag is required.
+fn required(flag: Arg) -> Arg {
+    flag.required(true)
 }
 
 /// Writing to the role.
@@ -163,10 +161,36 @@ pub(crate) enum PolicyFormat {
 
 /// What is to be done with a trust policy.
 pub(crate) struct PolicyEdit {
-    /// The trust to add.
-    pub(crate) addition: Addition,
+    /// The trust to add, for a ServiceAccount of a cluster that knows what the flags leave out.
+    pub(crate) addition: NewTrust,
+    pub(crate) identity: WebIdentitySettings,
     pub(crate) source: SourceArgs,
     pub(crate) action: Action,
+}
+
+/// The trust to add.
+pub(crate) enum NewTrust {
+    /// The web identity, in the account of the role.
+    WebIdentity(RoleAccount),
+    /// The EKS Pod Identity association.
+    PodIdentity(NewAssociation),
+}
+
+/// The account of a role.
+pub(crate) enum RoleAccount {
+    OfRole(RoleArn),
+    /// Without a partition: that of the issuer's Region.
+    Named(AccountId, Option<Partition>),
+}
+
+/// An EKS Pod Identity association, except its ServiceAccount.
+pub(crate) struct NewAssociation {
+    cluster: ClusterArn,
+    hop: Hop,
+    role: RoleArn,
+    target_role: Option<RoleArn>,
+    session_tags: SessionTags,
+    external_id: Option<String>,
 }
 
 /// Where the present policy is, and where the new one goes.
@@ -232,21 +256,13 @@ impl TrustPolicyArgs {
             write: WriteArgs { apply, yes },
             output: PolicyOutputArgs { output: format },
         } = self;
+        let identity = identity.settings().ok_or("--service-account is required")?;
         let addition = if pod_identity.pod_identity {
-            Addition::PodIdentity(pod_identity.grant(identity, role_arn.as_ref(), account, partition)?)
+            NewTrust::PodIdentity(pod_identity.association(role_arn.as_ref(), account, partition)?)
         } else {
-            let identity = identity
-                .web_identity()
-                .ok_or("--issuer, --namespace and --service-account are required")?;
-            Addition::WebIdentity(match (&role_arn, account) {
-                (Some(role), _) => Grant::for_role(role, identity).ok_or("--role-arn has no partition or account")?,
-                (None, Some(account)) => Grant {
-                    partition: partition
-                        .or_else(|| Partition::parse(identity.issuer.partition()))
-                        .ok_or("--partition is missing")?,
-                    account,
-                    identity,
-                },
+            NewTrust::WebIdentity(match (&role_arn, account) {
+                (Some(role), _) => RoleAccount::OfRole(role.clone()),
+                (None, Some(account)) => RoleAccount::Named(account, partition),
                 (None, None) => return Err("--role-arn or --account is required"),
             })
         };
@@ -267,20 +283,71 @@ impl TrustPolicyArgs {
         };
         Ok(PolicyEdit {
             addition,
+            identity,
             source,
             action,
         })
     }
 }
 
+impl RoleAccount {
+    /// The addition for a web identity.
+    ///
+    /// # Errors
+    /// The flag that is missing.
+    pub(crate) fn grant(self, identity: WebIdentity) -> Result<Grant, &'static str> {
+        match self {
+            Self::OfRole(role) => Grant::for_role(&role, identity).ok_or("--role-arn has no partition or account"),
+            Self::Named(account, partition) => Ok(Grant {
+                partition: partition
+                    .or_else(|| Partition::parse(identity.issuer.partition()))
+                    .ok_or("--partition is missing")?,
+                account,
+                identity,
+            }),
+        }
+    }
+}
+
+impl NewAssociation {
+    /// The Region of its cluster.
+    pub(crate) fn region(&self) -> &str {
+        self.cluster.region()
+    }
+
+    /// The addition for the association of a ServiceAccount.
+    pub(crate) fn grant(self, namespace: String, service_account: String) -> AssociationGrant {
+        let Self {
+            cluster,
+            hop,
+            role,
+            target_role,
+            session_tags,
+            external_id,
+        } = self;
+        AssociationGrant {
+            association: Association {
+                cluster: Some(cluster),
+                namespace: namespace.into(),
+                service_account: service_account.into(),
+                id: None,
+                role,
+                target_role,
+                session_tags,
+                external_id: external_id.map(Into::into),
+            },
+            hop,
+        }
+    }
+}
+
 impl PodIdentityArgs {
-    fn grant(
+    fn association(
         self,
-        identity: WebIdentityArgs,
         role: Option<&RoleArn>,
         account: Option<AccountId>,
         partition: Option<Partition>,
-    ) -> Result<AssociationGrant, &'static str> {
+    ) -> Result<NewAssociation, &'static str> {
         let Self {
             cluster_arn,
             primary_role_arn,
@@ -290,9 +357,6 @@ impl PodIdentityArgs {
             target: _,
         } = self;
         let cluster = cluster_arn.ok_or("--cluster-arn is required")?;
-        let (namespace, service_account) = identity
-            .service_account()
-            .ok_or("--namespace and --service-account are required")?;
         let role = match (role, account) {
             (Some(role), _) => role.clone(),
             (None, Some(account)) => {
@@ -308,22 +372,17 @@ impl PodIdentityArgs {
             Some(primary) => (Hop::Target, primary, Some(role)),
             None => (Hop::Primary, role, None),
         };
-        Ok(AssociationGrant {
-            association: Association {
-                cluster: Some(cluster),
-                namespace: namespace.into(),
-                service_account: service_account.into(),
-                id: None,
-                role,
-                target_role,
-                session_tags: if disable_session_tags {
-                    SessionTags::Disabled
-                } else {
-                    SessionTags::Enabled
-                },
-                external_id: external_id.map(Into::into),
-            },
+        Ok(NewAssociation {
+            cluster,
             hop,
+            role,
+            target_role,
+            session_tags: if disable_session_tags {
+                SessionTags::Disabled
+            } else {
+                SessionTags::Enabled
+            },
+            external_id,
         })
     }
 }

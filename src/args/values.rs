@@ -1,5 +1,12 @@
 //! Value parsers that several groups of flags share.
 
+use std::ffi::OsStr;
+use std::marker::PhantomData;
+use std::str::FromStr;
+
+use clap::builder::{PossibleValue, TypedValueParser};
+use clap::{Arg, Command};
+
 use crate::pod::identity::AnnotationRules;
 use crate::support::dns;
 use crate::trust::{AccountId, Audience, Partition};
@@ -103,4 +110,35 @@ pub(super) fn docs_url(text: &str) -> Result<String, String> {
         return Err(format!("expected at most {LONGEST} characters"));
     }
     Ok(text.trim_end_matches('/').to_owned())
+}
+
+/// Parses a text, and offers these values to completions. Others may be valid, too.
+pub(super) fn suggesting<T>(values: &'static [&'static str]) -> Suggesting<T> {
+    Suggesting {
+        values,
+        parsed: PhantomData,
+    }
+}
+
+/// As [`suggesting`].
+#[derive(Clone)]
+pub(super) struct Suggesting<T> {
+    values: &'static [&'static str],
+    parsed: PhantomData<fn() -> T>,
+}
+
+impl<T> TypedValueParser for Suggesting<T>
+where
+    T: FromStr<Err = String> + Clone + Send + Sync + 'static,
+{
+    type Value = T;
+
+    fn parse_ref(&self, command: &Command, argument: Option<&Arg>, value: &OsStr) -> Result<T, clap::Error> {
+        let parser = |text: &str| text.parse::<T>();
+        TypedValueParser::parse_ref(&parser, command, argument, value)
+    }
+
+    fn possible_values(&self) -> Option<Box<dyn Iterator<Item = PossibleValue> + '_>> {
+        Some(Box::new(self.values.iter().copied().map(PossibleValue::new)))
+    }
 }

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
 
-use super::cluster;
+use super::cluster::Cluster;
+use super::input;
 #[cfg(feature = "aws")]
 use super::sources::aws_settings;
 use crate::args::association_source::{AssociationSettings, AssociationSourceSpec};
@@ -18,7 +19,7 @@ use crate::kubernetes::list_watch::WatchTiming;
 ///
 /// # Errors
 /// Which source cannot be opened, and why.
-pub(super) async fn open(settings: &AssociationSettings, aws: &AwsAccess) -> Result<Vec<Source>> {
+pub(super) async fn open(settings: &AssociationSettings, aws: &AwsAccess, cluster: &Cluster) -> Result<Vec<Source>> {
     let last = settings.sources.len().saturating_sub(1);
     let mut sources = Vec::with_capacity(settings.sources.len());
     for (place, spec) in settings.sources.iter().enumerate() {
@@ -27,37 +28,41 @@ pub(super) async fn open(settings: &AssociationSettings, aws: &AwsAccess) -> Res
         } else {
             WhenMissing::Unlisted
         };
-        sources.push(open_one(spec, settings.cluster.clone(), when_missing, aws).await?);
+        sources.push(open_one(spec, settings.cluster.clone(), when_missing, aws, cluster).await?);
     }
     Ok(sources)
 }
 
 async fn open_one(
     spec: &AssociationSourceSpec,
-    cluster: ClusterId,
+    id: ClusterId,
     when_missing: WhenMissing,
     aws: &AwsAccess,
+    cluster: &Cluster,
 ) -> Result<Source> {
     Ok(match spec {
-        AssociationSourceSpec::Eks => eks(cluster, aws)?,
+        AssociationSourceSpec::Eks => eks(id, aws)?,
         AssociationSourceSpec::Files(directory) => {
-            Source::Held(Arc::new(FileAssociations::open(directory, cluster, when_missing)?))
+            let step = "create it, or name other sources with --association-source";
+            input::check_directory("association source files=", directory, step)?;
+            Source::Held(Arc::new(FileAssociations::open(directory, id, when_missing)?))
         }
         AssociationSourceSpec::Ack => Source::Held(Arc::new(AssociationObjects::ack(
-            client(spec).await?,
-            cluster,
+            client(spec, cluster).await?,
+            id,
             WatchTiming::default(),
         ))),
         AssociationSourceSpec::Crossplane => Source::Held(Arc::new(AssociationObjects::crossplane(
-            client(spec).await?,
-            &cluster,
+            client(spec, cluster).await?,
+            &id,
             WatchTiming::default(),
         ))),
     })
 }
 
-async fn client(spec: &AssociationSourceSpec) -> Result<kube::Client> {
-    cluster::client("read associations from", "set KUBECONFIG or run in a pod")
+async fn client(spec: &AssociationSourceSpec, cluster: &Cluster) -> Result<kube::Client> {
+    cluster
+        .client("read associations from", "set --kubeconfig FILE or run in a pod")
         .await
         .with_context(|| format!("association source {spec}"))
 }

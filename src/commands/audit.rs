@@ -18,10 +18,11 @@ use self::accounts::{AnnotatedServiceAccount, Key, RoleAnnotation, ServiceAccoun
 use self::report::{Audit, Row};
 use self::table::View;
 use self::workloads::Workload;
+use super::cluster::Cluster;
 use super::exit::Exit;
 use super::judgment::report::Report;
 use super::sources::Found;
-use super::{cluster, judgment, output, runtime, sources};
+use super::{judgment, output, runtime, sources};
 use crate::args::audit::{AuditArgs, ServiceAccountSettings, TokenArgs, ViewArgs};
 use crate::args::output::FindingsOutputArgs;
 use crate::args::role_source::RoleSourceSpec;
@@ -49,12 +50,14 @@ pub(super) fn run(args: AuditArgs) -> Result<Exit> {
             findings_only,
             group_by,
         },
+        cluster,
     } = args;
     let settings = accounts.settings();
     let rules = Arc::new(settings.annotation_prefix.rules(settings.compose.clone()));
     let (specs, aws) = source.sources(RoleSourceSpec::default_for(settings.standalone.as_deref()));
     let runtime = runtime::on_this_thread()?;
-    let input = runtime.block_on(Input::read(&settings, issuer, &rules))?;
+    let cluster = Cluster::new(cluster.cluster());
+    let input = runtime.block_on(Input::read(&settings, issuer, &cluster, &rules))?;
     let issuer = &input.issuer;
     if let Some(lint) = lint_issuer(issuer) {
         output::warn(&lint.message);
@@ -62,7 +65,7 @@ pub(super) fn run(args: AuditArgs) -> Result<Exit> {
     let aws = aws.access(issuer.region(), sources::reader());
     let association_settings = associations.settings();
     let (mut associations, missing) = match &association_settings {
-        Some(settings) => runtime.block_on(associations::read(settings, &aws))?,
+        Some(settings) => runtime.block_on(associations::read(settings, &aws, &cluster))?,
         None => (Vec::new(), None),
     };
     if let Some(Unread { count, reason }) = &missing {
@@ -128,7 +131,7 @@ pub(super) fn run(args: AuditArgs) -> Result<Exit> {
         rows.extend(workloads::rows(&input.workloads, &context, &cache).await?);
         Ok(rows)
     };
-    let rows = runtime.block_on(sources::with_cache(&specs, &aws, capacity, issuer, audit))??;
+    let rows = runtime.block_on(sources::with_cache(&specs, &aws, &cluster, capacity, issuer, audit))??;
     let mut audit = Audit::of(rows);
     if findings_only {
         audit = audit.without_trusted();
@@ -168,6 +171,7 @@ impl Input {
     async fn read(
         settings: &ServiceAccountSettings,
         issuer: Option<Issuer>,
+        cluster: &Cluster,
         rules: &Arc<AnnotationRules>,
     ) -> Result<Self> {
         let ServiceAccountSettings {
@@ -211,9 +215,9 @@ impl Input {
                 nothing: None,
             });
         }
-        let otherwise = "set KUBECONFIG, run in a pod, or audit manifests with --file PATH";
-        let client = cluster::client("audit", otherwise).await?;
-        let issuer = cluster::issuer(issuer, &client).await?;
+        let otherwise = "set --kubeconfig FILE, run in a pod, or audit manifests with --file PATH";
+        let client = cluster.client("audit", otherwise).await?;
+        let issuer = cluster.issuer(issuer).await?;
         // Before the ServiceAccounts: one that is created in between is not missing.
         let (workloads, problems) = live::read(&client, namespaces).await;
         let accounts = accounts::of_cluster(&client, namespaces, rules).await?;

@@ -104,20 +104,23 @@ fn write_new(path: &Path, Output { name, mode, text }: &Output) -> io::Result<()
 fn summary(dir: &Path, names: &[SubjectName], days: u32) -> String {
     let file = |name: &str| dir.join(name).display().to_string();
     let shown = names.iter().map(SubjectName::to_string).collect::<Vec<_>>().join(", ");
-    let rows = fields(&[
-        (
-            "ca.crt",
-            "the CA's certificate: for caBundle and for clients to trust".to_owned(),
-        ),
-        (
-            "ca.key",
-            "its private key: signs more certificates, is not needed to serve".to_owned(),
-        ),
-        ("tls.crt", "the serving certificate".to_owned()),
-        ("tls.key", "its private key".to_owned()),
-        ("valid for", shown),
-        ("days", days.to_string()),
-    ]);
+    let rows = fields(
+        &[
+            (
+                "ca.crt",
+                "the CA's certificate: for caBundle and for clients to trust".to_owned(),
+            ),
+            (
+                "ca.key",
+                "its private key: signs more certificates, is not needed to serve".to_owned(),
+            ),
+            ("tls.crt", "the serving certificate".to_owned()),
+            ("tls.key", "its private key".to_owned()),
+            ("valid for", shown),
+            ("days", days.to_string()),
+        ],
+        output::width(),
+    );
     let (certificate, key) = (file("tls.crt"), file("tls.key"));
     let serve = Command::new("rolegate serve --standalone DIR --issuer URL")
         .flag("--tls-cert")

@@ -34,7 +34,7 @@ pub(super) fn run(args: DemoArgs) -> Result<Exit> {
     } = args;
     let report = runtime::with_threads(THREADS).and_then(|runtime| runtime.block_on(play()));
     let report = report.context("the demo could not run")?;
-    output::report(format, &report, show::text)?;
+    output::report(format, &report, |report| show::text(report, output::width()))?;
     if report.pods.iter().all(PodReport::is_as_expected) {
         Ok(Exit::Yes)
     } else {

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use anyhow::{Context as _, Result, anyhow};
 
 use self::objects::Workload;
+use super::cluster::Cluster;
 use super::documents::{self, Document};
 use super::exit::Exit;
 use super::output::{self, BAD, DIM, DOUBT, GOOD, STRONG, Styled};
@@ -42,6 +43,7 @@ pub(super) fn run(args: InjectArgs) -> Result<Exit> {
             namespace,
             role_arn,
         },
+        cluster,
         source,
         decision:
             DecisionArgs {
@@ -55,7 +57,6 @@ pub(super) fn run(args: InjectArgs) -> Result<Exit> {
         identity,
         pod_identity,
     } = args;
-    let issuer = issuer.context("--issuer is required")?;
     let IdentitySettings {
         annotation_prefix,
         bare_names,
@@ -65,10 +66,12 @@ pub(super) fn run(args: InjectArgs) -> Result<Exit> {
         web_identity,
     } = identity.settings();
     let name = input::name(&file);
-    let text = input::read(&file)?;
+    let text = input::read("--file", &file)?;
     let mut documents = documents::read(&text)
         .map_err(|error| anyhow!("{}: {}", text::escape(&name), text::line(&error.to_string())))?;
     let runtime = runtime::on_this_thread()?;
+    let cluster = Cluster::new(cluster);
+    let issuer = runtime.block_on(cluster.issuer(issuer))?;
     let (specs, aws) = source.sources(RoleSourceSpec::Iam);
     let aws = aws.access(issuer.region(), sources::reader());
     let rules = Arc::new(runtime.block_on(state::rules(&annotation_prefix, bare_names, &aws))?);
@@ -102,7 +105,7 @@ pub(super) fn run(args: InjectArgs) -> Result<Exit> {
             .transpose()
             .map_err(|error| anyhow!("{error}"))?;
         let credentials = credentials.as_deref().map(state::container_credentials).transpose()?;
-        sources::with_cache(&specs, &aws, ROLES, &issuer, async |cache| {
+        sources::with_cache(&specs, &aws, &cluster, ROLES, &issuer, async |cache| {
             let state = ClusterState {
                 issuer: issuer.clone(),
                 accounts: Arc::new(ServiceAccounts::Manifests(manifests)),

@@ -1,28 +1,28 @@
 //! Files that flags name; `-` is standard input.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::Path;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Error, Result, anyhow, bail};
 
 use crate::support::files;
 
 /// Opens a regular file of bounded length, or a stream of any length (`-` is standard input), for a reader that works line by line.
 ///
 /// # Errors
-/// Which file, and why not.
-pub(super) fn open(file: &Path) -> Result<Box<dyn Read>> {
+/// Which flag and file, and why not.
+pub(super) fn open(flag: &str, file: &Path) -> Result<Box<dyn Read>> {
     if is_stream(file) {
-        return open_stream(file).with_context(|| name(file));
+        return open_stream(file).map_err(|error| unreadable(flag, file, &error));
     }
     match files::open(file) {
         // It may grow while it is read.
         Ok((opened, _)) => Ok(Box::new(opened.take(files::LIMIT))),
         Err(error) if error.kind() == io::ErrorKind::FileTooLarge => {
-            bail!("{}: {error}; pass it on standard input, as -", name(file))
+            bail!("{flag} {}: {error}; pass it on standard input, as -", name(file))
         }
-        Err(error) => Err(error).with_context(|| name(file)),
+        Err(error) => Err(unreadable(flag, file, &error)),
     }
 }
 
@@ -42,20 +42,58 @@ pub(super) fn name(file: &Path) -> String {
     }
 }
 
-/// Reads a whole text. A trust policy has at most 8,192 characters, so a file over the limit is a mistake.
+/// Reads a whole text that a flag names. A trust policy has at most 8,192 characters, so a file over the limit is a mistake.
 ///
 /// # Errors
-/// Which file, and why not.
-pub(super) fn read(file: &Path) -> Result<String> {
-    let bytes = read_bytes(file).with_context(|| name(file))?;
-    let name = name(file);
+/// Which flag and file, and why not.
+pub(super) fn read(flag: &str, file: &Path) -> Result<String> {
+    text(file).map_err(|error| unreadable(flag, file, &error))
+}
+
+/// The error of a file that a flag names.
+fn unreadable(flag: &str, file: &Path, error: &io::Error) -> Error {
+    let step = match error.kind() {
+        io::ErrorKind::NotFound => "; name a file that exists, or - for standard input",
+        _ => "",
+    };
+    anyhow!("{flag} {}: {}{step}", name(file), why(error))
+}
+
+/// Why a file cannot be read, in words.
+pub(super) fn why(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::NotFound => "no such file".to_owned(),
+        io::ErrorKind::PermissionDenied => "permission denied".to_owned(),
+        _ => error.to_string(),
+    }
+}
+
+/// Checks that a directory which a flag names can be listed.
+///
+/// # Errors
+/// Which flag and directory, why not, and what to do.
+pub(super) fn check_directory(flag: &str, directory: &Path, step: &str) -> Result<()> {
+    let problem = match fs::metadata(directory) {
+        Ok(data) if data.is_dir() => return Ok(()),
+        Ok(_) => "it is not a directory".to_owned(),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => "no such directory".to_owned(),
+        Err(error) => why(&error),
+    };
+    bail!("{flag}{}: {problem}; {step}", directory.display())
+}
+
+/// Reads a whole text.
+///
+/// # Errors
+/// Why not, without the name of the file.
+pub(super) fn text(file: &Path) -> io::Result<String> {
+    let bytes = read_bytes(file)?;
+    let invalid = |why: &str| io::Error::new(io::ErrorKind::InvalidData, why);
     if bytes.starts_with(&[0xff, 0xfe]) || bytes.starts_with(&[0xfe, 0xff]) {
-        bail!("{name}: UTF-16 text, as Windows PowerShell's > writes it; write UTF-8 (Out-File -Encoding utf8)");
+        let why = "UTF-16 text, as Windows PowerShell's > writes it; write UTF-8 (Out-File -Encoding utf8)";
+        return Err(invalid(why));
     }
-    match String::from_utf8(bytes) {
-        Ok(text) => Ok(text),
-        Err(_) => bail!("{name}: not UTF-8 text"),
-    }
+    String::from_utf8(bytes).map_err(|_| invalid("not UTF-8 text"))
 }
 
 fn read_bytes(file: &Path) -> io::Result<Vec<u8>> {

@@ -24,7 +24,7 @@ use std::ffi::OsString;
 use std::process::ExitCode;
 
 use self::exit::Exit;
-use crate::args::{self, Command};
+use crate::args::{self, Command, Parsed};
 
 /// Runs the command that the process was started with.
 #[must_use]
@@ -33,10 +33,13 @@ pub fn run() -> ExitCode {
     for (name, meant) in args::misspelled_variables() {
         output::warn(&format!("{name} is not a setting; did you mean {meant}?"));
     }
-    let command = match args::parse(&arguments) {
-        Ok(command) => command,
+    let Parsed { command, notes } = match args::parse(&arguments) {
+        Ok(parsed) => parsed,
         Err(error) => return usage(&error),
     };
+    for note in notes {
+        output::warn(&note);
+    }
     let ended = match command {
         Command::Serve(args) => Ok(serve::run(*args)),
         Command::Check(args) => check::run(*args),

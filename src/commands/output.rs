@@ -3,13 +3,14 @@
 //! Colors are always written; anstream removes them for pipes and honors `NO_COLOR`, `CLICOLOR` and `CLICOLOR_FORCE`. A closed
 //! pipe (`| head`) is not an error.
 
-use std::fmt::{self, Write as _};
+use std::fmt;
 use std::io::{self, IsTerminal as _, Write};
 
 use anstyle::{AnsiColor, Style};
 use anyhow::{Context as _, Result};
 use serde::Serialize;
 
+use super::wrap::wrap_value;
 use crate::args::output::{FindingsFormat, Format};
 use crate::reports::{self, Findings};
 use crate::support::text;
@@ -146,13 +147,14 @@ fn unless_reader_left(result: io::Result<()>) -> io::Result<()> {
     }
 }
 
-/// Lines of `label  value`, the values aligned, each line indented by two.
-pub(super) fn fields(rows: &[(&str, String)]) -> String {
+/// Lines of `label  value`, the values aligned, each line indented by two. Values are wrapped at a number of columns.
+pub(super) fn fields(rows: &[(&str, String)], columns: Option<usize>) -> String {
     let width = rows.iter().map(|(label, _)| label.chars().count()).max().unwrap_or(0);
     let mut lines = String::new();
     for (label, value) in rows {
-        // Writing to a String cannot fail.
-        let _ = writeln!(lines, "  {DIM}{label:width$}{DIM:#}  {value}");
+        let first = format!("  {DIM}{label:width$}{DIM:#}  ");
+        let indent = " ".repeat(width.saturating_add(4));
+        wrap_value(&mut lines, value, columns.unwrap_or(usize::MAX), &first, &indent);
     }
     lines
 }
@@ -163,7 +165,7 @@ mod tests {
 
     #[test]
     fn values_are_aligned() {
-        let text = fields(&[("role", "a".to_owned()), ("subject", "b".to_owned())]);
+        let text = fields(&[("role", "a".to_owned()), ("subject", "b".to_owned())], None);
         assert_eq!(
             anstream::adapter::strip_str(&text).to_string(),
             "  role     a\n  subject  b\n"

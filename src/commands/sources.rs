@@ -14,7 +14,8 @@ use tokio::time::{Instant, timeout};
 use tokio::time::{sleep, timeout_at};
 use tokio_util::sync::CancellationToken;
 
-use super::{cluster, runtime};
+use super::cluster::Cluster;
+use super::input;
 use crate::args::aws::{AwsAccess, Reader};
 use crate::args::role_source::RoleSourceSpec;
 #[cfg(feature = "aws")]
@@ -53,7 +54,12 @@ pub(super) enum Use {
 ///
 /// # Errors
 /// Which source cannot be opened, and why.
-pub(super) async fn open(specs: &[RoleSourceSpec], aws: &AwsAccess, used: Use) -> Result<Vec<Arc<dyn RoleSource>>> {
+pub(super) async fn open(
+    specs: &[RoleSourceSpec],
+    aws: &AwsAccess,
+    cluster: &Cluster,
+    used: Use,
+) -> Result<Vec<Arc<dyn RoleSource>>> {
     let last = specs.len().saturating_sub(1);
     let mut sources = Vec::with_capacity(specs.len());
     for (place, spec) in specs.iter().enumerate() {
@@ -62,7 +68,7 @@ pub(super) async fn open(specs: &[RoleSourceSpec], aws: &AwsAccess, used: Use) -
         } else {
             WhenMissing::NotMine
         };
-        sources.extend(open_one(spec, when_missing, aws, used).await?);
+        sources.extend(open_one(spec, when_missing, aws, cluster, used).await?);
     }
     Ok(sources)
 }
@@ -71,10 +77,13 @@ async fn open_one(
     spec: &RoleSourceSpec,
     when_missing: WhenMissing,
     aws: &AwsAccess,
+    cluster: &Cluster,
     used: Use,
 ) -> Result<Vec<Arc<dyn RoleSource>>> {
     match spec {
         RoleSourceSpec::Files(directory) => {
+            let step = "create it, or name other sources with --role-source";
+            input::check_directory("role source files=", directory, step)?;
             let files = FileRoles::open(directory, when_missing, FileRoles::POLL)?;
             Ok(vec![Arc::new(match used {
                 Use::Serve => files,
@@ -82,11 +91,11 @@ async fn open_one(
             })])
         }
         RoleSourceSpec::Ack => Ok(vec![Arc::new(RoleObjects::ack(
-            client(spec).await?,
+            client(spec, cluster).await?,
             WatchTiming::default(),
         ))]),
         RoleSourceSpec::Crossplane => Ok(vec![Arc::new(RoleObjects::crossplane(
-            client(spec).await?,
+            client(spec, cluster).await?,
             WatchTiming::default(),
         ))]),
         RoleSourceSpec::Iam => iam(aws),
@@ -94,8 +103,9 @@ async fn open_one(
 }
 
 /// A client of the cluster whose objects a source reads.
-async fn client(spec: &RoleSourceSpec) -> Result<kube::Client> {
-    cluster::client("read roles from", "set KUBECONFIG or run in a pod")
+async fn client(spec: &RoleSourceSpec, cluster: &Cluster) -> Result<kube::Client> {
+    cluster
+        .client("read roles from", "set --kubeconfig FILE or run in a pod")
         .await
         .with_context(|| format!("role source {spec}"))
 }
@@ -184,9 +194,14 @@ pub(super) struct Found {
 ///
 /// # Errors
 /// When a source cannot be opened at all: which, and why.
-pub(super) fn read(specs: &[RoleSourceSpec], aws: &AwsAccess, role: &RoleArn, issuer: &Issuer) -> Result<Found> {
-    let runtime = runtime::on_this_thread()?;
-    let mut found = runtime.block_on(read_all(specs, aws, std::slice::from_ref(role), issuer))?;
+pub(super) async fn read(
+    specs: &[RoleSourceSpec],
+    aws: &AwsAccess,
+    cluster: &Cluster,
+    role: &RoleArn,
+    issuer: &Issuer,
+) -> Result<Found> {
+    let mut found = read_all(specs, aws, cluster, std::slice::from_ref(role), issuer).await?;
     found.remove(role).with_context(|| format!("{role} was not read"))
 }
 
@@ -194,23 +209,22 @@ pub(super) fn read(specs: &[RoleSourceSpec], aws: &AwsAccess, role: &RoleArn, is
 ///
 /// # Errors
 /// That no source has it, and why.
-pub(super) fn document(
+pub(super) async fn document(
     specs: &[RoleSourceSpec],
     aws: &AwsAccess,
+    cluster: &Cluster,
     role: &RoleArn,
 ) -> Result<(&'static str, RoleDocument)> {
-    runtime::on_this_thread()?.block_on(async {
-        let sources = open(specs, aws, Use::Once).await?;
-        let stop = CancellationToken::new();
-        let running = join_all(sources.iter().map(|source| source.run(stop.clone())));
-        let reading = async {
-            let found = timeout(PATIENCE, first_document(&sources, role)).await;
-            stop.cancel();
-            found.unwrap_or_else(|_| Err(anyhow!("{role}: no answer within {} s", PATIENCE.as_secs())))
-        };
-        let (found, _) = tokio::join!(reading, running);
-        found
-    })
+    let sources = open(specs, aws, cluster, Use::Once).await?;
+    let stop = CancellationToken::new();
+    let running = join_all(sources.iter().map(|source| source.run(stop.clone())));
+    let reading = async {
+        let found = timeout(PATIENCE, first_document(&sources, role)).await;
+        stop.cancel();
+        found.unwrap_or_else(|_| Err(anyhow!("{role}: no answer within {} s", PATIENCE.as_secs())))
+    };
+    let (found, _) = tokio::join!(reading, running);
+    found
 }
 
 async fn first_document(sources: &[Arc<dyn RoleSource>], role: &RoleArn) -> Result<(&'static str, RoleDocument)> {
@@ -245,10 +259,11 @@ const LIST_ABOVE: usize = 3;
 pub(super) async fn read_all(
     specs: &[RoleSourceSpec],
     aws: &AwsAccess,
+    cluster: &Cluster,
     roles: &[RoleArn],
     issuer: &Issuer,
 ) -> Result<HashMap<RoleArn, Found>> {
-    with_cache(specs, aws, roles.len(), issuer, async |cache| {
+    with_cache(specs, aws, cluster, roles.len(), issuer, async |cache| {
         read_into(&cache, roles).await
     })
     .await
@@ -282,6 +297,7 @@ pub(super) fn patience() -> Instant {
 pub(super) async fn with_cache<T>(
     specs: &[RoleSourceSpec],
     aws: &AwsAccess,
+    cluster: &Cluster,
     capacity: usize,
     issuer: &Issuer,
     work: impl AsyncFnOnce(Arc<RoleCache>) -> T,
@@ -293,7 +309,7 @@ pub(super) async fn with_cache<T>(
         read_timeout: PATIENCE,
         capacity: capacity.max(1),
     };
-    let sources = open(specs, aws, Use::Once).await?;
+    let sources = open(specs, aws, cluster, Use::Once).await?;
     let cache = RoleCache::new(sources.clone(), settings);
     cache.check_providers_of(issuer.clone());
     // A source that watches objects knows them only while it runs.

@@ -14,11 +14,13 @@ use anyhow::{Result, anyhow};
 
 #[cfg(feature = "aws")]
 use self::apply::apply;
+use super::cluster::Cluster;
 use super::exit::Exit;
-use super::{input, output, sources};
+use super::{input, output, runtime, sources};
 use crate::args::aws::AwsAccess;
+use crate::args::identity::WebIdentitySettings;
 use crate::args::role_source::RoleSourceSpec;
-use crate::args::trust_policy::{Action, PolicyEdit, PolicyFormat, Present, TrustPolicyArgs};
+use crate::args::trust_policy::{Action, NewTrust, PolicyEdit, PolicyFormat, Present, TrustPolicyArgs};
 use crate::support::text;
 use crate::trust::unwrapped;
 use crate::trust::{Addition, Grant, to_terraform};
@@ -28,26 +30,44 @@ use crate::trust::{Issuer, RoleArn};
 pub(super) fn run(args: TrustPolicyArgs) -> Result<Exit> {
     let PolicyEdit {
         addition,
+        identity:
+            WebIdentitySettings {
+                issuer,
+                namespace,
+                service_account,
+                audience,
+                cluster,
+            },
         source,
         action,
     } = args.edit().map_err(|missing| anyhow!(missing))?;
-    let region = match &addition {
-        Addition::WebIdentity(grant) => {
+    let runtime = runtime::on_this_thread()?;
+    let cluster = Cluster::new(cluster);
+    let (addition, region) = match addition {
+        NewTrust::WebIdentity(account) => {
+            let identity = runtime.block_on(cluster.web_identity(issuer, namespace, &service_account, audience))?;
+            let grant = account.grant(identity).map_err(|missing| anyhow!(missing))?;
             warn_of_issuer(&grant.identity.issuer);
-            warn_of_partition(grant);
-            grant.identity.issuer.region()
+            warn_of_partition(&grant);
+            let region = grant.identity.issuer.region().map(str::to_owned);
+            (Addition::WebIdentity(grant), region)
         }
-        Addition::PodIdentity(grant) => grant.association.cluster.as_ref().map(|cluster| cluster.region()),
+        NewTrust::PodIdentity(association) => {
+            let namespace = runtime.block_on(cluster.namespace(namespace))?;
+            let region = association.region().to_owned();
+            let grant = association.grant(namespace, service_account);
+            (Addition::PodIdentity(grant), Some(region))
+        }
     };
     let (specs, aws) = source.sources(RoleSourceSpec::Iam);
-    let aws = aws.access(region, sources::reader());
+    let aws = aws.access(region.as_deref(), sources::reader());
     match action {
-        Action::Apply { role, confirm } => apply(&addition, &role, &specs, &aws, confirm),
+        Action::Apply { role, confirm } => apply(&runtime, &addition, &role, &specs, &aws, confirm),
         Action::Print { present, format } => {
             let document = match present {
                 Present::None => return print(&addition.policy(), format, Exit::Yes),
                 Present::Document(file) => of_file(&file)?,
-                Present::Role(role) => of_role(&role, &specs, &aws)?,
+                Present::Role(role) => runtime.block_on(of_role(&role, &specs, &aws, &cluster))?,
             };
             let merged = preview::merged(&addition, &document.text, &document.name)?;
             let exit = preview::show(&merged, &addition);
@@ -59,6 +79,7 @@ pub(super) fn run(args: TrustPolicyArgs) -> Result<Exit> {
 /// Without the feature there is no client of IAM.
 #[cfg(not(feature = "aws"))]
 fn apply(
+    _: &tokio::runtime::Runtime,
     _: &Addition,
     _: &RoleArn,
     _: &[RoleSourceSpec],
@@ -94,7 +115,7 @@ struct Document {
 }
 
 fn of_file(file: &Path) -> Result<Document> {
-    let text = input::read(file)?;
+    let text = input::read("--merge", file)?;
     let (document, _) = unwrapped(&text);
     Ok(Document {
         text: decoded(document.trim()),
@@ -102,8 +123,8 @@ fn of_file(file: &Path) -> Result<Document> {
     })
 }
 
-fn of_role(role: &RoleArn, specs: &[RoleSourceSpec], aws: &AwsAccess) -> Result<Document> {
-    let (source, document) = sources::document(specs, aws, role)?;
+async fn of_role(role: &RoleArn, specs: &[RoleSourceSpec], aws: &AwsAccess, cluster: &Cluster) -> Result<Document> {
+    let (source, document) = sources::document(specs, aws, cluster, role).await?;
     Ok(Document {
         text: decoded(&document.policy),
         name: format!("{role} (role source {source})"),

@@ -5,6 +5,12 @@
 pub(super) fn wrap(shown: &mut String, text: &str, width: usize, first: &str, indent: &str) {
     shown.push_str(first);
     let mut column = columns(first);
+    // As it is, spaces included.
+    if column.saturating_add(columns(text)) <= width && !text.contains('\n') {
+        shown.push_str(text);
+        shown.push('\n');
+        return;
+    }
     let mut is_first = true;
     for word in text.split_whitespace() {
         let length = columns(word);
@@ -22,6 +28,61 @@ pub(super) fn wrap(shown: &mut String, text: &str, width: usize, first: &str, in
         column = column.saturating_add(length);
     }
     shown.push('\n');
+}
+
+/// Programs that commands in messages begin with.
+const PROGRAMS: [&str; 4] = ["aws ", "helm ", "kubectl ", "rolegate "];
+
+/// Appends what follows a label. A command breaks only before a flag, after a backslash, so that all of its lines can be copied into a
+/// shell; other text breaks at any word.
+pub(super) fn wrap_value(shown: &mut String, value: &str, width: usize, first: &str, indent: &str) {
+    let plain = anstream::adapter::strip_str(value).to_string();
+    if !PROGRAMS.iter().any(|program| plain.starts_with(program)) {
+        return wrap(shown, value, width, first, indent);
+    }
+    shown.push_str(first);
+    let mut column = columns(first);
+    let mut is_first = true;
+    for part in parts(value) {
+        // A space and a backslash follow it.
+        let length = columns(part).saturating_add(3);
+        if is_first {
+            is_first = false;
+        } else if column.saturating_add(length) <= width {
+            shown.push(' ');
+            column = column.saturating_add(1);
+        } else {
+            let continued = format!("{indent}  ");
+            shown.push_str(" \\\n");
+            shown.push_str(&continued);
+            column = columns(&continued);
+        }
+        shown.push_str(part);
+        column = column.saturating_add(columns(part));
+    }
+    shown.push('\n');
+}
+
+/// A command, split before each flag that is not inside quotes.
+fn parts(command: &str) -> Vec<&str> {
+    let mut parts = Vec::new();
+    let mut rest = command;
+    let mut from = 0;
+    while let Some(found) = rest.get(from..).and_then(|searched| searched.find(" -")) {
+        let at = from.saturating_add(found);
+        let (part, next) = (rest.get(..at).unwrap_or(rest), rest.get(at.saturating_add(1)..));
+        let is_quoted = ['\'', '"'].iter().any(|quote| part.matches(*quote).count() % 2 == 1);
+        match next {
+            Some(next) if !is_quoted => {
+                parts.push(part);
+                rest = next;
+                from = 0;
+            }
+            _ => from = at.saturating_add(1),
+        }
+    }
+    parts.push(rest);
+    parts
 }
 
 fn columns(styled: &str) -> usize {
@@ -53,6 +114,37 @@ mod tests {
         let gutter = Styled(DIM, "│ ").to_string();
         assert_eq!(wrapped("abc def", 9, &gutter, &gutter), "│ abc def\n");
         assert_eq!(wrapped("abc def", 8, &gutter, &gutter), "│ abc\n│ def\n");
+    }
+
+    #[test]
+    fn a_command_breaks_before_flags_and_is_the_same_for_a_shell() {
+        let command = "rolegate trust-policy --role-arn arn:aws:iam::111122223333:role/job --merge 'a -b c' -n jobs";
+        let mut shown = String::new();
+        wrap_value(
+            &mut shown,
+            &Styled(COMMAND, command).to_string(),
+            40,
+            "  fix  ",
+            "       ",
+        );
+        let shown = anstream::adapter::strip_str(&shown).to_string();
+        assert_eq!(
+            shown,
+            "  fix  rolegate trust-policy \\\n         \
+             --role-arn arn:aws:iam::111122223333:role/job \\\n         \
+             --merge 'a -b c' -n jobs\n"
+        );
+        let typed = shown.trim_start().strip_prefix("fix").unwrap();
+        // As a shell does.
+        let typed = typed.replace("\\\n", "");
+        assert_eq!(shlex::split(&typed), shlex::split(command));
+    }
+
+    #[test]
+    fn what_is_not_a_command_breaks_at_any_word() {
+        let mut shown = String::new();
+        wrap_value(&mut shown, "correct the role, or create it", 20, "  fix  ", "       ");
+        assert_eq!(shown, "  fix  correct the\n       role, or\n       create it\n");
     }
 
     #[test]

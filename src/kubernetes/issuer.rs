@@ -19,15 +19,18 @@ const DISCOVERY: &str = "/.well-known/openid-configuration";
 pub async fn discover(client: &kube::Client, deadline: Instant) -> Result<Issuer, DiscoveryError> {
     let request = Request::get(DISCOVERY)
         .body(Vec::new())
-        .map_err(|error| DiscoveryError(error.to_string()))?;
+        .map_err(|error| DiscoveryError::new(error.to_string()))?;
     let document = match timeout_at(deadline, client.request_text(request)).await {
-        Ok(answer) => answer.map_err(|error| DiscoveryError(api_error::one_line(&error)))?,
-        Err(_) => return Err(DiscoveryError("it did not answer in time".to_owned())),
+        Ok(answer) => answer.map_err(|error| DiscoveryError {
+            why: api_error::one_line(&error),
+            step: api_error::next_step(&error),
+        })?,
+        Err(_) => return Err(DiscoveryError::new("it did not answer in time".to_owned())),
     };
     let Document { issuer } = serde_json::from_str(&document)
-        .map_err(|error| DiscoveryError(format!("expected JSON with `issuer`: {error}")))?;
+        .map_err(|error| DiscoveryError::new(format!("expected JSON with `issuer`: {error}")))?;
     Issuer::parse(&issuer)
-        .map_err(|error| DiscoveryError(format!("`{}` is not a valid issuer: {error}", text::value(&issuer))))
+        .map_err(|error| DiscoveryError::new(format!("`{}` is not a valid issuer: {error}", text::value(&issuer))))
 }
 
 #[derive(Deserialize)]
@@ -37,5 +40,17 @@ struct Document {
 
 /// Why the issuer could not be discovered.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the cluster's OIDC issuer could not be read from the API server ({DISCOVERY}): {0}; name it with --issuer")]
-pub struct DiscoveryError(String);
+#[error(
+    "the cluster's OIDC issuer could not be read from the API server ({DISCOVERY}): {why}; name it with --issuer{step}"
+)]
+pub struct DiscoveryError {
+    why: String,
+    /// What else to do.
+    step: &'static str,
+}
+
+impl DiscoveryError {
+    const fn new(why: String) -> Self {
+        Self { why, step: "" }
+    }
+}

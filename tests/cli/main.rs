@@ -5,6 +5,7 @@ mod batch;
 mod certs;
 mod check;
 mod ci;
+mod cluster;
 mod demo;
 mod explain;
 mod inject;

@@ -2,11 +2,12 @@
 
 use super::{rolegate, rolegate_with_variables};
 
-const COMMANDS: [&str; 8] = [
+const COMMANDS: [&str; 9] = [
     "serve",
     "check",
     "audit",
     "trust-policy",
+    "inject",
     "explain",
     "certs",
     "demo",
@@ -77,11 +78,18 @@ fn every_flag_names_its_variable() {
         let names = flags.map(|flag| flag.split([' ', '[', '=']).next().unwrap().to_owned());
         let names: Vec<String> = names.filter(|name| name != "help").collect();
         assert!(command == "completions" || !names.is_empty(), "{command}: {help}");
-        // Flags that write to AWS, and those that say what `trust-policy` is about, have no variable.
-        for name in names
-            .into_iter()
-            .filter(|name| !["apply", "yes", "pod-identity", "target", "disable-session-tags"].contains(&name.as_str()))
-        {
+        // Flags that write to AWS, those that say what `trust-policy` is about, and the default of `audit` have no variable.
+        for name in names.into_iter().filter(|name| {
+            ![
+                "apply",
+                "yes",
+                "pod-identity",
+                "target",
+                "disable-session-tags",
+                "all-namespaces",
+            ]
+            .contains(&name.as_str())
+        }) {
             let variable = format!("[env: ROLEGATE_{}]", name.to_uppercase().replace('-', "_"));
             assert!(help.contains(&variable), "{command} --{name}: {variable}");
         }
@@ -236,4 +244,196 @@ fn a_misspelled_variable_is_reported_and_one_of_kubernetes_is_not() {
         "warning: ROLEGATE_LISTNE is not a setting; did you mean ROLEGATE_LISTEN?\n"
     );
     assert_eq!(ran.code, 0);
+}
+
+#[test]
+fn completions_offer_values() {
+    let bash = rolegate(&["completions", "bash"]).out;
+    for values in [
+        "enforce warn audit",
+        "\"text json\"",
+        "error warn info debug trace off",
+        "never hourly",
+        "iam ack crossplane files=",
+        "eks ack crossplane files=",
+        "text json yaml",
+        "wrong-subject",
+    ] {
+        assert!(bash.contains(values), "{values}");
+    }
+}
+
+#[test]
+fn a_plugin_of_kubectl_is_called_by_its_name() {
+    let directory = tempfile::tempdir().unwrap();
+    let plugin = directory.path().join("kubectl-rolegate");
+    std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_rolegate"), &plugin).unwrap();
+    let run = |arguments: &[&str]| {
+        let output = std::process::Command::new(&plugin).args(arguments).output().unwrap();
+        (
+            output.status.code().unwrap(),
+            String::from_utf8(output.stdout).unwrap() + &String::from_utf8(output.stderr).unwrap(),
+        )
+    };
+    let (code, help) = run(&["check", "--help"]);
+    assert!(code == 0 && help.contains("Usage: kubectl rolegate check "), "{help}");
+    let (code, error) = run(&["audit", "--contxt", "x"]);
+    assert!(code == 2 && error.contains("Usage: kubectl rolegate audit"), "{error}");
+    let (code, error) = run(&["serve", "--service-name", "x"]);
+    assert!(code == 2 && error.contains("Usage: kubectl rolegate serve"), "{error}");
+    let (code, error) = run(&["serve", "--trust-ttl", "2h"]);
+    assert!(code == 2 && error.contains("Usage: kubectl rolegate serve"), "{error}");
+    assert!(rolegate(&["--help"]).out.contains("kubectl-rolegate"));
+}
+
+#[test]
+fn flags_of_the_webhook_that_is_replaced_are_accepted_with_a_note_or_refused_with_ours() {
+    let directory = tempfile::tempdir().unwrap();
+    let missing = directory.path().join("missing");
+    let missing = missing.to_str().unwrap();
+    let ran = rolegate(&[
+        "serve",
+        "--in-cluster=false",
+        "--port=8443",
+        "--metrics-port",
+        "9999",
+        "--aws-default-region",
+        "us-west-2",
+        "--logtostderr",
+        "--annotation-prefix=eks.amazonaws.com",
+        "--standalone",
+        missing,
+        "--issuer",
+        super::ISSUER,
+    ]);
+    assert_eq!(ran.code, 2);
+    let peer = "of amazon-eks-pod-identity-webhook";
+    for note in [
+        format!("warning: --in-cluster=false {peer} is not needed here\n"),
+        format!("warning: --port 8443 {peer} is --listen=:8443 here\n"),
+        format!("warning: --metrics-port 9999 {peer} is --admin-listen=:9999 here\n"),
+        format!("warning: --aws-default-region {peer} is --aws-region here\n"),
+        format!("warning: --logtostderr=true {peer} is not needed here\n"),
+        format!("cannot start: --standalone {missing}: no such directory"),
+    ] {
+        assert!(ran.err.contains(&note), "{note}: {}", ran.err);
+    }
+    // All that is refused is reported at once.
+    let ran = rolegate(&["serve", "--service-name", "x", "--namespace=eks", "-v=4", "--port", "1"]);
+    assert_eq!((ran.code, ran.out.as_str()), (2, ""));
+    for words in [
+        "--service-name of amazon-eks-pod-identity-webhook: set --tls-names",
+        "--namespace of amazon-eks-pod-identity-webhook: the namespace is part of",
+        "-v of amazon-eks-pod-identity-webhook: set --log-level",
+    ] {
+        assert!(ran.err.contains(words), "{words}: {}", ran.err);
+    }
+    // Only `serve` replaces it.
+    let ran = rolegate(&["audit", "--port", "1"]);
+    assert!(ran.code == 2 && ran.err.contains("unexpected argument"), "{}", ran.err);
+}
+
+#[test]
+fn a_file_that_cannot_be_read_is_named_with_its_flag() {
+    let of_check = [
+        "check",
+        "--role-arn",
+        super::ROLE,
+        "--issuer",
+        super::ISSUER,
+        "-n",
+        "jobs",
+    ];
+    let of_check = [&of_check[..], &["--service-account", "default"]].concat();
+    let of_policy = [
+        "trust-policy",
+        "--account",
+        "111122223333",
+        "--issuer",
+        super::ISSUER,
+        "-n",
+        "jobs",
+    ];
+    let of_policy = [&of_policy[..], &["--service-account", "default"]].concat();
+    let with = |command: &[&'static str], more: &[&'static str]| [command, more].concat();
+    for (arguments, words) in [
+        (
+            with(&of_check, &["--policy", "gone"]),
+            "--policy gone: no such file; name a file that exists",
+        ),
+        (
+            with(&of_check, &["--policy", "."]),
+            "--policy .: it is a directory, not a regular file",
+        ),
+        (
+            with(&of_check, &["--role-source", "files=gone"]),
+            "role source files=gone: no such directory; create it, or name other sources with --role-source",
+        ),
+        (vec!["check", "--batch", "gone"], "--batch gone: no such file"),
+        (
+            vec!["check", "--association", "gone"],
+            "--association gone: no such file",
+        ),
+        (with(&of_policy, &["--merge", "gone"]), "--merge gone: no such file"),
+        (
+            vec!["inject", "--issuer", super::ISSUER, "--file", "gone"],
+            "--file gone: no such file",
+        ),
+        (
+            vec!["audit", "--issuer", super::ISSUER, "--standalone", "gone"],
+            "--standalone gone: no such directory; name one with the manifests of ServiceAccounts",
+        ),
+    ] {
+        let ran = rolegate(&arguments);
+        assert_eq!((ran.code, ran.out.as_str()), (2, ""), "{arguments:?}");
+        assert!(
+            ran.err.contains(words) && !ran.err.contains("os error"),
+            "{arguments:?}: {}",
+            ran.err
+        );
+    }
+}
+
+/// Lines break at words, and commands so that a shell joins their lines.
+#[test]
+fn reports_fit_the_terminal() {
+    let check = [
+        "check",
+        "--policy",
+        "-",
+        "--role-arn",
+        super::ROLE,
+        "--issuer",
+        super::ISSUER,
+    ];
+    let check = [&check[..], &["-n", "reports", "--service-account", "default"]].concat();
+    for columns in [60, 80] {
+        let width = columns.to_string();
+        let run = |arguments: &[&str], columns: Option<&str>| {
+            let mut command = super::command(arguments);
+            command.env_remove("COLUMNS");
+            command.envs(columns.map(|columns| ("COLUMNS", columns)));
+            super::finish(command, &super::correct_policy()).out
+        };
+        for arguments in [&check[..], &["demo"]] {
+            let narrow = run(arguments, Some(&width));
+            for line in narrow.lines().filter(|line| line.chars().count() > columns) {
+                // A word that is longer than the line cannot break.
+                let words = line.trim_start_matches([' ', '│']).split_whitespace();
+                let longest = words.map(|word| word.chars().count()).max().unwrap_or(0);
+                assert!(longest + 34 > columns, "{columns}: {line}");
+            }
+            // The same text, and the same commands.
+            let joined = |text: &str| {
+                let text = text.replace("\\\n", " ").replace('│', " ");
+                text.split_whitespace().map(str::to_owned).collect::<Vec<_>>()
+            };
+            let differs = |word: &String| word.contains("127.0.0.1") || word.parse::<f64>().is_ok();
+            let without = |words: Vec<String>| words.into_iter().filter(|word| !differs(word)).collect::<Vec<_>>();
+            let (narrow, wide) = (without(joined(&narrow)), without(joined(&run(arguments, None))));
+            assert_eq!(narrow, wide, "{columns}: {arguments:?}");
+        }
+        let narrow = run(&check, Some(&width));
+        assert!(narrow.contains("rolegate trust-policy \\\n"), "{narrow}");
+    }
 }

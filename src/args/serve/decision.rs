@@ -1,7 +1,5 @@
 //! How pods are judged and what follows from a verdict.
 
-use std::str::FromStr as _;
-
 use clap::{Args, ValueEnum};
 
 use crate::args::switch::{Default::On, SwitchArg as _};
@@ -20,7 +18,7 @@ pub(crate) struct DecisionArgs {
     pub(crate) issuer: Option<Issuer>,
 
     /// Mode of requests to /mutate, whose path has none: enforce, warn or audit
-    #[arg(long, value_name = "MODE", default_value = "enforce", value_parser = Mode::from_str)]
+    #[arg(long, value_name = "MODE", default_value = "enforce", hide_possible_values = true, value_parser = values::suggesting::<Mode>(&["enforce", "warn", "audit"]))]
     pub(crate) mode: Mode,
 
     /// In mode enforce, what to do when a trust policy cannot be read, is too old or is malformed

@@ -9,6 +9,7 @@ use crate::args::switch::{
     SwitchArg as _,
 };
 use crate::args::usage::UsageError;
+use crate::args::values;
 use crate::telemetry::audit::{AuditTarget, Rotation};
 use crate::telemetry::log::{LogFormat, LogLevel};
 
@@ -19,14 +20,14 @@ const HEADING: &str = "Logs, metrics and audit";
 #[command(next_help_heading = HEADING)]
 pub(crate) struct LogArgs {
     /// Log format on standard error: text or json
-    #[arg(long, value_name = "FORMAT", default_value = "text", value_parser = LogFormat::from_str)]
+    #[arg(long, value_name = "FORMAT", default_value = "text", hide_possible_values = true, value_parser = values::suggesting::<LogFormat>(&["text", "json"]))]
     log_format: LogFormat,
 
     /// Log level
     ///
     /// error, warn, info, debug, trace or off; also for single modules: `info,rolegate::roles=debug`. Refusals and
     /// warnings are info, other decisions debug.
-    #[arg(long, value_name = "LEVEL", default_value = "info", value_parser = LogLevel::from_str)]
+    #[arg(long, value_name = "LEVEL", default_value = "info", hide_possible_values = true, value_parser = values::suggesting::<LogLevel>(&["error", "warn", "info", "debug", "trace", "off"]))]
     log_level: LogLevel,
 }
 
@@ -46,7 +47,7 @@ pub(crate) struct TelemetryArgs {
     pub(crate) audit_log: Option<AuditTarget>,
 
     /// When to begin a new audit log file: never, or hourly as FILE.2026-01-31T13
-    #[arg(long, value_name = "WHEN", default_value = "never", value_parser = Rotation::from_str)]
+    #[arg(long, value_name = "WHEN", default_value = "never", hide_possible_values = true, value_parser = values::suggesting::<Rotation>(&["never", "hourly"]))]
     pub(crate) audit_log_rotate: Rotation,
 
     /// Report refusals as Events of the ServiceAccount

@@ -9,6 +9,7 @@ use crate::args::assume_role::{self, AssumeRole};
 use crate::args::duration;
 use crate::args::role_source::RoleSourceSpec;
 use crate::args::usage::UsageError;
+use crate::args::values;
 use crate::roles::RoleCacheSettings;
 
 const MILLISECOND: Duration = Duration::from_millis(1);
@@ -26,7 +27,7 @@ pub(crate) struct TrustPoliciesArgs {
     /// May be repeated or separated by commas. A source that does not know a role passes on to the next. Default: iam; with
     /// --standalone DIR files=DIR/roles. AWS is configured as for every AWS SDK: the default credential chain, AWS_REGION,
     /// AWS_ENDPOINT_URL, AWS_USE_FIPS_ENDPOINT.
-    #[arg(long, value_name = "SOURCE", value_delimiter = ',', value_parser = RoleSourceSpec::from_str)]
+    #[arg(long, value_name = "SOURCE", value_delimiter = ',', hide_possible_values = true, value_parser = values::suggesting::<RoleSourceSpec>(RoleSourceSpec::KINDS))]
     pub(super) role_source: Vec<RoleSourceSpec>,
 
     /// Another account to read roles of, and the role in it to assume for reading

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, Result, anyhow};
 
+use crate::commands::input;
 use crate::kubernetes::service_accounts::live;
 use crate::kubernetes::service_accounts::manifests::ManifestServiceAccounts;
 use crate::pod::identity::{AnnotationRules, MalformedAnnotation, ServiceAccountIdentity};
@@ -87,6 +88,11 @@ pub(super) fn of_directory(
     namespaces: &[String],
     rules: Arc<AnnotationRules>,
 ) -> Result<ServiceAccounts> {
+    input::check_directory(
+        "--standalone ",
+        directory,
+        "name one with the manifests of ServiceAccounts",
+    )?;
     let manifests = ManifestServiceAccounts::load(directory, rules)?;
     let mut accounts = ServiceAccounts::new();
     manifests.for_each_account(&mut |namespace, name, identity| {

@@ -11,6 +11,7 @@ use tokio::time::Instant;
 use crate::args::association_source::AssociationSettings;
 use crate::args::aws::AwsAccess;
 use crate::associations::{Associations, RemoteSettings, Unread};
+use crate::commands::cluster::Cluster;
 use crate::commands::judgment::report::Report;
 use crate::commands::sources::Found;
 use crate::commands::{associations, judgment};
@@ -31,8 +32,9 @@ const PATIENCE: Duration = Duration::from_secs(600);
 pub(super) async fn read(
     settings: &AssociationSettings,
     aws: &AwsAccess,
+    cluster: &Cluster,
 ) -> Result<(Vec<Arc<Association>>, Option<Unread>)> {
-    let sources = associations::open(settings, aws).await?;
+    let sources = associations::open(settings, aws, cluster).await?;
     let remote = RemoteSettings {
         describes_per_second: DESCRIBES_PER_SECOND,
         ..RemoteSettings::default()

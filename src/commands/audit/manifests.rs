@@ -58,7 +58,7 @@ impl Rules<'_> {
 pub(super) fn read(paths: &[PathBuf], rules: &Rules<'_>) -> Manifests {
     let mut manifests = Manifests::default();
     for file in files_of(paths, &mut manifests.unreadable) {
-        match input::read(&file) {
+        match input::read("--file", &file) {
             Ok(text) => {
                 manifests.files += 1;
                 let name = input::name(&file);

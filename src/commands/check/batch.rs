@@ -25,7 +25,7 @@ const LONGEST_LINE: usize = 16 * 1024 * 1024;
 
 /// Runs the command.
 pub(super) fn run(file: &Path) -> Result<Exit> {
-    let lines = BufReader::with_capacity(64 * 1024, input::open(file)?);
+    let lines = BufReader::with_capacity(64 * 1024, input::open("--batch", file)?);
     let mut out = BufWriter::new(io::stdout().lock());
     answer_all(lines, &mut out, now()).with_context(|| file.display().to_string())
 }

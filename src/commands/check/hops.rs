@@ -10,10 +10,12 @@ use super::association::{self, TRUSTED};
 use crate::admission::judgment::now;
 use crate::args::check::AssociationCheck;
 use crate::args::role_source::RoleSourceSpec;
+use crate::commands::cluster::Cluster;
 use crate::commands::exit::Exit;
 use crate::commands::judgment::report::{LintReport, MALFORMED, not_stored};
 use crate::commands::output::{BAD, COMMAND, DOUBT, GOOD, STRONG, Styled, fields};
-use crate::commands::{input, output, sources};
+use crate::commands::wrap::wrap;
+use crate::commands::{input, output, runtime, sources};
 use crate::decision::messages::{Message, about_association};
 use crate::decision::{Judged, Why};
 use crate::support::text;
@@ -60,10 +62,14 @@ pub(super) fn run(check: AssociationCheck) -> Result<Exit> {
         policy,
         target_policy,
         source,
+        cluster,
         format,
     } = check;
+    let runtime = runtime::on_this_thread()?;
+    let cluster = Cluster::new(cluster);
     let name = input::name(&file);
-    let association = association::parse(&input::read(&file)?).map_err(|error| anyhow!("{name}: {error}"))?;
+    let association =
+        association::parse(&input::read("--association", &file)?).map_err(|error| anyhow!("{name}: {error}"))?;
     let (specs, aws) = source.sources(RoleSourceSpec::Iam);
     let aws = aws.access(
         association.cluster.as_ref().map(|cluster| cluster.region()),
@@ -71,14 +77,14 @@ pub(super) fn run(check: AssociationCheck) -> Result<Exit> {
     );
     let mut hops = Vec::new();
     for (hop, role) in association.hops() {
-        let given = match hop {
-            Hop::Primary => policy.as_deref(),
-            Hop::Target => target_policy.as_deref(),
+        let (flag, given) = match hop {
+            Hop::Primary => ("--policy", policy.as_deref()),
+            Hop::Target => ("--target-policy", target_policy.as_deref()),
         };
         let document = match given {
-            Some(file) => of_file(file)?,
+            Some(file) => of_file(flag, file)?,
             None => {
-                let (source, document) = sources::document(&specs, &aws, role)?;
+                let (source, document) = runtime.block_on(sources::document(&specs, &aws, &cluster, role))?;
                 let policy = Policy::parse_encoded(&document.policy).map_err(|error| not_stored(&error));
                 (policy, format!("role source {source}"))
             }
@@ -99,8 +105,8 @@ pub(super) fn run(check: AssociationCheck) -> Result<Exit> {
 }
 
 /// The policy of a file, or why IAM would refuse it, and where it is from.
-fn of_file(file: &Path) -> Result<(Result<Policy, String>, String)> {
-    let text = input::read(file)?;
+fn of_file(flag: &str, file: &Path) -> Result<(Result<Policy, String>, String)> {
+    let text = input::read(flag, file)?;
     let (document, origin) = unwrapped(&text);
     let policy = Policy::parse_encoded(&document).map(|policy| policy.of_origin(origin));
     let policy = policy.and_then(|policy| match policy.objection().cloned() {
@@ -168,6 +174,7 @@ impl HopReport {
 impl AssociationReport {
     /// For people: each hop with its verdict and its message.
     fn text(&self) -> String {
+        let columns = output::width();
         let mut shown = String::new();
         for hop in &self.hops {
             let (style, sign, word) = match hop.verdict {
@@ -181,7 +188,8 @@ impl AssociationReport {
                 Some(cause) => writeln!(shown, "  {STRONG}{cause}{STRONG:#}"),
                 None => writeln!(shown),
             };
-            let _ = writeln!(shown, "{}\n", hop.summary);
+            wrap(&mut shown, &hop.summary, columns.unwrap_or(usize::MAX), "", "");
+            shown.push('\n');
             let mut rows: Vec<(&str, String)> = hop
                 .message
                 .rows()
@@ -197,9 +205,10 @@ impl AssociationReport {
                 );
             }
             rows.push(("policy", text::value(&hop.policy_from)));
-            shown.push_str(&fields(&rows));
+            shown.push_str(&fields(&rows, columns));
             for lint in &hop.lints {
-                let _ = writeln!(shown, "  {} {lint}", Styled(DOUBT, "note:"));
+                let note = format!("{} {lint}", Styled(DOUBT, "note:"));
+                wrap(&mut shown, &note, columns.unwrap_or(usize::MAX), "  ", "        ");
             }
             shown.push('\n');
         }

@@ -5,42 +5,60 @@ use std::fmt::Write as _;
 use super::pod::{Added, Container, Token};
 use super::report::{PodReport, Report};
 use crate::commands::output::{BAD, COMMAND, DIM, DOUBT, GOOD, STRONG, Styled};
-use crate::commands::wrap::wrap;
+use crate::commands::wrap::{wrap, wrap_value};
 
-/// The width of prose, in columns.
+/// The widest that prose is, in columns.
 const WIDTH: usize = 100;
 
-/// The whole demo.
-pub(super) fn text(report: &Report) -> String {
-    let mut text = String::new();
-    // Writing to a String cannot fail.
-    let _ = writeln!(
-        text,
-        "{STRONG}rolegate demo{STRONG:#}\n\n\
-         A webhook listens on {}, with the ServiceAccounts, roles and trust policies of an example.\n\
-         The cluster's issuer is {}.\n\
-         The following pods, one per ServiceAccount, are posted to it the way an API server would.",
-        report.webhook, report.issuer
-    );
+/// How wide lines are.
+#[derive(Clone, Copy)]
+struct Width {
+    prose: usize,
+    /// Of what people copy, such as commands: it breaks only on a terminal.
+    rows: usize,
+}
+
+impl Width {
+    fn of(columns: Option<usize>) -> Self {
+        Self {
+            prose: columns.unwrap_or(WIDTH).min(WIDTH),
+            rows: columns.unwrap_or(usize::MAX),
+        }
+    }
+}
+
+/// The whole demo, for a terminal of this many columns, if it is one.
+pub(super) fn text(report: &Report, columns: Option<usize>) -> String {
+    let width = Width::of(columns);
+    let mut text = format!("{STRONG}rolegate demo{STRONG:#}\n\n");
+    for sentence in [
+        format!(
+            "A webhook listens on {}, with the ServiceAccounts, roles and trust policies of an example.",
+            report.webhook
+        ),
+        format!("The cluster's issuer is {}.", report.issuer),
+        "The following pods, one per ServiceAccount, are posted to it the way an API server would.".to_owned(),
+    ] {
+        wrap(&mut text, &sentence, width.rows, "", "");
+    }
     for (index, pod) in report.pods.iter().enumerate() {
         text.push('\n');
-        write_pod(&mut text, index.saturating_add(1), pod);
+        write_pod(&mut text, index.saturating_add(1), pod, width);
     }
-    write_summary(&mut text, report);
+    write_summary(&mut text, report, width);
     text
 }
 
-fn write_pod(text: &mut String, number: usize, pod: &PodReport) {
+fn write_pod(text: &mut String, number: usize, pod: &PodReport, width: Width) {
     let account = format!("{}/{}", pod.namespace, pod.service_account);
     let role = pod
         .role
         .map(|role| format!(" {DIM}requests{DIM:#} {role}"))
         .unwrap_or_default();
-    let _ = writeln!(
-        text,
-        "{DIM}{number}.{DIM:#} {STRONG}{account}{STRONG:#}{role}\n   {DIM}{}{DIM:#}",
-        pod.description
-    );
+    let title = format!("{STRONG}{account}{STRONG:#}{role}");
+    wrap(text, &title, width.rows, &format!("{DIM}{number}.{DIM:#} "), "   ");
+    let description = Styled(DIM, pod.description).to_string();
+    wrap(text, &description, width.rows, "   ", "   ");
     let headline = match (pod.allowed, pod.added.is_empty()) {
         (false, _) => Styled(BAD, "✗ refused".to_owned()),
         (true, true) => Styled(GOOD, "✓ admitted unchanged".to_owned()),
@@ -49,10 +67,10 @@ fn write_pod(text: &mut String, number: usize, pod: &PodReport) {
     };
     let _ = writeln!(text, "   {headline} {DIM}in {:.1} ms{DIM:#}", pod.milliseconds);
     for warning in &pod.warnings {
-        write_wrapped(text, &format!("Warning: {warning}"));
+        write_wrapped(text, &format!("Warning: {warning}"), width);
     }
-    write_refusal(text, pod.message.as_deref().unwrap_or_default());
-    write_added(text, &pod.added);
+    write_refusal(text, pod.message.as_deref().unwrap_or_default(), width);
+    write_added(text, &pod.added, width);
     if !pod.is_as_expected() {
         let _ = writeln!(
             text,
@@ -62,31 +80,48 @@ fn write_pod(text: &mut String, number: usize, pod: &PodReport) {
     }
 }
 
-/// The reason is wrapped; the commands below it are not, so that they can be copied.
-fn write_refusal(text: &mut String, message: &str) {
+/// The reason, and below it the rows of labels and values.
+fn write_refusal(text: &mut String, message: &str, width: Width) {
     let mut lines = message.lines();
     if let Some(reason) = lines.next() {
-        write_wrapped(text, reason);
+        write_wrapped(text, reason, width);
     }
     for line in lines {
-        let _ = match line.split_once(": ") {
-            Some((label, command)) => writeln!(text, "{GUTTER}{STRONG}{label}:{STRONG:#} {}", Styled(COMMAND, command)),
-            None => writeln!(text, "{GUTTER}{line}"),
+        let Some((label, value)) = line.trim_start().split_once("  ") else {
+            let _ = writeln!(text, "{GUTTER}{line}");
+            continue;
         };
+        let value = value.trim_start();
+        let column = line.chars().count().saturating_sub(value.chars().count());
+        let shown = match label {
+            "fix" => Styled(COMMAND, value).to_string(),
+            _ => value.to_owned(),
+        };
+        let first = format!(
+            "{GUTTER}  {STRONG}{label}{STRONG:#}{}",
+            " ".repeat(column.saturating_sub(label.len() + 2))
+        );
+        // The lines of a command can be copied together, so only the first one has the gutter.
+        let gutter = if label == "fix" {
+            GUTTER_SPACES.to_owned()
+        } else {
+            GUTTER.to_string()
+        };
+        let indent = format!("{gutter}{}", " ".repeat(column));
+        wrap_value(text, &shown, width.rows, &first, &indent);
     }
 }
 
-fn write_added(text: &mut String, added: &Added) {
+fn write_added(text: &mut String, added: &Added, width: Width) {
     for Token {
         volume,
         audience,
         seconds,
     } in &added.tokens
     {
-        let _ = writeln!(
-            text,
-            "     {DIM}volume{DIM:#}      {volume}: a token for {audience}, valid for {seconds} s"
-        );
+        let volume = format!("{volume}: a token for {audience}, valid for {seconds} s");
+        let first = format!("     {DIM}volume{DIM:#}      ");
+        wrap(text, &volume, width.rows, &first, "                 ");
     }
     for Container {
         names,
@@ -110,38 +145,40 @@ fn write_added(text: &mut String, added: &Added) {
     }
 }
 
-fn write_summary(text: &mut String, report: &Report) {
+fn write_summary(text: &mut String, report: &Report, width: Width) {
     let count = |wanted: fn(&PodReport) -> bool| report.pods.iter().filter(|pod| wanted(pod)).count();
     let injected = count(|pod| pod.allowed && !pod.added.is_empty());
     let (refused, unchanged) = (
         count(|pod| !pod.allowed),
         count(|pod| pod.allowed && pod.added.is_empty()),
     );
-    let _ = writeln!(
-        text,
-        "\n{STRONG}{} pods:{STRONG:#} {} admitted with their identity, {} refused, {} left unchanged.",
+    let counts = format!(
+        "{STRONG}{} pods:{STRONG:#} {} admitted with their identity, {} refused, {} left unchanged.",
         report.pods.len(),
         Styled(GOOD, injected),
         Styled(BAD, refused),
         unchanged
     );
-    let _ = writeln!(
-        text,
-        "\nTo try it yourself, edit a policy in examples/standalone/roles and post examples/standalone/review.json\n  {}",
-        Styled(
-            COMMAND,
-            format!(
-                "rolegate serve --standalone examples/standalone --issuer {}",
-                report.issuer
-            )
-        )
+    text.push('\n');
+    wrap(text, &counts, width.rows, "", "");
+    text.push('\n');
+    let invitation =
+        "To try it yourself, edit a policy in examples/standalone/roles and post examples/standalone/review.json";
+    wrap(text, invitation, width.rows, "", "");
+    let command = format!(
+        "rolegate serve --standalone examples/standalone --issuer {}",
+        report.issuer
     );
+    wrap_value(text, &Styled(COMMAND, command).to_string(), width.rows, "  ", "  ");
 }
 
-fn write_wrapped(text: &mut String, prose: &str) {
+fn write_wrapped(text: &mut String, prose: &str, width: Width) {
     let gutter = GUTTER.to_string();
-    wrap(text, prose, WIDTH, &gutter, &gutter);
+    wrap(text, prose, width.prose, &gutter, &gutter);
 }
+
+/// As wide as [`GUTTER`].
+const GUTTER_SPACES: &str = "       ";
 
 /// The prefix of text that the pod's author reads.
 const GUTTER: Styled<&str> = Styled(DIM, "     │ ");

@@ -5,7 +5,8 @@ use std::fmt::{self, Write as _};
 use serde::Serialize;
 
 use crate::commands::exit::Exit;
-use crate::commands::output::{BAD, COMMAND, DOUBT, GOOD, STRONG, Styled, fields};
+use crate::commands::output::{self, BAD, COMMAND, DOUBT, GOOD, STRONG, Styled, fields};
+use crate::commands::wrap::wrap;
 use crate::decision::messages::{self, Message};
 use crate::decision::{Judged, Why};
 use crate::pod::identity::MalformedAnnotation;
@@ -297,6 +298,10 @@ impl Report {
 
     /// For people: the verdict, the message, what was judged.
     pub(crate) fn text(&self) -> String {
+        self.wrapped(output::width())
+    }
+
+    fn wrapped(&self, columns: Option<usize>) -> String {
         let (style, sign, word) = match self.verdict {
             "trusted" => (GOOD, "✓", "trusted"),
             "not-trusted" => (BAD, "✗", "not trusted"),
@@ -308,7 +313,8 @@ impl Report {
             Some(cause) => writeln!(text, "  {STRONG}{cause}{STRONG:#}"),
             None => writeln!(text),
         };
-        let _ = writeln!(text, "{}\n", self.summary);
+        wrap(&mut text, &self.summary, columns.unwrap_or(usize::MAX), "", "");
+        text.push('\n');
         let mut rows: Vec<(&str, String)> = self
             .message
             .rows()
@@ -334,9 +340,10 @@ impl Report {
             .into_iter()
             .filter_map(|(label, value)| Some((label, text::value(value?))));
         rows.splice(steps..steps, judged);
-        text.push_str(&fields(&rows));
+        text.push_str(&fields(&rows, columns));
         for lint in &self.lints {
-            let _ = writeln!(text, "  {} {lint}", Styled(DOUBT, "note:"));
+            let note = format!("{} {lint}", Styled(DOUBT, "note:"));
+            wrap(&mut text, &note, columns.unwrap_or(usize::MAX), "  ", "        ");
         }
         text
     }

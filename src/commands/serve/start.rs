@@ -13,13 +13,14 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
-use super::state::{Cluster, ROLE_CACHE_CAPACITY, State};
+use super::state::{Cluster, Place, ROLE_CACHE_CAPACITY, State};
 use super::{certificates, observe};
 use crate::admission::webhook::Webhook;
 use crate::args::serve::ServeArgs;
 use crate::args::serve::serving::ServingArgs;
 use crate::args::serve::telemetry::TelemetryArgs;
 use crate::associations::Associations;
+use crate::commands::cluster;
 use crate::http;
 use crate::http::admin::{Admin, RolesFor};
 use crate::http::rejection::Overloaded;
@@ -73,6 +74,7 @@ impl Started {
 pub(crate) async fn start(args: ServeArgs, log_dropped: Counter) -> Result<Started> {
     let ServeArgs {
         serving,
+        cluster,
         certificates,
         decision,
         trust_policies,
@@ -98,7 +100,10 @@ pub(crate) async fn start(args: ServeArgs, log_dropped: Counter) -> Result<Start
     let limits = Arc::new(descriptors::fit(limits, descriptors::raise()));
     let Reporting { metrics, audit, events } = Reporting::open(telemetry, log_dropped)?;
     let state = State::open(
-        standalone,
+        Place {
+            standalone,
+            named: cluster::Cluster::new(cluster),
+        },
         decision,
         trust_policies,
         identity,

@@ -18,7 +18,7 @@ use crate::args::serve::trust_policies::{TrustPoliciesArgs, TrustPolicySettings}
 use crate::args::values::AnnotationPrefix;
 use crate::associations::{Associations, RemoteSettings, Source};
 use crate::commands::sources::Use;
-use crate::commands::{associations, cluster, sources};
+use crate::commands::{associations, cluster, input, sources};
 use crate::decision::{DecisionSettings, Mode};
 use crate::kubernetes::container_credentials::ContainerCredentials;
 use crate::kubernetes::identity_map::IdentityMap;
@@ -51,13 +51,21 @@ pub(super) struct State {
     pub(super) admission: Admission,
 }
 
+/// Where ServiceAccounts are.
+pub(super) struct Place {
+    /// Without a cluster.
+    pub(super) standalone: Option<PathBuf>,
+    /// The cluster of the flags.
+    pub(super) named: cluster::Cluster,
+}
+
 impl State {
     /// Opens the cluster or the directory, the role sources and the files that the flags name.
     ///
     /// # Errors
     /// What could not be used, and why.
     pub(super) async fn open(
-        standalone: Option<PathBuf>,
+        place: Place,
         decision: DecisionArgs,
         trust_policies: TrustPoliciesArgs,
         identity: IdentityArgs,
@@ -65,6 +73,7 @@ impl State {
         associations: AssociationArgs,
         metrics: &Arc<Metrics>,
     ) -> Result<Self> {
+        let Place { standalone, named } = place;
         let DecisionArgs {
             issuer,
             mode,
@@ -96,13 +105,13 @@ impl State {
             reader: Reader::Operator,
         };
         let rules = Arc::new(rules(&annotation_prefix, bare_names, &aws).await?);
-        let cluster = Cluster::open(standalone.as_deref(), issuer, config_map, &rules).await?;
+        let cluster = Cluster::open(standalone.as_deref(), &named, issuer, config_map, &rules).await?;
         let specs = if sources.is_empty() {
             vec![RoleSourceSpec::default_for(standalone.as_deref())]
         } else {
             sources
         };
-        let sources = sources::open(&specs, &aws, Use::Serve).await?;
+        let sources = sources::open(&specs, &aws, &named, Use::Serve).await?;
         let (read_timeout, max_stale) = (cache.read_timeout, cache.max_stale);
         let cache = RoleCache::with_observer(sources.clone(), cache, metrics.clone());
         cache.check_providers_of(cluster.issuer.clone());
@@ -125,6 +134,7 @@ impl State {
                 open_associations(
                     &settings,
                     &aws,
+                    &named,
                     RemoteSettings {
                         read_timeout,
                         max_stale,
@@ -177,10 +187,11 @@ impl State {
 async fn open_associations(
     settings: &AssociationSettings,
     aws: &AwsAccess,
+    named: &cluster::Cluster,
     remote: RemoteSettings,
     metrics: &Arc<Metrics>,
 ) -> Result<Arc<Associations>> {
-    let sources = associations::open(settings, aws).await?;
+    let sources = associations::open(settings, aws, named).await?;
     for source in &sources {
         if let Source::Remote(source) = source {
             metrics.announce_association_source(source.name());
@@ -210,13 +221,14 @@ pub(super) struct Cluster {
 impl Cluster {
     async fn open(
         standalone: Option<&Path>,
+        named: &cluster::Cluster,
         issuer: Option<Issuer>,
         identity_map: Option<NamespacedName>,
         rules: &Arc<AnnotationRules>,
     ) -> Result<Self> {
         match standalone {
             Some(directory) => Self::standalone(directory, issuer, identity_map, rules),
-            None => Self::live(issuer, identity_map, rules).await,
+            None => Self::live(named, issuer, identity_map, rules).await,
         }
     }
 
@@ -227,6 +239,11 @@ impl Cluster {
         rules: &Arc<AnnotationRules>,
     ) -> Result<Self> {
         let issuer = issuer.context("--standalone requires --issuer: there is no API server to ask")?;
+        input::check_directory(
+            "--standalone ",
+            directory,
+            "name one with the manifests of ServiceAccounts",
+        )?;
         let manifests = ManifestServiceAccounts::load(directory, rules.clone())?;
         manifests.keep_reading(reload::INTERVAL);
         let identity_map = identity_map
@@ -244,13 +261,14 @@ impl Cluster {
     }
 
     async fn live(
+        named: &cluster::Cluster,
         issuer: Option<Issuer>,
         identity_map: Option<NamespacedName>,
         rules: &Arc<AnnotationRules>,
     ) -> Result<Self> {
-        let otherwise = "set KUBECONFIG, run in a pod, or serve a directory with --standalone DIR";
-        let client = cluster::client("serve", otherwise).await?;
-        let issuer = cluster::issuer(issuer, &client).await?;
+        let otherwise = "set --kubeconfig FILE, run in a pod, or serve a directory with --standalone DIR";
+        let client = named.client("serve", otherwise).await?;
+        let issuer = named.issuer(issuer).await?;
         let identity_map = identity_map.map(|object| {
             let timing = WatchTiming::default();
             IdentityMap::start(client.clone(), &object.namespace, &object.name, rules.clone(), timing)

@@ -6,6 +6,7 @@ use std::io::{self, BufRead as _, IsTerminal as _};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, anyhow, bail};
+use tokio::runtime::Runtime;
 use tokio::time::timeout;
 
 use super::preview;
@@ -14,7 +15,7 @@ use crate::args::role_source::RoleSourceSpec;
 use crate::args::trust_policy::Confirm;
 use crate::commands::exit::Exit;
 use crate::commands::output::{self, GOOD, Styled};
-use crate::commands::{runtime, sources};
+use crate::commands::sources;
 use crate::roles::aws::{CurrentRole, managed_by, unique_id_principals};
 use crate::support::text;
 use crate::trust::{AccountId, Addition, RoleArn};
@@ -27,6 +28,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// # Errors
 /// Why nothing was written, or might have been.
 pub(super) fn apply(
+    runtime: &Runtime,
     addition: &Addition,
     role: &RoleArn,
     specs: &[RoleSourceSpec],
@@ -40,7 +42,6 @@ pub(super) fn apply(
         );
     }
     let account = AccountId::parse(role.account()).context("the role has no account")?;
-    let runtime = runtime::on_this_thread()?;
     let editor = runtime.block_on(in_time(sources::editor(aws, &account)))?;
     let read = || runtime.block_on(in_time(editor.read(role)));
     let current = read()?;

@@ -217,7 +217,7 @@ pub async fn list(
         let listed = api.list_metadata(&page).await.map_err(|error| {
             let hint = match &error {
                 kube::Error::Api(status) if status.code == 403 => "; this needs `list` on serviceaccounts",
-                _ => "",
+                other => api_error::next_step(other),
             };
             format!("cannot list ServiceAccounts: {}{hint}", api_error::one_line(&error))
         })?;

@@ -1,0 +1,280 @@
+//! Which cluster the kubeconfig names, as kubectl reads it: `--kubeconfig`, else the files of `KUBECONFIG`, else `~/.kube/config`;
+//! in a pod without these, the pod's own cluster.
+
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use kube::Config;
+use kube::config::{AuthInfo, ExecConfig, KubeConfigOptions, Kubeconfig, KubeconfigError};
+
+use crate::args::cluster::ClusterSettings;
+use crate::commands::input;
+use crate::support::text;
+
+/// The variable that Kubernetes sets in every pod.
+const IN_POD: &str = "KUBERNETES_SERVICE_HOST";
+
+/// How many contexts an error lists.
+const CONTEXTS_SHOWN: usize = 20;
+
+/// A cluster that was named.
+pub(super) struct NamedCluster {
+    pub(super) config: Config,
+    /// The program that gives the credentials.
+    pub(super) exec: Option<ExecConfig>,
+}
+
+impl NamedCluster {
+    /// The address of its API server.
+    pub(super) fn url(&self) -> String {
+        self.config.cluster_url.to_string().trim_end_matches('/').to_owned()
+    }
+}
+
+/// Why there is no cluster.
+#[derive(Debug)]
+pub(super) enum NoCluster {
+    /// Nothing names one.
+    NotNamed(String),
+    /// What names one cannot be used. Says what to do.
+    Unusable(String),
+}
+
+impl fmt::Display for NoCluster {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotNamed(why) | Self::Unusable(why) => f.write_str(why),
+        }
+    }
+}
+
+/// Finds the cluster.
+///
+/// # Errors
+/// Why there is none.
+pub(super) async fn find(settings: &ClusterSettings) -> Result<NamedCluster, NoCluster> {
+    let files = Files::of(settings);
+    let (kubeconfig, read) = match files.read()? {
+        Some(read) => read,
+        None if std::env::var_os(IN_POD).is_some() && settings.context.is_none() => return own_cluster(),
+        None => {
+            let why = files.missing();
+            return Err(match &settings.context {
+                Some(context) => NoCluster::Unusable(format!("--context {context}: {why}")),
+                None => NoCluster::NotNamed(why),
+            });
+        }
+    };
+    let contexts = contexts(&kubeconfig);
+    let options = KubeConfigOptions {
+        context: settings.context.clone(),
+        ..KubeConfigOptions::default()
+    };
+    let has_current = kubeconfig.current_context.as_ref().is_some_and(|name| !name.is_empty());
+    if options.context.is_none() && !has_current {
+        if contexts.is_empty() && std::env::var_os(IN_POD).is_some() {
+            return own_cluster();
+        }
+        return Err(NoCluster::Unusable(format!(
+            "{read} has no current context; {}",
+            choose(&contexts)
+        )));
+    }
+    let config = Config::from_custom_kubeconfig(kubeconfig, &options).await;
+    let config = config.map_err(|error| NoCluster::Unusable(unusable(&error, settings, &read, &contexts)))?;
+    Ok(NamedCluster {
+        exec: config.auth_info.exec.clone(),
+        config,
+    })
+}
+
+/// The cluster of the pod that this process runs in.
+fn own_cluster() -> Result<NamedCluster, NoCluster> {
+    let config = Config::incluster().map_err(|error| {
+        NoCluster::Unusable(format!(
+            "this pod has no credentials of its cluster ({error}); set automountServiceAccountToken of the pod or its ServiceAccount to \
+             true, or name a cluster with --kubeconfig"
+        ))
+    })?;
+    Ok(NamedCluster { config, exec: None })
+}
+
+/// The files that can name a cluster.
+enum Files {
+    /// `--kubeconfig`.
+    Flag(PathBuf),
+    /// `KUBECONFIG`.
+    Variable(Vec<PathBuf>),
+    /// `~/.kube/config`; none without a home directory.
+    Home(Option<PathBuf>),
+}
+
+impl Files {
+    fn of(settings: &ClusterSettings) -> Self {
+        if let Some(file) = &settings.kubeconfig {
+            return Self::Flag(file.clone());
+        }
+        let variable = std::env::var_os("KUBECONFIG").unwrap_or_default();
+        let listed: Vec<PathBuf> = std::env::split_paths(&variable)
+            .filter(|file| !file.as_os_str().is_empty())
+            .collect();
+        if listed.is_empty() {
+            Self::Home(std::env::home_dir().map(|home| home.join(".kube/config")))
+        } else {
+            Self::Variable(listed)
+        }
+    }
+
+    /// What the files say together, and how to call them in a message. None if there is no file. As kubectl, files of `KUBECONFIG` that
+    /// do not exist are skipped, and the first file that sets something wins.
+    fn read(&self) -> Result<Option<(Kubeconfig, String)>, NoCluster> {
+        let files = match self {
+            Self::Flag(file) => {
+                let kubeconfig = read(file).map_err(|error| {
+                    let why = input::why(&error);
+                    NoCluster::Unusable(format!(
+                        "--kubeconfig {}: {why}; name the kubeconfig of the cluster",
+                        file.display()
+                    ))
+                })?;
+                return Ok(Some((kubeconfig, file.display().to_string())));
+            }
+            Self::Variable(files) => files.as_slice(),
+            Self::Home(file) => file.as_slice(),
+        };
+        let mut merged: Option<Kubeconfig> = None;
+        let mut names = Vec::new();
+        for file in files {
+            let name = file.display().to_string();
+            let unreadable = |why: String| {
+                let of = match self {
+                    Self::Variable(_) => " (in KUBECONFIG)",
+                    Self::Flag(_) | Self::Home(_) => "",
+                };
+                NoCluster::Unusable(format!(
+                    "{name}{of}: {why}; correct it, or name another file with --kubeconfig"
+                ))
+            };
+            let next = match read(file) {
+                Ok(next) => next,
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                Err(error) => return Err(unreadable(input::why(&error))),
+            };
+            merged = Some(match merged {
+                None => next,
+                Some(merged) => merged.merge(next).map_err(|error| unreadable(error.to_string()))?,
+            });
+            names.push(name);
+        }
+        Ok(merged.map(|merged| (merged, names.join(", "))))
+    }
+
+    /// Why no file was read.
+    fn missing(&self) -> String {
+        match self {
+            Self::Flag(file) => format!("{} does not exist", file.display()),
+            Self::Variable(files) => {
+                let names: Vec<String> = files.iter().map(|file| file.display().to_string()).collect();
+                format!(
+                    "no file of KUBECONFIG exists ({})",
+                    text::list(names.iter().map(String::as_str), CONTEXTS_SHOWN)
+                )
+            }
+            Self::Home(Some(file)) => format!("KUBECONFIG is not set, and {} does not exist", file.display()),
+            Self::Home(None) => "KUBECONFIG is not set, and there is no home directory".to_owned(),
+        }
+    }
+}
+
+/// One file, its paths absolute.
+fn read(file: &Path) -> io::Result<Kubeconfig> {
+    let text = input::text(file)?;
+    let mut kubeconfig = Kubeconfig::from_yaml(&text).map_err(|error| {
+        let why = format!("not a kubeconfig: {}", text::line(&error.to_string()));
+        io::Error::new(io::ErrorKind::InvalidData, why)
+    })?;
+    let directory = file.parent().unwrap_or(Path::new(""));
+    let absolute = |path: &mut Option<String>| {
+        if let Some(path) = path
+            && !path.is_empty()
+        {
+            // An absolute path replaces the directory.
+            *path = directory.join(&*path).display().to_string();
+        }
+    };
+    for cluster in kubeconfig
+        .clusters
+        .iter_mut()
+        .filter_map(|named| named.cluster.as_mut())
+    {
+        absolute(&mut cluster.certificate_authority);
+    }
+    for user in kubeconfig
+        .auth_infos
+        .iter_mut()
+        .filter_map(|named| named.auth_info.as_mut())
+    {
+        let AuthInfo {
+            client_certificate,
+            client_key,
+            token_file,
+            exec,
+            ..
+        } = user;
+        absolute(client_certificate);
+        absolute(client_key);
+        absolute(token_file);
+        // A bare name is looked up in PATH.
+        if let Some(exec) = exec
+            && exec.command.as_ref().is_some_and(|command| command.contains('/'))
+        {
+            absolute(&mut exec.command);
+        }
+    }
+    Ok(kubeconfig)
+}
+
+fn contexts(kubeconfig: &Kubeconfig) -> Vec<String> {
+    kubeconfig.contexts.iter().map(|context| context.name.clone()).collect()
+}
+
+/// The next step: the contexts to choose from.
+fn choose(contexts: &[String]) -> String {
+    if contexts.is_empty() {
+        return "it has no contexts; name another file with --kubeconfig".to_owned();
+    }
+    format!(
+        "name one of its contexts with --context: {}",
+        text::list(contexts.iter().map(String::as_str), CONTEXTS_SHOWN)
+    )
+}
+
+/// Why a kubeconfig that was read cannot be used, and what to do.
+fn unusable(error: &KubeconfigError, settings: &ClusterSettings, read: &str, contexts: &[String]) -> String {
+    match error {
+        KubeconfigError::LoadContext(name) => {
+            let choose = choose(contexts);
+            if settings.context.is_some() {
+                format!("--context {name}: {read} has no such context; {choose}")
+            } else {
+                format!("the current context {name} of {read} does not exist; {choose}")
+            }
+        }
+        KubeconfigError::LoadClusterOfContext(name) => {
+            format!(
+                "{read}: the context names cluster {name}, which does not exist; correct it, or choose another --context"
+            )
+        }
+        KubeconfigError::MissingClusterUrl => {
+            format!("{read}: the cluster of the context has no `server`; add it, or choose another --context")
+        }
+        KubeconfigError::ParseClusterUrl(why) => {
+            format!("{read}: the `server` of the cluster is not a URL ({why}); correct it, or choose another --context")
+        }
+        other => format!(
+            "{read}: {}; correct it, or choose another --context",
+            text::line(&other.to_string())
+        ),
+    }
+}

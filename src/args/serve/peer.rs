@@ -5,7 +5,7 @@ use std::ffi::{OsStr, OsString};
 
 use Treatment::{Only, Port, Refused, Renamed, Same};
 
-/// What becomes of a flag of the peer.
+/// What happens to a flag of the peer.
 #[derive(Clone, Copy, Debug)]
 enum Treatment {
     /// The flag has the same name here.

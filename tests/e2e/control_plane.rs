@@ -160,6 +160,8 @@ impl ControlPlane {
             .arg(format!("--egress-selector-config-file={}", files.path("egress.json")))
             .arg(format!("--audit-policy-file={}", files.path("audit-policy.json")))
             .arg(format!("--audit-log-path={}", files.path("audit.log")))
+            // In MB: events are counted from the first to the last, so the file is never rotated.
+            .arg("--audit-log-maxsize=10000")
             .arg("--shutdown-delay-duration=0s");
         let process = self.run.start_process("kube-apiserver", command);
         *self.api_server.lock().unwrap() = Some(process);

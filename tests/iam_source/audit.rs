@@ -60,7 +60,7 @@ fn an_account_of_more_than_a_page_is_listed_and_evaluated() {
     assert_eq!(output.status.code(), Some(1));
     assert_eq!(
         report["summary"],
-        json!({"serviceAccounts": ROLES + 1, "associations": 0, "findings": 2, "unclear": 0, "trusted": ROLES - 1, "tooWide": 0})
+        json!({"serviceAccounts": ROLES + 1, "associations": 0, "workloads": 0, "findings": 2, "unclear": 0, "trusted": ROLES - 1, "tooWide": 0})
     );
     let causes: Vec<_> = (0..2).map(|place| &report["serviceAccounts"][place]["cause"]).collect();
     assert_eq!(causes, ["role-not-found", "wrong-subject"]);

@@ -206,13 +206,19 @@ impl Input {
             });
         }
         if let Some(directory) = standalone {
+            let issuer = accounts::issuer(issuer, "--standalone")?;
+            let accounts = accounts::of_directory(directory, namespaces, Arc::clone(rules))?;
+            let what = format!(
+                "the YAML files of --standalone {} (--file also reads subdirectories, JSON and workloads)",
+                directory.display()
+            );
             return Ok(Self {
-                issuer: accounts::issuer(issuer, "--standalone")?,
-                accounts: accounts::of_directory(directory, namespaces, Arc::clone(rules))?,
+                issuer,
+                nothing: accounts.is_empty().then_some(what),
+                accounts,
                 workloads: Vec::new(),
                 is_complete: true,
                 is_cluster: false,
-                nothing: None,
             });
         }
         let otherwise = "set --kubeconfig FILE, run in a pod, or audit manifests with --file PATH";

@@ -66,7 +66,7 @@ fn programs_get_every_account_with_its_fix() {
 #[test]
 fn the_exit_code_is_that_of_the_worst_row() {
     for (accounts, code) in [
-        (vec![], 0),
+        (vec![], 2),
         (vec![("default", ROLE_KEY, JOB)], 0),
         (vec![("default", "example.com/team", "blue")], 0),
         (vec![("default", ROLE_KEY, JOB), ("other", ROLE_KEY, JOB)], 1),
@@ -120,11 +120,30 @@ fn the_audience_of_an_annotation_is_judged() {
 fn namespaces_are_selected_and_bare_names_composed() {
     let folder = directory(&[("default", ROLE_KEY, "job")]);
     assert_eq!(audit(folder.path(), &["--aws-account-id", "111122223333"]).code, 0);
-    assert_eq!(
-        audit(folder.path(), &["--namespace", "elsewhere"]).out,
-        "no ServiceAccount has a role annotation\n"
-    );
     assert_eq!(audit(folder.path(), &["--namespace", "elsewhere,jobs"]).code, 1);
+}
+
+/// A directory without ServiceAccounts, or a namespace with a typing error, does not pass.
+#[test]
+fn a_directory_without_service_accounts_is_an_error() {
+    let folder = directory(&[("default", ROLE_KEY, JOB)]);
+    let nowhere = audit(folder.path(), &["--namespace", "elsewhere"]);
+    assert_eq!((nowhere.code, &*nowhere.out), (2, ""));
+    assert!(
+        nowhere.err.contains("check the paths and --namespace"),
+        "{}",
+        nowhere.err
+    );
+    let below = folder.path().join("below");
+    fs::create_dir(&below).unwrap();
+    fs::rename(folder.path().join("accounts.yaml"), below.join("accounts.yaml")).unwrap();
+    let ran = audit(folder.path(), &[]);
+    assert_eq!((ran.code, &*ran.out), (2, ""));
+    assert!(
+        ran.err.contains("nothing to audit") && ran.err.contains("--file also reads subdirectories"),
+        "{}",
+        ran.err
+    );
 }
 
 const POD_IDENTITY: &str = r#"{"Version": "2012-10-17", "Statement": {"Effect": "Allow",
@@ -669,6 +688,8 @@ fn the_table_fits_the_terminal() {
 #[test]
 fn associations_that_are_not_there_are_named() {
     let folder = directory(&[]);
+    let plain = "apiVersion: v1\nkind: ServiceAccount\nmetadata: {name: plain, namespace: jobs}\n";
+    fs::write(folder.path().join("plain.yaml"), plain).unwrap();
     fs::create_dir(folder.path().join("associations")).unwrap();
     assert_eq!(
         audit_associations(folder.path(), &[]).out,

@@ -41,7 +41,7 @@ fn the_flags_of_the_action_and_of_the_hook_exist() {
     let script = script();
     let (_, of_audit) = script.split_once("flags=(").unwrap();
     let used = flags(of_audit);
-    assert!(used.contains("--standalone") && used.len() == 4, "{used:?}");
+    assert!(used.contains("--file") && used.len() == 4, "{used:?}");
     assert!(used.is_subset(&known), "{used:?}");
     let action = fs::read_to_string(Path::new(ROOT).join("action.yml")).unwrap();
     let (described, _) = action.split_once("\nruns:").unwrap();
@@ -112,11 +112,7 @@ fn the_guide_uses_what_exists() {
     let hooks = yaml(".pre-commit-hooks.yaml");
     assert!(guide.contains(&format!("id: {}", hooks[0]["id"].as_str().unwrap())));
     let help = rolegate(&["audit", "--help"]).out;
-    assert!(
-        flags(&guide).is_subset(&(&flags(&help) | &BTreeSet::from(["--standalone"]))),
-        "{:?}",
-        flags(&guide)
-    );
+    assert!(flags(&guide).is_subset(&flags(&help)), "{:?}", flags(&guide));
 }
 
 /// Runs the script of the action as a runner does; returns exit code, output and what it wrote to `GITHUB_OUTPUT`.
@@ -166,6 +162,26 @@ fn the_script_of_the_action_reports_findings() {
     assert_eq!((code, &*log, &*output), (0, "", "exit-code=1\n"));
     let sarif: Value = serde_json::from_str(&fs::read_to_string(report).unwrap()).unwrap();
     assert_eq!(sarif["runs"][0]["tool"]["driver"]["name"], "rolegate");
+}
+
+/// Manifests in subdirectories are audited, and a path without manifests does not pass.
+#[test]
+fn the_action_reads_directories_recursively_and_does_not_pass_without_manifests() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().to_str().unwrap();
+    let roles = ("INPUT_ROLE_SOURCE", "files=examples/standalone/roles");
+    let (code, log, output) = act(&[("INPUT_PATH", path), roles]);
+    assert_eq!((code, &*log, &*output), (2, "", "exit-code=2\n"));
+    let below = folder.path().join("base/accounts");
+    fs::create_dir_all(&below).unwrap();
+    fs::copy(
+        Path::new(ROOT).join("examples/standalone/serviceaccounts.yaml"),
+        below.join("all.yaml"),
+    )
+    .unwrap();
+    let (code, log, _) = act(&[("INPUT_PATH", path), roles]);
+    assert_eq!(code, 1, "{log}");
+    assert!(log.contains("base/accounts/all.yaml,line="), "{log}");
 }
 
 #[test]

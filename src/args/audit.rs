@@ -135,14 +135,8 @@ pub(crate) struct ServiceAccountArgs {
 
     /// Read ServiceAccounts and workloads from manifests instead of a cluster; - is standard input
     ///
-    /// A file with YAML or JSON, or a directory, whose *.yaml, *.yml and *.json are read recursively. May be repeated. Requires --issuer.
-    #[arg(
-        short,
-        long,
-        value_name = "PATH|-",
-        requires = "issuer",
-        conflicts_with = "standalone"
-    )]
+    /// A file with YAML or JSON, or a directory, whose *.yaml, *.yml and *.json are read recursively. May be repeated.
+    #[arg(short, long, value_name = "PATH|-", conflicts_with = "standalone")]
     file: Vec<PathBuf>,
 
     /// What to report of workloads whose ServiceAccount has no role or is not in the manifests: off, warn or enforce, as for `serve`
@@ -214,7 +208,7 @@ impl ServiceAccountArgs {
 pub(crate) struct TokenArgs {
     /// The cluster's OIDC issuer, with or without https://
     ///
-    /// Default in a cluster: the issuer in the API server's /.well-known/openid-configuration.
+    /// Default: the issuer in the API server's /.well-known/openid-configuration, also for manifests.
     #[arg(long, value_name = "URL", value_parser = Issuer::parse)]
     pub(crate) issuer: Option<Issuer>,
 

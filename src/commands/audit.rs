@@ -181,7 +181,7 @@ impl Input {
             ..
         } = settings;
         if !files.is_empty() {
-            let issuer = accounts::issuer(issuer, "--file")?;
+            let issuer = cluster.issuer(issuer).await?;
             let how = manifests::Rules {
                 annotations: rules,
                 namespaces,
@@ -206,7 +206,7 @@ impl Input {
             });
         }
         if let Some(directory) = standalone {
-            let issuer = accounts::issuer(issuer, "--standalone")?;
+            let issuer = accounts::issuer(issuer)?;
             let accounts = accounts::of_directory(directory, namespaces, Arc::clone(rules))?;
             let what = format!(
                 "the YAML files of --standalone {} (--file also reads subdirectories, JSON and workloads)",

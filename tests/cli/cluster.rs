@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex};
 
 use rustls::ServerConfig;
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
+use serde_json::Value;
 
 use super::{ISSUER, ROLE, Ran, command, finish, policy};
 
@@ -212,6 +213,27 @@ fn the_issuer_and_the_namespace_are_those_of_the_context() {
         api.credentials.lock().unwrap().pop_front().as_deref(),
         Some("Bearer abc")
     );
+
+    // Manifests are judged with the issuer of the cluster, too.
+    fs::create_dir(home.path("roles")).unwrap();
+    let account = format!(
+        "apiVersion: v1\nkind: ServiceAccount\nmetadata:\n  name: default\n  namespace: jobs\n  annotations:\n    eks.amazonaws.com/role-arn: {ROLE}\n"
+    );
+    home.write("account.yaml", &account);
+    let ran = home.run(
+        &[
+            "audit",
+            "--file",
+            "account.yaml",
+            "--role-source",
+            "files=roles",
+            "-o",
+            "json",
+        ],
+        &[],
+    );
+    let report: Value = serde_json::from_str(&ran.out).unwrap();
+    assert_eq!(report["serviceAccounts"][0]["issuer"], ISSUER, "{}{}", ran.out, ran.err);
 
     // Flags win.
     assert_eq!(home.check(&["-n", "reports"]).code, 1);

@@ -149,10 +149,10 @@ pub(super) fn scopes(namespaces: &[String]) -> Vec<Option<&str>> {
     }
 }
 
-/// The issuer of a flag, which is needed without an API server.
+/// The issuer of the flag, which is needed with `--standalone`.
 ///
 /// # Errors
 /// That it is missing.
-pub(super) fn issuer(issuer: Option<Issuer>, flag: &str) -> Result<Issuer> {
-    issuer.with_context(|| format!("{flag} requires --issuer: there is no API server to ask"))
+pub(super) fn issuer(issuer: Option<Issuer>) -> Result<Issuer> {
+    issuer.context("--standalone requires --issuer: there is no API server to ask")
 }

@@ -69,11 +69,14 @@ fn after_etcd_compaction_everything_is_listed_again_and_nothing_is_lost(cluster:
     release.api_link.valve.set(Flow::Open);
 
     until_known(cluster, &release);
-    let lists = calls_since(cluster, before)
-        .into_iter()
-        .filter(|call| call["verb"] == "list" && call["objectRef"]["resource"] == "serviceaccounts")
-        .count();
-    assert!(lists >= release.replicas().len(), "{lists} lists\n{}", release.log());
+    // The API server writes the audit event of a call after its answer.
+    until("a list of each replica in the audit log", || {
+        let lists = calls_since(cluster, before)
+            .into_iter()
+            .filter(|call| call["verb"] == "list" && call["objectRef"]["resource"] == "serviceaccounts")
+            .count();
+        (lists >= release.replicas().len()).then_some(())
+    });
     // From memory: the API server is unreachable.
     release.api_link.valve.set(Flow::Refused);
     for (account, expected) in [("changes", &other), ("comes", &role), ("default", &role)] {

@@ -1,6 +1,6 @@
 //! What changes on disk is served soon after, and what breaks on disk changes nothing.
 
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::program::{Folder, Program, eventually};
 use crate::reviews::{creation, job_pod};
@@ -147,6 +147,15 @@ async fn an_expired_certificate_at_the_start_is_an_error_in_the_log_and_its_rene
     assert!(line.contains("ERROR") && line.contains("tls.crt"), "{line}");
     folder.renew_certificate();
     program.wait_for_log("reloaded certificate");
+    // The line is logged when the file is read, just before the certificate is served.
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs_f64();
+    eventually("the renewed certificate is served", || async {
+        let expiry = program
+            .metric(r#"rolegate_certificate_expiry_timestamp_seconds{kind="serving"}"#)
+            .await?;
+        (expiry > now).then_some(())
+    })
+    .await;
     assert!(!allowed(&program).await);
 }
 

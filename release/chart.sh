@@ -1,15 +1,16 @@
 #!/usr/bin/env bash
-# Packages the chart of a release, with its image: release/chart.sh IMAGE DIGEST OUTPUT
+# Packages the chart of a release, with its image and its home: release/chart.sh IMAGE DIGEST HOME OUTPUT
 #
-# IMAGE is the repository of the image with its registry, DIGEST the digest of the image for all architectures (sha256:…). Requires helm, or the
-# program that the variable HELM names.
+# IMAGE is the repository of the image with its registry, DIGEST the digest of the image for all architectures (sha256:…), and HOME the URL of the
+# source repository (https://…): `home` and `sources` of the chart, and the runbooks of its alerts. Requires helm, or the program that the
+# variable HELM names.
 set -euo pipefail
 
-if [ $# -ne 3 ]; then
-    echo "usage: $0 IMAGE DIGEST OUTPUT" >&2
+if [ $# -ne 4 ]; then
+    echo "usage: $0 IMAGE DIGEST HOME OUTPUT" >&2
     exit 2
 fi
-image=$1 digest=$2 output=$3
+image=$1 digest=$2 home=$3 output=$4
 repository=$(cd "$(dirname "$0")/.." && pwd)
 if ! [[ $digest =~ ^sha256:[0-9a-f]{64}$ ]]; then
     echo "$0: $digest is not a digest such as sha256:… (64 hexadecimal digits)" >&2
@@ -17,6 +18,10 @@ if ! [[ $digest =~ ^sha256:[0-9a-f]{64}$ ]]; then
 fi
 if [[ $image == *[:@\ ]* && ! $image =~ ^[^/]+:[0-9]+/[^:@\ ]+$ ]]; then
     echo "$0: $image must be a repository, without a tag or a digest" >&2
+    exit 1
+fi
+if ! [[ $home =~ ^https://[A-Za-z0-9./_-]+$ ]]; then
+    echo "$0: $home is not the URL of a repository such as https://github.com/OWNER/rolegate" >&2
     exit 1
 fi
 
@@ -30,4 +35,8 @@ awk -v image="$image" -v digest="$digest" '
     { print }
     END { if (repositories != 1 || digests != 1) { print "values.yaml has no image.repository and image.digest" >"/dev/stderr"; exit 1 } }
 ' "$repository/charts/rolegate/values.yaml" >"$work/rolegate/values.yaml"
+{
+    grep -v '^# release/chart\.sh adds ' "$repository/charts/rolegate/Chart.yaml"
+    printf 'home: %s\nsources:\n  - %s\n' "$home" "$home"
+} >"$work/rolegate/Chart.yaml"
 "${HELM:-helm}" package --destination "$output" "$work/rolegate"

@@ -631,3 +631,44 @@ fn serve_names_the_cluster_that_it_cannot_use() {
     let ran = home.run(&["serve"], &[]);
     assert!(ran.code == 2 && ran.err.contains("no cluster to serve"), "{}", ran.err);
 }
+
+/// The client of the API server would wait for the writer of a FIFO, and read a device without end.
+#[test]
+fn files_that_a_kubeconfig_names_are_regular_and_bounded() {
+    let home = Home::new();
+    let made = std::process::Command::new("mkfifo").arg(home.path("fifo")).status();
+    assert!(made.unwrap().success());
+    home.write("certificate", "certificate");
+    let server = [("here", "https://127.0.0.1:9")];
+    for (file, expected) in [
+        ("fifo", "it is a FIFO, not a regular file"),
+        ("/dev/zero", "it is a device, not a regular file"),
+        ("gone", "no such file"),
+    ] {
+        for (user, field) in [
+            (
+                format!("{{client-certificate: {file}, client-key: certificate}}"),
+                "client-certificate",
+            ),
+            (
+                format!("{{client-certificate: certificate, client-key: {file}}}"),
+                "client-key",
+            ),
+            (format!("{{tokenFile: {file}}}"), "tokenFile"),
+        ] {
+            home.write("config", &kubeconfig(&server, &user));
+            let ran = home.check(&["--kubeconfig", "config"]);
+            assert_plain(&ran);
+            let named = format!("config: user someone: {field} {file}: {expected}");
+            assert!(ran.err.contains(&named), "{}", ran.err);
+        }
+        let cluster = kubeconfig(&server, "{}").replace(
+            "cluster: {server",
+            &format!("cluster: {{certificate-authority: {file}, server"),
+        );
+        home.write("config", &cluster);
+        let ran = home.run(&["serve", "--kubeconfig", "config"], &[]);
+        let named = format!("config: cluster here: certificate-authority {file}: {expected}");
+        assert!(ran.code == 2 && ran.err.contains(&named), "{}", ran.err);
+    }
+}

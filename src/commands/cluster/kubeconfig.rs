@@ -5,12 +5,14 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use kube::Config;
 use kube::config::{AuthInfo, ExecConfig, KubeConfigOptions, Kubeconfig, KubeconfigError};
 
 use crate::args::cluster::ClusterSettings;
 use crate::commands::input;
-use crate::support::text;
+use crate::support::{files, text};
 
 /// The variable that Kubernetes sets in every pod.
 const IN_POD: &str = "KUBERNETES_SERVICE_HOST";
@@ -55,7 +57,7 @@ impl fmt::Display for NoCluster {
 /// Why there is none.
 pub(super) async fn find(settings: &ClusterSettings) -> Result<NamedCluster, NoCluster> {
     let files = Files::of(settings);
-    let (kubeconfig, read) = match files.read()? {
+    let (mut kubeconfig, read) = match files.read()? {
         Some(read) => read,
         None if std::env::var_os(IN_POD).is_some() && settings.context.is_none() => return own_cluster(),
         None => {
@@ -81,6 +83,8 @@ pub(super) async fn find(settings: &ClusterSettings) -> Result<NamedCluster, NoC
             choose(&contexts)
         )));
     }
+    read_credentials(&mut kubeconfig, options.context.as_deref())
+        .map_err(|why| NoCluster::Unusable(format!("{read}: {why}; correct it, or choose another --context")))?;
     let config = Config::from_custom_kubeconfig(kubeconfig, &options).await;
     let config = config.map_err(|error| NoCluster::Unusable(unusable(&error, settings, &read, &contexts)))?;
     Ok(NamedCluster {
@@ -233,6 +237,55 @@ fn read(file: &Path) -> io::Result<Kubeconfig> {
         }
     }
     Ok(kubeconfig)
+}
+
+/// Replaces the files that a context names (certificates and a key) by their content. kube would read them without a limit, and would wait
+/// for the writer of a FIFO. A file with a token stays one, since its content changes.
+fn read_credentials(kubeconfig: &mut Kubeconfig, context: Option<&str>) -> Result<(), String> {
+    let Some(context) = context.or(kubeconfig.current_context.as_deref()) else {
+        return Ok(());
+    };
+    let named = kubeconfig.contexts.iter().find(|named| named.name == context);
+    let Some(context) = named.and_then(|named| named.context.clone()) else {
+        return Ok(());
+    };
+    let clusters = kubeconfig.clusters.iter_mut();
+    let cluster = clusters
+        .filter(|named| named.name == context.cluster)
+        .find_map(|named| named.cluster.as_mut());
+    if let Some(cluster) = cluster
+        && cluster.certificate_authority_data.is_none()
+        && let Some(file) = cluster.certificate_authority.take()
+    {
+        let of = format!("cluster {}: certificate-authority", context.cluster);
+        cluster.certificate_authority_data = Some(content(&of, &file)?);
+    }
+    let Some(name) = context.user else { return Ok(()) };
+    let users = kubeconfig.auth_infos.iter_mut();
+    let user = users
+        .filter(|named| named.name == name)
+        .find_map(|named| named.auth_info.as_mut());
+    let Some(user) = user else { return Ok(()) };
+    if user.client_certificate_data.is_none()
+        && let Some(file) = user.client_certificate.take()
+    {
+        user.client_certificate_data = Some(content(&format!("user {name}: client-certificate"), &file)?);
+    }
+    if user.client_key_data.is_none()
+        && let Some(file) = user.client_key.take()
+    {
+        user.client_key_data = Some(content(&format!("user {name}: client-key"), &file)?.into());
+    }
+    if let Some(file) = &user.token_file {
+        content(&format!("user {name}: tokenFile"), file)?;
+    }
+    Ok(())
+}
+
+/// What a file contains, in base64.
+fn content(of: &str, file: &str) -> Result<String, String> {
+    let bytes = files::read(Path::new(file)).map_err(|error| format!("{of} {file}: {}", input::why(&error)))?;
+    Ok(BASE64.encode(bytes))
 }
 
 fn contexts(kubeconfig: &Kubeconfig) -> Vec<String> {

@@ -8,7 +8,7 @@
 //!
 //! Of several, it is one of the address that holds most connections. There is no limit per address, because all API servers may
 //! connect from one. A connection with a request in flight is never closed; if all have one, the new connection is closed. Requests in
-//! flight and bodies that arrive are bounded on their own ([`Limits`](super::limits::Limits)), below the number of connections.
+//! flight and bodies that arrive are bounded on their own ([`Limits`](super::limits::Limits)), well below the number of connections.
 //!
 //! A connection gives way by the same rules when one cannot be accepted because file descriptors ran out, of the process or of the node.
 

@@ -3,7 +3,7 @@
 pub mod accept;
 mod connection;
 pub mod connections;
-pub(crate) mod descriptors;
+pub mod descriptors;
 pub mod limits;
 pub(crate) mod overload;
 pub mod shutdown;

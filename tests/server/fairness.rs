@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use rolegate::server::descriptors;
 use rolegate::server::limits::Limits;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -186,6 +187,23 @@ async fn bodies_of_which_one_byte_arrived_do_not_keep_ordinary_reviews_out() {
     let mut first = [0; 12];
     soon(pieces.read_exact(&mut first)).await.unwrap();
     assert_eq!(&first, b"HTTP/1.1 200");
+}
+
+/// Few descriptors mean few connections. If as many bodies as connections could be read, all would have a request in flight.
+#[tokio::test]
+async fn bodies_of_which_one_byte_arrived_do_not_take_all_connections_where_descriptors_are_few() {
+    let limits = descriptors::fit(roomy(), Some(400));
+    assert!(limits.connections < 100, "{limits:?}");
+    let server = server(limits.clone()).await;
+    let holder = server.client().from(HOLDER);
+    let mut stalled = Vec::new();
+    for _ in 0..limits.connections {
+        stalled.push(stall(&holder, 1000, 1).await);
+    }
+    for _ in 0..20 {
+        assert!(server.client().from(OTHER).is_served().await);
+    }
+    assert_eq!(server.connections.closed()[2], ("refused", 0));
 }
 
 #[tokio::test]

@@ -1,8 +1,10 @@
 //! The chart as Helm renders it: what every installation keeps to, what each value does, what is refused, and that the chart's
 //! documents say what the chart does.
 
+mod alerts;
 mod documents;
 mod flags;
+mod helm_3;
 mod image;
 mod kept;
 mod metadata;

@@ -2,11 +2,16 @@
 
 use serde_json::{Value, json};
 
-use crate::{NAMESPACE, chart, read};
+use crate::{Chart, NAMESPACE, chart, read};
 
 #[test]
 fn a_wrong_value_is_refused_with_its_place() {
     let Some(chart) = chart() else { return };
+    refuses_wrong_values(&chart);
+}
+
+/// Each wrong value, with what the error says of it.
+pub(crate) fn refuses_wrong_values(chart: &Chart) {
     let cases: [(Value, &[&str]); 65] = [
         (
             json!({"workloadWarnings": false}),

@@ -371,7 +371,7 @@ const DAY: Duration = Duration::from_secs(86_400);
 
 /// The CA and the bundles of the chart's release, as they are in the cluster.
 #[derive(Debug)]
-struct State {
+pub(crate) struct State {
     /// PEM of the Secret's CA.
     ca: Option<String>,
     /// PEM of each entry of both configurations.
@@ -379,7 +379,7 @@ struct State {
 }
 
 impl State {
-    async fn read(client: &Client) -> Self {
+    pub(crate) async fn read(client: &Client) -> Self {
         let secret = secret_of(client, NAMESPACE, &format!("{NAME}-tls")).await;
         let mut bundles = Vec::new();
         for kind in ["MutatingWebhookConfiguration", "ValidatingWebhookConfiguration"] {
@@ -393,17 +393,17 @@ impl State {
         }
     }
 
-    fn ca(&self) -> Option<String> {
+    pub(crate) fn ca(&self) -> Option<String> {
         self.ca.clone().filter(|ca| ca.contains("BEGIN CERTIFICATE"))
     }
 
-    fn is_right(&self, ca: &str) -> bool {
+    pub(crate) fn is_right(&self, ca: &str) -> bool {
         self.ca.as_deref() == Some(ca) && self.bundles.iter().all(|bundle| bundle == ca)
     }
 }
 
 /// Continuously reads the state of the cluster.
-struct Watched<'a> {
+pub(crate) struct Watched<'a> {
     cluster: &'a Cluster,
     client: Client,
     ca: String,
@@ -414,7 +414,7 @@ struct Watched<'a> {
 }
 
 impl<'a> Watched<'a> {
-    fn start(client: &Client, cluster: &'a Cluster, ca: &str) -> Self {
+    pub(crate) fn start(client: &Client, cluster: &'a Cluster, ca: &str) -> Self {
         let (over, wrong) = (Arc::new(AtomicBool::new(false)), Arc::<Mutex<Duration>>::default());
         let thread = {
             let (client, ca, over, wrong) = (client.clone(), ca.to_owned(), over.clone(), wrong.clone());
@@ -446,7 +446,7 @@ impl<'a> Watched<'a> {
 
     /// Waits until the state is right and stays right for a moment; prints how long it was not.
     #[track_caller]
-    fn end(self, what: &str) {
+    pub(crate) fn end(self, what: &str) {
         until(&format!("{what}: every entry and the Secret have the CA"), || {
             let state = self.cluster.run(State::read(&self.client));
             state.is_right(&self.ca).then_some(())

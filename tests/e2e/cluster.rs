@@ -223,6 +223,18 @@ impl ExclusiveCluster<'_> {
         Release::install(self.around.clone(), values)
     }
 
+    /// The same, by another version of Helm.
+    pub(crate) fn install_by(&self, helm: PathBuf, values: Value) -> Release {
+        self.remove_shared_release();
+        Release::install(
+            Surroundings {
+                helm,
+                ..self.around.clone()
+            },
+            values,
+        )
+    }
+
     /// The same, with values of flags that the chart does not accept, and with the replicas' logs as given.
     pub(crate) fn install_with(&self, values: Value, flags: &[(&str, &str)], log: Log) -> Release {
         self.remove_shared_release();

@@ -66,6 +66,7 @@ mod faults_share;
 mod faults_uninstall;
 mod guides;
 mod harness;
+mod helm_3;
 mod injection;
 mod job_systems;
 mod jobs;
@@ -122,6 +123,7 @@ fn main() {
     faults_races::register(&mut scenarios);
     faults_replicas::register(&mut scenarios);
     chart::register(&mut scenarios);
+    helm_3::register(&mut scenarios);
     harness::register(&mut scenarios);
     faults_share::register(&mut scenarios);
     faults_own_certificate::register(&mut scenarios);

@@ -198,6 +198,11 @@ impl Release {
         output
     }
 
+    /// From now on, this is helm.
+    pub(crate) fn use_helm(&mut self, program: PathBuf) {
+        self.around.helm = program;
+    }
+
     /// Any helm command.
     pub(crate) fn helm(&self, args: &[&str]) -> CommandOutput {
         let mut command = self.around.run.command(&self.around.helm);

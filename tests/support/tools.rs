@@ -27,6 +27,11 @@ pub fn helm() -> Result<PathBuf, Missing> {
     find(&HELM, &[Tool::Helm]).map(|mut found| found.remove(&Tool::Helm).expect("what was asked for"))
 }
 
+/// Helm 3, which many users and tools still have.
+pub fn helm_3() -> Result<PathBuf, Missing> {
+    find(&HELM_3, &[Tool::Helm3]).map(|mut found| found.remove(&Tool::Helm3).expect("what was asked for"))
+}
+
 /// All that a control plane, its user and the user of the chart need.
 pub fn control_plane() -> Result<Programs, Missing> {
     let mut found = find(
@@ -197,6 +202,7 @@ enum Tool {
     ControllerManager,
     Kubectl,
     Helm,
+    Helm3,
     EksWebhook,
     Dashboard,
     Registry,
@@ -214,6 +220,7 @@ impl Tool {
             Self::ControllerManager => "kube-controller-manager",
             Self::Kubectl => "kubectl",
             Self::Helm => "helm",
+            Self::Helm3 => "helm3",
             Self::EksWebhook => "eks-webhook",
             Self::Dashboard => "dashboard",
             Self::Registry => "registry",
@@ -230,6 +237,7 @@ impl Tool {
             Self::ControllerManager => "k8s.io/kubernetes/cmd/kube-controller-manager",
             Self::Kubectl => "k8s.io/kubernetes/cmd/kubectl",
             Self::Helm => "helm.sh/helm/v4/cmd/helm",
+            Self::Helm3 => "helm.sh/helm/v3/cmd/helm",
             Self::EksWebhook | Self::Dashboard => ".",
             Self::Registry => "github.com/distribution/distribution/v3/cmd/registry",
             Self::Actionlint => "github.com/rhysd/actionlint/cmd/actionlint",
@@ -242,6 +250,7 @@ impl Tool {
     fn built_name(self) -> &'static str {
         match self {
             Self::Etcd => "server",
+            Self::Helm3 => "helm",
             other => other.name(),
         }
     }
@@ -264,6 +273,13 @@ const CONTROL_PLANE: Module = Module {
 const HELM: Module = Module {
     folder: "helm",
     linker_flags: "",
+    cost: "up to 3 minutes on two cores",
+};
+
+const HELM_3: Module = Module {
+    folder: "helm-3",
+    // Stamped as in a release: the version of Kubernetes that a chart is rendered for without a cluster.
+    linker_flags: "-X helm.sh/helm/v3/pkg/chartutil.k8sVersionMajor=1 -X helm.sh/helm/v3/pkg/chartutil.k8sVersionMinor=37",
     cost: "up to 3 minutes on two cores",
 };
 

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use rustix::process::{Resource, getrlimit};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde_json::json;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -48,8 +48,6 @@ const PATIENCE: Duration = Duration::from_secs(15);
 pub(crate) struct Attackers {
     clients: Vec<Client>,
     admins: Vec<SocketAddr>,
-    /// Connections to one replica that the limit of the test process allows.
-    most: usize,
     runtime: Runtime,
 }
 
@@ -64,10 +62,8 @@ impl Attackers {
                 target: replica.ports["8443"],
             })
             .collect();
-        let limit = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
-        let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+        raise_descriptors(OTHER_DESCRIPTORS + IDLE_CONNECTIONS * clients.len());
         Self {
-            most: limit.saturating_sub(OTHER_DESCRIPTORS) / clients.len(),
             clients,
             admins: replicas.iter().map(|replica| replica.admin).collect(),
             runtime: tokio::runtime::Builder::new_multi_thread()
@@ -78,27 +74,16 @@ impl Attackers {
         }
     }
 
-    /// What the limit on open files leaves of the attacks.
-    pub(crate) fn limits(&self) -> String {
-        if self.most >= IDLE_CONNECTIONS {
-            return "attacks in full".to_owned();
-        }
-        format!("at most {} connections per replica (ulimit -n)", self.most)
-    }
-
     /// Connections that each completed one request.
     pub(crate) fn hold_idle_connections(&self, end: Instant) {
-        self.on_each(end, |client| {
-            hold(self.most.min(IDLE_CONNECTIONS), move || idle(client.clone()))
-        });
+        self.on_each(end, |client| hold(IDLE_CONNECTIONS, move || idle(client.clone())));
     }
 
     pub(crate) fn hold_admin_connections(&self, end: Instant) {
-        let count = self.most.min(ADMIN_CONNECTIONS);
         self.runtime.block_on(async {
             let mut tasks = JoinSet::new();
             for admin in self.admins.clone() {
-                tasks.spawn(hold(count, move || idle_admin(admin)));
+                tasks.spawn(hold(ADMIN_CONNECTIONS, move || idle_admin(admin)));
             }
             sleep(end.saturating_duration_since(Instant::now())).await;
         });
@@ -106,7 +91,7 @@ impl Attackers {
 
     /// Bodies of which one byte arrives, again when they are answered.
     pub(crate) fn stall_small_bodies(&self, end: Instant) {
-        self.stall(end, self.most.min(SMALL_BODIES), 1000, 1);
+        self.stall(end, SMALL_BODIES, 1000, 1);
     }
 
     pub(crate) fn stall_large_bodies(&self, end: Instant) {
@@ -174,6 +159,22 @@ impl Attackers {
             sleep(end.saturating_duration_since(Instant::now())).await;
             // Dropping it aborts the attacks.
         });
+    }
+}
+
+/// With fewer descriptors, the attacks would not take all connections.
+fn raise_descriptors(required: usize) {
+    let required = u64::try_from(required).unwrap();
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    if current.is_none_or(|current| current >= required) {
+        return;
+    }
+    let raised = Rlimit {
+        current: Some(required),
+        maximum,
+    };
+    if let Err(error) = setrlimit(Resource::Nofile, raised) {
+        panic!("the attacks require {required} open files ({error}): raise the limit (ulimit -Hn)");
     }
 }
 

@@ -228,6 +228,12 @@ impl Figures {
         }
         let inner = self.lock();
         assert!(
+            inner.pods_failed.is_empty(),
+            "{} pods were not created: {:?}",
+            inner.pods_failed.len(),
+            inner.pods_failed.first()
+        );
+        assert!(
             inner.wrong.is_empty(),
             "{} wrong answers: {:?}",
             inner.wrong.len(),
@@ -245,11 +251,33 @@ impl Figures {
                 "no review was answered in the phase {:?}",
                 phase.name()
             );
+            assert_eq!(figures.probes_failed, 0, "scrapes in the phase {:?}", phase.name());
         }
         assert!(
             inner.phases.values().any(|figures| figures.pods > 0),
             "no pod was created"
         );
+    }
+
+    /// The attacks took effect: what they take was taken.
+    #[track_caller]
+    pub(crate) fn assert_attacked(&self) {
+        let inner = self.lock();
+        let of = |phase: Phase| &inner.phases[&phase];
+        for phase in [Phase::IdleConnections, Phase::AdminConnections] {
+            let closed = of(phase).closed;
+            assert!(
+                closed.iter().sum::<f64>() > 0.0,
+                "no connection gave way: {:?}",
+                phase.name()
+            );
+        }
+        for (phase, expected) in [(Phase::IdleConnections, 4_000.0), (Phase::OneByteBodies, 900.0)] {
+            let connections = of(phase).samples.iter().filter_map(|sample| sample.connections);
+            let most = connections.fold(0.0, f64::max);
+            assert!(most >= expected, "{most} connections at most: {:?}", phase.name());
+        }
+        assert!(of(Phase::UnreadLog).dropped > 0.0, "the log was read");
     }
 
     fn compared(&self) -> Vec<Compared> {
@@ -262,21 +290,12 @@ impl Figures {
                 .flat_map(|figures| &figures.samples);
             samples.map(|sample| (sample.replica.clone(), sample.clone())).collect()
         };
-        // With one round there is no quiet phase in between.
-        let between = inner.phases.get(&Phase::Quiet);
-        let after_first_round = |replica: &str| {
-            let samples = between.into_iter().flat_map(|figures| &figures.samples);
-            samples
-                .filter(|sample| sample.replica == replica)
-                .map(|sample| sample.memory)
-                .next()
-        };
-        let mut last = last_of(Phase::LastQuiet);
+        let (between, mut last) = (last_of(Phase::Quiet), last_of(Phase::LastQuiet));
         last_of(Phase::FirstQuiet)
             .into_iter()
             .filter_map(|(replica, first)| {
                 let last = last.remove(&replica)?;
-                let memory = after_first_round(&replica).unwrap_or(last.memory);
+                let memory = between.get(&replica)?.memory;
                 let first = Sample { memory, ..first };
                 Some(Compared { replica, first, last })
             })

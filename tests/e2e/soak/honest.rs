@@ -226,7 +226,7 @@ impl Reviewer {
             let took = begun.elapsed();
             let mut outcome = self.outcome(answer);
             if matches!(self.expected, Expected::Refused)
-                && !matches!(outcome, Outcome::Right)
+                && matches!(outcome, Outcome::Failed(_))
                 && self.shared.was_away_since(outages)
             {
                 outcome = Outcome::Excused;

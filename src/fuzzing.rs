@@ -1,6 +1,8 @@
 //! What the fuzz targets in `fuzz/` run; compiled for them only. Each function takes any bytes, and panics when a property does not
 //! hold.
 
+#![allow(clippy::panic, reason = "a panic is how a fuzz target reports")]
+
 use std::path::Path;
 
 use serde_json::Value;

@@ -113,7 +113,7 @@ async fn a_review_of_fourteen_megabytes_is_answered() {
     pod["metadata"]["annotations"]["big"] = json!("<".repeat(2_300_000));
     let body = creation(&pod).to_string().replace('<', "\\u003c");
     assert!(body.len() > 13_000_000);
-    let (status, json) = program.post("/mutate", body).await;
+    let (status, json) = program.post("/mutate?timeout=30s", body).await;
     assert_eq!((status, &json["response"]["allowed"]), (200, &json!(true)));
 }
 

@@ -53,14 +53,14 @@ are not sent twice.
 {{- end -}}
 
 {{/*
-The modes with a failure policy, as words: `enforce`, `warn and audit`, or empty. Parameters: `root` and `policy`.
+The modes with a failure policy, as words: `mode enforce`, `modes warn and audit`, or empty. Parameters: `root` and `policy`.
 */}}
 {{- define "rolegate.modesWith" -}}
 {{- $modes := list -}}
 {{- range list "enforce" "warn" "audit" -}}
 {{- if eq (get $.root.Values.failurePolicy .) $.policy -}}{{- $modes = append $modes . -}}{{- end -}}
 {{- end -}}
-{{- if eq (len $modes) 3 -}}enforce, warn and audit{{- else -}}{{- join " and " $modes -}}{{- end -}}
+{{- if eq (len $modes) 3 -}}modes enforce, warn and audit{{- else if eq (len $modes) 2 -}}modes {{ join " and " $modes }}{{- else if $modes -}}mode {{ first $modes }}{{- end -}}
 {{- end -}}
 
 {{- define "rolegate.podRules" -}}

@@ -17,7 +17,7 @@ use crate::trust::{ClusterArn, is_cluster_name};
 pub(crate) struct AssociationArgs {
     /// Sources to read EKS Pod Identity associations from, in this order: eks, ack, crossplane, files=DIR
     ///
-    /// May be repeated or separated by commas. A source that does not know an association passes on to the next. Requires --cluster-name
+    /// May be repeated or separated by commas. If a source does not know an association, the next one is used. Requires --cluster-name
     /// or --cluster-arn. Default: none; associations are not read.
     #[arg(long, value_name = "SOURCE", value_delimiter = ',', hide_possible_values = true, value_parser = values::suggesting::<AssociationSourceSpec>(&["eks", "ack", "crossplane", "files="]))]
     association_source: Vec<AssociationSourceSpec>,

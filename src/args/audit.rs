@@ -22,9 +22,10 @@ use crate::trust::{AccountId, Audience, Issuer, Partition};
 const AFTER_HELP: &str = "\
 Exit codes:
   0  every ServiceAccount with a role annotation, and every association, is trusted by its roles
-  1  findings: a role does not trust its ServiceAccount or does not exist, an annotation is not a role ARN, or pods of a workload would
-     be refused for another reason
-  2  undetermined (undecided, unknown, a malformed policy), a manifest that cannot be read, nothing to audit, or usage error
+  1  findings: a role does not exist or does not trust its ServiceAccount, an annotation is not a
+     role ARN, or pods of a workload would be refused for another reason
+  2  undetermined (undecided, unknown, a malformed policy), a manifest that cannot be read, nothing
+     to audit, or usage error
 
 Examples:
   The cluster of the current kubectl context, roles from AWS
@@ -48,7 +49,7 @@ Examples:
       --namespace jobs --role-source files=./roles \\
       --issuer https://oidc.eks.us-west-2.amazonaws.com/id/EXAMPLE
 
-  The findings of a large cluster, those of one role and cause together
+  The findings of a large cluster, grouped by role and cause
     rolegate audit --findings-only --group-by role";
 
 /// The flags of `rolegate audit`.
@@ -135,13 +136,13 @@ pub(crate) struct ServiceAccountArgs {
 
     /// Read ServiceAccounts and workloads from manifests instead of a cluster; - is standard input
     ///
-    /// A file with YAML or JSON, or a directory, whose *.yaml, *.yml and *.json are read recursively. May be repeated.
+    /// A file with YAML or JSON, or a directory, whose *.yaml, *.yml and *.json files are read recursively. May be repeated.
     #[arg(short, long, value_name = "PATH|-", conflicts_with = "standalone")]
     file: Vec<PathBuf>,
 
-    /// What to report of workloads whose ServiceAccount has no role or is not in the manifests: off, warn or enforce, as for `serve`
+    /// Whether to report workloads whose ServiceAccount has no role or is not in the manifests: off, warn or enforce, as for `serve`
     ///
-    /// With warn and enforce they are findings. Without a value: enforce.
+    /// With warn and enforce, they are findings. Without a value: enforce.
     #[arg(
         long,
         value_name = "ANSWER",

@@ -14,12 +14,12 @@ use super::usage::UsageError;
 pub(crate) struct AwsArgs {
     /// Profile of ~/.aws/config to take credentials from, as with `aws --profile`
     ///
-    /// Unlike AWS_PROFILE, it wins over credentials in the environment. For an AWS SSO profile, run `aws sso login` first.
+    /// Unlike AWS_PROFILE, it takes precedence over credentials in the environment. For an AWS SSO profile, run `aws sso login` first.
     /// Default: the credentials that the AWS CLI would use.
     #[arg(long, value_name = "NAME", value_parser = NonEmptyStringValueParser::new())]
     profile: Option<String>,
 
-    /// Another account to read roles of, and the role in it to assume for reading
+    /// Another account to read roles from, and the role in it to assume for that
     ///
     /// May be repeated or separated by commas.
     #[arg(long, value_name = "ACCOUNT=ROLE_ARN", value_delimiter = ',', value_parser = AssumeRole::from_str)]

@@ -9,7 +9,7 @@ use crate::certs::issue::SubjectName;
 
 /// What `--help` prints after the flags.
 const AFTER_HELP: &str = "\
-Writes ca.crt, ca.key, tls.crt and tls.key. The keys are readable by their owner only (0600). The certificate is valid for
+Writes ca.crt, ca.key, tls.crt and tls.key. Only their owner can read the keys (0600). The certificate is valid for \
 localhost, 127.0.0.1, ::1 and the given names, from ten minutes before now.
 
 Exit codes:

@@ -25,9 +25,9 @@ A line of --batch:
 and its response, one line each, in the same order:
   {"verdict": "trusted|not-trusted|undecided|malformed", "cause": …, "reason": …}
 A line with "mechanism": "pod-identity" is about a role of an EKS Pod Identity association; docs/reference/check.md lists its fields.
-`cause` is null unless the verdict is not-trusted. `policy` is an object, or a string that holds one,
-percent-encoded, as GetRole returns it. A line that cannot be read is malformed; the lines after it
-are still read.
+`cause` is null unless the verdict is not-trusted.
+`policy` is an object, or a string that contains one, percent-encoded, as GetRole returns it.
+A line that cannot be read is malformed; the lines after it are still read.
 
 Examples:
   Can the ServiceAccount `default` of namespace `jobs` assume this role?
@@ -83,7 +83,7 @@ struct RoleArgs {
 
     /// The role's trust policy: JSON, plain or percent-encoded, or the output of aws iam get-role; - is standard input
     ///
-    /// Without it the policy is read from the role sources.
+    /// Without it, the policy is read from the role sources.
     #[arg(long, value_name = "FILE|-")]
     policy: Option<PathBuf>,
 }
@@ -91,7 +91,7 @@ struct RoleArgs {
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "EKS Pod Identity")]
 struct AssociationArgs {
-    /// Judge the roles of this association: the output of aws eks describe-pod-identity-association; - is standard input
+    /// Evaluate the roles of this association: the output of aws eks describe-pod-identity-association; - is standard input
     ///
     /// --policy is then the trust policy of its primary role.
     #[arg(long, value_name = "FILE|-")]
@@ -105,7 +105,7 @@ struct AssociationArgs {
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Batch")]
 struct BatchArgs {
-    /// Judge JSON lines, one response per line; - is standard input
+    /// Evaluate JSON lines, one response per line; - is standard input
     #[arg(long, value_name = "FILE|-")]
     batch: Option<PathBuf>,
 }

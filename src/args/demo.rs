@@ -6,8 +6,8 @@ use super::output::OutputArgs;
 
 /// What `--help` prints after the flags.
 const AFTER_HELP: &str = "\
-Nothing has to be prepared and nothing is left behind: the example is part of the program, the webhook listens on free ports
-of 127.0.0.1, and its certificate exists for as long as the demo runs.
+Nothing has to be prepared and nothing is left behind: the example is part of the program, the webhook listens on free ports \
+of 127.0.0.1, and its certificate exists only while the demo runs.
 
 Exit codes:
   0  every pod received the response that the example expects

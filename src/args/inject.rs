@@ -14,11 +14,11 @@ use crate::trust::RoleArn;
 
 /// What `--help` prints after the flags.
 const AFTER_HELP: &str = "\
-The documents are printed in their order. A document that does not change is printed byte for byte; one that changes is written
-again, without its comments. Verdicts are printed to standard error.
+The documents are printed in their order. A document that does not change is printed byte for byte; one that changes is \
+rewritten, without its comments. Verdicts are printed to standard error.
 
-Pod templates of Pod, Deployment, ReplicaSet, StatefulSet, DaemonSet, Job, CronJob and ReplicationController are read, also in a
-List. ServiceAccounts are those of the input.
+Pod templates are injected in the workloads of Kubernetes and in the resources of job systems, also in a List. \
+ServiceAccounts are those of the input.
 
 Exit codes:
   0  every pod with a role is trusted by it

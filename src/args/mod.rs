@@ -38,12 +38,12 @@ use self::usage::UsageError;
 
 const AFTER_HELP: &str = "\
 Exit codes:
-  0  yes
-  1  no: not trusted, or findings
+  0  success: trusted, or no findings
+  1  not trusted, or findings
   2  undetermined, or usage error
 
 Every flag can be set by an environment variable: `--some-flag` is ROLEGATE_SOME_FLAG, lists are separated by commas, and \
-the flag wins.
+the flag takes precedence.
 
 With the name kubectl-rolegate in PATH (a link is enough), it is a kubectl plugin: `kubectl rolegate audit --context NAME`.
 

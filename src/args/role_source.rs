@@ -16,7 +16,7 @@ use super::values;
 pub(crate) struct SourceArgs {
     /// Role sources to read trust policies from, in this order: iam, ack, crossplane, files=DIR
     ///
-    /// May be repeated or separated by commas. A source that does not know a role passes on to the next. Default: iam, which is
+    /// May be repeated or separated by commas. If a source does not know a role, the next one is used. Default: iam, which is
     /// AWS with the credentials that the AWS CLI would use.
     #[arg(long, value_name = "SOURCE", value_delimiter = ',', hide_possible_values = true, value_parser = values::suggesting::<RoleSourceSpec>(RoleSourceSpec::KINDS))]
     role_source: Vec<RoleSourceSpec>,

@@ -30,7 +30,7 @@ const AFTER_HELP: &str = "\
 The flags of amazon-eks-pod-identity-webhook that have another name here, such as --port, are accepted with a note.
 
 Every flag can be set by an environment variable: `--some-flag` is ROLEGATE_SOME_FLAG, lists are separated by commas, and \
-the flag wins. A switch takes true or false there, and as `--some-switch=false`.
+the flag takes precedence. The value of a switch is true or false, also on the command line: `--some-switch=false`.
 
 Durations are written 500ms, 5s, 1m, 1h or 1h30m; a bare number is seconds.
 

@@ -15,15 +15,16 @@ use crate::trust::{
 
 /// What `--help` prints after the flags.
 const AFTER_HELP: &str = "\
-The policy goes to standard output; the comparison, notes and warnings go to standard error.
+The policy goes to standard output; the diff, notes and warnings go to standard error.
 
 Exit codes:
   0  the policy trusts the ServiceAccount; with --apply, the role has it
-  1  the policy was printed, but a Deny in it still refuses the ServiceAccount (or might), or IAM would refuse it
+  1  the policy was printed, but a Deny in it still refuses the ServiceAccount (or might), or IAM
+     would refuse it
   2  the role or document cannot be read or is malformed, or usage error
 
 Examples:
-  Add a ServiceAccount to an existing role: look, then write
+  Add a ServiceAccount to an existing role: review the diff, then write it
     rolegate trust-policy --role-arn arn:aws:iam::111122223333:role/job \\
       --issuer oidc.eks.us-west-2.amazonaws.com/id/EXAMPLE \\
       -n jobs --service-account default
@@ -36,7 +37,7 @@ Examples:
       rolegate trust-policy --merge - -o terraform --account 111122223333 \\
         --issuer … -n jobs --service-account default
 
-  Let EKS Pod Identity in for a ServiceAccount
+  Trust EKS Pod Identity for a ServiceAccount
     rolegate trust-policy --pod-identity \\
       --role-arn arn:aws:iam::111122223333:role/job \\
       --cluster-arn arn:aws:eks:us-west-2:111122223333:cluster/CLUSTER \\
@@ -73,7 +74,7 @@ pub(crate) struct TrustPolicyArgs {
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Role")]
 struct RoleArgs {
-    /// The role whose trust policy is read and added to
+    /// The role whose trust policy is read and extended
     #[arg(long, value_name = "ARN", value_parser = RoleArn::parse, required_unless_present = "account", conflicts_with_all = ["account", "partition"])]
     role_arn: Option<RoleArn>,
 
@@ -92,11 +93,11 @@ struct RoleArgs {
     merge: Option<PathBuf>,
 }
 
-/// The EKS Pod Identity association that is let in, instead of a web identity.
+/// The EKS Pod Identity association to trust, instead of a web identity.
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "EKS Pod Identity")]
 struct PodIdentityArgs {
-    /// Let EKS Pod Identity in for the ServiceAccount, instead of the OIDC provider
+    /// Trust EKS Pod Identity for the ServiceAccount, instead of the OIDC provider
     #[arg(long, requires = "cluster_arn")]
     pod_identity: bool,
 
@@ -130,14 +131,14 @@ fn required(flag: Arg) -> Arg {
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Write")]
 struct WriteArgs {
-    /// Write the policy to the role (iam:UpdateAssumeRolePolicy), after showing the difference and asking
+    /// Write the policy to the role (iam:UpdateAssumeRolePolicy), after showing the diff and asking for confirmation
     ///
     /// The role is read again directly before it is written; if it has changed, nothing is written. IAM has no
-    /// compare-and-swap, so a change within these milliseconds would be lost.
+    /// compare-and-swap, so a change between that read and the write would be lost.
     #[arg(long, conflicts_with_all = ["merge", "account", "output"])]
     apply: bool,
 
-    /// With --apply: write without asking
+    /// With --apply: write without asking for confirmation
     #[arg(long, requires = "apply")]
     yes: bool,
 }

@@ -17,7 +17,7 @@ pub(crate) struct DecisionArgs {
     #[arg(long, value_name = "URL", value_parser = Issuer::parse)]
     pub(crate) issuer: Option<Issuer>,
 
-    /// Mode of requests to /mutate, whose path has none: enforce, warn or audit
+    /// Mode of requests to /mutate, whose path names no mode: enforce, warn or audit
     #[arg(long, value_name = "MODE", default_value = "enforce", hide_possible_values = true, value_parser = values::suggesting::<Mode>(&["enforce", "warn", "audit"]))]
     pub(crate) mode: Mode,
 
@@ -33,13 +33,13 @@ pub(crate) struct DecisionArgs {
 
     /// URL of a page with a section for each cause, like docs/causes.md, for messages to link to
     ///
-    /// Messages end with URL#CAUSE. Without it they name the command `rolegate explain CAUSE`.
+    /// Messages end with URL#CAUSE. Without it, they name the command `rolegate explain CAUSE`.
     #[arg(long, value_name = "URL", value_parser = values::docs_url)]
     pub(crate) docs_url: Option<String>,
 
     /// Skip pods with the label eks.amazonaws.com/skip-pod-identity-webhook
     ///
-    /// With `--honor-skip-label=false` they are judged and injected like any other pod.
+    /// With `--honor-skip-label=false`, they are evaluated and injected like any other pod.
     #[arg(long, switch = On)]
     pub(crate) honor_skip_label: bool,
 }

@@ -26,9 +26,9 @@ pub(crate) struct IdentityArgs {
     #[arg(long, value_name = "AUDIENCE", default_value = DEFAULT_AUDIENCE, value_parser = values::audience)]
     token_audience: Audience,
 
-    /// Audience of projected tokens for which a pod names none
+    /// Audience of projected tokens for which the pod sets none
     ///
-    /// The first of the API server's --api-audiences. A container whose own token file is such a token is judged for this audience;
+    /// The first of the API server's --api-audiences. A container whose own token file is such a token is evaluated for this audience;
     /// without the flag, its verdict is unknown.
     #[arg(long, value_name = "AUDIENCE", value_parser = values::audience)]
     api_audience: Option<Audience>,
@@ -56,7 +56,7 @@ pub(crate) struct IdentityArgs {
     /// Accept a bare `path/name` in the role annotation as a role of one account
     ///
     /// The account is --aws-account-id and the partition --aws-partition. Without --aws-account-id, it is the account of
-    /// rolegate's own credentials, which AWS STS is asked for at startup.
+    /// rolegate's own credentials, as AWS STS reports it at startup.
     #[arg(long, switch = Off)]
     compose_role_arn: bool,
 
@@ -71,13 +71,13 @@ pub(crate) struct IdentityArgs {
     /// ConfigMap that maps ServiceAccounts without annotations to roles
     ///
     /// Its key `config` holds JSON: {"NAMESPACE/NAME": {"RoleARN": …, "Audience": …, "UseRegionalSTS": …,
-    /// "TokenExpiration": …}}; the namespace * matches any. Annotations win.
+    /// "TokenExpiration": …}}; the namespace * matches any. Annotations take precedence.
     #[arg(long, value_name = "NAMESPACE/NAME", value_parser = NamespacedName::from_str)]
     identity_config_map: Option<NamespacedName>,
 
     /// Set AWS_ROLE_SESSION_NAME to the pod's name
     ///
-    /// Only where the name is certain to satisfy the rules of STS and the trust policy does not refuse it.
+    /// Only if the name is certain to satisfy the rules of STS and the trust policy does not refuse it.
     #[arg(long, switch = Off)]
     role_session_name: bool,
 

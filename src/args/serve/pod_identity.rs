@@ -15,7 +15,7 @@ use crate::support::dns;
 pub(crate) struct PodIdentityArgs {
     /// ServiceAccounts that use EKS Pod Identity, JSON
     ///
-    /// {"identities": [{"namespace": …, "serviceAccount": …}]}; reloaded when it changes; wins over web identity.
+    /// {"identities": [{"namespace": …, "serviceAccount": …}]}; reloaded when it changes; takes precedence over web identity.
     #[arg(long, value_name = "FILE")]
     container_credentials_config: Option<PathBuf>,
 

@@ -50,14 +50,14 @@ pub(crate) struct TelemetryArgs {
     #[arg(long, value_name = "WHEN", default_value = "never", hide_possible_values = true, value_parser = values::suggesting::<Rotation>(&["never", "hourly"]))]
     pub(crate) audit_log_rotate: Rotation,
 
-    /// Report refusals as Events of the ServiceAccount
+    /// Report refusals and changes of trust as Events on the ServiceAccount
     ///
     /// `kubectl describe serviceaccount` shows them: one Event per ServiceAccount and cause in 10 minutes, whose series counts
-    /// further refusals. Disable with `--events=false`. There are none with --standalone.
+    /// further refusals. Disable with `--events=false`. Not available with --standalone.
     #[arg(long, switch = On)]
     pub(crate) events: bool,
 
-    /// Add a namespace label to the metric rolegate_decisions_total
+    /// Add a namespace label to rolegate_decisions_total and rolegate_service_account_verdicts
     #[arg(long, switch = Off)]
     pub(crate) metrics_namespace: bool,
 }

@@ -24,13 +24,13 @@ const LONGEST_READ: Duration = Duration::from_secs(30);
 pub(crate) struct TrustPoliciesArgs {
     /// Role sources to read trust policies from, in this order: iam, ack, crossplane, files=DIR
     ///
-    /// May be repeated or separated by commas. A source that does not know a role passes on to the next. Default: iam; with
-    /// --standalone DIR files=DIR/roles. AWS is configured as for every AWS SDK: the default credential chain, AWS_REGION,
+    /// May be repeated or separated by commas. If a source does not know a role, the next one is used. Default: iam, or
+    /// files=DIR/roles with --standalone DIR. AWS is configured as for every AWS SDK: the default credential chain, AWS_REGION,
     /// AWS_ENDPOINT_URL, AWS_USE_FIPS_ENDPOINT.
     #[arg(long, value_name = "SOURCE", value_delimiter = ',', hide_possible_values = true, value_parser = values::suggesting::<RoleSourceSpec>(RoleSourceSpec::KINDS))]
     pub(super) role_source: Vec<RoleSourceSpec>,
 
-    /// Another account to read roles of, and the role in it to assume for reading
+    /// Another account to read roles from, and the role in it to assume for that
     ///
     /// May be repeated or separated by commas. Roles of accounts that are neither named here nor the account of rolegate's own
     /// credentials cannot be read: their verdict is unknown.
@@ -39,7 +39,7 @@ pub(crate) struct TrustPoliciesArgs {
 
     /// How long a trust policy is fresh after it was read
     ///
-    /// After that it is re-read in the background while the cached copy is used. From 1s to 24h.
+    /// After that, it is re-read in the background while the cached copy is used. From 1s to 24h.
     #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = duration::between(SECOND, LONGEST_TTL))]
     trust_ttl: Duration,
 

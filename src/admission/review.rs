@@ -149,7 +149,7 @@ pub enum ReviewError {
     #[error("the {} has no {}", KIND, .0)]
     Missing(&'static str),
     /// The object is of a kind that this path does not judge.
-    #[error("the object is \"{}\": this path judges {}", text::value(.got), .expected)]
+    #[error("the object is \"{}\": this path evaluates {}", text::value(.got), .expected)]
     WrongObject {
         /// The object's kind.
         got: String,

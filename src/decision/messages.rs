@@ -1,7 +1,7 @@
 //! Every sentence that people read of a decision or an explanation: refusals, warnings, Events, and what the commands print.
 //!
 //! Line 1 stands alone, because `kubectl get events` and many job systems show nothing else: what is wrong, for whom, what
-//! the policy allows instead, and the cause in brackets. Then rows of `label  value`, aligned: what was found, what is
+//! the policy allows instead, and the cause in parentheses. Then rows of `label  value`, aligned: what was found, what is
 //! needed, how to fix it, where to read more. A command is complete and quoted for a shell, or it is left out.
 
 mod association;
@@ -398,7 +398,7 @@ fn of_role(judged: &Judged, identity: &WebIdentity, subject: &Subject<'_>, docs:
                 ),
                 _ => (
                     format!("its trust policy could not be read: {reason}"),
-                    "make the role readable for rolegate",
+                    "make sure that rolegate can read the role",
                     Verdict::Unknown.as_str(),
                 ),
             };

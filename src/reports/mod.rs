@@ -1,6 +1,6 @@
 //! The findings of a command as reports for other programs: one neutral value, and one pure renderer per format.
 //!
-//! Nothing here reads, judges or prints: commands build [`Findings`], and print what a renderer returns. All text in a finding has been
+//! Nothing here reads, evaluates or prints: commands build [`Findings`], and print what a renderer returns. All text in a finding has been
 //! through `support/text` when the finding exists; a renderer adds only the escapes of its format.
 
 pub mod github;
@@ -29,7 +29,7 @@ pub struct Findings {
     pub items: Vec<Item>,
 }
 
-/// One object that was judged.
+/// One object that was evaluated.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Item {
     level: Level,

@@ -65,13 +65,13 @@ fn associations_of_objects_count_once_settled(cluster: &ExclusiveCluster<'_>) {
         becomes("an object that is not in sync proves nothing", &is_unknown);
 
         settle(&jobs, &object, &kind.status(&jobs, &closed, "True"));
-        becomes("the role does not let EKS in", &|output| {
+        becomes("the role does not trust EKS", &|output| {
             !output.succeeded() && output.stderr.contains("(wrong-principal-type)")
         });
 
         jobs.apply(&kind.object(&jobs, &trusting).to_string()).ok();
         settle(&jobs, &object, &kind.status(&jobs, &trusting, "True"));
-        becomes("the role of the edited object lets EKS in", &|output| {
+        becomes("the role of the edited object trusts EKS", &|output| {
             output.succeeded() && output.warnings().is_empty() && is_injected(output)
         });
 
@@ -156,7 +156,7 @@ fn warns_unknown(output: &CommandOutput) -> bool {
     output.warnings().iter().any(|warning| warning.ends_with("(unknown)"))
 }
 
-/// A trust policy that lets EKS Pod Identity in.
+/// A trust policy that trusts EKS Pod Identity.
 fn trusting_eks() -> Value {
     json!({"Version": "2012-10-17", "Statement": [{
         "Effect": "Allow",

@@ -40,7 +40,7 @@ enum As {
     Plain,
 }
 
-/// Serves with a role `loader` that lets EKS Pod Identity in, and a role `closed` that does not.
+/// Serves with a role `loader` that trusts EKS Pod Identity, and a role `closed` that does not.
 fn serve(eks: Eks, flags: &[&str]) -> Served {
     let folder = Folder::new();
     folder.role(

@@ -12,7 +12,7 @@ const ROLE: &str = "arn:aws:iam::111122223333:role/pods";
 const AGENT: &str = "http://169.254.170.23/v1/credentials";
 const TOKEN_FILE: &str = "/var/run/secrets/pods.eks.amazonaws.com/serviceaccount/eks-pod-identity-token";
 
-/// ServiceAccounts `jobs/NAME`: `associated` has an association whose role lets EKS in, `tagless` one whose role forgets `sts:TagSession`,
+/// ServiceAccounts `jobs/NAME`: `associated` has an association whose role trusts EKS, `tagless` one whose role forgets `sts:TagSession`,
 /// `listed` one of which only the presence is known, `both` one and an annotation, `plain` has none.
 fn folder() -> Folder {
     let folder = Folder::new();

@@ -1,4 +1,4 @@
-//! The EKS Pod Identity associations of the cluster, each judged by the roles that it names.
+//! The EKS Pod Identity associations of the cluster, each evaluated against the trust policies of its roles.
 
 use std::collections::HashMap;
 use std::num::NonZeroU32;

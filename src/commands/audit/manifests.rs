@@ -278,7 +278,7 @@ fn annotations(object: &Value) -> Result<BTreeMap<&str, &str>, String> {
     Ok(texts)
 }
 
-/// Where a text comes from.
+/// The origin of a text.
 #[derive(Clone, Copy)]
 struct Source<'a> {
     name: &'a str,

@@ -91,7 +91,7 @@ fn table(text: &mut String, rows: &[&Row], width: Option<usize>) {
     }
 }
 
-/// What two columns get of so many characters: what they need, or the longer one less.
+/// The widths of two columns that share so many characters: what they need, or else the longer one is narrower.
 fn shares(left: usize, first: usize, second: usize) -> (usize, usize) {
     if first.saturating_add(second) <= left {
         return (first, second);

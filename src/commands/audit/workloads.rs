@@ -1,4 +1,4 @@
-//! What workloads refer to: rows for ServiceAccounts that give pods no role, and for pods that would be refused.
+//! The references of workloads: rows for ServiceAccounts that give pods no role, and for pods that would be refused.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::path::Path;

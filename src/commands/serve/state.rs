@@ -200,7 +200,7 @@ async fn open_associations(
     let cluster = settings.cluster.clone();
     info!(
         cluster = &*cluster.name,
-        "EKS Pod Identity is judged by the cluster's associations"
+        "EKS Pod Identity is evaluated with the cluster's associations"
     );
     Ok(Associations::with_observer(cluster, sources, &remote, metrics.clone()))
 }

@@ -27,7 +27,7 @@ pub(super) fn of_role(judged: &Judged, association: &Association, hop: Hop, docs
     let command = || commands::trust_policy_for_association(role, association, hop);
     match &judged.why {
         Why::Trusted => Message::new(format!(
-            "IAM role \"{name}\" lets EKS Pod Identity in for ServiceAccount {}/{}",
+            "IAM role \"{name}\" trusts EKS Pod Identity for ServiceAccount {}/{}",
             text::value(subject.namespace),
             text::value(subject.service_account)
         )),
@@ -55,7 +55,7 @@ pub(super) fn of_role(judged: &Judged, association: &Association, hop: Hop, docs
                 ),
                 _ => (
                     format!("its trust policy could not be read: {reason}"),
-                    "make the role readable for rolegate",
+                    "make sure that rolegate can read the role",
                     Verdict::Unknown.as_str(),
                 ),
             };
@@ -83,8 +83,8 @@ pub(super) fn of_role(judged: &Judged, association: &Association, hop: Hop, docs
             };
             let word = judged.cause.map_or(judged.verdict.as_str(), Cause::as_str);
             let predicate = match judged.verdict {
-                Verdict::NotTrusted => "does not let EKS Pod Identity in for",
-                _ => "might not let EKS Pod Identity in for",
+                Verdict::NotTrusted => "does not trust EKS Pod Identity for",
+                _ => "might not trust EKS Pod Identity for",
             };
             let statement = explanation.statement.as_ref().map(label);
             let statement = statement.map_or_else(String::new, |statement| format!(", {statement}"));

@@ -33,8 +33,8 @@ pub(super) fn unverifiable(container: &str, others: usize, why: &Unverifiable<'_
         ),
         Unverifiable::ApiServerToken => (
             format!(
-                ": container {container} sets AWS_WEB_IDENTITY_TOKEN_FILE to the API server's token: AWS STS refuses it unless IAM \
-                 has its audience registered"
+                ": container {container} sets AWS_WEB_IDENTITY_TOKEN_FILE to the API server's token: AWS STS refuses it unless its \
+                 audience is registered in IAM"
             ),
             "remove AWS_ROLE_ARN and AWS_WEB_IDENTITY_TOKEN_FILE from the container; rolegate sets both".to_owned(),
         ),

@@ -61,7 +61,7 @@ impl ExplanationText<'_> {
         text::truncate(&text::line(&reason), LONGEST).into_owned()
     }
 
-    /// What corrects it, on one line of at most 600 characters: edits that take nothing away from anybody, or what to decide.
+    /// What corrects it, on one line of at most 600 characters: edits that never remove access, or what to decide.
     #[must_use]
     pub fn hint(&self) -> Option<String> {
         let edits = edits::edits(self);

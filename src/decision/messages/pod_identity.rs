@@ -1,4 +1,4 @@
-//! Messages about a pod that uses EKS Pod Identity, or should use it: what is wrong before any trust policy is judged.
+//! Messages about a pod that uses EKS Pod Identity, or should use it: what is wrong before any trust policy is evaluated.
 
 use super::{Message, Subject, commands};
 use crate::pod::compute::UnsupportedCompute;
@@ -25,7 +25,7 @@ pub(super) fn not_injected(subject: &Subject<'_>, docs: impl Fn(&str) -> String)
     Message::about_account(subject, clause, word)
         .row(
             "fix",
-            "create the pod again in some seconds: EKS learns of a new association with a delay".to_owned(),
+            "create the pod again in a few seconds: EKS learns of a new association with a delay".to_owned(),
         )
         .row("docs", docs(word))
 }
@@ -54,7 +54,7 @@ pub(super) fn unreadable(subject: &Subject<'_>, why: &str, docs: impl Fn(&str) -
         .row_if_cut("reason", &text::truncate(&text::line(why), 600))
         .row(
             "fix",
-            "make EKS Pod Identity associations readable for rolegate".to_owned(),
+            "make sure that rolegate can read EKS Pod Identity associations".to_owned(),
         )
         .row("docs", docs(word))
 }

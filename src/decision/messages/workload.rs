@@ -40,7 +40,7 @@ pub(crate) fn about_workload(referrer: &Referrer<'_>, subject: &Subject<'_>, why
     let clause = match why {
         NoRole::Missing => format!(" does not exist; {object} names it"),
         NoRole::NotInInput => format!(" is not in the manifests; {object} names it"),
-        NoRole::Silent => format!(" is not in the manifests; {object} names no other"),
+        NoRole::Silent => format!(" is not in the manifests; {object} names no ServiceAccount"),
         NoRole::Plain => format!(" has no IAM role; {object} uses it"),
     };
     let annotate = || commands::annotate(subject, prefix).unwrap_or_else(|| ANNOTATE.to_owned());

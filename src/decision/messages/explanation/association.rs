@@ -6,7 +6,7 @@ use crate::support::text::{self, quote};
 use crate::trust::{Association, AssociationFault, Carried, Explanation, Fault, Hop, Part, Requirement, SessionTags};
 
 /// The clause for such a fault where the association is not at hand.
-pub(super) const CLAUSE: &str = "its trust policy does not let EKS Pod Identity in";
+pub(super) const CLAUSE: &str = "its trust policy does not trust EKS Pod Identity";
 
 const SERVICE: &str = "pods.eks.amazonaws.com";
 const ASSUME_ROLE: &str = "sts:AssumeRole";
@@ -177,7 +177,7 @@ impl AssociationText<'_> {
                 ..
             } => condition::depends_on(conditions, *more, *denies, *other_statements, None),
             Fault::Association(fault) => self.sentence_of(fault),
-            _ => "does not let EKS Pod Identity in".to_owned(),
+            _ => "does not trust EKS Pod Identity".to_owned(),
         }
     }
 

@@ -9,7 +9,7 @@ data "aws_caller_identity" "current" {}
 locals {
   jobs = {
     nightly = "jobs:nightly"
-    # A typing error: the namespace is `jobs`.
+    # A typo: the namespace is `jobs`.
     weekly = "job:weekly"
   }
 }

@@ -17,7 +17,7 @@ const AFTER_HELP: &str = "\
 The documents are printed in their order. A document that does not change is printed byte for byte; one that changes is \
 rewritten, without its comments. Verdicts are printed to standard error.
 
-Pod templates are injected in the workloads of Kubernetes and in the resources of job systems, also in a List. \
+Pod templates are injected in the workloads of Kubernetes and in the resources of job systems, including those in a List. \
 ServiceAccounts are those of the input.
 
 Exit codes:

@@ -24,8 +24,8 @@ Exit codes:
   0  every ServiceAccount with a role annotation, and every association, is trusted by its roles
   1  findings: a role does not exist or does not trust its ServiceAccount, an annotation is not a
      role ARN, or pods of a workload would be refused for another reason
-  2  undetermined (undecided, unknown, a malformed policy), a manifest that cannot be read, nothing
-     to audit, or usage error
+  2  undetermined (undecided, unknown, a malformed policy), a manifest or association that cannot
+     be read, nothing to audit, or usage error
 
 Examples:
   The cluster of the current kubectl context, roles from AWS

@@ -1,4 +1,4 @@
-//! The web identity that `check` judges and `trust-policy` adds.
+//! The web identity that `check` evaluates and `trust-policy` adds.
 
 use clap::Args;
 

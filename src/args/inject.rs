@@ -23,7 +23,8 @@ ServiceAccounts are those of the input.
 Exit codes:
   0  every pod with a role is trusted by it
   1  a role does not trust a pod, or a pod would be refused
-  2  undetermined (undecided, unknown, a ServiceAccount that is not in the input), or usage error
+  2  undetermined (undecided, unknown, a ServiceAccount that is not in the input, an unknown
+     version), or usage error
 
 Examples:
   What Helm would install, with the identity of its pods

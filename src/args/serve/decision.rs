@@ -1,4 +1,4 @@
-//! How pods are judged and what follows from a verdict.
+//! How pods are evaluated and what follows from a verdict.
 
 use clap::{Args, ValueEnum};
 

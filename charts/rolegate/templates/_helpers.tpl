@@ -153,7 +153,7 @@ app.kubernetes.io/component: webhook
 {{- fail "podIdentity.clusterName and podIdentity.clusterArn name the same cluster: set one of them" -}}
 {{- end -}}
 {{- if and $isNamed (not $sources) -}}
-{{- fail "there is no source of EKS Pod Identity associations: name one in podIdentity.sources, or remove the name of the cluster" -}}
+{{- fail "podIdentity.sources is empty: name a source of EKS Pod Identity associations, or remove podIdentity.clusterName and clusterArn" -}}
 {{- end -}}
 {{- ternary $sources list (not (empty $isNamed)) | toJson -}}
 {{- end -}}
@@ -165,7 +165,7 @@ app.kubernetes.io/component: webhook
 {{- $sources = append $sources "files=/etc/rolegate/roles" | uniq -}}
 {{- end -}}
 {{- if not $sources -}}
-{{- fail "there is no source of trust policies: name one in roleSources, or a ConfigMap in roleFiles.configMap" -}}
+{{- fail "no source of trust policies is set: name one in roleSources, or a ConfigMap in roleFiles.configMap" -}}
 {{- end -}}
 {{- toJson $sources -}}
 {{- end -}}

@@ -26,7 +26,22 @@ pub(super) enum Topic {
     },
 }
 
+/// What has room, and a pace in each namespace, of its own: refusals, which anyone who reaches the webhook can cause, and changes of
+/// trust, of which one role can cause thousands. Neither can push out the other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Share {
+    Refusals,
+    TrustChanges,
+}
+
 impl Topic {
+    pub(super) const fn share(self) -> Share {
+        match self {
+            Self::Refused(_) => Share::Refusals,
+            Self::Trust { .. } => Share::TrustChanges,
+        }
+    }
+
     /// The reason, for `kubectl get events --field-selector reason=PodRefused`.
     pub(super) const fn reason(self) -> &'static str {
         match self {

@@ -1,7 +1,8 @@
-//! Refusals that are added up until they are reported. No requests are sent here.
+//! Refusals and changes of trust that are added up until they are reported. No requests are sent here.
 //!
 //! Anyone who reaches the webhook can cause refusals, so no namespace can use up what others need: a namespace has a new series only while
-//! it has fewer than there is room for, each has a pace, and of those that are due, the one with the fewest recent requests is next.
+//! it has fewer than there is room for, each has a pace, and of those that are due, the one with the fewest recent requests is next. Changes
+//! of trust have room and paces of their own.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -10,14 +11,26 @@ use std::time::Duration;
 use jiff::Timestamp;
 use tokio::time::Instant;
 
-use super::key::SeriesKey;
+use super::key::{SeriesKey, Share};
 use super::write::{Job, Name, Outcome, Request, Stage};
 use super::{EventTiming, Queued};
 use crate::support::pace::{Pace, PaceLimit};
 
-/// The maximum number of series, about 1.5 KB each. If pods of more ServiceAccounts are refused in ten minutes, something else is wrong,
-/// which metrics and logs show better.
+/// The maximum number of series of refusals, about 1.5 KB each. If pods of more ServiceAccounts are refused in ten minutes, something else
+/// is wrong, which metrics and logs show better.
 const SERIES: usize = 2048;
+
+/// The maximum number of series of changes of trust. Their paces report about as many in ten minutes.
+const TRUST_SERIES: usize = 1024;
+
+impl Share {
+    const fn series(self) -> usize {
+        match self {
+            Self::Refusals => SERIES,
+            Self::TrustChanges => TRUST_SERIES,
+        }
+    }
+}
 
 /// Whether a refusal will be reported.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,13 +48,18 @@ pub(super) struct Pending {
     window: Duration,
     gather: Duration,
     series: HashMap<SeriesKey, Series>,
+    /// How many of them each share has.
+    of_share: HashMap<Share, usize>,
     /// The first series might be over at this moment, and none before.
     over_at: Option<Instant>,
-    parties: HashMap<Box<str>, Party>,
+    parties: HashMap<PartyKey, Party>,
     pace: PaceLimit,
 }
 
-/// The series of a namespace, or of all namespaces that are not known to exist.
+/// A namespace, or all namespaces that are not known to exist.
+type PartyKey = (Share, Box<str>);
+
+/// The series of a party.
 #[derive(Debug)]
 struct Party {
     series: usize,
@@ -52,7 +70,7 @@ struct Party {
 #[derive(Debug)]
 struct Series {
     /// The party that it counts for.
-    party: Box<str>,
+    party: PartyKey,
     /// Also distinguishes this series from a later one with the same key.
     started: Instant,
     uid: Option<Arc<str>>,
@@ -75,6 +93,7 @@ impl Pending {
             window: timing.window,
             gather: timing.gather,
             series: HashMap::new(),
+            of_share: HashMap::new(),
             over_at: None,
             parties: HashMap::new(),
             pace: PaceLimit {
@@ -93,32 +112,35 @@ impl Pending {
             } else {
                 // What the old series did not report is reported by the new one.
                 let left = series.unreported;
-                *series = Series::new(refusal, std::mem::take(&mut series.party), now);
+                *series = Series::new(refusal, series.party.clone(), now);
                 series.unreported = series.unreported.saturating_add(left);
             }
             return Added::ToSeries;
         }
-        if !self.has_room_for(party) {
+        let party = (refusal.key.topic.share(), party.into());
+        if !self.has_room_for(&party) {
             self.forget_what_is_over(now);
-            if !self.has_room_for(party) {
+            if !self.has_room_for(&party) {
                 return Added::Full;
             }
         }
-        let entry = self.parties.entry(party.into()).or_insert_with(|| Party {
+        let entry = self.parties.entry(party.clone()).or_insert_with(|| Party {
             series: 0,
             pace: Pace::new(self.pace, now),
         });
         entry.series += 1;
+        *self.of_share.entry(party.0).or_default() += 1;
         self.over_at.get_or_insert(now + window);
         self.series
-            .insert(refusal.key.clone(), Series::new(refusal, party.into(), now));
+            .insert(refusal.key.clone(), Series::new(refusal, party, now));
         Added::NewSeries
     }
 
-    /// One namespace alone has at most half of all series, so that there is room for others.
-    fn has_room_for(&self, party: &str) -> bool {
+    /// One namespace alone has at most half of all series of a share, so that there is room for others.
+    fn has_room_for(&self, party: &PartyKey) -> bool {
         let of_party = self.parties.get(party).map_or(0, |party| party.series);
-        of_party < SERIES.saturating_sub(self.series.len())
+        let of_share = self.of_share.get(&party.0).copied().unwrap_or_default();
+        of_party < party.0.series().saturating_sub(of_share)
     }
 
     /// Does nothing while no series can be over, because a flood of refusals comes here with each of them.
@@ -126,11 +148,12 @@ impl Pending {
         if self.over_at.is_none_or(|over_at| over_at > now) {
             return;
         }
-        let (window, parties) = (self.window, &mut self.parties);
+        let (window, parties, of_share) = (self.window, &mut self.parties, &mut self.of_share);
         self.series.retain(|_, series| {
             let stays = !series.is_over(window, now);
             if !stays && let Some(party) = parties.get_mut(&series.party) {
                 party.series -= 1;
+                *of_share.entry(series.party.0).or_default() -= 1;
             }
             stays
         });
@@ -184,7 +207,7 @@ impl Pending {
     pub(super) fn unreported(&self) -> Vec<Job> {
         let mut series: Vec<_> = self.series.iter().collect();
         series.sort_by_key(|(_, series)| series.started);
-        let mut of_party: HashMap<&str, usize> = HashMap::new();
+        let mut of_party: HashMap<&PartyKey, usize> = HashMap::new();
         let mut jobs: Vec<(usize, Job)> = series
             .into_iter()
             .filter_map(|(key, series)| {
@@ -238,7 +261,7 @@ impl Pending {
 }
 
 impl Series {
-    fn new(refusal: Queued, party: Box<str>, now: Instant) -> Self {
+    fn new(refusal: Queued, party: PartyKey, now: Instant) -> Self {
         Self {
             party,
             started: now,
@@ -306,6 +329,7 @@ impl Series {
 mod tests {
     use super::*;
     use crate::telemetry::events::key::Topic;
+    use crate::telemetry::metrics::TrustChange;
     use crate::trust::Cause;
 
     fn refusal(namespace: &str, number: usize) -> Queued {
@@ -319,6 +343,15 @@ mod tests {
             note: "refused".into(),
             at: Timestamp::UNIX_EPOCH,
         }
+    }
+
+    fn trust_lost(namespace: &str, number: usize) -> Queued {
+        let mut queued = refusal(namespace, number);
+        queued.key.topic = Topic::Trust {
+            change: TrustChange::Lost,
+            digest: 7,
+        };
+        queued
     }
 
     fn pending() -> Pending {
@@ -365,6 +398,46 @@ mod tests {
             .count();
         assert!(invented <= SERIES / 4, "{invented}");
         assert_eq!(pending.add(refusal("late", 0), "late", now), Added::NewSeries);
+    }
+
+    #[test]
+    fn refusals_and_changes_of_trust_do_not_push_each_other_out() {
+        type Made = fn(&str, usize) -> Queued;
+        let (refused, lost): ((Made, usize), (Made, usize)) = ((refusal, SERIES), (trust_lost, TRUST_SERIES));
+        for ((flood, most), (other, most_of_other)) in [(refused, lost), (lost, refused)] {
+            let mut pending = pending();
+            let now = Instant::now();
+            let fill = |pending: &mut Pending, made: Made, now| {
+                let namespaces = (0..2 * SERIES).map(|number| format!("jobs-{number}-{now:?}"));
+                let added = namespaces.filter(|name| pending.add(made(name, 0), name, now) == Added::NewSeries);
+                added.count()
+            };
+            assert_eq!(fill(&mut pending, flood, now), most);
+            assert_eq!(fill(&mut pending, other, now), most_of_other);
+            // What is over gives its room back to its own share.
+            let later = now + EventTiming::default().window;
+            assert_eq!(fill(&mut pending, flood, later), most);
+            assert_eq!(fill(&mut pending, other, later), most_of_other);
+        }
+    }
+
+    #[test]
+    fn changes_of_trust_do_not_delay_refusals_of_the_same_namespace() {
+        let timing = EventTiming::default();
+        let mut pending = pending();
+        let start = Instant::now();
+        for number in 0..500 {
+            pending.add(trust_lost("jobs", number), "jobs", start);
+        }
+        while let Some(job) = pending.next(start, |_| None) {
+            pending.count_request(&job, start);
+            pending.record_outcome(&job, Outcome::NoObject, start);
+        }
+        let now = start + timing.namespace_refill / 2;
+        assert!(pending.next(now, |_| None).is_none(), "the pace of changes of trust");
+        pending.add(refusal("jobs", 0), "jobs", now);
+        let next = pending.next(now, |_| None).map(|job| job.key.topic);
+        assert_eq!(next, Some(Topic::Refused(Some(Cause::WrongSubject))));
     }
 
     #[test]

@@ -17,7 +17,7 @@ use rolegate::kubernetes::client;
 use rolegate::kubernetes::list_watch::WatchTiming;
 use rolegate::kubernetes::service_accounts::live::LiveServiceAccounts;
 use rolegate::pod::identity::AnnotationRules;
-use rolegate::verdicts::Accounts;
+use rolegate::verdicts::{Accounts, IdentitySources};
 use support::fake_api::FakeApi;
 
 const ACCOUNTS: usize = 100_000;
@@ -105,7 +105,7 @@ fn measured_process() {
         };
         let client = client(&config).unwrap();
         let before = processor_ms();
-        let judged = Accounts::new();
+        let judged = Accounts::new(IdentitySources::default());
         let accounts = LiveServiceAccounts::start_observed(client, Arc::new(rules), WatchTiming::default(), judged);
         accounts.synced().await;
         assert_eq!(accounts.counts().with_role, ACCOUNTS);

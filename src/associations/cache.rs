@@ -1,14 +1,16 @@
 //! The associations of all sources, asked in their order.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use futures::future::join_all;
+use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::remote::{Freshness, Remote, RemoteSettings, Unread};
-use super::source::{Asker, ClusterId, Found, HeldAssociations, ReadObserver, Source};
+use super::source::{AccountName, Asker, ClusterId, Found, HeldAssociations, ReadObserver, Source};
 use crate::trust::{Association, RoleArn};
 
 /// What is known of the cluster's associations.
@@ -93,20 +95,64 @@ impl Associations {
     /// From memory; never waits. None: it is not known.
     #[must_use]
     pub fn cached(&self, namespace: &str, service_account: &str) -> Option<Lookup> {
-        let found = self.sources.iter().map(|source| match source {
-            Opened::Held(source) => source.find(namespace, service_account),
-            Opened::Remote(remote) => remote.cached(namespace, service_account),
+        match self.remembered(namespace, service_account) {
+            Ok(lookup) => Some(lookup),
+            Err(combined) => match combined.lookup() {
+                Lookup::Unknown(_) => None,
+                lookup => Some(lookup),
+            },
+        }
+    }
+
+    /// From memory, for a judgment that no pod waits for. One that no source lists is absent, as for [`Associations::presence`].
+    pub(crate) fn in_memory(&self, namespace: &str, service_account: &str) -> Lookup {
+        match self.remembered(namespace, service_account) {
+            Ok(lookup) => lookup,
+            Err(Combined {
+                undescribed: None,
+                unknown: None,
+            }) => Lookup::Absent,
+            Err(combined) => combined.lookup(),
+        }
+    }
+
+    /// What is in memory of each ServiceAccount of which a source knows something.
+    pub(crate) fn all_in_memory(&self) -> HashMap<AccountName, Lookup> {
+        let accounts = self.sources.iter().flat_map(|source| match source {
+            Opened::Held(source) => source.accounts(),
+            Opened::Remote(remote) => remote.accounts(),
         });
+        accounts
+            .map(|account| {
+                let lookup = self.in_memory(&account.0, &account.1);
+                (account, lookup)
+            })
+            .collect()
+    }
+
+    /// Each of them changes when something else than before is in memory, and when it is known for the first time which ServiceAccounts
+    /// have none. That something is too old is not reported.
+    pub(crate) fn changes(&self) -> Vec<watch::Receiver<u64>> {
+        let changes = self.sources.iter().flat_map(|source| match source {
+            Opened::Held(source) => source.changes(),
+            Opened::Remote(remote) => vec![remote.changes()],
+        });
+        changes.collect()
+    }
+
+    /// What the sources say together, if they settle it.
+    fn remembered(&self, namespace: &str, service_account: &str) -> Result<Lookup, Combined> {
         let mut combined = Combined::default();
-        for found in found {
+        for source in &self.sources {
+            let found = match source {
+                Opened::Held(source) => source.find(namespace, service_account),
+                Opened::Remote(remote) => remote.cached(namespace, service_account),
+            };
             if let Some(lookup) = combined.take(found) {
-                return Some(lookup);
+                return Ok(lookup);
             }
         }
-        match combined.lookup() {
-            Lookup::Unknown(_) => None,
-            lookup => Some(lookup),
-        }
+        Err(combined)
     }
 
     /// Whether a ServiceAccount has an association at this moment: for a pod that would be injected. An answer of less than a second ago

@@ -16,9 +16,10 @@ use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use serde::Deserialize;
 use serde_json::Value;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use super::source::{ClusterId, Found, HeldAssociations};
+use super::source::{AccountName, ClusterId, Found, HeldAssociations};
 use crate::support::reload::{self, Reloaded, Source};
 use crate::support::{files, text, tree};
 use crate::trust::{Association, ClusterArn, RoleArn, SessionTags};
@@ -95,6 +96,21 @@ impl HeldAssociations for FileAssociations {
                 _ => None,
             })
             .collect()
+    }
+
+    fn accounts(&self) -> Vec<AccountName> {
+        let held = self.directory.peek();
+        let accounts = held.iter().flat_map(|(namespace, accounts)| {
+            let namespace: Arc<str> = (**namespace).into();
+            accounts
+                .keys()
+                .map(move |name| (Arc::clone(&namespace), (**name).into()))
+        });
+        accounts.collect()
+    }
+
+    fn changes(&self) -> Vec<watch::Receiver<u64>> {
+        vec![self.directory.changes()]
     }
 
     fn refresh(&self) -> BoxFuture<'_, ()> {

@@ -14,6 +14,6 @@ mod source;
 pub use self::cache::{Associations, Lookup, Presence};
 pub use self::remote::{RemoteSettings, Unread};
 pub use self::source::{
-    Asker, ClusterId, Failure, Found, HeldAssociations, Listed, Page, ReadKind, ReadObserver, ReadResult,
+    AccountName, Asker, ClusterId, Failure, Found, HeldAssociations, Listed, Page, ReadKind, ReadObserver, ReadResult,
     RemoteAssociations, Scope, Source,
 };

@@ -13,10 +13,11 @@ use std::sync::Arc;
 
 use futures::FutureExt as _;
 use futures::future::{BoxFuture, join};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use self::state::{Pair, RoleObject, State};
-use super::source::{ClusterId, Found, HeldAssociations};
+use super::source::{AccountName, ClusterId, Found, HeldAssociations};
 use crate::kubernetes::list_watch::WatchTiming;
 use crate::kubernetes::managed_objects::{ManagedObjects, Store};
 use crate::support::text;
@@ -73,6 +74,14 @@ impl HeldAssociations for AssociationObjects {
                 Found::Undescribed(_) | Found::Absent | Found::Unlisted | Found::Unknown(_) => None,
             })
             .collect()
+    }
+
+    fn accounts(&self) -> Vec<AccountName> {
+        self.associations.store().keys()
+    }
+
+    fn changes(&self) -> Vec<watch::Receiver<u64>> {
+        vec![self.associations.store().changes(), self.roles.store().changes()]
     }
 
     /// What is watched is known only while it is watched.

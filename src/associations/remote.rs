@@ -17,14 +17,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::{Mutex, RwLock};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
 
-use self::known::Known;
-use super::source::{Asker, Failure, Found, Listed, ReadKind, ReadObserver, ReadResult, RemoteAssociations, Scope};
+use self::known::{Known, ListEffect};
+use super::source::{
+    AccountName, Asker, Failure, Found, Listed, ReadKind, ReadObserver, ReadResult, RemoteAssociations, Scope,
+};
 use crate::support::age::{as_good_as_now, pauses};
 use crate::support::backoff::Backoff;
 use crate::support::coalesce::{Caller, Coalescer, Outcome, Reading};
@@ -105,6 +107,8 @@ pub(super) struct Remote {
     describe_calls: Calls,
     /// Something is to be described.
     wake: Notify,
+    /// Changes with the associations that are known, and with what is in them.
+    version: watch::Sender<u64>,
 }
 
 /// The pace and the state of one kind of call.
@@ -149,6 +153,7 @@ impl Remote {
             list_calls: Calls::new(ReadKind::List, LISTS_PER_SECOND),
             describe_calls,
             wake: Notify::new(),
+            version: watch::Sender::new(0),
         })
     }
 
@@ -352,9 +357,12 @@ impl Remote {
         let result = timeout(LONGEST_READ, pages).await;
         let listed = self.ended(calls, result);
         let (listed, pages) = listed?;
-        let is_new = self.known.write().store(&scope, &listed, pages, began);
+        let ListEffect { is_changed, is_new } = self.known.write().store(&scope, &listed, pages, began);
         if is_new {
             self.wake.notify_one();
+        }
+        if is_changed {
+            self.notify_changed();
         }
         Ok(())
     }
@@ -379,7 +387,9 @@ impl Remote {
         let began = reading.begin(Duration::ZERO);
         let result = timeout(LONGEST_READ, self.source.describe(&id)).await;
         let content = self.ended(calls, result)?.map(Arc::new);
-        self.known.write().store_content(&id, content.clone(), began);
+        if self.known.write().store_content(&id, content.clone(), began) {
+            self.notify_changed();
+        }
         Ok(content)
     }
 
@@ -409,6 +419,20 @@ impl Remote {
     /// Every association whose content is known.
     pub(super) fn all(&self) -> Vec<Arc<Association>> {
         self.known.read().contents()
+    }
+
+    /// The ServiceAccounts that are known to have an association.
+    pub(super) fn accounts(&self) -> Vec<AccountName> {
+        self.known.read().accounts()
+    }
+
+    /// Changes with them, and with what is known of their associations.
+    pub(super) fn changes(&self) -> watch::Receiver<u64> {
+        self.version.subscribe()
+    }
+
+    fn notify_changed(&self) {
+        self.version.send_modify(|version| *version += 1);
     }
 
     /// The roles of the associations that are known.
@@ -504,7 +528,9 @@ impl Remote {
             return Vec::new();
         };
         let mut known = self.known.write();
-        known.forget(now.checked_sub(self.settings.max_stale));
+        if known.forget(now.checked_sub(self.settings.max_stale)) {
+            self.notify_changed();
+        }
         let is_due = |as_of: Option<Instant>| as_of.is_none_or(|as_of| as_of <= before);
         let calls = known.cluster_pages();
         if namespaces.len() >= FEW_NAMESPACES && calls.is_none_or(|calls| calls <= namespaces.len()) {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::trust::{Association, ClusterArn};
@@ -62,6 +63,9 @@ pub enum Found {
     Unknown(Arc<str>),
 }
 
+/// Namespace and name of a ServiceAccount.
+pub type AccountName = (Arc<str>, Arc<str>);
+
 /// A source that answers at once.
 pub trait HeldAssociations: Send + Sync + std::fmt::Debug + 'static {
     /// Its name.
@@ -72,6 +76,17 @@ pub trait HeldAssociations: Send + Sync + std::fmt::Debug + 'static {
 
     /// Every association that is known, in any order.
     fn all(&self) -> Vec<Arc<Association>>;
+
+    /// The ServiceAccounts of which the source knows something, in any order: also those whose association is not described.
+    fn accounts(&self) -> Vec<AccountName> {
+        let names = |one: Arc<Association>| (Arc::clone(&one.namespace), Arc::clone(&one.service_account));
+        self.all().into_iter().map(names).collect()
+    }
+
+    /// Each of them changes when the source knows something else than before.
+    fn changes(&self) -> Vec<watch::Receiver<u64>> {
+        Vec::new()
+    }
 
     /// Takes over what has changed until now. Cancel-safe.
     fn refresh(&self) -> BoxFuture<'_, ()> {

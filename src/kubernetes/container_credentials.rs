@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Deserialize;
+use tokio::sync::watch;
 
 use crate::support::files;
 use crate::support::reload::{Reloaded, Source};
@@ -70,6 +71,16 @@ impl ContainerCredentials {
         self.file.peek().contains(&(namespace.into(), name.into()))
     }
 
+    /// All ServiceAccounts of the file as they are now, by namespace and name.
+    pub(crate) fn identities(&self) -> Arc<Identities> {
+        self.file.value()
+    }
+
+    /// Changes with them.
+    pub(crate) fn changes(&self) -> watch::Receiver<u64> {
+        self.file.changes()
+    }
+
     /// The number of edits since the start that could not be used.
     #[must_use]
     pub fn reload_failures(&self) -> u64 {
@@ -83,7 +94,7 @@ struct File {
 }
 
 /// Namespaces and names.
-type Identities = HashSet<(Box<str>, Box<str>)>;
+pub(crate) type Identities = HashSet<(Box<str>, Box<str>)>;
 
 impl Source for File {
     type Content = Vec<u8>;

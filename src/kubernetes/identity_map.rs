@@ -4,7 +4,7 @@
 //! …}}`, the format of amazon-eks-pod-identity-webhook; the namespace `*` means any. As there, field names are
 //! case-insensitive, and zero and the empty string count as absent. Annotations take precedence: callers look here last.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -20,6 +20,7 @@ use crate::pod::identity::{AnnotationRules, ServiceAccountIdentity};
 use crate::support::reload::LastGood;
 use crate::support::tasks::OwnedTasks;
 use crate::support::text;
+use crate::trust::RoleArn;
 
 /// The key of the ConfigMap that is read.
 const KEY: &str = "config";
@@ -96,8 +97,39 @@ impl IdentityMap {
     #[must_use]
     pub fn lookup(&self, namespace: &str, name: &str) -> Option<Arc<ServiceAccountIdentity>> {
         let entries = self.content.entries.peek();
-        let entry = |namespace: &str| entries.get(&(namespace.into(), name.into()));
-        entry(namespace).or_else(|| entry("*")).cloned()
+        entries.get(namespace, name).or_else(|| entries.get(ANY, name)).cloned()
+    }
+
+    /// What a ServiceAccount requests: by these annotations of it if they ask for a role, well-formed or not, else by its entry in the map.
+    #[must_use]
+    pub(crate) fn requested(
+        map: Option<&Self>,
+        namespace: &str,
+        name: &str,
+        annotations: Option<Arc<ServiceAccountIdentity>>,
+    ) -> Option<Arc<ServiceAccountIdentity>> {
+        match annotations {
+            Some(identity) if identity.asks_for_role() => Some(identity),
+            other => map.and_then(|map| map.lookup(namespace, name)).or(other),
+        }
+    }
+
+    /// Calls `each` for every distinct role, to read roles ahead.
+    pub fn for_each_role(&self, each: &mut dyn FnMut(&RoleArn)) {
+        let entries = self.content.entries.peek();
+        let roles = entries.0.values().filter_map(|identity| identity.role());
+        let distinct: HashSet<&RoleArn> = roles.collect();
+        distinct.into_iter().for_each(each);
+    }
+
+    /// All entries as they are now.
+    pub(crate) fn entries(&self) -> Arc<Entries> {
+        self.content.entries.value()
+    }
+
+    /// Changes with the entries.
+    pub(crate) fn changes(&self) -> watch::Receiver<u64> {
+        self.content.entries.changes()
     }
 
     /// Whether it has been read, or is known to be missing. Never false again after it was true.
@@ -143,7 +175,43 @@ enum FormatError {
     Entry { key: String, expected: &'static str },
 }
 
-type Entries = HashMap<(Box<str>, Box<str>), Arc<ServiceAccountIdentity>>;
+/// The namespace of entries for a ServiceAccount of this name in any namespace.
+const ANY: &str = "*";
+
+/// What the ServiceAccounts of the map request, by namespace (or `*`) and name.
+#[derive(Debug, Default)]
+pub(crate) struct Entries(HashMap<(Box<str>, Box<str>), Arc<ServiceAccountIdentity>>);
+
+/// The ServiceAccounts that an entry is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct EntryKey<'a> {
+    /// None: in any namespace.
+    pub(crate) namespace: Option<&'a str>,
+    pub(crate) name: &'a str,
+}
+
+impl Entries {
+    fn get(&self, namespace: &str, name: &str) -> Option<&Arc<ServiceAccountIdentity>> {
+        self.0.get(&(namespace.into(), name.into()))
+    }
+
+    pub(crate) fn keys(&self) -> impl Iterator<Item = EntryKey<'_>> {
+        self.0.keys().map(|(namespace, name)| EntryKey {
+            namespace: (**namespace != *ANY).then_some(&**namespace),
+            name,
+        })
+    }
+
+    /// The keys of entries that came, went or are other than before.
+    pub(crate) fn differences<'a>(&'a self, before: &'a Self) -> impl Iterator<Item = EntryKey<'a>> {
+        let entry_of = |entries: &'a Self, key: EntryKey<'a>| entries.get(key.namespace.unwrap_or(ANY), key.name);
+        let here = self
+            .keys()
+            .filter(move |key| entry_of(self, *key) != entry_of(before, *key));
+        let gone = before.keys().filter(move |key| entry_of(self, *key).is_none());
+        here.chain(gone)
+    }
+}
 
 /// The ConfigMap's text: none without the ConfigMap, and none inside without the key.
 type Source = Option<Option<String>>;
@@ -156,7 +224,7 @@ struct Content {
 impl fmt::Debug for Content {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Content")
-            .field("entries", &self.entries.peek().len())
+            .field("entries", &self.entries.peek().0.len())
             .finish_non_exhaustive()
     }
 }
@@ -223,7 +291,7 @@ fn parse(rules: &AnnotationRules, source: Option<&Option<String>>) -> Result<Ent
     let entries: Map<String, Value> =
         serde_json::from_str(text).map_err(|error| FormatError::Json(text::line(&error.to_string()).into_owned()))?;
     let entry = |(key, value): (&String, &Value)| entry(rules, key, value).transpose();
-    entries.iter().filter_map(entry).collect()
+    entries.iter().filter_map(entry).collect::<Result<_, _>>().map(Entries)
 }
 
 type Entry = ((Box<str>, Box<str>), Arc<ServiceAccountIdentity>);
@@ -270,5 +338,86 @@ fn field<'a, T>(
     {
         None => Ok(None),
         Some((_, value)) => read(value).map(Some).ok_or(()),
+    }
+}
+
+#[cfg(test)]
+impl IdentityMap {
+    /// With this content of the key.
+    pub(crate) fn of(text: &str) -> Self {
+        let rules = AnnotationRules {
+            prefix: "eks.amazonaws.com/".to_owned(),
+            compose: None,
+        };
+        let entries = parse(&rules, Some(&Some(text.to_owned()))).unwrap();
+        Self {
+            content: Arc::new(Content::new("namespace", "map", Arc::new(rules), entries, None)),
+            synced: watch::channel(true).1,
+            tasks: OwnedTasks::new(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entry(role: &str) -> String {
+        format!(r#"{{"RoleARN": "arn:aws:iam::111122223333:role/{role}"}}"#)
+    }
+
+    #[test]
+    fn differences_are_what_came_went_or_changed() {
+        let [a, b] = [entry("a"), entry("b")];
+        let before = IdentityMap::of(&format!(
+            r#"{{"jobs/same": {a}, "jobs/gone": {a}, "jobs/edited": {a}, "*/gone": {a}}}"#
+        ));
+        let now = IdentityMap::of(&format!(
+            r#"{{"jobs/same": {a}, "jobs/new": {a}, "jobs/edited": {b}, "*/same": {a}}}"#
+        ));
+        let (before, now) = (before.entries(), now.entries());
+        let mut found: Vec<_> = now.differences(&before).collect();
+        found.sort();
+        let key = |namespace, name| EntryKey { namespace, name };
+        let jobs = Some("jobs");
+        assert_eq!(
+            found,
+            [
+                key(None, "gone"),
+                key(None, "same"),
+                key(jobs, "edited"),
+                key(jobs, "gone"),
+                key(jobs, "new"),
+            ]
+        );
+        assert_eq!(now.differences(&now).count(), 0);
+    }
+
+    #[test]
+    fn annotations_that_ask_for_a_role_win_over_the_map() {
+        let identity = |text: &str| IdentityMap::of(&format!(r#"{{"jobs/api": {text}}}"#)).lookup("jobs", "api");
+        let annotated = identity(&entry("annotated"));
+        let malformed = identity(r#"{"RoleARN": "api"}"#);
+        let only_audience = identity(r#"{"Audience": "other"}"#);
+        let (map, empty) = (
+            IdentityMap::of(&format!(r#"{{"jobs/api": {}}}"#, entry("mapped"))),
+            IdentityMap::of("{}"),
+        );
+        let mapped = map.lookup("jobs", "api");
+        for (annotations, map, expected) in [
+            (&annotated, Some(&map), &annotated),
+            (&malformed, Some(&map), &malformed),
+            (&only_audience, Some(&map), &mapped),
+            (&None, Some(&map), &mapped),
+            (&only_audience, Some(&empty), &only_audience),
+            (&None, Some(&empty), &None),
+            (&annotated, None, &annotated),
+            (&None, None, &None),
+        ] {
+            assert_eq!(
+                &IdentityMap::requested(map, "jobs", "api", annotations.clone()),
+                expected
+            );
+        }
     }
 }

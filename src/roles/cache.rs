@@ -110,9 +110,20 @@ impl RoleCache {
         Some(answer.entry())
     }
 
-    /// What is in memory of a role and of the OIDC provider of its account, for a judgment that no pod waits for. It does not count as a
-    /// use, so it does not cause reads. None: one of them was never read.
+    /// What is in memory of a role and of the OIDC provider of its account, for a judgment that no pod waits for. None: one of them was
+    /// never read.
     pub(crate) fn in_memory(&self, role: &RoleArn) -> Option<(Trust, KnownProvider)> {
+        let trust = self.trust_in_memory(role)?;
+        let provider = match &trust {
+            Trust::Policy { .. } => self.providers.in_memory(role, Instant::now())?,
+            Trust::NoSuchRole { .. } | Trust::Malformed(_) | Trust::Unknown(_) => KnownProvider::Unknown,
+        };
+        Some((trust, provider))
+    }
+
+    /// What is in memory of a role, for a judgment that no pod waits for. It does not count as a use, so it does not cause reads. None: it
+    /// was never read.
+    pub(crate) fn trust_in_memory(&self, role: &RoleArn) -> Option<Trust> {
         let now = Instant::now();
         let trust = self.store.peek(role, |cached| {
             let answer = cached.trust.answer();
@@ -129,12 +140,7 @@ impl RoleCache {
                 None => cached.trust.failure_reason().map(Trust::Unknown),
             }
         });
-        let trust = trust.flatten()?;
-        let provider = match &trust {
-            Trust::Policy { .. } => self.providers.in_memory(role, now)?,
-            Trust::NoSuchRole { .. } | Trust::Malformed(_) | Trust::Unknown(_) => KnownProvider::Unknown,
-        };
-        Some((trust, provider))
+        trust.flatten()
     }
 
     /// From now on, changes are collected for [`RoleCache::take_changes`].

@@ -1,6 +1,7 @@
 //! Mechanisms that several parts of the program share, one module for each. Nothing here knows what the program is about.
 
 pub(crate) mod age;
+pub(crate) mod any_change;
 pub(crate) mod backoff;
 pub(crate) mod coalesce;
 pub(crate) mod dns;

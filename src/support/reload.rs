@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use arc_swap::{ArcSwap, Guard};
 use parking_lot::Mutex;
+use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval_at};
 
 /// How often role files, manifests and credentials are read again, so that an edit takes effect soon; certificates have an interval of
@@ -89,6 +90,11 @@ impl<S: Source> Reloaded<S> {
         self.last.failures()
     }
 
+    /// Changes with each new value.
+    pub(crate) fn changes(&self) -> watch::Receiver<u64> {
+        self.last.changes()
+    }
+
     /// Where it is read from.
     pub(crate) fn source(&self) -> &S {
         &self.source
@@ -145,6 +151,7 @@ pub(crate) struct LastGood<T, C> {
     name: String,
     value: ArcSwap<T>,
     seen: Mutex<Result<C, String>>,
+    version: watch::Sender<u64>,
     failures: AtomicU64,
 }
 
@@ -155,6 +162,7 @@ impl<T, C: PartialEq> LastGood<T, C> {
             name,
             value: ArcSwap::from_pointee(value),
             seen: Mutex::new(Ok(content)),
+            version: watch::Sender::new(0),
             failures: AtomicU64::new(0),
         }
     }
@@ -167,6 +175,11 @@ impl<T, C: PartialEq> LastGood<T, C> {
     /// The last good value, for a short look.
     pub(crate) fn peek(&self) -> Guard<Arc<T>> {
         self.value.load()
+    }
+
+    /// Changes with each new value.
+    pub(crate) fn changes(&self) -> watch::Receiver<u64> {
+        self.version.subscribe()
     }
 
     /// The number of edits that could not be used.
@@ -192,6 +205,7 @@ impl<T, C: PartialEq> LastGood<T, C> {
         match parsed {
             Ok(value) => {
                 self.value.store(Arc::new(value));
+                self.version.send_modify(|version| *version += 1);
                 tracing::info!("reloaded {}", self.name);
                 Reload::Changed
             }

@@ -5,7 +5,7 @@
 //! in ten minutes, whose series counts the others. A controller retries a refused pod eight times in the first second; neither the API
 //! server nor an admission must be slowed by that.
 //!
-//! A change of trust under running pods ([`Events::record_trust`]) is reported in the same way and within the same bounds.
+//! A change of trust under running pods ([`Events::record_trust`]) is reported in the same way, within bounds of its own.
 //!
 //! [`Events::record`] puts a refusal into a bounded queue and never waits. [`EventWriter::run`] owns everything else: it adds the queued
 //! refusals up (`pending`) and sends one request at a time (`write`), at its own pace.

@@ -5,26 +5,26 @@ use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::Arc;
 
 use super::accounts::Outcome;
-use crate::admission::judgment::judge_role;
-use crate::associations::{Associations, Lookup};
+use super::identity::{Identity, IdentitySources};
+use super::standing::Basis;
+use crate::admission::judgment::{judge_association_role, judge_role};
 use crate::decision::{self, DecisionSettings, Finding, Judged, Mode, Owner, messages};
 use crate::kubernetes::container_credentials::ContainerCredentials;
-use crate::kubernetes::service_accounts::{ServiceAccounts, Stored};
+use crate::kubernetes::service_accounts::ServiceAccounts;
+use crate::pod::identity::ServiceAccountIdentity;
 use crate::roles::{RoleCache, Trust};
 use crate::telemetry::metrics::TrustChange;
-use crate::trust::{Audience, Issuer, RoleArn, SessionName, Subject, WebIdentity};
+use crate::trust::{Association, Audience, Hop, Issuer, PodName, RoleArn, SessionName, Subject, Verdict, WebIdentity};
 
 /// What judgments are made with.
 #[derive(Clone, Debug)]
 pub struct Known {
     /// ServiceAccounts.
     pub accounts: Arc<ServiceAccounts>,
+    /// `--container-credentials-config`: what pods of these ServiceAccounts use cannot be judged.
+    pub container_credentials: Option<Arc<ContainerCredentials>>,
     /// Trust policies.
     pub cache: Arc<RoleCache>,
-    /// `--container-credentials-config`: pods of these ServiceAccounts do not use their role.
-    pub container_credentials: Option<Arc<ContainerCredentials>>,
-    /// EKS Pod Identity associations: pods of ServiceAccounts with one do not use their annotation's role.
-    pub associations: Option<Arc<Associations>>,
 }
 
 /// What flags say about judgments.
@@ -40,52 +40,148 @@ pub struct Settings {
     pub docs_url: Option<String>,
 }
 
+/// What was found about a ServiceAccount.
+pub(super) struct Judgment {
+    /// The roles that it depends on.
+    pub(super) roles: Vec<RoleArn>,
+    pub(super) outcome: Outcome,
+    /// None without a role that was judged.
+    pub(super) reason: Option<Reason>,
+}
+
 /// Why a verdict is what it is.
 pub(super) struct Reason {
     pub(super) judged: Judged,
-    pub(super) trust: Trust,
-    identity: WebIdentity,
+    about: About,
+    /// All roles that were judged.
+    policies: Vec<(RoleArn, Trust)>,
 }
 
-/// Judges the web identity of a ServiceAccount.
-pub(super) fn judge(known: &Known, settings: &Settings, namespace: &str, name: &str) -> (Outcome, Option<Reason>) {
+/// What was judged.
+enum About {
+    WebIdentity(WebIdentity),
+    Association(Arc<Association>, Hop),
+}
+
+/// Judges the identity of a ServiceAccount's pods.
+pub(super) fn judge(
+    known: &Known,
+    sources: &IdentitySources,
+    settings: &Settings,
+    namespace: &str,
+    name: &str,
+) -> Judgment {
     let credentials = known.container_credentials.as_ref();
     if credentials.is_some_and(|credentials| credentials.contains(namespace, name)) {
-        return (Outcome::NotUsed, None);
+        return Judgment::without_role(Outcome::NotJudged);
     }
-    let associations = known.associations.as_ref();
-    if let Some(Lookup::Association(_) | Lookup::Undescribed(_)) =
-        associations.and_then(|associations| associations.cached(namespace, name))
-    {
-        return (Outcome::NotUsed, None);
+    let stored = known.accounts.stored(namespace, name);
+    match sources.identity_of(stored, namespace, name) {
+        Identity::NotJudged => Judgment::without_role(Outcome::NotJudged),
+        Identity::WebIdentity { requested, basis } => {
+            judge_web_identity(known, settings, &requested, basis, namespace, name)
+        }
+        Identity::Association(association) => judge_association(&known.cache, association),
+        // As at an admission.
+        Identity::UnknownAssociation => Judgment::without_role(Outcome::Verdict {
+            verdict: Verdict::Unknown,
+            cause: None,
+            basis: Basis::Association,
+            is_rechecked: true,
+        }),
     }
-    // Without a role by now, the watch is about to report it.
-    let Stored::Identity(account) = known.accounts.stored(namespace, name) else {
-        return (Outcome::NotYet, None);
+}
+
+fn judge_web_identity(
+    known: &Known,
+    settings: &Settings,
+    requested: &ServiceAccountIdentity,
+    basis: Basis,
+    namespace: &str,
+    name: &str,
+) -> Judgment {
+    let Some(role) = requested.role() else {
+        return Judgment::without_role(Outcome::NotJudged);
     };
-    let Some(role) = account.role() else {
-        return (Outcome::NotYet, None);
-    };
+    let roles = vec![role.clone()];
     let Some((trust, provider)) = known.cache.in_memory(role) else {
-        return (Outcome::NotYet, None);
+        return Judgment::not_yet(roles);
     };
     let identity = WebIdentity {
         issuer: settings.issuer.clone(),
         subject: Subject::service_account(namespace, name),
-        audience: account.audience().unwrap_or(&settings.audience).clone(),
+        audience: requested.audience().unwrap_or(&settings.audience).clone(),
     };
     let judged = judge_role(role.clone(), &trust, &provider, &identity, SessionName::Unknown);
-    let outcome = Outcome::Verdict {
-        verdict: judged.verdict,
-        cause: judged.cause,
-        by_clock: matches!(&trust, Trust::Policy { policy, .. } if policy.mentions_time()),
-    };
-    let reason = Reason {
-        judged,
-        trust,
-        identity,
-    };
-    (outcome, Some(reason))
+    let by_clock = matches!(&trust, Trust::Policy { policy, .. } if policy.mentions_time());
+    Judgment {
+        roles,
+        outcome: Outcome::Verdict {
+            verdict: judged.verdict,
+            cause: judged.cause,
+            basis,
+            is_rechecked: by_clock || basis == Basis::PerhapsWebIdentity,
+        },
+        reason: Some(Reason {
+            judged,
+            about: About::WebIdentity(identity),
+            policies: vec![(role.clone(), trust)],
+        }),
+    }
+}
+
+/// Each of the roles by itself: the worst decides, the first of those that are alike.
+fn judge_association(cache: &RoleCache, association: Arc<Association>) -> Judgment {
+    let mut roles = Vec::with_capacity(2);
+    let mut policies = Vec::with_capacity(2);
+    let mut worst: Option<(Hop, Judged)> = None;
+    for (hop, role) in association.hops() {
+        roles.push(role.clone());
+        let Some(trust) = cache.trust_in_memory(role) else {
+            continue;
+        };
+        let judged = judge_association_role(hop, role, &trust, &association, PodName::Unknown);
+        if worst.as_ref().is_none_or(|(_, worst)| worst.verdict < judged.verdict) {
+            worst = Some((hop, judged));
+        }
+        policies.push((role.clone(), trust));
+    }
+    match worst {
+        Some((hop, judged)) if policies.len() == roles.len() => Judgment {
+            roles,
+            outcome: Outcome::Verdict {
+                verdict: judged.verdict,
+                cause: judged.cause,
+                basis: Basis::Association,
+                // What is known of it may become too old.
+                is_rechecked: true,
+            },
+            reason: Some(Reason {
+                judged,
+                about: About::Association(association, hop),
+                policies,
+            }),
+        },
+        _ => Judgment::not_yet(roles),
+    }
+}
+
+impl Judgment {
+    const fn without_role(outcome: Outcome) -> Self {
+        Self {
+            roles: Vec::new(),
+            outcome,
+            reason: None,
+        }
+    }
+
+    const fn not_yet(roles: Vec<RoleArn>) -> Self {
+        Self {
+            roles,
+            outcome: Outcome::NotYet,
+            reason: None,
+        }
+    }
 }
 
 impl Reason {
@@ -100,25 +196,41 @@ impl Reason {
         };
         let refusal = match change {
             TrustChange::Lost => {
-                let finding = Finding::Judged(&self.judged, &self.identity);
-                decision::decide(DecisionSettings::default(), Mode::Enforce, &finding, &owner).refusal
+                decision::decide(DecisionSettings::default(), Mode::Enforce, &self.finding(), &owner).refusal
             }
             TrustChange::Restored => None,
         };
-        refusal.unwrap_or_else(|| messages::about_judged(&self.judged, &self.identity, namespace, name).text())
+        let message = || match &self.about {
+            About::WebIdentity(identity) => messages::about_judged(&self.judged, identity, namespace, name),
+            About::Association(association, hop) => messages::about_association(&self.judged, association, *hop),
+        };
+        refusal.unwrap_or_else(|| message().text())
     }
-}
 
-/// The same number in every replica for the same role and policy.
-pub(super) fn digest(role: &RoleArn, trust: &Trust) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    role.as_str().hash(&mut hasher);
-    // The parsed policy, because sources encode and indent the same document differently.
-    let _ = match trust {
-        Trust::Policy { policy, .. } => write!(Hashed(&mut hasher), "{policy:?}"),
-        Trust::NoSuchRole { .. } | Trust::Malformed(_) | Trust::Unknown(_) => Ok(()),
-    };
-    hasher.finish()
+    fn finding(&self) -> Finding<'_> {
+        match &self.about {
+            About::WebIdentity(identity) => Finding::Judged(&self.judged, identity),
+            About::Association(association, hop) => Finding::Associated {
+                judged: &self.judged,
+                association,
+                hop: *hop,
+            },
+        }
+    }
+
+    /// The same number in every replica for the same roles and policies.
+    pub(super) fn digest(&self) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        for (role, trust) in &self.policies {
+            role.as_str().hash(&mut hasher);
+            // The parsed policy, because sources encode and indent the same document differently.
+            let _ = match trust {
+                Trust::Policy { policy, .. } => write!(Hashed(&mut hasher), "{policy:?}"),
+                Trust::NoSuchRole { .. } | Trust::Malformed(_) | Trust::Unknown(_) => Ok(()),
+            };
+        }
+        hasher.finish()
+    }
 }
 
 /// Hashes text as it is written.

@@ -1,15 +1,18 @@
 //! What roles say of ServiceAccounts after admission.
 //!
 //! Credentials are exchanged again while a pod runs, so a role that stops trusting breaks pods that were admitted. Each time a trust policy
-//! or a ServiceAccount of a gated namespace (label `rolegate.io/gate`) changes, its web identity is judged again: a gauge shows the verdict,
-//! and a change between trusted and not trusted is logged, counted and reported by an Event about the ServiceAccount.
+//! or the identity of a ServiceAccount of a gated namespace (label `rolegate.io/gate`) changes, it is judged again: a gauge shows the
+//! verdict, and a change between trusted and not trusted is logged, counted and reported by an Event about the ServiceAccount.
 //!
-//! Only memory is used: the map of ServiceAccounts, and the role cache, which keeps every role that a ServiceAccount names up to date. The
-//! cost does not depend on the number of pods. Judgments have a pace of their own ([`BATCH`] every [`PAUSE`], and at most a tenth of one
-//! processor), and run in another task than reviews.
+//! Only memory is used: the map of ServiceAccounts, the identity ConfigMap, what is known of associations, and the role cache, which keeps
+//! every role that these name up to date. The cost does not depend on the number of pods. Judgments have a pace of their own (`pace`), and
+//! run in another task than reviews.
 
 mod accounts;
+mod identity;
 mod judge;
+mod news;
+mod pace;
 mod standing;
 
 use std::sync::Arc;
@@ -20,26 +23,18 @@ use tracing::{info, warn};
 
 pub use self::accounts::Accounts;
 use self::accounts::{Candidate, Outcome};
+pub use self::identity::IdentitySources;
+use self::judge::{Judgment, Reason, judge};
 pub use self::judge::{Known, Settings};
-use self::judge::{Reason, digest, judge};
+use self::news::News;
+pub use self::pace::{BATCH, PAUSE};
+use self::pace::{Step, until_done};
 use crate::kubernetes::namespaces::Namespaces;
 use crate::telemetry::events::{Events, TrustChanged};
 use crate::telemetry::metrics::{Metrics, TrustChange};
 
-/// How many ServiceAccounts are judged at once.
-pub const BATCH: usize = 10;
-
-/// The pause between two batches: 1,000 judgments per second at most.
-pub const PAUSE: Duration = Duration::from_millis(10);
-
-/// A batch is followed by a pause so many times as long as it took.
-const REST: u32 = 9;
-
 /// How long changes are collected before they are judged.
 const GATHER: Duration = Duration::from_millis(100);
-
-/// How often what depends on the time is judged again, and what depends on files and associations.
-const RECHECK: Duration = Duration::from_secs(300);
 
 /// Judges ServiceAccounts of gated namespaces.
 #[derive(Debug)]
@@ -82,55 +77,39 @@ impl Verdicts {
     }
 
     async fn judge_forever(&self) {
-        let mut gates = self.namespaces.gate_changes();
-        gates.mark_changed();
-        let mut recheck = tokio::time::Instant::now() + RECHECK;
+        let mut news = News::new(&self.known, self.accounts.sources(), &self.namespaces);
         loop {
-            if gates.has_changed().unwrap_or(false) {
-                gates.mark_unchanged();
-                self.accounts.set_gated(self.namespaces.gated().into_iter().collect());
+            until_done(Instant::now, || self.step(&mut news)).await;
+            tokio::select! {
+                () = self.accounts.changed() => {}
+                () = news.arrived(&self.known) => {}
             }
-            let changed = self.known.cache.take_changes();
-            if changed.all {
-                self.accounts.all_changed();
-            } else {
-                self.accounts.roles_changed(&changed.roles);
-            }
-            if tokio::time::Instant::now() >= recheck {
-                recheck = tokio::time::Instant::now() + RECHECK;
-                self.recheck();
-            }
-            let began = Instant::now();
-            let batch = self.accounts.take(BATCH);
-            if batch.is_empty() {
-                tokio::select! {
-                    () = self.accounts.changed() => {}
-                    () = self.known.cache.changed() => {}
-                    Ok(()) = gates.changed() => gates.mark_changed(),
-                    () = tokio::time::sleep_until(recheck) => {}
-                }
-                tokio::time::sleep(GATHER).await;
-                continue;
-            }
-            for candidate in &batch {
-                self.judge(candidate);
-            }
-            tokio::time::sleep(PAUSE.max(began.elapsed().saturating_mul(REST))).await;
+            tokio::time::sleep(GATHER).await;
         }
     }
 
-    /// What changes without a report.
-    fn recheck(&self) {
-        if self.known.associations.is_some() || self.known.container_credentials.is_some() {
-            self.accounts.all_changed();
+    fn step(&self, news: &mut News) -> Step {
+        news.take(&self.known, &self.namespaces, &self.accounts);
+        let batch = self.accounts.take(BATCH);
+        for candidate in &batch {
+            self.judge(candidate);
+        }
+        if batch.is_empty() {
+            Step::NothingLeft
         } else {
-            self.accounts.time_passed();
+            Step::Worked
         }
     }
 
     fn judge(&self, candidate: &Candidate) {
-        let (outcome, reason) = judge(&self.known, &self.settings, &candidate.namespace, &candidate.name);
-        let change = self.accounts.record(candidate, outcome);
+        let Judgment { roles, outcome, reason } = judge(
+            &self.known,
+            self.accounts.sources(),
+            &self.settings,
+            &candidate.namespace,
+            &candidate.name,
+        );
+        let change = self.accounts.record(candidate, &roles, outcome);
         if let (Some(change), Some(reason)) = (change, reason) {
             self.report(candidate, change, outcome, &reason);
         }
@@ -157,7 +136,7 @@ impl Verdicts {
                 namespace,
                 service_account,
                 change,
-                digest: digest(&reason.judged.role, &reason.trust),
+                digest: reason.digest(),
                 message: &message,
             });
         }

@@ -68,11 +68,29 @@ fn associations_of_objects_count_once_settled(cluster: &ExclusiveCluster<'_>) {
         becomes("the role does not trust EKS", &|output| {
             !output.succeeded() && output.stderr.contains("(wrong-principal-type)")
         });
+        let shows = |labels: &[&str]| {
+            for replica in release.replicas() {
+                until(&format!("{name}: the verdict after admission"), || {
+                    (replica.metric("rolegate_service_account_verdicts", labels) == 1.0).then_some(())
+                });
+            }
+        };
+        shows(&["verdict=\"not-trusted\"", "cause=\"wrong-principal-type\""]);
 
         jobs.apply(&kind.object(&jobs, &trusting).to_string()).ok();
         settle(&jobs, &object, &kind.status(&jobs, &trusting, "True"));
         becomes("the role of the edited object trusts EKS", &|output| {
             output.succeeded() && output.warnings().is_empty() && is_injected(output)
+        });
+        shows(&["verdict=\"trusted\""]);
+        until(&format!("{name}: an Event of the change"), || {
+            let restored = [
+                "get",
+                "events.v1.events.k8s.io",
+                "--field-selector=reason=TrustRestored",
+            ];
+            let events = jobs.json(&restored)["items"].to_string();
+            events.contains(&format!("\"name\":\"{name}\"")).then_some(())
         });
 
         settle(&jobs, &object, &kind.status(&jobs, &trusting, "False"));

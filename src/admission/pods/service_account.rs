@@ -6,6 +6,7 @@ use tokio::time::Instant;
 
 use super::Admission;
 use super::pod_request::PodRequest;
+use crate::kubernetes::identity_map::IdentityMap;
 use crate::kubernetes::service_accounts::{Fetched, Stored};
 use crate::pod::identity::ServiceAccountIdentity;
 
@@ -89,21 +90,11 @@ impl Admission {
                 )));
             }
         };
-        let identity = match identity {
-            Some(identity) if identity.asks_for_role() => Some(identity),
-            other => self.identity_map_entry(pod_request).or(other),
-        };
+        let map = self.state.identity_map.as_deref();
         Ok(Account {
             uid,
-            identity,
+            identity: IdentityMap::requested(map, namespace, name, identity),
             freshness: Freshness::Fresh,
         })
-    }
-
-    pub(super) fn identity_map_entry(&self, pod_request: &PodRequest<'_>) -> Option<Arc<ServiceAccountIdentity>> {
-        self.state
-            .identity_map
-            .as_ref()?
-            .lookup(pod_request.namespace, pod_request.service_account)
     }
 }

@@ -36,7 +36,7 @@ pub(crate) struct ServingArgs {
     ///
     /// ServiceAccounts are read from DIR/*.yaml (documents and Lists; other kinds are skipped), trust policies from
     /// DIR/roles/ unless --role-source is set. The certificate is self-signed unless --tls-cert and --tls-key are set.
-    /// Requires --issuer.
+    /// Events are not written, and ServiceAccounts are not judged again after admission. Requires --issuer.
     #[arg(long, value_name = "DIR", requires = "issuer")]
     pub(crate) standalone: Option<PathBuf>,
 

@@ -6,14 +6,11 @@ use std::sync::Arc;
 use tokio::time::Instant;
 
 use super::PAGE;
-use crate::associations::source::{Listed, Scope};
+use crate::associations::source::{AccountName, Listed, Scope};
 use crate::trust::Association;
 
 /// A question for a ServiceAccount without an association is remembered for a second; more of them than this are forgotten earlier.
 const MOST_QUESTIONS: usize = 10_000;
-
-/// Namespace and name.
-type Account = (Arc<str>, Arc<str>);
 
 /// By the name of the ServiceAccount: the ID of its association, and as of when.
 type Ids = HashMap<Arc<str>, (Arc<str>, Instant)>;
@@ -29,8 +26,17 @@ pub(super) struct Known {
     /// How many calls that took.
     cluster_pages: Option<usize>,
     /// ServiceAccounts that were asked for by themselves, and as of when the answer is true.
-    asked: HashMap<Account, Instant>,
+    asked: HashMap<AccountName, Instant>,
     contents: HashMap<Arc<str>, Content>,
+}
+
+/// What a list brought.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct ListEffect {
+    /// An association came or went, or it is known for the first time which there are.
+    pub(super) is_changed: bool,
+    /// One is not described.
+    pub(super) is_new: bool,
 }
 
 #[derive(Debug)]
@@ -99,8 +105,8 @@ impl Known {
         }
     }
 
-    /// Takes over a complete list that began at `began`. True if it has an association that is not described.
-    pub(super) fn store(&mut self, scope: &Scope, listed: &[Listed], pages: usize, began: Instant) -> bool {
+    /// Takes over a complete list that began at `began`.
+    pub(super) fn store(&mut self, scope: &Scope, listed: &[Listed], pages: usize, began: Instant) -> ListEffect {
         let is_in_scope = |namespace: &str, name: &str| match scope {
             Scope::Cluster => true,
             Scope::Namespace(listed) => **listed == *namespace,
@@ -109,33 +115,45 @@ impl Known {
                 service_account,
             } => **listed == *namespace && **service_account == *name,
         };
+        let mut effect = ListEffect::default();
+        let mut before: HashMap<AccountName, Arc<str>> = HashMap::new();
         // The result of a list that began later stays.
         for (namespace, ids) in &mut self.ids {
-            ids.retain(|name, (_, as_of)| !is_in_scope(namespace, name) || *as_of >= began);
+            ids.retain(|name, (id, as_of)| {
+                let stays = !is_in_scope(namespace, name) || *as_of >= began;
+                if !stays {
+                    before.insert((Arc::clone(namespace), Arc::clone(name)), Arc::clone(id));
+                }
+                stays
+            });
         }
-        let mut is_new = false;
         for one in listed {
-            is_new |= !self.contents.contains_key(&one.id);
+            effect.is_new |= !self.contents.contains_key(&one.id);
             let ids = self.ids.entry(Arc::clone(&one.namespace)).or_default();
             let known = ids.get(&one.service_account);
             if known.is_none_or(|(_, as_of)| *as_of < began) {
-                ids.insert(Arc::clone(&one.service_account), (Arc::clone(&one.id), began));
+                let account = (Arc::clone(&one.namespace), Arc::clone(&one.service_account));
+                effect.is_changed |= before.remove(&account).as_ref() != Some(&one.id);
+                ids.insert(account.1, (Arc::clone(&one.id), began));
             }
         }
+        effect.is_changed |= !before.is_empty();
         self.ids.retain(|_, ids| !ids.is_empty());
         match scope {
             Scope::Cluster => {
+                effect.is_changed |= self.cluster_listed.is_none();
                 self.cluster_listed = self.cluster_listed.max(Some(began));
                 self.cluster_pages = Some(pages);
                 self.drop_unlisted_contents();
             }
             Scope::Namespace(namespace) => {
+                effect.is_changed |= self.listed_at(namespace).is_none();
                 let at = self.listed.entry(Arc::clone(namespace)).or_insert(began);
                 *at = (*at).max(began);
             }
             Scope::ServiceAccount { .. } => {}
         }
-        is_new
+        effect
     }
 
     fn drop_unlisted_contents(&mut self) {
@@ -147,18 +165,23 @@ impl Known {
         self.contents.retain(|id, _| ids.contains(id));
     }
 
-    /// Takes over the content of an association, or that there is none of this ID.
-    pub(super) fn store_content(&mut self, id: &Arc<str>, content: Option<Arc<Association>>, began: Instant) {
+    /// Takes over the content of an association, or that there is none of this ID. Returns whether that is other than before.
+    pub(super) fn store_content(&mut self, id: &Arc<str>, content: Option<Arc<Association>>, began: Instant) -> bool {
         match content {
             Some(association) => {
                 let read_at = began;
-                self.contents.insert(Arc::clone(id), Content { association, read_at });
+                let now = Arc::clone(&association);
+                let before = self.contents.insert(Arc::clone(id), Content { association, read_at });
+                before.is_none_or(|before| before.association != now)
             }
             None => {
-                self.contents.remove(id);
+                let mut is_changed = self.contents.remove(id).is_some();
                 for ids in self.ids.values_mut() {
+                    let before = ids.len();
                     ids.retain(|_, (known, as_of)| known != id || *as_of >= began);
+                    is_changed |= ids.len() < before;
                 }
+                is_changed
             }
         }
     }
@@ -176,11 +199,14 @@ impl Known {
         due.into_iter().map(|(_, id)| id).collect()
     }
 
-    /// Drops what was true before this moment and was not confirmed since.
-    pub(super) fn forget(&mut self, before: Option<Instant>) {
-        let Some(before) = before else { return };
+    /// Drops what was true before this moment and was not confirmed since. Returns whether there was such an association.
+    pub(super) fn forget(&mut self, before: Option<Instant>) -> bool {
+        let Some(before) = before else { return false };
+        let mut has_dropped = false;
         self.ids.retain(|_, ids| {
+            let known = ids.len();
             ids.retain(|_, (_, as_of)| *as_of >= before);
+            has_dropped |= ids.len() < known;
             !ids.is_empty()
         });
         self.listed.retain(|_, at| *at >= before);
@@ -188,6 +214,16 @@ impl Known {
         if self.contents.len() > self.ids.values().map(HashMap::len).sum() {
             self.drop_unlisted_contents();
         }
+        has_dropped
+    }
+
+    /// The ServiceAccounts that are known to have one.
+    pub(super) fn accounts(&self) -> Vec<AccountName> {
+        let accounts = self
+            .ids
+            .iter()
+            .flat_map(|(namespace, ids)| ids.keys().map(move |name| (Arc::clone(namespace), Arc::clone(name))));
+        accounts.collect()
     }
 
     pub(super) fn contents(&self) -> Vec<Arc<Association>> {
@@ -203,5 +239,68 @@ impl Known {
         listed.fold((0, 0), |(all, described), (id, _)| {
             (all + 1, described + usize::from(self.contents.contains_key(id)))
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::trust::{RoleArn, SessionTags};
+
+    fn listed(name: &str, id: &str) -> Listed {
+        Listed {
+            namespace: "jobs".into(),
+            service_account: name.into(),
+            id: id.into(),
+        }
+    }
+
+    fn with_role(role: &str) -> Option<Arc<Association>> {
+        Some(Arc::new(Association {
+            cluster: None,
+            namespace: "jobs".into(),
+            service_account: "api".into(),
+            id: Some("a-1".into()),
+            role: RoleArn::parse(&format!("arn:aws:iam::111122223333:role/{role}")).unwrap(),
+            target_role: None,
+            session_tags: SessionTags::Enabled,
+            external_id: None,
+        }))
+    }
+
+    #[test]
+    fn an_effect_is_what_differs_from_before() {
+        let start = Instant::now();
+        let at = |second| start + Duration::from_secs(second);
+        let mut known = Known::default();
+        let scope = Scope::Namespace("jobs".into());
+        let mut is_changed = |second, listed: &[Listed]| known.store(&scope, listed, 1, at(second)).is_changed;
+        assert!(is_changed(0, &[]), "known for the first time");
+        assert!(!is_changed(1, &[]));
+        let one = listed("api", "a-1");
+        assert!(is_changed(2, &[one.clone()]));
+        assert!(!is_changed(3, &[one.clone()]));
+        assert!(is_changed(4, &[listed("api", "a-2")]), "created again");
+        assert!(!is_changed(1, &[one.clone()]), "a list that began earlier");
+        assert!(is_changed(5, &[listed("api", "a-2"), listed("worker", "a-3")]));
+        assert!(is_changed(6, &[listed("worker", "a-3")]));
+        let worker: AccountName = ("jobs".into(), "worker".into());
+        assert_eq!(known.accounts(), [worker]);
+
+        let other = Scope::Cluster;
+        assert!(known.store(&other, &[one.clone()], 1, at(7)).is_changed);
+        assert!(!known.store(&other, &[one], 1, at(8)).is_changed);
+        let id = Arc::from("a-1");
+        assert!(known.store_content(&id, with_role("first"), at(9)));
+        assert!(!known.store_content(&id, with_role("first"), at(10)));
+        assert!(known.store_content(&id, with_role("second"), at(11)));
+        assert!(!known.forget(Some(at(8))));
+        assert!(known.store_content(&id, None, at(12)));
+        assert!(!known.store_content(&id, None, at(13)));
+        assert!(known.store(&other, &[listed("api", "a-1")], 1, at(14)).is_changed);
+        assert!(known.forget(Some(at(15))));
+        assert!(known.accounts().is_empty());
     }
 }

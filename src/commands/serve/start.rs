@@ -37,6 +37,7 @@ use crate::support::text;
 use crate::telemetry::audit::AuditLog;
 use crate::telemetry::events::{EventTiming, EventWriter, Events};
 use crate::telemetry::metrics::{ByNamespace, Metrics};
+use crate::trust::RoleArn;
 use crate::verdicts::{self, Verdicts};
 
 /// How long the last lines of the audit log are written, if its file system is slow or standard output is not read.
@@ -264,18 +265,22 @@ fn follow(
     let stop = CancellationToken::new();
     async move {
         let wanted = {
-            let (accounts, associations) = (accounts.clone(), associations.clone());
+            let (accounts, associations, identity_map) = (accounts.clone(), associations.clone(), identity_map.clone());
             move || {
                 // Roles beyond the cache's capacity need not be read ahead, and 100,000 roles need not be cloned.
                 let mut roles = associations
                     .as_ref()
                     .map_or_else(Vec::new, |associations| associations.roles());
                 roles.reserve(accounts.counts().with_role.min(ROLE_CACHE_CAPACITY));
-                accounts.for_each_role(&mut |role| {
+                let mut push = |role: &RoleArn| {
                     if roles.len() < ROLE_CACHE_CAPACITY {
                         roles.push(role.clone());
                     }
-                });
+                };
+                if let Some(map) = &identity_map {
+                    map.for_each_role(&mut push);
+                }
+                accounts.for_each_role(&mut push);
                 roles
             }
         };
@@ -371,9 +376,8 @@ fn open_verdicts(state: &State, metrics: &Arc<Metrics>, events: Option<Events>) 
     let admission = state.admission.settings();
     let known = verdicts::Known {
         accounts: state.cluster.accounts.clone(),
-        cache: state.cache.clone(),
         container_credentials: state.credentials.clone(),
-        associations: state.associations.clone(),
+        cache: state.cache.clone(),
     };
     let settings = verdicts::Settings {
         issuer: state.cluster.issuer.clone(),

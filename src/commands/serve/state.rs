@@ -105,14 +105,33 @@ impl State {
             reader: Reader::Operator,
         };
         let rules = Arc::new(rules(&annotation_prefix, bare_names, &aws).await?);
-        let cluster = Cluster::open(standalone.as_deref(), &named, issuer, config_map, &rules).await?;
+        // Before the watches begin: ServiceAccounts with an association are kept to be judged.
+        let associations = match associations.settings() {
+            Some(settings) => {
+                let remote = RemoteSettings {
+                    read_timeout: cache.read_timeout,
+                    max_stale: cache.max_stale,
+                    ..RemoteSettings::default()
+                };
+                Some(open_associations(&settings, &aws, &named, remote, metrics).await?)
+            }
+            None => None,
+        };
+        let cluster = Cluster::open(
+            standalone.as_deref(),
+            &named,
+            issuer,
+            config_map,
+            &rules,
+            associations.clone(),
+        )
+        .await?;
         let specs = if sources.is_empty() {
             vec![RoleSourceSpec::default_for(standalone.as_deref())]
         } else {
             sources
         };
         let sources = sources::open(&specs, &aws, &named, Use::Serve).await?;
-        let (read_timeout, max_stale) = (cache.read_timeout, cache.max_stale);
         let cache = RoleCache::with_observer(sources.clone(), cache, metrics.clone());
         cache.check_providers_of(cluster.issuer.clone());
         for source in &sources {
@@ -129,23 +148,6 @@ impl State {
         }
         let (credentials, pod_identity) = pod_identity.settings(&web_identity);
         let credentials = credentials.as_deref().map(container_credentials).transpose()?;
-        let associations = match associations.settings() {
-            Some(settings) => Some(
-                open_associations(
-                    &settings,
-                    &aws,
-                    &named,
-                    RemoteSettings {
-                        read_timeout,
-                        max_stale,
-                        ..RemoteSettings::default()
-                    },
-                    metrics,
-                )
-                .await?,
-            ),
-            None => None,
-        };
         let settings = AdmissionSettings {
             mode,
             rules: AnnotationRules::clone(&rules),
@@ -225,10 +227,11 @@ impl Cluster {
         issuer: Option<Issuer>,
         identity_map: Option<NamespacedName>,
         rules: &Arc<AnnotationRules>,
+        associations: Option<Arc<Associations>>,
     ) -> Result<Self> {
         match standalone {
             Some(directory) => Self::standalone(directory, issuer, identity_map, rules),
-            None => Self::live(named, issuer, identity_map, rules).await,
+            None => Self::live(named, issuer, identity_map, rules, associations).await,
         }
     }
 
@@ -265,6 +268,7 @@ impl Cluster {
         issuer: Option<Issuer>,
         identity_map: Option<NamespacedName>,
         rules: &Arc<AnnotationRules>,
+        associations: Option<Arc<Associations>>,
     ) -> Result<Self> {
         let otherwise = "set --kubeconfig FILE, run in a pod, or serve a directory with --standalone DIR";
         let client = named.client("serve", otherwise).await?;
@@ -273,8 +277,12 @@ impl Cluster {
             let timing = WatchTiming::default();
             IdentityMap::start(client.clone(), &object.namespace, &object.name, rules.clone(), timing)
         });
+        let identity_map = identity_map.map(Arc::new);
         let namespaces = Arc::new(Namespaces::start(client.clone(), WatchTiming::default()));
-        let judged = verdicts::Accounts::new();
+        let judged = verdicts::Accounts::new(verdicts::IdentitySources {
+            identity_map: identity_map.clone(),
+            associations,
+        });
         let observer = Arc::clone(&judged);
         let timing = WatchTiming::default();
         let accounts = LiveServiceAccounts::start_observed(client.clone(), rules.clone(), timing, observer)
@@ -283,7 +291,7 @@ impl Cluster {
             issuer,
             accounts: Arc::new(ServiceAccounts::Live(accounts)),
             namespaces: Some(namespaces),
-            identity_map: identity_map.map(Arc::new),
+            identity_map,
             judged: Some(judged),
             client: Some(client),
         })

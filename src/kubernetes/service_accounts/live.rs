@@ -17,7 +17,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::table::{ListNumber, Table};
-use super::{AccountObserver, Counts, Fetched, Stored};
+use super::{AccountObserver, Counts, Fetched, Observed, Stored};
 use crate::kubernetes::api_error;
 use crate::kubernetes::list_watch::{Observer, WatchTiming, list_and_watch};
 use crate::kubernetes::namespaces::{Namespaces, UNKNOWN};
@@ -62,7 +62,7 @@ impl LiveServiceAccounts {
         Self::start_observed(client, rules, timing, Arc::new(()))
     }
 
-    /// The same; ServiceAccounts with a role are reported to an observer.
+    /// The same; ServiceAccounts are reported to an observer.
     #[must_use]
     pub fn start_observed(
         client: kube::Client,
@@ -362,14 +362,14 @@ impl Mirror {
         let metadata = &account.metadata;
         if let (Some(namespace), Some(name)) = (&metadata.namespace, &metadata.name) {
             let identity = identity(&self.rules, metadata);
-            self.table.put(namespace, name, identity.clone(), self.list);
-            match &identity {
-                Some(identity) if identity.role().is_some() => {
-                    self.observer
-                        .has_role(namespace, name, metadata.uid.as_deref(), identity);
-                }
-                _ => self.observer.has_no_role(namespace, name),
-            }
+            let is_changed = self.table.put(namespace, name, identity.clone(), self.list);
+            self.observer.exists(&Observed {
+                namespace,
+                name,
+                uid: metadata.uid.as_deref(),
+                identity: identity.as_ref(),
+                is_changed,
+            });
         }
     }
 }
@@ -398,7 +398,7 @@ impl Observer<Account> for Mirror {
     fn delete(&mut self, account: Account) {
         if let (Some(namespace), Some(name)) = (&account.metadata.namespace, &account.metadata.name) {
             self.table.remove(namespace, name);
-            self.observer.has_no_role(namespace, name);
+            self.observer.is_gone(namespace, name);
         }
     }
 

@@ -44,23 +44,38 @@ pub enum Fetched {
     Unavailable(String),
 }
 
-/// Observes which ServiceAccounts of a live cluster have a role. Called by the watch, after memory was updated: it must not block.
+/// Observes the ServiceAccounts of a live cluster. Called by the watch, after memory was updated: it must not block.
 pub trait AccountObserver: Send + Sync + fmt::Debug {
-    /// A list begins: every ServiceAccount with a role is reported until it ends.
+    /// A list begins: every ServiceAccount is reported until it ends.
     fn list_began(&self);
-    /// A ServiceAccount with a well-formed role was listed, is new, or was changed in any way.
-    fn has_role(&self, namespace: &str, name: &str, uid: Option<&str>, identity: &ServiceAccountIdentity);
-    /// A ServiceAccount has no well-formed role, or no longer exists.
-    fn has_no_role(&self, namespace: &str, name: &str);
+    /// A ServiceAccount was listed, is new, or was changed in any way.
+    fn exists(&self, account: &Observed<'_>);
+    /// A ServiceAccount no longer exists.
+    fn is_gone(&self, namespace: &str, name: &str);
     /// The list is complete: what it did not contain no longer exists.
     fn list_ended(&self);
+}
+
+/// A ServiceAccount as the watch reports it.
+#[derive(Clone, Copy, Debug)]
+pub struct Observed<'a> {
+    /// Its namespace.
+    pub namespace: &'a str,
+    /// Its name.
+    pub name: &'a str,
+    /// `metadata.uid`.
+    pub uid: Option<&'a str>,
+    /// Its annotations for rolegate, if there are any.
+    pub identity: Option<&'a ServiceAccountIdentity>,
+    /// Whether these are other than before.
+    pub is_changed: bool,
 }
 
 /// Observes nothing.
 impl AccountObserver for () {
     fn list_began(&self) {}
-    fn has_role(&self, _namespace: &str, _name: &str, _uid: Option<&str>, _identity: &ServiceAccountIdentity) {}
-    fn has_no_role(&self, _namespace: &str, _name: &str) {}
+    fn exists(&self, _account: &Observed<'_>) {}
+    fn is_gone(&self, _namespace: &str, _name: &str) {}
     fn list_ended(&self) {}
 }
 

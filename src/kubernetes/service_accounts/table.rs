@@ -89,10 +89,17 @@ impl Table {
         }
     }
 
-    pub(crate) fn put(&self, namespace: &str, name: &str, identity: Option<ServiceAccountIdentity>, list: ListNumber) {
+    /// Whether its annotations are other than before.
+    pub(crate) fn put(
+        &self,
+        namespace: &str,
+        name: &str,
+        identity: Option<ServiceAccountIdentity>,
+        list: ListNumber,
+    ) -> bool {
         let key = self.key(namespace, name);
         let Some(mut shard) = self.shard(key).map(RwLock::write) else {
-            return;
+            return false;
         };
         self.count_of(identity.as_ref()).fetch_add(1, Ordering::Relaxed);
         let place = match find(&shard, key) {
@@ -112,17 +119,20 @@ impl Table {
                         identity,
                     },
                 );
-                return;
+                return true;
             }
         };
-        if let Some(entry) = shard.get_mut(place) {
-            self.count_of(entry.identity.as_ref()).fetch_sub(1, Ordering::Relaxed);
-            entry.list = list;
-            // An unchanged value is kept, so that a list of known objects moves no memory.
-            if entry.identity != identity {
-                entry.identity = identity;
-            }
+        let Some(entry) = shard.get_mut(place) else {
+            return false;
+        };
+        self.count_of(entry.identity.as_ref()).fetch_sub(1, Ordering::Relaxed);
+        entry.list = list;
+        // An unchanged value is kept, so that a list of known objects moves no memory.
+        let is_changed = entry.identity != identity;
+        if is_changed {
+            entry.identity = identity;
         }
+        is_changed
     }
 
     pub(crate) fn remove(&self, namespace: &str, name: &str) {
@@ -314,7 +324,8 @@ mod tests {
                 },
             ),
         ] {
-            table.put("jobs", "trainer", now, list);
+            assert!(table.put("jobs", "trainer", now.clone(), list), "other than before");
+            assert!(!table.put("jobs", "trainer", now, list), "the same again");
             assert_eq!(table.counts(), counts);
         }
         table.remove("jobs", "trainer");

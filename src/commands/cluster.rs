@@ -1,6 +1,7 @@
 //! The cluster that a command talks to.
 
 mod kubeconfig;
+mod proxy;
 
 use std::time::Duration;
 
@@ -109,7 +110,9 @@ impl Cluster {
     }
 
     async fn named(&self) -> Result<&NamedCluster, NoCluster> {
-        self.named.get_or_try_init(|| kubeconfig::find(&self.settings)).await
+        self.named
+            .get_or_try_init(async || kubeconfig::find(&self.settings))
+            .await
     }
 
     async fn connect(&self) -> Result<kube::Client, NoCluster> {

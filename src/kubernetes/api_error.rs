@@ -21,6 +21,11 @@ pub(crate) fn one_line(error: &kube::Error) -> String {
     text::line(&line).into_owned()
 }
 
+/// Whether the API server answered, so that other requests can succeed.
+pub(crate) const fn is_answer(error: &kube::Error) -> bool {
+    matches!(error, kube::Error::Api(_) | kube::Error::SerdeError(_))
+}
+
 /// What the person who ran a command can do about an error, to append to it.
 pub(crate) fn next_step(error: &kube::Error) -> &'static str {
     const CHOOSE: &str = "; log in to the cluster again, or choose another one with --context";
@@ -33,6 +38,9 @@ pub(crate) fn next_step(error: &kube::Error) -> &'static str {
         }
         other if is_untrusted(other) => {
             "; the kubeconfig must have the CA of this cluster (certificate-authority-data) and the name that its certificate is for"
+        }
+        other if of_proxy(other).is_some() => {
+            "; check the proxy, which `proxy-url` of the kubeconfig's cluster or HTTPS_PROXY names, or choose another cluster with --context"
         }
         _ => "; check that the cluster runs and can be reached from here, or choose another one with --context",
     }
@@ -54,12 +62,6 @@ pub(crate) fn status_line(status: &Status) -> String {
 pub(crate) fn of_client(error: &kube::Error, exec: Option<&ExecConfig>) -> String {
     match error {
         kube::Error::Auth(error) => of_credentials(error, exec),
-        kube::Error::ProxyProtocolDisabled { proxy_url, .. } | kube::Error::ProxyProtocolUnsupported { proxy_url } => {
-            format!(
-                "proxies are not supported, and `proxy-url` of the kubeconfig or HTTPS_PROXY names {proxy_url}; unset it where the API \
-             server can be reached without one"
-            )
-        }
         other => format!("{}{}", one_line(other), next_step(other)),
     }
 }
@@ -85,9 +87,10 @@ fn of_credentials(error: &AuthError, exec: Option<&ExecConfig>) -> String {
         AuthError::AuthExecStart(why) => format!("{plugin} cannot be started: {}; check that it is a program", without_code(why)),
         AuthError::AuthExecRun { out, .. } => failed_program(&plugin, out, exec),
         AuthError::AuthExecParse(_) | AuthError::ExecPluginFailed => format!(
-            "{plugin} did not print an ExecCredential with a status; run it to see what it prints{}",
+            "{plugin} did not print an ExecCredential with a token or a client certificate; run it to see what it prints{}",
             shown(exec)
         ),
+        AuthError::AuthExec(why) if exec.is_some() => format!("{plugin} cannot be started: {why}"),
         AuthError::MissingCommand => {
             "the user of the kubeconfig has an exec plugin without `command`; add it, or choose another cluster with --context".to_owned()
         }
@@ -136,8 +139,10 @@ fn connection(error: &kube::Error) -> Option<String> {
     let kube::Error::Service(error) = error else {
         return None;
     };
+    let proxy = of_proxy(error.as_ref());
+    let peer = if proxy.is_some() { "the proxy" } else { "the API server" };
+    let mut words = proxy.map(|why| format!("the proxy did not connect to the API server: {why}"));
     let mut cause: Option<&(dyn Error + 'static)> = Some(error.as_ref());
-    let mut words = None;
     while let Some(error) = cause {
         if let Some(why) = error.downcast_ref::<AuthError>() {
             return Some(of_credentials(why, None));
@@ -150,23 +155,37 @@ fn connection(error: &kube::Error) -> Option<String> {
         }
         if let Some(error) = error.downcast_ref().map(innermost) {
             words = match error.kind() {
-                io::ErrorKind::ConnectionRefused => {
-                    Some("the API server cannot be reached: connection refused".to_owned())
-                }
-                io::ErrorKind::TimedOut => Some("the API server cannot be reached: it does not answer".to_owned()),
+                io::ErrorKind::ConnectionRefused => Some(format!("{peer} cannot be reached: connection refused")),
+                io::ErrorKind::TimedOut => Some(format!("{peer} cannot be reached: it does not answer")),
                 io::ErrorKind::UnexpectedEof if error.to_string().contains("tls") => {
                     Some("TLS with the API server failed: it closed the connection".to_owned())
                 }
                 io::ErrorKind::ConnectionReset | io::ErrorKind::UnexpectedEof | io::ErrorKind::BrokenPipe => {
-                    Some("the API server closed the connection".to_owned())
+                    Some(format!("{peer} closed the connection"))
                 }
-                _ if error.to_string().contains("lookup") => Some(format!("the API server cannot be reached: {error}")),
+                _ if error.to_string().contains("lookup") => Some(format!("{peer} cannot be reached: {error}")),
                 _ => words,
             };
         }
         cause = error.source();
     }
     words
+}
+
+/// Why a proxy could not be used, if the error is about one. hyper-util does not export the types of these errors.
+fn of_proxy(error: &(dyn Error + 'static)) -> Option<String> {
+    let mut cause = Some(error);
+    while let Some(error) = cause {
+        let text = error.to_string();
+        let why = text
+            .strip_prefix("tunnel error: ")
+            .or_else(|| text.strip_prefix("SOCKS error: "));
+        if let Some(why) = why {
+            return Some(why.to_owned());
+        }
+        cause = error.source();
+    }
+    None
 }
 
 /// As rustls gives it, or in an I/O error.

@@ -3,6 +3,7 @@
 
 pub(crate) mod api_error;
 pub mod container_credentials;
+mod exec_plugin;
 pub mod identity_map;
 pub mod issuer;
 pub mod list_watch;
@@ -27,5 +28,10 @@ pub fn client(config: &kube::Config) -> Result<kube::Client, kube::Error> {
     config.connect_timeout = Some(CONNECT_TIMEOUT);
     // No read timeout: it would include idle time in the pool, and all callers have their own timeouts.
     config.read_timeout = None;
-    kube::Client::try_from(config)
+    let token = exec_plugin::log_in(&mut config.auth_info).map_err(kube::Error::Auth)?;
+    let client = kube::Client::try_from(config)?;
+    Ok(match token {
+        Some(token) => token.on(client),
+        None => client,
+    })
 }

@@ -2,15 +2,18 @@
 
 use std::collections::VecDeque;
 use std::fs;
-use std::io::{BufRead as _, BufReader, Write as _};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::io::{self, BufRead as _, BufReader, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
-use rustls::ServerConfig;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
-use serde_json::Value;
+use rustls::server::WebPkiClientVerifier;
+use rustls::{RootCertStore, ServerConfig, ServerConnection, StreamOwned};
+use serde_json::{Value, json};
 
 use super::{ISSUER, ROLE, Ran, command, finish, policy};
 
@@ -29,14 +32,42 @@ struct Api {
 
 impl Api {
     fn start(answers: Answers) -> Self {
+        Self::with_connections(answers, |connection, answer| answer(connection, ""))
+    }
+
+    /// Over TLS. Also accepts a client certificate, which is recorded as `certificate`.
+    fn start_tls(answers: Answers, tls: &Tls) -> Self {
+        let config = Arc::clone(&tls.server);
+        Self::with_connections(answers, move |connection, answer| {
+            let session = ServerConnection::new(Arc::clone(&config)).unwrap();
+            let mut stream = StreamOwned::new(session, connection);
+            // The certificate is known after the handshake.
+            while stream.conn.is_handshaking() {
+                stream.conn.complete_io(&mut stream.sock)?;
+            }
+            let certificate = stream.conn.peer_certificates().map_or("", |_| "certificate");
+            answer(&mut stream, certificate)?;
+            stream.conn.send_close_notify();
+            stream.flush()
+        })
+    }
+
+    fn with_connections(
+        answers: Answers,
+        serve: impl Fn(&mut TcpStream, &dyn Fn(&mut dyn ReadWrite, &str) -> io::Result<()>) -> io::Result<()>
+        + Send
+        + 'static,
+    ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let credentials = Arc::new(Mutex::new(VecDeque::new()));
         let seen = Arc::clone(&credentials);
         std::thread::spawn(move || {
-            for connection in listener.incoming().take(MOST_REQUESTS).flatten() {
+            for mut connection in listener.incoming().take(MOST_REQUESTS).flatten() {
                 // A client that goes away is not a failure of the server.
-                let _ = answer(&connection, answers, &seen);
+                let _ = serve(&mut connection, &|stream, certificate| {
+                    answer(stream, answers, certificate, &seen)
+                });
             }
         });
         Self { address, credentials }
@@ -45,12 +76,27 @@ impl Api {
     fn url(&self) -> String {
         format!("http://{}", self.address)
     }
+
+    /// The credentials of all requests so far.
+    fn seen(&self) -> Vec<String> {
+        self.credentials.lock().unwrap().iter().cloned().collect()
+    }
 }
 
-fn answer(connection: &TcpStream, answers: Answers, seen: &Mutex<VecDeque<String>>) -> std::io::Result<()> {
-    let mut lines = BufReader::new(connection).lines();
+/// A connection, with or without TLS.
+trait ReadWrite: Read + Write {}
+
+impl<T: Read + Write> ReadWrite for T {}
+
+fn answer(
+    stream: &mut dyn ReadWrite,
+    answers: Answers,
+    certificate: &str,
+    seen: &Mutex<VecDeque<String>>,
+) -> io::Result<()> {
+    let mut lines = BufReader::new(&mut *stream).lines();
     let request = lines.next().transpose()?.unwrap_or_default();
-    let mut credentials = String::new();
+    let mut credentials = certificate.to_owned();
     for line in lines {
         let line = line?;
         if line.is_empty() {
@@ -59,16 +105,133 @@ fn answer(connection: &TcpStream, answers: Answers, seen: &Mutex<VecDeque<String
         if let Some((name, value)) = line.split_once(": ")
             && name.eq_ignore_ascii_case("authorization")
         {
-            credentials = value.to_owned();
+            credentials += value;
         }
     }
     seen.lock().unwrap().push_back(credentials);
     let (status, body) = answers(request.split(' ').nth(1).unwrap_or_default());
     write!(
-        &mut &*connection,
+        stream,
         "HTTP/1.1 {status} status\r\ncontent-type: application/json\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}",
         body.len()
     )
+}
+
+/// A name that only a proxy of the tests resolves.
+const NAME: &str = "api.cluster.example.com";
+
+/// The certificates of a cluster: one for its server and one for a client, each its own CA.
+struct Tls {
+    server: Arc<ServerConfig>,
+    /// `certificate-authority-data`.
+    ca: String,
+    /// Certificate and key, PEM.
+    client: (String, String),
+}
+
+impl Tls {
+    fn new() -> Self {
+        let signed = rcgen::generate_simple_self_signed(vec![NAME.to_owned(), "127.0.0.1".to_owned()]).unwrap();
+        let client = rcgen::generate_simple_self_signed(vec!["client".to_owned()]).unwrap();
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let mut clients = RootCertStore::empty();
+        clients.add(client.cert.der().clone()).unwrap();
+        let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(clients), Arc::clone(&provider));
+        let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(signed.signing_key.serialize_der()));
+        let server = ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_client_cert_verifier(verifier.allow_unauthenticated().build().unwrap())
+            .with_single_cert(vec![signed.cert.der().clone()], key)
+            .unwrap();
+        Self {
+            server: Arc::new(server),
+            ca: STANDARD.encode(signed.cert.pem()),
+            client: (client.cert.pem(), client.signing_key.serialize_pem()),
+        }
+    }
+}
+
+/// A proxy on loopback, HTTP (CONNECT) and SOCKS5, that connects everything to one address.
+struct Proxy {
+    address: SocketAddr,
+    /// The host and port of each request, and its `Proxy-Authorization`.
+    requests: Arc<Mutex<Vec<(String, String)>>>,
+}
+
+impl Proxy {
+    fn start(to: SocketAddr) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let requests = Arc::new(Mutex::new(Vec::new()));
+        let seen = Arc::clone(&requests);
+        std::thread::spawn(move || {
+            for connection in listener.incoming().take(MOST_REQUESTS).flatten() {
+                let seen = Arc::clone(&seen);
+                std::thread::spawn(move || drop(forward(connection, to, &seen)));
+            }
+        });
+        Self { address, requests }
+    }
+
+    /// The hosts of the requests since the last call.
+    fn hosts(&self) -> Vec<String> {
+        let requests = std::mem::take(&mut *self.requests.lock().unwrap());
+        requests.into_iter().map(|(host, _)| host).collect()
+    }
+}
+
+fn forward(mut client: TcpStream, to: SocketAddr, seen: &Mutex<Vec<(String, String)>>) -> io::Result<()> {
+    let mut first = [0];
+    client.peek(&mut first)?;
+    let (request, accepted): (_, &[u8]) = if first == [5] {
+        (socks(&mut client)?, &[5, 0, 0, 1, 0, 0, 0, 0, 0, 0])
+    } else {
+        (connect(&mut client)?, b"HTTP/1.1 200 OK\r\n\r\n")
+    };
+    seen.lock().unwrap().push(request);
+    let server = TcpStream::connect(to)?;
+    client.write_all(accepted)?;
+    let (mut from, mut into) = (client.try_clone()?, server.try_clone()?);
+    let up = std::thread::spawn(move || {
+        let _ = io::copy(&mut from, &mut into);
+        into.shutdown(Shutdown::Write)
+    });
+    let (mut from, mut into) = (server, client);
+    let _ = io::copy(&mut from, &mut into);
+    let _ = into.shutdown(Shutdown::Both);
+    up.join().unwrap()
+}
+
+/// A request of HTTP: host and port, and the credentials.
+fn connect(client: &mut TcpStream) -> io::Result<(String, String)> {
+    let mut head = Vec::new();
+    let mut byte = [0];
+    while !head.ends_with(b"\r\n\r\n") {
+        client.read_exact(&mut byte)?;
+        head.push(byte[0]);
+    }
+    let head = String::from_utf8(head).unwrap();
+    let host = head.strip_prefix("CONNECT ").unwrap().split(' ').next().unwrap();
+    let credentials = head.lines().find_map(|line| line.strip_prefix("Proxy-Authorization: "));
+    Ok((host.to_owned(), credentials.unwrap_or_default().to_owned()))
+}
+
+/// A request of SOCKS5 without authentication, for a name (RFC 1928).
+fn socks(client: &mut TcpStream) -> io::Result<(String, String)> {
+    let mut greeting = [0; 2];
+    client.read_exact(&mut greeting)?;
+    client.read_exact(&mut vec![0; greeting[1].into()])?;
+    client.write_all(&[5, 0])?;
+    let mut head = [0; 5];
+    client.read_exact(&mut head)?;
+    assert_eq!(head[..4], [5, 1, 0, 3], "connect to a name");
+    let mut name = vec![0; head[4].into()];
+    client.read_exact(&mut name)?;
+    let mut port = [0; 2];
+    client.read_exact(&mut port)?;
+    let name = String::from_utf8(name).unwrap();
+    Ok((format!("{name}:{}", u16::from_be_bytes(port)), String::new()))
 }
 
 /// A cluster with one ServiceAccount.
@@ -425,32 +588,244 @@ fn a_kubeconfig_that_cannot_be_used_is_named_with_the_next_step() {
     );
 }
 
-#[test]
-fn a_program_gives_the_credentials_of_all_requests() {
-    let api = Api::start(cluster);
+/// A home directory whose cluster is `server`, and whose credentials come from a program that counts its runs in `runs` and prints this
+/// status.
+fn home_with_program(server: &str, cluster: &str, status: &Value) -> Home {
     let home = Home::new();
-    let status = r#"{"apiVersion": "client.authentication.k8s.io/v1", "kind": "ExecCredential", "status": {"token": "from-a-program"}}"#;
-    let runs = home.path("runs");
-    let program = home.program(
-        "bin/plugin",
-        &format!("echo run >> {}\necho '{status}'", runs.display()),
+    let credential =
+        json!({"apiVersion": "client.authentication.k8s.io/v1", "kind": "ExecCredential", "status": status});
+    // RUN is the number of the run.
+    let script = format!(
+        "cat >> {stdin}\necho \"$KUBERNETES_EXEC_INFO\" >> {runs}\nsed \"s/RUN/$(($(wc -l < {runs})))/\" <<'END'\n{credential}\nEND",
+        stdin = home.path("stdin").display(),
+        runs = home.path("runs").display()
     );
-    home.write(
-        ".kube/config",
-        &kubeconfig(&[("here", &api.url())], &exec(&program, "interactiveMode: Never")),
-    );
+    let program = home.program("bin/plugin", &script);
+    let user = exec(&program, "interactiveMode: IfAvailable");
+    let text =
+        kubeconfig(&[("here", server)], &user).replace("cluster: {server:", &format!("cluster: {{{cluster} server:"));
+    home.write(".kube/config", &text);
     fs::create_dir(home.path("roles")).unwrap();
-    let ran = home.run(&["audit", "--role-source", "files=roles"], &[]);
+    home
+}
+
+impl Home {
+    /// What the program of [`home_with_program`] was told in each of its runs.
+    fn runs(&self) -> Vec<Value> {
+        let runs = fs::read_to_string(self.path("runs")).unwrap();
+        runs.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    }
+}
+
+const AUDIT: [&str; 3] = ["audit", "--role-source", "files=roles"];
+
+#[test]
+fn a_program_gives_the_credentials_of_all_requests_and_runs_once() {
+    for status in [
+        json!({"token": "from-a-program"}),
+        json!({"token": "from-a-program", "expirationTimestamp": "2999-01-01T00:00:00Z"}),
+    ] {
+        let api = Api::start(cluster);
+        let home = home_with_program(&api.url(), "", &status);
+        let ran = home.run(&AUDIT, &[]);
+        assert!(ran.out.contains("jobs"), "{}{}", ran.out, ran.err);
+        let credentials = api.seen();
+        assert!(credentials.len() > 1, "{credentials:?}");
+        assert!(
+            credentials.iter().all(|sent| sent == "Bearer from-a-program"),
+            "{credentials:?}"
+        );
+        let told = json!({
+            "apiVersion": "client.authentication.k8s.io/v1",
+            "kind": "ExecCredential",
+            // Standard input is a pipe.
+            "spec": {"interactive": false},
+        });
+        assert_eq!(home.runs(), [told]);
+    }
+}
+
+#[test]
+fn a_token_that_expires_is_replaced() {
+    let api = Api::start(cluster);
+    let expired = json!({"token": "token-RUN", "expirationTimestamp": "2020-01-01T00:00:00Z"});
+    let home = home_with_program(&api.url(), "", &expired);
+    let ran = home.run(&AUDIT, &[]);
     assert!(ran.out.contains("jobs"), "{}{}", ran.out, ran.err);
-    let credentials: Vec<String> = api.credentials.lock().unwrap().iter().cloned().collect();
-    assert!(credentials.len() > 1, "{credentials:?}");
+    // The first run is that of the client; its token has expired when the first request is sent.
+    let expected: Vec<String> = (0..api.seen().len())
+        .map(|place| format!("Bearer token-{}", place + 2))
+        .collect();
+    assert_eq!(api.seen(), expected);
+    assert_eq!(home.runs().len(), expected.len() + 1);
+}
+
+#[test]
+fn a_program_gives_a_client_certificate_and_runs_once() {
+    let tls = Tls::new();
+    let api = Api::start_tls(cluster, &tls);
+    let (certificate, key) = &tls.client;
+    let status = json!({"clientCertificateData": certificate, "clientKeyData": key});
+    let ca = format!("certificate-authority-data: {},", tls.ca);
+    let home = home_with_program(&format!("https://{}", api.address), &ca, &status);
+    let ran = home.run(&AUDIT, &[]);
+    assert!(ran.out.contains("jobs"), "{}{}", ran.out, ran.err);
+    let seen = api.seen();
     assert!(
-        credentials.iter().all(|sent| sent == "Bearer from-a-program"),
-        "{credentials:?}"
+        seen.len() > 1 && seen.iter().all(|sent| sent == "certificate"),
+        "{seen:?}"
     );
-    // kube starts it for a token and for a client certificate when it creates a client, and not for each request.
-    let times = fs::read_to_string(&runs).unwrap().lines().count();
-    assert!((1..=3).contains(&times), "{times}");
+    assert_eq!(home.runs().len(), 1);
+}
+
+#[test]
+fn what_is_piped_to_a_command_is_not_for_the_program() {
+    let api = Api::start(cluster);
+    let home = home_with_program(&api.url(), "", &json!({"token": "from-a-program"}));
+    let mut piped = command(&["audit", "--file", "-", "--role-source", "files=roles"]);
+    piped
+        .current_dir(home.0.path())
+        .env("HOME", home.0.path())
+        .env_remove("KUBECONFIG");
+    let account = format!(
+        "apiVersion: v1\nkind: ServiceAccount\nmetadata:\n  name: piped\n  annotations:\n    eks.amazonaws.com/role-arn: {ROLE}\n"
+    );
+    let ran = finish(piped, &account);
+    assert!(ran.out.contains("piped"), "{}{}", ran.out, ran.err);
+    assert_eq!(fs::read_to_string(home.path("stdin")).unwrap(), "");
+
+    let asks = fs::read_to_string(home.path(".kube/config")).unwrap();
+    home.write(".kube/config", &asks.replace("IfAvailable", "Always"));
+    assert_error(
+        &home.run(&AUDIT, &[]),
+        &[
+            "plugin\" of the kubeconfig cannot be started",
+            "interactiveMode is Always",
+            "not a terminal",
+        ],
+    );
+    assert_eq!(home.runs().len(), 1);
+}
+
+#[test]
+fn the_proxy_of_the_kubeconfig_is_used() {
+    let tls = Tls::new();
+    let api = Api::start_tls(cluster, &tls);
+    let proxy = Proxy::start(api.address);
+    let home = Home::new();
+    let server = format!("https://{NAME}:6443");
+    let through = |url: &str, variables: &[(&str, &Path)]| {
+        let text = kubeconfig(&[("here", &server)], "{token: abc}");
+        let more = format!(
+            "cluster: {{certificate-authority-data: {}, proxy-url: \"{url}\", server:",
+            tls.ca
+        );
+        home.write(".kube/config", &text.replace("cluster: {server:", &more));
+        home.run(
+            &["audit", "--issuer", ISSUER, "--role-source", "files=roles"],
+            variables,
+        )
+    };
+    fs::create_dir(home.path("roles")).unwrap();
+    // NO_PROXY is not about it.
+    let except = [
+        ("NO_PROXY", Path::new("*")),
+        ("HTTPS_PROXY", Path::new("http://127.0.0.1:9")),
+    ];
+    for (scheme, user) in [("http", ""), ("http", "someone:a%40b@"), ("socks5", "")] {
+        let ran = through(&format!("{scheme}://{user}{}", proxy.address), &except);
+        assert!(ran.out.contains("jobs"), "{scheme}: {}{}", ran.out, ran.err);
+        let requests = std::mem::take(&mut *proxy.requests.lock().unwrap());
+        assert!(!requests.is_empty());
+        let credentials = if user.is_empty() {
+            String::new()
+        } else {
+            format!("Basic {}", STANDARD.encode("someone:a@b"))
+        };
+        for request in requests {
+            assert_eq!(request, (format!("{NAME}:6443"), credentials.clone()), "{scheme}");
+        }
+    }
+
+    for (url, words) in [
+        (
+            "ftp://user:secret@127.0.0.1",
+            &[
+                "`proxy-url` of cluster here: the scheme ftp is not supported",
+                "http, https and socks5",
+            ][..],
+        ),
+        (
+            "socks5://user:secret@127.0.0.1",
+            &["`proxy-url` of cluster here", "not for socks5"],
+        ),
+        (
+            "127.0.0.1:3128",
+            &["`proxy-url` of cluster here: not a URL such as http://", "--context"],
+        ),
+        // Nothing listens there.
+        (
+            "http://127.0.0.1:9",
+            &[
+                "the proxy cannot be reached: connection refused",
+                "check the proxy, which `proxy-url`",
+            ],
+        ),
+        (
+            "socks5://127.0.0.1:9",
+            &[
+                "the proxy did not connect to the API server",
+                "check the proxy, which `proxy-url`",
+            ],
+        ),
+    ] {
+        let ran = through(url, &[]);
+        assert_error(&ran, words);
+        assert!(!ran.err.contains("secret"), "{}", ran.err);
+    }
+    let refusing = Api::start(|_| (407, String::new()));
+    let ran = through(&refusing.url(), &[]);
+    assert_error(
+        &ran,
+        &["the proxy did not connect to the API server: proxy authorization required"],
+    );
+}
+
+#[test]
+fn the_proxy_of_the_environment_is_used_unless_the_cluster_is_an_exception() {
+    let tls = Tls::new();
+    let api = Api::start_tls(cluster, &tls);
+    let proxy = Proxy::start(api.address);
+    let home = Home::new();
+    fs::create_dir(home.path("roles")).unwrap();
+    let url = format!("http://{}", proxy.address);
+    let audit = |server: &str, except: &str| {
+        let text = kubeconfig(&[("here", server)], "{token: abc}");
+        let more = format!("cluster: {{certificate-authority-data: {}, server:", tls.ca);
+        home.write(".kube/config", &text.replace("cluster: {server:", &more));
+        let variables = [("HTTPS_PROXY", Path::new(&url)), ("NO_PROXY", Path::new(except))];
+        home.run(
+            &["audit", "--issuer", ISSUER, "--role-source", "files=roles"],
+            &variables,
+        )
+    };
+    // Elements that are empty are common, and mean nothing.
+    let named = format!("https://{NAME}:6443");
+    let ran = audit(&named, "other.example.com,,127.0.0.1,");
+    assert!(ran.out.contains("jobs"), "{}{}", ran.out, ran.err);
+    let hosts = proxy.hosts();
+    assert!(
+        hosts.len() > 1 && hosts.iter().all(|host| *host == format!("{NAME}:6443")),
+        "{hosts:?}"
+    );
+
+    // Without the proxy, the name does not exist.
+    let ran = audit(&named, ".cluster.example.com");
+    assert_error(&ran, &["the API server cannot be reached"]);
+    // A loopback address is not for a proxy.
+    let ran = audit(&format!("https://{}", api.address), "");
+    assert!(ran.out.contains("jobs"), "{}{}", ran.out, ran.err);
+    assert_eq!(proxy.hosts(), Vec::<String>::new());
 }
 
 #[test]
@@ -576,28 +951,11 @@ fn answers_of_the_api_server_that_are_errors_say_what_to_do() {
 
 #[test]
 fn a_certificate_that_cannot_be_verified_is_not_accepted() {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = listener.local_addr().unwrap();
-    let signed = rcgen::generate_simple_self_signed(vec!["127.0.0.1".to_owned()]).unwrap();
-    let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(signed.signing_key.serialize_der()));
-    let config = ServerConfig::builder_with_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()))
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_no_client_auth()
-        .with_single_cert(vec![signed.cert.der().clone()], key)
-        .unwrap();
-    let config = Arc::new(config);
-    std::thread::spawn(move || {
-        for mut connection in listener.incoming().take(MOST_REQUESTS).flatten() {
-            let mut tls = rustls::ServerConnection::new(Arc::clone(&config)).unwrap();
-            // It fails: the client goes away.
-            let _ = tls.complete_io(&mut connection);
-        }
-    });
+    let api = Api::start_tls(cluster, &Tls::new());
     let home = Home::new();
     home.write(
         ".kube/config",
-        &kubeconfig(&[("here", &format!("https://{address}"))], "{token: abc}"),
+        &kubeconfig(&[("here", &format!("https://{}", api.address))], "{token: abc}"),
     );
     let ran = home.run(&["audit", "--issuer", ISSUER], &[]);
     assert_error(
@@ -605,6 +963,35 @@ fn a_certificate_that_cannot_be_verified_is_not_accepted() {
         &[
             "the certificate of the API server cannot be verified",
             "certificate-authority-data",
+        ],
+    );
+}
+
+/// Takes as long as the timeout of connecting, two seconds.
+#[test]
+fn an_api_server_that_accepts_connections_and_does_not_answer_is_reported() {
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = silent.local_addr().unwrap();
+    let home = Home::new();
+    home.write(
+        ".kube/config",
+        &kubeconfig(&[("here", &format!("https://{address}"))], "{token: abc}"),
+    );
+    // It is asked for the ServiceAccounts, and then for nothing else.
+    let ran = home.run(&["audit", "--issuer", ISSUER], &[]);
+    assert_error(
+        &ran,
+        &[
+            "cannot list ServiceAccounts: the API server cannot be reached: it does not answer",
+            "check that the cluster runs and can be reached from here",
+            "--context",
+        ],
+    );
+    assert_error(
+        &home.check(&[]),
+        &[
+            "the API server cannot be reached: it does not answer",
+            "name it with --issuer",
         ],
     );
 }

@@ -39,6 +39,7 @@ fn command(arguments: &[&str]) -> Command {
     for (name, _) in std::env::vars_os() {
         if name.to_string_lossy().starts_with("ROLEGATE_")
             || name.to_string_lossy().starts_with("AWS_")
+            || name.to_string_lossy().to_uppercase().ends_with("_PROXY")
             || name == "CLICOLOR_FORCE"
         {
             command.env_remove(name);

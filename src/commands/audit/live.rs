@@ -5,6 +5,7 @@ use serde_json::value::RawValue;
 
 use super::accounts::scopes;
 use super::workloads::Workload;
+use crate::kubernetes::api_error;
 use crate::kubernetes::objects::{self, ListError};
 use crate::support::text;
 use crate::workloads::{self, Listed, Resource, TokenResource};
@@ -21,7 +22,11 @@ pub(super) async fn read(client: &kube::Client, namespaces: &[String]) -> (Vec<W
     let mut problems = Vec::new();
     let served = match objects::groups(client).await {
         Ok(served) => served,
-        Err(why) => {
+        Err(error) => {
+            let why = api_error::one_line(&error);
+            if !api_error::is_answer(&error) {
+                return (Vec::new(), vec![format!("cannot list API groups: {why}")]);
+            }
             problems.push(format!(
                 "cannot list API groups: {why}; only the workloads of Kubernetes itself are read"
             ));

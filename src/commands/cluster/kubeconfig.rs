@@ -7,9 +7,12 @@ use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
+use hyper::Uri;
 use kube::Config;
-use kube::config::{AuthInfo, ExecConfig, KubeConfigOptions, Kubeconfig, KubeconfigError};
+use kube::config::{AuthInfo, Context, ExecAuthCluster, ExecConfig, Kubeconfig, NamedContext};
+use pem::Pem;
 
+use super::proxy;
 use crate::args::cluster::ClusterSettings;
 use crate::commands::input;
 use crate::support::{files, text};
@@ -55,7 +58,7 @@ impl fmt::Display for NoCluster {
 ///
 /// # Errors
 /// Why there is none.
-pub(super) async fn find(settings: &ClusterSettings) -> Result<NamedCluster, NoCluster> {
+pub(super) fn find(settings: &ClusterSettings) -> Result<NamedCluster, NoCluster> {
     let files = Files::of(settings);
     let (mut kubeconfig, read) = match files.read()? {
         Some(read) => read,
@@ -68,29 +71,94 @@ pub(super) async fn find(settings: &ClusterSettings) -> Result<NamedCluster, NoC
             });
         }
     };
-    let contexts = contexts(&kubeconfig);
-    let options = KubeConfigOptions {
-        context: settings.context.clone(),
-        ..KubeConfigOptions::default()
-    };
-    let has_current = kubeconfig.current_context.as_ref().is_some_and(|name| !name.is_empty());
-    if options.context.is_none() && !has_current {
+    let contexts: Vec<&str> = kubeconfig.contexts.iter().map(|context| &*context.name).collect();
+    let current = kubeconfig.current_context.as_deref().filter(|name| !name.is_empty());
+    let Some(name) = settings.context.as_deref().or(current) else {
         if contexts.is_empty() && std::env::var_os(IN_POD).is_some() {
             return own_cluster();
         }
-        return Err(NoCluster::Unusable(format!(
-            "{read} has no current context; {}",
-            choose(&contexts)
-        )));
-    }
-    read_credentials(&mut kubeconfig, options.context.as_deref())
+        let choose = choose(&contexts);
+        return Err(NoCluster::Unusable(format!("{read} has no current context; {choose}")));
+    };
+    let Some(context) = kubeconfig.contexts.iter().find(|context| context.name == name) else {
+        let choose = choose(&contexts);
+        return Err(NoCluster::Unusable(match settings.context {
+            Some(_) => format!("--context {name}: {read} has no such context; {choose}"),
+            None => format!("the current context {name} of {read} does not exist; {choose}"),
+        }));
+    };
+    let context = context.clone();
+    read_credentials(&mut kubeconfig, &context)
         .map_err(|why| NoCluster::Unusable(format!("{read}: {why}; correct it, or choose another --context")))?;
-    let config = Config::from_custom_kubeconfig(kubeconfig, &options).await;
-    let config = config.map_err(|error| NoCluster::Unusable(unusable(&error, settings, &read, &contexts)))?;
+    let config = config(&kubeconfig, &context);
+    let config = config.map_err(|why| NoCluster::Unusable(format!("{read}: {why}, or choose another --context")))?;
     Ok(NamedCluster {
         exec: config.auth_info.exec.clone(),
         config,
     })
+}
+
+/// The client configuration of a context. That of `Config::from_custom_kubeconfig` differs in its proxy.
+///
+/// # Errors
+/// Why the context cannot be used, and what to do.
+fn config(kubeconfig: &Kubeconfig, context: &NamedContext) -> Result<Config, String> {
+    let Some(Context {
+        cluster: name,
+        user,
+        namespace,
+        ..
+    }) = &context.context
+    else {
+        return Err(format!("the context {} is empty; add its `cluster`", context.name));
+    };
+    let mut clusters = kubeconfig.clusters.iter().filter(|cluster| cluster.name == *name);
+    let Some(cluster) = clusters.next().and_then(|named| named.cluster.as_ref()) else {
+        return Err(format!(
+            "the context names cluster {name}, which does not exist; correct it"
+        ));
+    };
+    let Some(server) = cluster.server.as_ref().filter(|server| !server.is_empty()) else {
+        return Err("the cluster of the context has no `server`; add it".to_owned());
+    };
+    let server: Uri = server
+        .parse()
+        .map_err(|why| format!("the `server` of the cluster is not a URL ({why}); correct it"))?;
+    let unusable = |why: &dyn fmt::Display| format!("cluster {name}: {}; correct it", text::line(&why.to_string()));
+    // It contains the CA, from the file or the data.
+    let described = ExecAuthCluster::try_from(cluster).map_err(|error| unusable(&error))?;
+    let mut config = Config::new(server);
+    if let Some(ca) = &described.certificate_authority_data {
+        let blocks = pem::parse_many(ca).map_err(|error| unusable(&error))?;
+        let certificates = blocks.into_iter().filter(|block| block.tag() == "CERTIFICATE");
+        config.root_cert = Some(certificates.map(Pem::into_contents).collect());
+    }
+    config.accept_invalid_certs = cluster.insecure_skip_tls_verify.unwrap_or(false);
+    config.tls_server_name = cluster.tls_server_name.clone();
+    config.proxy_url = match cluster.proxy_url.as_ref().filter(|url| !url.is_empty()) {
+        Some(url) => {
+            let url = proxy::parse(url);
+            Some(url.map_err(|why| format!("`proxy-url` of cluster {name}: {why}; correct it"))?)
+        }
+        None => proxy::of_environment(&config.cluster_url, |name| std::env::var(name).ok())
+            .map_err(|(variable, why)| format!("cluster {name}: {variable}: {why}; correct it"))?,
+    };
+    if let Some(namespace) = namespace.as_ref().filter(|namespace| !namespace.is_empty()) {
+        config.default_namespace.clone_from(namespace);
+    }
+    // A user that does not exist has no credentials, as for kubectl.
+    let mut users = kubeconfig
+        .auth_infos
+        .iter()
+        .filter(|named| Some(&named.name) == user.as_ref());
+    config.auth_info = users
+        .next()
+        .and_then(|named| named.auth_info.clone())
+        .unwrap_or_default();
+    if let Some(exec) = &mut config.auth_info.exec {
+        exec.cluster = exec.provide_cluster_info.then_some(described);
+    }
+    Ok(config)
 }
 
 /// The cluster of the pod that this process runs in.
@@ -241,31 +309,25 @@ fn read(file: &Path) -> io::Result<Kubeconfig> {
 
 /// Replaces the files that a context names (certificates and a key) by their content. kube would read them without a limit, and would wait
 /// for the writer of a FIFO. A file with a token stays one, since its content changes.
-fn read_credentials(kubeconfig: &mut Kubeconfig, context: Option<&str>) -> Result<(), String> {
-    let Some(context) = context.or(kubeconfig.current_context.as_deref()) else {
+fn read_credentials(kubeconfig: &mut Kubeconfig, context: &NamedContext) -> Result<(), String> {
+    let Some(context) = &context.context else {
         return Ok(());
     };
-    let named = kubeconfig.contexts.iter().find(|named| named.name == context);
-    let Some(context) = named.and_then(|named| named.context.clone()) else {
-        return Ok(());
-    };
-    let clusters = kubeconfig.clusters.iter_mut();
-    let cluster = clusters
-        .filter(|named| named.name == context.cluster)
-        .find_map(|named| named.cluster.as_mut());
-    if let Some(cluster) = cluster
+    let mut clusters = kubeconfig.clusters.iter_mut();
+    let cluster = clusters.find(|named| named.name == context.cluster);
+    if let Some(cluster) = cluster.and_then(|named| named.cluster.as_mut())
         && cluster.certificate_authority_data.is_none()
         && let Some(file) = cluster.certificate_authority.take()
     {
         let of = format!("cluster {}: certificate-authority", context.cluster);
         cluster.certificate_authority_data = Some(content(&of, &file)?);
     }
-    let Some(name) = context.user else { return Ok(()) };
-    let users = kubeconfig.auth_infos.iter_mut();
-    let user = users
-        .filter(|named| named.name == name)
-        .find_map(|named| named.auth_info.as_mut());
-    let Some(user) = user else { return Ok(()) };
+    let Some(name) = &context.user else { return Ok(()) };
+    let mut users = kubeconfig.auth_infos.iter_mut();
+    let user = users.find(|named| named.name == *name);
+    let Some(user) = user.and_then(|named| named.auth_info.as_mut()) else {
+        return Ok(());
+    };
     if user.client_certificate_data.is_none()
         && let Some(file) = user.client_certificate.take()
     {
@@ -288,46 +350,13 @@ fn content(of: &str, file: &str) -> Result<String, String> {
     Ok(BASE64.encode(bytes))
 }
 
-fn contexts(kubeconfig: &Kubeconfig) -> Vec<String> {
-    kubeconfig.contexts.iter().map(|context| context.name.clone()).collect()
-}
-
 /// The next step: the contexts to choose from.
-fn choose(contexts: &[String]) -> String {
+fn choose(contexts: &[&str]) -> String {
     if contexts.is_empty() {
         return "it has no contexts; name another file with --kubeconfig".to_owned();
     }
     format!(
         "name one of its contexts with --context: {}",
-        text::list(contexts.iter().map(String::as_str), CONTEXTS_SHOWN)
+        text::list(contexts.iter().copied(), CONTEXTS_SHOWN)
     )
-}
-
-/// Why a kubeconfig that was read cannot be used, and what to do.
-fn unusable(error: &KubeconfigError, settings: &ClusterSettings, read: &str, contexts: &[String]) -> String {
-    match error {
-        KubeconfigError::LoadContext(name) => {
-            let choose = choose(contexts);
-            if settings.context.is_some() {
-                format!("--context {name}: {read} has no such context; {choose}")
-            } else {
-                format!("the current context {name} of {read} does not exist; {choose}")
-            }
-        }
-        KubeconfigError::LoadClusterOfContext(name) => {
-            format!(
-                "{read}: the context names cluster {name}, which does not exist; correct it, or choose another --context"
-            )
-        }
-        KubeconfigError::MissingClusterUrl => {
-            format!("{read}: the cluster of the context has no `server`; add it, or choose another --context")
-        }
-        KubeconfigError::ParseClusterUrl(why) => {
-            format!("{read}: the `server` of the cluster is not a URL ({why}); correct it, or choose another --context")
-        }
-        other => format!(
-            "{read}: {}; correct it, or choose another --context",
-            text::line(&other.to_string())
-        ),
-    }
 }

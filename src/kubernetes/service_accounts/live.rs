@@ -18,9 +18,9 @@ use tokio::time::Instant;
 
 use super::table::{ListNumber, Table};
 use super::{AccountObserver, Counts, Fetched, Observed, Stored};
-use crate::kubernetes::api_error;
 use crate::kubernetes::list_watch::{Observer, WatchTiming, list_and_watch};
 use crate::kubernetes::namespaces::{Namespaces, UNKNOWN};
+use crate::kubernetes::{api_error, objects};
 use crate::pod::identity::{AnnotationRules, ServiceAccountIdentity};
 use crate::support::coalesce::{Caller, Coalescer, Outcome};
 use crate::support::dns;
@@ -214,7 +214,7 @@ pub async fn list(
     };
     let mut page = ListParams::default().limit(PAGE);
     loop {
-        let listed = api.list_metadata(&page).await.map_err(|error| {
+        let listed = objects::in_time(api.list_metadata(&page)).await.map_err(|error| {
             let hint = match &error {
                 kube::Error::Api(status) if status.code == 403 => "; this needs `list` on serviceaccounts",
                 other => api_error::next_step(other),

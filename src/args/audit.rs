@@ -2,10 +2,10 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, FromArgMatches as _, ValueEnum};
+use clap::{ArgMatches, Args, FromArgMatches as _, ValueEnum};
 
 use super::association_source::AssociationArgs;
-use super::cluster::WholeClusterArgs;
+use super::cluster::{self, WholeClusterArgs};
 use super::output::FindingsOutputArgs;
 use super::role_source::SourceArgs;
 use super::serve::decision::RequireRole;
@@ -74,8 +74,11 @@ pub(crate) struct AuditArgs {
 
 impl AuditArgs {
     /// Checks what no value parser can see.
-    pub(super) fn validate(&self) -> Result<(), UsageError> {
+    pub(super) fn validate(&self, matches: &ArgMatches) -> Result<(), UsageError> {
         self.source.validate()?;
+        if !self.source.reads_cluster() {
+            cluster::reject_with_standalone(matches)?;
+        }
         let ServiceAccountArgs { standalone, file, .. } = &self.accounts;
         self.associations.validate(standalone.is_some() || !file.is_empty())
     }

@@ -2,8 +2,11 @@
 
 use std::path::PathBuf;
 
-use clap::Args;
 use clap::builder::{NonEmptyStringValueParser, PathBufValueParser, TypedValueParser as _};
+use clap::parser::ValueSource;
+use clap::{ArgMatches, Args};
+
+use super::usage::UsageError;
 
 /// Which cluster.
 #[derive(Args, Clone, Debug, Default)]
@@ -59,6 +62,23 @@ impl ClusterArgs {
         let Self { kubeconfig, context } = self;
         ClusterSettings { kubeconfig, context }
     }
+}
+
+/// Rejects a flag that names a cluster next to `--standalone`, which would ignore it. A variable that may be set for other commands gives
+/// way to `--standalone` where that was typed.
+pub(super) fn reject_with_standalone(matches: &ArgMatches) -> Result<(), UsageError> {
+    let Some(standalone) = matches.value_source("standalone") else {
+        return Ok(());
+    };
+    for flag in ["kubeconfig", "context"] {
+        let source = matches.value_source(flag);
+        if source.is_some() && (source == Some(ValueSource::CommandLine) || standalone != ValueSource::CommandLine) {
+            return Err(UsageError::conflict(format!(
+                "--{flag} names a cluster, and --standalone runs without one; remove one of the two"
+            )));
+        }
+    }
+    Ok(())
 }
 
 fn file() -> impl clap::builder::TypedValueParser<Value = PathBuf> {

@@ -128,9 +128,11 @@ pub(crate) fn parse(arguments: &[OsString]) -> Result<Parsed, clap::Error> {
         .map_err(|error| variables::name(error, &clap, arguments))?;
     let Cli { mut command } = Cli::from_arg_matches(&matches).map_err(|error| error.format(&mut clap))?;
     let validated = match (&mut command, matches.subcommand()) {
-        (Command::Serve(args), _) => args.validate(),
+        (Command::Serve(args), Some((_, matches))) => {
+            args.validate().and_then(|()| cluster::reject_with_standalone(matches))
+        }
         (Command::Check(args), Some((_, matches))) => args.resolve_conflicts(matches),
-        (Command::Audit(args), _) => args.validate(),
+        (Command::Audit(args), Some((_, matches))) => args.validate(matches),
         (Command::TrustPolicy(args), Some((_, matches))) => args.resolve_conflicts(matches),
         (Command::Inject(args), _) => args.source.validate(),
         _ => Ok(()),

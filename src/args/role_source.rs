@@ -31,6 +31,12 @@ impl SourceArgs {
         self.aws.validate()
     }
 
+    /// Whether a source reads objects of the cluster.
+    pub(super) fn reads_cluster(&self) -> bool {
+        let sources = &self.role_source;
+        sources.contains(&RoleSourceSpec::Ack) || sources.contains(&RoleSourceSpec::Crossplane)
+    }
+
     /// The sources in their order, `default` if no flag names one, and how AWS is reached.
     pub(crate) fn sources(self, default: RoleSourceSpec) -> (Vec<RoleSourceSpec>, AwsArgs) {
         let Self { role_source, aws } = self;

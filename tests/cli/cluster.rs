@@ -997,6 +997,45 @@ fn an_api_server_that_accepts_connections_and_does_not_answer_is_reported() {
 }
 
 #[test]
+fn a_cluster_is_not_named_where_none_is_used() {
+    let home = Home::new();
+    home.write("accounts/.keep", "");
+    let standalone = ["--standalone", "accounts", "--issuer", ISSUER];
+    for command in ["serve", "audit"] {
+        for flag in ["--context", "--kubeconfig"] {
+            let ran = home.run(&[&[command, flag, "x"], &standalone[..]].concat(), &[]);
+            assert_error(
+                &ran,
+                &[
+                    flag,
+                    "--standalone",
+                    "remove one of the two",
+                    &format!("Usage: rolegate {command}"),
+                ],
+            );
+        }
+    }
+    // A variable may be set for other commands.
+    let set = [("ROLEGATE_CONTEXT", Path::new("x"))];
+    let ran = home.run(&[&["audit"], &standalone[..]].concat(), &set);
+    assert!(
+        ran.err.contains("nothing to audit") && !ran.err.contains("--context"),
+        "{}",
+        ran.err
+    );
+    // It says what to use if that is in a variable, too.
+    let both = [set[0], ("ROLEGATE_STANDALONE", Path::new("accounts"))];
+    let ran = home.run(&["audit", "--issuer", ISSUER], &both);
+    assert_error(&ran, &["--context", "--standalone"]);
+    // Roles can be in a cluster where ServiceAccounts are not.
+    let ran = home.run(
+        &[&["audit", "--role-source", "ack", "--context", "x"], &standalone[..]].concat(),
+        &[],
+    );
+    assert!(!ran.err.contains("remove one of the two"), "{}", ran.err);
+}
+
+#[test]
 fn serve_names_the_cluster_that_it_cannot_use() {
     let home = Home::new();
     let ran = home.run(&["serve", "--kubeconfig", "gone"], &[]);

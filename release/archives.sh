@@ -30,6 +30,7 @@ generate bash rolegate.bash
 generate zsh _rolegate
 generate fish rolegate.fish
 generate powershell _rolegate.ps1
+"$programs/linux-amd64/rolegate" completions kubectl >"$work/kubectl_complete-rolegate"
 
 while read -r platform; do
     name=rolegate-$version-$platform
@@ -45,7 +46,7 @@ while read -r platform; do
         ;;
     *)
         install -m 0755 "$programs/$platform/rolegate" "$folder/rolegate"
-        install -m 0755 "$repository/release/kubectl-rolegate" "$folder/kubectl-rolegate"
+        install -m 0755 "$repository/release/kubectl-rolegate" "$work/kubectl_complete-rolegate" "$folder/"
         ;;
     esac
     find "$folder" -exec touch --no-dereference --date="@$SOURCE_DATE_EPOCH" {} +

@@ -48,6 +48,8 @@ $(archive linux-amd64)
     bin.install "rolegate"
     # kubectl finds it as the plugin \`rolegate\`.
     bin.install_symlink "rolegate" => "kubectl-rolegate"
+    # kubectl runs it to complete the words after \`kubectl rolegate\`.
+    bin.install "kubectl_complete-rolegate"
     bash_completion.install "completions/rolegate.bash" => "rolegate"
     zsh_completion.install "completions/_rolegate"
     fish_completion.install "completions/rolegate.fish"

@@ -28,6 +28,8 @@ spec:
   caveats: |
     Trust policies are read with your AWS credentials. See:
       kubectl rolegate audit --help
+    To complete its words on TAB, see:
+      kubectl rolegate completions --help
   platforms:
 END
 while read -r platform; do

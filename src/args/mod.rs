@@ -25,7 +25,7 @@ pub(crate) mod trust_policy;
 mod usage;
 pub(crate) mod values;
 mod variables;
-mod version;
+pub(crate) mod version;
 
 use std::ffi::OsString;
 use std::path::Path;
@@ -45,7 +45,8 @@ Exit codes:
 Every flag can be set by an environment variable: `--some-flag` is ROLEGATE_SOME_FLAG, lists are separated by commas, and \
 the flag takes precedence.
 
-With the name kubectl-rolegate in PATH (a link is enough), it is a kubectl plugin: `kubectl rolegate audit --context NAME`.
+With the name kubectl-rolegate in PATH (a link is enough), it is a kubectl plugin: `kubectl rolegate audit --context NAME`. \
+`rolegate completions --help` says how kubectl completes it.
 
 Run `rolegate COMMAND --help` for the flags of a command, with examples.";
 
@@ -55,7 +56,7 @@ Run `rolegate COMMAND --help` for the flags of a command, with examples.";
 /// the role that a pod's ServiceAccount is annotated with, and refuses the pod when the role's trust policy would not let
 /// it, saying which statement is wrong and how to fix it.
 #[derive(Debug, Parser)]
-#[command(name = "rolegate", version = version::version(), after_long_help = AFTER_HELP, subcommand_required = true, arg_required_else_help = true)]
+#[command(name = "rolegate", version = version::Version::of_program().to_string(), after_long_help = AFTER_HELP, subcommand_required = true, arg_required_else_help = true)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -80,8 +81,10 @@ pub(crate) enum Command {
     Certs(certs::CertsArgs),
     /// Start a webhook on the bundled example, send it pods over TLS and show the responses
     Demo(demo::DemoArgs),
-    /// Print a shell's completion script
+    /// Print the completion script of a shell or of kubectl
     Completions(completions::CompletionsArgs),
+    /// Print the version
+    Version(version::VersionArgs),
 }
 
 /// What a process is to do.

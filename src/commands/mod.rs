@@ -18,6 +18,7 @@ mod runtime;
 mod serve;
 mod sources;
 mod trust_policy;
+mod version;
 mod wrap;
 
 use std::ffi::OsString;
@@ -50,6 +51,7 @@ pub fn run() -> ExitCode {
         Command::Certs(args) => certs::run(args),
         Command::Demo(args) => demo::run(args),
         Command::Completions(args) => completions::run(args),
+        Command::Version(args) => version::run(args),
     };
     let exit = ended.unwrap_or_else(|error| {
         output::error(format_args!("{error:#}"));

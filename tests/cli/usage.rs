@@ -1,8 +1,10 @@
 //! Help, the version, and the errors of invalid flags and variables.
 
+use std::os::unix::fs::PermissionsExt as _;
+
 use super::{rolegate, rolegate_with_variables};
 
-const COMMANDS: [&str; 9] = [
+const COMMANDS: [&str; 10] = [
     "serve",
     "check",
     "audit",
@@ -12,14 +14,24 @@ const COMMANDS: [&str; 9] = [
     "certs",
     "demo",
     "completions",
+    "version",
 ];
 
 #[test]
 fn the_version_is_printed() {
-    let ran = rolegate(&["--version"]);
+    for arguments in [&["--version"][..], &["version"]] {
+        let ran = rolegate(arguments);
+        assert_eq!(
+            (ran.code, ran.out),
+            (0, format!("rolegate {}\n", env!("CARGO_PKG_VERSION")))
+        );
+    }
+    let ran = rolegate(&["version", "-o", "json"]);
+    let version: serde_json::Value = serde_json::from_str(&ran.out).unwrap();
+    assert_eq!(version["version"], env!("CARGO_PKG_VERSION"));
     assert_eq!(
-        (ran.code, ran.out),
-        (0, format!("rolegate {}\n", env!("CARGO_PKG_VERSION")))
+        rolegate(&["version", "-o", "yaml"]).out.lines().next(),
+        Some(format!("version: \"{}\"", env!("CARGO_PKG_VERSION")).as_str())
     );
 }
 
@@ -38,7 +50,7 @@ fn every_command_documents_examples_and_exit_codes() {
         let ran = rolegate(&[command, "--help"]);
         assert_eq!(ran.code, 0);
         let examples = command == "demo" || ran.out.contains("Examples:");
-        let codes = command == "completions" || ran.out.contains("Exit codes:");
+        let codes = ["completions", "version"].contains(&command) || ran.out.contains("Exit codes:");
         assert!(examples && codes, "{command}: {}", ran.out);
     }
 }
@@ -260,6 +272,62 @@ fn completions_offer_values() {
         "wrong-subject",
     ] {
         assert!(bash.contains(values), "{values}");
+    }
+}
+
+/// The completions that kubectl reads from the script for the words after `kubectl rolegate`, of which the last is incomplete.
+fn completed_by_kubectl(words: &[&str]) -> Vec<String> {
+    let directory = tempfile::tempdir().unwrap();
+    let script = directory.path().join("kubectl_complete-rolegate");
+    std::fs::write(&script, rolegate(&["completions", "kubectl"]).out).unwrap();
+    std::fs::set_permissions(&script, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let output = std::process::Command::new(&script)
+        .args(words)
+        .current_dir(directory.path())
+        .output()
+        .unwrap();
+    assert!(
+        output.status.success() && output.stderr.is_empty(),
+        "{words:?}: {output:?}"
+    );
+    let printed = String::from_utf8(output.stdout).unwrap();
+    printed.lines().map(str::to_owned).collect()
+}
+
+/// The script runs the completion of bash, so this is also what bash offers.
+#[test]
+fn kubectl_completes_commands_flags_and_values() {
+    for (words, expected) in [
+        (&["au"][..], &["audit"][..]),
+        (
+            &["audit", "--output", ""],
+            &[
+                "text",
+                "json",
+                "yaml",
+                "junit",
+                "sarif",
+                "github",
+                "openreports",
+                "html",
+            ],
+        ),
+        (&["audit", "-o", "j"], &["json", "junit"]),
+        (&["audit", "-A", "--output=js"], &["json"]),
+        (&["audit", "--group-by", ""], &["role", "namespace"]),
+        (&["check", "--output", ""], &["text", "json", "yaml"]),
+        (&["serve", "--mode", ""], &["enforce", "warn", "audit"]),
+        (&["inject", "--mode", "en"], &["enforce"]),
+        (&["serve", "--role-source", ""], &["iam", "ack", "crossplane", "files="]),
+        (&["audit", "--contex"], &["--context"]),
+        (&["explain", "wrong-su"], &["wrong-subject"]),
+        (&["completions", "ku"], &["kubectl"]),
+    ] {
+        assert_eq!(completed_by_kubectl(words), expected, "{words:?}");
+    }
+    let all = completed_by_kubectl(&[""]);
+    for command in COMMANDS {
+        assert!(all.iter().any(|word| word == command), "{command}: {all:?}");
     }
 }
 

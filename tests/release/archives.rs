@@ -5,6 +5,7 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
+use super::support::tools;
 use super::{PLATFORMS, VERSION, archive, fails, packed, repository, script, succeeds};
 
 /// The content of each archive: types and names.
@@ -47,6 +48,9 @@ fn each_archive_has_the_program_the_plugin_the_license_and_completions() {
             ("x", "rolegate", "kubectl-rolegate")
         };
         let mut expected = BTreeSet::new();
+        if !platform.starts_with("windows") {
+            expected.insert(format!("x rolegate-{VERSION}-{platform}/kubectl_complete-rolegate"));
+        }
         for (mode, file) in [
             (mode, program),
             (mode, plugin),
@@ -98,6 +102,38 @@ fn what_is_unpacked_runs_also_as_a_plugin_of_kubectl() {
     );
     let plugin = windows.join(format!("rolegate-{VERSION}-windows-amd64/kubectl-rolegate.cmd"));
     assert_eq!(fs::read_to_string(plugin).unwrap(), "@\"%~dp0rolegate.exe\" %*\r\n");
+}
+
+/// As a shell asks kubectl for completions.
+#[test]
+fn kubectl_completes_the_plugin_of_an_unpacked_archive() {
+    let kubectl = match tools::kubectl() {
+        Ok(kubectl) => kubectl,
+        Err(missing) => return missing.skip("the test of completions by kubectl"),
+    };
+    let folder = packed();
+    succeeds(
+        Command::new("tar")
+            .arg("--extract")
+            .arg("--file")
+            .arg(archive(&folder, "linux-amd64"))
+            .current_dir(folder.path()),
+    );
+    let unpacked = folder.path().join(format!("rolegate-{VERSION}-linux-amd64"));
+    let path = format!("{}:{}", unpacked.display(), std::env::var("PATH").unwrap());
+    let completed = |words: &[&str]| {
+        let mut command = Command::new(&kubectl);
+        command.args(["__complete", "rolegate"]).args(words).env("PATH", &path);
+        command.env("HOME", folder.path()).env_remove("KUBECONFIG");
+        let printed = succeeds(&mut command);
+        // The last line is for the shell.
+        let lines = printed.lines().take_while(|line| !line.starts_with(':'));
+        lines.map(str::to_owned).collect::<Vec<_>>()
+    };
+    assert_eq!(completed(&["aud"]), ["audit"]);
+    assert_eq!(completed(&["check", "--output", ""]), ["text", "json", "yaml"]);
+    assert_eq!(completed(&["check", "--output=js"]), ["json"]);
+    assert_eq!(completed(&["audit", "--kubec"]), ["--kubeconfig"]);
 }
 
 #[test]

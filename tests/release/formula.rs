@@ -50,6 +50,7 @@ fn homebrew_gets_the_archive_of_each_platform() {
         for line in [
             "bin rolegate",
             "bin link rolegate kubectl-rolegate",
+            "bin kubectl_complete-rolegate",
             "bash_completion completions/rolegate.bash rolegate",
             "zsh_completion completions/_rolegate",
             "fish_completion completions/rolegate.fish",

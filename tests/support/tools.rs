@@ -32,6 +32,11 @@ pub fn helm_3() -> Result<PathBuf, Missing> {
     find(&HELM_3, &[Tool::Helm3]).map(|mut found| found.remove(&Tool::Helm3).expect("what was asked for"))
 }
 
+/// kubectl alone, for tests that need no cluster.
+pub fn kubectl() -> Result<PathBuf, Missing> {
+    find(&CONTROL_PLANE, &[Tool::Kubectl]).map(|mut found| found.remove(&Tool::Kubectl).expect("what was asked for"))
+}
+
 /// All that a control plane, its user and the user of the chart need.
 pub fn control_plane() -> Result<Programs, Missing> {
     let mut found = find(

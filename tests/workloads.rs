@@ -3,7 +3,8 @@
 use std::collections::BTreeSet;
 
 use rolegate::workloads::{
-    Account, Listed, MAX_PLACES, every_reference, lookup, references, resources, token_resources,
+    Account, Listed, MAX_PLACES, Resource, TokenResource, every_reference, lookup, references, resources,
+    token_resources,
 };
 use serde_json::value::to_raw_value;
 use serde_json::{Value, json};
@@ -33,7 +34,7 @@ fn found(object: &Value) -> Vec<(String, String)> {
 
 #[test]
 fn the_table_is_complete_sorted_and_unambiguous() {
-    let rows = resources();
+    let rows: Vec<_> = resources().iter().map(|row| &row.resource_type).collect();
     assert_eq!(rows.len(), 83);
     let keys: Vec<_> = rows
         .iter()
@@ -372,8 +373,8 @@ fn a_version_that_is_not_listed_is_known_to_be_one() {
 
 #[test]
 fn the_table_of_tokens_is_sorted_and_apart_from_that_of_workloads() {
-    let rows = token_resources();
-    assert_eq!(rows.len(), 7);
+    let rows: Vec<_> = token_resources().iter().map(|row| &row.resource_type).collect();
+    assert_eq!(rows.len(), 9);
     let keys: Vec<_> = rows.iter().map(|row| (&row.group, &row.plural)).collect();
     assert!(keys.is_sorted(), "{keys:?}");
     for row in rows {
@@ -381,4 +382,26 @@ fn the_table_of_tokens_is_sorted_and_apart_from_that_of_workloads() {
         let in_table = |version: &String| matches!(lookup(&row.group, version, &row.kind), Listed::As(_));
         assert!(!row.versions.iter().any(in_table), "{row:?}");
     }
+}
+
+#[test]
+fn a_misspelled_field_of_a_row_is_an_error() {
+    let row =
+        json!({"group": "example.com", "versions": ["v1"], "resource": "things", "kind": "Thing", "source": "example"});
+    let with = |field: &str, value: Value| {
+        let mut row = row.clone();
+        row[field] = value;
+        row
+    };
+    let workload = |row: Value| serde_json::from_value::<Resource>(row).map(|row| row.resource_type.plural);
+    assert_eq!(workload(row.clone()).unwrap(), "things");
+    assert!(workload(with("refrences", json!([]))).is_err());
+    let token = |row: Value| serde_json::from_value::<TokenResource>(row).map(|row| row.resource_type.plural);
+    let complete = |mut row: Value| {
+        row["at"] = json!("spec");
+        row["account"] = json!(".serviceAccountName");
+        row
+    };
+    assert_eq!(token(complete(row.clone())).unwrap(), "things");
+    assert!(token(complete(with("optionalrole", json!(true)))).is_err());
 }

@@ -25,6 +25,22 @@ pub use self::tokens::{TokenReference, TokenResource, token_resource, token_reso
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Resource {
+    /// What the row is about.
+    #[serde(flatten)]
+    pub resource_type: ResourceType,
+    /// Whether an object with a controller is left out, because the controller's own object is read.
+    #[serde(default)]
+    skip_controlled: bool,
+    #[serde(default)]
+    references: Vec<Place>,
+    /// Where whole objects are that the table describes, too.
+    #[serde(default)]
+    objects: Vec<Path>,
+}
+
+/// What identifies a resource, in this table and in that of tokens.
+#[derive(Debug, Deserialize)]
+pub struct ResourceType {
     /// The API group; empty for the core group.
     pub group: String,
     /// The versions whose objects are read like this.
@@ -37,16 +53,22 @@ pub struct Resource {
     /// Whether its objects have no namespace.
     #[serde(default)]
     pub cluster: bool,
-    /// Whether an object with a controller is left out, because the controller's own object is read.
-    #[serde(default)]
-    skip_controlled: bool,
-    #[serde(default)]
-    references: Vec<Place>,
-    /// Where whole objects are that the table describes, too.
-    #[serde(default)]
-    objects: Vec<Path>,
-    /// Where the paths come from: repository, commit and file.
+    /// Where the paths of the row come from: repository, commit and file, or documentation.
     pub source: String,
+}
+
+impl ResourceType {
+    /// Whether it is this kind, in any version.
+    #[must_use]
+    pub fn is_kind(&self, group: &str, kind: &str) -> bool {
+        self.group == group && self.kind == kind
+    }
+
+    /// Whether objects of this version are read like this.
+    #[must_use]
+    pub fn has_version(&self, version: &str) -> bool {
+        self.versions.iter().any(|listed| listed == version)
+    }
 }
 
 /// Where an object refers to a ServiceAccount.
@@ -120,8 +142,8 @@ pub enum Listed {
 pub fn lookup(group: &str, version: &str, kind: &str) -> Listed {
     let mut listed = Listed::No;
     for resource in resources() {
-        if resource.group == group && resource.kind == kind {
-            if resource.versions.iter().any(|served| served == version) {
+        if resource.resource_type.is_kind(group, kind) {
+            if resource.resource_type.has_version(version) {
                 return Listed::As(resource);
             }
             listed = Listed::InOtherVersions;

@@ -11,25 +11,16 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::path::{Found, Path};
-use super::{MAX_PLACES, json};
+use super::{MAX_PLACES, ResourceType, json};
 use crate::support::dns;
 
 /// A row of the table of tokens.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct TokenResource {
-    /// The API group.
-    pub group: String,
-    /// The versions whose objects are read like this.
-    pub versions: Vec<String>,
-    /// The plural name.
-    #[serde(rename = "resource")]
-    pub plural: String,
-    /// The kind of its objects.
-    pub kind: String,
-    /// Whether its objects have no namespace.
-    #[serde(default)]
-    pub cluster: bool,
+    /// What the row is about.
+    #[serde(flatten)]
+    pub resource_type: ResourceType,
     /// One reference per match.
     at: Path,
     /// The name of the ServiceAccount; without it, the controller uses its own credentials.
@@ -48,8 +39,12 @@ pub struct TokenResource {
     /// What must be `aws`.
     #[serde(default)]
     provider: Option<Path>,
-    /// Where the paths come from.
-    pub source: String,
+    /// Only for places that have none of these fields: the controller then uses other credentials.
+    #[serde(default)]
+    unless: Vec<Path>,
+    /// Whether the credentials can be those of another service, so that the ServiceAccount needs no role.
+    #[serde(default)]
+    optional_role: bool,
 }
 
 /// A token of a ServiceAccount that a controller requests.
@@ -65,6 +60,8 @@ pub struct TokenReference<'a> {
     pub audience: Option<String>,
     /// The role, if the object sets it.
     pub role: Option<Cow<'a, str>>,
+    /// Whether the ServiceAccount needs no role, because the controller can use its token for another service.
+    pub optional_role: bool,
 }
 
 /// The table, sorted by group and resource.
@@ -79,9 +76,10 @@ pub fn token_resources() -> &'static [TokenResource] {
 /// The row of a group, version and kind.
 #[must_use]
 pub fn token_resource(group: &str, version: &str, kind: &str) -> Option<&'static TokenResource> {
-    token_resources()
-        .iter()
-        .find(|row| row.group == group && row.kind == kind && row.versions.iter().any(|served| served == version))
+    token_resources().iter().find(|row| {
+        let resource_type = &row.resource_type;
+        resource_type.is_kind(group, kind) && resource_type.has_version(version)
+    })
 }
 
 /// The tokens that the controller of an object requests.
@@ -97,6 +95,9 @@ fn reference<'a>(resource: &TokenResource, Found { at, value }: Found<'a>) -> Op
     if provider.is_some_and(|path| text(path).as_deref() != Some("aws")) {
         return None;
     }
+    if resource.unless.iter().any(|path| path.first(value).is_some()) {
+        return None;
+    }
     let account = text(&resource.account).filter(|name| dns::is_subdomain(name))?;
     let default = || {
         resource
@@ -106,7 +107,7 @@ fn reference<'a>(resource: &TokenResource, Found { at, value }: Found<'a>) -> Op
     };
     let namespace = resource.namespace.as_ref().and_then(text).or_else(default);
     // Without a namespace, the controller uses one that is not in the object.
-    if resource.cluster && namespace.is_none() {
+    if resource.resource_type.cluster && namespace.is_none() {
         return None;
     }
     let role = match &resource.role {
@@ -121,5 +122,6 @@ fn reference<'a>(resource: &TokenResource, Found { at, value }: Found<'a>) -> Op
         namespace,
         audience: audience.map(Cow::into_owned),
         role,
+        optional_role: resource.optional_role,
     })
 }

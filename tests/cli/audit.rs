@@ -746,6 +746,21 @@ apiVersion: source.toolkit.fluxcd.io/v1
 kind: Bucket
 metadata: {name: elsewhere}
 spec: {provider: gcp, serviceAccountName: plain}
+---
+apiVersion: source.toolkit.fluxcd.io/v1
+kind: OCIRepository
+metadata: {name: with-secret}
+spec: {provider: aws, serviceAccountName: plain, secretRef: {name: registry}}
+---
+apiVersion: image.toolkit.fluxcd.io/v1
+kind: ImageRepository
+metadata: {name: app}
+spec: {provider: aws, serviceAccountName: plain, secretRef: {name: not-used}}
+---
+apiVersion: kustomize.toolkit.fluxcd.io/v1
+kind: Kustomization
+metadata: {name: vault}
+spec: {serviceAccountName: not-used, decryption: {provider: sops, serviceAccountName: plain}}
 "#;
 
 #[test]
@@ -761,11 +776,14 @@ fn tokens_without_a_pod_are_judged() {
             row(["workload", "Issuer dns", "default", "not-trusted", "wrong-audience"]),
             // The store needs the annotation of its ServiceAccount.
             row(["workload", "ClusterSecretStore shared", "plain", "none", "no-role"]),
+            row(["workload", "ImageRepository app", "plain", "none", "no-role"]),
             // The role is in the object.
             row(["workload", "Issuer dns", "plain", "not-trusted", "wrong-subject"]),
             row(["annotation", "-", "default", "trusted", "-"]),
             row(["workload", "Bucket charts", "default", "trusted", "-"]),
             row(["workload", "SecretStore store", "default", "trusted", "-"]),
+            // Its keys do not have to be in AWS.
+            row(["workload", "Kustomization vault", "plain", "none", "-"]),
         ]
     );
     assert_eq!(

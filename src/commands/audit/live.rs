@@ -8,7 +8,7 @@ use super::workloads::Workload;
 use crate::kubernetes::api_error;
 use crate::kubernetes::objects::{self, ListError};
 use crate::support::text;
-use crate::workloads::{self, Listed, Resource, TokenResource};
+use crate::workloads::{self, Listed, Resource, ResourceType, TokenResource};
 
 /// The most references that are kept.
 const MOST: usize = 200_000;
@@ -36,23 +36,30 @@ pub(super) async fn read(client: &kube::Client, namespaces: &[String]) -> (Vec<W
     let mut found = Vec::new();
     let mut forbidden = Vec::new();
     let mut done = std::collections::HashSet::new();
-    let pods = workloads::resources().iter().filter(|resource| !resource.cluster);
-    // Templates of the whole cluster have no namespace, but tokens are of a ServiceAccount.
-    let tokens = workloads::token_resources()
-        .iter()
-        .filter(|resource| !resource.cluster || namespaces.is_empty());
-    for read in pods.map(Read::Pods).chain(tokens.map(Read::Tokens)) {
-        let (group, versions, plural) = read.resource();
+    let pods = workloads::resources().iter().map(Read::Pods);
+    let tokens = workloads::token_resources().iter().map(Read::Tokens);
+    for read in pods.chain(tokens) {
+        let ResourceType {
+            group,
+            versions,
+            plural,
+            cluster,
+            ..
+        } = read.resource_type();
+        // Templates of the whole cluster have no namespace, but tokens are of a ServiceAccount.
+        if *cluster && (matches!(read, Read::Pods(_)) || !namespaces.is_empty()) {
+            continue;
+        }
         let version = versions.iter().find(|version| {
             let versions = served.get(group);
-            BUILT_IN.contains(&group) || versions.is_some_and(|versions| versions.contains(version))
+            BUILT_IN.contains(&group.as_str()) || versions.is_some_and(|versions| versions.contains(version))
         });
         // Two rows can be two versions of the same objects.
         let Some(version) = version.filter(|_| done.insert((group, plural))) else {
             continue;
         };
-        let name = match group {
-            "" => plural.to_owned(),
+        let name = match group.as_str() {
+            "" => plural.clone(),
             group => format!("{plural}.{group}"),
         };
         for namespace in scopes(namespaces) {
@@ -109,11 +116,10 @@ enum Read {
 }
 
 impl Read {
-    /// Group, versions and plural name.
-    fn resource(self) -> (&'static str, &'static [String], &'static str) {
+    const fn resource_type(self) -> &'static ResourceType {
         match self {
-            Self::Pods(resource) => (&resource.group, &resource.versions, &resource.plural),
-            Self::Tokens(resource) => (&resource.group, &resource.versions, &resource.plural),
+            Self::Pods(resource) => &resource.resource_type,
+            Self::Tokens(resource) => &resource.resource_type,
         }
     }
 }
@@ -130,12 +136,12 @@ fn add(found: &mut Vec<Workload>, read: Read, raw: &RawValue) {
     match read {
         Read::Pods(_) if object.is_finished() || metadata.owners().any(Owner::is_read) => {}
         Read::Pods(resource) => {
-            let named = (resource.kind.as_str(), namespace, name.as_str());
+            let named = (resource.resource_type.kind.as_str(), namespace, name.as_str());
             let references = workloads::references(resource, raw);
             found.extend(references.iter().map(|reference| Workload::of(named, reference, None)));
         }
         Read::Tokens(resource) => {
-            let named = (resource.kind.as_str(), namespace, name.as_str());
+            let named = (resource.resource_type.kind.as_str(), namespace, name.as_str());
             let tokens = workloads::tokens(resource, raw);
             found.extend(tokens.iter().map(|token| Workload::of_token(named, token, None)));
         }

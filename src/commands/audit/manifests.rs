@@ -207,7 +207,7 @@ impl Manifests {
             return;
         };
         // The namespaces of its pods are not known.
-        if resource.cluster {
+        if resource.resource_type.cluster {
             return;
         }
         let Ok(raw) = to_raw_value(object) else { return };

@@ -49,6 +49,8 @@ struct Token {
     /// The role, if it is in the object and not in the annotation of the ServiceAccount.
     role: Option<String>,
     audience: Option<Audience>,
+    /// Whether the ServiceAccount needs no role.
+    optional_role: bool,
 }
 
 /// Why a workload refers to its ServiceAccount.
@@ -117,6 +119,7 @@ impl Workload {
             token: Some(Token {
                 role: reference.role.as_deref().map(ToOwned::to_owned),
                 audience: reference.audience.as_deref().map(Audience::new),
+                optional_role: reference.optional_role,
             }),
             ..Self::written(object, namespace, &reference.account, location)
         }
@@ -228,6 +231,7 @@ fn judge_token(workload: &Workload, token: &Token, context: &Context<'_>) -> (Re
     let Some(written) = &token.role else {
         return match (context.reports.get(&key), context.accounts.contains_key(&key)) {
             (Some(report), _) => (report.clone().without_lints(), Shown::InJson),
+            (None, true) if token.optional_role => required(workload, context, NoRole::Plain),
             // Without a role there is nothing that the controller could do with the token.
             (None, true) => (no_role(workload, context, NoRole::Plain), Shown::Everywhere),
             (None, false) => required(workload, context, NoRole::NotInInput),

@@ -149,7 +149,7 @@ pub(super) fn workloads(document: &Document<'_>, namespace: &str) -> Result<Vec<
         let Listed::As(resource) = workloads::lookup(group, version, kind) else {
             continue;
         };
-        if resource.cluster {
+        if resource.resource_type.cluster {
             continue;
         }
         let object_json = to_raw_value(object)?;
@@ -195,8 +195,9 @@ pub(super) fn of_other_versions(document: &Document<'_>, namespace: &str) -> Vec
         if let Listed::InOtherVersions = workloads::lookup(group, version, kind) {
             let rows = workloads::resources().iter();
             let known: Vec<&str> = rows
-                .filter(|row| row.group == group && row.kind == kind)
-                .flat_map(|row| row.versions.iter().map(String::as_str))
+                .map(|row| &row.resource_type)
+                .filter(|listed| listed.is_kind(group, kind))
+                .flat_map(|listed| listed.versions.iter().map(String::as_str))
                 .collect();
             let title = title(kind, &namespace_of(object, namespace), &name_of(object));
             found.push((title, format!("{group}/{version}"), known.join(", ")));

@@ -1,19 +1,20 @@
 //! The table of workload resources on the real CRDs of the job systems: one object per resource is applied with kubectl, and its warning
 //! names the ServiceAccounts that its pods run as.
 //!
-//! The CRDs are those that the systems publish in their Go modules. `tests/workload-cases/applied.json` has the objects.
+//! The CRDs are those that the systems publish in package registries. `tests/workload-cases/applied.json` has the objects.
 
 use std::collections::BTreeSet;
-use std::fs;
 use std::path::{Path, PathBuf};
 
-use rolegate::workloads;
+use rolegate::workloads::{self, ResourceType};
 use serde_json::{Value, json};
 
 use crate::cluster::{ExclusiveCluster, Gate, ISSUER_HOST, trust_policy};
+use crate::custom_resources::Crds;
 use crate::kubectl::run_command;
 use crate::scenarios::Scenarios;
-use crate::support::tools::{self, Published};
+use crate::support::published::{self, GoFolder};
+use crate::support::tools::Missing;
 use crate::wait::until_ok;
 
 pub(crate) fn register(scenarios: &mut Scenarios) {
@@ -21,129 +22,139 @@ pub(crate) fn register(scenarios: &mut Scenarios) {
 }
 
 /// The modules, with the folder of their CRDs. Where two have a CRD of the same name, the later one replaces it.
-const SYSTEMS: [Published; 18] = [
-    Published {
+const SYSTEMS: [GoFolder; 19] = [
+    // First: only its copy of the CRD of FlinkDeployment is used, and those of others are copies, too.
+    GoFolder {
+        module: "github.com/karmada-io/karmada@v1.16.0",
+        sum: "h1:RD58HD7xp0+FKDWkJRygBsN/ht3k7gbBZa0xBzWSio4=",
+        folder: "test/e2e/suites/base/manifest",
+    },
+    GoFolder {
         module: "github.com/argoproj/argo-workflows/v4@v4.0.5",
         sum: "h1:/1lru5oXUd+k6KEDUps6rLX5OKfi1jTfabgXTly/VFU=",
         folder: "manifests/base/crds/full",
     },
-    Published {
+    GoFolder {
         module: "github.com/argoproj/argo-events@v1.9.6",
         sum: "h1:tQTyUmMt0/4UI+9fbXrmK1/h9oalV7KBCC3YgPI7qz0=",
         folder: "manifests/base/crds",
     },
-    Published {
+    GoFolder {
         module: "github.com/argoproj/argo-rollouts@v1.8.3",
         sum: "h1:blbtQva4IK9r6gFh+dWkCrLnFdPOWiv9ubQYu36qeaA=",
         folder: "manifests/crds",
     },
-    Published {
+    GoFolder {
         module: "github.com/tektoncd/pipeline@v1.6.0",
         sum: "h1:A+D+jzOVl2QNl/yiNT7csVgBUy2wpz6K6+/D4q5lfss=",
         folder: "config/300-crds",
     },
-    Published {
+    GoFolder {
         module: "github.com/tektoncd/triggers@v0.34.0",
         sum: "h1:CuhG1moThPGEMlxPUcoBDDplJ3FAczzF8MMAjGScRY0=",
         folder: "config",
     },
-    Published {
+    GoFolder {
         module: "sigs.k8s.io/jobset@v0.11.1",
         sum: "h1:WgLEBnXTeX+4MxfVkIbfm4jIVgjvIY6Jfaei2okxKNk=",
         folder: "config/components/crd/bases",
     },
-    Published {
+    GoFolder {
         module: "sigs.k8s.io/kueue@v0.17.0",
         sum: "h1:7hzb38M4eKGzYW+CFv2s1L+swzzacUCHOCXxZmAV90I=",
         folder: "config/components/crd/bases",
     },
-    Published {
-        module: "sigs.k8s.io/lws@v0.8.0",
-        sum: "h1:DdhJ8QabwTfWgbgaHH2gdf8twliioHaoSfmDXRYEVU0=",
+    GoFolder {
+        module: "sigs.k8s.io/lws@v0.9.0",
+        sum: "h1:DcJCgxjjoGOx//QHZkeKpyiblxYq70aCRZNYSfykWyI=",
         folder: "config/crd/bases",
     },
-    Published {
+    GoFolder {
         module: "github.com/kubeflow/spark-operator/v2@v2.5.0",
         sum: "h1:NNgTHgQMbrGZSFJtprjssdtCaL/qlYYQY1EyXuRaP78=",
         folder: "config/crd/bases",
     },
-    Published {
+    GoFolder {
         module: "github.com/ray-project/kuberay/ray-operator@v1.6.0",
         sum: "h1:1hs7Di2U/vm09ot7MIU8jUqEo7gHDc4gkbv1eFvqCsQ=",
         folder: "config/crd/bases",
     },
-    Published {
+    GoFolder {
         module: "github.com/kedacore/keda/v2@v2.21.0",
         sum: "h1:R6z2HZvstK4RLUMxroNACzBj74xGxt3kG59b5Xc+Xps=",
         folder: "config/crd/bases",
     },
-    Published {
+    GoFolder {
         module: "github.com/kubeflow/training-operator@v1.9.3",
         sum: "h1:aaSHqskOtCY8Dn8sVd+l9p5XAczW6O0nYMPjVLAw/lc=",
         folder: "manifests/base/crds",
     },
-    Published {
+    GoFolder {
         module: "github.com/kubeflow/trainer/v2@v2.0.0",
         sum: "h1:mnQSR9iPKItxyUR8mq66XsmxqKNVHwr9YYOB7BTU9dU=",
         folder: "manifests/base/crds",
     },
-    Published {
+    GoFolder {
         module: "knative.dev/serving@v0.51.0",
         sum: "h1:yN2Q7eYqJgoPfZkATjoBZyGbZ2P1Qhns9HIMU4mF+to=",
         folder: "config/core/300-resources",
     },
-    Published {
+    GoFolder {
         module: "knative.dev/eventing@v0.47.0",
         sum: "h1:FfM1aS7iBn9o0v7xqIBEWcR4XZ8Ny7YyFPAOyLEgMok=",
         folder: "config/core/resources",
     },
-    Published {
+    GoFolder {
         module: "github.com/openkruise/kruise@v1.8.0",
         sum: "h1:cU5XG9tur17j/CuY+iCTlxOtJ0GNTtJjMLurhh+25YQ=",
         folder: "config/crd/bases",
     },
-    Published {
+    GoFolder {
         module: "github.com/actions/actions-runner-controller@v0.27.6",
         sum: "h1:Uklv1+6+/BQuhV6HoXIgPZrnAW9/HWo3j9O7IcnzGXU=",
         folder: "config/crd/bases",
     },
     // Last: its MPIJob (v2beta1) has the name of that of the training operator (v1).
-    Published {
+    GoFolder {
         module: "github.com/kubeflow/mpi-operator@v0.8.0",
         sum: "h1:22EccUiO4VDooG4TooesdE8o8euGVj89PIRhiP24SRE=",
         folder: "manifests/base",
     },
 ];
 
-/// Groups whose CRDs are not available as a Go module, and why. `tests/workloads.rs` has samples of their resources.
-const NOT_PUBLISHED: [(&str, &str); 8] = [
+/// Groups and kinds whose CRDs are not in a package registry, and why. `tests/workloads.rs` has samples of their resources.
+const NOT_PUBLISHED: [(&str, &str); 3] = [
     (
-        "batch.volcano.sh",
-        "volcano.sh/volcano is not served by the module proxy",
+        "flink.apache.org/FlinkBlueGreenDeployment",
+        "org.apache.flink:flink-kubernetes-operator-api, whose archive has it, could not be fetched from Maven Central",
     ),
     (
-        "flow.volcano.sh",
-        "volcano.sh/volcano is not served by the module proxy",
+        "spark.apache.org",
+        "org.apache.spark:spark-operator-api could not be fetched from Maven Central; its Helm chart has them",
     ),
-    ("disaggregatedset.x-k8s.io", "no release of sigs.k8s.io/lws has it yet"),
-    ("flink.apache.org", "written in Java, with CRDs in a Helm chart"),
-    ("kafka.strimzi.io", "written in Java, with CRDs in its release files"),
-    ("kubernetes.dask.org", "written in Python, with CRDs in a Helm chart"),
-    ("spark.apache.org", "written in Java, with CRDs in a Helm chart"),
     (
         "trainer.kubeflow.org/OptimizationJob",
-        "no release of github.com/kubeflow/trainer has it yet",
+        "no version of github.com/kubeflow/trainer/v2 that the module proxy lists has it: the newest is v2.0.0",
     ),
 ];
 
 fn each_resource_of_a_job_system_is_warned_about(cluster: &ExclusiveCluster<'_>) {
-    let cases: Vec<Value> = serde_json::from_str(include_str!("../workload-cases/applied.json")).unwrap();
-    assert_every_row_is_applied(&cases);
+    let folders = match definitions() {
+        Ok(folders) => folders,
+        Err(missing) => {
+            missing.skip("the scenario of job systems (tests/e2e/job_systems.rs)");
+            return;
+        }
+    };
     let release = cluster.release();
     let jobs = cluster.namespace("systems", Gate::Enforce);
     let role = jobs.role_arn("api");
+    let cases = include_str!("../workload-cases/applied.json").replace("ROLE_ARN", &role);
+    let cases: Vec<Value> = serde_json::from_str(&cases).unwrap();
+    assert_every_row_is_applied(&cases);
     release.put_role(&role, &trust_policy("production", "api"));
-    let names: BTreeSet<&str> = cases.iter().flat_map(accounts).chain(["not-used"]).collect();
+    let existing = cases.iter().filter(|case| case["createsAccount"] != true);
+    let names: BTreeSet<&str> = existing.flat_map(accounts).chain(["not-used"]).collect();
     let service_accounts: Vec<Value> = names
         .iter()
         .map(|name| {
@@ -155,12 +166,9 @@ fn each_resource_of_a_job_system_is_warned_about(cluster: &ExclusiveCluster<'_>)
         .ok();
     jobs.annotate("default", &role);
 
-    let crds = Crds {
-        cluster,
-        served: &tools::published(&SYSTEMS).unwrap_or_else(|missing| panic!("{missing}")),
-    };
-    let (last, others) = crds.served.split_last().unwrap();
-    crds.install(others);
+    let (last, others) = folders.split_last().unwrap();
+    let mut crds = Crds::new(cluster);
+    crds.install(others, custom_resources());
     let is_of_last = |case: &&Value| case["object"]["apiVersion"] == "kubeflow.org/v2beta1";
     let mut wrong: Vec<String> = Vec::new();
     let mut apply = |case: &Value| {
@@ -183,7 +191,7 @@ fn each_resource_of_a_job_system_is_warned_about(cluster: &ExclusiveCluster<'_>)
     cluster
         .kubectl(&["delete", "customresourcedefinition", "mpijobs.kubeflow.org"])
         .ok();
-    crds.install(std::slice::from_ref(last));
+    crds.install(std::slice::from_ref(last), custom_resources());
     cases.iter().filter(is_of_last).for_each(&mut apply);
     assert!(wrong.is_empty(), "{} objects:\n{}", wrong.len(), wrong.join("\n\n"));
 
@@ -215,6 +223,14 @@ fn each_resource_of_a_job_system_is_warned_about(cluster: &ExclusiveCluster<'_>)
     assert_eq!(output.clone().ok().lines().count(), changed.len(), "{output}");
 }
 
+/// The folders with CRDs; where two have a CRD of the same name, the later one replaces it.
+fn definitions() -> Result<Vec<PathBuf>, Missing> {
+    let mut folders = published::go_folders(&SYSTEMS)?;
+    let others = [published::dask()?, published::volcano()?, published::strimzi()?];
+    folders.splice(1..1, others);
+    Ok(folders)
+}
+
 /// The ServiceAccounts that an object's warnings should name.
 fn accounts(case: &Value) -> impl Iterator<Item = &str> {
     let names = case["accounts"].as_array().expect("each case has accounts");
@@ -233,7 +249,7 @@ fn warned(warnings: &[&str], namespace: &str) -> BTreeSet<String> {
 /// Every resource of the table is applied, or its absence has a reason.
 fn assert_every_row_is_applied(cases: &[Value]) {
     let mut left_out = BTreeSet::new();
-    for row in workloads::resources().iter().filter(|row| row.group.contains('.')) {
+    for row in custom_resources() {
         let reason = NOT_PUBLISHED
             .iter()
             .find(|(name, _)| *name == row.group || *name == format!("{}/{}", row.group, row.kind));
@@ -261,80 +277,10 @@ fn assert_every_row_is_applied(cases: &[Value]) {
     );
 }
 
-/// The CRDs of the table's resources; deleted when dropped, with their objects.
-struct Crds<'c> {
-    cluster: &'c ExclusiveCluster<'c>,
-    served: &'c [PathBuf],
-}
-
-impl Crds<'_> {
-    /// Returns when objects can be created. Their versions are converted without the system's webhook, which does not run.
-    fn install(&self, folders: &[PathBuf]) {
-        let flags = file_flags(folders);
-        let with_files = |args: &[&'static str]| -> Vec<String> {
-            let args = args.iter().map(|arg| (*arg).to_owned());
-            args.chain(flags.iter().cloned()).collect()
-        };
-        let kubectl = |args: &[String]| {
-            let args: Vec<&str> = args.iter().map(String::as_str).collect();
-            self.cluster.kubectl(&args)
-        };
-        // Larger than the annotation that a client-side apply writes.
-        kubectl(&with_files(&["apply", "--server-side"])).ok();
-        let crds = kubectl(&with_files(&["get", "-o", "json"])).json();
-        let one = [crds.clone()];
-        for crd in crds["items"].as_array().map_or(&one[..], Vec::as_slice) {
-            let name = crd["metadata"]["name"].as_str().expect("a name");
-            if crd["spec"]["conversion"]["strategy"] == "Webhook" {
-                let none = r#"[{"op": "replace", "path": "/spec/conversion", "value": {"strategy": "None"}}]"#;
-                self.cluster
-                    .kubectl(&["patch", "customresourcedefinition", name, "--type=json", "-p", none])
-                    .ok();
-            }
-        }
-        kubectl(&with_files(&["wait", "--for=condition=Established", "--timeout=120s"])).ok();
-    }
-}
-
-impl Drop for Crds<'_> {
-    fn drop(&mut self) {
-        let flags = file_flags(self.served);
-        let flags = flags.iter().map(String::as_str);
-        let delete = ["delete", "--ignore-not-found", "--wait=false"].into_iter();
-        self.cluster.kubectl(&delete.chain(flags).collect::<Vec<_>>());
-    }
-}
-
-/// The files of folders that define resources of the table, as arguments of kubectl.
-fn file_flags(folders: &[PathBuf]) -> Vec<String> {
-    let flags_of = |folder: &PathBuf| {
-        let files = files_of_table(folder);
-        assert!(!files.is_empty(), "no CRD of the table in {}", folder.display());
-        files.into_iter().map(|file| format!("--filename={}", file.display()))
-    };
-    folders.iter().flat_map(flags_of).collect()
-}
-
-/// The files of a folder that define a resource of the table.
-fn files_of_table(folder: &Path) -> Vec<PathBuf> {
-    let defines = |text: &str| {
-        let has = |key: &str, value: &str| {
-            let line = format!("{key}: {value}");
-            text.lines().any(|found| found.trim() == line)
-        };
-        has("kind", "CustomResourceDefinition")
-            && workloads::resources()
-                .iter()
-                .any(|row| row.group.contains('.') && has("group", &row.group) && has("plural", &row.plural))
-    };
-    let mut files: Vec<PathBuf> = fs::read_dir(folder)
-        .unwrap_or_else(|error| panic!("{}: {error}", folder.display()))
-        .map(|entry| entry.unwrap().path())
-        .filter(|path| path.extension().is_some_and(|extension| extension == "yaml"))
-        .filter(|path| fs::read_to_string(path).is_ok_and(|text| defines(&text)))
-        .collect();
-    files.sort();
-    files
+/// The rows of the table that need a CRD.
+fn custom_resources() -> impl Iterator<Item = &'static ResourceType> + Clone {
+    let rows = workloads::resources().iter().map(|row| &row.resource_type);
+    rows.filter(|row| row.group.contains('.'))
 }
 
 /// What `rolegate inject` prints of objects whose ServiceAccounts all have this role.

@@ -56,6 +56,7 @@ mod certificates;
 mod chart;
 mod cluster;
 mod control_plane;
+mod custom_resources;
 mod egress;
 mod faults_api_server;
 mod faults_hang;
@@ -96,6 +97,7 @@ mod soak;
 mod stand_in;
 #[path = "../support/mod.rs"]
 mod support;
+mod tokens;
 mod traffic;
 mod wait;
 mod warnings;
@@ -111,6 +113,7 @@ fn main() {
     certificates::register(&mut scenarios);
     jobs::register(&mut scenarios);
     job_systems::register(&mut scenarios);
+    tokens::register(&mut scenarios);
     guides::register(&mut scenarios);
     calls::register(&mut scenarios);
     warnings::register(&mut scenarios);

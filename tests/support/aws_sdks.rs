@@ -2,12 +2,10 @@
 //!
 //! They are installed once by pip, npm and Go into the user's cache folder, under a name that changes with the pins.
 
-use std::fs::{self, File};
-use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use super::tools::{Missing, cache_folder, go, say, wait_for_turn};
+use super::tools::{Missing, go, install, run};
 
 /// An SDK with a program that resolves credentials with its default chain.
 #[derive(Clone, Debug)]
@@ -38,7 +36,7 @@ pub fn aws_sdks() -> Result<[AwsSdk; 3], Missing> {
 }
 
 fn boto3() -> Result<AwsSdk, Missing> {
-    let folder = install("boto3", &["main.py", "requirements.txt"], |folder| {
+    let folder = install_sdk("boto3", &["main.py", "requirements.txt"], |folder| {
         run(
             Command::new("python3").args(["-m", "venv"]).arg(folder),
             "python3 with venv",
@@ -87,7 +85,7 @@ fn javascript() -> Result<AwsSdk, Missing> {
         "Node.js 18 or later",
     )?;
     let node = PathBuf::from(node.trim());
-    let folder = install(
+    let folder = install_sdk(
         "javascript",
         &["main.mjs", "package.json", "package-lock.json"],
         |folder| {
@@ -115,7 +113,7 @@ fn javascript() -> Result<AwsSdk, Missing> {
 }
 
 fn go_sdk() -> Result<AwsSdk, Missing> {
-    let folder = install("go", &["main.go", "go.mod", "go.sum"], |folder| {
+    let folder = install_sdk("go", &["main.go", "go.mod", "go.sum"], |folder| {
         run(
             Command::new(go()?)
                 .args(["build", "-trimpath", "-ldflags", "-s -w", "-o", "sdk", "."])
@@ -136,47 +134,11 @@ fn go_sdk() -> Result<AwsSdk, Missing> {
 }
 
 /// The folder in the cache with these files of `tests/sdk/NAME`, after `install` completed in it.
-fn install(name: &str, files: &[&str], install: impl FnOnce(&Path) -> Result<(), Missing>) -> Result<PathBuf, Missing> {
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/sdk").join(name);
-    let mut hasher = DefaultHasher::new();
-    for file in files {
-        fs::read(source.join(file))
-            .expect("the pins are part of the repository")
-            .hash(&mut hasher);
-    }
-    (std::env::consts::OS, std::env::consts::ARCH).hash(&mut hasher);
-    let cache = cache_folder().join("rolegate");
-    fs::create_dir_all(&cache).expect("the user's cache folder can be written");
-    let key = format!("aws-sdk-{name}-{:016x}", hasher.finish());
-    let (folder, ready) = (cache.join(&key), cache.join(&key).join("ready"));
-    let _turn = wait_for_turn(&cache.join(format!("{key}.lock")));
-    if ready.exists() {
-        return Ok(folder);
-    }
-    say(&format!(
-        "installing the AWS SDK {name}, once; kept in {}",
-        folder.display()
-    ));
-    let _ = fs::remove_dir_all(&folder);
-    fs::create_dir_all(&folder).expect("the user's cache folder can be written");
-    for file in files {
-        fs::copy(source.join(file), folder.join(file)).expect("the user's cache folder can be written");
-    }
-    install(&folder)?;
-    File::create(ready).expect("the user's cache folder can be written");
-    Ok(folder)
-}
-
-/// What a command prints, which must succeed.
-fn run(command: &mut Command, what: &str) -> Result<String, Missing> {
-    let output = command
-        .output()
-        .map_err(|error| Missing::Tool(format!("{what} is missing ({error})")))?;
-    if output.status.success() {
-        return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
-    }
-    Err(Missing::Build(format!(
-        "{command:?}: {}",
-        String::from_utf8_lossy(&output.stderr)
-    )))
+fn install_sdk(
+    name: &str,
+    files: &[&str],
+    install_in: impl FnOnce(&Path) -> Result<(), Missing>,
+) -> Result<PathBuf, Missing> {
+    let (what, key) = (format!("the AWS SDK {name}"), format!("aws-sdk-{name}"));
+    install(&what, &key, &format!("tests/sdk/{name}"), files, install_in)
 }

@@ -5,4 +5,5 @@
 pub mod aws_sdks;
 pub mod fake_api;
 pub mod fake_events;
+pub mod published;
 pub mod tools;

@@ -107,52 +107,6 @@ pub struct ReleaseTools {
     pub validate_krew_manifest: PathBuf,
 }
 
-/// A folder of a Go module that is read, not built.
-#[derive(Clone, Copy, Debug)]
-pub struct Published {
-    /// `MODULE@VERSION`.
-    pub module: &'static str,
-    /// Its checksum, as `go.sum` has it.
-    pub sum: &'static str,
-    pub folder: &'static str,
-}
-
-/// Where these folders are, in their order. Go downloads what it does not have.
-pub fn published(modules: &[Published]) -> Result<Vec<PathBuf>, Missing> {
-    let go = go()?;
-    let outside_of_modules = tempfile::tempdir().expect("a temporary folder");
-    let output = Command::new(go)
-        .current_dir(outside_of_modules.path())
-        .env("GOWORK", "off")
-        .env("GOFLAGS", "")
-        .args(["mod", "download", "-json"])
-        .args(modules.iter().map(|published| published.module))
-        .output()
-        .expect("go was found");
-    let downloaded: Vec<serde_json::Value> = serde_json::Deserializer::from_slice(&output.stdout)
-        .into_iter()
-        .filter_map(Result::ok)
-        .collect();
-    let found = |published: &Published| {
-        let (path, version) = published.module.split_once('@').expect("MODULE@VERSION");
-        let module = downloaded
-            .iter()
-            .find(|module| module["Path"] == path && module["Version"] == version)
-            .ok_or_else(|| String::from_utf8_lossy(&output.stderr).into_owned())?;
-        match (module["Dir"].as_str(), &module["Sum"]) {
-            (Some(folder), sum) if sum == published.sum => Ok(Path::new(folder).join(published.folder)),
-            (Some(_), sum) => Err(format!("its checksum is {sum}, not {}", published.sum)),
-            (None, _) => Err(module["Error"].to_string()),
-        }
-    };
-    modules
-        .iter()
-        .map(|published| {
-            found(published).map_err(|why| Missing::Build(format!("`go mod download {}`: {why}", published.module)))
-        })
-        .collect()
-}
-
 /// Where the programs are.
 #[derive(Clone, Debug)]
 pub struct Programs {
@@ -426,6 +380,55 @@ fn build(module: &Module, cache: &Path, wanted: &[Tool]) -> Result<(), Missing> 
     }
     say(&format!("built in {} s", begun.elapsed().as_secs()));
     Ok(())
+}
+
+/// The folder in the cache with these files of a folder of the repository, after `install_in` completed in it.
+pub(super) fn install(
+    what: &str,
+    key: &str,
+    source: &str,
+    files: &[&str],
+    install_in: impl FnOnce(&Path) -> Result<(), Missing>,
+) -> Result<PathBuf, Missing> {
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join(source);
+    let mut hasher = DefaultHasher::new();
+    for file in files {
+        fs::read(source.join(file))
+            .expect("the pins are part of the repository")
+            .hash(&mut hasher);
+    }
+    (std::env::consts::OS, std::env::consts::ARCH).hash(&mut hasher);
+    let cache = cache_folder().join("rolegate");
+    fs::create_dir_all(&cache).expect("the user's cache folder can be written");
+    let key = format!("{key}-{:016x}", hasher.finish());
+    let (folder, ready) = (cache.join(&key), cache.join(&key).join("ready"));
+    let _turn = wait_for_turn(&cache.join(format!("{key}.lock")));
+    if ready.exists() {
+        return Ok(folder);
+    }
+    say(&format!("installing {what}, once; kept in {}", folder.display()));
+    let _ = fs::remove_dir_all(&folder);
+    fs::create_dir_all(&folder).expect("the user's cache folder can be written");
+    for file in files {
+        fs::copy(source.join(file), folder.join(file)).expect("the user's cache folder can be written");
+    }
+    install_in(&folder)?;
+    File::create(ready).expect("the user's cache folder can be written");
+    Ok(folder)
+}
+
+/// What a command prints, which must succeed.
+pub(super) fn run(command: &mut Command, what: &str) -> Result<String, Missing> {
+    let output = command
+        .output()
+        .map_err(|error| Missing::Tool(format!("{what} is missing ({error})")))?;
+    if output.status.success() {
+        return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
+    }
+    Err(Missing::Build(format!(
+        "{command:?}: {}",
+        String::from_utf8_lossy(&output.stderr)
+    )))
 }
 
 /// What a build that was killed left behind; the lock is held.

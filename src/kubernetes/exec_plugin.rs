@@ -134,7 +134,7 @@ fn run(exec: &ExecConfig) -> Result<Credentials, AuthError> {
     parse(&out.stdout)
 }
 
-/// What the plugin is told, in an environment variable.
+/// What the plugin gets in an environment variable.
 fn info(exec: &ExecConfig, asks: bool) -> Result<String, AuthError> {
     let mut spec = json!({"interactive": asks});
     if exec.provide_cluster_info

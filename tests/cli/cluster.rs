@@ -610,7 +610,7 @@ fn home_with_program(server: &str, cluster: &str, status: &Value) -> Home {
 }
 
 impl Home {
-    /// What the program of [`home_with_program`] was told in each of its runs.
+    /// What the program of [`home_with_program`] received in each of its runs.
     fn runs(&self) -> Vec<Value> {
         let runs = fs::read_to_string(self.path("runs")).unwrap();
         runs.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
@@ -635,13 +635,13 @@ fn a_program_gives_the_credentials_of_all_requests_and_runs_once() {
             credentials.iter().all(|sent| sent == "Bearer from-a-program"),
             "{credentials:?}"
         );
-        let told = json!({
+        let info = json!({
             "apiVersion": "client.authentication.k8s.io/v1",
             "kind": "ExecCredential",
             // Standard input is a pipe.
             "spec": {"interactive": false},
         });
-        assert_eq!(home.runs(), [told]);
+        assert_eq!(home.runs(), [info]);
     }
 }
 

@@ -796,7 +796,7 @@ async fn both_roles_of_an_association_are_judged_and_the_worst_counts() {
     roles.answer("primary", of_instances());
     show(&[WRONG_PRINCIPAL]).await;
     let note = stored(&api)[0]["note"].as_str().unwrap().to_owned();
-    let line = r#"IAM role "primary" does not let EKS Pod Identity in for ServiceAccount jobs/api: "#;
+    let line = r#"IAM role "primary" does not trust EKS Pod Identity for ServiceAccount jobs/api: "#;
     assert!(note.starts_with(line), "{note}");
     roles.answer("primary", of_pods());
     show(&[TRUSTED]).await;

@@ -1,8 +1,8 @@
-//! Custom resource definitions that other projects publish in package registries: in folders of Go modules and in a Python wheel, or as Go and
-//! Java types with the program that generates the definitions from them.
+//! Custom resource definitions that other projects publish in package registries: in folders of Go modules and in a Python wheel, or as Go
+//! and Java types with the program that generates the definitions from them.
 //!
-//! Every version and checksum is pinned, in the scenarios that use them or in `tests/e2e/published/`. What needs more than a download is made
-//! once, in the user's cache folder.
+//! Every version and checksum is pinned, in the scenarios that use them or in `tests/e2e/published/`. What needs more than a download is
+//! made once, in the user's cache folder.
 
 use std::collections::BTreeSet;
 use std::fs;

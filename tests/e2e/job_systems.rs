@@ -21,6 +21,18 @@ pub(crate) fn register(scenarios: &mut Scenarios) {
     scenarios.serial(each_resource_of_a_job_system_is_warned_about);
 }
 
+pub(crate) const ARGO_WORKFLOWS: GoFolder = GoFolder {
+    module: "github.com/argoproj/argo-workflows/v4@v4.0.5",
+    sum: "h1:/1lru5oXUd+k6KEDUps6rLX5OKfi1jTfabgXTly/VFU=",
+    folder: "manifests/base/crds/full",
+};
+
+pub(crate) const JOBSET: GoFolder = GoFolder {
+    module: "sigs.k8s.io/jobset@v0.11.1",
+    sum: "h1:WgLEBnXTeX+4MxfVkIbfm4jIVgjvIY6Jfaei2okxKNk=",
+    folder: "config/components/crd/bases",
+};
+
 /// The modules, with the folder of their CRDs. Where two have a CRD of the same name, the later one replaces it.
 const SYSTEMS: [GoFolder; 19] = [
     // First: only its copy of the CRD of FlinkDeployment is used, and those of others are copies, too.
@@ -29,11 +41,7 @@ const SYSTEMS: [GoFolder; 19] = [
         sum: "h1:RD58HD7xp0+FKDWkJRygBsN/ht3k7gbBZa0xBzWSio4=",
         folder: "test/e2e/suites/base/manifest",
     },
-    GoFolder {
-        module: "github.com/argoproj/argo-workflows/v4@v4.0.5",
-        sum: "h1:/1lru5oXUd+k6KEDUps6rLX5OKfi1jTfabgXTly/VFU=",
-        folder: "manifests/base/crds/full",
-    },
+    ARGO_WORKFLOWS,
     GoFolder {
         module: "github.com/argoproj/argo-events@v1.9.6",
         sum: "h1:tQTyUmMt0/4UI+9fbXrmK1/h9oalV7KBCC3YgPI7qz0=",
@@ -54,11 +62,7 @@ const SYSTEMS: [GoFolder; 19] = [
         sum: "h1:CuhG1moThPGEMlxPUcoBDDplJ3FAczzF8MMAjGScRY0=",
         folder: "config",
     },
-    GoFolder {
-        module: "sigs.k8s.io/jobset@v0.11.1",
-        sum: "h1:WgLEBnXTeX+4MxfVkIbfm4jIVgjvIY6Jfaei2okxKNk=",
-        folder: "config/components/crd/bases",
-    },
+    JOBSET,
     GoFolder {
         module: "sigs.k8s.io/kueue@v0.17.0",
         sum: "h1:7hzb38M4eKGzYW+CFv2s1L+swzzacUCHOCXxZmAV90I=",

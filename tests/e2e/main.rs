@@ -10,6 +10,7 @@
 //! $ cargo e2e                                  # the container image, then all scenarios
 //! $ cargo test --test e2e -- certificates      # scenarios with this in their names
 //! $ cargo test --test e2e -- --list
+//! $ cargo test --test e2e -- --ignored job_controllers                  # on demand: the controllers of JobSet and Argo Workflows
 //! $ ROLEGATE_SOAK_MINUTES=30 cargo test --test e2e -- --ignored soak    # on demand: attacks and faults under load
 //! ```
 //!
@@ -69,6 +70,7 @@ mod guides;
 mod harness;
 mod helm_3;
 mod injection;
+mod job_controllers;
 mod job_systems;
 mod jobs;
 mod kubectl;
@@ -132,6 +134,7 @@ fn main() {
     faults_own_certificate::register(&mut scenarios);
     faults_uninstall::register(&mut scenarios);
     rbac::register(&mut scenarios);
+    job_controllers::register(&mut scenarios);
     soak::register(&mut scenarios);
     scenarios.run()
 }

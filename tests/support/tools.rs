@@ -59,6 +59,17 @@ pub fn eks_webhook() -> Result<PathBuf, Missing> {
         .map(|mut found| found.remove(&Tool::EksWebhook).expect("what was asked for"))
 }
 
+/// The controller of JobSet, with its webhooks.
+pub fn jobset() -> Result<PathBuf, Missing> {
+    find(&JOBSET, &[Tool::JobSet]).map(|mut found| found.remove(&Tool::JobSet).expect("what was asked for"))
+}
+
+/// The controller of Argo Workflows, without listeners.
+pub fn argo_workflows() -> Result<PathBuf, Missing> {
+    find(&ARGO_WORKFLOWS, &[Tool::ArgoWorkflows])
+        .map(|mut found| found.remove(&Tool::ArgoWorkflows).expect("what was asked for"))
+}
+
 /// Evaluates the queries of a Grafana dashboard with the query engine of Prometheus.
 pub fn dashboard_queries() -> Result<PathBuf, Missing> {
     find(&DASHBOARD, &[Tool::Dashboard]).map(|mut found| found.remove(&Tool::Dashboard).expect("what was asked for"))
@@ -163,6 +174,8 @@ enum Tool {
     Helm,
     Helm3,
     EksWebhook,
+    JobSet,
+    ArgoWorkflows,
     Dashboard,
     Registry,
     Actionlint,
@@ -181,6 +194,8 @@ impl Tool {
             Self::Helm => "helm",
             Self::Helm3 => "helm3",
             Self::EksWebhook => "eks-webhook",
+            Self::JobSet => "jobset",
+            Self::ArgoWorkflows => "argo-workflows",
             Self::Dashboard => "dashboard",
             Self::Registry => "registry",
             Self::Actionlint => "actionlint",
@@ -197,7 +212,8 @@ impl Tool {
             Self::Kubectl => "k8s.io/kubernetes/cmd/kubectl",
             Self::Helm => "helm.sh/helm/v4/cmd/helm",
             Self::Helm3 => "helm.sh/helm/v3/cmd/helm",
-            Self::EksWebhook | Self::Dashboard => ".",
+            Self::EksWebhook | Self::ArgoWorkflows | Self::Dashboard => ".",
+            Self::JobSet => "sigs.k8s.io/jobset",
             Self::Registry => "github.com/distribution/distribution/v3/cmd/registry",
             Self::Actionlint => "github.com/rhysd/actionlint/cmd/actionlint",
             Self::Krew => "sigs.k8s.io/krew/cmd/krew",
@@ -246,6 +262,18 @@ const EKS_WEBHOOK: Module = Module {
     folder: "eks-webhook",
     linker_flags: "",
     cost: "up to 3 minutes on two cores",
+};
+
+const JOBSET: Module = Module {
+    folder: "jobset",
+    linker_flags: "",
+    cost: "up to 3 minutes on two cores",
+};
+
+const ARGO_WORKFLOWS: Module = Module {
+    folder: "argo-workflows",
+    linker_flags: "",
+    cost: "up to 5 minutes on two cores",
 };
 
 const DASHBOARD: Module = Module {

@@ -346,3 +346,53 @@ impl Progress {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::args::cluster::ClusterArgs;
+
+    /// The policy that each of these roles has, in sources that were opened before the second role was added and the first was changed.
+    async fn policies(used: Use) -> [Option<String>; 2] {
+        let directory = tempfile::tempdir().unwrap();
+        let write = |name: &str, policy: &str| {
+            let account = directory.path().join("111122223333");
+            std::fs::create_dir_all(&account).unwrap();
+            std::fs::write(account.join(format!("{name}.json")), policy).unwrap();
+        };
+        write("changed", r#"{"Statement": [], "Id": "one"}"#);
+        let spec = RoleSourceSpec::Files(directory.path().to_owned());
+        let aws = AwsAccess {
+            assume_role: Vec::new(),
+            region: None,
+            profile: None,
+            reader: Reader::Person,
+        };
+        let cluster = Cluster::new(ClusterArgs::default());
+        let sources = open(&[spec], &aws, &cluster, used).await.unwrap();
+        write("changed", r#"{"Statement": [], "Id": "other"}"#);
+        write("added", r#"{"Statement": [], "Id": "added"}"#);
+        let read = ["changed", "added"].map(|name| {
+            let source = Arc::clone(&sources[0]);
+            async move {
+                let role = RoleArn::parse(&format!("arn:aws:iam::111122223333:role/{name}")).unwrap();
+                match source.read(&role, Instant::now()).await {
+                    Answer::Role(document) => Some(document.policy.to_string()),
+                    _ => None,
+                }
+            }
+        });
+        let [changed, added] = read;
+        [changed.await, added.await]
+    }
+
+    /// Otherwise an audit would look at all files for each role.
+    #[tokio::test]
+    async fn a_report_is_of_the_files_as_they_were_when_it_began() {
+        let has = |policy: &Option<String>, id: &str| policy.as_ref().is_some_and(|policy| policy.contains(id));
+        let [changed, added] = policies(Use::Once).await;
+        assert!(has(&changed, "one") && added.is_none(), "{changed:?} {added:?}");
+        let [changed, added] = policies(Use::Serve).await;
+        assert!(has(&changed, "other") && has(&added, "added"), "{changed:?} {added:?}");
+    }
+}

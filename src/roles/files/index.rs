@@ -1,5 +1,6 @@
 //! The roles of all files together, by ARN.
 
+use std::cmp::Ordering;
 use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
@@ -21,6 +22,10 @@ pub(super) struct Index {
     by_parts: HashMap<(Arc<str>, Arc<str>), Placed>,
     /// By path and name, in any account: planned roles. Several plans may each make one.
     by_name: HashMap<Arc<str>, Vec<Placed>>,
+    /// The keys of `by_arn` in the order of their names, in any case: many missing roles must not each cost a look at all roles.
+    arns: Vec<RoleArn>,
+    /// The keys of `by_parts` in the order of their names.
+    parts: Vec<(Arc<str>, Arc<str>)>,
 }
 
 /// A role's trust and the files that define it.
@@ -85,6 +90,14 @@ impl Index {
                 placed.join(other, arn.as_str())?;
             }
         }
+        index.arns = index.by_arn.keys().cloned().collect();
+        index
+            .arns
+            .sort_unstable_by(|one, other| ignoring_case(one.name(), other.name()));
+        index.parts = index.by_parts.keys().cloned().collect();
+        index
+            .parts
+            .sort_unstable_by(|one, other| last_name(one).cmp(last_name(other)));
         Ok(index)
     }
 
@@ -129,22 +142,16 @@ impl Index {
 
     /// The existing role that the name of a missing role probably refers to.
     pub(super) fn hint(&self, missing: &RoleArn) -> Option<Arc<str>> {
-        let same_name = |role: &&RoleArn| role.name().eq_ignore_ascii_case(missing.name());
-        let mut namesakes: Vec<_> = self.by_arn.keys().filter(same_name).collect();
-        // The most likely first: of the same account, then in the order of their ARNs, so that the answer does not vary.
-        namesakes.sort_unstable_by_key(|role| (role.account() != missing.account(), (*role).clone()));
-        if let Some(role) = namesakes.first() {
+        let name = missing.name();
+        // The most likely: of the same account, then the first in the order of their ARNs, so that the answer does not vary.
+        let of_name = equal_range(&self.arns, |role| ignoring_case(role.name(), name));
+        if let Some(role) = of_name.min_by_key(|role| (role.account() != missing.account(), *role)) {
             let differs = differing_part(role, missing);
             return Some(format!("a role of that name exists as {role}: the {differs} differs").into());
         }
-        let ending = format!("/{}", missing.name());
-        let mut accounts: Vec<_> = self
-            .by_parts
-            .keys()
-            .filter(|(_, path_and_name)| path_and_name.ends_with(&ending))
-            .collect();
-        accounts.sort_unstable_by_key(|(account, path_and_name)| (**account != *missing.account(), path_and_name));
-        let (account, path_and_name) = accounts.first()?;
+        let of_name = equal_range(&self.parts, |parts| last_name(parts).cmp(name));
+        let (account, path_and_name) =
+            of_name.min_by_key(|(account, path_and_name)| (**account != *missing.account(), path_and_name, account))?;
         let differs = if **account == *missing.account() {
             "path"
         } else {
@@ -166,6 +173,23 @@ impl Index {
 /// The account, and path and name, of an ARN.
 fn parts(role: &RoleArn) -> (Arc<str>, Arc<str>) {
     (role.account().into(), format!("{}{}", role.path(), role.name()).into())
+}
+
+/// The elements that compare as equal, of a slice that is sorted by this comparison.
+fn equal_range<T>(sorted: &[T], compare: impl Fn(&T) -> Ordering) -> impl Iterator<Item = &T> {
+    let first = sorted.partition_point(|element| compare(element) == Ordering::Less);
+    let from_first = sorted.iter().skip(first);
+    from_first.take_while(move |element| compare(element) == Ordering::Equal)
+}
+
+fn ignoring_case(one: &str, other: &str) -> Ordering {
+    let [one, other] = [one, other].map(|text| text.bytes().map(|byte| byte.to_ascii_lowercase()));
+    one.cmp(other)
+}
+
+/// The name in a path and name.
+fn last_name((_, path_and_name): &(Arc<str>, Arc<str>)) -> &str {
+    path_and_name.rsplit('/').next().unwrap_or_default()
 }
 
 /// The part in which two ARNs of nearly the same name differ, the most significant first.
@@ -253,4 +277,63 @@ fn same_json(one: &str, other: &str) -> bool {
         serde_json::from_str::<Value>(&decoded).ok()
     };
     value(one).is_some_and(|one| Some(one) == value(other))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::super::watched::Cost;
+    use super::*;
+
+    /// A hint for a missing role, by a look at all roles.
+    fn scanned(index: &Index, missing: &RoleArn) -> Option<Arc<str>> {
+        let mut roles: Vec<_> = index.by_arn.keys().collect();
+        roles.retain(|role| role.name().eq_ignore_ascii_case(missing.name()));
+        roles.sort_by_key(|role| (role.account() != missing.account(), role.as_str()));
+        if let Some(role) = roles.first() {
+            let differs = differing_part(role, missing);
+            return Some(format!("a role of that name exists as {role}: the {differs} differs").into());
+        }
+        let ending = format!("/{}", missing.name());
+        let mut parts: Vec<_> = index.by_parts.keys().collect();
+        parts.retain(|(_, path_and_name)| path_and_name.ends_with(&ending));
+        parts.sort_by_key(|(account, path_and_name)| (**account != *missing.account(), path_and_name, account));
+        let (account, path_and_name) = parts.first()?;
+        let differs = if **account == *missing.account() {
+            "path"
+        } else {
+            "account"
+        };
+        Some(format!("a role of that name exists as role{path_and_name} in {account}: the {differs} differs").into())
+    }
+
+    fn arn() -> impl Strategy<Value = RoleArn> {
+        ("(111122223333|444455556666)", "(|a/|A/b/)", "[aAbB_]{1,2}").prop_map(|(account, path, name)| {
+            RoleArn::parse(&format!("arn:aws:iam::{account}:role/{path}{name}")).unwrap()
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn a_hint_is_that_of_a_look_at_all_roles(
+            roles in prop::collection::vec((arn(), any::<bool>()), 0..20),
+            missing in arn(),
+        ) {
+            let file = Arc::new(WatchedFile::new(Path::new("roles.json").into(), Arc::new(Cost::default())));
+            let found: Vec<FoundRole> = roles
+                .into_iter()
+                .map(|(arn, is_whole)| {
+                    let (account, path_and_name) = parts(&arn);
+                    let account = Some(account);
+                    FoundRole {
+                        key: if is_whole { RoleKey::Arn(arn) } else { RoleKey::Parts { account, path_and_name } },
+                        trust: FoundTrust::Unknown("not read".into()),
+                    }
+                })
+                .collect();
+            let index = Index::build([(&file, found.as_slice())].into_iter()).unwrap();
+            prop_assert_eq!(index.hint(&missing), scanned(&index, &missing));
+        }
+    }
 }

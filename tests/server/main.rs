@@ -4,5 +4,6 @@ mod certificates;
 mod ending;
 mod fairness;
 mod limits;
+mod protocol;
 mod requests;
 mod rig;

@@ -870,7 +870,7 @@ async fn a_role_that_no_source_knows_is_unknown_and_the_reason_names_them() {
         "unknown: no role source knows this role (asked: ack, crossplane)"
     );
     let entry = cache(&[]).entry(&role("loader"), soon()).await;
-    assert_eq!(summary(&entry), "unknown: there is no role source");
+    assert_eq!(summary(&entry), "unknown: no role source is set");
 }
 
 #[tokio::test(start_paused = true)]

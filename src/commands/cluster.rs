@@ -135,7 +135,7 @@ fn not_known(missing: &str, why: NoCluster) -> Error {
     let are = if missing.contains(" and ") { "are" } else { "is" };
     match why {
         NoCluster::NotNamed(why) => anyhow!(
-            "{missing} {are} not set, and there is no cluster that knows: {why}; set {missing}, or name a cluster with --kubeconfig FILE"
+            "{missing} {are} not set, and no cluster reports it: {why}; set {missing}, or name a cluster with --kubeconfig FILE"
         ),
         NoCluster::Unusable(why) => anyhow!("{missing} {are} not set, and the cluster cannot be asked: {why}"),
     }

@@ -31,7 +31,7 @@ pub(super) fn wrap(shown: &mut String, text: &str, width: usize, first: &str, in
 }
 
 /// Programs that commands in messages begin with.
-const PROGRAMS: [&str; 4] = ["aws ", "helm ", "kubectl ", "rolegate "];
+const PROGRAMS: [&str; 5] = ["aws ", "curl ", "helm ", "kubectl ", "rolegate "];
 
 /// Appends what follows a label. A command breaks only before a flag, after a backslash, so that all of its lines can be copied into a
 /// shell; other text breaks at any word.

@@ -217,7 +217,7 @@ fn each_alert_can_be_turned_off_and_changed() {
     let wrong = [
         (
             json!({"RolegateQuick": {}}),
-            "there is no alert of this name; the alerts are RolegateDown,",
+            "unknown alert; the alerts are RolegateDown,",
         ),
         (
             json!({"RolegateDown": {"threshold": 1}}),

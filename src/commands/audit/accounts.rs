@@ -154,5 +154,5 @@ pub(super) fn scopes(namespaces: &[String]) -> Vec<Option<&str>> {
 /// # Errors
 /// That it is missing.
 pub(super) fn issuer(issuer: Option<Issuer>) -> Result<Issuer> {
-    issuer.context("--standalone requires --issuer: there is no API server to ask")
+    issuer.context("--standalone requires --issuer, because it reads no cluster")
 }

@@ -93,7 +93,7 @@ pub(super) fn no_account(association: &Association) -> Lint {
     Lint {
         code: "no-service-account",
         message: format!(
-            "there is no ServiceAccount {}; the association applies once it exists",
+            "ServiceAccount {} does not exist; the association applies once it does",
             name(association)
         ),
     }

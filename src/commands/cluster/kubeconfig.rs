@@ -254,7 +254,7 @@ impl Files {
                 )
             }
             Self::Home(Some(file)) => format!("KUBECONFIG is not set, and {} does not exist", file.display()),
-            Self::Home(None) => "KUBECONFIG is not set, and there is no home directory".to_owned(),
+            Self::Home(None) => "KUBECONFIG and HOME are not set".to_owned(),
         }
     }
 }

@@ -10,6 +10,10 @@ use crate::commands::wrap::{wrap, wrap_value};
 /// The widest that prose is, in columns.
 const WIDTH: usize = 100;
 
+/// Posts a review to the webhook that `rolegate serve` starts, as examples/standalone/README.md has it.
+const POST: &str = "curl --insecure --header 'Content-Type: application/json' --data @examples/standalone/review.json \
+                    'https://localhost:8443/mutate?timeout=2s'";
+
 /// How wide lines are.
 #[derive(Clone, Copy)]
 struct Width {
@@ -162,14 +166,20 @@ fn write_summary(text: &mut String, report: &Report, width: Width) {
     text.push('\n');
     wrap(text, &counts, width.rows, "", "");
     text.push('\n');
-    let invitation =
-        "To try it yourself, edit a policy in examples/standalone/roles and post examples/standalone/review.json";
-    wrap(text, invitation, width.rows, "", "");
-    let command = format!(
+    let serve = format!(
         "rolegate serve --standalone examples/standalone --issuer {}",
         report.issuer
     );
-    wrap_value(text, &Styled(COMMAND, command).to_string(), width.rows, "  ", "  ");
+    for (step, command) in [
+        ("To try it yourself, start the webhook:", serve.as_str()),
+        (
+            "Post the review of a pod to it, edit a policy in examples/standalone/roles, and post it again:",
+            POST,
+        ),
+    ] {
+        wrap(text, step, width.rows, "", "");
+        wrap_value(text, &Styled(COMMAND, command).to_string(), width.rows, "  ", "  ");
+    }
 }
 
 fn write_wrapped(text: &mut String, prose: &str, width: Width) {

@@ -241,7 +241,7 @@ impl Cluster {
         identity_map: Option<NamespacedName>,
         rules: &Arc<AnnotationRules>,
     ) -> Result<Self> {
-        let issuer = issuer.context("--standalone requires --issuer: there is no API server to ask")?;
+        let issuer = issuer.context("--standalone requires --issuer, because it reads no cluster")?;
         input::check_directory(
             "--standalone ",
             directory,

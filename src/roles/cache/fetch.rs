@@ -121,7 +121,7 @@ impl Fetcher {
             });
         }
         let why = cannot.unwrap_or_else(|| match self.sources.len() {
-            0 => "there is no role source".into(),
+            0 => "no role source is set".into(),
             _ => format!("no role source knows this role (asked: {})", self.names()).into(),
         });
         Fetched::Answer(RoleTrust {

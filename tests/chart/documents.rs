@@ -246,13 +246,12 @@ fn what_the_guides_install_is_what_they_say() {
     ];
     let installs: Vec<Vec<String>> = guides
         .iter()
-        .flat_map(|guide| guide.lines())
-        .filter_map(|line| line.strip_prefix("$ helm install "))
-        .map(|typed| {
-            typed
-                .split(' ')
-                .map(|word| word.trim_matches('\'').to_owned())
-                .collect()
+        .map(|guide| guide.replace("\\\n", " "))
+        .flat_map(|guide| guide.lines().map(str::to_owned).collect::<Vec<_>>())
+        .filter_map(|line| {
+            let typed = line.strip_prefix("$ helm install ")?;
+            let words = typed.split_whitespace();
+            Some(words.map(|word| word.trim_matches('\'').to_owned()).collect())
         })
         .collect();
     let path = folder();

@@ -192,7 +192,8 @@ impl Cluster {
         self.around.run.folder().to_owned()
     }
 
-    fn remove_shared_release(&self) {
+    /// Uninstalls the shared release; the next scenario that asks gets a new one.
+    pub(crate) fn remove_shared_release(&self) {
         let release = self.shared.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(release) = release {
             release.uninstall().ok();

@@ -26,6 +26,8 @@ use crate::link::{Flow, Valve};
 pub(crate) struct Egress {
     /// By namespace and name of a Service.
     backends: Mutex<BTreeMap<(String, String), Arc<Backend>>>,
+    /// Where the container ports of pods really are, by address and port. Proxy requests of kubectl go to pods.
+    pods: Mutex<BTreeMap<String, SocketAddr>>,
     client: OnceLock<Client>,
 }
 
@@ -55,10 +57,27 @@ impl Egress {
         Arc::clone(lock(&self.backends).entry(key).or_default())
     }
 
+    /// Connections to this address of a pod go to where its ports really are.
+    pub(crate) fn add_pod(&self, address: &str, ports: BTreeMap<String, SocketAddr>) {
+        let ports = ports
+            .into_iter()
+            .map(|(port, real)| (format!("{address}:{port}"), real));
+        lock(&self.pods).extend(ports);
+    }
+
     async fn connect(&self, mut near: UnixStream) {
         let Some(target) = read_connect(&mut near).await else {
             return;
         };
+        let pod = lock(&self.pods).get(&target).copied();
+        if let Some(address) = pod {
+            let Ok(mut far) = TcpStream::connect(address).await else {
+                return answer(&mut near, "502 Bad Gateway").await;
+            };
+            answer(&mut near, "200 Connection established").await;
+            let _ = tokio::io::copy_bidirectional(&mut near, &mut far).await;
+            return;
+        }
         match self.find(&target).await {
             Ok((backend, port)) => backend.lead(near, &port).await,
             // The target is not a Service with replicas. The answer reaches the API server's log.

@@ -9,6 +9,8 @@ use serde_json::{Value, json};
 use crate::aws::Aws;
 use crate::cluster::{Cluster, ExclusiveCluster, Gate, Namespace, Shell, role_of, trust_policy};
 use crate::moto::program;
+use crate::node::Node;
+use crate::release::{NAME, NAMESPACE};
 use crate::scenarios::Scenarios;
 use crate::wait::{until, until_ok};
 
@@ -17,6 +19,7 @@ pub(crate) fn register(scenarios: &mut Scenarios) {
     scenarios.serial(jobs_get_a_role_as_the_guide_says);
     scenarios.serial(a_workload_gets_a_role_of_its_own_as_the_guide_says);
     scenarios.serial(a_refused_pod_is_fixed_as_the_guide_says);
+    scenarios.serial(the_tutorial_and_the_page_about_upgrades_work_as_written);
 }
 
 fn jobs_get_a_role_as_the_guide_says(cluster: &ExclusiveCluster<'_>) {
@@ -111,6 +114,58 @@ fn a_refused_pod_is_fixed_as_the_guide_says(cluster: &ExclusiveCluster<'_>) {
     drop(release);
 }
 
+/// With `helm install --wait`, on a simulated node. The image and the cluster are there, and the issuer is that of kind.
+fn the_tutorial_and_the_page_about_upgrades_work_as_written(cluster: &ExclusiveCluster<'_>) {
+    cluster.remove_shared_release();
+    cluster
+        .kubectl(&["delete", "namespace", NAMESPACE, "--ignore-not-found"])
+        .ok();
+    let around = cluster.surroundings();
+    let _node = Node::start(around);
+    let _staging = cluster.namespace_to_come("staging");
+    let reader = Reader::new(cluster, "tutorial");
+    reader.shell.put_on_path("helm", &around.helm);
+    let reader = InstallingReader(reader);
+
+    reader.0.follow_with("tutorial.md", |command| {
+        let is_elsewhere = ["cargo ", "kind ", "docker "]
+            .iter()
+            .any(|tool| command.starts_with(tool));
+        let issuer = "--set issuer=https://kubernetes.default.svc.cluster.local";
+        match command {
+            _ if is_elsewhere => None,
+            _ if command.starts_with("helm install ") => Some(format!("{command} {issuer}")),
+            _ => Some(command.to_owned()),
+        }
+    });
+    reader.0.follow_with("guides/install-eks.md", |command| {
+        let checks = ["kubectl --namespace rolegate-system rollout status ", "helm test "];
+        let is_check = checks.iter().any(|check| command.starts_with(check));
+        is_check.then(|| command.to_owned())
+    });
+    reader.0.follow_with("runbooks.md", |command| {
+        command.starts_with("kubectl get --raw ").then(|| command.to_owned())
+    });
+    reader.0.follow_with("upgrading.md", |command| {
+        // What is left to do where the webhook is gone without `helm uninstall`.
+        (!command.starts_with("kubectl delete ")).then(|| command.to_owned())
+    });
+
+    let left = cluster.json(&["get", "mutatingwebhookconfigurations,validatingwebhookconfigurations"]);
+    assert_eq!(left["items"], json!([]));
+}
+
+/// Uninstalls what it has installed, also when the scenario fails.
+struct InstallingReader(Reader);
+
+impl Drop for InstallingReader {
+    fn drop(&mut self) {
+        let uninstall =
+            format!("helm uninstall {NAME} --namespace {NAMESPACE} --ignore-not-found --wait --timeout 60s");
+        self.0.shell.run(&uninstall);
+    }
+}
+
 /// Of the pod that was made last, once one has a role.
 fn role_of_last_pod(namespace: &Namespace) -> String {
     until("a pod with a role", || {
@@ -142,11 +197,13 @@ struct Reader {
 }
 
 impl Reader {
-    /// In a folder where `docs` is that of the repository.
+    /// In a folder with these parts of the repository.
     fn new(cluster: &Cluster, name: &str) -> Self {
         let shell = cluster.shell(name);
-        let docs = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs");
-        std::os::unix::fs::symlink(docs, shell.folder.join("docs")).unwrap();
+        for part in ["charts", "docs", "examples"] {
+            let original = Path::new(env!("CARGO_MANIFEST_DIR")).join(part);
+            std::os::unix::fs::symlink(original, shell.folder.join(part)).unwrap();
+        }
         Self { shell }
     }
 
@@ -172,15 +229,24 @@ impl Reader {
 
     #[track_caller]
     fn follow(&self, guide: &str) {
-        let steps = steps(guide);
-        assert!(!steps.is_empty(), "{guide} types nothing");
-        for step in steps {
-            // There is no terminal to answer on.
-            let command = step.command.replace(" --apply", " --apply --yes");
-            until_ok(&format!("{guide}: {command}"), || {
-                let output = self.shell.run(&command);
-                let printed = format!("{}\n{}", output.stdout, output.stderr);
-                match output.succeeded().then(|| step.missing(&printed)) {
+        // There is no terminal to answer on.
+        self.follow_with(&format!("guides/{guide}"), |command| {
+            Some(command.replace(" --apply", " --apply --yes"))
+        });
+    }
+
+    /// With each command as it is adapted; those without one are left out.
+    #[track_caller]
+    fn follow_with(&self, page: &str, adapted: impl Fn(&str) -> Option<String>) {
+        let steps = steps(page).into_iter();
+        let steps: Vec<(String, Step)> = steps.filter_map(|step| Some((adapted(&step.command)?, step))).collect();
+        assert!(!steps.is_empty(), "{page} types nothing");
+        for (command, step) in steps {
+            until_ok(&format!("{page}: {command}"), || {
+                // In the order in which a terminal shows it.
+                let output = self.shell.run(&format!("{{ {command}\n}} 2>&1"));
+                let has_findings = command.starts_with("rolegate audit ") && output.code == Some(1);
+                match (output.succeeded() || has_findings).then(|| step.missing(&output.stdout)) {
                     None => Err(output.to_string()),
                     Some(Some(line)) => Err(format!("{line:?} is not shown\n{output}")),
                     Some(None) => Ok(()),
@@ -223,9 +289,9 @@ fn fits(line: &str, shown: &str) -> bool {
     rest.is_empty() || shown.ends_with('…')
 }
 
-/// The console blocks of a guide.
-fn steps(guide: &str) -> Vec<Step> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/guides").join(guide);
+/// The console blocks of a page.
+fn steps(page: &str) -> Vec<Step> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs").join(page);
     let text = fs::read_to_string(path).unwrap();
     let mut steps: Vec<Step> = Vec::new();
     let mut is_console = false;

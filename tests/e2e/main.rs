@@ -1,8 +1,8 @@
 //! End-to-end scenarios on a real control plane.
 //!
 //! etcd, kube-apiserver and kube-controller-manager run on loopback addresses. helm installs the chart, and the program runs as the
-//! Deployment says, read back from the API server. There are no nodes: pods stay pending, and a scenario that needs a finished pod
-//! writes the pod's status.
+//! Deployment says, read back from the API server. Nodes are missing: pods stay pending, and a scenario that needs a finished pod
+//! writes the pod's status, or starts a simulated node (`node.rs`).
 //!
 //! # Running
 //!
@@ -12,6 +12,7 @@
 //! $ cargo test --test e2e -- --list
 //! $ cargo test --test e2e -- --ignored job_controllers                  # on demand: the controllers of JobSet and Argo Workflows
 //! $ ROLEGATE_SOAK_MINUTES=30 cargo test --test e2e -- --ignored soak    # on demand: attacks and faults under load
+//! $ cargo test --test e2e -- --ignored a_cluster_to_try                 # on demand: a cluster for kubectl and helm, until Ctrl-C
 //! ```
 //!
 //! The programs of the control plane come from `KUBEBUILDER_ASSETS`, or are built with Go from the modules pinned in
@@ -56,6 +57,7 @@ mod calls;
 mod certificates;
 mod chart;
 mod cluster;
+mod cluster_to_try;
 mod control_plane;
 mod custom_resources;
 mod egress;
@@ -80,6 +82,7 @@ mod link;
 mod moto;
 mod mounts;
 mod namespaces;
+mod node;
 mod objects;
 mod pod_identity;
 mod process;
@@ -136,5 +139,6 @@ fn main() {
     rbac::register(&mut scenarios);
     job_controllers::register(&mut scenarios);
     soak::register(&mut scenarios);
+    cluster_to_try::register(&mut scenarios);
     scenarios.run()
 }

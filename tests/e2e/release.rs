@@ -46,6 +46,25 @@ pub(crate) struct Surroundings {
     pub(crate) runtime: Handle,
 }
 
+impl Surroundings {
+    /// Writes a kubeconfig with a token of a ServiceAccount, for a pod of this name; returns its path.
+    pub(crate) async fn write_kubeconfig(
+        &self,
+        pod: &str,
+        namespace: &str,
+        account: &str,
+        server: SocketAddr,
+    ) -> Result<String, String> {
+        let token = request_token(&self.client, namespace, account, None).await?;
+        let file = |ending: &str| self.run.folder().join(format!("{pod}.{ending}"));
+        let (token_file, kubeconfig) = (file("token"), file("kubeconfig"));
+        fs::write(&token_file, token).unwrap();
+        let content = self.control_plane.kubeconfig_of(server, &token_file, namespace);
+        fs::write(&kubeconfig, content).unwrap();
+        Ok(kubeconfig.display().to_string())
+    }
+}
+
 /// How soon kube-proxy learns that a pod terminates.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Notice {
@@ -462,21 +481,8 @@ impl Release {
         if !automatic {
             return None;
         }
-        let request = request_token(&around.client, NAMESPACE, account, None);
-        let token = around.runtime.block_on(request).unwrap();
-        let folder = around.run.folder();
-        let (token_file, file) = (
-            folder.join(format!("{replica}.token")),
-            folder.join(format!("{replica}.kubeconfig")),
-        );
-        fs::write(&token_file, token).unwrap();
-        let server: SocketAddr = self.api_link.address;
-        fs::write(
-            &file,
-            around.control_plane.kubeconfig_of(server, &token_file, NAMESPACE),
-        )
-        .unwrap();
-        Some(file.display().to_string())
+        let file = around.write_kubeconfig(replica, NAMESPACE, account, self.api_link.address);
+        Some(around.runtime.block_on(file).unwrap())
     }
 
     fn values_file(&self) -> String {

@@ -107,6 +107,11 @@ impl Replica {
         self.process.wait()
     }
 
+    /// None while it runs.
+    pub(crate) fn exit_status(&self) -> Option<ExitStatus> {
+        self.process.exit_status()
+    }
+
     pub(crate) fn is_running(&self) -> bool {
         self.process.is_running()
     }

@@ -786,9 +786,7 @@ fn tokens_without_a_pod_are_judged() {
             row(["workload", "Kustomization vault", "plain", "none", "-"]),
         ]
     );
-    assert_eq!(
-        report["serviceAccounts"][2]["objectPath"],
-        "spec.acme.solvers[1].dns01.route53"
-    );
-    assert_eq!(report["serviceAccounts"][2]["roleArn"], JOB);
+    let solver = &report["serviceAccounts"][3];
+    assert_eq!(solver["objectPath"], "spec.acme.solvers[1].dns01.route53");
+    assert_eq!(solver["roleArn"], JOB);
 }

@@ -1026,6 +1026,46 @@ fn a_read_costs_a_look_at_the_files_of_its_role_and_a_poll_one_at_a_share_of_the
     assert!(polls.is_some(), "else after a few polls");
 }
 
+/// A refusal has no time for a look at each of 100,000 files.
+#[test]
+fn among_many_files_a_missing_role_costs_a_look_at_those_that_define_other_than_one_role() {
+    const FILES: usize = 10_001;
+    let (dir, source) = settled(FILES);
+    let list = |names: &[&str]| {
+        let roles: Vec<_> = names.iter().map(|name| cli_role(name, &policy("one"))).collect();
+        json!({ "Roles": roles }).to_string()
+    };
+    let is_missing = |name: &str| assert_eq!(answer_of(&source, &arn(name)), "no such role");
+    let looks = |work: &dyn Fn()| {
+        let before = source.looks();
+        work();
+        source.looks() - before
+    };
+    assert_eq!(looks(&|| is_missing("missing")), 0);
+    // Nevertheless, a new file counts at once, and a role that is added in place to a list of none or several.
+    dir.write("new.json", get_role("new", "one"));
+    assert_eq!(answer_of(&source, &arn("new")), "policy one");
+    dir.write("list.json", list(&[]));
+    is_missing("listed");
+    std::thread::sleep(Duration::from_secs(4));
+    source.reload();
+    assert_eq!(looks(&|| is_missing("listed")), 1);
+    for (names, added) in [
+        (&["listed", "second"][..], "listed"),
+        (&["listed", "second", "third"], "third"),
+    ] {
+        dir.write("list.json", list(names));
+        assert_eq!(answer_of(&source, &arn(added)), "policy one");
+        std::thread::sleep(Duration::from_secs(4));
+        source.reload();
+    }
+    // A file of one role that becomes that of another is found when its own role is asked for.
+    dir.write("role7.json", get_role("other", "one"));
+    is_missing("other");
+    is_missing("role7");
+    assert_eq!(answer_of(&source, &arn("other")), "policy one");
+}
+
 #[test]
 fn a_role_that_moves_to_another_file_is_found_there() {
     let dir = Dir::new(&[("a.json", &get_role("a", "one")), ("b.json", &get_role("b", "one"))]);

@@ -6,7 +6,9 @@
 //!
 //! - Every two seconds, it looks at each directory, and at a share of the files in turn. New, replaced and deleted files change their
 //!   directory; only a file that is written in place does not. The mount of a ConfigMap is swapped by a symbolic link in its directory.
-//! - When a role is asked for, it looks at the files that define this role, and at all files if there are none or one has changed.
+//! - When a role is asked for, it looks at the files that define this role, and at all files if one of them has changed. If there are none,
+//!   it looks at each directory, and at the files that a role could have been added to: a file that defines one role seldom becomes that of
+//!   another, so these are left out in a directory of more than 10,000 files. A refusal has no time for a look at each of them.
 //!
 //! Then
 //!
@@ -57,6 +59,9 @@ use crate::trust::RoleArn;
 const SHARE: usize = 1000;
 const ROUND: usize = 15;
 
+/// Up to how many files are all looked at before a role counts as missing. A look takes up to 7 µs on a busy machine.
+const ALL: usize = 10_000;
+
 /// What the source answers for a role that no file defines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WhenMissing {
@@ -73,6 +78,15 @@ enum Changes {
     Ignored,
 }
 
+/// What is looked at before an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Wanted {
+    /// Every file.
+    AllFiles,
+    /// Every file that could now define a role that no file has defined.
+    NewRoles,
+}
+
 /// The role source `files=DIR`.
 #[derive(Debug)]
 pub struct FileRoles {
@@ -80,8 +94,8 @@ pub struct FileRoles {
     when_missing: WhenMissing,
     changes: Changes,
     poll: Duration,
-    /// Looks at all files.
-    reads: Coalescer<(), ()>,
+    /// Looks at many files.
+    reads: Coalescer<Wanted, ()>,
     tasks: TaskTracker,
     end: CancellationToken,
     _end_on_drop: DropGuard,
@@ -187,7 +201,7 @@ impl FileRoles {
 
     /// Looks at every file now, and takes over what is new and valid. Blocks on the file system.
     pub fn reload(&self) {
-        self.shared.reload();
+        self.shared.reload(Wanted::AllFiles);
     }
 
     /// Looks for changes as the source does every [`FileRoles::POLL`] by itself. Blocks on the file system.
@@ -195,24 +209,24 @@ impl FileRoles {
         self.shared.poll();
     }
 
-    /// The same as [`FileRoles::reload`] on a thread that may block, shared with all callers that it is good for.
-    async fn read_again(&self, caller: Caller) {
+    /// Looks at files on a thread that may block, shared with all callers that it is good for.
+    async fn read_again(&self, wanted: Wanted, caller: Caller) {
         let shared = Arc::clone(&self.shared);
         let read = move |reading: Reading| {
             let shared = Arc::clone(&shared);
             async move {
                 reading.begin(Duration::ZERO);
-                if let Err(error) = tokio::task::spawn_blocking(move || shared.reload()).await {
+                if let Err(error) = tokio::task::spawn_blocking(move || shared.reload(wanted)).await {
                     warn!(%error, "failed to read the role files again");
                 }
             }
         };
-        self.reads.ask((), caller, read).await;
+        self.reads.ask(wanted, caller, read).await;
     }
 
-    /// Whether the files that define a role are the same as when the index was made. False if there are none.
+    /// Whether the files that define a role are the same as when the index was made.
     async fn is_same(&self, files: Vec<Arc<WatchedFile>>) -> bool {
-        let look = move || !files.is_empty() && files.iter().all(|file| matches!(file.look(), Look::Same));
+        let look = move || files.iter().all(|file| matches!(file.look(), Look::Same));
         self.tasks.spawn_blocking(look).await.unwrap_or(false)
     }
 }
@@ -226,9 +240,16 @@ impl RoleSource for FileRoles {
         async move {
             let mut index = self.shared.index.load_full();
             let is_known = self.changes == Changes::Ignored || self.shared.read_at() >= as_of;
-            if !is_known && !self.is_same(index.files_of(role)).await {
-                self.read_again(Caller::as_of(as_of)).await;
-                index = self.shared.index.load_full();
+            if !is_known {
+                let files = index.files_of(role);
+                let wanted = match files.is_empty() {
+                    true => Some(Wanted::NewRoles),
+                    false => (!self.is_same(files).await).then_some(Wanted::AllFiles),
+                };
+                if let Some(wanted) = wanted {
+                    self.read_again(wanted, Caller::as_of(as_of)).await;
+                    index = self.shared.index.load_full();
+                }
             }
             index.answer(role).unwrap_or_else(|| match self.when_missing {
                 WhenMissing::NotMine => Answer::NotMine,
@@ -336,6 +357,11 @@ impl RoleFile {
             log: StateLog::default(),
         }
     }
+
+    /// Whether what was seen of it last does not prove what it holds.
+    fn is_uncertain(&self) -> bool {
+        self.log.is_failing() || self.file.must_be_read()
+    }
 }
 
 impl Files {
@@ -355,12 +381,22 @@ impl Files {
         if let Some(last) = due.last() {
             self.looked_until = Arc::clone(last);
         }
-        let uncertain = self
-            .files
-            .iter()
-            .filter(|(_, file)| file.log.is_failing() || file.file.must_be_read());
-        due.extend(uncertain.map(|(path, _)| Arc::clone(path)));
+        due.extend(self.those(RoleFile::is_uncertain));
         due
+    }
+
+    /// The files to look at before a role counts as missing, while no directory has changed.
+    fn that_could_define_new_roles(&self) -> Vec<Arc<Path>> {
+        let takes_roles = |file: &RoleFile| file.roles.len() != 1 || file.is_uncertain();
+        match self.files.len() {
+            ..=ALL => self.those(|_| true),
+            _ => self.those(takes_roles),
+        }
+    }
+
+    fn those(&self, are_meant: impl Fn(&RoleFile) -> bool) -> Vec<Arc<Path>> {
+        let files = self.files.iter().filter(|(_, file)| are_meant(file));
+        files.map(|(path, _)| Arc::clone(path)).collect()
     }
 }
 
@@ -370,17 +406,21 @@ impl Shared {
         self.opened + Duration::from_nanos(self.read_at.load(Ordering::Acquire))
     }
 
-    /// Looks at all files.
-    fn reload(&self) {
+    /// Looks at the directories, and at these files; at all files if a directory has changed.
+    fn reload(&self, wanted: Wanted) {
         let mut state = self.files.lock();
         let began = u64::try_from(self.opened.elapsed().as_nanos()).unwrap_or(u64::MAX);
         let listed = self.list(&mut state);
-        let due = match listed {
-            Listed::Failed => Vec::new(),
-            Listed::AsBefore | Listed::SameFiles | Listed::OtherFiles => state.files.keys().cloned().collect(),
+        let due = match (listed, wanted) {
+            (Listed::Failed, _) => Vec::new(),
+            (Listed::AsBefore, Wanted::NewRoles) => state.that_could_define_new_roles(),
+            (Listed::AsBefore | Listed::SameFiles | Listed::OtherFiles, _) => state.those(|_| true),
         };
+        let are_all = listed == Listed::Failed || due.len() == state.files.len();
         self.look_at(&mut state, listed, due);
-        self.read_at.store(began, Ordering::Release);
+        if are_all {
+            self.read_at.store(began, Ordering::Release);
+        }
     }
 
     /// Looks at the directories, and at all files if one has changed, else at a share of them.
@@ -390,7 +430,7 @@ impl Shared {
         let due = match listed {
             Listed::Failed => Vec::new(),
             Listed::AsBefore => state.due(),
-            Listed::SameFiles | Listed::OtherFiles => state.files.keys().cloned().collect(),
+            Listed::SameFiles | Listed::OtherFiles => state.those(|_| true),
         };
         self.look_at(&mut state, listed, due);
     }

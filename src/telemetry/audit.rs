@@ -37,6 +37,7 @@ pub struct AuditRecord<'a> {
     #[serde(serialize_with = "word")]
     pub time: Timestamp,
     /// The uid of the admission request; none for a request that is not a valid AdmissionReview.
+    #[serde(serialize_with = "value")]
     pub uid: Option<&'a str>,
     /// The pod's namespace.
     #[serde(serialize_with = "value")]

@@ -283,6 +283,65 @@ async fn the_mode_flag_applies_to_the_bare_path_and_a_misspelled_mode_is_enforce
     }
 }
 
+/// No spelling of the path turns `enforce` off.
+#[tokio::test]
+async fn an_unusual_path_is_not_served_or_enforces() {
+    let folder = folder();
+    let program = Program::serve(&folder, &[]);
+    let refused = creation(&job_pod("jobs", "not-trusted")).to_string();
+    for path in [
+        "/mutate/%61udit",
+        "/mutate/AUDIT",
+        "/mutate/audit/",
+        "/mutate//audit",
+        "/mutate/enforce/../audit",
+        "/mutate/enforce/%2e%2e/audit",
+        "/mutate/../mutate/audit",
+        "/mutate/audit%00",
+        "/mutate/audit;x=1",
+        "//mutate/audit",
+        "/MUTATE/audit",
+        "/validate/../mutate/audit",
+    ] {
+        let (status, json) = program.post(path, refused.clone()).await;
+        match status {
+            200 => assert_eq!(seen(&json["response"]), Seen::Denied, "{path}"),
+            status => assert_eq!(status, 404, "{path}: {json}"),
+        }
+    }
+    // A proxy asks with the absolute form, whose path counts.
+    for (path, expected) in [("audit", Seen::Injected), ("enforce", Seen::Denied)] {
+        let (_, json) = program
+            .post(&format!("http://other.example/mutate/{path}"), refused.clone())
+            .await;
+        assert_eq!(seen(&json["response"]), expected, "{path}");
+    }
+}
+
+/// The kubelet starts static pods in any case; a refusal would only hide them from the API server.
+#[tokio::test]
+async fn mirror_pods_of_static_pods_are_left_as_they_are() {
+    let folder = folder();
+    let program = Program::serve(&folder, &["--require-role", "enforce"]);
+    for account in ["not-trusted", "trusted", "malformed", "plain"] {
+        let mut pod = job_pod("jobs", account);
+        for (kind, expected) in [("static", Seen::Untouched), ("ordinary", Seen::Denied)] {
+            pod["metadata"]["annotations"]["kubernetes.io/config.mirror"] = match kind {
+                "static" => json!("0123456789abcdef"),
+                _ => Value::Null,
+            };
+            for path in ["/mutate/enforce", "/validate/pods/enforce"] {
+                let found = seen(&program.review(path, &creation(&pod)).await);
+                match (kind, account, path) {
+                    ("ordinary", "trusted", "/mutate/enforce") => assert_eq!(found, Seen::Injected),
+                    ("ordinary", "trusted", _) => {}
+                    _ => assert_eq!(found, expected, "{kind} pod of {account} at {path}"),
+                }
+            }
+        }
+    }
+}
+
 #[tokio::test]
 async fn validating_pods_judges_the_same_and_patches_nothing() {
     let folder = folder();

@@ -92,6 +92,141 @@ async fn bad_bodies_are_4xx_with_a_status_that_says_why() {
     assert_eq!(program.post("/mutate", whole).await.0, 200);
 }
 
+/// Of two fields with one name, readers disagree about which counts: no pod is judged by one while the other is created.
+#[tokio::test]
+async fn a_field_that_is_there_twice_is_refused() {
+    let folder = Folder::new();
+    let program = Program::serve(&folder, &[]);
+    let review = creation(&job_pod("jobs", "default"));
+    let whole = review.to_string();
+    let twice = |object: &Value, within: &str, field: &str| {
+        let other = json!({field: object[field]}).to_string();
+        let other = other
+            .strip_prefix('{')
+            .and_then(|other| other.strip_suffix('}'))
+            .unwrap();
+        assert!(whole.contains(within));
+        whole.replacen(within, &format!("{within}{other},"), 1)
+    };
+    let request = r#""request":{"#;
+    let pod = r#""object":{"#;
+    let cases = [
+        (
+            "request",
+            whole.replacen('{', &format!("{{\"request\":{},", review["request"]), 1),
+        ),
+        ("kind", whole.replacen('{', r#"{"kind":"AdmissionReview","#, 1)),
+        ("uid", twice(&review["request"], request, "uid")),
+        ("kind", twice(&review["request"], request, "kind")),
+        ("namespace", twice(&review["request"], request, "namespace")),
+        ("operation", twice(&review["request"], request, "operation")),
+        ("object", twice(&review["request"], request, "object")),
+        ("oldObject", twice(&review["request"], request, "oldObject")),
+        ("dryRun", twice(&review["request"], request, "dryRun")),
+        ("metadata", twice(&review["request"]["object"], pod, "metadata")),
+        ("spec", twice(&review["request"]["object"], pod, "spec")),
+    ];
+    for (field, body) in cases {
+        for route in ["/mutate", "/validate/pods/enforce"] {
+            let (status, json) = program.post(route, body.clone()).await;
+            let message = json["message"].as_str().unwrap_or_default();
+            assert_eq!(status, 400, "{field}: {json}");
+            assert!(
+                message.contains(&format!("duplicate field `{field}`")),
+                "{field}: {message}"
+            );
+        }
+    }
+    assert_eq!(program.post("/mutate", whole).await.0, 200);
+}
+
+/// Nothing has validated a forged review. The longest names of Kubernetes have 253 characters.
+#[tokio::test]
+async fn lines_about_a_review_are_short_whatever_its_values_are() {
+    const LINE: usize = 8 * 1024;
+    let folder = Folder::new();
+    let arn = folder.role("worker", &Folder::trusting("jobs", "worker"));
+    folder.account("other", "worker", &[("eks.amazonaws.com/role-arn", &arn)]);
+    let audit = folder.path().join("audit.log");
+    let flags = [
+        "--audit-log",
+        audit.to_str().unwrap(),
+        "--log-level",
+        "debug",
+        "--require-role",
+        "enforce",
+    ];
+    let program = Program::serve(&folder, &flags);
+    let long = "x".repeat(300_000);
+    let review = creation(&job_pod("other", "worker"));
+    let with = |change: &dyn Fn(&mut Value)| {
+        let mut review = review.clone();
+        change(&mut review["request"]);
+        review
+    };
+    let container = |number: usize| {
+        json!({
+            "name": format!("{number}-{long}"),
+            "image": "example",
+            "env": [{"name": "AWS_ACCESS_KEY_ID", "value": "x"}, {"name": "AWS_SECRET_ACCESS_KEY", "value": "x"}],
+        })
+    };
+    let reviews = [
+        with(&|request| request["uid"] = json!("u".repeat(1_000_000))),
+        with(&|request| {
+            request["object"]["metadata"]["annotations"]["eks.amazonaws.com/audience"] = json!(long);
+        }),
+        with(&|request| request["object"]["metadata"]["name"] = json!(long)),
+        with(&|request| request["object"]["metadata"]["generateName"] = json!(long)),
+        with(&|request| request["object"]["spec"]["serviceAccountName"] = json!(long)),
+        with(&|request| {
+            request["namespace"] = json!(long);
+            request["object"]["metadata"]["namespace"] = json!(long);
+        }),
+        with(&|request| {
+            request["object"]["spec"]["containers"] = (0..40).map(container).collect();
+        }),
+        with(&|request| request["object"]["metadata"]["ownerReferences"][0]["name"] = json!(long)),
+    ];
+    for review in &reviews {
+        let response = program.review("/mutate/enforce", review).await;
+        assert!(
+            response["status"]["message"]
+                .as_str()
+                .is_none_or(|message| message.len() < LINE)
+        );
+    }
+    let lines = crate::program::eventually("the audit log is written", || async {
+        let text = std::fs::read_to_string(&audit).ok()?;
+        (text.lines().count() == reviews.len()).then_some(text)
+    })
+    .await;
+    for line in lines.lines() {
+        assert!(line.len() < LINE, "{} bytes: {}…", line.len(), &line[..500]);
+    }
+    let log = program.log_lines("");
+    assert!(log.iter().any(|line| line.contains("refused a pod")));
+    for line in log {
+        assert!(line.len() < LINE, "{} bytes: {}…", line.len(), &line[..500]);
+    }
+}
+
+/// The API server never compresses; a body is not inflated, whatever its headers say.
+#[tokio::test]
+async fn a_compressed_body_is_refused() {
+    let folder = Folder::new();
+    let program = Program::serve(&folder, &[]);
+    let gzip = Bytes::from_static(&[
+        0x1f, 0x8b, 0x08, 0, 0, 0, 0, 0, 0, 0xff, 0xab, 0xae, 0x05, 0, 0x43, 0xbf, 0xa6, 0xa3, 2, 0, 0, 0,
+    ]);
+    for encoding in ["gzip", "identity"] {
+        let headers = [("content-type", "application/json"), ("content-encoding", encoding)];
+        let (status, _, body) = program.send("POST", "/mutate", &headers, gzip.clone()).await;
+        let json: Value = serde_json::from_slice(&body).unwrap();
+        assert_eq!((status, &json["kind"]), (400, &json!("Status")), "{json}");
+    }
+}
+
 #[tokio::test]
 async fn twenty_megabytes_are_too_many_and_the_client_gets_413() {
     let folder = Folder::new();

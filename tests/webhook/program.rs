@@ -20,6 +20,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 
 /// The cluster's issuer in these tests.
 pub const ISSUER: &str = "oidc.eks.us-west-2.amazonaws.com/id/EXAMPLED539D4633E53DE1B71EXAMPLE";
@@ -131,7 +132,7 @@ pub fn policy_with(condition: Value) -> Value {
 pub struct Program {
     child: Child,
     log: Arc<Mutex<Vec<String>>>,
-    lines: Receiver<String>,
+    lines: Mutex<Receiver<String>>,
     /// Whether the log, a pipe, is not read.
     unread: Arc<AtomicBool>,
     /// Where reviews are posted.
@@ -228,7 +229,7 @@ impl Program {
         Ok(Self {
             child,
             log,
-            lines,
+            lines: Mutex::new(lines),
             unread,
             reviews,
             admin,
@@ -262,9 +263,7 @@ impl Program {
         headers: &[(&str, &str)],
         body: Bytes,
     ) -> (u16, hyper::HeaderMap, Bytes) {
-        let stream = TcpStream::connect(self.reviews).await.unwrap();
-        let name = ServerName::try_from("localhost").unwrap();
-        let stream = self.connector.connect(name, stream).await.unwrap();
+        let stream = self.stream().await;
         let mut request = hyper::Request::builder()
             .method(method)
             .uri(route)
@@ -274,6 +273,13 @@ impl Program {
             request = request.header(*name, *value);
         }
         exchange(stream, request.body(Full::new(body)).unwrap()).await
+    }
+
+    /// A TLS connection to where reviews are posted, to send anything.
+    pub async fn stream(&self) -> TlsStream<TcpStream> {
+        let stream = TcpStream::connect(self.reviews).await.unwrap();
+        let name = ServerName::try_from("localhost").unwrap();
+        self.connector.connect(name, stream).await.unwrap()
     }
 
     /// The address that serves reviews.
@@ -307,7 +313,12 @@ impl Program {
             return line.clone();
         }
         loop {
-            match self.lines.recv_timeout(PATIENCE.saturating_sub(begun.elapsed())) {
+            let line = self
+                .lines
+                .lock()
+                .unwrap()
+                .recv_timeout(PATIENCE.saturating_sub(begun.elapsed()));
+            match line {
                 Ok(line) if line.contains(words) => return line,
                 Ok(_) => {}
                 Err(_) => panic!("no log line holds {words:?}:\n{}", self.log.lock().unwrap().join("\n")),

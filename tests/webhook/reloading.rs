@@ -1,6 +1,6 @@
 //! What changes on disk is served soon after, and what breaks on disk changes nothing.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime};
 
 use crate::program::{Folder, Program, eventually};
 use crate::reviews::{creation, job_pod};
@@ -139,24 +139,28 @@ async fn a_certificate_that_is_expired_or_not_yet_valid_replaces_nothing() {
 }
 
 #[tokio::test]
-async fn an_expired_certificate_at_the_start_is_an_error_in_the_log_and_its_renewal_is_served() {
-    let folder = folder();
-    folder.renew_certificate_as_of(SystemTime::now() - Duration::from_secs(24 * 3600));
-    let program = Program::serve(&folder, &[]);
-    let line = program.wait_for_log("the certificate expired at");
-    assert!(line.contains("ERROR") && line.contains("tls.crt"), "{line}");
-    folder.renew_certificate();
-    program.wait_for_log("reloaded certificate");
-    // The line is logged when the file is read, just before the certificate is served.
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs_f64();
-    eventually("the renewed certificate is served", || async {
-        let expiry = program
-            .metric(r#"rolegate_certificate_expiry_timestamp_seconds{kind="serving"}"#)
-            .await?;
-        (expiry > now).then_some(())
-    })
-    .await;
-    assert!(!allowed(&program).await);
+async fn a_certificate_that_is_not_valid_at_the_start_is_an_error_in_the_log_and_its_renewal_is_served() {
+    const DAY: Duration = Duration::from_secs(24 * 3600);
+    const EXPIRY: &str = r#"rolegate_certificate_expiry_timestamp_seconds{kind="serving"}"#;
+    for (issued, words) in [
+        (SystemTime::now() - DAY, "the certificate expired at"),
+        (SystemTime::now() + DAY, "the certificate is not valid before"),
+    ] {
+        let folder = folder();
+        folder.renew_certificate_as_of(issued);
+        let program = Program::serve(&folder, &[]);
+        let line = program.wait_for_log(words);
+        assert!(line.contains("ERROR") && line.contains("tls.crt"), "{line}");
+        let invalid = program.metric(EXPIRY).await.unwrap();
+        folder.renew_certificate();
+        program.wait_for_log("reloaded certificate");
+        // The line is logged when the file is read, just before the certificate is served.
+        eventually("the renewed certificate is served", || async {
+            (program.metric(EXPIRY).await? != invalid).then_some(())
+        })
+        .await;
+        assert!(!allowed(&program).await);
+    }
 }
 
 #[tokio::test]

@@ -444,6 +444,27 @@ async fn a_flood_of_one_namespace_neither_delays_nor_displaces_the_events_of_oth
     replica.ends().await;
 }
 
+/// A forged review can name any namespace, so those that are not known to exist share the pace of one.
+#[tokio::test(start_paused = true)]
+async fn refusals_in_namespaces_that_do_not_exist_share_one_pace() {
+    let api = FakeApi::start().await;
+    let replica = Replica::of(&api);
+    let namespaces = with_namespaces(&api, &replica, 1).await;
+    for number in 0..200 {
+        replica.refuse_in(&format!("invented-{number}"), "api", Cause::WrongSubject, REFUSED);
+    }
+    replica.refuse_in(&namespaces[0], "api", Cause::WrongSubject, REFUSED);
+    sleep(Duration::from_secs(1)).await;
+    let about_known = |event: &&Value| event["metadata"]["namespace"] == *namespaces[0];
+    assert_eq!(stored(&api).iter().filter(about_known).count(), 1);
+    let at_once = calls(&api).len();
+    assert!((25..=30).contains(&at_once), "{at_once}");
+    sleep(Duration::from_secs(20)).await;
+    let more = calls(&api).len() - at_once;
+    assert!((15..=25).contains(&more), "{more} in 20 s");
+    replica.ends().await;
+}
+
 #[tokio::test(start_paused = true)]
 async fn refusals_that_do_not_fit_the_queue_are_counted_without_waiting() {
     let api = FakeApi::start().await;

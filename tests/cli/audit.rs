@@ -598,6 +598,80 @@ spec:
     assert!(text.contains("used by  Job own, spec.template"), "{text}");
 }
 
+/// An annotation can contain any text, and a terminal would obey its escape sequences. Colors of the program's own are `ESC [ … m`.
+#[test]
+fn a_terminal_gets_no_control_characters_of_annotations() {
+    const HOSTILE: &str = "\u{1b}[31mred\u{1b}[2J\u{202e}desrever\u{9b}2K\u{7}";
+    // An error about the own argument of a caller may show its colors.
+    const CLEARING: &str = "red\u{1b}[2J\u{202e}desrever\u{9b}2K\u{7}";
+    let folder = directory(&[]);
+    // YAML contains control characters as escapes only.
+    let quoted = serde_json::to_string(HOSTILE).unwrap().replace('\u{9b}', "\\u009b");
+    let manifest = format!(
+        "apiVersion: v1\nkind: ServiceAccount\nmetadata:\n  name: default\n  namespace: jobs\n  annotations:\n    {ROLE_KEY}: {JOB}\n    \
+         eks.amazonaws.com/audience: {quoted}\n"
+    );
+    fs::write(folder.path().join("accounts.yaml"), manifest).unwrap();
+    let path = folder.path().to_str().unwrap();
+    let roles = format!("files={path}/roles");
+    let flags: [&[&str]; 5] = [
+        &["audit", "--standalone", path, "--issuer", ISSUER],
+        &["audit", "--standalone", path, "--issuer", ISSUER, "--group-by", "role"],
+        &["audit", "--standalone", path, "--issuer", ISSUER, "--output", "github"],
+        &[
+            "check",
+            "--role-source",
+            &roles,
+            "--role-arn",
+            JOB,
+            "--issuer",
+            ISSUER,
+            "-n",
+            "jobs",
+            "--service-account",
+            "default",
+            "--audience",
+            HOSTILE,
+        ],
+        &[
+            "check",
+            "--role-source",
+            &roles,
+            "--role-arn",
+            JOB,
+            "--issuer",
+            ISSUER,
+            "-n",
+            "jobs",
+            "--service-account",
+            CLEARING,
+        ],
+    ];
+    for flags in flags {
+        let ran = rolegate_with_variables(flags, &[("CLICOLOR_FORCE", "1")]);
+        let printed = format!("{}{}", ran.out, ran.err);
+        assert!(printed.contains("red"), "{flags:?}: {printed}");
+        assert!(ran.code == 1 || ran.code == 2, "{flags:?}: {printed}");
+        for forbidden in ["\u{1b}[31mred", "\u{1b}[2J", "\u{202e}", "\u{9b}", "\u{7}"] {
+            assert!(!printed.contains(forbidden), "{flags:?}: {forbidden:?} in {printed:?}");
+        }
+        let is_color = |rest: &str| {
+            rest.starts_with('[')
+                && rest
+                    .trim_start_matches(['[', ';'])
+                    .trim_start_matches(|c: char| c.is_ascii_digit() || c == ';')
+                    .starts_with('m')
+        };
+        let mut escapes = printed.split('\u{1b}').skip(1);
+        assert!(escapes.all(is_color), "{flags:?}: {printed:?}");
+    }
+    let colored = rolegate_with_variables(
+        &["audit", "--standalone", path, "--issuer", ISSUER],
+        &[("CLICOLOR_FORCE", "1")],
+    );
+    assert!(colored.out.contains('\u{1b}'), "colors are forced: {}", colored.out);
+}
+
 /// 2,000 ServiceAccounts of four namespaces whose role trusts another, and one that is trusted.
 fn many() -> String {
     let account = |namespace: &str, name: &str| {

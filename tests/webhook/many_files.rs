@@ -45,7 +45,7 @@ async fn among_a_hundred_thousand_role_files_refusals_are_refusals() {
     for (kind, cause) in [("known", "wrong-subject"), ("missing", "role-not-found")] {
         for number in 0..ROLES {
             let begun = Instant::now();
-            // Of a role that nobody has asked for before.
+            // Its role was not requested before.
             let review = creation(&job_pod("jobs", &format!("{kind}-{number}")));
             let response = program.review("/mutate/enforce", &review).await;
             println!("{kind}: {:?}", begun.elapsed());

@@ -21,13 +21,13 @@ pub struct IdentitySources {
     pub identity_map: Option<Arc<IdentityMap>>,
 }
 
-/// The identity of a ServiceAccount's pods.
+/// What the pods of a ServiceAccount use.
 #[derive(Debug)]
-pub(super) enum Identity {
+pub(super) enum Credentials {
     /// They have none, or one whose role is not known.
     NotJudged,
     /// A web identity, with a role that is well-formed or not.
-    WebIdentity {
+    Web {
         requested: Arc<ServiceAccountIdentity>,
         basis: Basis,
     },
@@ -60,23 +60,23 @@ impl IdentitySources {
         }
     }
 
-    /// The identity of a ServiceAccount with these annotations.
-    pub(super) fn identity_of(&self, stored: Stored, namespace: &str, name: &str) -> Identity {
+    /// What pods of a ServiceAccount with these annotations use.
+    pub(super) fn credentials_of(&self, stored: Stored, namespace: &str, name: &str) -> Credentials {
         let annotations = match stored {
-            Stored::Missing => return Identity::NotJudged,
+            Stored::Missing => return Credentials::NotJudged,
             Stored::Plain => None,
             Stored::Identity(identity) => Some(identity),
         };
         let basis = match self.association(namespace, name) {
-            Lookup::Association(association) => return Identity::Association(association),
-            Lookup::Undescribed(_) => return Identity::UnknownAssociation,
+            Lookup::Association(association) => return Credentials::Association(association),
+            Lookup::Undescribed(_) => return Credentials::UnknownAssociation,
             Lookup::Absent => Basis::WebIdentity,
             Lookup::Unknown(_) => Basis::PerhapsWebIdentity,
         };
         match IdentityMap::requested(self.identity_map.as_deref(), namespace, name, annotations) {
-            Some(requested) => Identity::WebIdentity { requested, basis },
-            None if basis == Basis::PerhapsWebIdentity => Identity::UnknownAssociation,
-            None => Identity::NotJudged,
+            Some(requested) => Credentials::WebIdentity { requested, basis },
+            None if basis == Basis::PerhapsWebIdentity => Credentials::UnknownAssociation,
+            None => Credentials::NotJudged,
         }
     }
 }

@@ -5,7 +5,7 @@ use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::Arc;
 
 use super::accounts::Outcome;
-use super::identity::{Identity, IdentitySources};
+use super::identity::{Credentials, IdentitySources};
 use super::standing::Basis;
 use crate::admission::judgment::{judge_association_role, judge_role};
 use crate::decision::{self, DecisionSettings, Finding, Judged, Mode, Owner, messages};
@@ -76,14 +76,14 @@ pub(super) fn judge(
         return Judgment::without_role(Outcome::NotJudged);
     }
     let stored = known.accounts.stored(namespace, name);
-    match sources.identity_of(stored, namespace, name) {
-        Identity::NotJudged => Judgment::without_role(Outcome::NotJudged),
-        Identity::WebIdentity { requested, basis } => {
+    match sources.credentials_of(stored, namespace, name) {
+        Credentials::NotJudged => Judgment::without_role(Outcome::NotJudged),
+        Credentials::WebIdentity { requested, basis } => {
             judge_web_identity(known, settings, &requested, basis, namespace, name)
         }
-        Identity::Association(association) => judge_association(&known.cache, association),
+        Credentials::Association(association) => judge_association(&known.cache, association),
         // As at an admission.
-        Identity::UnknownAssociation => Judgment::without_role(Outcome::Verdict {
+        Credentials::UnknownAssociation => Judgment::without_role(Outcome::Verdict {
             verdict: Verdict::Unknown,
             cause: None,
             basis: Basis::Association,

@@ -279,19 +279,19 @@ mod tests {
         let mut is_changed = |second, listed: &[Listed]| known.store(&scope, listed, 1, at(second)).is_changed;
         assert!(is_changed(0, &[]), "known for the first time");
         assert!(!is_changed(1, &[]));
-        let one = listed("api", "a-1");
-        assert!(is_changed(2, std::slice::from_ref(&one)));
-        assert!(!is_changed(3, std::slice::from_ref(&one)));
+        let one = [listed("api", "a-1")];
+        assert!(is_changed(2, &one));
+        assert!(!is_changed(3, &one));
         assert!(is_changed(4, &[listed("api", "a-2")]), "created again");
-        assert!(!is_changed(1, std::slice::from_ref(&one)), "a list that began earlier");
+        assert!(!is_changed(1, &one), "a list that began earlier");
         assert!(is_changed(5, &[listed("api", "a-2"), listed("worker", "a-3")]));
         assert!(is_changed(6, &[listed("worker", "a-3")]));
         let worker: AccountName = ("jobs".into(), "worker".into());
         assert_eq!(known.accounts(), [worker]);
 
         let other = Scope::Cluster;
-        assert!(known.store(&other, std::slice::from_ref(&one), 1, at(7)).is_changed);
-        assert!(!known.store(&other, std::slice::from_ref(&one), 1, at(8)).is_changed);
+        assert!(known.store(&other, &one, 1, at(7)).is_changed);
+        assert!(!known.store(&other, &one, 1, at(8)).is_changed);
         let id = Arc::from("a-1");
         assert!(known.store_content(&id, with_role("first"), at(9)));
         assert!(!known.store_content(&id, with_role("first"), at(10)));

@@ -27,7 +27,7 @@ pub(super) enum Credentials {
     /// They have none, or one whose role is not known.
     NotJudged,
     /// A web identity, with a role that is well-formed or not.
-    Web {
+    WebIdentity {
         requested: Arc<ServiceAccountIdentity>,
         basis: Basis,
     },

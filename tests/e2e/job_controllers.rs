@@ -61,7 +61,9 @@ fn a_refused_jobset_is_reported_by_its_jobs_and_continues_by_itself(cluster: &Ex
 
     let of_jobset = ["--selector", "jobset.sigs.k8s.io/jobset-name=training"];
     let described = until("Events of both Jobs", || {
-        let described = namespace.kubectl(&[&["describe", "job"], &of_jobset[..]].concat()).ok();
+        // Of several objects, kubectl shows Events only with this flag.
+        let describe = [&["describe", "job", "--show-events"], &of_jobset[..]].concat();
+        let described = namespace.kubectl(&describe).ok();
         (described.matches(&refused.line).count() >= 2).then_some(described)
     });
     assert!(described.contains("FailedCreate"), "{described}");

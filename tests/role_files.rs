@@ -790,6 +790,13 @@ fn a_role_that_is_asked_for_is_read_from_the_disk_as_it_is_now() {
     assert_eq!(answer_of(&source, &arn("a")), "policy two");
 }
 
+#[test]
+fn the_poll_is_the_documented_one() {
+    let documented = include_str!("../docs/role-files.md");
+    assert!(documented.contains("The directories are checked every two seconds"));
+    assert_eq!(FileRoles::POLL, Duration::from_secs(2));
+}
+
 #[tokio::test]
 async fn a_change_of_a_file_reaches_the_cache_by_itself() {
     let dir = Dir::new(&[("a.json", &get_role("a", "one"))]);

@@ -262,13 +262,6 @@ mod tests {
     }
 
     #[test]
-    fn the_interval_is_the_documented_one() {
-        let documented = include_str!("../../docs/role-files.md");
-        assert!(documented.contains("The directories are checked every two seconds"));
-        assert_eq!(INTERVAL, Duration::from_secs(2));
-    }
-
-    #[test]
     fn an_edit_is_taken_or_counted_once_and_the_last_good_value_stays() {
         let content = loaded();
         for (step, (read, expected, value, failures)) in [

@@ -165,6 +165,11 @@ impl Backend {
         lock(&self.endpoints).retain(|endpoint| endpoint.name != name);
     }
 
+    /// The same for all replicas.
+    pub(crate) fn take_out_all(&self) {
+        lock(&self.endpoints).clear();
+    }
+
     /// Closes every open connection, so that each call after it is a new one.
     pub(crate) fn drop_connections(&self) {
         self.valve.cut();

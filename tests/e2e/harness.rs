@@ -6,8 +6,9 @@ use serde_json::json;
 
 use crate::cluster::{ExclusiveCluster, Gate, Namespace, role_of};
 use crate::link::Flow;
+use crate::node::Node;
 use crate::process::Signal;
-use crate::release::Notice;
+use crate::release::{NAME, NAMESPACE, Notice, ROLES};
 use crate::scenarios::Scenarios;
 use crate::wait::until;
 
@@ -16,6 +17,7 @@ pub(crate) fn register(scenarios: &mut Scenarios) {
     scenarios.serial(replicas_stop_as_requested);
     scenarios.serial(the_api_server_restarts_where_it_was);
     scenarios.serial(the_watch_is_cut_and_etcd_compacted);
+    scenarios.serial(a_node_takes_its_pods_along);
     scenarios.serial(an_upgrade_rolls_the_replicas_and_a_rollback_rolls_them_back);
 }
 
@@ -124,4 +126,32 @@ fn an_upgrade_rolls_the_replicas_and_a_rollback_rolls_them_back(cluster: &Exclus
     gets_role(&namespace, "rolled-back", &role);
     release.uninstall().ok();
     namespace.create_pod("ungated", "default", &[]).ok();
+}
+
+/// What is left of a scenario would be called in every later one.
+fn a_node_takes_its_pods_along(cluster: &ExclusiveCluster<'_>) {
+    cluster.remove_shared_release();
+    let around = cluster.surroundings();
+    let backend = cluster.egress().backend(NAMESPACE, NAME);
+    assert_eq!(backend.connections().len(), 0);
+    let shell = cluster.shell("node");
+    shell.put_on_path("helm", &around.helm);
+    let node = Node::start(around);
+    let chart = concat!(env!("CARGO_MANIFEST_DIR"), "/charts/rolegate");
+    shell.run(&format!("kubectl create namespace {NAMESPACE}"));
+    shell.run(&format!("kubectl create configmap {ROLES} --namespace {NAMESPACE}"));
+    let install = format!(
+        "helm install {NAME} {chart} --namespace {NAMESPACE} --wait --timeout 120s --set image.repository=rolegate \
+         --set roleSources=null --set roleFiles.configMap={ROLES} --set issuer=https://issuer.example.com"
+    );
+    shell.run(&install).ok();
+    assert_eq!(backend.connections().len(), 2);
+    drop(node);
+    let left = backend.connections();
+    shell
+        .run(&format!(
+            "helm uninstall {NAME} --namespace {NAMESPACE} --wait --timeout 60s"
+        ))
+        .ok();
+    assert!(left.is_empty(), "{left:?}");
 }

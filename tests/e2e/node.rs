@@ -92,6 +92,12 @@ impl Container {
     }
 }
 
+impl Drop for Container {
+    fn drop(&mut self) {
+        self.leave_services();
+    }
+}
+
 impl Kubelet {
     fn client(&self) -> Client {
         self.around.client.clone()

@@ -79,7 +79,7 @@ pub(crate) struct Release {
     around: Surroundings,
     values: Mutex<Value>,
     log: Log,
-    running: Mutex<Running>,
+    running: Arc<Mutex<Running>>,
     /// New connections from the API server, and faults before the replicas.
     pub(crate) backend: Arc<Backend>,
     /// The replicas' way to the API server, to be cut.
@@ -159,7 +159,7 @@ impl Release {
             api_link: Arc::new(Link::to(around.control_plane.api, &around.runtime)),
             values: Mutex::new(merged),
             log: Log::default(),
-            running: Mutex::default(),
+            running: Arc::default(),
             started: AtomicUsize::new(0),
             installed: AtomicBool::new(false),
             around,
@@ -212,8 +212,9 @@ impl Release {
         let old = std::mem::take(&mut *lock(&self.running));
         for replica in &old.replicas {
             replica.signal(Signal::Kill);
-            self.backend.take_out(&replica.name);
         }
+        // Also those of an upgrade that failed halfway: later releases have the same backend.
+        self.backend.take_out_all();
         output
     }
 
@@ -274,10 +275,10 @@ impl Release {
 
     /// Takes a replica that has ended off the caches.
     pub(crate) fn forget(&self, replica: &Replica) {
-        self.backend.take_out(&replica.name);
         lock(&self.running)
             .replicas
             .retain(|running| running.name != replica.name);
+        self.backend.take_out(&replica.name);
     }
 
     /// Starts one more replica of the Deployment as it is now; it gets connections once it is ready.
@@ -420,11 +421,16 @@ impl Release {
         let replicas: Vec<_> = (0..count).map(|_| self.launch()).collect();
         for replica in replicas {
             // Those that are not ready get no connections; a scenario that expects failures looks at them itself.
-            let backend = Arc::clone(&self.backend);
+            let (backend, running) = (Arc::clone(&self.backend), Arc::clone(&self.running));
             thread::spawn(move || {
                 while replica.is_running() {
                     if replica.check_ready().is_ok() {
-                        return backend.add(&replica.name, replica.ports.clone());
+                        // The release may have ended meanwhile.
+                        let running = lock(&running);
+                        if running.replicas.iter().any(|other| other.name == replica.name) {
+                            backend.add(&replica.name, replica.ports.clone());
+                        }
+                        return;
                     }
                     thread::sleep(Duration::from_millis(20));
                 }

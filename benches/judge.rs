@@ -25,26 +25,26 @@ fn policy(subjects: &[&str]) -> String {
 }
 
 fn judgments(criterion: &mut Criterion) {
-    let role = RoleArn::parse("arn:aws:iam::111122223333:role/prodvana-ecs-access-role").unwrap();
+    let role = RoleArn::parse("arn:aws:iam::111122223333:role/my-jobs-role").unwrap();
     let identity = WebIdentity {
         issuer: Issuer::parse(ISSUER).unwrap(),
-        subject: Subject::service_account("prodvana-jobs", "default"),
+        subject: Subject::service_account("my-jobs", "default"),
         audience: Audience::new("sts.amazonaws.com"),
     };
     let context = Context {
         now: Some(1_767_225_600),
         ..Context::default()
     };
-    let exact = policy(&["system:serviceaccount:prodvana-jobs:default"]);
-    let pattern = policy(&["system:serviceaccount:prodvana-*:def*"]);
+    let exact = policy(&["system:serviceaccount:my-jobs:default"]);
+    let pattern = policy(&["system:serviceaccount:my-*:def*"]);
     let five = policy(&[
         "system:serviceaccount:a:*",
         "system:serviceaccount:b:*",
         "system:serviceaccount:c:*",
         "system:serviceaccount:d:*",
-        "system:serviceaccount:prodvana-jobs:*",
+        "system:serviceaccount:my-jobs:*",
     ]);
-    let refused = policy(&["system:serviceaccount:prodvana-prod:default"]);
+    let refused = policy(&["system:serviceaccount:my-prod:default"]);
     for (name, text) in [
         ("trusted", &exact),
         ("trusted by pattern", &pattern),

@@ -1,11 +1,13 @@
 //! The flags of `rolegate audit`.
 
 use std::path::PathBuf;
+use std::str::FromStr as _;
 
 use clap::{ArgMatches, Args, FromArgMatches as _, ValueEnum};
 
 use super::association_source::AssociationArgs;
 use super::cluster::{self, WholeClusterArgs};
+use super::namespaced_name::NamespacedName;
 use super::output::FindingsOutputArgs;
 use super::role_source::SourceArgs;
 use super::serve::decision::RequireRole;
@@ -21,7 +23,7 @@ use crate::trust::{AccountId, Audience, Issuer, Partition};
 /// What `--help` prints after the flags.
 const AFTER_HELP: &str = "\
 Exit codes:
-  0  every ServiceAccount with a role annotation, and every association, is trusted by its roles
+  0  every ServiceAccount with a role, and every association, is trusted by its roles
   1  findings: a role does not exist or does not trust its ServiceAccount, an annotation is not a
      role ARN, or pods of a workload would be refused for another reason
   2  undetermined (undecided, unknown, a malformed policy), a manifest or association that cannot
@@ -48,6 +50,9 @@ Examples:
     helm template my-release ./chart | rolegate audit --file - \\
       --namespace jobs --role-source files=./roles \\
       --issuer https://oidc.eks.us-west-2.amazonaws.com/id/EXAMPLE
+
+  Also the ServiceAccounts that a ConfigMap gives a role
+    rolegate audit --identity-config-map kube-system/pod-identity-webhook
 
   The findings of a large cluster, grouped by role and cause
     rolegate audit --findings-only --group-by role";
@@ -168,6 +173,12 @@ pub(crate) struct ServiceAccountArgs {
     /// Partition of such roles: aws, aws-cn, aws-us-gov … (default: aws)
     #[arg(long, value_name = "PARTITION", value_parser = values::partition, requires = "aws_account_id")]
     aws_partition: Option<Partition>,
+
+    /// ConfigMap that maps ServiceAccounts without annotations to roles, as for `serve`
+    ///
+    /// It is read from the cluster, or from the manifests with --file and --standalone. Annotations take precedence.
+    #[arg(long, value_name = "NAMESPACE/NAME", value_parser = NamespacedName::from_str)]
+    identity_config_map: Option<NamespacedName>,
 }
 
 /// The same as settings.
@@ -182,6 +193,8 @@ pub(crate) struct ServiceAccountSettings {
     pub(crate) annotation_prefix: AnnotationPrefix,
     /// Where bare role names belong.
     pub(crate) compose: Option<(Partition, AccountId)>,
+    /// What ServiceAccounts without annotations request.
+    pub(crate) identity_config_map: Option<NamespacedName>,
 }
 
 impl ServiceAccountArgs {
@@ -194,6 +207,7 @@ impl ServiceAccountArgs {
             annotation_prefix,
             aws_account_id,
             aws_partition,
+            identity_config_map,
         } = self;
         ServiceAccountSettings {
             namespaces: namespace,
@@ -202,6 +216,7 @@ impl ServiceAccountArgs {
             requires_role: !matches!(require_role, RequireRole::Off),
             annotation_prefix,
             compose: aws_account_id.and_then(|account| values::composed(aws_partition, account)),
+            identity_config_map,
         }
     }
 }

@@ -4,6 +4,7 @@ mod accounts;
 mod associations;
 mod live;
 mod manifests;
+mod mapped;
 mod report;
 mod table;
 mod workloads;
@@ -14,8 +15,8 @@ use std::sync::Arc;
 use anyhow::{Result, anyhow, bail};
 use jiff::Timestamp;
 
-use self::accounts::{AnnotatedServiceAccount, Key, RoleAnnotation, ServiceAccounts};
-use self::report::{Audit, Row};
+use self::accounts::{Key, RequestingServiceAccount, RoleRequest, ServiceAccounts};
+use self::report::{Audit, Kind, Row};
 use self::table::View;
 use self::workloads::Workload;
 use super::cluster::Cluster;
@@ -80,12 +81,12 @@ pub(super) fn run(args: AuditArgs) -> Result<Exit> {
         }
         bail!("nothing to audit: no ServiceAccount and no workload in {what}; check the paths and --namespace");
     }
-    let annotated: Vec<AnnotatedServiceAccount> = input
+    let requesting: Vec<RequestingServiceAccount> = input
         .accounts
         .iter()
-        .filter_map(|(key, account)| AnnotatedServiceAccount::of(key, account))
+        .filter_map(|(key, account)| RequestingServiceAccount::of(key, account))
         .collect();
-    let of_annotations = annotated.iter().filter_map(AnnotatedServiceAccount::role);
+    let of_annotations = requesting.iter().filter_map(RequestingServiceAccount::role);
     let of_associations = associations.iter().flat_map(|one| one.hops().map(|(_, role)| role));
     let of_tokens = input.workloads.iter().filter_map(Workload::role);
     let roles: BTreeSet<RoleArn> = of_annotations
@@ -101,7 +102,7 @@ pub(super) fn run(args: AuditArgs) -> Result<Exit> {
         if let Some(reason) = common_failure(&entries) {
             return Err(anyhow!("{reason}"));
         }
-        let mut rows = of_associations_and_annotations(&input, annotated, &associations, &entries, |account| {
+        let mut rows = of_associations_and_annotations(&input, requesting, &associations, &entries, |account| {
             let audience = account.audience.clone().unwrap_or_else(|| token_audience.clone());
             let identity = WebIdentity {
                 issuer: issuer.clone(),
@@ -140,6 +141,7 @@ pub(super) fn run(args: AuditArgs) -> Result<Exit> {
         width: output::width(),
         group_by,
         with_associations: association_settings.is_some(),
+        with_identity_config_map: settings.identity_config_map.is_some(),
     };
     output::findings(
         format,
@@ -178,15 +180,18 @@ impl Input {
             namespaces,
             standalone,
             files,
+            identity_config_map,
             ..
         } = settings;
+        let identity_config_map = identity_config_map.as_ref();
         if !files.is_empty() {
             let issuer = cluster.issuer(issuer).await?;
             let how = manifests::Rules {
                 annotations: rules,
                 namespaces,
+                identity_config_map,
             };
-            let read = manifests::read(files, &how);
+            let mut read = manifests::read(files, &how);
             for error in read.unreadable.iter().take(MAX_ERRORS) {
                 output::error(crate::support::text::escape(error));
             }
@@ -195,6 +200,10 @@ impl Input {
                     "{} more errors like these",
                     read.unreadable.len() - MAX_ERRORS
                 ));
+            }
+            if let Some(named) = identity_config_map {
+                let data = read.identity_config_map.take();
+                mapped::apply(&mut read.accounts, data, named, "--file", rules)?;
             }
             return Ok(Self {
                 issuer,
@@ -207,7 +216,11 @@ impl Input {
         }
         if let Some(directory) = standalone {
             let issuer = accounts::issuer(issuer)?;
-            let accounts = accounts::of_directory(directory, namespaces, Arc::clone(rules))?;
+            let (mut accounts, directory_content) = accounts::of_directory(directory, namespaces, Arc::clone(rules))?;
+            if let Some(named) = identity_config_map {
+                let data = directory_content.config_map(&named.namespace, &named.name);
+                mapped::apply(&mut accounts, data, named, "--standalone", rules)?;
+            }
             let what = format!(
                 "the YAML files of --standalone {} (--file also reads subdirectories, JSON and workloads)",
                 directory.display()
@@ -226,7 +239,11 @@ impl Input {
         let issuer = cluster.issuer(issuer).await?;
         // Before the ServiceAccounts: one that is created in between is not missing.
         let (workloads, problems) = live::read(&client, namespaces).await;
-        let accounts = accounts::of_cluster(&client, namespaces, rules).await?;
+        let mut accounts = accounts::of_cluster(&client, namespaces, rules).await?;
+        if let Some(named) = identity_config_map {
+            let data = mapped::of_cluster(&client, named).await?;
+            mapped::apply(&mut accounts, data, named, "the cluster", rules)?;
+        }
         for problem in problems {
             output::warn(&problem);
         }
@@ -251,12 +268,12 @@ fn key_of(association: &Association) -> Key {
 /// The rows of associations and of role annotations; `identity` is what the tokens of a ServiceAccount hold, and the annotation prefix.
 fn of_associations_and_annotations<'s>(
     input: &Input,
-    annotated: Vec<AnnotatedServiceAccount>,
+    requesting: Vec<RequestingServiceAccount>,
     associations: &[Arc<Association>],
     entries: &HashMap<RoleArn, Found>,
-    identity: impl Fn(&AnnotatedServiceAccount) -> (WebIdentity, &'s str),
+    identity: impl Fn(&RequestingServiceAccount) -> (WebIdentity, &'s str),
 ) -> Vec<Row> {
-    let with_annotation: HashSet<Key> = annotated
+    let with_role: HashSet<Key> = requesting
         .iter()
         .filter(|account| account.role().is_some())
         .map(|account| (account.namespace.clone(), account.name.clone()))
@@ -265,12 +282,12 @@ fn of_associations_and_annotations<'s>(
     for association in associations {
         let key = key_of(association);
         let report = associations::judge(association, entries)
-            .with_lint(with_annotation.contains(&key).then(|| associations::both(association)))
+            .with_lint(with_role.contains(&key).then(|| associations::both(association)))
             .with_lint((!input.accounts.contains_key(&key)).then(|| associations::no_account(association)));
         rows.push(Row::of_association(association, report));
     }
     let by_account: HashMap<Key, &Arc<Association>> = associations.iter().map(|one| (key_of(one), one)).collect();
-    rows.extend(annotated.into_iter().map(|account| {
+    rows.extend(requesting.into_iter().map(|account| {
         let (identity, prefix) = identity(&account);
         let found = account.role().and_then(|role| entries.get(role));
         let association = by_account.get(&(account.namespace.clone(), account.name.clone()));
@@ -294,21 +311,22 @@ fn common_failure(entries: &HashMap<RoleArn, Found>) -> Option<&Arc<str>> {
 }
 
 fn row(
-    account: AnnotatedServiceAccount,
+    account: RequestingServiceAccount,
     identity: WebIdentity,
     found: Option<&Found>,
     prefix: &str,
     note: Option<Lint>,
 ) -> Row {
-    let AnnotatedServiceAccount {
+    let RequestingServiceAccount {
         namespace,
         name,
-        annotation,
+        request,
+        is_mapped,
         location,
         ..
     } = account;
-    let report = match annotation {
-        RoleAnnotation::Role(role) => match found {
+    let report = match request {
+        RoleRequest::Role(role) => match found {
             None => {
                 let why = Why::Unreadable("it was not read".to_owned());
                 Report::of_judged(Judged::unknown(role, why), identity, Vec::new(), None)
@@ -318,8 +336,9 @@ fn row(
                 judgment::of_role(role, &found.entry.trust, &found.provider, identity, origin)
             }
         },
-        RoleAnnotation::Malformed(malformed) => Report::malformed_annotation(&malformed, identity, prefix),
-        RoleAnnotation::LookAlike { key } => Report::look_alike(identity, &key, prefix),
+        RoleRequest::Malformed(malformed) => Report::malformed_annotation(&malformed, identity, prefix),
+        RoleRequest::LookAlike { key } => Report::look_alike(identity, &key, prefix),
     };
-    Row::new(namespace, name, report.with_lint(note), location)
+    let kind = if is_mapped { Kind::ConfigMap } else { Kind::Annotation };
+    Row::new(kind, (namespace, name), report.with_lint(note), location)
 }

@@ -207,7 +207,7 @@ fn report(workload: &Workload, preview: &Preview) -> String {
     let mut lines = format!("{style}{sign}{style:#} {title}: {what}");
     // Writing to a String cannot fail.
     if let Some(role) = &preview.role {
-        let _ = write!(lines, " {DIM}{}{DIM:#}", text::value(role.as_str()));
+        let _ = write!(lines, " ({DIM}{}{DIM:#})", text::value(role.as_str()));
     }
     for line in preview.refusal.iter().flat_map(|refusal| refusal.lines()) {
         let _ = write!(lines, "\n    {line}");

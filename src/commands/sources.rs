@@ -13,6 +13,7 @@ use tokio::time::{Instant, timeout};
 #[cfg(feature = "aws")]
 use tokio::time::{sleep, timeout_at};
 use tokio_util::sync::CancellationToken;
+use tracing::info;
 
 use super::cluster::Cluster;
 use super::input;
@@ -86,7 +87,10 @@ async fn open_one(
             input::check_directory("role source files=", directory, step)?;
             let files = FileRoles::open(directory, when_missing, FileRoles::POLL)?;
             Ok(vec![Arc::new(match used {
-                Use::Serve => files,
+                Use::Serve => {
+                    info!(directory = %directory.display(), roles = files.len(), "read role files");
+                    files
+                }
                 Use::Once => files.without_changes(),
             })])
         }

@@ -76,18 +76,32 @@ impl IdentityMap {
         name: &str,
         rules: Arc<AnnotationRules>,
     ) -> Result<Self, IdentityMapError> {
-        let source = manifests.config_map(namespace, name).map(|data| data.get(KEY).cloned());
+        let data = manifests.config_map(namespace, name);
+        let map = Self::from_data(data.as_ref(), namespace, name, rules)?;
+        let follower = Arc::clone(&map.content);
+        manifests.on_config_map_change(namespace, name, move |data| follower.read(data));
+        Ok(map)
+    }
+
+    /// Uses the `data` of the ConfigMap, or none if it does not exist, and does not follow its changes.
+    ///
+    /// # Errors
+    /// When it does not have the expected format.
+    pub(crate) fn from_data(
+        data: Option<&BTreeMap<String, String>>,
+        namespace: &str,
+        name: &str,
+        rules: Arc<AnnotationRules>,
+    ) -> Result<Self, IdentityMapError> {
+        let source = data.map(|data| data.get(KEY).cloned());
         let entries = parse(&rules, source.as_ref()).map_err(|error| IdentityMapError {
             namespace: namespace.to_owned(),
             name: name.to_owned(),
             error,
         })?;
-        let content = Arc::new(Content::new(namespace, name, rules, entries, source));
-        let follower = Arc::clone(&content);
-        manifests.on_config_map_change(namespace, name, move |data| follower.read(data));
         let (_, synced) = watch::channel(true);
         Ok(Self {
-            content,
+            content: Arc::new(Content::new(namespace, name, rules, entries, source)),
             synced,
             tasks: OwnedTasks::new(),
         })

@@ -430,6 +430,153 @@ fn a_helm_stream_is_judged_with_its_workloads() {
     assert_eq!(audit_stream(HELM, &["--require-role=off"]).out, text);
 }
 
+/// ServiceAccounts of namespace `jobs`, and a ConfigMap in `kube-system` that gives roles to some and to ones that are not there.
+const MAPPED: &str = r#"
+apiVersion: v1
+kind: ServiceAccount
+metadata: {name: default, namespace: jobs}
+---
+apiVersion: v1
+kind: ServiceAccount
+metadata: {name: other, namespace: jobs}
+---
+apiVersion: v1
+kind: ServiceAccount
+metadata:
+  name: annotated
+  namespace: jobs
+  annotations: {eks.amazonaws.com/role-arn: "arn:aws:iam::111122223333:role/gone"}
+---
+apiVersion: v1
+kind: ServiceAccount
+metadata:
+  name: look-alike
+  namespace: jobs
+  annotations: {eks.amazonaws.com/role_arn: "arn:aws:iam::111122223333:role/gone"}
+---
+apiVersion: v1
+kind: ServiceAccount
+metadata: {name: short, namespace: jobs}
+---
+apiVersion: v1
+kind: ServiceAccount
+metadata: {name: plain, namespace: jobs}
+---
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: pod-identity-webhook, namespace: kube-system}
+data:
+  config: |
+    {
+      "jobs/default": {"RoleARN": "arn:aws:iam::111122223333:role/job"},
+      "*/other": {"RoleARN": "arn:aws:iam::111122223333:role/job"},
+      "jobs/annotated": {"RoleARN": "arn:aws:iam::111122223333:role/job"},
+      "jobs/look-alike": {"RoleARN": "arn:aws:iam::111122223333:role/job"},
+      "jobs/short": {"RoleARN": "job"},
+      "jobs/absent": {"RoleARN": "arn:aws:iam::111122223333:role/job"}
+    }
+"#;
+
+const MAP: [&str; 2] = ["--identity-config-map", "kube-system/pod-identity-webhook"];
+
+#[test]
+fn accounts_of_the_identity_config_map_are_judged_where_annotations_say_nothing() {
+    let expected = [
+        row(["annotation", "-", "annotated", "not-trusted", "role-not-found"]),
+        row(["config-map", "-", "look-alike", "not-trusted", "wrong-subject"]),
+        row(["config-map", "-", "other", "not-trusted", "wrong-subject"]),
+        row(["config-map", "-", "short", "malformed", "malformed-annotation"]),
+        row(["config-map", "-", "default", "trusted", "-"]),
+    ];
+    let ran = audit_stream(MAPPED, &[&MAP[..], &["-o", "json"]].concat());
+    assert_eq!((ran.code, &*ran.err), (1, ""));
+    let report = json(&ran);
+    assert_eq!(faults_in(&audit_schema(), "audit", &report), [""; 0]);
+    assert_eq!(rows(&report), expected);
+    assert_eq!(report["summary"]["serviceAccounts"], 5);
+    assert_snapshot!(audit_stream(MAPPED, &MAP).out);
+
+    let folder = directory(&[]);
+    fs::write(folder.path().join("accounts.yaml"), MAPPED).unwrap();
+    let ran = audit(folder.path(), &[&MAP[..], &["-o", "json"]].concat());
+    assert_eq!((ran.code, &*ran.err), (1, ""));
+    assert_eq!(rows(&json(&ran)), expected);
+
+    // Without the flag, the ConfigMap means nothing.
+    let ran = audit_stream(MAPPED, &["-o", "json"]);
+    assert_eq!(
+        rows(&json(&ran)),
+        [
+            row(["annotation", "-", "annotated", "not-trusted", "role-not-found"]),
+            row(["annotation", "-", "look-alike", "malformed", "no-role"]),
+        ]
+    );
+}
+
+#[test]
+fn pods_of_accounts_in_the_identity_config_map_are_judged_too() {
+    let pods = r#"
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: web, namespace: jobs}
+spec:
+  template:
+    spec:
+      serviceAccountName: default
+      containers: [{name: main}]
+---
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: api, namespace: jobs}
+spec:
+  template:
+    spec:
+      serviceAccountName: plain
+      containers: [{name: main}]
+"#;
+    let text = format!("{MAPPED}---{pods}");
+    let ran = audit_stream(&text, &[&MAP[..], &["-o", "json", "--require-role"]].concat());
+    let workloads: Vec<_> = rows(&json(&ran))
+        .into_iter()
+        .filter(|row| row[0] == "workload")
+        .collect();
+    assert_eq!(
+        workloads,
+        [
+            row(["workload", "Deployment api", "plain", "none", "no-role"]),
+            row(["workload", "Deployment web", "default", "trusted", "-"]),
+        ]
+    );
+}
+
+#[test]
+fn an_identity_config_map_that_is_missing_or_unreadable_is_an_error() {
+    let missing = "has no ConfigMap kube-system/pod-identity-webhook; check the namespace and the name";
+    let without = MAPPED.replace("name: pod-identity-webhook", "name: other");
+    let ran = audit_stream(&without, &MAP);
+    assert_eq!((ran.code, &*ran.out), (2, ""));
+    assert!(ran.err.contains(&format!("--file {missing}")), "{}", ran.err);
+
+    let folder = directory(&[]);
+    fs::write(folder.path().join("accounts.yaml"), &without).unwrap();
+    let ran = audit(folder.path(), &MAP);
+    assert_eq!((ran.code, &*ran.out), (2, ""));
+    assert!(ran.err.contains(&format!("--standalone {missing}")), "{}", ran.err);
+
+    let ran = audit_stream(&MAPPED.replace("\"jobs/default\"", "\"default\""), &MAP);
+    assert_eq!((ran.code, &*ran.out), (2, ""));
+    let wrong = "ConfigMap kube-system/pod-identity-webhook: entry `default`: expected NAMESPACE/NAME";
+    assert!(ran.err.contains(wrong), "{}", ran.err);
+
+    let ran = audit_stream(&MAPPED.replace("config: |", "config: 5\n  other: |"), &MAP);
+    assert_eq!(ran.code, 2);
+    assert!(
+        ran.err.contains("expected `data` to be a mapping to strings"),
+        "{}",
+        ran.err
+    );
+}
+
 #[test]
 fn reports_of_manifests_name_file_and_line() {
     let folder = directory(&[]);

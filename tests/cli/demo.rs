@@ -57,7 +57,7 @@ fn programs_get_each_answer_and_its_patch() {
     assert_eq!(
         summary,
         [
-            ("prodvana-jobs/default", true, false),
+            ("my-jobs/default", true, false),
             ("ack-system/ack-s3-controller", true, false),
             ("reports/report", false, true),
             ("staging/api", false, true),

@@ -33,17 +33,14 @@ fn jobs_get_a_role_as_the_guide_says(cluster: &ExclusiveCluster<'_>) {
         "Principal": {"Service": "ecs-tasks.amazonaws.com"},
         "Action": "sts:AssumeRole",
     });
-    reader.has_role(
-        "prodvana-ecs-access-role",
-        &json!({"Version": "2012-10-17", "Statement": [&ecs]}),
-    );
-    let jobs = cluster.namespace_to_come("prodvana-jobs");
+    reader.has_role("my-jobs-role", &json!({"Version": "2012-10-17", "Statement": [&ecs]}));
+    let jobs = cluster.namespace_to_come("my-jobs");
 
     reader.follow("jobs.md");
 
-    let role = "arn:aws:iam::111122223333:role/prodvana-ecs-access-role";
+    let role = "arn:aws:iam::111122223333:role/my-jobs-role";
     assert_eq!(role_of(&jobs.pod_of_job("management")).as_deref(), Some(role));
-    let statements = &reader.policy_of("prodvana-ecs-access-role")["Statement"];
+    let statements = &reader.policy_of("my-jobs-role")["Statement"];
     assert_eq!(statements[0], ecs, "ECS lost the role");
     assert_eq!(statements.as_array().map(Vec::len), Some(2), "{statements}");
     drop(release);

@@ -229,3 +229,38 @@ async fn workloads_that_cannot_be_listed_are_named_once() {
     // Every page.
     assert_eq!(workload_rows(&serde_json::from_str(&out).unwrap()).len(), 1_100);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn roles_of_the_identity_config_map_are_judged() {
+    let (api, folder) = cluster().await;
+    api.put_account("jobs", "default", &[]);
+    api.put_account("jobs", "other", &[]);
+    let flags = [
+        "--identity-config-map",
+        "kube-system/pod-identity-webhook",
+        "-o",
+        "json",
+    ];
+
+    let (code, out, err) = audit(&api, &folder, &flags).await;
+    assert_eq!((code, &*out), (2, ""));
+    let missing = "the cluster has no ConfigMap kube-system/pod-identity-webhook; check the namespace and the name";
+    assert!(err.contains(missing), "{err}");
+
+    let config = format!(r#"{{"jobs/default": {{"RoleARN": "{WORKER}"}}, "*/other": {{"RoleARN": "{WORKER}-2"}}}}"#);
+    api.put_config_map("kube-system", "pod-identity-webhook", &[("config", &config)]);
+    let (code, out, err) = audit(&api, &folder, &flags).await;
+    assert_eq!((code, &*err), (1, ""));
+    let report: Value = serde_json::from_str(&out).unwrap();
+    let rows = report["serviceAccounts"].as_array().unwrap().iter();
+    let shown: Vec<_> = rows
+        .map(|row| ["kind", "serviceAccount", "cause"].map(|field| row[field].as_str().unwrap_or("-")))
+        .collect();
+    assert_eq!(
+        shown,
+        [
+            ["config-map", "other", "role-not-found"],
+            ["config-map", "default", "-"]
+        ]
+    );
+}

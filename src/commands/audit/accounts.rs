@@ -1,4 +1,4 @@
-//! The ServiceAccounts of a cluster or of a directory of manifests, and which of them have a role annotation.
+//! The ServiceAccounts of a cluster or of a directory of manifests, and which of them request a role.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -22,64 +22,68 @@ pub(super) type ServiceAccounts = BTreeMap<Key, ServiceAccount>;
 /// A ServiceAccount.
 #[derive(Clone, Debug, Default)]
 pub(super) struct ServiceAccount {
-    /// What its annotations say of a role; None without such annotations.
+    /// What its annotations, or the identity ConfigMap, say of a role; None if they say nothing.
     pub(super) identity: Option<Arc<ServiceAccountIdentity>>,
+    /// Whether the identity ConfigMap says it.
+    pub(super) is_mapped: bool,
     /// If it was read from a file.
     pub(super) location: Option<Location>,
 }
 
-/// A ServiceAccount with a role annotation, or with a key that was probably meant to be one.
+/// A ServiceAccount with a role annotation, with a key that was probably meant to be one, or with an entry in the identity ConfigMap.
 #[derive(Clone, Debug)]
-pub(super) struct AnnotatedServiceAccount {
+pub(super) struct RequestingServiceAccount {
     pub(super) namespace: String,
     pub(super) name: String,
-    pub(super) annotation: RoleAnnotation,
-    /// If an annotation sets it.
+    pub(super) request: RoleRequest,
+    pub(super) is_mapped: bool,
+    /// If the annotations or the entry set it.
     pub(super) audience: Option<Audience>,
     /// If it was read from a file.
     pub(super) location: Option<Location>,
 }
 
-/// The role annotation.
+/// What is requested.
 #[derive(Clone, Debug)]
-pub(super) enum RoleAnnotation {
+pub(super) enum RoleRequest {
     Role(RoleArn),
-    /// Its value is not a role.
+    /// The value is not a role.
     Malformed(MalformedAnnotation),
-    /// There is only a key that was probably meant to be it.
+    /// There is only a key that was probably meant to be the annotation.
     LookAlike {
         key: String,
     },
 }
 
-impl AnnotatedServiceAccount {
-    /// None if it has no annotation about a role.
+impl RequestingServiceAccount {
+    /// None without a request for a role.
     pub(super) fn of((namespace, name): &Key, account: &ServiceAccount) -> Option<Self> {
         let identity = account.identity.as_ref()?;
-        let annotation = match (identity.role(), identity.malformed(), identity.look_alike()) {
-            (Some(role), _, _) => RoleAnnotation::Role(role.clone()),
-            (None, Some(malformed), _) => RoleAnnotation::Malformed(malformed.clone()),
-            (None, None, Some(key)) => RoleAnnotation::LookAlike { key: key.to_owned() },
+        let request = match (identity.role(), identity.malformed(), identity.look_alike()) {
+            (Some(role), _, _) => RoleRequest::Role(role.clone()),
+            (None, Some(malformed), _) => RoleRequest::Malformed(malformed.clone()),
+            (None, None, Some(key)) => RoleRequest::LookAlike { key: key.to_owned() },
             (None, None, None) => return None,
         };
         Some(Self {
             namespace: namespace.clone(),
             name: name.clone(),
-            annotation,
+            request,
+            is_mapped: account.is_mapped,
             audience: identity.audience().cloned(),
             location: account.location.clone(),
         })
     }
 
     pub(super) const fn role(&self) -> Option<&RoleArn> {
-        match &self.annotation {
-            RoleAnnotation::Role(role) => Some(role),
-            RoleAnnotation::Malformed(_) | RoleAnnotation::LookAlike { .. } => None,
+        match &self.request {
+            RoleRequest::Role(role) => Some(role),
+            RoleRequest::Malformed(_) | RoleRequest::LookAlike { .. } => None,
         }
     }
 }
 
-/// The ServiceAccounts of a directory, in these namespaces or in all if there are none.
+/// The ServiceAccounts of a directory, in these namespaces or in all if there are none, and what else is in it.
 ///
 /// # Errors
 /// Which manifest cannot be read, and why.
@@ -87,7 +91,7 @@ pub(super) fn of_directory(
     directory: &Path,
     namespaces: &[String],
     rules: Arc<AnnotationRules>,
-) -> Result<ServiceAccounts> {
+) -> Result<(ServiceAccounts, ManifestServiceAccounts)> {
     input::check_directory(
         "--standalone ",
         directory,
@@ -100,6 +104,7 @@ pub(super) fn of_directory(
             let location = manifests.location(namespace, name);
             let account = ServiceAccount {
                 identity: identity.cloned().map(Arc::new),
+                is_mapped: false,
                 location: location.map(|(file, line)| Location {
                     file: file.display().to_string(),
                     line: Some(line),
@@ -108,7 +113,7 @@ pub(super) fn of_directory(
             accounts.insert((namespace.to_owned(), name.to_owned()), account);
         }
     });
-    Ok(accounts)
+    Ok((accounts, manifests))
 }
 
 /// Whether a namespace is audited.
@@ -129,6 +134,7 @@ pub(super) async fn of_cluster(
     let mut each = |namespace: &str, name: &str, identity: Option<&ServiceAccountIdentity>| {
         let account = ServiceAccount {
             identity: identity.cloned().map(Arc::new),
+            is_mapped: false,
             location: None,
         };
         accounts.insert((namespace.to_owned(), name.to_owned()), account);

@@ -9,8 +9,10 @@ use serde_json::Value;
 use serde_json::value::to_raw_value;
 
 use super::accounts::{ServiceAccount, ServiceAccounts, is_selected};
+use super::mapped::Data;
 use super::report::ObjectName;
 use super::workloads::Workload;
+use crate::args::namespaced_name::NamespacedName;
 use crate::commands::documents::{self, Document};
 use crate::commands::input;
 use crate::kubernetes::service_accounts::yaml::{self, Node};
@@ -30,6 +32,8 @@ const MAX_LISTS: usize = 8;
 pub(super) struct Manifests {
     pub(super) accounts: ServiceAccounts,
     pub(super) workloads: Vec<Workload>,
+    /// The `data` of the identity ConfigMap.
+    pub(super) identity_config_map: Option<Data>,
     /// What could not be read, and why.
     pub(super) unreadable: Vec<String>,
     files: usize,
@@ -42,6 +46,7 @@ pub(super) struct Rules<'a> {
     pub(super) annotations: &'a AnnotationRules,
     /// Empty for all.
     pub(super) namespaces: &'a [String],
+    pub(super) identity_config_map: Option<&'a NamespacedName>,
 }
 
 impl Rules<'_> {
@@ -51,6 +56,11 @@ impl Rules<'_> {
             [one] => one,
             _ => "default",
         }
+    }
+
+    fn is_identity_config_map(&self, namespace: &str, name: &str) -> bool {
+        let named = self.identity_config_map;
+        named.is_some_and(|named| named.namespace == namespace && named.name == name)
     }
 }
 
@@ -186,6 +196,10 @@ impl Manifests {
             }
             return;
         }
+        if (group, kind) == ("", "ConfigMap") && rules.is_identity_config_map(namespace, name) {
+            self.add_identity_config_map(object, place);
+            return;
+        }
         if !is_selected(rules.namespaces, namespace) {
             return;
         }
@@ -220,10 +234,23 @@ impl Manifests {
                 let identity = ServiceAccountIdentity::from_annotations(rules.annotations, pairs).map(Arc::new);
                 self.accounts.entry(workload.key()).or_insert(ServiceAccount {
                     identity,
+                    is_mapped: false,
                     location: location(),
                 });
             }
             self.workloads.push(workload);
+        }
+    }
+
+    fn add_identity_config_map(&mut self, object: &Value, place: &Place<'_>) {
+        let data = object.get("data").cloned().filter(|data| !data.is_null());
+        match data.map(serde_json::from_value).transpose() {
+            Ok(data) => self.identity_config_map = Some(data.unwrap_or_default()),
+            Err(error) => self.unreadable.push(format!(
+                "{}: the identity ConfigMap: expected `data` to be a mapping to strings: {}",
+                place.text(),
+                text::line(&error.to_string())
+            )),
         }
     }
 
@@ -250,7 +277,11 @@ impl Manifests {
         };
         let pairs = annotations.iter().map(|(key, value)| (*key, *value));
         let identity = ServiceAccountIdentity::from_annotations(rules.annotations, pairs).map(Arc::new);
-        let account = ServiceAccount { identity, location };
+        let account = ServiceAccount {
+            identity,
+            is_mapped: false,
+            location,
+        };
         self.accounts.insert((namespace.to_owned(), name.to_owned()), account);
     }
 }

@@ -1,5 +1,7 @@
 //! The report of `audit`: a row per role annotation, EKS Pod Identity association and reference of a workload, worst first.
 
+use std::collections::HashSet;
+
 use jiff::Timestamp;
 use serde::Serialize;
 
@@ -23,9 +25,11 @@ pub(super) struct Audit {
 
 /// What gives a ServiceAccount its role.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "lowercase")]
+#[serde(rename_all = "kebab-case")]
 pub(super) enum Kind {
     Annotation,
+    /// An entry in the identity ConfigMap.
+    ConfigMap,
     Association,
     /// A workload that refers to the ServiceAccount.
     Workload,
@@ -52,7 +56,7 @@ pub(super) struct ObjectName {
 #[derive(Clone, Copy, Debug, Default, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Summary {
-    /// With a role annotation.
+    /// With a role annotation or an entry in the identity ConfigMap.
     pub(super) service_accounts: usize,
     pub(super) associations: usize,
     /// References of workloads to ServiceAccounts.
@@ -63,6 +67,9 @@ pub(super) struct Summary {
     pub(super) trusted: usize,
     /// Trusted, by a policy that trusts more than was probably meant.
     pub(super) too_wide: usize,
+    /// The workloads that the references are in.
+    #[serde(skip)]
+    pub(super) objects: usize,
 }
 
 /// One ServiceAccount with a role annotation, an association or a workload.
@@ -85,14 +92,14 @@ pub(super) struct Row {
 }
 
 impl Row {
-    pub(super) const fn new(
-        namespace: String,
-        service_account: String,
+    pub(super) fn new(
+        kind: Kind,
+        (namespace, service_account): Key,
         report: Report,
         location: Option<Location>,
     ) -> Self {
         Self {
-            kind: Kind::Annotation,
+            kind,
             namespace,
             service_account,
             object_kind: None,
@@ -108,28 +115,29 @@ impl Row {
     /// Of an object that refers to a ServiceAccount.
     pub(super) fn of_object(
         ObjectName { kind, name, path }: ObjectName,
-        (namespace, service_account): Key,
+        key: Key,
         (report, shown): (Report, Shown),
         location: Option<Location>,
     ) -> Self {
         Self {
-            kind: Kind::Workload,
             object_kind: Some(kind),
             object_name: Some(name),
             object_path: Some(path),
             shown,
-            ..Self::new(namespace, service_account, report, location)
+            ..Self::new(Kind::Workload, key, report, location)
         }
     }
 
     /// Of an association, with the report of its role with the worse verdict.
     pub(super) fn of_association(association: &Association, report: Report) -> Self {
         Self {
-            kind: Kind::Association,
             target_role_arn: association.target_role.as_ref().map(ToString::to_string),
             ..Self::new(
-                association.namespace.to_string(),
-                association.service_account.to_string(),
+                Kind::Association,
+                (
+                    association.namespace.to_string(),
+                    association.service_account.to_string(),
+                ),
                 report.with_role(association.role.to_string()),
                 None,
             )
@@ -140,6 +148,7 @@ impl Row {
         let (namespace, name) = (text::value(&self.namespace), text::value(&self.service_account));
         match self.kind {
             Kind::Annotation => format!("{namespace}/{name}"),
+            Kind::ConfigMap => format!("{namespace}/{name} (ConfigMap)"),
             Kind::Association => format!("{namespace}/{name} (association)"),
             Kind::Workload => {
                 let [kind, object] =
@@ -147,6 +156,15 @@ impl Row {
                 format!("{namespace}/{name} ({kind} {object})")
             }
         }
+    }
+
+    /// The workload of the row: its namespace, kind and name.
+    fn object(&self) -> Option<(&str, &str, &str)> {
+        Some((
+            &self.namespace,
+            self.object_kind.as_deref()?,
+            self.object_name.as_deref()?,
+        ))
     }
 
     pub(super) fn roles(&self) -> String {
@@ -184,13 +202,14 @@ impl Audit {
         let count = |wanted: &dyn Fn(&Row) -> bool| rows.iter().filter(|row| wanted(row)).count();
         let shown = |wanted: &dyn Fn(u8) -> bool| count(&|row| row.shown == Shown::Everywhere && wanted(row.rank()));
         let summary = Summary {
-            service_accounts: count(&|row| row.kind == Kind::Annotation),
+            service_accounts: count(&|row| matches!(row.kind, Kind::Annotation | Kind::ConfigMap)),
             associations: count(&|row| row.kind == Kind::Association),
             workloads: count(&|row| row.kind == Kind::Workload),
             findings: shown(&|rank| rank == 0),
             unclear: shown(&|rank| rank == 1),
             trusted: shown(&|rank| rank >= 2),
             too_wide: shown(&|rank| rank == 2),
+            objects: rows.iter().filter_map(Row::object).collect::<HashSet<_>>().len(),
         };
         let worst = rows.iter().map(|row| row.report.exit()).max();
         Self {
@@ -222,7 +241,7 @@ impl Audit {
             let (kind, name) = match (row.kind, &row.object_kind, &row.object_name) {
                 (Kind::Association, _, _) => ("PodIdentityAssociation", &row.service_account),
                 (Kind::Workload, Some(kind), Some(name)) => (kind.as_str(), name),
-                (Kind::Annotation | Kind::Workload, _, _) => ("ServiceAccount", &row.service_account),
+                (Kind::Annotation | Kind::ConfigMap | Kind::Workload, _, _) => ("ServiceAccount", &row.service_account),
             };
             row.report.item(kind, &row.namespace, name).at(row.location.clone())
         });

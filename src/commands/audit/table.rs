@@ -26,6 +26,8 @@ pub(super) struct View {
     pub(super) group_by: Option<GroupBy>,
     /// Whether associations were read.
     pub(super) with_associations: bool,
+    /// Whether the identity ConfigMap was read.
+    pub(super) with_identity_config_map: bool,
 }
 
 /// The report.
@@ -39,7 +41,7 @@ pub(super) fn text(audit: &Audit, view: &View) -> String {
         }
         text.push('\n');
     }
-    let sentence = sentence(&audit.summary, view.with_associations);
+    let sentence = sentence(&audit.summary, view);
     paragraph(&mut text, &sentence, view.width, "", "");
     if view.group_by.is_none() && audit.summary.findings > MANY {
         let _ = writeln!(
@@ -191,23 +193,29 @@ fn paragraph(text: &mut String, line: &str, width: Option<usize>, first: &str, i
 }
 
 /// The totals.
-fn sentence(summary: &Summary, with_associations: bool) -> String {
+fn sentence(summary: &Summary, view: &View) -> String {
     let Summary {
         service_accounts,
         associations,
-        workloads,
+        workloads: _,
         findings,
         unclear,
         trusted,
         too_wide,
+        objects,
     } = *summary;
+    let what = if view.with_identity_config_map {
+        "a role annotation or an entry in the identity ConfigMap"
+    } else {
+        "a role annotation"
+    };
     let mut text = match service_accounts {
-        0 if with_associations && associations == 0 => {
-            "no ServiceAccount has a role annotation or an EKS Pod Identity association".to_owned()
+        0 if view.with_associations && associations == 0 => {
+            format!("no ServiceAccount has {what} or an EKS Pod Identity association")
         }
-        0 => "no ServiceAccount has a role annotation".to_owned(),
-        1 => "1 ServiceAccount has a role annotation".to_owned(),
-        more => format!("{more} ServiceAccounts have a role annotation"),
+        0 => format!("no ServiceAccount has {what}"),
+        1 => format!("1 ServiceAccount has {what}"),
+        more => format!("{more} ServiceAccounts have {what}"),
     };
     // Writing to a String cannot fail.
     let _ = match associations {
@@ -215,13 +223,13 @@ fn sentence(summary: &Summary, with_associations: bool) -> String {
         1 => write!(text, ", 1 has an EKS Pod Identity association"),
         more => write!(text, ", {more} have an EKS Pod Identity association"),
     };
-    let _ = match workloads {
+    let _ = match objects {
         0 => Ok(()),
-        1 => write!(text, ", 1 reference of a workload"),
-        more => write!(text, ", {more} references of workloads"),
+        1 => write!(text, ", 1 workload was checked"),
+        more => write!(text, ", {more} workloads were checked"),
     };
     if findings + unclear + trusted == 0 {
-        let _ = match workloads {
+        let _ = match objects {
             0 => Ok(()),
             _ => write!(text, " without a finding"),
         };

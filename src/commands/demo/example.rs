@@ -22,7 +22,7 @@ macro_rules! example_files {
 /// What `serve --standalone` reads.
 const FILES: [(&str, &str); 8] = example_files![
     "serviceaccounts.yaml",
-    "roles/111122223333/prodvana-ecs-access-role.json",
+    "roles/111122223333/my-jobs-role.json",
     "roles/111122223333/ack-s3-controller.json",
     "roles/111122223333/ecs-task-role.json",
     "roles/111122223333/api.json",
@@ -70,9 +70,9 @@ impl Expected {
 /// In the order in which they are shown.
 pub(super) const SCENARIOS: [Scenario; 8] = [
     Scenario {
-        namespace: "prodvana-jobs",
+        namespace: "my-jobs",
         service_account: "default",
-        role: Some("prodvana-ecs-access-role"),
+        role: Some("my-jobs-role"),
         description: "The role trusts this ServiceAccount (:sub) and this audience (:aud).",
         expected: Expected::Injected,
     },

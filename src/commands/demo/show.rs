@@ -10,6 +10,9 @@ use crate::commands::wrap::{wrap, wrap_value};
 /// The widest that prose is, in columns.
 const WIDTH: usize = 100;
 
+/// Puts `rolegate` on the path, from the root of the repository.
+const INSTALL: &str = "cargo install --path .";
+
 /// Posts a review to the webhook that `rolegate serve` starts, as examples/standalone/README.md has it.
 const POST: &str = "curl --insecure --header 'Content-Type: application/json' --data @examples/standalone/review.json \
                     'https://localhost:8443/mutate?timeout=2s'";
@@ -171,7 +174,8 @@ fn write_summary(text: &mut String, report: &Report, width: Width) {
         report.issuer
     );
     for (step, command) in [
-        ("To try it yourself, start the webhook:", serve.as_str()),
+        ("To try it yourself, install the program:", INSTALL),
+        ("Start the webhook:", serve.as_str()),
         (
             "Post the review of a pod to it, edit a policy in examples/standalone/roles, and post it again:",
             POST,

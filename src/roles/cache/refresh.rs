@@ -92,7 +92,7 @@ impl<'a> Refresher<'a> {
             reads: FuturesUnordered::new(),
             provider_reads: FuturesUnordered::new(),
             changes: select_all(changes),
-            schedules: sources.iter().map(|_| Some(ListSchedule::default())).collect(),
+            schedules: sources.iter().map(|source| Some(ListSchedule::of(source))).collect(),
             to_list: (0..sources.len()).map(|order| (order, Priority::Background)).collect(),
             listing: None,
             next_look: now,

@@ -5,6 +5,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tracing::{info, warn};
 
+use super::fetch::PacedSource;
 use super::list::{Listed, QUIET};
 use crate::roles::source::ListingFailure;
 use crate::support::age::as_good_as_now;
@@ -19,6 +20,8 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(600);
 /// A source that can list, and how its listings went.
 #[derive(Debug, Default)]
 pub(super) struct ListSchedule {
+    /// Whether a listing makes calls. Otherwise its outcome is not worth a line in the log.
+    is_remote: bool,
     /// How many calls the last complete listing took.
     calls: Option<usize>,
     /// When the last complete listing began.
@@ -31,6 +34,13 @@ pub(super) struct ListSchedule {
 }
 
 impl ListSchedule {
+    pub(super) fn of(source: &PacedSource) -> Self {
+        Self {
+            is_remote: source.is_remote(),
+            ..Self::default()
+        }
+    }
+
     /// Whether a listing costs less than reading so many roles one by one.
     pub(super) fn is_worth(&self, due: usize, now: Instant) -> bool {
         let is_paused = self.not_before.is_some_and(|not_before| not_before > now);
@@ -64,7 +74,7 @@ impl ListSchedule {
         let (roles, calls) = (listed.pass.roles, listed.pass.calls);
         if self.log.recovered().is_some() {
             info!(source, roles, "listing roles recovered");
-        } else if self.calls.is_none() || took > QUIET {
+        } else if self.is_remote && (self.calls.is_none() || took > QUIET) {
             info!(source, roles, calls, ?took, "listed roles");
         }
         self.failures = 0;

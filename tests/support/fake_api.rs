@@ -5,7 +5,7 @@
 //! `timeoutSeconds`, and is answered with 410 when its version is older than the history. Tests make it slow, silent, broken or
 //! gone.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::convert::Infallible;
 use std::fmt::Debug;
 use std::net::SocketAddr;
@@ -321,6 +321,12 @@ impl FakeApi {
         self.shared.lock().asked
     }
 
+    /// Whether a GET has asked for a ServiceAccount.
+    pub fn was_asked_for(&self, namespace: &str, account: &str) -> bool {
+        let key = (namespace.to_owned(), account.to_owned());
+        self.shared.lock().accounts_asked_for.contains(&key)
+    }
+
     /// The resource versions that watches started from, in order.
     pub fn watched_from(&self) -> Vec<u64> {
         self.shared.lock().watched_from.clone()
@@ -366,6 +372,8 @@ struct State {
     held: bool,
     cuts: u64,
     gets_now: usize,
+    /// The ServiceAccounts that were asked for by a GET, by namespace and name.
+    accounts_asked_for: HashSet<(String, String)>,
     asked: Asked,
     watched_from: Vec<u64>,
     events: Events,
@@ -398,6 +406,7 @@ impl Shared {
             held: false,
             cuts: 0,
             gets_now: 0,
+            accounts_asked_for: HashSet::new(),
             asked: Asked::default(),
             watched_from: Vec::new(),
             events: Events::default(),
@@ -624,6 +633,9 @@ impl Shared {
     async fn get(&self, kind: &'static str, namespace: &str, name: &str) -> Result<Answer, std::io::Error> {
         let fault = {
             let mut state = self.lock();
+            if kind == "serviceaccounts" {
+                state.accounts_asked_for.insert((namespace.to_owned(), name.to_owned()));
+            }
             state.asked.gets += 1;
             state.gets_now += 1;
             state.asked.gets_at_once = state.asked.gets_at_once.max(state.gets_now);

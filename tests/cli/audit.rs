@@ -698,6 +698,10 @@ fn nothing_to_audit_is_an_error_that_says_what_was_read() {
             "apiVersion: v1\nkind: ServiceAccount\nmetadata: {name: a, namespace: typo}\n",
             "1 file, 1 document, 1 Kubernetes object",
         ),
+        (
+            include_str!("../../examples/standalone/review.json"),
+            "1 file, 1 document, 0 Kubernetes objects",
+        ),
     ] {
         let ran = audit_stream(text, &[]);
         assert_eq!((ran.code, &*ran.out), (2, ""), "{text}");

@@ -175,6 +175,10 @@ impl Manifests {
             }
             return;
         }
+        // A request to a webhook, as in examples: the pod in it is in no cluster and in no manifest.
+        if api_version.starts_with("admission.k8s.io/") {
+            return;
+        }
         self.objects += 1;
         let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
         let metadata = |field: &str| {

@@ -171,7 +171,7 @@ pub(crate) struct ServiceAccountArgs {
     aws_account_id: Option<AccountId>,
 
     /// Partition of such roles: aws, aws-cn, aws-us-gov … (default: aws)
-    #[arg(long, value_name = "PARTITION", value_parser = values::partition, requires = "aws_account_id")]
+    #[arg(long, value_name = "PARTITION", hide_possible_values = true, value_parser = values::partition(), requires = "aws_account_id")]
     aws_partition: Option<Partition>,
 
     /// ConfigMap that maps ServiceAccounts without annotations to roles, as for `serve`

@@ -83,7 +83,7 @@ struct RoleArgs {
     account: Option<AccountId>,
 
     /// With --account: the partition of the role [default: the partition of the issuer's Region]
-    #[arg(long, value_name = "PARTITION", value_parser = values::partition)]
+    #[arg(long, value_name = "PARTITION", hide_possible_values = true, value_parser = values::known_partition())]
     partition: Option<Partition>,
 
     /// Add to this document instead: a trust policy or the output of aws iam get-role; - is standard input

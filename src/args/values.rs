@@ -4,7 +4,7 @@ use std::ffi::OsStr;
 use std::marker::PhantomData;
 use std::str::FromStr;
 
-use clap::builder::{PossibleValue, TypedValueParser};
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use clap::{Arg, Command};
 
 use crate::pod::identity::AnnotationRules;
@@ -30,9 +30,14 @@ pub(super) fn account(text: &str) -> Result<AccountId, String> {
     AccountId::parse(text).ok_or_else(|| "expected the twelve digits of an AWS account".to_owned())
 }
 
-/// An AWS partition.
-pub(super) fn partition(text: &str) -> Result<Partition, String> {
-    Partition::parse(text).ok_or_else(|| "expected a partition such as aws, aws-cn or aws-us-gov".to_owned())
+/// An AWS partition that a person types once: any other name is a typing error, and the ARN of a role can have it.
+pub(super) fn known_partition() -> impl TypedValueParser<Value = Partition> {
+    PossibleValuesParser::new(Partition::KNOWN).try_map(|text| text.parse::<Partition>())
+}
+
+/// An AWS partition in the configuration of a program that might be older than the partition.
+pub(super) fn partition() -> Suggesting<Partition> {
+    suggesting(&Partition::KNOWN)
 }
 
 /// A namespace.

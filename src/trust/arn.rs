@@ -132,6 +132,18 @@ impl std::str::FromStr for RoleArn {
 pub struct Partition(Arc<str>);
 
 impl Partition {
+    /// The partitions that AWS has.
+    pub const KNOWN: [&str; 8] = [
+        "aws",
+        "aws-cn",
+        "aws-us-gov",
+        "aws-eusc",
+        "aws-iso",
+        "aws-iso-b",
+        "aws-iso-e",
+        "aws-iso-f",
+    ];
+
     /// Parses a partition: one or more of `a-z`, `0-9` and `-`.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
@@ -141,6 +153,14 @@ impl Partition {
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+}
+
+impl std::str::FromStr for Partition {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        Self::parse(text).ok_or_else(|| "expected a partition such as aws, aws-cn or aws-us-gov".to_owned())
     }
 }
 

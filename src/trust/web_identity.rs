@@ -225,6 +225,16 @@ impl fmt::Display for Audience {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::trust::Partition;
+
+    #[test]
+    fn every_known_partition_has_regions() {
+        let mut known = Partition::KNOWN.to_vec();
+        let mut of_regions = PARTITIONS.map(|(_, partition)| partition).to_vec();
+        known.sort_unstable();
+        of_regions.sort_unstable();
+        assert_eq!(known, of_regions);
+    }
 
     #[test]
     fn an_issuer_is_kept_without_its_scheme_and_with_its_slash() {

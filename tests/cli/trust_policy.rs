@@ -201,6 +201,17 @@ fn the_partition_is_that_of_the_issuers_region() {
 }
 
 #[test]
+fn a_partition_that_aws_does_not_have_is_refused_with_those_that_it_has() {
+    for typed in ["aws-foo", "foo", "AWS"] {
+        let ran = rolegate(&arguments(&["--partition", typed]));
+        assert_eq!((ran.code, ran.out.as_str()), (2, ""), "{typed}");
+        for words in ["--partition", typed, "aws-cn", "aws-us-gov", "aws-iso-f"] {
+            assert!(ran.err.contains(words), "{typed}: {words}: {}", ran.err);
+        }
+    }
+}
+
+#[test]
 fn an_issuer_that_sts_cannot_reach_is_a_warning() {
     let ran = rolegate(&[
         "trust-policy",

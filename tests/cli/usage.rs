@@ -319,6 +319,8 @@ fn kubectl_completes_commands_flags_and_values() {
         (&["serve", "--mode", ""], &["enforce", "warn", "audit"]),
         (&["inject", "--mode", "en"], &["enforce"]),
         (&["serve", "--role-source", ""], &["iam", "ack", "crossplane", "files="]),
+        (&["trust-policy", "--partition", "aws-us"], &["aws-us-gov"]),
+        (&["inject", "--aws-partition", "aws-c"], &["aws-cn"]),
         (&["audit", "--contex"], &["--context"]),
         (&["explain", "wrong-su"], &["wrong-subject"]),
         (&["completions", "ku"], &["kubectl"]),

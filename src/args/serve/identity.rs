@@ -65,7 +65,7 @@ pub(crate) struct IdentityArgs {
     aws_account_id: Option<AccountId>,
 
     /// Partition of composed role ARNs: aws, aws-cn, aws-us-gov … (default: aws, or the partition that STS reports)
-    #[arg(long, value_name = "PARTITION", value_parser = values::partition)]
+    #[arg(long, value_name = "PARTITION", hide_possible_values = true, value_parser = values::partition())]
     aws_partition: Option<Partition>,
 
     /// ConfigMap that maps ServiceAccounts without annotations to roles

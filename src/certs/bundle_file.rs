@@ -33,7 +33,7 @@ pub struct BundleFile {
 #[derive(Debug, thiserror::Error)]
 pub enum BundleFileError {
     /// It cannot be read.
-    #[error("--ca-bundle: {0}")]
+    #[error("{0}")]
     Read(files::FilesError),
     /// It has no usable certificates.
     #[error("--ca-bundle {}: {error}", path.display())]
@@ -158,7 +158,7 @@ impl Source for File {
     }
 
     fn read(&self) -> Result<Vec<u8>, BundleFileError> {
-        files::read(&self.path).map_err(BundleFileError::Read)
+        files::read("--ca-bundle", &self.path).map_err(BundleFileError::Read)
     }
 
     fn parse(&self, pem: &Vec<u8>) -> Result<Vec<Ca>, BundleFileError> {

@@ -31,8 +31,10 @@ pub struct CertificateFiles {
 #[derive(Debug, thiserror::Error)]
 pub enum FilesError {
     /// A file cannot be read.
-    #[error("cannot read {}: {error}", path.display())]
+    #[error("cannot read {flag} {}: {}", path.display(), files::why(error))]
     Read {
+        /// The flag that names it.
+        flag: &'static str,
         /// The file.
         path: PathBuf,
         /// What the operating system reported.
@@ -162,7 +164,7 @@ impl Source for PairFiles {
     }
 
     fn read(&self) -> Result<PairContent, FilesError> {
-        let (certificate, key) = (read(&self.certificate)?, read(&self.key)?);
+        let (certificate, key) = (read("--tls-cert", &self.certificate)?, read("--tls-key", &self.key)?);
         let validity = Pair::from_pem(&certificate, &key).map_or(Ok(()), |pair| pair.valid_at(Timestamp::now()));
         Ok(PairContent {
             certificate,
@@ -206,7 +208,7 @@ impl Source for ClientCaFile {
     }
 
     fn read(&self) -> Result<Vec<u8>, FilesError> {
-        read(&self.path)
+        read("--client-ca", &self.path)
     }
 
     fn parse(&self, bundle: &Vec<u8>) -> Result<Verifier, FilesError> {
@@ -217,8 +219,9 @@ impl Source for ClientCaFile {
     }
 }
 
-pub(super) fn read(path: &Path) -> Result<Vec<u8>, FilesError> {
+pub(super) fn read(flag: &'static str, path: &Path) -> Result<Vec<u8>, FilesError> {
     files::read(path).map_err(|error| FilesError::Read {
+        flag,
         path: path.to_owned(),
         error,
     })

@@ -5,14 +5,14 @@ use std::io::{self, Write};
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, anyhow, bail};
 
 use super::exit::Exit;
 use super::output::{self, COMMAND, GOOD, Styled, fields};
 use crate::args::certs::{CertsArgs, CertsSettings, Existing};
 use crate::certs::issue::{Authority, IssueError, SubjectName};
-use crate::support::platform;
 use crate::support::text::shell::Command;
+use crate::support::{files, platform};
 
 const DAY: Duration = Duration::from_hours(24);
 
@@ -66,7 +66,10 @@ fn issue(names: &[SubjectName], now: SystemTime, validity: Duration) -> Result<[
 
 /// All four or none of them: nothing is written if one is in the way.
 fn write_all(directory: &Path, files: &[Output], existing: Existing) -> Result<()> {
-    fs::create_dir_all(directory).with_context(|| directory.display().to_string())?;
+    fs::create_dir_all(directory).map_err(|error| {
+        let (directory, why) = (directory.display(), files::why(&error));
+        anyhow!("--dir {directory}: the directory cannot be created ({why}); name another one")
+    })?;
     if existing == Existing::Keep {
         for file in files {
             let path = directory.join(file.name);

@@ -56,16 +56,7 @@ fn unreadable(flag: &str, file: &Path, error: &io::Error) -> Error {
         io::ErrorKind::NotFound => "; name a file that exists, or - for standard input",
         _ => "",
     };
-    anyhow!("{flag} {}: {}{step}", name(file), why(error))
-}
-
-/// Why a file cannot be read, in words.
-pub(super) fn why(error: &io::Error) -> String {
-    match error.kind() {
-        io::ErrorKind::NotFound => "no such file".to_owned(),
-        io::ErrorKind::PermissionDenied => "permission denied".to_owned(),
-        _ => error.to_string(),
-    }
+    anyhow!("{flag} {}: {}{step}", name(file), files::why(error))
 }
 
 /// Checks that a directory which a flag names can be listed.
@@ -77,7 +68,7 @@ pub(super) fn check_directory(flag: &str, directory: &Path, step: &str) -> Resul
         Ok(data) if data.is_dir() => return Ok(()),
         Ok(_) => "it is not a directory".to_owned(),
         Err(error) if error.kind() == io::ErrorKind::NotFound => "no such directory".to_owned(),
-        Err(error) => why(&error),
+        Err(error) => files::why(&error),
     };
     bail!("{flag}{}: {problem}; {step}", directory.display())
 }

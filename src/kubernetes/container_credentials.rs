@@ -26,7 +26,7 @@ pub struct ContainerCredentials {
 #[derive(Debug, thiserror::Error)]
 pub enum ContainerCredentialsError {
     /// It cannot be read.
-    #[error("{}: cannot be read: {error}", path.display())]
+    #[error("{}: cannot be read: {}", path.display(), files::why(error))]
     Read {
         /// The file.
         path: PathBuf,

@@ -54,6 +54,15 @@ pub(crate) fn read_opened(file: File, data: &Metadata) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
+/// Why a file cannot be read or written, in words.
+pub(crate) fn why(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::NotFound => "no such file".to_owned(),
+        io::ErrorKind::PermissionDenied => "permission denied".to_owned(),
+        _ => error.to_string(),
+    }
+}
+
 /// Whether a file is regular and not too long.
 ///
 /// # Errors

@@ -17,6 +17,7 @@ use tracing::{info, warn};
 
 use super::line_writer::{Finished, LineQueue, LineSink, WholeLines, Writing, Written, count_lines, unbuffered};
 use crate::decision::{Action, Mode};
+use crate::support::files;
 use crate::support::platform::{self, FileKind};
 use crate::support::state_log::StateLog;
 use crate::support::text;
@@ -300,7 +301,14 @@ impl OpenFile {
                 ends_in_line,
                 torn_at: None,
             }),
-            Err(error) => Err(io::Error::new(error.kind(), format!("{}: {error}", name.display()))),
+            Err(error) => {
+                let why = match error.kind() {
+                    // The file itself is created.
+                    io::ErrorKind::NotFound => "no such directory".to_owned(),
+                    _ => files::why(&error),
+                };
+                Err(io::Error::new(error.kind(), format!("{}: {why}", name.display())))
+            }
         }
     }
 

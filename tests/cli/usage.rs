@@ -490,6 +490,83 @@ fn reports_fit_the_terminal() {
             for line in narrow.lines().filter(|line| line.chars().count() > columns) {
                 // A word that does not fit next to its label, at most 46 columns in the demo, cannot break.
                 let words = line.trim_start_matches([' ', '│']).split_whitespace();
+/// Each start fails before it serves, and says with which flag, why and what to do, without numbers of the operating system.
+#[test]
+fn a_start_that_fails_names_the_flag_the_reason_and_the_next_step() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let (gone, not_json, log) = (path("gone"), path("not.json"), path("gone/audit.log"));
+    std::fs::write(&not_json, "{").unwrap();
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let taken = taken.local_addr().unwrap().to_string();
+    let certs = path("certs");
+    assert_eq!(rolegate(&["certs", "--dir", &certs]).code, 0);
+    let (certificate, key) = (path("certs/tls.crt"), path("certs/tls.key"));
+    for (flags, words) in [
+        (
+            vec!["--listen", &*taken],
+            format!("cannot listen on --listen {taken}: another process uses the port; stop it, or set another port"),
+        ),
+        (
+            vec!["--admin-listen", &taken],
+            format!("cannot listen on --admin-listen {taken}: another process uses the port"),
+        ),
+        (
+            vec!["--tls-cert", &gone, "--tls-key", &key],
+            format!("cannot read --tls-cert {gone}: no such file; name a file that exists"),
+        ),
+        (
+            vec!["--tls-cert", &certificate, "--tls-key", &gone],
+            format!("cannot read --tls-key {gone}: no such file; name a file that exists"),
+        ),
+        (
+            vec!["--client-ca", &gone],
+            format!("cannot read --client-ca {gone}: no such file; name a file that exists"),
+        ),
+        (
+            vec!["--tls-cert", &certificate, "--tls-key", &key, "--client-ca", &gone],
+            format!("cannot read --client-ca {gone}: no such file; name a file that exists"),
+        ),
+        (
+            vec!["--container-credentials-config", &gone],
+            format!("--container-credentials-config {gone}: cannot be read: no such file"),
+        ),
+        (
+            vec!["--container-credentials-config", &not_json],
+            format!("--container-credentials-config {not_json}: expected {{\"identities\""),
+        ),
+        (
+            vec!["--audit-log", &log],
+            format!("cannot write --audit-log {log}: no such directory; name a file in a directory that exists"),
+        ),
+    ] {
+        let serve = [
+            "serve",
+            "--standalone",
+            "examples/standalone",
+            "--issuer",
+            super::ISSUER,
+        ];
+        let mut arguments = [&serve[..], &flags].concat();
+        for flag in ["--listen", "--admin-listen"] {
+            if !flags.contains(&flag) {
+                arguments.extend([flag, "127.0.0.1:0"]);
+            }
+        }
+        let ran = rolegate(&arguments);
+        assert_eq!(ran.code, 2, "{flags:?}: {}", ran.err);
+        assert!(
+            ran.err.contains(&words) && !ran.err.contains("os error"),
+            "{flags:?}: {words}: {}",
+            ran.err
+        );
+    }
+    let ran = rolegate(&["certs", "--dir", "/proc/nowhere"]);
+    assert_eq!((ran.code, ran.out.as_str()), (2, ""));
+    let words = "--dir /proc/nowhere: the directory cannot be created (no such file); name another one";
+    assert!(ran.err.contains(words), "{}", ran.err);
+}
+
                 let longest = words.map(|word| word.chars().count()).max().unwrap_or(0);
                 assert!(longest + 46 > columns, "{columns}: {line}");
             }

@@ -204,7 +204,7 @@ impl Files {
         let files = match self {
             Self::Flag(file) => {
                 let kubeconfig = read(file).map_err(|error| {
-                    let why = input::why(&error);
+                    let why = files::why(&error);
                     NoCluster::Unusable(format!(
                         "--kubeconfig {}: {why}; name the kubeconfig of the cluster",
                         file.display()
@@ -231,7 +231,7 @@ impl Files {
             let next = match read(file) {
                 Ok(next) => next,
                 Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-                Err(error) => return Err(unreadable(input::why(&error))),
+                Err(error) => return Err(unreadable(files::why(&error))),
             };
             merged = Some(match merged {
                 None => next,
@@ -259,11 +259,18 @@ impl Files {
     }
 }
 
+/// The line and column of an error and what is wrong there, without the lines of the file around it.
+fn yaml_error(error: &str) -> String {
+    let first = error.lines().next().unwrap_or_default();
+    let what = first.strip_prefix("failed to parse kubeconfig YAML: ").unwrap_or(first);
+    what.strip_prefix("error: ").unwrap_or(what).to_owned()
+}
+
 /// One file, its paths absolute.
 fn read(file: &Path) -> io::Result<Kubeconfig> {
     let text = input::text(file)?;
     let mut kubeconfig = Kubeconfig::from_yaml(&text).map_err(|error| {
-        let why = format!("not a kubeconfig: {}", text::line(&error.to_string()));
+        let why = format!("not a kubeconfig: {}", text::line(&yaml_error(&error.to_string())));
         io::Error::new(io::ErrorKind::InvalidData, why)
     })?;
     let directory = file.parent().unwrap_or(Path::new(""));
@@ -346,7 +353,7 @@ fn read_credentials(kubeconfig: &mut Kubeconfig, context: &NamedContext) -> Resu
 
 /// What a file contains, in base64.
 fn content(of: &str, file: &str) -> Result<String, String> {
-    let bytes = files::read(Path::new(file)).map_err(|error| format!("{of} {file}: {}", input::why(&error)))?;
+    let bytes = files::read(Path::new(file)).map_err(|error| format!("{of} {file}: {}", files::why(&error)))?;
     Ok(BASE64.encode(bytes))
 }
 

@@ -11,9 +11,9 @@ use tracing::warn;
 
 use crate::args::namespaced_name::NamespacedName;
 use crate::args::serve::certificates::CertificateArgs;
-use crate::certs::bundle_file::BundleFile;
+use crate::certs::bundle_file::{BundleFile, BundleFileError};
 use crate::certs::clock::SystemClock;
-use crate::certs::files::{CertificateFiles, RELOAD_INTERVAL};
+use crate::certs::files::{CertificateFiles, FilesError, RELOAD_INTERVAL};
 use crate::certs::issue::{Authority, SubjectName};
 use crate::certs::self_managed::{ConfigurationKind, ConfigurationName, SelfManaged, Settings};
 use crate::certs::serving::{ClientCa, Pair, Serving, Verifier};
@@ -24,6 +24,9 @@ use crate::support::files;
 
 /// Validity of the certificate that a standalone webhook issues for itself. It does not outlive the process.
 const SELF_SIGNED: Duration = Duration::from_secs(365 * 24 * 3600);
+
+/// What to do about a file that a flag names and that cannot be read.
+const READABLE: &str = "name a file that exists and that rolegate can read";
 
 /// What is served, and what keeps it up to date.
 pub(super) struct Certificates {
@@ -125,7 +128,10 @@ async fn from_files(
     configurations: &[ConfigurationName],
 ) -> Result<Certificates> {
     let serving = Serving::new();
-    let files = files.load(serving.clone()).map_err(|error| anyhow!("{error}"))?;
+    let files = files.load(serving.clone()).map_err(|error| match error {
+        FilesError::Read { .. } => anyhow!("{error}; {READABLE}"),
+        _ => anyhow!("{error}"),
+    })?;
     let client_ca = files.client_ca();
     let of_files = files.reload_failures();
     let mut reload_failures: Arc<dyn Fn() -> u64 + Send + Sync> = Arc::new(of_files.clone());
@@ -134,8 +140,10 @@ async fn from_files(
     if let Some((path, client)) = bundle {
         let clock = Arc::new(SystemClock::new());
         let timing = WatchTiming::default();
-        let bundle =
-            BundleFile::load(path, client, configurations, clock, timing).map_err(|error| anyhow!("{error}"))?;
+        let bundle = BundleFile::load(path, client, configurations, clock, timing).map_err(|error| match error {
+            BundleFileError::Read(_) => anyhow!("{error}; {READABLE}"),
+            BundleFileError::Bundle { .. } => anyhow!("{error}"),
+        })?;
         in_configurations = Some(bundle.status());
         let of_bundle = bundle.reload_failures();
         reload_failures = Arc::new(move || of_files() + of_bundle());
@@ -193,7 +201,10 @@ fn issue(names: &[SubjectName]) -> Result<(Authority, Pair)> {
 
 fn read_client_ca(path: Option<PathBuf>) -> Result<Option<Arc<ClientCa>>> {
     let Some(path) = path else { return Ok(None) };
-    let bundle = files::read(&path).with_context(|| format!("cannot read --client-ca {}", path.display()))?;
+    let bundle = files::read(&path).map_err(|error| {
+        let why = files::why(&error);
+        anyhow!("cannot read --client-ca {}: {why}; {READABLE}", path.display())
+    })?;
     let verifier = Verifier::from_pem(&bundle).map_err(|error| anyhow!("--client-ca {}: {error}", path.display()))?;
     Ok(Some(ClientCa::new(verifier)))
 }

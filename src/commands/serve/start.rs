@@ -1,6 +1,7 @@
 //! From the flags of `serve` to a webhook that serves: everything is opened and read first, so that an error is reported before
 //! the first request; then one future owns every task.
 
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -355,7 +356,9 @@ impl Reporting {
         });
         metrics.log_dropped(log_dropped);
         let opened = audit_log.map(|target| AuditLog::open(target, audit_log_rotate, metrics.audit_dropped()));
-        let audit = opened.transpose().context("cannot write the audit log")?;
+        let audit = opened.transpose().map_err(|error| {
+            anyhow!("cannot write --audit-log {error}; name a file in a directory that exists and is writable, or -")
+        })?;
         Ok(Self { metrics, audit, events })
     }
 }
@@ -405,8 +408,22 @@ fn instance() -> String {
 }
 
 async fn listen(flag: &str, address: SocketAddr) -> Result<(TcpListener, SocketAddr)> {
-    let cannot = || format!("cannot listen on {flag} {address}");
-    let listener = TcpListener::bind(address).await.with_context(cannot)?;
-    let local = listener.local_addr().with_context(cannot)?;
+    let cannot = |error: io::Error| {
+        let (what, step) = match error.kind() {
+            io::ErrorKind::AddrInUse => (
+                "another process uses the port".to_owned(),
+                "stop it, or set another port",
+            ),
+            io::ErrorKind::AddrNotAvailable => (
+                "this machine does not have the address".to_owned(),
+                "set one that it has, or 0.0.0.0 for all",
+            ),
+            io::ErrorKind::PermissionDenied => ("permission denied".to_owned(), "set a port from 1024 on"),
+            _ => (error.to_string(), "set another address or port"),
+        };
+        anyhow!("cannot listen on {flag} {address}: {what}; {step}")
+    };
+    let listener = TcpListener::bind(address).await.map_err(cannot)?;
+    let local = listener.local_addr().map_err(cannot)?;
     Ok((listener, local))
 }

@@ -333,7 +333,8 @@ pub(in crate::commands) fn resolved(region: Option<AwsRegion>, issuer: &Issuer) 
 }
 
 pub(in crate::commands) fn container_credentials(file: &Path) -> Result<Arc<ContainerCredentials>> {
-    let credentials = ContainerCredentials::load(file).map_err(|error| anyhow!("{error}"))?;
+    let credentials =
+        ContainerCredentials::load(file).map_err(|error| anyhow!("--container-credentials-config {error}"))?;
     credentials.keep_reading(reload::INTERVAL);
     Ok(Arc::new(credentials))
 }

@@ -275,18 +275,24 @@ pub(super) async fn read_all(
 
 /// Reads these roles with a cache, each once, and the issuer's OIDC provider in their accounts.
 pub(super) async fn read_into(cache: &RoleCache, roles: &[RoleArn]) -> HashMap<RoleArn, Found> {
+    let progress = Progress::on(std::io::stderr().is_terminal(), Instant::now());
     if roles.len() > LIST_ABOVE {
-        let progress = Progress::default();
-        cache.list(roles, |listed| progress.show(listed)).await;
-        progress.clear();
+        let show = |listed| progress.show(&format!("listing roles: {listed} …"), Instant::now());
+        cache.list(roles, show).await;
     }
+    let (total, done) = (roles.len(), Cell::new(0_usize));
+    let (progress, done) = (&progress, &done);
     let reads = stream::iter(roles).map(|role| async move {
         let deadline = patience();
         let entry = cache.entry(role, deadline).await;
         let provider = cache.provider(role, deadline).await;
+        done.set(done.get().saturating_add(1));
+        progress.show(&format!("reading roles: {} of {total}", done.get()), Instant::now());
         (role.clone(), Found { entry, provider })
     });
-    reads.buffer_unordered(READS_AT_ONCE).collect().await
+    let found = reads.buffer_unordered(READS_AT_ONCE).collect().await;
+    progress.clear();
+    found
 }
 
 /// When a command stops to wait for what it reads now.
@@ -329,19 +335,38 @@ pub(super) async fn with_cache<T>(
     Ok(done)
 }
 
+/// How long roles are read without a progress line.
+const QUIET: Duration = Duration::from_secs(1);
+
 /// A progress line on a terminal.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Progress {
+    /// None where it would not be on a terminal.
+    shown_from: Option<Instant>,
     is_shown: Cell<bool>,
 }
 
 impl Progress {
-    fn show(&self, listed: usize) {
-        if std::io::stderr().is_terminal() {
+    fn on(is_terminal: bool, now: Instant) -> Self {
+        Self {
+            shown_from: now.checked_add(QUIET).filter(|_| is_terminal),
+            is_shown: Cell::new(false),
+        }
+    }
+
+    fn show(&self, what: &str, now: Instant) {
+        if let Some(line) = self.line(what, now) {
             // A closed standard error has no reader.
-            let _ = write!(std::io::stderr(), "\rreading roles from AWS: {listed} …");
+            let _ = write!(std::io::stderr(), "{line}");
             self.is_shown.set(true);
         }
+    }
+
+    /// Replaces the line that is there.
+    fn line(&self, what: &str, now: Instant) -> Option<String> {
+        self.shown_from
+            .filter(|from| now >= *from)
+            .map(|_| format!("\r{what}\x1b[K"))
     }
 
     fn clear(&self) {
@@ -355,6 +380,18 @@ impl Progress {
 mod tests {
     use super::*;
     use crate::args::cluster::ClusterArgs;
+
+    #[test]
+    fn progress_is_shown_on_a_terminal_after_a_second() {
+        let began = Instant::now();
+        let after = |seconds: u64| began + Duration::from_secs(seconds);
+        let progress = Progress::on(true, began);
+        assert_eq!(progress.line("reading roles: 1 of 9", began), None);
+        let line = progress.line("reading roles: 2 of 9", after(1));
+        assert_eq!(line.as_deref(), Some("\rreading roles: 2 of 9\x1b[K"));
+        let piped = Progress::on(false, began);
+        assert_eq!(piped.line("reading roles: 2 of 9", after(60)), None);
+    }
 
     /// The policy that each of these roles has, in sources that were opened before the second role was added and the first was changed.
     async fn policies(used: Use) -> [Option<String>; 2] {

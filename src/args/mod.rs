@@ -153,8 +153,9 @@ fn subcommand(clap: clap::Command, name: Option<&str>) -> clap::Command {
 }
 
 /// Whether kubectl started this: it finds plugins by their names.
-fn is_kubectl_plugin(arguments: &[OsString]) -> bool {
-    let program = arguments.first().map(Path::new).and_then(Path::file_name);
+pub(crate) fn is_kubectl_plugin(arguments: &[OsString]) -> bool {
+    // Without the extension of Windows.
+    let program = arguments.first().map(Path::new).and_then(Path::file_stem);
     program.is_some_and(|name| name == "kubectl-rolegate")
 }
 

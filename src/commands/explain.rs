@@ -61,7 +61,7 @@ fn list(sections: &[Section], width: usize) -> String {
         shown.push('\n');
     }
     let next = "Run `rolegate explain CAUSE` for the explanation of one of them and how to fix it.";
-    wrap(&mut shown, &inline(next), width, "", "");
+    wrap(&mut shown, &inline(&output::as_typed(next)), width, "", "");
     shown
 }
 
@@ -128,7 +128,7 @@ fn inline(markdown: &str) -> String {
 /// The target of a link for a reader who is not in `docs/`.
 fn target(link: &str) -> String {
     if let Some(word) = link.strip_prefix('#') {
-        format!("rolegate explain {word}")
+        output::as_typed(&format!("rolegate explain {word}")).into_owned()
     } else if link.contains("://") {
         link.to_owned()
     } else if let Some(path) = link.strip_prefix("../") {

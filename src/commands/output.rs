@@ -3,14 +3,18 @@
 //! Colors are always written; anstream removes them for pipes and honors `NO_COLOR`, `CLICOLOR` and `CLICOLOR_FORCE`. A closed
 //! pipe (`| head`) is not an error.
 
+use std::borrow::Cow;
+use std::env;
 use std::fmt;
 use std::io::{self, IsTerminal as _, Write};
+use std::sync::LazyLock;
 
 use anstyle::{AnsiColor, Style};
 use anyhow::{Context as _, Result};
 use serde::Serialize;
 
 use super::wrap::wrap_value;
+use crate::args;
 use crate::args::output::{FindingsFormat, Format};
 use crate::reports::{self, Findings};
 use crate::support::text;
@@ -109,6 +113,28 @@ pub(super) fn print_manifests(manifests: &str) -> Result<()> {
     unless_reader_left(written).context("standard output")
 }
 
+/// Commands of rolegate in text for people, as they can be typed here: who installed the kubectl plugin does not have `rolegate` in PATH.
+pub(super) fn as_typed(text: &str) -> Cow<'_, str> {
+    static IS_PLUGIN: LazyLock<bool> = LazyLock::new(|| args::is_kubectl_plugin(&env::args_os().collect::<Vec<_>>()));
+    if *IS_PLUGIN {
+        of_plugin(text)
+    } else {
+        Cow::Borrowed(text)
+    }
+}
+
+/// With `kubectl` before each command.
+fn of_plugin(text: &str) -> Cow<'_, str> {
+    let mut typed = Cow::Borrowed(text);
+    for command in ["trust-policy", "explain"] {
+        let command = format!("rolegate {command}");
+        if typed.contains(&command) {
+            typed = Cow::Owned(typed.replace(&command, &format!("kubectl {command}")));
+        }
+    }
+    typed
+}
+
 /// Prints a line to standard error, next to the report.
 pub(super) fn note(note: &str) {
     // There is nowhere left to report that standard error is closed.
@@ -170,6 +196,26 @@ mod tests {
             anstream::adapter::strip_str(&text).to_string(),
             "  role     a\n  subject  b\n"
         );
+    }
+
+    #[test]
+    fn commands_are_those_of_the_plugin() {
+        for (text, typed) in [
+            (
+                "rolegate explain wrong-subject",
+                "kubectl rolegate explain wrong-subject",
+            ),
+            (
+                "create the role; its trust policy: rolegate trust-policy --account 111122223333",
+                "create the role; its trust policy: kubectl rolegate trust-policy --account 111122223333",
+            ),
+            (
+                "make sure that rolegate can read the role",
+                "make sure that rolegate can read the role",
+            ),
+        ] {
+            assert_eq!(of_plugin(text), typed);
+        }
     }
 
     #[test]

@@ -353,6 +353,32 @@ fn a_plugin_of_kubectl_is_called_by_its_name() {
     assert!(code == 2 && error.contains("Usage: kubectl rolegate serve"), "{error}");
     let (code, error) = run(&["serve", "--trust-ttl", "2h"]);
     assert!(code == 2 && error.contains("Usage: kubectl rolegate serve"), "{error}");
+    // The commands to copy are those of the plugin, too: who installed it with krew has no other.
+    let files = "--role-source=files=examples/standalone/roles";
+    let issuer = ["--issuer", super::ISSUER];
+    let role = "--role-arn=arn:aws:iam::111122223333:role/api";
+    let check = ["check", files, role, "-n", "staging", "--service-account", "api"];
+    let audit = ["audit", "--standalone", "examples/standalone"];
+    for arguments in [&check[..], &audit] {
+        let (code, report) = run(&[arguments, &issuer].concat());
+        assert_eq!(code, 1, "{report}");
+        for command in [
+            "kubectl rolegate trust-policy --role-arn ",
+            "kubectl rolegate explain wrong-",
+        ] {
+            assert!(report.contains(command), "{arguments:?}: {command}: {report}");
+        }
+        assert_eq!(
+            report.matches("rolegate trust-policy").count(),
+            report.matches("kubectl rolegate trust-policy").count()
+        );
+        assert_eq!(
+            report.matches("rolegate explain").count(),
+            report.matches("kubectl rolegate explain").count()
+        );
+    }
+    let (_, causes) = run(&["explain"]);
+    assert!(causes.contains("Run kubectl rolegate explain CAUSE"), "{causes}");
     assert!(rolegate(&["--help"]).out.contains("kubectl-rolegate"));
 }
 
@@ -464,32 +490,6 @@ fn a_file_that_cannot_be_read_is_named_with_its_flag() {
     }
 }
 
-/// Lines break at words, and commands so that a shell joins their lines.
-#[test]
-fn reports_fit_the_terminal() {
-    let check = [
-        "check",
-        "--policy",
-        "-",
-        "--role-arn",
-        super::ROLE,
-        "--issuer",
-        super::ISSUER,
-    ];
-    let check = [&check[..], &["-n", "reports", "--service-account", "default"]].concat();
-    for columns in [60, 80] {
-        let width = columns.to_string();
-        let run = |arguments: &[&str], columns: Option<&str>| {
-            let mut command = super::command(arguments);
-            command.env_remove("COLUMNS");
-            command.envs(columns.map(|columns| ("COLUMNS", columns)));
-            super::finish(command, &super::correct_policy()).out
-        };
-        for arguments in [&check[..], &["demo"]] {
-            let narrow = run(arguments, Some(&width));
-            for line in narrow.lines().filter(|line| line.chars().count() > columns) {
-                // A word that does not fit next to its label, at most 46 columns in the demo, cannot break.
-                let words = line.trim_start_matches([' ', '│']).split_whitespace();
 /// Each start fails before it serves, and says with which flag, why and what to do, without numbers of the operating system.
 #[test]
 fn a_start_that_fails_names_the_flag_the_reason_and_the_next_step() {
@@ -567,6 +567,32 @@ fn a_start_that_fails_names_the_flag_the_reason_and_the_next_step() {
     assert!(ran.err.contains(words), "{}", ran.err);
 }
 
+/// Lines break at words, and commands so that a shell joins their lines.
+#[test]
+fn reports_fit_the_terminal() {
+    let check = [
+        "check",
+        "--policy",
+        "-",
+        "--role-arn",
+        super::ROLE,
+        "--issuer",
+        super::ISSUER,
+    ];
+    let check = [&check[..], &["-n", "reports", "--service-account", "default"]].concat();
+    for columns in [60, 80] {
+        let width = columns.to_string();
+        let run = |arguments: &[&str], columns: Option<&str>| {
+            let mut command = super::command(arguments);
+            command.env_remove("COLUMNS");
+            command.envs(columns.map(|columns| ("COLUMNS", columns)));
+            super::finish(command, &super::correct_policy()).out
+        };
+        for arguments in [&check[..], &["demo"]] {
+            let narrow = run(arguments, Some(&width));
+            for line in narrow.lines().filter(|line| line.chars().count() > columns) {
+                // A word that does not fit next to its label, at most 46 columns in the demo, cannot break.
+                let words = line.trim_start_matches([' ', '│']).split_whitespace();
                 let longest = words.map(|word| word.chars().count()).max().unwrap_or(0);
                 assert!(longest + 46 > columns, "{columns}: {line}");
             }

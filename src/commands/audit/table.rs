@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 
 use super::report::{Audit, Row, Summary};
 use crate::args::audit::GroupBy;
-use crate::commands::output::{BAD, COMMAND, DIM, DOUBT, GOOD, STRONG, Styled};
+use crate::commands::output::{self, BAD, COMMAND, DIM, DOUBT, GOOD, STRONG, Styled};
 use crate::commands::wrap::wrap;
 use crate::support::text;
 
@@ -168,11 +168,11 @@ fn below(text: &mut String, row: &Row, width: Option<usize>) {
             match label {
                 // A command stays on one line, which can be copied.
                 "fix" | "then" => {
-                    let _ = writeln!(text, "      {label:7}  {}", Styled(COMMAND, value));
+                    let _ = writeln!(text, "      {label:7}  {}", Styled(COMMAND, output::as_typed(value)));
                 }
                 _ => {
                     let first = format!("      {label:7}  ");
-                    paragraph(text, value, width, &first, &" ".repeat(first.len()));
+                    paragraph(text, &output::as_typed(value), width, &first, &" ".repeat(first.len()));
                 }
             }
         }

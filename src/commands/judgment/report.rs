@@ -319,7 +319,8 @@ impl Report {
             .message
             .rows()
             .map(|(label, value)| match label {
-                "fix" => (label, Styled(COMMAND, value).to_string()),
+                "fix" => (label, Styled(COMMAND, output::as_typed(value)).to_string()),
+                "docs" => (label, output::as_typed(value).into_owned()),
                 _ => (label, value.to_owned()),
             })
             .collect();

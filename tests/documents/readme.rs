@@ -22,6 +22,15 @@ fn it_has_the_commands_that_try_and_test_the_program() {
 
 /// The message in the README is the one that the webhook of the demonstration answers with.
 #[test]
+/// The first page of the documentation has the same picture.
+#[test]
+fn its_picture_is_that_of_the_documentation() {
+    let pictures = ["README.md", "docs/README.md"].map(|page| blocks(&read(page), "mermaid"));
+    assert_eq!(pictures[0].len(), 1, "{pictures:?}");
+    assert_eq!(pictures[0], pictures[1]);
+    assert!(pictures[0][0].starts_with("sequenceDiagram\n"), "{pictures:?}");
+}
+
 fn its_refusal_is_what_the_webhook_answers() {
     let readme = read("README.md");
     let blocks = blocks(&readme, "");

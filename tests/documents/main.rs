@@ -13,8 +13,10 @@
 mod alerts;
 mod book;
 mod command_line;
+mod commands;
 mod guides;
 mod links;
+mod messages;
 mod readme;
 
 use std::fs;

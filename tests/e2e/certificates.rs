@@ -1,4 +1,4 @@
-//! Certificates that look after themselves: one CA for all replicas, in `caBundle` whatever helm does, and renewed without
+//! Automatically managed certificates: one CA for all replicas, in `caBundle` whatever helm does, and renewed without
 //! anybody noticing.
 
 use std::collections::BTreeMap;

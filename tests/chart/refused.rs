@@ -271,6 +271,35 @@ fn namespaces_that_must_never_be_gated_cannot_be_listed() {
     assert!(error.contains("jobNamespaces: elsewhere cannot be gated"), "{error}");
 }
 
+/// What Helm reads of a cluster is the version with the suffix of its distribution, which semantic versioning orders below the release.
+#[test]
+fn clusters_before_the_minimum_version_are_refused() {
+    let Some(chart) = chart() else { return };
+    let path = crate::folder();
+    for (version, is_accepted) in [
+        ("v1.29.14", false),
+        ("v1.29.9-eks-ce1d5eb", false),
+        ("v1.30.0", true),
+        ("v1.30.4-eks-a18cd3a", true),
+        ("v1.33.1+k3s1", true),
+    ] {
+        let template = [
+            "template",
+            "rolegate",
+            path.to_str().unwrap(),
+            "--kube-version",
+            version,
+        ];
+        match chart.helm(&template, &json!({})) {
+            Ok(_) => assert!(is_accepted, "{version} was accepted"),
+            Err(error) => assert!(
+                !is_accepted && error.contains("chart requires kubeVersion: >=1.30"),
+                "{version}: {error}"
+            ),
+        }
+    }
+}
+
 #[test]
 fn null_removes_optional_values_and_is_refused_elsewhere() {
     let Some(chart) = chart() else { return };

@@ -83,6 +83,27 @@ fn commands_that_need_no_cluster_print_what_is_shown() {
     }
 }
 
+/// What `docs/guides/README.md` promises.
+#[test]
+fn a_guide_says_so_if_no_test_runs_its_commands() {
+    let scenarios = read("tests/e2e/guides.rs") + &read("tests/cli/terraform.rs");
+    let mut run = 0;
+    for path in documents(&root().join("docs/guides")) {
+        let page = std::fs::read_to_string(&path).unwrap();
+        let name = path.file_name().unwrap().to_str().unwrap();
+        if steps(&page).is_empty() {
+            continue;
+        }
+        let is_run = scenarios.contains(&format!("\"{name}\"")) || scenarios.contains(&format!("guides/{name}\""));
+        run += usize::from(is_run);
+        assert!(
+            is_run || page.contains("the test suite") || page.contains("The test suite"),
+            "{name}"
+        );
+    }
+    assert!(run >= 5, "{run}");
+}
+
 /// The values of the chart in a document: a file of values, an Application of Argo CD, or a HelmRelease of Flux.
 fn values(document: Value) -> Option<Value> {
     match document.get("kind").and_then(Value::as_str) {

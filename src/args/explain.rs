@@ -26,18 +26,22 @@ Examples:
 #[derive(Args, Clone, Debug)]
 #[command(after_long_help = AFTER_HELP)]
 pub(crate) struct ExplainArgs {
-    /// The cause or the verdict to explain
+    /// The cause, the verdict or the lint to explain
     ///
     /// Without it, all of them are listed.
-    #[arg(value_name = "CAUSE", value_parser = causes_and_verdicts(), hide_possible_values = true)]
+    #[arg(value_name = "CAUSE", value_parser = words(), hide_possible_values = true)]
     pub(crate) cause: Option<String>,
 
     #[command(flatten)]
     pub(crate) output: OutputArgs,
 }
 
-/// The causes and verdicts that the page explains, for clap: it suggests the nearest one, and completions offer them.
-fn causes_and_verdicts() -> PossibleValuesParser {
+/// What the pages explain, for clap: it suggests the nearest word, and completions offer them.
+fn words() -> PossibleValuesParser {
     let value = |section: Section| PossibleValue::new(section.cause).help(section.summary.replace('`', ""));
-    causes::sections().map(value).collect::<Vec<_>>().into()
+    causes::sections()
+        .chain(causes::lints())
+        .map(value)
+        .collect::<Vec<_>>()
+        .into()
 }

@@ -1,4 +1,4 @@
-//! `rolegate explain`: what a cause or a verdict means and how to fix it, from `docs/causes.md`.
+//! `rolegate explain`: what a cause or a verdict means and how to fix it, from `docs/causes.md`, and what a lint means.
 //!
 //! The terminal form supports the Markdown that the page uses: headings, paragraphs, lists of one level, fenced blocks, code
 //! spans and links. `tests/cli/explain.rs` checks that nothing else is left in the output.
@@ -12,13 +12,16 @@ use super::output::{self, COMMAND, STRONG, Styled};
 use super::wrap::wrap;
 use crate::args::explain::ExplainArgs;
 use crate::args::output::OutputArgs;
-use crate::decision::causes::{Section, sections};
+use crate::decision::causes::{Section, lints, sections};
 use crate::trust::Cause;
 
 /// Column width for pipes and files. Prose in wider lines is hard to read, so terminals get at most [`WIDEST`].
 const DEFAULT_WIDTH: usize = 80;
 const WIDEST: usize = 100;
 const NARROWEST: usize = 40;
+
+/// What follows the meaning of a lint.
+const LINT: &str = "\n\nThis is a lint: a remark that does not change the verdict.";
 
 /// Runs the command.
 pub(super) fn run(args: ExplainArgs) -> Result<Exit> {
@@ -29,15 +32,18 @@ pub(super) fn run(args: ExplainArgs) -> Result<Exit> {
     let width = output::width();
     match cause {
         None => {
-            let all: Vec<Section> = sections().collect();
+            let all: Vec<Section> = sections().chain(lints()).collect();
             output::report(format, &all, |all| list(all, width.unwrap_or(usize::MAX)))?;
         }
         Some(word) => {
-            let section = sections().find(|section| section.cause == word);
+            let lint = lints().find(|section| section.cause == word);
+            let note = lint.as_ref().map_or("", |_| LINT);
+            let section = sections().find(|section| section.cause == word).or(lint);
             let section = section.with_context(|| format!("no section explains {word}"))?;
             let width = width.unwrap_or(DEFAULT_WIDTH).clamp(NARROWEST, WIDEST);
             output::report(format, &section, |section| {
-                format!("{}\n\n{}", Styled(STRONG, section.cause), render(section.text, width))
+                let text = format!("{}{note}", section.text);
+                format!("{}\n\n{}", Styled(STRONG, section.cause), render(&text, width))
             })?;
         }
     }
@@ -46,13 +52,15 @@ pub(super) fn run(args: ExplainArgs) -> Result<Exit> {
 
 /// All words with their summaries, aligned.
 fn list(sections: &[Section], width: usize) -> String {
-    let (causes, verdicts): (Vec<&Section>, Vec<&Section>) = sections
-        .iter()
+    let is_lint = |section: &&Section| lints().any(|lint| lint.cause == section.cause);
+    let (remarks, others): (Vec<&Section>, Vec<&Section>) = sections.iter().partition(is_lint);
+    let (causes, verdicts): (Vec<&Section>, Vec<&Section>) = others
+        .into_iter()
         .partition(|section| Cause::ALL.iter().any(|cause| cause.as_str() == section.cause));
     let longest = sections.iter().map(|section| section.cause.len()).max().unwrap_or(0);
     let indent = " ".repeat(longest.saturating_add(4));
     let mut shown = String::new();
-    for (title, sections) in [("Causes", causes), ("Verdicts", verdicts)] {
+    for (title, sections) in [("Causes", causes), ("Verdicts", verdicts), ("Lints", remarks)] {
         let _ = writeln!(shown, "{}", Styled(STRONG, title));
         for section in sections {
             let word = format!("  {COMMAND}{:longest$}{COMMAND:#}  ", section.cause);

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use super::{Ran, command, finish, rolegate, rolegate_with_input, rolegate_with_variables};
 
 const PAGE: &str = include_str!("../../docs/causes.md");
+const LINTS: &str = include_str!("../../docs/reference/check.md");
 const LONGEST_SUMMARY: usize = 120;
 
 /// Every word that has a section, in the order of the page. `malformed` is a verdict of `rolegate check` only.
@@ -170,9 +171,43 @@ fn a_cause_is_explained() {
     assert_snapshot!("explain_wrong_subject", ran.out);
 }
 
+/// The codes and meanings of the table of lints.
+fn lints() -> Vec<(&'static str, &'static str)> {
+    let (_, section) = LINTS.split_once("\n## Lints\n").unwrap();
+    let rows = section.lines().skip_while(|line| !line.starts_with("| ---")).skip(1);
+    let rows = rows.take_while(|line| !line.is_empty());
+    rows.map(|row| {
+        let row = row.trim_start_matches("| `").trim_end_matches(" |");
+        row.split_once("` | ").unwrap_or_else(|| panic!("{row}"))
+    })
+    .collect()
+}
+
+/// They are in parentheses at the end of a note, as a cause is at the end of a message.
+#[test]
+fn a_lint_is_explained() {
+    assert!(lints().len() > 10, "{:?}", lints());
+    for (code, meaning) in lints() {
+        let ran = explain(&[code]);
+        assert_eq!((ran.code, ran.err.as_str()), (0, ""), "{code}");
+        let shown = ran.out.split_whitespace().collect::<Vec<_>>().join(" ");
+        let expected = format!(
+            "{code} {} This is a lint: a remark that does not change the verdict.",
+            meaning.replace('`', "")
+        );
+        assert_eq!(shown, expected);
+    }
+    let ran = explain(&["no-audience-conditions"]);
+    assert!(
+        ran.err.contains("similar value") && ran.err.contains("'no-audience-condition'"),
+        "{}",
+        ran.err
+    );
+}
+
 #[test]
 fn no_markdown_is_left_for_people() {
-    for word in words() {
+    for word in words().into_iter().chain(lints().into_iter().map(|(code, _)| code)) {
         let ran = explain(&[word]);
         assert_eq!(ran.code, 0, "{word}: {}", ran.err);
         for mark in ["`", "](", "**", "##", "| "] {
@@ -247,7 +282,8 @@ fn programs_get_the_markdown() {
         .iter()
         .map(|one| one["cause"].as_str().unwrap())
         .collect();
-    assert_eq!(listed, words());
+    let of_lints = lints().into_iter().map(|(code, _)| code);
+    assert_eq!(listed, words().into_iter().chain(of_lints).collect::<Vec<_>>());
     assert!(list.as_array().unwrap().contains(&json));
 }
 

@@ -157,7 +157,6 @@ pub(crate) struct ServiceAccountArgs {
         default_value = "off",
         default_missing_value = "enforce",
         num_args = 0..=1,
-        require_equals = true,
         hide_possible_values = true
     )]
     require_role: RequireRole,

@@ -75,11 +75,21 @@ pub(super) fn run(args: AuditArgs) -> Result<Exit> {
         ));
     }
     associations.retain(|association| accounts::is_selected(&settings.namespaces, &association.namespace));
+    let unknown = input.unknown_namespaces(&settings.namespaces, &associations);
+    for namespace in &unknown {
+        output::error(format_args!(
+            "namespace {namespace} has no ServiceAccount, not even default, so it probably does not exist; check --namespace and --context"
+        ));
+    }
+    if !unknown.is_empty() && unknown.len() == settings.namespaces.len() {
+        return Ok(Exit::Unclear);
+    }
+    let is_complete = input.is_complete && unknown.is_empty();
     if let Some(what) = input.nothing.as_ref().filter(|_| associations.is_empty()) {
-        if !input.is_complete {
+        if !is_complete {
             return Ok(Exit::Unclear);
         }
-        bail!("nothing to audit: no ServiceAccount and no workload in {what}; check the paths and --namespace");
+        bail!("nothing to audit: {what}");
     }
     let requesting: Vec<RequestingServiceAccount> = input
         .accounts
@@ -149,7 +159,7 @@ pub(super) fn run(args: AuditArgs) -> Result<Exit> {
         |audit| table::text(audit, &view),
         |audit| audit.findings(Timestamp::now(), docs_url),
     )?;
-    Ok(match (input.is_complete, missing) {
+    Ok(match (is_complete, missing) {
         (false, _) => Exit::Unclear,
         (true, Some(_)) => audit.exit().max(Exit::Unclear),
         (true, None) => audit.exit(),
@@ -165,11 +175,22 @@ struct Input {
     is_complete: bool,
     /// Whether `accounts` are all those of a cluster.
     is_cluster: bool,
-    /// What was read, if there is nothing to audit in it.
+    /// What was read and what to check, if there is nothing to audit in it.
     nothing: Option<String>,
 }
 
 impl Input {
+    /// The selected namespaces of a cluster of which nothing was read. Kubernetes creates a ServiceAccount in every namespace.
+    fn unknown_namespaces<'a>(&self, namespaces: &'a [String], associations: &[Arc<Association>]) -> Vec<&'a str> {
+        if !self.is_cluster {
+            return Vec::new();
+        }
+        let known = self.accounts.keys().map(|(namespace, _)| namespace.as_str());
+        let known: HashSet<&str> = known.chain(associations.iter().map(|one| &*one.namespace)).collect();
+        let names = namespaces.iter().map(String::as_str);
+        names.filter(|namespace| !known.contains(namespace)).collect()
+    }
+
     async fn read(
         settings: &ServiceAccountSettings,
         issuer: Option<Issuer>,
@@ -207,7 +228,7 @@ impl Input {
             }
             return Ok(Self {
                 issuer,
-                nothing: read.is_empty().then(|| read.summary()),
+                nothing: read.is_empty().then(|| read.nothing(namespaces)),
                 is_complete: read.unreadable.is_empty(),
                 is_cluster: false,
                 accounts: read.accounts,
@@ -222,7 +243,8 @@ impl Input {
                 mapped::apply(&mut accounts, data, named, "--standalone", rules)?;
             }
             let what = format!(
-                "the YAML files of --standalone {} (--file also reads subdirectories, JSON and workloads)",
+                "no ServiceAccount and no workload in the YAML files of --standalone {} (--file also reads subdirectories, JSON and \
+                 workloads); check the paths and --namespace",
                 directory.display()
             );
             return Ok(Self {

@@ -428,6 +428,8 @@ fn a_helm_stream_is_judged_with_its_workloads() {
     assert_eq!(ran.code, 1);
     assert_snapshot!(ran.out);
     assert_eq!(audit_stream(HELM, &["--require-role=off"]).out, text);
+    // With a space, as `serve` and `inject` accept it.
+    assert_eq!(audit_stream(HELM, &["--require-role", "enforce"]).out, ran.out);
 }
 
 /// ServiceAccounts of namespace `jobs`, and a ConfigMap in `kube-system` that gives roles to some and to ones that are not there.
@@ -696,7 +698,7 @@ fn nothing_to_audit_is_an_error_that_says_what_was_read() {
         ),
         (
             "apiVersion: v1\nkind: ServiceAccount\nmetadata: {name: a, namespace: typo}\n",
-            "1 file, 1 document, 1 Kubernetes object",
+            "of namespace jobs in 1 file, 1 document, 1 Kubernetes object; they are in namespace typo; check --namespace",
         ),
         (
             include_str!("../../examples/standalone/review.json"),

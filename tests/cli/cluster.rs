@@ -250,6 +250,36 @@ fn cluster(path: &str) -> (u16, String) {
     )
 }
 
+/// The same, without a namespace `gone`.
+fn without_gone(path: &str) -> (u16, String) {
+    if path.contains("/namespaces/gone/") {
+        let empty =
+            r#"{"apiVersion": "meta.k8s.io/v1", "kind": "PartialObjectMetadataList", "metadata": {}, "items": []}"#;
+        return (200, empty.to_owned());
+    }
+    cluster(path)
+}
+
+/// A namespace with a typing error does not pass.
+#[test]
+fn a_namespace_that_the_cluster_does_not_have_is_an_error() {
+    let api = Api::start(without_gone);
+    let home = Home::new();
+    home.write(".kube/config", &kubeconfig(&[("here", &api.url())], "{}"));
+    let roles = format!(
+        r#"{{"Role": {{"Arn": "{ROLE}", "AssumeRolePolicyDocument": {}}}}}"#,
+        super::correct_policy()
+    );
+    home.write("roles/job.json", &roles);
+    let missing = "error: namespace gone has no ServiceAccount, not even default";
+    for (namespaces, reported) in [("gone", false), ("jobs,gone", true)] {
+        let ran = home.run(&[&AUDIT[..], &["-n", namespaces]].concat(), &[]);
+        assert_eq!(ran.code, 2, "{}{}", ran.out, ran.err);
+        assert!(ran.err.contains(missing), "{}", ran.err);
+        assert_eq!(ran.out.contains("jobs/default"), reported, "{}", ran.out);
+    }
+}
+
 fn status(code: u16, reason: &str, message: &str) -> (u16, String) {
     let body = format!(
         r#"{{"kind": "Status", "apiVersion": "v1", "metadata": {{}}, "status": "Failure", "message": "{message}", "reason": "{reason}", "code": {code}}}"#

@@ -24,6 +24,9 @@ use crate::workloads::{self, Listed};
 /// The files of a directory that are read.
 const EXTENSIONS: [&str; 3] = ["yaml", "yml", "json"];
 
+/// How many other namespaces an error names.
+const NAMED: usize = 5;
+
 /// The deepest List in a List.
 const MAX_LISTS: usize = 8;
 
@@ -36,6 +39,8 @@ pub(super) struct Manifests {
     pub(super) identity_config_map: Option<Data>,
     /// What could not be read, and why.
     pub(super) unreadable: Vec<String>,
+    /// The namespaces, other than those that are selected, of ServiceAccounts and workloads.
+    elsewhere: BTreeSet<String>,
     files: usize,
     documents: usize,
     objects: usize,
@@ -113,17 +118,32 @@ impl Manifests {
         self.accounts.is_empty() && self.workloads.is_empty()
     }
 
-    /// What was read, for an error.
-    pub(super) fn summary(&self) -> String {
+    /// What was read and what to check, for an error.
+    pub(super) fn nothing(&self, namespaces: &[String]) -> String {
         let count = |number: usize, what: &str| match number {
             1 => format!("1 {what}"),
             more => format!("{more} {what}s"),
         };
-        format!(
+        let read = format!(
             "{}, {}, {}",
             count(self.files, "file"),
             count(self.documents, "document"),
             count(self.objects, "Kubernetes object")
+        );
+        if self.elsewhere.is_empty() {
+            return format!("no ServiceAccount and no workload in {read}; check the paths and --namespace");
+        }
+        let some: Vec<_> = self
+            .elsewhere
+            .iter()
+            .take(NAMED)
+            .map(|name| text::value(name))
+            .collect();
+        let more = if self.elsewhere.len() > NAMED { ", …" } else { "" };
+        format!(
+            "no ServiceAccount and no workload of namespace {} in {read}; they are in namespace {}{more}; check --namespace",
+            namespaces.join(", "),
+            some.join(", ")
         )
     }
 
@@ -205,6 +225,10 @@ impl Manifests {
             return;
         }
         if !is_selected(rules.namespaces, namespace) {
+            let is_workload = || matches!(workloads::lookup(group, version, kind), Listed::As(_));
+            if (group, kind) == ("", "ServiceAccount") || is_workload() {
+                self.elsewhere.insert(namespace.to_owned());
+            }
             return;
         }
         if (group, kind) == ("", "ServiceAccount") {

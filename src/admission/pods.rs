@@ -121,6 +121,8 @@ pub struct Record<'a> {
     pub namespace: &'a str,
     /// The pod's name, or its `generateName` where the API server has not generated the name yet. Empty for other objects.
     pub pod: &'a str,
+    /// Kind and name of an object other than a pod.
+    pub object: Option<(&'a str, &'a str)>,
     /// The ServiceAccount's name; empty where the object names none.
     pub service_account: &'a str,
     /// The ServiceAccount's uid, where it was read from the API server.

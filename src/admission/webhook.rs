@@ -134,8 +134,9 @@ fn log(record: &Record<'_>) {
     // Nothing has validated these yet.
     let shown = |value| text::shorten(value, text::MAX_VALUE_CHARS);
     macro_rules! decision {
-        ($level:ident, $words:literal) => {
+        ($level:ident, $words:literal $(, $field:ident = $value:expr)*) => {
             $level!(
+                $($field = $value,)*
                 namespace = &*shown(record.namespace),
                 pod = &*shown(record.pod),
                 service_account = &*shown(record.service_account),
@@ -158,7 +159,15 @@ fn log(record: &Record<'_>) {
     match (record.action, record.message) {
         (Action::Error, _) => decision!(warn, "failed to answer a review"),
         (Action::Deny, _) => decision!(info, "refused a pod"),
-        (_, Some(_)) if record.mode.is_none() => decision!(info, "warned about a workload"),
+        (_, Some(_)) if record.mode.is_none() => {
+            let (kind, name) = record.object.unwrap_or_default();
+            decision!(
+                info,
+                "warned about a workload",
+                kind = &*shown(kind),
+                name = &*shown(name)
+            )
+        }
         (_, Some(_)) => decision!(info, "admitted a pod with a warning"),
         (_, None) => decision!(debug, "admitted"),
     }

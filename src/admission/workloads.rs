@@ -47,6 +47,7 @@ pub(crate) async fn review(
         uid: request.uid(),
         namespace: request.namespace(),
         pod: "",
+        object: Some((request.group_and_kind().1, request.name())),
         service_account: &service_account,
         service_account_uid: None,
         role: advice.role.as_ref(),

@@ -18,6 +18,7 @@ use super::service_accounts::manifests::ManifestServiceAccounts;
 use crate::kubernetes::list_watch::{Observer, WatchTiming, list_and_watch};
 use crate::pod::identity::{AnnotationRules, ServiceAccountIdentity};
 use crate::support::reload::LastGood;
+use crate::support::state_log::StateLog;
 use crate::support::tasks::OwnedTasks;
 use crate::support::text;
 use crate::trust::RoleArn;
@@ -48,7 +49,9 @@ impl IdentityMap {
         let tasks = OwnedTasks::new();
         let mirror = Mirror {
             content: Arc::clone(&content),
+            what: format!("the identity ConfigMap {namespace}/{name}"),
             listed: None,
+            missing: StateLog::default(),
             set_synced,
         };
         let api: Api<ConfigMap> = Api::namespaced(client, namespace);
@@ -263,8 +266,26 @@ impl Content {
 /// Passes the watched ConfigMap to the content.
 struct Mirror {
     content: Arc<Content>,
+    /// For log lines.
+    what: String,
     listed: Option<BTreeMap<String, String>>,
+    /// A wrong name looks the same as a ConfigMap that is created later.
+    missing: StateLog,
     set_synced: watch::Sender<bool>,
+}
+
+impl Mirror {
+    fn read(&mut self, data: Option<&BTreeMap<String, String>>) {
+        if data.is_some() {
+            self.missing.recovered();
+        } else if self.missing.failed() {
+            tracing::warn!(
+                "{} does not exist; until it is created, no ServiceAccount has a role from it",
+                self.what
+            );
+        }
+        self.content.read(data);
+    }
 }
 
 impl Observer<ConfigMap> for Mirror {
@@ -277,17 +298,18 @@ impl Observer<ConfigMap> for Mirror {
     }
 
     fn init_done(&mut self) {
-        self.content.read(self.listed.take().as_ref());
+        let listed = self.listed.take();
+        self.read(listed.as_ref());
         self.set_synced
             .send_if_modified(|synced| !std::mem::replace(synced, true));
     }
 
     fn apply(&mut self, config_map: ConfigMap) {
-        self.content.read(Some(&config_map.data.unwrap_or_default()));
+        self.read(Some(&config_map.data.unwrap_or_default()));
     }
 
     fn delete(&mut self, _config_map: ConfigMap) {
-        self.content.read(None);
+        self.read(None);
     }
 
     fn while_broken(&self) -> &'static str {

@@ -15,6 +15,9 @@ fn uninstalling_leaves_nothing_behind(cluster: &ExclusiveCluster<'_>) {
     // With a role in another namespace too.
     let release = cluster.install(json!({"identityConfigMap": "kube-system/pod-identity-webhook"}));
     cluster.wait_until_called(&release);
+    // Which the cluster does not have: that is not an error, but not silent either.
+    let missing = "the identity ConfigMap kube-system/pod-identity-webhook does not exist";
+    assert!(release.log().contains(missing), "{}", release.log());
     let namespace = cluster.namespace("uninstalled", Gate::Enforce);
     let role = namespace.trusted_role(&release, "worker", "default");
     namespace.annotate("default", &role);

@@ -63,9 +63,12 @@ fn a_service_account_is_warned_about_when_it_is_annotated(cluster: &Cluster) {
     }
     let look_alike = ["annotate", "serviceaccount", "default", "eks.amazonaws.com/role_arn=x"];
     let output = apps.kubectl(&look_alike);
-    let meant = "did you mean eks.amazonaws.com/role-arn?";
+    let meant = format!(
+        "ServiceAccount {}/default: annotation eks.amazonaws.com/role_arn is ignored; did you mean eks.amazonaws.com/role-arn?",
+        apps.name
+    );
     assert!(
-        output.warnings().iter().any(|warning| warning.contains(meant)),
+        output.warnings().iter().any(|warning| warning.contains(&meant)),
         "{output}"
     );
 }

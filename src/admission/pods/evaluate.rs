@@ -72,14 +72,20 @@ impl Admission {
         account: &Account,
         freshness: Freshness,
     ) -> Outcome {
-        let (requested, warnings) = identity::resolve(
+        let (requested, mut warnings) = identity::resolve(
             &self.settings.rules,
             account.identity.as_deref(),
             pod_request.pod,
             &self.settings.defaults,
         );
         let mut outcome = match requested {
-            Requested::Nothing => self.decided(pod_request, &Finding::NoRole),
+            Requested::Nothing => {
+                // The annotation that was meant is on the ServiceAccount, which the author did not necessarily apply.
+                let account = format!("{}/{}", pod_request.namespace, pod_request.service_account);
+                let named = |warning: &Warning| Warning::new(&format!("ServiceAccount {account}: {warning}"));
+                warnings = warnings.iter().map(named).collect();
+                self.decided(pod_request, &Finding::NoRole)
+            }
             Requested::Malformed(malformed) => self.decided(pod_request, &Finding::Malformed(&malformed)),
             Requested::WebIdentity(request) => {
                 let mut outcome = self.evaluate_web_identity(pod_request, &request, freshness).await;

@@ -72,6 +72,7 @@ impl PodRequest<'_> {
             uid: request.uid(),
             namespace: self.namespace,
             pod: self.pod.name().or(self.pod.generate_name()).unwrap_or(request.name()),
+            object: None,
             service_account: self.service_account,
             service_account_uid: outcome.service_account_uid.as_ref(),
             role: outcome.role.as_ref(),

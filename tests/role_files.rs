@@ -434,13 +434,13 @@ fn a_file_that_is_not_understood_stops_the_start_and_says_where() {
         (
             "loader.json",
             r#"{"Version": "2012-10-17", "Statement": []}"#,
-            "DIR/loader.json:1:1: a trust policy without its role must lie at ACCOUNT/PATH/NAME.json, e.g. \
-             111122223333/team/loader.json: it lies in no account's directory",
+            "DIR/loader.json:1:1: a trust policy without its role must be at ACCOUNT/[PATH/]NAME.json, such as \
+             111122223333/team/loader.json: it is not in the directory of an account",
         ),
         (
             "team/loader.json",
             r#"{"Version": "2012-10-17", "Statement": []}"#,
-            "DIR/team/loader.json:1:1: a trust policy without its role must lie at ACCOUNT/PATH/NAME.json, e.g. \
+            "DIR/team/loader.json:1:1: a trust policy without its role must be at ACCOUNT/[PATH/]NAME.json, such as \
              111122223333/team/loader.json: the first directory is not an account of twelve digits",
         ),
         (

@@ -20,7 +20,7 @@ impl FromStr for NamespacedName {
                 namespace: namespace.to_owned(),
                 name: name.to_owned(),
             }),
-            _ => Err("expected NAMESPACE/NAME, such as rolegate-system/rolegate-tls".to_owned()),
+            _ => Err("expected NAMESPACE/NAME: the namespace of the object, a slash and its name".to_owned()),
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::parser::ValueSource;
-use clap::{Arg, ArgMatches, Args, ValueEnum};
+use clap::{Arg, ArgGroup, ArgMatches, Args, ValueEnum};
 
 use super::identity::{WebIdentityArgs, WebIdentitySettings};
 use super::role_source::SourceArgs;
@@ -72,10 +72,10 @@ pub(crate) struct TrustPolicyArgs {
 
 /// The role, or the document of one.
 #[derive(Args, Clone, Debug)]
-#[command(next_help_heading = "Role")]
+#[command(next_help_heading = "Role", group(ArgGroup::new("role").required(true).multiple(true).args(["role_arn", "account"])))]
 struct RoleArgs {
     /// The role whose trust policy is read and extended
-    #[arg(long, value_name = "ARN", value_parser = RoleArn::parse, required_unless_present = "account", conflicts_with_all = ["account", "partition"])]
+    #[arg(long, value_name = "ARN", value_parser = RoleArn::parse, conflicts_with_all = ["account", "partition"])]
     role_arn: Option<RoleArn>,
 
     /// Without --role-arn: the account of the role, twelve digits

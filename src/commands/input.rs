@@ -54,6 +54,7 @@ pub(super) fn read(flag: &str, file: &Path) -> Result<String> {
 fn unreadable(flag: &str, file: &Path, error: &io::Error) -> Error {
     let step = match error.kind() {
         io::ErrorKind::NotFound => "; name a file that exists, or - for standard input",
+        _ if file.is_dir() => "; name a file in it",
         _ => "",
     };
     anyhow!("{flag} {}: {}{step}", name(file), files::why(error))
@@ -66,7 +67,10 @@ fn unreadable(flag: &str, file: &Path, error: &io::Error) -> Error {
 pub(super) fn check_directory(flag: &str, directory: &Path, step: &str) -> Result<()> {
     let problem = match fs::metadata(directory) {
         Ok(data) if data.is_dir() => return Ok(()),
-        Ok(_) => "it is not a directory".to_owned(),
+        Ok(_) => bail!(
+            "{flag}{}: it is not a directory; name the directory that the file is in",
+            directory.display()
+        ),
         Err(error) if error.kind() == io::ErrorKind::NotFound => "no such directory".to_owned(),
         Err(error) => files::why(&error),
     };

@@ -206,6 +206,25 @@ fn variables_satisfy_required_flags() {
 }
 
 #[test]
+fn a_trust_policy_without_a_role_names_both_ways_to_set_its_account() {
+    let ran = rolegate(&[
+        "trust-policy",
+        "--issuer",
+        super::ISSUER,
+        "-n",
+        "jobs",
+        "--service-account",
+        "default",
+    ]);
+    assert_eq!((ran.code, ran.out.as_str()), (2, ""));
+    assert!(
+        ran.err.contains("<--role-arn <ARN>|--account <ACCOUNT>>"),
+        "{}",
+        ran.err
+    );
+}
+
+#[test]
 fn colors_are_for_terminals_and_on_request() {
     let arguments = [
         "check",
@@ -459,11 +478,19 @@ fn a_file_that_cannot_be_read_is_named_with_its_flag() {
         ),
         (
             with(&of_check, &["--policy", "."]),
-            "--policy .: it is a directory, not a regular file",
+            "--policy .: it is a directory, not a regular file; name a file in it",
         ),
         (
             with(&of_check, &["--role-source", "files=gone"]),
             "role source files=gone: no such directory; create it, or name other sources with --role-source",
+        ),
+        (
+            with(&of_check, &["--role-source", "files=Cargo.toml"]),
+            "role source files=Cargo.toml: it is not a directory; name the directory that the file is in",
+        ),
+        (
+            vec!["audit", "--issuer", super::ISSUER, "--standalone", "Cargo.toml"],
+            "--standalone Cargo.toml: it is not a directory; name the directory that the file is in",
         ),
         (vec!["check", "--batch", "gone"], "--batch gone: no such file"),
         (
@@ -474,6 +501,10 @@ fn a_file_that_cannot_be_read_is_named_with_its_flag() {
         (
             vec!["inject", "--issuer", super::ISSUER, "--file", "gone"],
             "--file gone: no such file",
+        ),
+        (
+            vec!["inject", "--issuer", super::ISSUER, "--file", "src"],
+            "--file src: it is a directory, not a regular file; name a file in it",
         ),
         (
             vec!["audit", "--issuer", super::ISSUER, "--standalone", "gone"],

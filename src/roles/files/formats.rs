@@ -77,7 +77,7 @@ pub(super) fn read(bytes: &[u8], below: &Path) -> Result<Vec<FoundRole>, Flaw> {
 fn key_of(below: &Path) -> Result<RoleKey, Flaw> {
     let misplaced = |why: &str| {
         first_line(format!(
-            "a trust policy without its role must lie at ACCOUNT/PATH/NAME.json, e.g. 111122223333/team/loader.json: {why}"
+            "a trust policy without its role must be at ACCOUNT/[PATH/]NAME.json, such as 111122223333/team/loader.json: {why}"
         ))
     };
     let parts: Option<Vec<&str>> = below
@@ -89,7 +89,7 @@ fn key_of(below: &Path) -> Result<RoleKey, Flaw> {
         .collect();
     let parts = parts.ok_or_else(|| misplaced("its path is not UTF-8"))?;
     let Some((account, path_and_name)) = parts.split_first().filter(|(_, rest)| !rest.is_empty()) else {
-        return Err(misplaced("it lies in no account's directory"));
+        return Err(misplaced("it is not in the directory of an account"));
     };
     if account.len() != 12 || !account.bytes().all(|byte| byte.is_ascii_digit()) {
         return Err(misplaced("the first directory is not an account of twelve digits"));

@@ -8,6 +8,7 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use crate::cluster::ExclusiveCluster;
+use crate::control_plane::ISSUER;
 use crate::node::Node;
 use crate::scenarios::Scenarios;
 
@@ -35,8 +36,8 @@ fn a_cluster_to_try(cluster: &ExclusiveCluster<'_>) {
          export KUBECONFIG={}\n\
          export PATH={}:\"$PATH\"\n\n\
          kubectl, helm and rolegate are then those of the tests. A Deployment of the chart runs this build of rolegate, whatever the\n\
-         registry and the tag of its image are: `--set image.repository=rolegate`. It has no access to AWS: use role files. Logs of\n\
-         pods are in {}.\n",
+         registry and the tag of its image are: `--set image.repository=rolegate`. It has no access to AWS: use role files. `kubectl logs`\n\
+         does not work; logs of pods are in {}. The issuer is {ISSUER}.\n",
         around.kubectl.kubeconfig.display(),
         shell.folder.join(".bin").display(),
         cluster.folder().join("logs").display(),

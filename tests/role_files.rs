@@ -793,7 +793,7 @@ fn a_role_that_is_asked_for_is_read_from_the_disk_as_it_is_now() {
 #[test]
 fn the_poll_is_the_documented_one() {
     let documented = include_str!("../docs/role-files.md");
-    assert!(documented.contains("The directories are checked every two seconds"));
+    assert!(documented.contains("rolegate checks the directories every two seconds"));
     assert_eq!(FileRoles::POLL, Duration::from_secs(2));
 }
 

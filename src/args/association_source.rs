@@ -30,7 +30,7 @@ pub(crate) struct AssociationArgs {
 
     /// ARN of the EKS cluster, instead of its name
     ///
-    /// Its Region is the one that source eks calls.
+    /// Source eks calls the EKS API in the Region of this ARN.
     #[arg(long, value_name = "ARN", value_parser = ClusterArn::from_str)]
     cluster_arn: Option<ClusterArn>,
 }

@@ -93,13 +93,14 @@ impl AuditArgs {
 #[derive(Args, Clone, Copy, Debug)]
 #[command(next_help_heading = "Output")]
 pub(crate) struct ViewArgs {
-    /// Leave out what is trusted
+    /// Omit trusted rows
     ///
     /// In every format. The totals do not change.
     #[arg(long, switch = Off)]
     pub(crate) findings_only: bool,
 
-    /// In format text, print rows of the same role or namespace and the same cause together: their number and the first names
+    /// In format text, print rows of the same role or namespace and the same cause together: their number and the first
+    /// names
     #[arg(long, value_name = "KEY")]
     pub(crate) group_by: Option<GroupBy>,
 }
@@ -131,8 +132,8 @@ pub(crate) fn injection_defaults() -> Result<(WebIdentitySettings, PodIdentitySe
 pub(crate) struct ServiceAccountArgs {
     /// Audit only the ServiceAccounts and workloads of this namespace
     ///
-    /// May be repeated or separated by commas. Default: every namespace. With --file, a single namespace is also that of objects that
-    /// name none; otherwise they belong to namespace default.
+    /// May be repeated or separated by commas. Default: every namespace. With --file, a single namespace is also that
+    /// of objects that name none; otherwise they belong to namespace default.
     #[arg(short, long, value_name = "NAMESPACE", value_delimiter = ',', value_parser = values::namespace)]
     namespace: Vec<String>,
 
@@ -144,16 +145,18 @@ pub(crate) struct ServiceAccountArgs {
 
     /// Read ServiceAccounts and workloads from manifests instead of a cluster; - is standard input
     ///
-    /// A file with YAML or JSON, or a directory, whose *.yaml, *.yml and *.json files are read recursively. May be repeated.
+    /// A file with YAML or JSON, or a directory, whose *.yaml, *.yml and *.json files are read recursively. May be
+    /// repeated.
     #[arg(short, long, value_name = "PATH|-", conflicts_with = "standalone")]
     file: Vec<PathBuf>,
 
-    /// Whether to report workloads whose ServiceAccount has no role or is not in the manifests: off, warn or enforce, as for `serve`
+    /// Whether to report workloads whose ServiceAccount has no role or is not in the manifests: off, warn or enforce,
+    /// as for `serve`
     ///
     /// With warn and enforce, they are findings. Without a value: enforce.
     #[arg(
         long,
-        value_name = "ANSWER",
+        value_name = "ACTION",
         default_value = "off",
         default_missing_value = "enforce",
         num_args = 0..=1,
@@ -165,7 +168,8 @@ pub(crate) struct ServiceAccountArgs {
     #[arg(long, value_name = "PREFIX", default_value = "eks.amazonaws.com", value_parser = values::annotation_prefix)]
     annotation_prefix: AnnotationPrefix,
 
-    /// Accept a bare `path/name` in the role annotation as a role of this account, as `serve` does with --compose-role-arn
+    /// Accept a bare `path/name` in the role annotation as a role of this account, as `serve` does with
+    /// --compose-role-arn
     #[arg(long, value_name = "ACCOUNT", value_parser = values::account)]
     aws_account_id: Option<AccountId>,
 

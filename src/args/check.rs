@@ -91,13 +91,14 @@ struct RoleArgs {
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "EKS Pod Identity")]
 struct AssociationArgs {
-    /// Evaluate the roles of this association: the output of aws eks describe-pod-identity-association; - is standard input
+    /// Evaluate the roles of this association: the output of aws eks describe-pod-identity-association; - is standard
+    /// input
     ///
     /// --policy is then the trust policy of its primary role.
     #[arg(long, value_name = "FILE|-")]
     association: Option<PathBuf>,
 
-    /// With --association: the trust policy of the target role, as --policy
+    /// With --association: the trust policy of the target role, in the same formats as --policy
     #[arg(long, value_name = "FILE|-")]
     target_policy: Option<PathBuf>,
 }
@@ -163,8 +164,8 @@ const IN_ASSOCIATION: [(&str, &str); 4] = [
 ];
 
 impl CheckArgs {
-    /// Resolves flags that exclude each other: one that was typed wins over a variable that may be set for other commands; two
-    /// that were typed are an error.
+    /// Resolves flags that exclude each other: one that was typed wins over a variable that may be set for other
+    /// commands; two that were typed are an error.
     pub(super) fn resolve_conflicts(&mut self, matches: &ArgMatches) -> Result<(), UsageError> {
         let typed = |identifier: &str| matches.value_source(identifier) == Some(ValueSource::CommandLine);
         if typed("association") {

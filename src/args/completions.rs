@@ -19,7 +19,7 @@ Examples:
 #[derive(Args, Clone, Debug)]
 #[command(after_long_help = AFTER_HELP)]
 pub(crate) struct CompletionsArgs {
-    /// What completes: a shell, or kubectl for the plugin `kubectl rolegate`
+    /// The shell, or kubectl for the plugin `kubectl rolegate`
     #[arg(value_name = "SHELL")]
     pub(crate) completer: Completer,
 }

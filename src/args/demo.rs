@@ -6,7 +6,7 @@ use super::output::OutputArgs;
 
 /// What `--help` prints after the flags.
 const AFTER_HELP: &str = "\
-Nothing has to be prepared and nothing is left behind: the example is part of the program, the webhook listens on free ports \
+The demo needs no preparation and leaves nothing behind: the example is part of the program, the webhook listens on free ports \
 of 127.0.0.1, and its certificate exists only while the demo runs.
 
 Exit codes:

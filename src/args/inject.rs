@@ -21,7 +21,7 @@ Pod templates are injected in the workloads of Kubernetes and in the resources o
 ServiceAccounts are those of the input.
 
 Exit codes:
-  0  every pod with a role is trusted by it
+  0  every pod that has a role is trusted by its role
   1  a role does not trust a pod, or a pod would be refused
   2  undetermined (undecided, unknown, a ServiceAccount that is not in the input, an unknown
      version), or usage error
@@ -66,7 +66,7 @@ pub(crate) struct ManifestArgs {
     #[arg(short, long, value_name = "FILE|-")]
     pub(crate) file: PathBuf,
 
-    /// Namespace of objects that name none
+    /// Namespace of objects that do not specify one
     #[arg(short, long, value_name = "NAMESPACE", default_value = "default", value_parser = values::namespace)]
     pub(crate) namespace: String,
 

@@ -27,10 +27,10 @@ use super::usage::UsageError;
 
 /// What `--help` prints after the flags.
 const AFTER_HELP: &str = "\
-The flags of amazon-eks-pod-identity-webhook that have another name here, such as --port, are accepted with a note.
+The flags of amazon-eks-pod-identity-webhook that have a different name in rolegate, such as --port, are accepted with a note.
 
 Every flag can be set by an environment variable: `--some-flag` is ROLEGATE_SOME_FLAG, lists are separated by commas, and \
-the flag takes precedence. The value of a switch is true or false, also on the command line: `--some-switch=false`.
+the flag takes precedence. Switches take true or false, also on the command line: `--some-switch=false`.
 
 Durations are written 500ms, 5s, 1m, 1h or 1h30m; a bare number is seconds.
 

@@ -113,7 +113,7 @@ struct PodIdentityArgs {
     #[arg(long, value_name = "ARN", value_parser = RoleArn::parse)]
     primary_role_arn: Option<RoleArn>,
 
-    /// The association disables session tags: no conditions on them
+    /// The association disables session tags: add no conditions on them
     #[arg(long, requires = "pod_identity")]
     disable_session_tags: bool,
 

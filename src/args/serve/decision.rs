@@ -17,18 +17,18 @@ pub(crate) struct DecisionArgs {
     #[arg(long, value_name = "URL", value_parser = Issuer::parse)]
     pub(crate) issuer: Option<Issuer>,
 
-    /// Mode of requests to /mutate, whose path names no mode: enforce, warn or audit
+    /// Mode of requests to /mutate, the path without a mode: enforce, warn or audit
     #[arg(long, value_name = "MODE", default_value = "enforce", hide_possible_values = true, value_parser = values::suggesting::<Mode>(&["enforce", "warn", "audit"]))]
     pub(crate) mode: Mode,
 
     /// In mode enforce, what to do when a trust policy cannot be read, is too old or is malformed
-    #[arg(long, value_name = "ANSWER", default_value = "inject")]
+    #[arg(long, value_name = "ACTION", default_value = "inject")]
     pub(crate) on_unknown: OnUnknown,
 
     /// What to do with a pod whose ServiceAccount has no role
     ///
     /// The label rolegate.io/require-role of a namespace (warn or enforce) takes precedence.
-    #[arg(long, value_name = "ANSWER", default_value = "off")]
+    #[arg(long, value_name = "ACTION", default_value = "off")]
     pub(crate) require_role: RequireRole,
 
     /// URL of a page with a section for each cause, like docs/causes.md, for messages to link to

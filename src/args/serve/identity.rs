@@ -26,10 +26,10 @@ pub(crate) struct IdentityArgs {
     #[arg(long, value_name = "AUDIENCE", default_value = DEFAULT_AUDIENCE, value_parser = values::audience)]
     token_audience: Audience,
 
-    /// Audience of projected tokens for which the pod sets none
+    /// Audience of projected tokens for which the pod does not set one
     ///
-    /// The first of the API server's --api-audiences. A container whose own token file is such a token is evaluated for this audience;
-    /// without the flag, its verdict is unknown.
+    /// The first of the API server's --api-audiences. A container whose own token file is such a token is evaluated for
+    /// this audience; without the flag, its verdict is unknown.
     #[arg(long, value_name = "AUDIENCE", value_parser = values::audience)]
     api_audience: Option<Audience>,
 
@@ -49,14 +49,14 @@ pub(crate) struct IdentityArgs {
     #[arg(long, value_name = "REGION", value_parser = AwsRegion::from_str)]
     aws_region: Option<AwsRegion>,
 
-    /// Set AWS_STS_REGIONAL_ENDPOINTS=regional, unless an annotation says otherwise
+    /// Set AWS_STS_REGIONAL_ENDPOINTS=regional, unless an annotation disables it
     #[arg(long, switch = Off)]
     sts_regional_endpoints: bool,
 
     /// Accept a bare `path/name` in the role annotation as a role of one account
     ///
-    /// The account is --aws-account-id and the partition --aws-partition. Without --aws-account-id, it is the account of
-    /// rolegate's own credentials, as AWS STS reports it at startup.
+    /// The account is --aws-account-id and the partition --aws-partition. Without --aws-account-id, it is the account
+    /// of rolegate's own credentials, as AWS STS reports it at startup.
     #[arg(long, switch = Off)]
     compose_role_arn: bool,
 

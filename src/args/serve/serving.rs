@@ -36,14 +36,14 @@ pub(crate) struct ServingArgs {
     ///
     /// ServiceAccounts are read from DIR/*.yaml (documents and Lists; other kinds are skipped), trust policies from
     /// DIR/roles/ unless --role-source is set. The certificate is self-signed unless --tls-cert and --tls-key are set.
-    /// Events are not written, and ServiceAccounts are not judged again after admission. Requires --issuer.
+    /// Events are not written, and ServiceAccounts are not evaluated again after admission. Requires --issuer.
     #[arg(long, value_name = "DIR", requires = "issuer")]
     pub(crate) standalone: Option<PathBuf>,
 
     /// How long to keep accepting connections after SIGTERM
     ///
-    /// API servers keep using their connections to a terminating pod; each connection is closed after its next response. A
-    /// second signal stops the process at once. From 0s to 10m.
+    /// API servers keep using their connections to a terminating pod; each connection is closed after its next
+    /// response. A second signal stops the process at once. From 0s to 10m.
     #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = duration::between(Duration::ZERO, LONGEST_DRAIN))]
     pub(crate) drain: Duration,
 }

@@ -25,15 +25,15 @@ pub(crate) struct TrustPoliciesArgs {
     /// Role sources to read trust policies from, in this order: iam, ack, crossplane, files=DIR
     ///
     /// May be repeated or separated by commas. If a source does not know a role, the next one is used. Default: iam, or
-    /// files=DIR/roles with --standalone DIR. AWS is configured as for every AWS SDK: the default credential chain, AWS_REGION,
-    /// AWS_ENDPOINT_URL, AWS_USE_FIPS_ENDPOINT.
+    /// files=DIR/roles with --standalone DIR. AWS is configured as for every AWS SDK: the default credential chain,
+    /// AWS_REGION, AWS_ENDPOINT_URL, AWS_USE_FIPS_ENDPOINT.
     #[arg(long, value_name = "SOURCE", value_delimiter = ',', hide_possible_values = true, value_parser = values::suggesting::<RoleSourceSpec>(RoleSourceSpec::KINDS))]
     pub(super) role_source: Vec<RoleSourceSpec>,
 
     /// Another account to read roles from, and the role in it to assume for that
     ///
-    /// May be repeated or separated by commas. Roles of accounts that are neither named here nor the account of rolegate's own
-    /// credentials cannot be read: their verdict is unknown.
+    /// May be repeated or separated by commas. Roles of accounts that are neither named here nor the account of
+    /// rolegate's own credentials cannot be read: their verdict is unknown.
     #[arg(long, value_name = "ACCOUNT=ROLE_ARN", value_delimiter = ',', value_parser = AssumeRole::from_str)]
     assume_role: Vec<AssumeRole>,
 
@@ -51,8 +51,8 @@ pub(crate) struct TrustPoliciesArgs {
 
     /// Maximum time that a pod waits for a trust policy to be read
     ///
-    /// Only for a role that is not cached or that is about to refuse a pod. From 1ms to 30s; the API server's timeout applies as
-    /// well.
+    /// Applies only if the role is not cached, or if the pod is about to be refused. From 1ms to 30s; the API server's
+    /// timeout applies as well.
     #[arg(long, value_name = "DURATION", default_value = "700ms", value_parser = duration::between(MILLISECOND, LONGEST_READ))]
     trust_read_timeout: Duration,
 }

@@ -329,7 +329,7 @@ fn an_alert_reports_pods_that_were_admitted_without_an_answer() {
 
     // What an outage does depends on the mode.
     let says = alert("RolegateDown")["annotations"]["description"].as_str().unwrap();
-    let expected = "While no replica answers, pods of gated namespaces are refused in mode enforce, and start without evaluation and \
+    let expected = "While no replica responds, pods of gated namespaces are refused in mode enforce, and start without evaluation and \
                     without an identity in modes warn and audit. See deployment/rolegate in namespace rolegate-system.";
     assert_eq!(says, expected);
 }

@@ -144,7 +144,7 @@ fn what_the_table_permits_is_used() {
             .flat_map(|file| modules_named(&code_of(file), &layers))
             .collect();
         let unused: Vec<&String> = known.difference(&used).collect();
-        assert!(unused.is_empty(), "`{module}` may know {unused:?}, and does not");
+        assert!(unused.is_empty(), "`{module}` may depend on {unused:?}, and does not");
     }
 }
 
@@ -680,10 +680,13 @@ fn source() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("src")
 }
 
-/// The modules with what each may know, from the table of ARCHITECTURE.md, the lowest first.
+/// The modules with what each may depend on, from the table of ARCHITECTURE.md, the lowest first.
 fn layers() -> Vec<(String, BTreeSet<String>)> {
     let page = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("ARCHITECTURE.md")).unwrap();
-    let table = page.split("| module | may know |").nth(1).expect("the table of layers");
+    let table = page
+        .split("| module | may depend on |")
+        .nth(1)
+        .expect("the table of layers");
     let rows = table.lines().skip(2).take_while(|line| line.starts_with('|'));
     let names = |cell: &str| {
         let quoted = cell.split('`').skip(1).step_by(2);

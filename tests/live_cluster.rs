@@ -247,7 +247,7 @@ async fn a_caller_that_gives_up_does_not_cancel_the_read_of_the_others() {
         accounts.fetch("jobs", "trainer", Instant::now() + Duration::from_millis(50)),
         accounts.fetch("jobs", "trainer", soon())
     );
-    assert!(reason(hasty).contains("GET ServiceAccount jobs/trainer: the API server did not answer in time"));
+    assert!(reason(hasty).contains("GET ServiceAccount jobs/trainer: the API server did not respond in time"));
     assert!(matches!(patient, Fetched::Found { .. }));
     assert_eq!(api.asked().gets, 1);
 }

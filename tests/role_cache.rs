@@ -501,7 +501,7 @@ async fn a_refusal_whose_files_are_not_read_in_time_uses_a_fresh_copy_and_states
     // A role that was never read is not known by it.
     assert_eq!(
         summary(&cache.fresh(&role("other"), soon()).await),
-        "unknown: files did not answer within 700 ms"
+        "unknown: files did not respond within 700 ms"
     );
 }
 
@@ -535,7 +535,7 @@ async fn a_refusal_whose_read_gets_no_turn_uses_a_fresh_copy_and_states_its_age(
     pass(59 * SECOND).await;
     assert_eq!(
         summary(&fresh_without_turn("two").await),
-        "unknown: the rate of calls to iam left none for this role within 700 ms",
+        "unknown: the rate limit for calls to iam allowed no read of this role within 700 ms",
         "a copy that is older than --trust-ttl"
     );
 
@@ -715,8 +715,10 @@ async fn an_admission_waits_for_its_read_timeout_or_its_deadline_whichever_is_so
                 _ => cache.fresh(&role, start + budget).await,
             };
             let expected = match waited {
-                Duration::ZERO => "unknown: the rate of calls to iam left none for this role within 0 ms".to_owned(),
-                _ => format!("unknown: iam did not answer within {} ms", waited.as_millis()),
+                Duration::ZERO => {
+                    "unknown: the rate limit for calls to iam allowed no read of this role within 0 ms".to_owned()
+                }
+                _ => format!("unknown: iam did not respond within {} ms", waited.as_millis()),
             };
             assert_eq!(summary(&entry), expected);
             assert_eq!(start.elapsed(), waited, "{ask} with {budget:?}");
@@ -735,7 +737,7 @@ async fn a_read_that_outlasts_its_admission_still_fills_the_cache() {
 
     assert_eq!(
         summary(&cache.entry(&loader, soon()).await),
-        "unknown: iam did not answer within 700 ms"
+        "unknown: iam did not respond within 700 ms"
     );
     pass(300 * MILLI).await;
     assert_eq!(summary(&cache.cached(&loader).unwrap()), "policy everyone");
@@ -1222,7 +1224,7 @@ async fn a_read_of_a_silent_source_times_out_after_ten_seconds_and_is_counted() 
     let summary = &cache.snapshot()[0];
     assert_eq!(
         (summary.state, summary.reason.as_deref()),
-        (RoleState::Failed, Some("iam did not answer within 10 s"))
+        (RoleState::Failed, Some("iam did not respond within 10 s"))
     );
     running.stop().await;
 }

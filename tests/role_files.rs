@@ -389,7 +389,7 @@ fn plans_that_each_make_a_role_of_the_same_name_leave_it_open_which_is_meant() {
     let answer_of_both = answer_of(&dir.open(), &arn("new")).replace(&dir.path().display().to_string(), "DIR");
     assert_eq!(
         answer_of_both,
-        "failed: DIR/dev.json and DIR/prod.json plan different roles of that path and name and do not say in which account"
+        "failed: DIR/dev.json and DIR/prod.json plan different roles of that path and name and do not specify the account"
     );
     dir.write("known.json", get_role("new", "known"));
     assert_eq!(answer_of(&dir.open(), &arn("new")), "policy known");
@@ -457,7 +457,7 @@ fn a_file_that_is_not_understood_stops_the_start_and_says_where() {
 #[test]
 fn json_that_holds_no_role_stops_the_start_and_says_what_is_understood() {
     for (text, found) in [
-        (r#"{"hello": "world"}"#, "holds no role that can be read; expected "),
+        (r#"{"hello": "world"}"#, "contains no role that can be read; expected "),
         ("[]", "invalid type: sequence, expected an object: "),
         ("7", "invalid type: integer `7`, expected an object: "),
         ("null", "invalid type: null, expected an object: "),

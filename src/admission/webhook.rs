@@ -157,7 +157,7 @@ fn log(record: &Record<'_>) {
         };
     }
     match (record.action, record.message) {
-        (Action::Error, _) => decision!(warn, "failed to answer a review"),
+        (Action::Error, _) => decision!(warn, "failed to respond to a review"),
         (Action::Deny, _) => decision!(info, "refused a pod"),
         (_, Some(_)) if record.mode.is_none() => {
             let (kind, name) = record.object.unwrap_or_default();

@@ -56,7 +56,7 @@ impl AssociationArgs {
         }
         if is_named && self.association_source.is_empty() {
             return Err(UsageError::missing(
-                "--cluster-name and --cluster-arn name the cluster of --association-source, which is missing",
+                "--cluster-name and --cluster-arn require --association-source",
             ));
         }
         if let (Some(name), Some(arn)) = (&self.cluster_name, &self.cluster_arn)
@@ -69,7 +69,7 @@ impl AssociationArgs {
         for source in [AssociationSourceSpec::Ack, AssociationSourceSpec::Crossplane] {
             if standalone && self.association_source.contains(&source) {
                 return Err(UsageError::conflict(format!(
-                    "--association-source {source} reads objects of a cluster, and --standalone runs without one"
+                    "--association-source {source} reads objects of a cluster, but --standalone runs without one"
                 )));
             }
         }

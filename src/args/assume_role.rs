@@ -46,7 +46,7 @@ pub(super) fn refuse_repeated(assumed: &[AssumeRole]) -> Result<(), UsageError> 
     for (index, one) in assumed.iter().enumerate() {
         if assumed.iter().skip(index + 1).any(|other| other.account == one.account) {
             return Err(UsageError::invalid(format!(
-                "--assume-role names account {} twice; an account is read with one role",
+                "--assume-role names account {} twice; remove one of the two",
                 one.account
             )));
         }

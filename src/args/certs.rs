@@ -97,7 +97,7 @@ impl CertsArgs {
 fn dns_name(text: &str) -> Result<SubjectName, String> {
     SubjectName::parse(text).and_then(|name| match name {
         SubjectName::Dns(_) => Ok(name),
-        SubjectName::Ip(_) => Err("expected a DNS name; --ip takes addresses".to_owned()),
+        SubjectName::Ip(_) => Err("expected a DNS name; set an IP address with --ip".to_owned()),
     })
 }
 

@@ -171,7 +171,7 @@ impl CheckArgs {
         if typed("association") {
             if let Some((_, flag)) = IN_ASSOCIATION.iter().find(|(identifier, _)| typed(identifier)) {
                 return Err(UsageError::conflict(format!(
-                    "--association cannot be used with {flag}: it holds the roles, the namespace and the ServiceAccount"
+                    "--association cannot be used with {flag}: it contains the roles, the namespace and the ServiceAccount"
                 )));
             }
             self.batch.batch = None;
@@ -183,7 +183,7 @@ impl CheckArgs {
         match IN_LINES.iter().find(|(identifier, _)| typed(identifier)) {
             Some((_, flag)) if typed("batch") => {
                 return Err(UsageError::conflict(format!(
-                    "--batch cannot be used with {flag}: each line holds the role, its policy and the web identity"
+                    "--batch cannot be used with {flag}: each line contains the role, its policy and the web identity"
                 )));
             }
             Some(_) => self.batch.batch = None,
@@ -192,7 +192,7 @@ impl CheckArgs {
         if typed("role_source") {
             if typed("policy") {
                 return Err(UsageError::conflict(
-                    "--policy cannot be used with --role-source: the policy is read from one place",
+                    "--policy cannot be used with --role-source: both set where the policy is read from",
                 ));
             }
             self.role.policy = None;

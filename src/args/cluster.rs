@@ -74,7 +74,7 @@ pub(super) fn reject_with_standalone(matches: &ArgMatches) -> Result<(), UsageEr
         let source = matches.value_source(flag);
         if source.is_some() && (source == Some(ValueSource::CommandLine) || standalone != ValueSource::CommandLine) {
             return Err(UsageError::conflict(format!(
-                "--{flag} names a cluster, and --standalone runs without one; remove one of the two"
+                "--{flag} selects a cluster, but --standalone runs without one; remove one of the two"
             )));
         }
     }

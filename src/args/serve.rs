@@ -112,7 +112,7 @@ impl ServeArgs {
             for source in [RoleSourceSpec::Ack, RoleSourceSpec::Crossplane] {
                 if self.trust_policies.role_source.contains(&source) {
                     return Err(UsageError::conflict(format!(
-                        "--role-source {source} reads objects of a cluster, and --standalone runs without one"
+                        "--role-source {source} reads objects of a cluster, but --standalone runs without one"
                     )));
                 }
             }

@@ -274,7 +274,7 @@ impl Associations {
             match source {
                 Opened::Held(source) => {
                     let read = timeout_at(deadline, source.read_once()).await;
-                    read.unwrap_or_else(|_| Err(format!("{}: no answer in time", source.name()).into()))?;
+                    read.unwrap_or_else(|_| Err(format!("{}: no response in time", source.name()).into()))?;
                 }
                 Opened::Remote(remote) => {
                     let Unread { count, reason } = remote.read_all(deadline).await?;

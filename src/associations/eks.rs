@@ -127,7 +127,7 @@ impl EksAssociations {
             Ok(answer) => match answer.association {
                 Some(association) => of_description(association, &self.cluster).map(Some),
                 None => Err(Failure::Failed(
-                    format!("{DESCRIBE}: the answer has no association").into(),
+                    format!("{DESCRIBE}: the response contains no association").into(),
                 )),
             },
             Err(error) => match self.fault(DESCRIBE, &error).await {

@@ -168,7 +168,7 @@ impl Source for Directory {
 
     fn parse(&self, content: &Self::Content) -> Result<Held, AssociationFilesError> {
         if content.is_empty() {
-            return Err(Self::error(&self.directory, "it holds no *.json any more"));
+            return Err(Self::error(&self.directory, "it no longer contains a *.json file"));
         }
         self.parse_first(content)
     }
@@ -191,7 +191,7 @@ impl Source for Directory {
                         return Err(Self::error(
                             path,
                             format!(
-                                "another file has another association of ServiceAccount {}/{}; remove one of them",
+                                "another file has a different association for ServiceAccount {}/{}; remove one of them",
                                 text::value(&one.namespace),
                                 text::value(&one.service_account)
                             ),
@@ -220,7 +220,7 @@ fn understand(bytes: &[u8], cluster: &ClusterId) -> Result<Vec<FileEntry>, Strin
     } else if json.get("format_version").is_some() {
         return terraform(&json, cluster);
     } else {
-        return Err(format!("it holds no association; {FORMATS}"));
+        return Err(format!("it contains no association; {FORMATS}"));
     };
     let mut found = Vec::with_capacity(entries.len());
     for entry in entries {
@@ -228,7 +228,7 @@ fn understand(bytes: &[u8], cluster: &ClusterId) -> Result<Vec<FileEntry>, Strin
             Described::deserialize(entry).map_err(|error| format!("an association is malformed: {error}"))?;
         found.extend(described.entry(
             cluster,
-            "a list of the AWS CLI has no roles; add the output of `aws eks describe-pod-identity-association`",
+            "the output of `aws eks list-pod-identity-associations` has no roles; add the output of `aws eks describe-pod-identity-association`",
         )?);
     }
     Ok(found)
@@ -257,7 +257,7 @@ impl Described {
             return Ok(None);
         }
         let (Some(namespace), Some(service_account)) = (self.namespace, self.service_account) else {
-            return Err("an association names no namespace or no ServiceAccount".to_owned());
+            return Err("an association has no namespace or no ServiceAccount".to_owned());
         };
         let role = |arn: &str, field: &str| {
             RoleArn::parse(arn).map_err(|error| {

@@ -125,8 +125,7 @@ fn find(associations: &Store<Pair, State>, roles: &Store<Pair, RoleObject>, pair
                     Some((other, _)) => {
                         let [first, second] = [other, &object].map(|name| text::value(name));
                         let why = format!(
-                            "two PodIdentityAssociation objects, {first} and {second}, say different things of this ServiceAccount; \
-                             let only one manage its association, and set --cluster-arn if they are of clusters with the same name"
+                            "two PodIdentityAssociation objects, {first} and {second}, specify different associations for this ServiceAccount; keep only one of them, and set --cluster-arn if they belong to different clusters with the same name"
                         );
                         return Found::Unknown(why.into());
                     }
@@ -149,7 +148,7 @@ fn find(associations: &Store<Pair, State>, roles: &Store<Pair, RoleObject>, pair
         (None, None, None) => match associations.failure() {
             Some(why) => Found::Unknown(not_listed(&why)),
             None if associations.is_first_listed() => Found::Unlisted,
-            None => Found::Unknown("the PodIdentityAssociation objects were not listed yet".into()),
+            None => Found::Unknown("the PodIdentityAssociation objects have not been listed yet".into()),
         },
     }
 }
@@ -169,7 +168,7 @@ fn referenced(roles: &Store<Pair, RoleObject>, reference: &Pair) -> Result<RoleO
     let problem = match roles.failure() {
         Some(why) => format!("the Role objects could not be listed: {why}"),
         None if roles.is_first_listed() => "it does not exist, is being deleted, or has no ARN yet".to_owned(),
-        None => "the Role objects were not listed yet".to_owned(),
+        None => "the Role objects have not been listed yet".to_owned(),
     };
     Err(format!("the role is that of the Role object {name}: {problem}"))
 }
@@ -518,7 +517,7 @@ mod tests {
         let failed: Store<Pair, State> = Store::that_failed("403 Forbidden");
         assert!(unknown(find(&failed, &roles, &pair)).ends_with("could not be listed: 403 Forbidden"));
         let kinds = Store::<Pair, State>::new(1);
-        assert!(unknown(find(&kinds, &roles, &pair)).ends_with("were not listed yet"));
+        assert!(unknown(find(&kinds, &roles, &pair)).ends_with("have not been listed yet"));
         assert_eq!(find(&Store::with(&[]), &roles, &pair), Found::Unlisted);
     }
 

@@ -284,9 +284,9 @@ impl Remote {
         V: Clone + Send + Sync + 'static,
     {
         if reads.waits_for_turn(key) {
-            return format!("{}: the rate of calls left none in time", self.name()).into();
+            return format!("{}: the rate limit allowed no call in time", self.name()).into();
         }
-        let reason: Arc<str> = format!("{}: no answer in time", self.name()).into();
+        let reason: Arc<str> = format!("{}: no response in time", self.name()).into();
         calls.pause(Arc::clone(&reason));
         reason
     }
@@ -404,7 +404,7 @@ impl Remote {
             Ok(Err(failure @ Failure::Throttled(_))) => (ReadResult::Throttled, Err(failure)),
             Ok(Err(failure @ Failure::Failed(_))) => (ReadResult::Failed, Err(failure)),
             Err(_) => {
-                let reason = format!("{}: no answer within {} s", self.name(), LONGEST_READ.as_secs());
+                let reason = format!("{}: no response within {} s", self.name(), LONGEST_READ.as_secs());
                 (ReadResult::TimedOut, Err(Failure::Failed(reason.into())))
             }
         };

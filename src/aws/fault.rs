@@ -172,7 +172,9 @@ impl Call<'_> {
                     AwsUser::Pod => "the clock of rolegate's node",
                     AwsUser::Person => "the clock of this machine",
                 };
-                Fault::failed(format!("{action}: {clock} is off ({code}: {message}); set it by NTP"))
+                Fault::failed(format!(
+                    "{action}: {clock} is off ({code}: {message}); synchronize it with NTP"
+                ))
             }
             _ if is(&SIGNATURE) => Fault::failed(format!(
                 "{action}: AWS does not accept the signature ({code}); check the secret key"
@@ -205,7 +207,7 @@ impl Call<'_> {
 
     fn timed_out(&self) -> Fault {
         Fault::failed(format!(
-            "{}: AWS did not answer in time; check the network path to the endpoint (NAT, VPC endpoint, proxy, NetworkPolicy)",
+            "{}: AWS did not respond in time; check the network path to the endpoint (NAT, VPC endpoint, proxy, NetworkPolicy)",
             self.action
         ))
     }

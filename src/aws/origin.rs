@@ -167,7 +167,7 @@ impl Causes {
 fn of_pod(action: &str, causes: &Causes) -> String {
     let message = shortened(&causes.message);
     if causes.are_denied() {
-        format!("{action}: rolegate is not allowed to assume its role; check who the role trusts ({message})")
+        format!("{action}: rolegate is not allowed to assume its role; check the trust policy of the role ({message})")
     } else if causes.message.contains("ExpiredToken") {
         format!("{action}: rolegate has an expired token; check the token's volume ({message})")
     } else {
@@ -180,8 +180,7 @@ fn of_assumed(action: &str, role: &RoleArn, causes: &Causes) -> String {
     let why = shortened(&causes.why);
     if causes.are_denied() {
         return format!(
-            "{action}: the AWS credentials are not allowed to assume {role}; check who that role trusts, and whether their \
-             IAM policy allows sts:AssumeRole ({why})"
+            "{action}: the AWS credentials are not allowed to assume {role}; check the trust policy of that role, and whether the IAM policy of the credentials allows sts:AssumeRole ({why})"
         );
     }
     let role_word = shell_word(role.as_str());
@@ -225,7 +224,7 @@ fn absent(name: &str) -> String {
         "list the profiles: aws configure list-profiles"
     } else {
         // The AWS CLI takes more.
-        "the AWS SDK reads names of letters, digits and _-/.%@:+ only; rename the profile"
+        "the AWS SDK accepts only letters, digits and _-/.%@:+ in names; rename the profile"
     };
     format!("{} does not exist in {}; {next}", quoted(name), files())
 }
@@ -293,10 +292,10 @@ fn in_general(profile: Option<(&str, By)>, causes: &Causes) -> String {
     };
     match (causes.kind, profile) {
         _ if causes.are_denied() => {
-            format!("{subject}: AWS does not allow assuming the role; check who the role trusts ({why})")
+            format!("{subject}: AWS does not allow assuming the role; check the trust policy of the role ({why})")
         }
         (Kind::NothingFound, _) | (Kind::NotLoaded, Some((_, By::Variable))) => {
-            format!("{subject}: it holds no credentials; compare with: {compare}")
+            format!("{subject}: it contains no credentials; compare with: {compare}")
         }
         (Kind::Late, _) => {
             format!("{subject}: no credentials in time; check the connection to AWS (proxy, VPN), then run: {compare}")
@@ -369,7 +368,7 @@ mod tests {
         let other = CredentialsError::provider_error("no file");
         assert!(advice(SSO, By::Flag, other).contains("cannot be read: no file"));
         let nowhere = || CredentialsError::not_loaded("no credentials found in chain. Attempted: Environment, Profile");
-        assert!(advice("", By::Variable, nowhere()).contains("it holds no credentials"));
+        assert!(advice("", By::Variable, nowhere()).contains("it contains no credentials"));
         assert!(
             advice("", By::Flag, CredentialsError::not_loaded("`region` was missing")).contains("`region` was missing")
         );
@@ -395,7 +394,7 @@ mod tests {
             ),
             (
                 CredentialsError::provider_error("AccessDenied: not authorized"),
-                "iam:GetRole: rolegate is not allowed to assume its role; check who the role trusts (an error occurred while loading \
+                "iam:GetRole: rolegate is not allowed to assume its role; check the trust policy of the role (an error occurred while loading \
                  credentials: AccessDenied: not authorized)",
             ),
             (

@@ -162,7 +162,7 @@ impl Session {
                 arn: arn.to_owned(),
             }),
             _ => Err(Fault::Failed(
-                format!("{ACTION}: the answer names no account; check AWS_ENDPOINT_URL_STS").into(),
+                format!("{ACTION}: the response contains no account; check AWS_ENDPOINT_URL_STS").into(),
             )),
         }
     }

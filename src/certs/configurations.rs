@@ -275,7 +275,7 @@ pub(super) async fn bounded<K, T>(
             };
             Err(failed(named, doing, &format!("{line}{hint}")))
         }
-        Err(_) => Err(failed(named, doing, &format!("no answer within {REQUEST_TIMEOUT:?}"))),
+        Err(_) => Err(failed(named, doing, &format!("no response within {REQUEST_TIMEOUT:?}"))),
     }
 }
 

@@ -202,10 +202,10 @@ impl fmt::Debug for Leaf {
 #[derive(Debug, thiserror::Error)]
 pub enum IssueError {
     /// The time is before 1970 or after the year 9999.
-    #[error("a certificate cannot hold these times: check the clock and the validity")]
+    #[error("a certificate cannot have these times: check the clock and the validity")]
     Time,
     /// The library's error: there is no randomness, or a certificate cannot hold a name.
-    #[error("the certificate could not be made: {0}")]
+    #[error("the certificate could not be created: {0}")]
     Generation(#[from] rcgen::Error),
 }
 
@@ -222,12 +222,11 @@ pub enum AuthorityError {
     #[error(transparent)]
     Pair(PairError),
     /// The certificate must not sign others.
-    #[error("the certificate is not one of a CA (basicConstraints: CA:TRUE)")]
+    #[error("the certificate is not a CA certificate (basicConstraints: CA:TRUE)")]
     NotACa,
     /// Its subject cannot be written as the issuer of other certificates.
     #[error(
-        "the certificate's subject cannot be repeated as an issuer: use one in which each attribute is there once, as a UTF-8 or printable \
-         string, such as /C=DE/O=Example/CN=rolegate"
+        "the certificate's subject cannot be repeated as an issuer: use one in which each attribute appears once, as a UTF-8 or printable string, such as /C=DE/O=Example/CN=rolegate"
     )]
     Subject,
     /// The key cannot sign certificates.
@@ -417,7 +416,7 @@ mod tests {
             ("", made.key_pem(), "no PEM block CERTIFICATE"),
             (made.certificate_pem(), "", "the private key is not usable"),
             (made.certificate_pem(), other.key_pem(), "does not belong"),
-            (leaf.certificate_pem(), leaf.key_pem(), "not one of a CA"),
+            (leaf.certificate_pem(), leaf.key_pem(), "not a CA certificate"),
             (&two, made.key_pem(), "2 certificates"),
         ] {
             let error = Authority::from_pem(certificate, key).unwrap_err().to_string();

@@ -68,7 +68,7 @@ pub struct SelfManaged {
 enum StepError {
     #[error("the key of a CA is not available")]
     NoKey,
-    #[error("this replica holds no CA")]
+    #[error("this replica has no CA")]
     NoCa,
     #[error("a new certificate cannot be read")]
     Unreadable,
@@ -224,9 +224,9 @@ impl SelfManaged {
                 }
                 keyring::Read::Unusable(why) => {
                     let then = if self.keyring.is_some() {
-                        "restoring the CA that this replica holds"
+                        "restoring the CA that this replica has in memory"
                     } else {
-                        "fix it, or remove its data to have a new CA created"
+                        "correct it, or remove its data so that a new CA is created"
                     };
                     self.log
                         .invalid(what, &format!("{what} has no usable CA: {why}; {then}"));
@@ -333,7 +333,7 @@ impl SelfManaged {
                 let mut keyring = Keyring::of(self.new_authority()?).ok_or(StepError::Unreadable)?;
                 keyring.content.previous = previous;
                 keyring.content.previous_until = previous_until;
-                return Ok((keyring, "created a CA, which signs at once"));
+                return Ok((keyring, "created a CA and started to sign with it"));
             }
             SecretWrite::Announce(content) => {
                 let next = self.new_authority()?;
@@ -342,15 +342,15 @@ impl SelfManaged {
                 keyring.next = Some(next);
                 return Ok((
                     keyring,
-                    "created the next CA, which signs once the API servers trust it",
+                    "created the next CA, to sign with it when the API servers trust it",
                 ));
             }
-            SecretWrite::Promote(content) => (content, "the next CA signs from now on"),
-            SecretWrite::WriteBack(content) => (content, "restored what it had lost"),
+            SecretWrite::Promote(content) => (content, "started to sign with the next CA"),
+            SecretWrite::WriteBack(content) => (content, "restored the content that was removed"),
             SecretWrite::List(content) => (content, "added the CA of a certificate that is still in service"),
             SecretWrite::Retire(content) => (
                 content,
-                "removed the previous CA: nothing that it signed is valid any more",
+                "removed the previous CA: no certificate that it signed is still valid",
             ),
         };
         Ok((self.keyring_of(content)?, why))

@@ -118,7 +118,7 @@ pub enum PairError {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BundleError {
     /// It has no certificate.
-    #[error("it holds no PEM block CERTIFICATE")]
+    #[error("it contains no PEM block CERTIFICATE")]
     Empty,
     /// It is not PEM.
     #[error("{0}")]

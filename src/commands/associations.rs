@@ -43,7 +43,7 @@ async fn open_one(
     Ok(match spec {
         AssociationSourceSpec::Eks => eks(id, aws)?,
         AssociationSourceSpec::Files(directory) => {
-            let step = "create it, or name other sources with --association-source";
+            let step = "create it, or set other sources with --association-source";
             input::check_directory("association source files=", directory, step)?;
             Source::Held(Arc::new(FileAssociations::open(directory, id, when_missing)?))
         }

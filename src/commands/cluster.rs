@@ -135,8 +135,8 @@ fn not_known(missing: &str, why: NoCluster) -> Error {
     let are = if missing.contains(" and ") { "are" } else { "is" };
     match why {
         NoCluster::NotNamed(why) => anyhow!(
-            "{missing} {are} not set, and no cluster reports it: {why}; set {missing}, or name a cluster with --kubeconfig FILE"
+            "{missing} {are} not set, and no cluster reports it: {why}; set {missing}, or select a cluster with --kubeconfig FILE"
         ),
-        NoCluster::Unusable(why) => anyhow!("{missing} {are} not set, and the cluster cannot be asked: {why}"),
+        NoCluster::Unusable(why) => anyhow!("{missing} {are} not set, and the cluster cannot be read: {why}"),
     }
 }

@@ -53,7 +53,7 @@ pub(super) fn read(flag: &str, file: &Path) -> Result<String> {
 /// The error of a file that a flag names.
 fn unreadable(flag: &str, file: &Path, error: &io::Error) -> Error {
     let step = match error.kind() {
-        io::ErrorKind::NotFound => "; name a file that exists, or - for standard input",
+        io::ErrorKind::NotFound => "; specify a file that exists, or - for standard input",
         _ if file.is_dir() => "; name a file in it",
         _ => "",
     };

@@ -83,7 +83,7 @@ async fn open_one(
 ) -> Result<Vec<Arc<dyn RoleSource>>> {
     match spec {
         RoleSourceSpec::Files(directory) => {
-            let step = "create it, or name other sources with --role-source";
+            let step = "create it, or set other sources with --role-source";
             input::check_directory("role source files=", directory, step)?;
             let files = FileRoles::open(directory, when_missing, FileRoles::POLL)?;
             Ok(vec![Arc::new(match used {
@@ -170,7 +170,7 @@ pub(super) async fn own_account(aws: &AwsAccess, patience: Duration) -> Result<(
         let why = match asked {
             Ok(Ok(caller)) => return Ok((caller.partition, caller.account)),
             Ok(Err(why)) => why.to_string(),
-            Err(_) => "sts:GetCallerIdentity: AWS did not answer in time".to_owned(),
+            Err(_) => "sts:GetCallerIdentity: AWS did not respond in time".to_owned(),
         };
         if Instant::now() + PAUSE >= give_up {
             bail!(why);
@@ -225,7 +225,7 @@ pub(super) async fn document(
     let reading = async {
         let found = timeout(PATIENCE, first_document(&sources, role)).await;
         stop.cancel();
-        found.unwrap_or_else(|_| Err(anyhow!("{role}: no answer within {} s", PATIENCE.as_secs())))
+        found.unwrap_or_else(|_| Err(anyhow!("{role}: no response within {} s", PATIENCE.as_secs())))
     };
     let (found, _) = tokio::join!(reading, running);
     found

@@ -146,8 +146,7 @@ async fn metrics_text(State(admin): State<Arc<Admin>>) -> impl IntoResponse {
 async fn roles(State(admin): State<Arc<Admin>>, Extension(Peer(peer)): Extension<Peer>) -> Result<Response, Rejection> {
     // An IPv4 peer of a listener on `[::]` comes as `::ffff:127.0.0.1`.
     if admin.roles_for == RolesFor::Loopback && !peer.ip().to_canonical().is_loopback() {
-        let message =
-            "/roles is for this host only; use kubectl port-forward, or allow others with --admin-allow-remote-roles";
+        let message = "/roles is only available to clients on this host; use kubectl port-forward, or allow others with --admin-allow-remote-roles";
         return Err(Rejection::new(Reason::Forbidden, message));
     }
     Ok(json_response(StatusCode::OK, (admin.roles)()))
@@ -162,7 +161,7 @@ async fn not_found() -> Rejection {
 
 /// axum adds `Allow`.
 async fn method_not_allowed() -> Rejection {
-    Rejection::new(Reason::MethodNotAllowed, "this path takes GET and HEAD only")
+    Rejection::new(Reason::MethodNotAllowed, "this path supports only GET and HEAD")
 }
 
 #[cfg(test)]

@@ -227,14 +227,18 @@ impl BodyError {
                 Rejection::overloaded(Overloaded::Bytes, message)
             }
             Self::GaveWay => {
-                let message = "the request body arrived too slowly while other requests needed room; try again";
+                let message =
+                    "the request body arrived too slowly while other requests needed its share of the bytes; try again";
                 Rejection::overloaded(Overloaded::SlowBody, message)
             }
             Self::TimedOut => {
                 let message = format!("the request body did not arrive within {} ms", limits.body.as_millis());
                 Rejection::new(Reason::Timeout, message)
             }
-            Self::Broken => Rejection::new(Reason::BadRequest, "the request body is truncated or wrongly framed"),
+            Self::Broken => Rejection::new(
+                Reason::BadRequest,
+                "the request body is truncated or its framing is invalid",
+            ),
         }
     }
 }

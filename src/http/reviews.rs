@@ -121,7 +121,7 @@ async fn not_found<R>(State(reviews): State<Reviews<R>>, request: Request) -> Re
 
 /// axum adds `Allow`.
 async fn method_not_allowed<R>(State(reviews): State<Reviews<R>>, request: Request) -> Rejection {
-    let rejection = Rejection::new(Reason::MethodNotAllowed, "this path takes POST only");
+    let rejection = Rejection::new(Reason::MethodNotAllowed, "this path supports only POST");
     reviews.0.body.reject(request, rejection).await
 }
 

@@ -14,7 +14,7 @@ use crate::support::text;
 pub(crate) fn one_line(error: &kube::Error) -> String {
     let line = match error {
         kube::Error::Api(status) => return status_line(status),
-        kube::Error::SerdeError(why) => format!("the answer is not one of a Kubernetes API server ({why})"),
+        kube::Error::SerdeError(why) => format!("the response is not from a Kubernetes API server ({why})"),
         kube::Error::Auth(why) => of_credentials(why, None),
         other => connection(other).unwrap_or_else(|| chain(other)),
     };
@@ -40,7 +40,7 @@ pub(crate) fn next_step(error: &kube::Error) -> &'static str {
             "; the kubeconfig must have the CA of this cluster (certificate-authority-data) and the name that its certificate is for"
         }
         other if of_proxy(other).is_some() => {
-            "; check the proxy, which `proxy-url` of the kubeconfig's cluster or HTTPS_PROXY names, or choose another cluster with --context"
+            "; check the proxy in `proxy-url` of the kubeconfig's cluster or in HTTPS_PROXY, or choose another cluster with --context"
         }
         _ => "; check that the cluster runs and can be reached from here, or choose another one with --context",
     }
@@ -156,7 +156,7 @@ fn connection(error: &kube::Error) -> Option<String> {
         if let Some(error) = error.downcast_ref().map(innermost) {
             words = match error.kind() {
                 io::ErrorKind::ConnectionRefused => Some(format!("{peer} cannot be reached: connection refused")),
-                io::ErrorKind::TimedOut => Some(format!("{peer} cannot be reached: it does not answer")),
+                io::ErrorKind::TimedOut => Some(format!("{peer} cannot be reached: it does not respond")),
                 io::ErrorKind::UnexpectedEof if error.to_string().contains("tls") => {
                     Some("TLS with the API server failed: it closed the connection".to_owned())
                 }

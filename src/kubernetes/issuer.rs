@@ -25,7 +25,7 @@ pub async fn discover(client: &kube::Client, deadline: Instant) -> Result<Issuer
             why: api_error::one_line(&error),
             step: api_error::next_step(&error),
         })?,
-        Err(_) => return Err(DiscoveryError::new("it did not answer in time".to_owned())),
+        Err(_) => return Err(DiscoveryError::new("it did not respond in time".to_owned())),
     };
     let Document { issuer } = serde_json::from_str(&document)
         .map_err(|error| DiscoveryError::new(format!("expected JSON with `issuer`: {error}")))?;
@@ -41,7 +41,7 @@ struct Document {
 /// Why the issuer could not be discovered.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "the cluster's OIDC issuer could not be read from the API server ({DISCOVERY}): {why}; name it with --issuer{step}"
+    "the cluster's OIDC issuer could not be read from the API server ({DISCOVERY}): {why}; set it with --issuer{step}"
 )]
 pub struct DiscoveryError {
     why: String,

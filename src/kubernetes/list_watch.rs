@@ -172,7 +172,12 @@ where
                     return Err(NotListed::Forbidden(api_error::status_line(&status)));
                 }
                 Ok(Err(error)) => return Err(NotListed::Failed(api_error::one_line(&error))),
-                Err(_) => return Err(NotListed::Failed(format!("no answer within {:?}", self.timing.silence))),
+                Err(_) => {
+                    return Err(NotListed::Failed(format!(
+                        "no response within {:?}",
+                        self.timing.silence
+                    )));
+                }
             };
             for object in page.items {
                 observer.init_apply(object);

@@ -195,7 +195,7 @@ impl Namespaces {
                 "GET Namespace {namespace}: too many reads of Namespaces are in flight"
             ))),
             Outcome::TimedOut => Err(Arc::new(format!(
-                "GET Namespace {namespace}: the API server did not answer in time"
+                "GET Namespace {namespace}: the API server did not respond in time"
             ))),
         }
     }

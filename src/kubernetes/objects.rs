@@ -110,7 +110,7 @@ mod tests {
     async fn an_api_server_that_does_not_answer_is_not_waited_for() {
         let silent = tower::service_fn(|_: HttpRequest<Body>| pending::<Result<Response<Body>, Infallible>>());
         let client = Client::new(silent, "default");
-        let expected = "the API server cannot be reached: it does not answer";
+        let expected = "the API server cannot be reached: it does not respond";
         let error = groups(&client).await.unwrap_err();
         assert!(!api_error::is_answer(&error));
         assert_eq!(api_error::one_line(&error), expected);

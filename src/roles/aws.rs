@@ -185,7 +185,7 @@ impl AccountRoles {
         match called {
             Ok(answer) => match answer.role {
                 Some(found) => Ok(Some(found)),
-                None => Err(self.again("iam:GetRole", "the answer holds no role").await),
+                None => Err(self.again("iam:GetRole", "the response contains no role").await),
             },
             Err(error) => match self.fault("iam:GetRole", &error).await {
                 Fault::Absent => Ok(None),
@@ -205,7 +205,7 @@ impl AccountRoles {
             });
         }
         let Some(document) = document(found) else {
-            return Err(self.again("iam:GetRole", "the answer holds no trust policy").await);
+            return Err(self.again("iam:GetRole", "the response contains no trust policy").await);
         };
         Ok(Answer::Role(RoleDocument {
             origin: Origin::Stored,
@@ -242,7 +242,7 @@ impl AccountRoles {
             (false, _) => None,
             (true, Some(next)) => Some(next),
             (true, None) => {
-                let what = "the answer does not say where the next page begins";
+                let what = "the response does not contain the start of the next page";
                 return Err(self.again("iam:ListRoles", what).await);
             }
         };

@@ -96,7 +96,7 @@ fn answer(store: &Store<RoleArn, RoleDocument>, role: &RoleArn) -> Answer {
 /// Each controller would undo what the other does.
 fn disagreement(first: &str, (second, _): &Named<RoleDocument>) -> String {
     let [first, second] = [first, second].map(text::value);
-    format!("two Role objects, {first} and {second}, say different things of this role; let only one manage it")
+    format!("two Role objects, {first} and {second}, specify different policies for this role; keep only one of them")
 }
 
 #[cfg(test)]

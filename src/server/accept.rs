@@ -166,7 +166,7 @@ impl Accepting {
         if self.state.failed() {
             warn!(
                 %error, open = connections.open(),
-                "failed to accept connections; retrying. If descriptors ran out, unused and idle connections give way"
+                "failed to accept connections; retrying. If file descriptors ran out, unused and idle connections are closed"
             );
         }
         if platform::is_out_of_descriptors(error) && connections.release_descriptor() {

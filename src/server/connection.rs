@@ -107,7 +107,7 @@ where
             }
             if activity.gives_way() {
                 if !activity.has_request_in_flight() {
-                    return Poll::Ready(Err(io::Error::other("gave way to a new connection")));
+                    return Poll::Ready(Err(io::Error::other("closed to make room for a new connection")));
                 }
                 shared.progress.retired.store(true, Ordering::Relaxed);
             }
@@ -279,7 +279,7 @@ impl Schedule {
 
     fn due(&mut self, now: Instant) -> Due {
         if self.head.is_some_and(|(_, until)| until <= now) {
-            return Due::Abort("the request's head did not arrive in time");
+            return Due::Abort("the request headers did not arrive in time");
         }
         if now < self.stage_ends {
             return Due::Nothing;

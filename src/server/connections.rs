@@ -143,7 +143,7 @@ impl Connections {
         let Chosen {
             address, held, reason, ..
         } = chosen;
-        debug!(%address, held, reason = reason.as_str(), "closing a connection: its descriptor is required");
+        debug!(%address, held, reason = reason.as_str(), "closing a connection: its file descriptor is needed");
         true
     }
 }
@@ -171,25 +171,25 @@ impl Shared {
         if self.giving_way.refused() {
             warn!(
                 limit = self.limit, %address, held,
-                "all connections are taken: unused and idle connections of the address that holds most give way to new ones"
+                "the connection limit is reached: closing unused and idle connections of the address with the most connections"
             );
         }
     }
 
     fn refused(&self, peer: SocketAddr) {
         self.counter(Closed::Refused).fetch_add(1, Ordering::Relaxed);
-        debug!(%peer, limit = self.limit, "closed a connection at accept: all others have a request in flight");
+        debug!(%peer, limit = self.limit, "closed a new connection: all others have a request in flight");
         if self.refused.refused() {
             warn!(
                 limit = self.limit,
-                "all connections are taken and have requests in flight: new connections are closed"
+                "the connection limit is reached, and all connections have a request in flight: closing new connections"
             );
         }
     }
 
     fn has_room(&self) {
         if let Some(count) = self.giving_way.served() {
-            info!(count, "connections are available again: none gives way");
+            info!(count, "connections are available again: no more are closed");
         }
         if let Some(count) = self.refused.served() {
             info!(count, "new connections are accepted again");

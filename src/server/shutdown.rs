@@ -198,7 +198,7 @@ pub async fn run_until_signalled(
     let orderly = async {
         let shut_down = async {
             life.drained().await;
-            info!(drain = ?drain, "shutting down: not ready, closing each connection after its next answer");
+            info!(drain = ?drain, "shutting down: not ready, closing each connection after its next response");
             tokio::time::sleep(drain).await;
             life.stop();
         };

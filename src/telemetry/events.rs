@@ -264,7 +264,7 @@ impl EventWriter {
                 },
             }
         };
-        let outcome = outcome.unwrap_or_else(|_| Outcome::Failed("no answer in time".to_owned()));
+        let outcome = outcome.unwrap_or_else(|_| Outcome::Failed("no response in time".to_owned()));
         self.account_for(&job, request, outcome);
     }
 

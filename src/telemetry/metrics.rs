@@ -162,7 +162,7 @@ impl Metrics {
     pub fn new(by_namespace: ByNamespace) -> Arc<Self> {
         let mut registry = Registry::with_prefix("rolegate");
         let decisions = Decisions::new(by_namespace);
-        let help = "Answered reviews by decision";
+        let help = "Reviews by decision";
         match &decisions {
             Decisions::Total(family) => registry.register("decisions", help, family.clone()),
             Decisions::ByNamespace(counters) => registry.register("decisions", help, counters.family.clone()),
@@ -180,7 +180,7 @@ impl Metrics {
         drop(durations.get_or_create(&DecisionLabels::ALWAYS.outcome));
         registry.register(
             "admission_duration_seconds",
-            "Duration of reviews, from the request's head to its answer",
+            "Duration of reviews, from the request headers to the response",
             durations.clone(),
         );
         let policy_age = Histogram::new(AGE_BUCKETS);
@@ -204,7 +204,7 @@ impl Metrics {
         let audit_dropped = Counter::default();
         registry.register(
             "audit_log_dropped",
-            "Lost lines of the audit log",
+            "Audit log lines that were dropped",
             audit_dropped.clone(),
         );
         let events = EventCounters::new();
@@ -225,7 +225,7 @@ impl Metrics {
         let rejected_under_load = Family::default();
         registry.register(
             "requests_rejected",
-            "Requests that were answered with 503 because of the load, by reason",
+            "Requests that were rejected with 503 because of the load, by reason",
             rejected_under_load.clone(),
         );
         let version = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
@@ -330,7 +330,7 @@ impl Metrics {
 
     /// Adds the counter of lost lines of the log, which begins before the metrics.
     pub(crate) fn log_dropped(&self, dropped: Counter) {
-        let help = "Lost lines of the log on standard error";
+        let help = "Log lines that were dropped";
         self.registry.lock().register("log_lines_dropped", help, dropped);
     }
 

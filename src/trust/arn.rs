@@ -228,10 +228,10 @@ pub enum RoleArnError {
     #[error("it is the ARN of another service; a role's begins with arn:aws:iam::")]
     OtherService,
     /// A Region where IAM has none.
-    #[error("it names a Region, but roles have none; leave it empty as in arn:aws:iam::ACCOUNT:role/NAME")]
+    #[error("it contains a Region, but roles have none; leave it empty as in arn:aws:iam::ACCOUNT:role/NAME")]
     Region,
     /// No account.
-    #[error("it names no account; write the twelve digits after iam::")]
+    #[error("it contains no account; write the twelve digits after iam::")]
     NoAccount,
     /// This many digits, which is not twelve.
     #[error("its account has {0} digit{plural}; an account has twelve", plural = if *.0 == 1 { "" } else { "s" })]

@@ -66,7 +66,7 @@ fn lint_document(policy: &Policy) -> impl Iterator<Item = Lint> {
     let long = policy.over_default_quota().map(|characters| Lint {
         code: "over-default-quota",
         message: format!(
-            "it has {characters} characters; more than {DEFAULT_QUOTA} need a raised quota for trust policies"
+            "it has {characters} characters; more than {DEFAULT_QUOTA} require a higher quota for trust policies"
         ),
     });
     refused.chain(long)
@@ -95,13 +95,13 @@ fn lint_statement(statement: &Statement, request: &WebRequest<'_>) -> Vec<Lint> 
     let mut add = |code, message| lints.push(Lint { code, message });
     if !asks_for(Claim::Subject) {
         let message = format!(
-            "statement {number} has no condition on :sub; any ServiceAccount of the cluster may assume the role"
+            "statement {number} has no condition on :sub; any ServiceAccount of the cluster can assume the role"
         );
         add("no-subject-condition", message);
     }
     if !asks_for(Claim::Audience) {
         let message =
-            format!("statement {number} has no condition on :aud; a token for any audience of the provider will do");
+            format!("statement {number} has no condition on :aud; it accepts a token for any audience of the provider");
         add("no-audience-condition", message);
     }
     for condition in &statement.conditions {
@@ -112,7 +112,7 @@ fn lint_statement(statement: &Statement, request: &WebRequest<'_>) -> Vec<Lint> 
                 .find(|value| takes_every_subject(condition, &value.text))
         {
             let message = format!(
-                "statement {number} accepts {} as the subject; any ServiceAccount of the cluster may assume the role",
+                "statement {number} accepts {} as the subject; any ServiceAccount of the cluster can assume the role",
                 quote(&value.text)
             );
             add("wildcard-subject", message);
@@ -121,7 +121,7 @@ fn lint_statement(statement: &Statement, request: &WebRequest<'_>) -> Vec<Lint> 
             && matches!(condition.key.given(request), Given::Absent | Given::Unknown)
         {
             let message = format!(
-                "statement {number} uses ForAllValues on {}, which may be absent, and then the condition holds; add a Null condition or drop ForAllValues",
+                "statement {number} uses ForAllValues on {}, which can be absent, and then the condition is true; add a Null condition or remove ForAllValues",
                 quote(condition.key.as_str())
             );
             add("for-all-values-absent-key", message);

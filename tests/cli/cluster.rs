@@ -801,14 +801,14 @@ fn the_proxy_of_the_kubeconfig_is_used() {
             "http://127.0.0.1:9",
             &[
                 "the proxy cannot be reached: connection refused",
-                "check the proxy, which `proxy-url`",
+                "check the proxy in `proxy-url`",
             ],
         ),
         (
             "socks5://127.0.0.1:9",
             &[
                 "the proxy did not connect to the API server",
-                "check the proxy, which `proxy-url`",
+                "check the proxy in `proxy-url`",
             ],
         ),
     ] {
@@ -959,10 +959,7 @@ fn answers_of_the_api_server_that_are_errors_say_what_to_do() {
         &against(&api.url(), &audit),
         &["403 Forbidden", "User dev", "this needs `list` on serviceaccounts"],
     );
-    assert_error(
-        &against(&api.url(), &check),
-        &["403 Forbidden", "name it with --issuer"],
-    );
+    assert_error(&against(&api.url(), &check), &["403 Forbidden", "set it with --issuer"]);
 
     let api = Api::start(|_| (200, "<html>a proxy</html>".to_owned()));
     assert_error(
@@ -972,7 +969,7 @@ fn answers_of_the_api_server_that_are_errors_say_what_to_do() {
     assert_error(
         &against(&api.url(), &audit),
         &[
-            "the answer is not one of a Kubernetes API server",
+            "the response is not from a Kubernetes API server",
             "`server` of the kubeconfig",
         ],
     );
@@ -1015,7 +1012,7 @@ fn an_api_server_that_accepts_connections_and_does_not_answer_is_reported() {
     assert_error(
         &ran,
         &[
-            "cannot list ServiceAccounts: the API server cannot be reached: it does not answer",
+            "cannot list ServiceAccounts: the API server cannot be reached: it does not respond",
             "check that the cluster runs and can be reached from here",
             "--context",
         ],
@@ -1023,8 +1020,8 @@ fn an_api_server_that_accepts_connections_and_does_not_answer_is_reported() {
     assert_error(
         &home.check(&[]),
         &[
-            "the API server cannot be reached: it does not answer",
-            "name it with --issuer",
+            "the API server cannot be reached: it does not respond",
+            "set it with --issuer",
         ],
     );
 }

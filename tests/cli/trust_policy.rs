@@ -293,7 +293,7 @@ fn the_size_is_counted_as_iam_counts_it() {
     );
     let large = merge(&document(30));
     assert!(
-        large.err.contains("needs a raised quota") && large.code == 0,
+        large.err.contains("requires a higher quota") && large.code == 0,
         "{}",
         large.err
     );

@@ -424,11 +424,11 @@ fn flags_of_the_webhook_that_is_replaced_are_accepted_with_a_note_or_refused_wit
     assert_eq!(ran.code, 2);
     let peer = "of amazon-eks-pod-identity-webhook";
     for note in [
-        format!("warning: --in-cluster=false {peer} is not needed here\n"),
-        format!("warning: --port 8443 {peer} is --listen=:8443 here\n"),
-        format!("warning: --metrics-port 9999 {peer} is --admin-listen=:9999 here\n"),
-        format!("warning: --aws-default-region {peer} is --aws-region here\n"),
-        format!("warning: --logtostderr=true {peer} is not needed here\n"),
+        format!("warning: --in-cluster=false {peer} is not needed\n"),
+        format!("warning: --port 8443 {peer} has the name --listen=:8443 in rolegate\n"),
+        format!("warning: --metrics-port 9999 {peer} has the name --admin-listen=:9999 in rolegate\n"),
+        format!("warning: --aws-default-region {peer} has the name --aws-region in rolegate\n"),
+        format!("warning: --logtostderr=true {peer} is not needed\n"),
         format!("cannot start: --standalone {missing}: no such directory"),
     ] {
         assert!(ran.err.contains(&note), "{note}: {}", ran.err);
@@ -474,7 +474,7 @@ fn a_file_that_cannot_be_read_is_named_with_its_flag() {
     for (arguments, words) in [
         (
             with(&of_check, &["--policy", "gone"]),
-            "--policy gone: no such file; name a file that exists",
+            "--policy gone: no such file; specify a file that exists",
         ),
         (
             with(&of_check, &["--policy", "."]),
@@ -482,7 +482,7 @@ fn a_file_that_cannot_be_read_is_named_with_its_flag() {
         ),
         (
             with(&of_check, &["--role-source", "files=gone"]),
-            "role source files=gone: no such directory; create it, or name other sources with --role-source",
+            "role source files=gone: no such directory; create it, or set other sources with --role-source",
         ),
         (
             with(&of_check, &["--role-source", "files=Cargo.toml"]),
@@ -508,7 +508,7 @@ fn a_file_that_cannot_be_read_is_named_with_its_flag() {
         ),
         (
             vec!["audit", "--issuer", super::ISSUER, "--standalone", "gone"],
-            "--standalone gone: no such directory; name one with the manifests of ServiceAccounts",
+            "--standalone gone: no such directory; specify a directory that contains manifests of ServiceAccounts",
         ),
     ] {
         let ran = rolegate(&arguments);

@@ -311,7 +311,7 @@ async fn what_cannot_be_read_is_unknown_and_refuses_nothing() {
             "failed",
         ),
         (Fault::Status(503), "AWS returned a server error", "failed"),
-        (Fault::Late(Duration::from_secs(12)), "no answer in time", "timed-out"),
+        (Fault::Late(Duration::from_secs(12)), "no response in time", "timed-out"),
         (Fault::Cut, "no connection to AWS", "failed"),
         (Fault::Half, "truncated or is not a response from EKS", "failed"),
         (Fault::Torn, "eks:ListPodIdentityAssociations: ", "failed"),

@@ -174,7 +174,7 @@ fn a_role_that_a_tool_manages_is_reported_as_such() {
     aws.moto.call("iam", Some(&aws.own), "TagRole", &tags);
     let (code, _, error) = aws.apply(&role, &["--yes"]);
     assert_eq!(code, 0, "{error}");
-    assert!(error.contains("say that Terraform manages it"), "{error}");
+    assert!(error.contains("show that Terraform manages it"), "{error}");
     let (code, report) = finish_check(aws.rolegate(), &role, &[]);
     assert_eq!(code, 0, "{report}");
 }

@@ -137,7 +137,7 @@ fn without_any_credentials_the_ways_to_have_some_are_named() {
             rolegate(home("[profile work]\nregion = us-west-2\n").path()),
             &["--profile", "work"]
         ),
-        "profile \"work\": it holds no credentials; compare with: aws sts get-caller-identity --profile work"
+        "profile \"work\": it contains no credentials; compare with: aws sts get-caller-identity --profile work"
     );
     // In a pod there is no profile.
     let mut in_a_pod = rolegate(home("").path());

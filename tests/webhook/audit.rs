@@ -225,7 +225,10 @@ async fn workloads_that_cannot_be_listed_are_named_once() {
     let (code, out, err) = audit(&api, &folder, &["-o", "json", "-n", "jobs,other"]).await;
     assert_eq!(code, 1);
     assert_eq!(err.lines().count(), 1, "{err}");
-    assert!(err.contains("needs `list` on them: pods, jobs.batch"), "{err}");
+    assert!(
+        err.contains("because the permission `list` on them is missing: pods, jobs.batch"),
+        "{err}"
+    );
     // Every page.
     assert_eq!(workload_rows(&serde_json::from_str(&out).unwrap()).len(), 1_100);
 }

@@ -171,8 +171,8 @@ async fn roles_and_manifests_that_are_all_gone_stay_and_one_warning_says_so() {
     assert!(allowed(&program).await);
     std::fs::remove_dir_all(folder.path().join("roles/111122223333")).unwrap();
     std::fs::remove_file(folder.path().join("jobs-worker.yaml")).unwrap();
-    program.wait_for_log("has no role files any more");
-    program.wait_for_log("has no manifests any more");
+    program.wait_for_log("no longer has any role files");
+    program.wait_for_log("no longer has any manifests");
     let response = program
         .review("/mutate/enforce", &creation(&job_pod("jobs", "worker")))
         .await;
@@ -181,7 +181,7 @@ async fn roles_and_manifests_that_are_all_gone_stay_and_one_warning_says_so() {
         "the pod still gets its identity: {response}"
     );
     tokio::time::sleep(Duration::from_secs(3)).await;
-    for words in ["has no role files any more", "has no manifests any more"] {
+    for words in ["no longer has any role files", "no longer has any manifests"] {
         assert_eq!(program.log_lines(words).len(), 1, "logged once, not at each check");
     }
 }

@@ -176,7 +176,7 @@ async fn clients_that_stay_on_the_admin_port_do_not_keep_probes_out() {
         .unwrap();
     assert!(idle.parse::<u32>().unwrap() >= 300 - 256, "{idle}");
     assert_eq!(
-        program.log_lines("all connections are taken").len(),
+        program.log_lines("the connection limit is reached").len(),
         1,
         "once, not per connection"
     );

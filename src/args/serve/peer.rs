@@ -48,7 +48,7 @@ const FLAGS: [Row; 45] = [
     (
         "tls-cipher-suites",
         Value,
-        Refused("remove it: the cipher suites are those of rustls for TLS 1.2 and 1.3, and cannot be chosen"),
+        Refused("remove it: the cipher suites are those of rustls for TLS 1.2 and 1.3, and cannot be configured"),
     ),
     (
         "tls-min-version",
@@ -190,7 +190,8 @@ impl Translated {
             }
             (Renamed(ours), value) => {
                 let ours = format!("--{ours}");
-                self.notes.push(format!("{flag} {PEER} is {ours} here"));
+                self.notes
+                    .push(format!("{flag} {PEER} has the name {ours} in rolegate"));
                 self.arguments.push(match value {
                     Some(value) => format!("{ours}={value}").into(),
                     None => ours.into(),
@@ -198,12 +199,13 @@ impl Translated {
             }
             (Port(ours), Some(port)) => {
                 let ours = format!("--{ours}=:{port}");
-                self.notes.push(format!("{flag} {port} {PEER} is {ours} here"));
+                self.notes
+                    .push(format!("{flag} {port} {PEER} has the name {ours} in rolegate"));
                 self.arguments.push(ours.into());
             }
             (Port(ours), None) => self.arguments.push(format!("--{ours}").into()),
             (Only(values, _), Some(value)) if values.contains(&value.as_str()) => {
-                self.notes.push(format!("{flag}={value} {PEER} is not needed here"));
+                self.notes.push(format!("{flag}={value} {PEER} is not needed"));
             }
             (Only(_, instead) | Refused(instead), _) => self.refused.push(format!("{flag} {PEER}: {instead}")),
             (Same, _) => {}

@@ -95,7 +95,7 @@ pub(super) fn of_directory(
     input::check_directory(
         "--standalone ",
         directory,
-        "name one with the manifests of ServiceAccounts",
+        "specify a directory that contains manifests of ServiceAccounts",
     )?;
     let manifests = ManifestServiceAccounts::load(directory, rules)?;
     let mut accounts = ServiceAccounts::new();
@@ -160,5 +160,5 @@ pub(super) fn scopes(namespaces: &[String]) -> Vec<Option<&str>> {
 /// # Errors
 /// That it is missing.
 pub(super) fn issuer(issuer: Option<Issuer>) -> Result<Issuer> {
-    issuer.context("--standalone requires --issuer, because it reads no cluster")
+    issuer.context("--standalone requires --issuer, because it does not read a cluster")
 }

@@ -28,7 +28,7 @@ pub(super) async fn read(client: &kube::Client, namespaces: &[String]) -> (Vec<W
                 return (Vec::new(), vec![format!("cannot list API groups: {why}")]);
             }
             problems.push(format!(
-                "cannot list API groups: {why}; only the workloads of Kubernetes itself are read"
+                "cannot list API groups: {why}; only the built-in workloads are read"
             ));
             Default::default()
         }
@@ -86,7 +86,7 @@ pub(super) async fn read(client: &kube::Client, namespaces: &[String]) -> (Vec<W
     if !forbidden.is_empty() {
         let names = text::list(forbidden.iter().map(String::as_str), 20);
         problems.push(format!(
-            "these workloads were not read, which needs `list` on them: {names}"
+            "these workloads were not read, because the permission `list` on them is missing: {names}"
         ));
     }
     if found.len() >= MOST {

@@ -74,7 +74,7 @@ pub(super) fn judge_line(line: &[u8], now: Option<i64>) -> Result<(Judged, Cow<'
     let hop = match text("hop")?.as_deref() {
         Some("primary") => Hop::Primary,
         Some("target") => Hop::Target,
-        Some(other) => return Err(format!("hop: {} is not one; write primary or target", quote(other))),
+        Some(other) => return Err(format!("hop: {} is not valid; write primary or target", quote(other))),
         None if role_arn.is_some() && role_arn == read.target_role => Hop::Target,
         None => Hop::Primary,
     };
@@ -83,7 +83,9 @@ pub(super) fn judge_line(line: &[u8], now: Option<i64>) -> Result<(Judged, Cow<'
         Hop::Target => read.target_role = same_role(hop, role_arn, read.target_role)?,
     }
     if hop == Hop::Target && read.target_role.is_none() {
-        return Err("roleArn: it is missing, and association.targetRoleArn too; hop target needs one".to_owned());
+        return Err(
+            "roleArn: it is missing, and so is association.targetRoleArn; hop target requires one of them".to_owned(),
+        );
     }
     let association = read.association()?;
     let pod_name = (text("podName")?, text("generateName")?);

@@ -166,7 +166,7 @@ fn own_cluster() -> Result<NamedCluster, NoCluster> {
     let config = Config::incluster().map_err(|error| {
         NoCluster::Unusable(format!(
             "this pod has no credentials of its cluster ({error}); set automountServiceAccountToken of the pod or its ServiceAccount to \
-             true, or name a cluster with --kubeconfig"
+             true, or select a cluster with --kubeconfig"
         ))
     })?;
     Ok(NamedCluster { config, exec: None })
@@ -206,7 +206,7 @@ impl Files {
                 let kubeconfig = read(file).map_err(|error| {
                     let why = files::why(&error);
                     NoCluster::Unusable(format!(
-                        "--kubeconfig {}: {why}; name the kubeconfig of the cluster",
+                        "--kubeconfig {}: {why}; specify the kubeconfig of the cluster",
                         file.display()
                     ))
                 })?;
@@ -225,7 +225,7 @@ impl Files {
                     Self::Flag(_) | Self::Home(_) => "",
                 };
                 NoCluster::Unusable(format!(
-                    "{name}{of}: {why}; correct it, or name another file with --kubeconfig"
+                    "{name}{of}: {why}; correct it, or select another file with --kubeconfig"
                 ))
             };
             let next = match read(file) {
@@ -360,10 +360,10 @@ fn content(of: &str, file: &str) -> Result<String, String> {
 /// The next step: the contexts to choose from.
 fn choose(contexts: &[&str]) -> String {
     if contexts.is_empty() {
-        return "it has no contexts; name another file with --kubeconfig".to_owned();
+        return "it has no contexts; select another file with --kubeconfig".to_owned();
     }
     format!(
-        "name one of its contexts with --context: {}",
+        "select one of its contexts with --context: {}",
         text::list(contexts.iter().copied(), CONTEXTS_SHOWN)
     )
 }

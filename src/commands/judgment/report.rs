@@ -180,7 +180,7 @@ impl Report {
             verdict: MALFORMED,
             cause: Some(Cause::NoRole.as_str()),
             reason: format!(
-                "the annotation {} sets no role; {prefix}role-arn does",
+                "the annotation {} does not set a role; use {prefix}role-arn",
                 text::value(key)
             ),
             ..Self::about(message, String::new(), &identity, Exit::No)

@@ -30,21 +30,16 @@ pub(super) fn readiness(cluster: &Cluster, certificates: &Certificates) -> Readi
 /// Registers the metrics that are read when they are scraped.
 pub(super) fn gauges(metrics: &Metrics, state: &State, certificates: &Certificates, connections: &Connections) {
     let accounts = state.cluster.accounts.clone();
-    metrics.gauges(
-        "service_accounts",
-        "ServiceAccounts that are known",
-        "state",
-        move || {
-            let counts = accounts.counts();
-            [
-                ("with-role", counts.with_role),
-                ("malformed", counts.malformed),
-                ("without-role", counts.without_role),
-            ]
-            .map(|(state, count)| (state, as_gauge(count)))
-            .to_vec()
-        },
-    );
+    metrics.gauges("service_accounts", "Known ServiceAccounts", "state", move || {
+        let counts = accounts.counts();
+        [
+            ("with-role", counts.with_role),
+            ("malformed", counts.malformed),
+            ("without-role", counts.without_role),
+        ]
+        .map(|(state, count)| (state, as_gauge(count)))
+        .to_vec()
+    });
     let accounts = state.cluster.accounts.clone();
     metrics.know_namespaces(move |namespace| accounts.has_namespace(namespace));
     let cache = state.cache.clone();
@@ -55,7 +50,7 @@ pub(super) fn gauges(metrics: &Metrics, state: &State, certificates: &Certificat
             .to_vec()
     });
     if let Some(associations) = state.associations.clone() {
-        let help = "EKS Pod Identity associations that are known";
+        let help = "Known EKS Pod Identity associations";
         metrics.gauges("associations", help, "state", move || {
             let (all, described) = associations.counts();
             [("described", described), ("undescribed", all - described)]
@@ -67,7 +62,7 @@ pub(super) fn gauges(metrics: &Metrics, state: &State, certificates: &Certificat
     metrics.gauge("connections", "Open connections", move || as_gauge(connections.open()));
     metrics.gauges(
         "certificate_expiry_timestamp_seconds",
-        "When a certificate ends",
+        "When a certificate expires",
         "kind",
         certificates.expiry(),
     );
@@ -78,7 +73,7 @@ pub(super) fn closed_connections(metrics: &Metrics, listeners: [&Connections; 2]
     let listeners = listeners.map(Clone::clone);
     metrics.counters(
         "connections_closed",
-        "Connections that were closed because all were taken, by reason",
+        "Connections that were closed at the connection limit, by reason",
         "reason",
         move || {
             let [reviews, admin] = listeners.each_ref().map(Connections::closed);
@@ -97,7 +92,7 @@ pub(super) fn reload_failures(metrics: &Metrics, state: &State, certificates: &C
     let credentials = state.credentials.clone();
     let associations = state.associations.clone();
     let certificates = certificates.reload_failures.clone();
-    let help = "Edits of files and objects that could not be used; the last good content stays in use";
+    let help = "Failed reloads of files and objects; the last good content stays in use";
     metrics.counters("reload_failures", help, "what", move || {
         let mut counts = vec![
             ("certificates", certificates()),

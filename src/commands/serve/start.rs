@@ -187,7 +187,7 @@ struct Listeners {
 impl Listeners {
     async fn open(reviews: SocketAddr, admin: SocketAddr) -> Result<Self> {
         let (reviews, reviews_address) = listen("--listen", reviews).await?;
-        let no_threads = "cannot start the threads that answer reviews";
+        let no_threads = "cannot start the threads that handle reviews";
         let threads = ReviewThreads::start().context(no_threads)?;
         let reviews = threads.adopt(reviews).context(no_threads)?;
         let (admin, admin_address) = listen("--admin-listen", admin).await?;

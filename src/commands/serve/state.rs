@@ -142,9 +142,7 @@ impl State {
             ..web_identity
         };
         if web_identity.disable_instance_metadata && web_identity.region.is_none() {
-            warn!(
-                "--disable-instance-metadata without --aws-region: pods that set no Region themselves will have none"
-            );
+            warn!("--disable-instance-metadata without --aws-region: pods that do not set a Region will have none");
         }
         let (credentials, pod_identity) = pod_identity.settings(&web_identity);
         let credentials = credentials.as_deref().map(container_credentials).transpose()?;
@@ -241,11 +239,11 @@ impl Cluster {
         identity_map: Option<NamespacedName>,
         rules: &Arc<AnnotationRules>,
     ) -> Result<Self> {
-        let issuer = issuer.context("--standalone requires --issuer, because it reads no cluster")?;
+        let issuer = issuer.context("--standalone requires --issuer, because it does not read a cluster")?;
         input::check_directory(
             "--standalone ",
             directory,
-            "name one with the manifests of ServiceAccounts",
+            "specify a directory that contains manifests of ServiceAccounts",
         )?;
         let manifests = ManifestServiceAccounts::load(directory, rules.clone())?;
         manifests.keep_reading(reload::INTERVAL);

@@ -48,7 +48,7 @@ pub(super) fn apply(
     refuse_what_cannot_be_written(&current)?;
     if let Some(owner) = managed_by(&current.tags) {
         output::warn(&format!(
-            "the tags of {role} say that {owner} manages it, which will undo this change or report it as drift; change it there"
+            "the tags of {role} show that {owner} manages it, which will revert this change or report it as drift; change the policy in {owner}"
         ));
     }
     let merged = preview::merged(addition, &current.document, role.as_str())?;
@@ -70,7 +70,7 @@ pub(super) fn apply(
     }
     runtime.block_on(in_time(editor.write(role, &merged.json)))?;
     output::note(&format!(
-        "{} the trust policy of {role}; AWS may take up to a minute to use it everywhere",
+        "{} the trust policy of {role}; AWS can take up to a minute to apply it everywhere",
         Styled(GOOD, "updated")
     ));
     Ok(exit)
@@ -81,7 +81,7 @@ async fn in_time<T, E: fmt::Display>(call: impl Future<Output = Result<T, E>>) -
         Ok(Ok(answer)) => Ok(answer),
         Ok(Err(error)) => Err(anyhow!("{error:#}")),
         Err(_) => bail!(
-            "AWS did not answer within {} s; run the command again",
+            "AWS did not respond within {} s; run the command again",
             PATIENCE.as_secs()
         ),
     }

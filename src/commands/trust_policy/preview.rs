@@ -24,7 +24,7 @@ pub(super) fn merged(addition: &Addition, document: &str, name: &str) -> Result<
 /// Shows the difference, and warns about everything that the edit does not do.
 pub(super) fn show(merged: &Merged, addition: &Addition) -> Exit {
     let done = match &merged.edit {
-        None => "no change: the policy has this trust already".to_owned(),
+        None => "no change: the policy already contains this trust".to_owned(),
         Some(Edit::AddSubject { statement, .. }) => format!("added the subject to statement {statement}"),
         Some(_) => "added a statement".to_owned(),
     };
@@ -100,12 +100,12 @@ pub(super) fn show_size(json: &str) -> Exit {
         _ if used > LARGEST_QUOTA => (BAD, format!(", more than IAM accepts ({LARGEST_QUOTA})"), Exit::No),
         _ if used > DEFAULT_QUOTA => (
             DOUBT,
-            format!(": needs a raised quota for trust policies ({LARGEST_QUOTA} at most)"),
+            format!(": requires a higher quota for trust policies ({LARGEST_QUOTA} at most)"),
             Exit::Yes,
         ),
         _ => (
             GOOD,
-            format!(" ({LARGEST_QUOTA} at most with a raised quota)"),
+            format!(" ({LARGEST_QUOTA} at most with a higher quota)"),
             Exit::Yes,
         ),
     };

@@ -65,7 +65,7 @@ pub(super) fn no_identity(container: &str, others: usize, why: Option<NoIdentity
     match why {
         None => (
             format!(
-                ": container {container} is left out by an annotation of the pod, and this namespace requires an IAM role"
+                ": container {container} is excluded by an annotation of the pod, but this namespace requires an IAM role"
             ),
             "remove the container from the annotation skip-containers, or add it to include-containers".to_owned(),
         ),

@@ -174,7 +174,7 @@ impl ExplanationText<'_> {
             Fault::NoProvider => provider::missing(self),
             Fault::AudienceNotRegistered { listed } => audience::not_registered(self, listed),
             Fault::Denied { conditions, more } => condition::denied(self, conditions, *more),
-            Fault::NothingAllowed => "no statement allows anything; every one is a Deny".to_owned(),
+            Fault::NothingAllowed => "no statement allows anything; every statement is a Deny".to_owned(),
             Fault::PrincipalType {
                 misplaced_provider: Some((element, found)),
                 ..

@@ -150,7 +150,7 @@ impl LiveServiceAccounts {
             Outcome::Done { value, .. } => value,
             Outcome::Busy => Fetched::Busy,
             Outcome::TimedOut => Fetched::Unavailable(format!(
-                "GET ServiceAccount {namespace}/{name}: the API server did not answer in time"
+                "GET ServiceAccount {namespace}/{name}: the API server did not respond in time"
             )),
         }
     }

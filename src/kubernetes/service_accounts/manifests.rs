@@ -332,7 +332,7 @@ impl Source for Manifests {
             return Err(ManifestError {
                 path: self.dir.clone(),
                 line: None,
-                message: "has no manifests any more; if all its ServiceAccounts are deleted for good, leave an empty .yaml file in it"
+                message: "no longer has any manifests; to remove all ServiceAccounts, leave an empty .yaml file in it"
                     .to_owned(),
             });
         }

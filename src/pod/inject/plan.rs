@@ -454,7 +454,7 @@ impl<'r> Plan<'r> {
     fn volume_conflict(&self, volume: &view::Volume<'_>) -> Box<Conflict> {
         let what = match volume.kind() {
             "projected" => format!(
-                "holds no token for {} at path {}",
+                "contains no token for {} at path {}",
                 self.audience_wanted(),
                 quoted(self.token_path)
             ),
@@ -547,8 +547,7 @@ impl<'r> Plan<'r> {
             volume: text::value(mount.name()),
             mount_path: Some(text::value(mount.path())),
             message: format!(
-                "container {} mounts volume {} at {}, {place}: mount it elsewhere, or name the container in the pod's \
-                 annotation {}{SKIP_CONTAINERS}",
+                "container {} mounts volume {} at {}, {place}: mount it elsewhere, or list the container in the pod's annotation {}{SKIP_CONTAINERS}",
                 quoted(container.name()),
                 quoted(mount.name()),
                 text::value(mount.path()),

@@ -621,11 +621,11 @@ fn another_volume_of_the_name_is_a_conflict() {
         (json!({"name": "aws-iam-token", "b\ta": {}}), r"is of kind b\ta"),
         (
             json!({"name": "aws-iam-token", "projected": {"sources": [{"configMap": {}}]}}),
-            r#"holds no token for an audience at path "token""#,
+            r#"contains no token for an audience at path "token""#,
         ),
         (
             json!({"name": "aws-iam-token", "projected": {"sources": [{"serviceAccountToken": {"path": "token"}}]}}),
-            r#"holds no token for an audience at path "token""#,
+            r#"contains no token for an audience at path "token""#,
         ),
     ] {
         let conflict = webhook().conflict(&with_volume(volume));
@@ -665,7 +665,7 @@ fn another_volume_mounted_at_the_tokens_place_is_a_conflict() {
             conflict.message,
             format!(
                 r#"container "app" mounts volume "da\nta" at {path}, where the token volume aws-iam-token belongs: mount it "#
-            ) + "elsewhere, or name the container in the pod's annotation eks.amazonaws.com/skip-containers"
+            ) + "elsewhere, or list the container in the pod's annotation eks.amazonaws.com/skip-containers"
         );
     }
     for path in [
@@ -1132,7 +1132,7 @@ fn the_agent_of_pod_identity_takes_one_audience_so_another_is_a_conflict() {
     let conflict = answer(pod_identity_volume("vault")).unwrap_err();
     assert_eq!(
         conflict.message,
-        "volume \"eks-pod-identity-token\" of the pod holds no token for audience \"pods.eks.amazonaws.com\" at path \
+        "volume \"eks-pod-identity-token\" of the pod contains no token for audience \"pods.eks.amazonaws.com\" at path \
          \"eks-pod-identity-token\", but the token volume mounted at \
          /var/run/secrets/pods.eks.amazonaws.com/serviceaccount has that name: rename the pod's volume"
     );

@@ -85,7 +85,7 @@ impl RoleEditor {
                     .collect(),
             }),
             _ => Err(format!(
-                "{role}: iam:GetRole: the answer holds no trust policy; run the command again"
+                "{role}: iam:GetRole: the response contains no trust policy; run the command again"
             )),
         }
     }

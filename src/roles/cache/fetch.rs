@@ -110,7 +110,7 @@ impl Fetcher {
                 Ok(Answer::Failed(reason) | Answer::Throttled(reason)) => return paced.failed(reason),
                 Err(_) => {
                     let (name, seconds) = (paced.name(), LONGEST_READ.as_secs());
-                    return paced.failed(format!("{name} did not answer within {seconds} s").into());
+                    return paced.failed(format!("{name} did not respond within {seconds} s").into());
                 }
             };
             return Fetched::Answer(RoleTrust {
@@ -184,7 +184,7 @@ impl Fetcher {
             ProviderAnswer::NotMine
         };
         let answer = timeout(LONGEST_READ, ask).await;
-        answer.unwrap_or_else(|_| ProviderAnswer::Failed("AWS did not answer in time".into()))
+        answer.unwrap_or_else(|_| ProviderAnswer::Failed("AWS did not respond in time".into()))
     }
 
     pub(super) fn reads_providers(&self) -> bool {

@@ -77,13 +77,14 @@ impl Reader {
                 let millis = waited.as_millis();
                 Err(if self.reads.waits_for_turn(&role.arn) {
                     Unread::NoTurn(
-                        format!("the rate of calls to {names} left none for this role within {millis} ms").into(),
+                        format!("the rate limit for calls to {names} allowed no read of this role within {millis} ms")
+                            .into(),
                     )
                 } else if self.is_known_without_a_call(role) {
                     // The disk and memory do not fail like this: other work keeps the processors, which must not prevent a refusal.
                     Unread::NoTurn(format!("{names} was not read within {millis} ms").into())
                 } else {
-                    Unread::Failed(format!("{names} did not answer within {millis} ms").into())
+                    Unread::Failed(format!("{names} did not respond within {millis} ms").into())
                 })
             }
         }

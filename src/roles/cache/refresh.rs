@@ -290,7 +290,8 @@ impl<'a> Refresher<'a> {
         if referenced.len() > capacity {
             debug!(
                 referenced = referenced.len(),
-                capacity, "more roles are named than the role cache holds; the rest is read on demand"
+                capacity,
+                "ServiceAccounts refer to more roles than the role cache can hold; the rest is read on demand"
             );
         }
         let referenced: HashSet<_> = referenced.iter().take(capacity).collect();

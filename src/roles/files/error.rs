@@ -28,7 +28,7 @@ impl RoleFilesError {
 
     /// A directory that had files.
     pub(super) fn emptied(directory: &Path) -> Self {
-        let problem = r#"has no role files any more; if all their roles are deleted for good, write {"Roles": []} to a .json file in it"#;
+        let problem = r#"no longer has any role files; to remove all roles, write {"Roles": []} to a .json file in it"#;
         Self {
             file: directory.to_owned(),
             position: None,

@@ -68,7 +68,7 @@ pub(super) fn read(bytes: &[u8], below: &Path) -> Result<Vec<FoundRole>, Flaw> {
         ))
     } else {
         Err(first_line(format!(
-            "holds no role that can be read; expected {FORMATS}"
+            "contains no role that can be read; expected {FORMATS}"
         )))
     }
 }

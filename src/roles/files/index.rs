@@ -112,7 +112,7 @@ impl Index {
             [placed] => Some(placed.answer()),
             [first, second, ..] => {
                 let why = format!(
-                    "{} and {} plan different roles of that path and name and do not say in which account",
+                    "{} and {} plan different roles of that path and name and do not specify the account",
                     first.path().display(),
                     second.path().display()
                 );

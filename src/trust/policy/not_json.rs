@@ -17,7 +17,7 @@ pub(super) fn error(text: &str, error: &serde_json::Error) -> PolicyError {
 pub(super) fn not_an_object(found: &Json<'_>) -> PolicyError {
     let problem = match found {
         Json::Text(text) if text.trim_start().starts_with(['{', '%']) => {
-            "it is a JSON string that holds the policy; pass the string's content (with jq: jq -r)".to_owned()
+            "it is a JSON string that contains the policy; pass the string's content (with jq: jq -r)".to_owned()
         }
         Json::List(_) => "it is a list; expected an object with Version and Statement".to_owned(),
         other => format!("expected an object, found {}", other.kind()),

@@ -104,7 +104,7 @@ fn refuse_repeated_sids(statements: &[Statement]) -> Result<(), PolicyError> {
         if let Some(sid) = &statement.sid
             && !seen.insert(sid)
         {
-            let problem = format!("another statement has the Sid {} too; a Sid is unique", quote(sid));
+            let problem = format!("another statement has the Sid {} too; a Sid must be unique", quote(sid));
             return Err(PolicyError::new(&Place::Statement(statement.number), &problem));
         }
     }
@@ -139,7 +139,7 @@ fn read_statement(
             "Resource" | "NotResource" => {
                 return Err(PolicyError::new(
                     &place,
-                    "a trust policy has no resources; the role itself is meant",
+                    "a trust policy cannot have resources; it applies to the role itself",
                 ));
             }
             "NotPrincipal" => {
@@ -168,7 +168,7 @@ fn read_effect(json: Json<'_>, place: &Place<'_>) -> Result<Effect, PolicyError>
         Json::Text(effect) if effect == "Deny" => Ok(Effect::Deny),
         Json::Text(effect) => {
             let problem = format!(
-                "{} is not an effect; expected \"Allow\" or \"Deny\" in this case",
+                "{} is not an effect; expected \"Allow\" or \"Deny\", with this capitalization",
                 quote(effect)
             );
             Err(PolicyError::new(place, &problem))
@@ -260,7 +260,7 @@ fn read_values(
         let text = match json {
             Json::Text(text) => text,
             Json::Scalar(text) => text.to_owned(),
-            other => return Err(expected(place, "a text, a number or a boolean", &other)),
+            other => return Err(expected(place, "a string, a number or a boolean", &other)),
         };
         let shown = quote(&text);
         operator
@@ -311,8 +311,8 @@ fn object<'a>(json: Json<'a>, place: &Place<'_>) -> Result<Vec<(String, &'a RawV
 }
 
 fn read<'a>(raw: &'a RawValue, place: &Place<'_>) -> Result<Json<'a>, PolicyError> {
-    // What is left to go wrong are escapes of characters that do not exist.
-    Json::read(raw).map_err(|_| PolicyError::new(place, "it holds a text with a broken escape"))
+    // The only remaining errors are escapes of characters that do not exist.
+    Json::read(raw).map_err(|_| PolicyError::new(place, "it contains a string with an invalid escape sequence"))
 }
 
 fn expected(place: &Place<'_>, wanted: &str, found: &Json<'_>) -> PolicyError {

@@ -139,7 +139,10 @@ fn federated(statement: &Statement) -> Option<PolicyError> {
                 quote(federated)
             )
         }
-        Some(Mismatch::Blank) => format!("{} is not accepted by IAM; it has a space at one end", quote(federated)),
+        Some(Mismatch::Blank) => format!(
+            "{} is not accepted by IAM; it begins or ends with a space",
+            quote(federated)
+        ),
         Some(_) => format!(
             "{} is not accepted by IAM; it has quotation marks inside",
             quote(federated)
@@ -268,7 +271,7 @@ mod tests {
             ),
             (
                 with("", &format!(" {PROVIDER}"), ACTION),
-                "statement 1, Principal.Federated: \" arn:aws:iam::111122223333:oidc-provider/issuer.example/A\" is not accepted by IAM; it has a space at one end",
+                "statement 1, Principal.Federated: \" arn:aws:iam::111122223333:oidc-provider/issuer.example/A\" is not accepted by IAM; it begins or ends with a space",
             ),
             (
                 with("", &format!("'{PROVIDER}'"), ACTION),

@@ -92,7 +92,7 @@ pub(super) fn depends_on(
     session_name: Option<&(String, Verdict)>,
 ) -> String {
     let mut sentence = if conditions.is_empty() {
-        "denies the principal \"*\"; whether that includes a web identity, only STS knows".to_owned()
+        "denies the principal \"*\"; only STS knows whether that includes a web identity".to_owned()
     } else {
         let is_one = conditions.len().saturating_add(more) == 1;
         let more = match more {

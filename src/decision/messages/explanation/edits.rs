@@ -27,7 +27,7 @@ fn edit(about: &ExplanationText<'_>, edit: &Edit) -> String {
             with,
         } => {
             return format!(
-                "in statement {statement}, use {with} instead of {} for {}, which allows the whole pattern",
+                "in statement {statement}, use {with} instead of {} for {}, which allows everything that the pattern matches",
                 text::value_within(operator, 60),
                 quote(key)
             );

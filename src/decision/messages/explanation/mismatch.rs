@@ -25,7 +25,7 @@ fn phrase(mismatch: &Mismatch) -> String {
         Mismatch::SlashAdded => "it has an extra slash at its end".to_owned(),
         Mismatch::Case => "it differs in upper and lower case".to_owned(),
         Mismatch::Placeholder => "a placeholder was not filled in".to_owned(),
-        Mismatch::Variable => "its variables do not make it this subject".to_owned(),
+        Mismatch::Variable => "its variables do not expand to this subject".to_owned(),
         Mismatch::VariableUnderOldVersion => "variables are not replaced unless Version is \"2012-10-17\"".to_owned(),
         Mismatch::Wildcard | Mismatch::AnyProvider => {
             "it has a wildcard, and wildcards are not expanded there".to_owned()
@@ -45,7 +45,7 @@ fn phrase(mismatch: &Mismatch) -> String {
             format!("account {} instead of the role's account {needed}", quote(found))
         }
         Mismatch::ArnStart => "it does not start with arn:PARTITION:iam::".to_owned(),
-        Mismatch::Blank => "it has a space at one end".to_owned(),
+        Mismatch::Blank => "it begins or ends with a space".to_owned(),
         Mismatch::BlankInside => "it contains a space".to_owned(),
         Mismatch::OtherPrefix => format!("it does not start with {SERVICE_ACCOUNT}"),
         Mismatch::NoName => "the name is missing".to_owned(),
@@ -53,7 +53,7 @@ fn phrase(mismatch: &Mismatch) -> String {
         Mismatch::Prefix => format!("{SERVICE_ACCOUNT} is missing"),
         Mismatch::SlashForColon => "it has a slash where a colon belongs".to_owned(),
         Mismatch::NoNamespace => "the namespace is missing".to_owned(),
-        Mismatch::SeveralInOne => "several subjects are in one string, where a list is needed".to_owned(),
+        Mismatch::SeveralInOne => "several subjects are in one string instead of a list".to_owned(),
         Mismatch::Namespace { found, needed } => format!("namespace {} instead of {}", quote(found), quote(needed)),
         Mismatch::Name { found, needed } => format!("name {} instead of {}", quote(found), quote(needed)),
         Mismatch::NamespaceAndName => "another namespace and name".to_owned(),

@@ -18,7 +18,7 @@ pub(super) fn other_subject_clause(requirement: &Requirement, mismatches: &[Mism
     }
     match mismatches {
         [Mismatch::SeveralInOne] => {
-            return "its trust policy has several subjects in one string, where a list is needed".to_owned();
+            return "its trust policy has several subjects in one string instead of a list".to_owned();
         }
         [Mismatch::VariableUnderOldVersion, ..] => {
             return "its trust policy has a variable as the subject, but not the Version \"2012-10-17\"".to_owned();

@@ -1,5 +1,5 @@
-//! The cost of one pod: reading it, reading its annotations, and injecting it, which writes the patch. The pod is that of a Job (2.4 KB), as an
-//! API server sends it: with defaults and managed fields, and without a name.
+//! The cost of one pod: reading it, reading its annotations, and injecting it, which writes the patch. The pod is that of a Job (2.4 KB),
+//! as an API server sends it: with defaults and managed fields, and without a name.
 
 use std::hint::black_box;
 

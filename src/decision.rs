@@ -1,7 +1,8 @@
-//! The decision: identity, verdict and mode in, answer out. The one place where a verdict becomes an action.
+//! The decision: computes the response from the identity, the verdict and the mode. This is the only place where a verdict becomes an
+//! action.
 //!
-//! The default is refusal on evidence, not on doubt: STS has the last word, and what cannot be known is admitted with a
-//! warning. Everything here is synchronous and total. What a pod's author reads is made in `messages`.
+//! The default is refusal on evidence, not on doubt: STS has the last word, and a pod whose verdict cannot be known is admitted with a
+//! warning. Everything here is synchronous and total. The text for the pod's author is composed in `messages`.
 
 pub(crate) mod causes;
 pub mod messages;
@@ -17,7 +18,7 @@ use crate::pod::identity::MalformedAnnotation;
 use crate::pod::inject::Conflict;
 use crate::trust::{Association, Cause, Explanation, Hop, Judgment, RoleArn, Verdict, WebIdentity};
 
-/// What the flags say about deciding.
+/// The flags that decisions depend on.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct DecisionSettings {
     /// `--on-unknown`.
@@ -27,7 +28,7 @@ pub struct DecisionSettings {
 }
 
 impl DecisionSettings {
-    /// Whether credentials that cannot be judged are of interest: they are refused, or a role is required.
+    /// Whether credentials that cannot be evaluated are of interest: they are refused, or a role is required.
     fn checks_own_credentials(self) -> bool {
         self.on_unknown == OnUnknown::Deny || self.require_role != RequireRole::Off
     }
@@ -88,9 +89,9 @@ pub enum Finding<'a> {
     Malformed(&'a MalformedAnnotation),
     /// Something else is in the pod where the token belongs.
     Conflict(&'a Conflict),
-    /// The role's trust was judged for this web identity.
+    /// The role's trust was evaluated for this web identity.
     Judged(&'a Judged, &'a WebIdentity),
-    /// The trust of a role of the EKS Pod Identity association was judged.
+    /// The trust of a role of the EKS Pod Identity association was evaluated.
     Associated {
         /// The verdict.
         judged: &'a Judged,
@@ -124,7 +125,7 @@ pub enum Finding<'a> {
         /// What is not known.
         why: &'a Unverifiable<'a>,
     },
-    /// A container has a credentials server of its own, which cannot be judged.
+    /// A container has a credentials server of its own, which cannot be evaluated.
     OwnCredentials {
         /// The container's name.
         container: &'a str,
@@ -179,7 +180,7 @@ pub struct Judged {
     pub cause: Option<Cause>,
     /// The reasons, as values.
     pub why: Why,
-    /// The age of the copy that was judged, where it could not be read again before a refusal.
+    /// The age of the copy that was evaluated, where it could not be read again before a refusal.
     pub copy_age: Option<Duration>,
 }
 
@@ -202,7 +203,7 @@ pub enum Why {
 }
 
 impl Judged {
-    /// Of a judgment of the policy or of the provider.
+    /// Of an evaluation of the policy or of the provider.
     #[must_use]
     pub fn of(role: RoleArn, judgment: Judgment) -> Self {
         let Judgment { verdict, explanation } = judgment;
@@ -253,18 +254,18 @@ pub enum Effect {
     Deny,
 }
 
-/// The answer.
+/// The response.
 #[derive(Debug)]
 pub struct Decision {
     /// What is done.
     pub effect: Effect,
-    /// What was known, where trust was judged.
+    /// The verdict, if trust was evaluated.
     pub verdict: Option<Verdict>,
-    /// Why the pod is not served, where it is not (or would not be under `enforce`).
+    /// Why the pod is not served, if it is not (or would not be in mode `enforce`).
     pub cause: Option<Cause>,
     /// For the author.
     pub warnings: Vec<Warning>,
-    /// What the author reads of a refusal: line 1 stands alone, rows say more ([`messages::Message::text`]).
+    /// The message of a refusal: line 1, and rows with details ([`messages::Message::text`]).
     pub refusal: Option<String>,
 }
 

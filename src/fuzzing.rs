@@ -1,5 +1,5 @@
-//! What the fuzz targets in `fuzz/` run; compiled for them only. Each function takes any bytes, and panics when a property does not
-//! hold.
+//! The functions that the fuzz targets in `fuzz/` call; compiled only for them. Each function takes arbitrary bytes, and panics if a
+//! property does not hold.
 
 #![allow(clippy::panic, reason = "a panic is how a fuzz target reports")]
 
@@ -77,7 +77,7 @@ pub fn review(body: &[u8]) {
     }
 }
 
-/// A policy that IAM would store is read as one that is stored, and its judgment is the same twice.
+/// A policy that IAM would store is read as one that is stored, and its evaluation is the same twice.
 pub fn policy(document: &[u8]) {
     let Ok(text) = std::str::from_utf8(document) else {
         return;

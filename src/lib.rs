@@ -1,8 +1,8 @@
 //! rolegate: a Kubernetes admission webhook that gives pods their AWS identity and refuses pods whose IAM role does not
 //! trust them.
 //!
-//! The modules are layers and dependencies point down only; `ARCHITECTURE.md` draws them and lists the invariants.
-//! The library exposes what the program, its tests and its benchmarks need, and makes no other promise.
+//! The modules are layers, and dependencies only point down; `ARCHITECTURE.md` describes them and lists the invariants. The library exposes
+//! what the program, its tests and its benchmarks need. Its API is not stable.
 
 // No panic can be reached from outside. Denied here and not in Cargo.toml, so that test programs can say what they expect by panicking.
 #![deny(

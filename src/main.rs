@@ -1,4 +1,4 @@
-//! The `rolegate` program: hands its command line over and exits with what comes back.
+//! The `rolegate` program: runs its command line and exits with the exit code of the command.
 
 use std::process::ExitCode;
 

@@ -1,4 +1,4 @@
-//! The layers of ARCHITECTURE.md are those of the code: dependencies point down only, and what decides touches nothing outside.
+//! The code has the layers of ARCHITECTURE.md: dependencies only point down, and modules that decide do no I/O.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;

@@ -1,4 +1,4 @@
-//! What is kept of EKS Pod Identity associations, under a source that is slow, fails, throttles and counts, over paused time.
+//! The cache of EKS Pod Identity associations, with a source that is slow, fails, throttles and counts calls. Time is paused.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};

@@ -1,4 +1,4 @@
-//! Events of refusals, against an API server that keeps them as Kubernetes does. Time is paused: nothing here waits.
+//! Events for refusals, against an API server that stores them as Kubernetes does. Time is paused: nothing here waits.
 
 mod support;
 

@@ -1,5 +1,5 @@
-//! The container image: its last stage is put together by `buildah` from the Dockerfile, around the program that the tests
-//! run anyway, and the program is started in that root as Kubernetes would: nothing else there, read-only, not as root.
+//! The container image: `buildah` builds the last stage of the Dockerfile with the program that the other tests run, and the program is
+//! started in this root file system as Kubernetes would start it: read-only, not as root, and without anything else.
 
 #![allow(unreachable_pub, reason = "shared with other suites")]
 

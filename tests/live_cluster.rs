@@ -1,4 +1,4 @@
-//! What is known of a live cluster, against a Kubernetes API served over HTTP.
+//! The watches and reads of a live cluster, against a Kubernetes API served over HTTP.
 
 mod support;
 

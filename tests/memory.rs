@@ -1,5 +1,6 @@
-//! 100,000 annotated ServiceAccounts cost at most 48 MB of resident memory with what is kept to judge them after admission, also at the peak
-//! of the first list and of a later one, and while nothing changes, almost no CPU time: a walk through all of them every second would show.
+//! 100,000 annotated ServiceAccounts take at most 48 MB of resident memory, including the data to evaluate them after admission, even at
+//! the peak of the first list and of a later one. While nothing changes, they take almost no CPU time: a scan of all of them every second
+//! would be noticed.
 //!
 //! There are three processes: the API server, the one that is measured, and the test. The first two are ignored tests of this program,
 //! which the test starts.

@@ -1,4 +1,4 @@
-//! The evaluator against a second one that was written from the rules alone, on random policies and web identities.
+//! Compares the evaluator with a second one that was written only from the rules, on random policies and web identities.
 //!
 //! `PROPTEST_CASES=20000 cargo test --test naive` draws more.
 

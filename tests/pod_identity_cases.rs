@@ -1,7 +1,7 @@
-//! Trust policies of roles in EKS Pod Identity associations, as guides print them and as people get them wrong.
+//! Trust policies of roles in EKS Pod Identity associations, as in guides and with common mistakes.
 //!
-//! A case is a file in `tests/pod-identity-cases`: `why` it is there, the association with the hop that is judged, what is known of
-//! the pod's name, the right `verdict` and, where not trusted, `cause`, and the `policy`.
+//! A case is a file in `tests/pod-identity-cases`: `why` it is there, the association with the hop that is evaluated, what is known of the
+//! pod's name, the correct `verdict` and, if it is not trusted, `cause`, and the `policy`.
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -31,7 +31,7 @@ struct Case {
     external_id: Option<String>,
     verdict: String,
     cause: Option<String>,
-    /// What an undecided judgment depends on.
+    /// What an undecided evaluation depends on.
     #[serde(default)]
     keys: Vec<String>,
     policy: Box<RawValue>,

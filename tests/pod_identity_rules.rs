@@ -1,4 +1,5 @@
-//! The rules by which the roles of an EKS Pod Identity association are judged, each by policies that differ in one thing.
+//! The rules for the evaluation of the roles of an EKS Pod Identity association. For each rule, there are policies that differ in one
+//! detail.
 
 use rolegate::trust::{
     Association, AssociationGrant, Cause, ClusterArn, Context, Edit, Hop, PodName, Policy, RoleArn, SessionTags,
@@ -677,7 +678,7 @@ fn what_is_printed_lets_this_association_in_and_no_other() {
     assert!(!by_cluster.contains("RequestTag"), "{by_cluster}");
 }
 
-/// Every association that was let in stays in, and merging again changes nothing.
+/// Every association that was trusted is still trusted, and merging again changes nothing.
 #[test]
 fn an_addition_takes_nothing_away() {
     let right = |effect: &str, account: &str| {

@@ -1,5 +1,5 @@
-//! What must hold for every pod, whatever it holds: the patch only adds, adds once, and touches nothing that it does not
-//! name; the view never panics.
+//! Properties that are true for every pod, whatever it contains: the patch only adds, adds once, and does not change anything else; the
+//! view never panics.
 
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
@@ -491,7 +491,7 @@ fn without_places(pod: &Value, mode: Mode) -> Value {
     pod
 }
 
-/// The places that an injection may fill hold what they held, in its order, and nothing but what is ours besides.
+/// The lists that an injection can extend keep their items in the same order, and only our own items are added.
 fn added_to(before: &Value, after: &Value, webhook: &Webhook) -> Result<(), TestCaseError> {
     const OURS: [&str; 9] = [
         "AWS_STS_REGIONAL_ENDPOINTS",

@@ -1,4 +1,4 @@
-//! Refusals, warnings and notes as the author of a pod reads them: one of each cause, their length, and hostile text in them.
+//! Refusals, warnings and notes as the author of a pod sees them: one for each cause, their length, and hostile text in them.
 
 use std::fmt::Write as _;
 use std::io::Write as _;
@@ -73,7 +73,7 @@ fn judged(statements: &str, identity: &WebIdentity) -> Judged {
     Judged::of(role, judgment)
 }
 
-/// One judged role for each cause of `not-trusted`, and for the verdicts that are neither yes nor no.
+/// One evaluated role for each cause of `not-trusted`, and for the verdicts that are neither yes nor no.
 fn cases(identity: &WebIdentity) -> Vec<(&'static str, Judged)> {
     let role = || RoleArn::parse(ROLE).unwrap();
     let right_audience = r#""I:aud": "sts.amazonaws.com""#;
@@ -385,7 +385,7 @@ fn shell_words(command: &str) -> Vec<String> {
         .expect("bash");
     shell.stdin.take().unwrap().write_all(command.as_bytes()).unwrap();
     assert!(shell.wait().unwrap().success(), "{command}");
-    // Each word on a line of its own; the programs themselves are functions that do so.
+    // Prints each word on its own line; shell functions replace the programs and do this.
     let script = format!(
         "rolegate() {{ printf '%s\\n' rolegate \"$@\"; }}; kubectl() {{ printf '%s\\n' kubectl \"$@\"; }}; aws() {{ printf '%s\\n' aws \"$@\"; }}\n{command}\n"
     );

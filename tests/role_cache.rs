@@ -1,4 +1,4 @@
-//! The role cache under a source that is slow, fails, throttles and counts, over paused time.
+//! The role cache with a source that is slow, fails, throttles and counts calls. Time is paused.
 
 use std::collections::HashMap;
 use std::num::NonZeroU32;
@@ -528,7 +528,7 @@ async fn a_refusal_whose_read_gets_no_turn_uses_a_fresh_copy_and_states_its_age(
     let entry = fresh_without_turn("one").await;
     assert_eq!(summary(&entry), "policy everyone");
     assert_eq!(entry.copy_age, Some(10_700 * MILLI));
-    // The read goes on without its caller.
+    // The read continues without its caller.
     pass(SECOND).await;
     assert_eq!(source.reads_of(&api), 2);
 
@@ -1008,7 +1008,7 @@ async fn a_listing_fills_the_cache_in_one_go() {
     );
     assert_eq!(source.reads(), 0);
 
-    // So many are due at once that they are listed again rather than read one by one.
+    // So many roles are due at the same time that they are listed again and not read one by one.
     pass(61 * SECOND).await;
     assert_eq!((source.listings.load(Ordering::SeqCst), source.reads()), (2, 0));
     running.stop().await;

@@ -1,4 +1,4 @@
-//! The role source `files=DIR`: formats, errors with their place, and what happens to files that change.
+//! The role source `files=DIR`: formats, errors with their position, and what happens when files change.
 
 use std::fs;
 use std::os::unix::fs::symlink;

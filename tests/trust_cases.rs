@@ -1,7 +1,7 @@
-//! Trust policies as guides print them and as people get them wrong, each with who asks and what is right.
+//! Trust policies as in guides and with common mistakes, each with a web identity and the correct verdict.
 //!
-//! A case is a file in `tests/trust-cases`: `why` it is there, `role`, `issuer`, `subject` and `audience`, the right
-//! `verdict` and, where not trusted, `cause`, and the `policy` as written (repeated keys and all).
+//! A case is a file in `tests/trust-cases`: `why` it is there, `role`, `issuer`, `subject` and `audience`, the correct `verdict` and, if it
+//! is not trusted, `cause`, and the `policy` as written (including repeated keys).
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -23,7 +23,7 @@ struct Case {
     audience: String,
     verdict: String,
     cause: Option<String>,
-    /// What an undecided judgment hangs on.
+    /// What an undecided evaluation hangs on.
     #[serde(default)]
     keys: Vec<String>,
     policy: Box<RawValue>,

@@ -1,5 +1,5 @@
-//! What is offered to correct a trust policy is safe to follow: the document is valid and trusts the web identity, and
-//! every identity that was trusted before still is. For every trust case, and for random policies of the mistakes that people make.
+//! The proposed corrections of a trust policy are safe to apply: the document is valid and trusts the web identity, and every identity that
+//! was trusted before is still trusted. This is tested for every trust case, and for random policies with common mistakes.
 
 use std::path::Path;
 
@@ -331,7 +331,7 @@ proptest! {
         holds(&document.to_string(), &role(), &identity(OWN, WORKER, STS));
     }
 
-    /// The comparison with the document that was read shows nothing but the edit.
+    /// The diff against the original document shows only the edit.
     #[test]
     fn an_edit_that_does_nothing_keeps_every_value(document in policy()) {
         let grant = Grant::for_role(&role(), identity(OWN, WORKER, STS)).unwrap();

@@ -1,5 +1,5 @@
-//! Properties of the evaluator that hold for every policy: order never matters, a Deny never helps, knowledge never turns a
-//! verdict round, and nothing that is fed to it panics or explodes.
+//! Properties of the evaluator that are true for every policy: order never matters, a Deny never helps, more information never reverses a
+//! verdict, and no input causes a panic or exponential cost.
 
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -282,7 +282,7 @@ proptest! {
     }
 }
 
-/// Judges and lints whatever parses.
+/// Evaluates and lints whatever parses.
 fn survives(text: &str) {
     if let Ok(policy) = Policy::parse(text) {
         let context = Context {

@@ -1,4 +1,4 @@
-//! What people read of a judgment: the nearest statement, its cause, what would fix it, and what an undecided one depends on.
+//! The explanation of a verdict: the closest statement, its cause, what would fix it, and what an undecided verdict depends on.
 
 use std::fmt::Write as _;
 

@@ -1,4 +1,4 @@
-//! The rules of IAM's trust policies, a table for each: grammar, principals, actions, operators, keys, three values.
+//! The rules of IAM trust policies, with one table for each: grammar, principals, actions, operators, keys, three-valued logic.
 
 use rolegate::decision::messages::explanation::ExplanationText;
 use rolegate::trust::{Audience, Context, Issuer, Policy, RoleArn, SessionName, Subject, Verdict, WebIdentity, judge};
@@ -7,7 +7,7 @@ use Verdict::{NotTrusted as No, Trusted as Yes, Undecided as Maybe};
 
 const PROVIDER: &str = "arn:aws:iam::111122223333:oidc-provider/issuer.example/id/A";
 
-/// Judges `policy` for the ServiceAccount `app` of `jobs` with the audience `sts.amazonaws.com` of `issuer.example/id/A`.
+/// Evaluates `policy` for the ServiceAccount `app` of `jobs` with the audience `sts.amazonaws.com` of `issuer.example/id/A`.
 fn judged(policy: &str, context: &Context<'_>) -> Verdict {
     let role = RoleArn::parse("arn:aws:iam::111122223333:role/app").unwrap();
     let identity = WebIdentity {

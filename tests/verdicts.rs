@@ -1,4 +1,4 @@
-//! What is reported when a role stops trusting a ServiceAccount, or trusts it again, against an API server that keeps Events as Kubernetes
+//! What is reported when a role stops trusting a ServiceAccount, or trusts it again, against an API server that stores Events as Kubernetes
 //! does. Time is paused: nothing here waits.
 
 mod support;
@@ -713,7 +713,7 @@ async fn a_role_of_the_identity_config_map_is_judged_like_one_of_an_annotation()
     written().await;
     show(&[LOST]).await;
 
-    // One that is malformed comes before the entry, too, and leaves nothing to judge.
+    // One that is malformed comes before the entry, too, and leaves nothing to evaluate.
     api.put_account("jobs", "api", &[("eks.amazonaws.com/role-arn", "api")]);
     show(&[]).await;
     let changes = replicas
@@ -852,7 +852,7 @@ async fn an_association_comes_before_the_annotation_and_its_edits_are_followed()
     // From not trusted by the annotation to trusted by the association, and back by its edit.
     assert_eq!(reasons(&api), ["TrustRestored", "TrustLost"]);
 
-    // Without an annotation, nothing is left to judge.
+    // Without an annotation, nothing is left to evaluate.
     annotate(&api, "api", "api");
     eks.associate("late", "associated", None);
     sleep(TTL).await;
@@ -953,7 +953,7 @@ async fn judgments_keep_their_pace_and_only_what_changed_is_judged() {
     }
     sleep(2 * TTL).await;
 
-    // Roles are read again as they were before this existed, and what did not change is not judged.
+    // Roles are read again as they were before this existed, and what did not change is not evaluated.
     let (judged, reads) = (replica.accounts.judged(), roles.reads.load(Ordering::SeqCst));
     sleep(10 * TTL).await;
     assert_eq!(replica.accounts.judged(), judged);

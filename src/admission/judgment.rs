@@ -1,5 +1,4 @@
-//! The judgment of one role, the same for a review and for a command: the OIDC provider first, then the trust policy, as STS
-//! looks at them.
+//! Evaluates one role, in the same way for a review and for a command: the OIDC provider first, then the trust policy, in the order of STS.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -7,7 +6,7 @@ use crate::decision::{Judged, Why};
 use crate::roles::{KnownProvider, Trust};
 use crate::trust::{self, Association, Context, Hop, PodName, Policy, RoleArn, SessionName, WebIdentity};
 
-/// Judges what is known of a role. A provider that is not known is not judged.
+/// Evaluates what is known of a role. A provider that is not known is not evaluated.
 pub(crate) fn judge_role(
     role: RoleArn,
     trust: &Trust,
@@ -30,7 +29,7 @@ pub(crate) fn judge_role(
     }
 }
 
-/// Judges what is known of a role of an EKS Pod Identity association.
+/// Evaluates what is known of a role of an EKS Pod Identity association.
 pub(crate) fn judge_association_role(
     hop: Hop,
     role: &RoleArn,

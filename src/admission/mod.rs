@@ -1,4 +1,4 @@
-//! AdmissionReviews in and out: the review's wire form, how pods and workloads are answered, and what is recorded of each.
+//! AdmissionReviews: their wire format, the responses for pods and workloads, and what is recorded of each review.
 
 pub(crate) mod judgment;
 pub mod pods;

@@ -1,6 +1,6 @@
-//! Reviews of pods: the ServiceAccount is looked up, the role is evaluated, and the answer is an AdmissionReview.
+//! Reviews of pods: looks up the ServiceAccount, evaluates the role, and responds with an AdmissionReview.
 //!
-//! Answers come from memory. What is not in memory is read once, before the request's deadline. Before a refusal, both the
+//! Reviews are decided from memory. What is not in memory is read once, before the request's deadline. Before a refusal, both the
 //! ServiceAccount and the policy are read again: no pod is refused because of a stale copy.
 
 mod associations;
@@ -92,12 +92,12 @@ pub struct ClusterState {
     pub cache: Arc<RoleCache>,
 }
 
-/// Whether the answer may change the pod.
+/// Whether the response may change the pod.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Endpoint {
     /// `/mutate`.
     Mutating,
-    /// `/validate/pods`: the same judgment without a patch.
+    /// `/validate/pods`: the same evaluation without a patch.
     Validating,
 }
 
@@ -129,7 +129,7 @@ pub struct Record<'a> {
     pub service_account_uid: Option<&'a Arc<str>>,
     /// The role that decided.
     pub role: Option<&'a RoleArn>,
-    /// The audience judged.
+    /// The audience that was evaluated.
     pub audience: Option<&'a Audience>,
     /// The verdict.
     pub verdict: Option<Verdict>,
@@ -151,7 +151,7 @@ pub struct Record<'a> {
 
 /// Records each review that was answered.
 pub trait Recorder {
-    /// Called once per review, before its answer is sent.
+    /// Called once per review, before its response is sent.
     fn record(&self, record: &Record<'_>);
 }
 
@@ -165,7 +165,7 @@ pub(super) struct Advice {
     pub(super) not_used: Vec<String>,
 }
 
-/// Answers reviews of pods.
+/// Handles reviews of pods.
 #[derive(Debug)]
 pub struct Admission {
     settings: AdmissionSettings,
@@ -185,7 +185,7 @@ impl Admission {
         &self.settings
     }
 
-    /// Answers one review by `deadline`.
+    /// Handles one review by `deadline`.
     pub async fn review(
         &self,
         body: &[u8],
@@ -602,7 +602,7 @@ impl Admission {
 /// expire together.
 const POD_IDENTITY_EXPIRATION_SECONDS: std::ops::RangeInclusive<u32> = 79_200..=86_400;
 
-/// What an outcome comes to for the author of a workload.
+/// The warnings about an outcome for the author of a workload.
 fn advice(pod_request: &PodRequest<'_>, mut outcome: Outcome) -> Advice {
     let mut warnings = pod_request.mode_warning();
     warnings.extend(pod_request.require_role_warning());

@@ -1,4 +1,4 @@
-//! AdmissionReview, `admission.k8s.io/v1`, in and out: the one place that knows its wire form.
+//! Requests and responses of AdmissionReview, `admission.k8s.io/v1`: the only module that knows the wire format.
 //!
 //! The types are our own: the request borrows from the body and deserializes the object directly into the view that the caller
 //! needs, and the response writes `patch` as the base64 text that the API documents.
@@ -148,17 +148,17 @@ pub enum ReviewError {
     /// A part is missing.
     #[error("the {} has no {}", KIND, .0)]
     Missing(&'static str),
-    /// The object is of a kind that this path does not judge.
+    /// The object is of a kind that this path does not evaluate.
     #[error("the object is \"{}\": this path evaluates {}", text::value(.got), .expected)]
     WrongObject {
         /// The object's kind.
         got: String,
-        /// The kinds that this path judges.
+        /// The kinds that this path evaluates.
         expected: &'static str,
     },
 }
 
-/// What the body is, as far as it says so.
+/// The kind and API version of the body, as far as it has them.
 fn found(api_version: &str, kind: &str) -> String {
     match (text::value(kind).as_str(), text::value(api_version).as_str()) {
         ("", "") => "names neither kind nor apiVersion".to_owned(),
@@ -168,7 +168,7 @@ fn found(api_version: &str, kind: &str) -> String {
     }
 }
 
-/// The error for an object that a path does not judge.
+/// The error for an object that a path does not evaluate.
 #[must_use]
 pub(crate) fn wrong_object((group, kind): (&str, &str), expected: &'static str) -> ReviewError {
     if kind.is_empty() {
@@ -347,7 +347,7 @@ fn none<T>() -> Option<T> {
     None
 }
 
-/// The answer to a review.
+/// The response to a review.
 #[derive(Debug, Default)]
 pub struct AdmissionResponse<'a> {
     /// The request's uid.
@@ -415,7 +415,7 @@ impl AdmissionResponse<'_> {
     }
 }
 
-/// Room for an answer without its patch: an ARN, a uid and the words around them.
+/// Room for a response without its patch: an ARN, a uid and the words around them.
 const USUAL_ANSWER: usize = 640;
 
 /// Base64 needs no escapes.

@@ -1,13 +1,13 @@
-//! What a review is posted for, and in which mode: the path of its request says so.
+//! The purpose and the mode of a review, which are in the path of its request.
 
 use crate::decision::Mode;
 
 /// What a review is posted for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ReviewKind {
-    /// `POST /mutate…`: judge a pod and inject its identity.
+    /// `POST /mutate…`: evaluate a pod and inject its identity.
     MutatePods(PathMode),
-    /// `POST /validate/pods…`: the same judgment without a patch.
+    /// `POST /validate/pods…`: the same evaluation without a patch.
     ValidatePods(PathMode),
     /// `POST /validate/workloads`: warnings for objects that create pods later.
     ValidateWorkloads,

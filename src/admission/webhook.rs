@@ -1,4 +1,4 @@
-//! The webhook: answers reviews, and records each answer for operators in metrics, audit log, Events and log.
+//! The webhook: responds to reviews, and records each response for operators in metrics, audit log, Events and log.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,12 +17,12 @@ use crate::telemetry::events::{Events, Refusal};
 use crate::telemetry::metrics::{Metrics, Review};
 use crate::trust::{Audience, Cause, RoleArn, Verdict};
 
-/// What a replica answers reviews with.
+/// The parts of a replica that handle reviews.
 #[derive(Debug)]
 pub struct Webhook {
     /// Decides.
     pub admission: Admission,
-    /// Counts each answer.
+    /// Counts each response.
     pub metrics: Arc<Metrics>,
     /// The audit log, when one is configured.
     pub audit: Option<AuditLog>,
@@ -31,7 +31,7 @@ pub struct Webhook {
 }
 
 impl Webhook {
-    /// Answers a review by `deadline`, and records the answer.
+    /// Handles a review by `deadline`, and records the response.
     pub async fn review(&self, kind: ReviewKind, body: &[u8], arrived: Instant, deadline: Instant) -> Answer {
         let recorder = Recording { webhook: self, arrived };
         let pods =

@@ -22,7 +22,7 @@ const MAX_REFERENCES: usize = 32;
 /// How many warnings an object has at most.
 const MAX_WARNINGS: usize = 16;
 
-/// Answers one review of a ServiceAccount or of a workload resource (`crate::workloads`) by `deadline`.
+/// Handles one review of a ServiceAccount or of a workload resource (`crate::workloads`) by `deadline`.
 pub(crate) async fn review(
     admission: &Admission,
     body: &[u8],

@@ -1,4 +1,4 @@
-//! How AWS is reached: the settings, and the flags of commands that people run. `serve` has flags of its own.
+//! Access to AWS: the settings, and the flags of commands that people run. `serve` has its own flags.
 
 use std::str::FromStr as _;
 

@@ -126,7 +126,7 @@ const IN_LINES: [(&str, &str); 7] = [
     ("role_source", "--role-source"),
 ];
 
-/// What is to be checked.
+/// What to check.
 pub(crate) enum Check {
     /// The lines of a file.
     Batch(PathBuf),

@@ -1,7 +1,7 @@
 //! The command line: every flag, its type, its environment variable, and the rules that relate it to other flags.
 //!
-//! Flags are declared in groups, and a group is taken apart once, by a `let Self { … } = self` where it becomes settings: a flag
-//! that nothing reads does not compile without a warning. Nothing here opens, connects or prints; `commands` does.
+//! Flags are declared in groups. Each group is destructured once, by a `let Self { … } = self` where it becomes settings, so that the
+//! compiler warns about a flag that nothing reads. Nothing here opens, connects or prints; `commands` does.
 
 pub(crate) mod association_source;
 mod assume_role;

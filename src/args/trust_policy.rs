@@ -160,7 +160,7 @@ pub(crate) enum PolicyFormat {
     Terraform,
 }
 
-/// What is to be done with a trust policy.
+/// What to do with a trust policy.
 pub(crate) struct PolicyEdit {
     /// The trust to add, for a ServiceAccount of a cluster that knows what the flags leave out.
     pub(crate) addition: NewTrust,

@@ -1,4 +1,4 @@
-//! Errors of flags that are valid alone and not together.
+//! Errors about flags that cannot be used together.
 
 use clap::error::ErrorKind;
 

@@ -1,4 +1,4 @@
-//! The associations of all sources, asked in their order.
+//! The associations of all sources, which are read in their order.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -104,7 +104,7 @@ impl Associations {
         }
     }
 
-    /// From memory, for a judgment that no pod waits for. One that no source lists is absent, as for [`Associations::presence`].
+    /// From memory, for an evaluation that no pod waits for. One that no source lists is absent, as for [`Associations::presence`].
     pub(crate) fn in_memory(&self, namespace: &str, service_account: &str) -> Lookup {
         match self.remembered(namespace, service_account) {
             Ok(lookup) => lookup,

@@ -2,10 +2,9 @@
 //!
 //! Every `*.json` below the directory is read; its format is recognized by its content: output of
 //! `aws eks describe-pod-identity-association` and of `aws eks list-pod-identity-associations`, and of `terraform show -json` for a
-//! plan or a state. A list has no roles: it proves that there is an association, not what is in it.
+//! plan or a state. A list contains no roles: it proves that an association exists, but not what its roles are.
 //!
-//! At the start an invalid file is an error. Later, an edit that cannot be used leaves everything as it was, and so does a directory
-//! that becomes empty.
+//! At startup, an invalid file is an error. Later, an invalid edit changes nothing, and neither does a directory that becomes empty.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -204,7 +203,7 @@ impl Source for Directory {
     }
 }
 
-/// What a file says of a ServiceAccount of the cluster.
+/// What a file contains about a ServiceAccount of the cluster.
 struct FileEntry {
     namespace: String,
     service_account: String,

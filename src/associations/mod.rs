@@ -1,7 +1,7 @@
-//! Where EKS Pod Identity associations come from: sources that read, and what is kept of their answers.
+//! Where EKS Pod Identity associations come from: sources that read them, and a cache of what they return.
 //!
-//! A source never decides. Absence counts only where a source that knows every association of the cluster has listed them to the
-//! end; a source that failed proves nothing.
+//! A source never decides. An association counts as absent only if a source that knows every association of the cluster has listed all of
+//! them; a source that failed proves nothing.
 
 mod cache;
 #[cfg(feature = "aws")]

@@ -1,9 +1,8 @@
 //! Associations that controllers in the cluster manage: `PodIdentityAssociation` objects of ACK's EKS controller and of Crossplane's AWS
 //! provider.
 //!
-//! An object counts only when its controller reports that EKS has what it says. Until then it proves neither that its ServiceAccount has
-//! an association nor that it has none. Other ServiceAccounts can have associations without an object, so that a missing object proves
-//! nothing.
+//! An object is used only if its controller reports that it is in sync with EKS. Until then, it proves neither that its ServiceAccount has
+//! an association nor that it has none. Other ServiceAccounts can have associations without an object, so a missing object proves nothing.
 
 mod ack;
 mod crossplane;

@@ -1,13 +1,13 @@
-//! What is kept of a source over the network, and when it is asked.
+//! The cache of an association source over the network, and when the source is called.
 //!
-//! A list says which ServiceAccounts have an association, not which roles; those come with a second call for each association. An
-//! association that is edited keeps its ID, so that no list shows the edit. Hence:
+//! A list contains the ServiceAccounts that have an association, but not the roles, which need a second call for each association. An
+//! association that is edited keeps its ID, so no list shows the edit. Therefore:
 //!
 //! - each namespace of interest is listed every [`RemoteSettings::list_every`], or the cluster as a whole if that takes fewer calls;
 //! - an association is described when it is new or asked for, and again after [`RemoteSettings::describe_after`];
-//! - before a refusal, both are done again; before an injection, the list.
+//! - before a refusal, both calls are repeated; before an injection, only the list.
 //!
-//! While the source fails, it is not asked by each admission: it has pauses, and in between what is known counts.
+//! While the source fails, not every admission calls it: calls back off, and in the meantime the cached associations are used.
 
 mod known;
 
@@ -277,7 +277,8 @@ impl Remote {
         deadline.min(Instant::now() + self.settings.read_timeout)
     }
 
-    /// Admissions that follow an unanswered call do not wait as long. One that had no turn says nothing about the source.
+    /// Admissions after a call without a response do not wait as long. A call that the rate limit did not allow proves nothing about the
+    /// source.
     fn no_answer<K, V>(&self, calls: &Calls, reads: &Coalescer<K, V>, key: &K) -> Arc<str>
     where
         K: Clone + Eq + Hash + Send + 'static,
@@ -521,7 +522,7 @@ impl Remote {
         tokio::join!(lists, describes);
     }
 
-    /// What is to be listed now: each namespace, or the cluster where that takes no more calls.
+    /// What must be listed now: each namespace, or the whole cluster if that does not take more calls.
     fn due_lists(&self, namespaces: Vec<Arc<str>>) -> Vec<Scope> {
         let now = Instant::now();
         let Some(before) = now.checked_sub(self.settings.list_every) else {

@@ -1,4 +1,4 @@
-//! The questions that every source answers: which ServiceAccounts have an association, and what is in it?
+//! The interface of every source: which ServiceAccounts have an association, and what is in it?
 
 use std::sync::Arc;
 
@@ -38,22 +38,22 @@ impl Source {
     }
 }
 
-/// Who asks whether a ServiceAccount has an association.
+/// The purpose of a lookup of an association.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Asker {
-    /// The review of a pod: an answer of less than a second ago for a pod of the same ServiceAccount will do.
+    /// The review of a pod: a result for a pod of the same ServiceAccount that is less than a second old can be reused.
     Pod,
-    /// Advice about a ServiceAccount or a workload that is being applied. Its association may follow at once, and the pod after it: the answer
-    /// is not kept for the pod.
+    /// Warnings about a ServiceAccount or a workload that is being applied. Its association and then its pod can be created immediately
+    /// afterwards, so the result is not reused for the pod.
     Advice,
 }
 
-/// What a source says of a ServiceAccount.
+/// What a source knows about a ServiceAccount.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Found {
     /// It has this association.
     Association(Arc<Association>),
-    /// It has an association; what is in it is not known: why, on one line.
+    /// It has an association whose content is not known: why, on one line.
     Undescribed(Arc<str>),
     /// It has none, for certain.
     Absent,
@@ -126,7 +126,7 @@ pub enum Scope {
     Cluster,
 }
 
-/// What a list says of an association: not its roles.
+/// An association in a list, which does not contain its roles.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Listed {
     /// The namespace.
@@ -142,7 +142,7 @@ pub struct Listed {
 pub struct Page {
     /// The associations in it.
     pub listed: Vec<Listed>,
-    /// What the next page is asked for with; none for the last page.
+    /// The token of the next page; none for the last page.
     pub next: Option<String>,
 }
 

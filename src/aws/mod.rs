@@ -1,7 +1,7 @@
-//! Access to AWS with the official SDK: configuration and credentials, the clients of its services, and errors in words that name the
-//! next step.
+//! Access to AWS with the official SDK: configuration and credentials, the clients of its services, and error messages that state the next
+//! step.
 //!
-//! This module and what is built on it (`roles::aws`, `associations::eks`) are the only ones that know the SDK.
+//! Only this module and those built on it (`roles::aws`, `associations::eks`) use the SDK.
 
 mod error_text;
 mod fault;

@@ -1,7 +1,7 @@
 //! Where the AWS credentials come from, and what to do when there are none.
 //!
-//! The SDK's errors name places in the SDK. The reader of ours has a profile of the shared configuration (a person) or a
-//! ServiceAccount with a role (a pod), and needs to know what to run.
+//! The SDK's errors refer to parts of the SDK. The readers of our errors have a profile of the shared configuration (a person) or a
+//! ServiceAccount with a role (a pod), and need to know what to do.
 
 use std::borrow::Cow;
 use std::error::Error;
@@ -105,7 +105,7 @@ impl Origin {
     }
 }
 
-/// What an error about credentials holds.
+/// The parts of an error about credentials.
 #[derive(Debug)]
 struct Causes {
     kind: Kind,

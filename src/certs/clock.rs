@@ -1,4 +1,4 @@
-//! The time that rotation goes by, so that a test can let a year pass at once.
+//! The clock of the certificate rotation, which tests can advance by a year at once.
 
 use std::fmt;
 use std::sync::Arc;

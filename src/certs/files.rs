@@ -1,7 +1,7 @@
 //! Certificates from files: cert-manager's, or the operator's own.
 //!
-//! They are read again by content. A Secret mount changes by a swap of symbolic links, so that watching inodes shows little. A
-//! certificate that has expired or is not valid yet replaces nothing.
+//! Changes are detected by content. A Secret mount is updated by swapping symbolic links, so watching inodes is of little use. A
+//! certificate that has expired or is not valid yet does not replace the current one.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! Logs about the objects and files of certificates: each reason once, until it is over.
+//! Logs failures of the objects and files of certificates: each reason once, until it is resolved.
 
 use std::collections::BTreeMap;
 

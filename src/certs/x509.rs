@@ -1,4 +1,4 @@
-//! What is read of a certificate: its validity, whether it belongs to a CA, and what the certificates that it signs repeat of it.
+//! Reads a certificate: its validity, whether it is a CA certificate, and the fields that the certificates it signs repeat.
 
 use jiff::Timestamp;
 use rcgen::{DistinguishedName, DnType, DnValue};

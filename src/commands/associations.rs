@@ -1,4 +1,4 @@
-//! Opening the sources that `--association-source` names.
+//! Opens the sources in `--association-source`.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! `rolegate check`: judges one web identity, or a stream of requests.
+//! `rolegate check`: evaluates one web identity, or a stream of requests.
 
 mod association;
 mod batch;

@@ -1,4 +1,5 @@
-//! `rolegate demo`: the standalone webhook on the bundled example, real reviews over TLS, and what a pod's author sees.
+//! `rolegate demo`: starts the standalone webhook on the bundled example, sends it real reviews over TLS, and shows what a pod's author
+//! sees.
 
 mod client;
 mod example;

@@ -1,7 +1,7 @@
 //! `rolegate inject`: manifests as they would be admitted, with verdicts on standard error.
 //!
-//! What refers to a ServiceAccount is found with the table of workload resources and decided by the code that decides reviews. The patch is
-//! applied to the pod template as an API server applies it to the pod.
+//! References to ServiceAccounts are found with the table of workload resources. The code that decides reviews also decides each pod
+//! template, and the patch is applied to the template as an API server applies it to a pod.
 
 mod objects;
 

@@ -1,4 +1,4 @@
-//! Judging a role's trust policy for a report.
+//! Evaluates a role's trust policy for a report.
 
 pub(super) mod report;
 
@@ -8,7 +8,7 @@ use crate::decision::{Judged, Why};
 use crate::roles::{KnownProvider, Trust};
 use crate::trust::{Association, Hop, PodName, RoleArn, SessionName, WebIdentity, lint, lint_association};
 
-/// The report of a role, judged as a review would judge it. A policy that IAM would not store is reported as malformed.
+/// The report of a role, evaluated as a review would evaluate it. A policy that IAM would not store is reported as malformed.
 pub(super) fn of_role(
     role: RoleArn,
     trust: &Trust,
@@ -32,7 +32,7 @@ pub(super) fn of_role(
     Report::of_judged(judged, identity, lints, origin)
 }
 
-/// The report of a role of an association, judged as a review would judge it.
+/// The report of a role of an association, evaluated as a review would evaluate it.
 pub(super) fn of_hop(
     association: &Association,
     (hop, role): (Hop, &RoleArn),

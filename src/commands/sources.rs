@@ -1,4 +1,4 @@
-//! Reading roles through the sources that `--role-source` names.
+//! Reads roles through the sources in `--role-source`.
 
 use std::cell::Cell;
 use std::collections::HashMap;

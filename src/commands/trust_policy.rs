@@ -1,8 +1,8 @@
-//! `rolegate trust-policy`: the trust policy that trusts a ServiceAccount, or lets its EKS Pod Identity association in, and everyone it
-//! trusted before.
+//! `rolegate trust-policy`: prints a trust policy that trusts a ServiceAccount or its EKS Pod Identity association, in addition to everyone
+//! it trusted before.
 //!
-//! With a role, or a document, it prints that document plus the least addition, and a comparison to standard error. `--apply`
-//! writes it, after asking, unless the role has changed in the meantime.
+//! With a role or a document, it prints that document with the smallest addition, and a diff to standard error. `--apply` writes it after
+//! asking for confirmation, unless the role has changed in the meantime.
 
 #[cfg(feature = "aws")]
 mod apply;

@@ -1,8 +1,8 @@
-//! Every sentence that people read of a decision or an explanation: refusals, warnings, Events, and what the commands print.
+//! Every sentence about a decision or an explanation that people read: refusals, warnings, Events, and the output of commands.
 //!
-//! Line 1 stands alone, because `kubectl get events` and many job systems show nothing else: what is wrong, for whom, what
-//! the policy allows instead, and the cause in parentheses. Then rows of `label  value`, aligned: what was found, what is
-//! needed, how to fix it, where to read more. A command is complete and quoted for a shell, or it is left out.
+//! Line 1 can be understood on its own, because `kubectl get events` and many job systems show nothing else: what is wrong, for whom, what
+//! the policy allows instead, and the cause in parentheses. It is followed by aligned rows of `label  value`: what was found, what is
+//! needed, how to fix it, and where to read more. A command is complete and quoted for a shell, or it is omitted.
 
 mod association;
 pub(crate) mod commands;
@@ -24,17 +24,17 @@ pub const FIRST_LINE_CHARS: usize = 200;
 /// The most lines that a message has.
 pub const MAX_LINES: usize = 9;
 
-/// A name in a first line that would be too long is shortened to this many characters.
+/// If the first line would be too long, names in it are shortened to this many characters.
 const SHORT_NAME_CHARS: usize = 30;
 
-/// A message: a line that stands alone, and rows that say more.
+/// A message: a line that can be understood on its own, and rows with details.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Message {
     first: String,
     rows: Vec<(&'static str, String)>,
 }
 
-/// What a first line is about.
+/// The ServiceAccount that a first line is about.
 pub(crate) struct Subject<'a> {
     pub(crate) namespace: &'a str,
     pub(crate) service_account: &'a str,
@@ -57,7 +57,7 @@ impl Message {
         Self::first_line("", subject, clause, line)
     }
 
-    /// The longest form of a line that fits: names lose their middle first, then the clause its end.
+    /// The longest form of a line that fits: first, names are shortened in the middle, then the clause at its end.
     fn first_line(
         role: &str,
         subject: &Subject<'_>,
@@ -81,7 +81,7 @@ impl Message {
             let left = FIRST_LINE_CHARS.saturating_sub(others);
             (line(&role, &namespace, &name, &text::truncate(clause, left)), left)
         };
-        // A clause of half its length says more than names in full.
+        // Half of the clause is more useful than complete names.
         let (first, left) = with_names(text::MAX_VALUE_CHARS);
         if left >= clause.chars().count().div_ceil(2).max(40) {
             return Self::new(first);
@@ -103,7 +103,7 @@ impl Message {
         self
     }
 
-    /// A row for what line 1 does not hold in full.
+    /// Adds a row if line 1 does not contain the complete value.
     fn row_if_cut(self, label: &'static str, value: &str) -> Self {
         let value = text::escape(value);
         if self.first.contains(&*value) {
@@ -159,8 +159,7 @@ impl Message {
     }
 }
 
-/// A message on one line, for where a table shows it: line 1, then what to do, in at most so many bytes. A part that does not
-/// fit is left out as a whole.
+/// A message on one line, as for a table: line 1, then what to do, in at most `max_bytes`. A part that does not fit is omitted completely.
 #[must_use]
 pub fn one_line(message: &str, max_bytes: usize) -> String {
     let mut lines = message.lines();
@@ -174,7 +173,7 @@ pub fn one_line(message: &str, max_bytes: usize) -> String {
     line
 }
 
-/// What a refusal says.
+/// The message of a refusal.
 pub(super) fn refusal(finding: &Finding<'_>, owner: &Owner<'_>) -> Message {
     let message = about(finding, owner);
     match owner
@@ -192,7 +191,7 @@ pub(super) fn refusal(finding: &Finding<'_>, owner: &Owner<'_>) -> Message {
     }
 }
 
-/// What warnings say: as a refusal, where there is something to say.
+/// The warnings about a finding: the same text as in a refusal. Empty if there is nothing to warn about.
 pub(super) fn warnings(settings: DecisionSettings, finding: &Finding<'_>, owner: &Owner<'_>) -> Vec<Warning> {
     match finding {
         Finding::NoRole | Finding::NoIdentity { .. } if settings.require_role == RequireRole::Off => Vec::new(),
@@ -269,7 +268,7 @@ fn about(finding: &Finding<'_>, owner: &Owner<'_>) -> Message {
     }
 }
 
-/// What the commands say of a role: the same message as a refusal.
+/// The message about a role in the output of commands: the same as in a refusal.
 #[must_use]
 pub fn about_judged(judged: &Judged, identity: &WebIdentity, namespace: &str, service_account: &str) -> Message {
     let subject = Subject {
@@ -279,7 +278,7 @@ pub fn about_judged(judged: &Judged, identity: &WebIdentity, namespace: &str, se
     of_role(judged, identity, &subject, |word| docs(None, word))
 }
 
-/// What the commands say of a malformed role annotation: the same message as a refusal.
+/// The message about a malformed role annotation in the output of commands: the same as in a refusal.
 #[must_use]
 pub(crate) fn about_malformed(
     malformed: &MalformedAnnotation,
@@ -294,7 +293,7 @@ pub(crate) fn about_malformed(
     of_malformed(malformed, &subject, prefix, |word| docs(None, word))
 }
 
-/// What the commands say of a ServiceAccount with an annotation that looks like the role annotation.
+/// The message about a ServiceAccount with an annotation that looks like the role annotation, in the output of commands.
 #[must_use]
 pub(crate) fn about_look_alike(key: &str, namespace: &str, service_account: &str, prefix: &str) -> Message {
     let subject = Subject {
@@ -354,7 +353,7 @@ fn of_role(judged: &Judged, identity: &WebIdentity, subject: &Subject<'_>, docs:
     let name = judged.role.name();
     let role = &judged.role;
     let role_row = || text::value(role.as_str());
-    // What was judged may have changed since.
+    // The policy that was evaluated may have changed since.
     let as_read = judged
         .copy_age
         .map_or_else(String::new, |age| format!(", as read {} s ago", age.as_secs()));
@@ -455,7 +454,7 @@ fn of_role(judged: &Judged, identity: &WebIdentity, subject: &Subject<'_>, docs:
 }
 
 impl Judged {
-    /// The reason on one line: which statement, what it requires, what the token has; every fault of it. Empty when trusted.
+    /// The reason on one line: the statement and all of its faults, with what it requires and what the token has. Empty if trusted.
     #[must_use]
     pub fn reason(&self, identity: &WebIdentity) -> String {
         match &self.why {
@@ -471,7 +470,7 @@ impl Judged {
         }
     }
 
-    /// What corrects it, on one line, where that is known.
+    /// How to correct the policy, on one line, if that is known.
     #[must_use]
     pub fn hint(&self, identity: &WebIdentity) -> Option<String> {
         match &self.why {

@@ -1,7 +1,8 @@
 //! The bodies that are being read. A body that came with its head is not among them.
 //!
-//! A client can announce a body and never send it. Until the body's timeout it would hold a place and the bytes that have arrived, so
-//! both are taken from it when others need them: the bytes of a body that has stalled, and the place of the slowest.
+//! A client can announce a body and never send it. Until the body's timeout, it would occupy a permit and the bytes that have arrived.
+//! Therefore, requests are rejected when others need these: a body that has stalled when bytes are needed, and the slowest body when a
+//! permit is needed.
 
 use std::collections::HashMap;
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! Reading a body: within its size, within its time, and within what all requests together may hold.
+//! Reads a body, with limits on its size, on its time, and on the bytes of all requests together.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -26,7 +26,7 @@ use crate::server::overload::Overload;
 pub(super) struct BodyReader {
     limits: Arc<Limits>,
     arrivals: Arc<Arrivals>,
-    /// One per request in flight: from the end of its body to its answer.
+    /// One per request in flight: from the end of its body to its response.
     in_flight: Arc<Budget>,
     overloads: Overloads,
 }
@@ -59,7 +59,7 @@ impl BodyReader {
                 if let Some(reason) = error.overloaded() {
                     self.overloads.overloaded(reason);
                 }
-                // What is left of the body would be read as the next head.
+                // The rest of the body would be read as the next request.
                 return Err(error.rejection(&self.limits).closing());
             }
         };
@@ -107,7 +107,7 @@ impl Discarded {
     }
 }
 
-/// What the log says of requests that are rejected because of the load.
+/// The log lines about requests that are rejected because of the load.
 #[derive(Debug, Default)]
 struct Overloads {
     bytes: Overload,
@@ -252,7 +252,7 @@ fn expects_continue(headers: &HeaderMap) -> ExpectsContinue {
     }
 }
 
-/// Whether the request carries `Expect: 100-continue`.
+/// Whether the request has the header `Expect: 100-continue`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum ExpectsContinue {
     Yes,
@@ -355,7 +355,7 @@ impl BodyReader {
         }
         // It takes a place among the bodies that are being read.
         let arriving = self.arrivals.begin(None);
-        // Out of time or not, the answer goes out next.
+        // Out of time or not, the response goes out next.
         tokio::select! {
             _ = timeout(self.limits.body, read) => {}
             () = arriving.gave_way() => {}

@@ -1,5 +1,5 @@
-//! What all requests share: bytes, and places among the requests in flight. A quarter of each is for small bodies only, so that
-//! ordinary reviews pass while large ones fill the rest.
+//! The limits that all requests share: bytes, and requests in flight. A quarter of each is reserved for small bodies, so that ordinary
+//! reviews are served while large ones use up the rest.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -1,4 +1,4 @@
-//! How long a request may take: the API server's timeout, less a margin for the response.
+//! How long a request may take: the API server's timeout, minus a margin for the response.
 
 use std::time::Duration;
 
@@ -50,8 +50,9 @@ fn timeout(query: &str) -> Option<Duration> {
 
 /// A positive duration as Go's `time.ParseDuration` reads it: `5s`, `1m30s`, `1.5h`, `500ms`. None for anything else.
 ///
-/// jiff's parser, which flags use, reads what Go prints (`1m30.5s`), but not all that Go reads: not `.5s` and `5.s`, a fraction before the last
-/// unit (`1.5h30m`), units that repeat or increase (`1s1m`), the Greek `μs`, or more than nine decimals. It also reads what Go rejects (`5 seconds`).
+/// jiff's parser, which flags use, reads what Go prints (`1m30.5s`), but not all that Go reads: not `.5s` and `5.s`, a fraction before the
+/// last unit (`1.5h30m`), units that repeat or increase (`1s1m`), the Greek `μs`, or more than nine decimals. It also reads what Go rejects
+/// (`5 seconds`).
 fn go_duration(text: &str) -> Option<Duration> {
     let mut rest = text.strip_prefix('+').unwrap_or(text);
     if rest.is_empty() {

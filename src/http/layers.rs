@@ -86,7 +86,7 @@ where
 }
 
 pin_project! {
-    /// An answer that is reported when it is a rejection.
+    /// A response that is reported when it is a rejection.
     pub struct CountedFuture<R, F> {
         #[pin]
         response: F,

@@ -1,6 +1,6 @@
 //! The HTTP endpoints of both listeners, as axum routers: routes, layers, extractors and errors.
 //!
-//! Nothing here knows what a review says: [`reviewer::Reviewer`] answers it. Connections belong to [`crate::server`].
+//! Nothing here depends on the content of a review: a [`reviewer::Reviewer`] handles it. Connections belong to [`crate::server`].
 
 pub(crate) mod admin;
 mod arrivals;

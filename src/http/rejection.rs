@@ -1,4 +1,4 @@
-//! Errors over HTTP. The body of every answer that is not a 200 is Kubernetes' `metav1.Status`, whose message the API server passes on to the
+//! HTTP errors. The body of every response other than 200 is a Kubernetes `metav1.Status`, whose message the API server passes on to the
 //! author of the object.
 
 use crate::support::text;
@@ -10,7 +10,7 @@ use hyper::StatusCode;
 use hyper::header::{CONNECTION, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
 use serde::Serialize;
 
-/// The content type of every JSON answer.
+/// The content type of every JSON response.
 pub(crate) const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
 /// Seconds after which a client may retry after a temporary overload.
@@ -33,7 +33,7 @@ pub enum Reason {
     RequestEntityTooLarge,
     /// 415.
     UnsupportedMediaType,
-    /// 503: a temporary overload; the answer has `Retry-After: 1`, which the API server honors within its timeout.
+    /// 503: a temporary overload; the response has `Retry-After: 1`, which the API server honors within its timeout.
     ServiceUnavailable,
 }
 
@@ -161,7 +161,7 @@ impl IntoResponse for Rejection {
     }
 }
 
-/// An answer with a `metav1.Status` as its body. A [`Reason::ServiceUnavailable`] also says when to retry.
+/// A response with a `metav1.Status` as its body. A [`Reason::ServiceUnavailable`] also says when to retry.
 #[must_use]
 pub fn status_response(reason: Reason, message: &str) -> Response {
     let retry_after = (reason == Reason::ServiceUnavailable).then_some(RETRY_SECONDS);
@@ -184,7 +184,7 @@ pub fn status_response(reason: Reason, message: &str) -> Response {
     response
 }
 
-/// An answer whose body is this JSON text.
+/// A response whose body is this JSON text.
 #[must_use]
 pub fn json_response(code: StatusCode, body: Vec<u8>) -> Response {
     let mut response = Response::new(Body::from(body));

@@ -1,4 +1,4 @@
-//! What answers reviews, as the HTTP endpoint sees it.
+//! The interface between the HTTP endpoint and the code that handles reviews.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use super::deadline::Deadline;
 use super::rejection::Overloaded;
 use crate::admission::review_kind::ReviewKind;
 
-/// A review to answer.
+/// A review to handle.
 #[derive(Clone, Debug)]
 pub struct Call {
     /// What it was posted for.
@@ -21,9 +21,9 @@ pub struct Call {
     pub deadline: Deadline,
 }
 
-/// What answers reviews.
+/// Handles reviews.
 pub trait Reviewer: Send + Sync + 'static {
-    /// Answers a review by its deadline.
+    /// Handles a review by its deadline.
     fn review(&self, call: Call) -> impl Future<Output = Response> + Send;
 
     /// Called for each request that was answered with a [`Rejection`](super::rejection::Rejection), because of its path, method,

@@ -1,8 +1,8 @@
-//! The HTTPS endpoint: the routes of reviews, with everything about a request that is not the review itself. A [`Reviewer`] receives
-//! whole bodies and a deadline.
+//! The HTTPS endpoint: the routes of reviews, and everything about a request except the review itself. A [`Reviewer`] receives complete
+//! bodies and a deadline.
 //!
-//! A request passes through, from the outside in: counting of what is rejected ([`RejectionLayer`]), the time that it has
-//! ([`Deadline`]), its content type, its body within its limits and a place among the requests in flight (`ReviewBody`).
+//! A request passes through these layers, from the outside in: the count of rejections ([`RejectionLayer`]), the deadline ([`Deadline`]),
+//! and the content type, the body with its limits, and the permit for a request in flight (`ReviewBody`).
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -87,7 +87,7 @@ impl<R: Reviewer> Reviews<R> {
     /// The layers are around the handlers themselves, not around routes: each route of axum costs an allocation or two per request.
     fn route(&self, kind: ReviewKind) -> MethodRouter {
         let review = move |State(reviews): State<Self>, Extension(deadline): Extension<Deadline>, body: ReviewBody| async move {
-            // The request's shares of bytes and of requests in flight are given back with the answer.
+            // The request's shares of bytes and of requests in flight are given back with the response.
             let ReviewBody { bytes: body, _shares } = body;
             reviews.0.reviewer.review(Call { kind, body, deadline }).await
         };

@@ -1,4 +1,4 @@
-//! Errors of the API server, of connections to it and of credentials, in words.
+//! Messages for errors of the API server, of connections to it and of credentials.
 
 use std::error::Error;
 use std::io;

@@ -1,7 +1,7 @@
 //! The exec plugin of a kubeconfig: a program that prints a token or a client certificate (Kubernetes, "client-go credential plugins").
 //!
-//! kube would start it three times for each client: for a token, for a certificate, and for when the certificate expires. Some programs
-//! take a second, or ask the user. Here it is started once, and again only when its token expires.
+//! kube would run it three times for each client: for the token, for the certificate, and for the expiry of the certificate. Some programs
+//! take a second, or ask the user. This module runs it once, and again only when its token expires.
 
 use std::io::IsTerminal as _;
 use std::process::{Command, Stdio};
@@ -22,8 +22,8 @@ use tokio::task::spawn_blocking;
 /// How long before it expires a token is replaced, so that none expires on its way.
 const EARLY: SignedDuration = SignedDuration::from_secs(10);
 
-/// Replaces the exec plugin of `user` by what it prints: a client certificate in `user`, a token as what is returned. Does nothing if `user`
-/// has no plugin, or something that kube uses instead of it.
+/// Replaces the exec plugin of `user` by what it prints: a client certificate in `user`, a token as what is returned. Does nothing if
+/// `user` has no plugin, or something that kube uses instead of it.
 ///
 /// # Errors
 /// Why there are no credentials.

@@ -2,7 +2,7 @@
 //!
 //! Its key `config` holds JSON, `{"NAMESPACE/NAME": {"RoleARN": …, "Audience": …, "UseRegionalSTS": …, "TokenExpiration":
 //! …}}`, the format of amazon-eks-pod-identity-webhook; the namespace `*` means any. As there, field names are
-//! case-insensitive, and zero and the empty string count as absent. Annotations take precedence: callers look here last.
+//! case-insensitive, and zero and the empty string count as absent. Annotations take precedence: callers use this map last.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt;

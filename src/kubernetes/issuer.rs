@@ -8,8 +8,8 @@ use crate::kubernetes::api_error;
 use crate::support::text;
 use crate::trust::Issuer;
 
-/// The discovery document of an API server (Kubernetes, "ServiceAccount issuer discovery"). Every authenticated ServiceAccount is allowed to
-/// read it.
+/// The discovery document of an API server (Kubernetes, "ServiceAccount issuer discovery"). Every authenticated ServiceAccount is allowed
+/// to read it.
 const DISCOVERY: &str = "/.well-known/openid-configuration";
 
 /// Asks the API server for the issuer of its ServiceAccount tokens.

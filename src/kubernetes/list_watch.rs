@@ -1,4 +1,4 @@
-//! A list that is kept up to date: list page by page, then watch, until the caller drops it.
+//! A list that is kept up to date: lists page by page, then watches, until the caller drops it.
 //!
 //! kube-runtime's `watcher` does almost the same. It is not used because it does not report that a broken watch was opened again while
 //! nothing changes in the cluster: [`LiveServiceAccounts::is_current`] and the log line of the recovery depend on that.

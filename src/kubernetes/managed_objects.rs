@@ -1,8 +1,8 @@
 //! Objects with which controllers in the cluster manage AWS resources: ACK's and those of Crossplane's AWS provider.
 //!
-//! They are watched; a lookup answers from memory and needs no AWS credentials. What counts is what AWS has, so an object counts only
-//! when its controller reports that AWS has what it says ([`ManagedObject::settled`]). In a cluster without these CRDs the list is
-//! retried from time to time, so that a controller can be installed later.
+//! They are watched. A lookup reads memory and needs no AWS credentials. Only the state in AWS matters, so an object is used only if its
+//! controller reports that it is in sync with AWS ([`ManagedObject::settled`]). In a cluster without these CRDs, the list is retried from
+//! time to time, so that a controller can be installed later.
 
 mod object;
 mod store;
@@ -28,13 +28,13 @@ pub(crate) struct ManagedObjects<K, V> {
     store: Arc<Store<K, V>>,
 }
 
-/// A kind of objects, and what one of them says.
+/// A kind of managed object, and what one such object declares.
 pub(crate) struct Kind<K, V> {
     pub(crate) definition: &'static Definition,
     pub(crate) read: Read<K, V>,
 }
 
-/// What an object says of which `K`; none where it says nothing.
+/// What an object declares, and for which `K`; none if it declares nothing.
 pub(crate) type Read<K, V> = Arc<dyn Fn(&ManagedObject) -> Option<(K, V)> + Send + Sync>;
 
 impl<K, V> ManagedObjects<K, V>

@@ -1,7 +1,7 @@
-//! What the labels of namespaces say: a watch of the metadata of Namespaces that fills a map, and direct GETs.
+//! The labels of namespaces: a watch of the metadata of Namespaces that fills a map, and direct GETs.
 //!
 //! Only two labels are kept, in two bytes per namespace. A namespace that is not in the map is read from the API server, because a pod can
-//! follow its namespace by a millisecond.
+//! be created a millisecond after its namespace.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
@@ -230,7 +230,7 @@ impl RequireRoleLabel {
     }
 }
 
-/// What the labels of a namespace say.
+/// The values of the labels of a namespace.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Labels {
     require_role: Option<RequireRoleLabel>,

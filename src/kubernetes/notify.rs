@@ -1,7 +1,7 @@
 //! Notifies that an object might have changed: a watch of a single object, without a list and without a copy of it.
 //!
-//! The receiver reads the object itself: a read is never older than the notification, while a watch event might be. Where the watch is
-//! broken, every attempt to open it notifies, so that the object is read every few seconds.
+//! The receiver reads the object itself: a read is never older than the notification, but a watch event might be. While the watch is
+//! broken, every attempt to open it sends a notification, so that the object is read every few seconds.
 
 use std::fmt::Debug;
 

@@ -1,4 +1,4 @@
-//! The compute that EKS Pod Identity does not serve: its agent runs on Linux nodes only, not on Fargate.
+//! The compute that EKS Pod Identity does not support: its agent runs only on Linux nodes, and not on Fargate.
 
 use super::view::PodView;
 
@@ -15,7 +15,7 @@ pub enum UnsupportedCompute {
 }
 
 impl UnsupportedCompute {
-    /// What the pod says of the place where it will run; none where the agent can be.
+    /// The unsupported compute that the pod will run on, as far as its specification shows; none if the agent can run there.
     #[must_use]
     pub fn of(pod: &PodView<'_>) -> Option<Self> {
         if pod.scheduler_name() == Some(FARGATE_SCHEDULER) {

@@ -1,4 +1,4 @@
-//! What keeps a container from using its identity, or might: warnings for the author, and the containers for the records.
+//! What prevents a container from using its identity, or might: warnings for the author, and the names of the containers for the audit log.
 //!
 //! A pod that starts and then uses other credentials fails silently. Each warning about that ends with the cause `identity-not-used`,
 //! and a second line says how to fix it.

@@ -1,10 +1,10 @@
 //! The effective identity of a container: which credentials the default chain of the AWS SDKs will use in it.
 //!
-//! It follows from what is in the pod: literal variables, expanded as the kubelet does, and volumes. The SDKs take static keys
-//! first, then a web identity, then a container credentials server, then the role of the node. A web identity counts only when
-//! it is complete. What `envFrom`, the image and files of the container may add is not known at admission.
+//! It is derived from the pod: literal variables, expanded as the kubelet does, and volumes. The SDKs take static keys first, then a web
+//! identity, then a container credentials server, then the role of the node. A web identity counts only if it is complete. What `envFrom`,
+//! the image and files of the container add is not known at admission.
 //!
-//! Injection, judgment, warnings and audit records all follow from this value.
+//! Injection, evaluation, warnings and audit records are all based on this value.
 
 mod server;
 mod token;
@@ -253,7 +253,7 @@ impl<'p> ContainerIdentity<'p> {
         self.session_name.text()
     }
 
-    /// Whether static keys might take the place of its web identity: then its role is judged, but not refused.
+    /// Whether static keys might take the place of its web identity: then its role is evaluated, but not refused.
     #[must_use]
     pub fn might_use_static_keys(&self) -> bool {
         matches!(self.keys, StaticKeys::Possible)

@@ -1,4 +1,4 @@
-//! The environment of a container, as the kubelet makes it from the pod: entries of `env` in their order, `$(NAME)` expanded.
+//! The environment of a container, as the kubelet creates it from the pod: the entries of `env` in their order, with `$(NAME)` expanded.
 
 use std::borrow::Cow;
 use std::cell::RefCell;

@@ -1,4 +1,4 @@
-//! From annotations to the identity that is asked for: keys, precedence, bounds, warnings.
+//! The identity that annotations request: keys, precedence, bounds, warnings.
 
 use std::num::IntErrorKind;
 
@@ -30,7 +30,7 @@ impl AnnotationRules {
     }
 }
 
-/// What an identity is made of where no annotation says otherwise.
+/// The defaults of an identity, which annotations can override.
 #[derive(Clone, Debug)]
 pub struct Defaults {
     /// `--token-audience`.
@@ -49,7 +49,7 @@ pub struct ServiceAccountIdentity {
     rare: Option<Box<Rare>>,
 }
 
-/// What few ServiceAccounts say.
+/// Values that only few ServiceAccounts set.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Rare {
     malformed: Option<MalformedAnnotation>,

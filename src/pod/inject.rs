@@ -1,6 +1,6 @@
-//! From an identity to the patch that gives it: only explicit `add` operations, parents first, pointers escaped.
+//! Creates the patch that gives a pod its identity: only explicit `add` operations, parents first, pointers escaped.
 //!
-//! This is the one place where JSON pointers are made. The variables of a container are appended in this order, those that
+//! This is the only place that creates JSON pointers. The variables of a container are appended in this order, those that
 //! it lacks: `AWS_STS_REGIONAL_ENDPOINTS`, `AWS_DEFAULT_REGION`, `AWS_REGION`, the two of the identity,
 //! `AWS_EC2_METADATA_DISABLED`, `AWS_ROLE_SESSION_NAME`.
 

@@ -1,4 +1,4 @@
-//! The pod: a slim view of it, which identity it requests, and the patch that gives it.
+//! The pod: a view of the fields that are needed, the identity that it requests, and the patch that injects this identity.
 //!
 //! Everything here is a total function over plain values: no I/O, no async, no clock, no environment.
 

@@ -1,4 +1,4 @@
-//! Paths inside a pod's containers, compared as texts: what a container's image holds is not known.
+//! Paths inside a pod's containers, compared as text, because the contents of the image are not known.
 
 use std::borrow::Cow;
 

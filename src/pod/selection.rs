@@ -1,4 +1,4 @@
-//! Which containers a pod's annotations choose.
+//! Selects the containers that a pod's annotations choose.
 
 use std::collections::BTreeSet;
 

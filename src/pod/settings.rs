@@ -1,8 +1,8 @@
-//! What flags say about injection.
+//! The settings of the injection, from flags.
 
 use crate::trust::Audience;
 
-/// What flags say about the injection of a web identity.
+/// The settings of the injection of a web identity.
 #[derive(Clone, Debug)]
 pub struct WebIdentitySettings {
     /// `--token-mount-path`, by default `/var/run/secrets/eks.amazonaws.com/serviceaccount`.
@@ -17,7 +17,7 @@ pub struct WebIdentitySettings {
     pub api_audience: Option<Audience>,
 }
 
-/// What flags say about EKS Pod Identity (`--container-credentials-…`).
+/// The settings of EKS Pod Identity (`--container-credentials-…`).
 #[derive(Clone, Debug)]
 pub struct PodIdentitySettings {
     /// `AWS_CONTAINER_CREDENTIALS_FULL_URI`.

@@ -1,4 +1,4 @@
-//! What the author of a pod reads in addition to the answer.
+//! Warnings to the author of a pod, in addition to the response.
 
 use std::fmt;
 

@@ -1,6 +1,6 @@
 //! Workflow commands of GitHub Actions: an annotation per finding, at its file and line, and a line with the totals.
 //!
-//! GitHub shows at most ten annotations of each level per step, so the worst ones are first. The log of the step has all of them.
+//! GitHub shows at most ten annotations of each level per step, so the worst ones are first. The log of the step contains all of them.
 
 use std::fmt::Write as _;
 

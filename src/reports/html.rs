@@ -1,4 +1,4 @@
-//! One HTML file without outside resources, for a person to send and to open from a disk.
+//! One HTML file without external resources, which people can send and open from disk.
 //!
 //! The findings are in the page as elements, so it can be read and printed without its script, which filters, copies a fix and switches
 //! colors. The policy of the page (`Content-Security-Policy`) allows exactly its own style and script, by their hashes, and no network.

@@ -1,7 +1,7 @@
 //! The findings of a command as reports for other programs: one neutral value, and one pure renderer per format.
 //!
-//! Nothing here reads, evaluates or prints: commands build [`Findings`], and print what a renderer returns. All text in a finding has been
-//! through `support/text` when the finding exists; a renderer adds only the escapes of its format.
+//! Nothing here reads, evaluates or prints: commands build [`Findings`], and print what a renderer returns. All text in a finding has
+//! already been escaped by `support/text`; a renderer adds only the escapes of its format.
 
 pub mod github;
 pub mod html;

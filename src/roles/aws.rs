@@ -1,9 +1,9 @@
 //! Trust policies from AWS IAM, with the official SDK.
 //!
-//! Each account is a source of its own, because IAM limits calls per account: the account of rolegate's credentials, which STS is
-//! asked for once, and those that `--assume-role` names. A role of any other account cannot be read, which is not evidence against it.
+//! Each account is a source of its own, because IAM limits calls per account: the account of rolegate's credentials, which STS reports
+//! once, and those in `--assume-role`. Roles of any other account cannot be read, which is not evidence against them.
 //!
-//! `GetRole` takes a name, not an ARN; a wrong path shows only in what it returns. So ARNs are compared, byte for byte.
+//! `GetRole` takes a name, not an ARN; a wrong path is visible only in its result. Therefore the ARNs are compared byte for byte.
 
 mod editor;
 mod ownership;

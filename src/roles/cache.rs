@@ -1,15 +1,14 @@
-//! The role cache: what was read of each role, how old it is, and when it is read again.
+//! The role cache: the policy of each role, how old it is, and when it is read again.
 //!
-//! [`RoleCache::cached`] answers from memory and never waits; it is on the path of every pod. [`RoleCache::entry`] and
-//! [`RoleCache::fresh`] read when memory is not enough. Reads run in tasks of the cache, at most one per role: a caller joins the one
-//! in flight when its answer will be good for it (`support::coalesce`), and the read goes on when its callers leave.
-//! [`RoleCache::run`] reads ahead what ServiceAccounts name, refreshes what is in use, and awaits every task at its end.
+//! [`RoleCache::cached`] reads memory and never waits; every pod uses it. [`RoleCache::entry`] and [`RoleCache::fresh`] read from the
+//! sources if memory is not enough. Reads run in tasks of the cache, at most one per role: a caller joins the read in flight if its result
+//! is fresh enough for the caller (`support::coalesce`), and the read continues when its callers leave. [`RoleCache::run`] reads the roles
+//! of ServiceAccounts ahead of time, refreshes those that are in use, and finally awaits every task.
 //!
-//! A failed read never removes what is known: the old copy serves until it is too old. The cache does not
-//! interpret answers.
+//! A failed read never removes what is known: the old copy is used until it is too old. The cache does not interpret policies.
 //!
-//! Each file knows only those before it: `changes` (what is news), `entry` (one role), `store` (all of them), `fetch` (the sources and their pace), `read` and
-//! `list` (from the sources into the entries), `schedule`, `providers`, `refresh`.
+//! Each file depends only on those before it: `changes` (which roles changed), `entry` (one role), `store` (all of them), `fetch` (the
+//! sources and their pace), `read` and `list` (from the sources into the entries), `schedule`, `providers`, `refresh`.
 
 pub(super) mod changes;
 pub(super) mod entry;
@@ -110,7 +109,7 @@ impl RoleCache {
         Some(answer.entry())
     }
 
-    /// What is in memory of a role and of the OIDC provider of its account, for a judgment that no pod waits for. None: one of them was
+    /// What is in memory of a role and of the OIDC provider of its account, for an evaluation that no pod waits for. None: one of them was
     /// never read.
     pub(crate) fn in_memory(&self, role: &RoleArn) -> Option<(Trust, KnownProvider)> {
         let trust = self.trust_in_memory(role)?;
@@ -121,8 +120,8 @@ impl RoleCache {
         Some((trust, provider))
     }
 
-    /// What is in memory of a role, for a judgment that no pod waits for. It does not count as a use, so it does not cause reads. None: it
-    /// was never read.
+    /// What is in memory of a role, for an evaluation that no pod waits for. It does not count as a use, so it does not cause reads. None:
+    /// it was never read.
     pub(crate) fn trust_in_memory(&self, role: &RoleArn) -> Option<Trust> {
         let now = Instant::now();
         let trust = self.store.peek(role, |cached| {
@@ -307,7 +306,7 @@ impl RoleCache {
         }
     }
 
-    /// What the role cache holds, sorted by ARN: the page `/roles`.
+    /// The contents of the role cache, sorted by ARN: the response of `/roles`.
     #[must_use]
     pub fn snapshot(&self) -> Vec<RoleSummary> {
         let now = Instant::now();

@@ -1,21 +1,22 @@
 //! Trust policies from a directory of JSON files.
 //!
-//! Every `*.json` below the directory is read; `formats` recognizes its format by its content. At the start an invalid file is an
-//! error. Later, the source looks for changes as follows. A file is read again only if its metadata do not prove that it is the same,
-//! so the cost grows with what changes, not with what there is.
+//! Every `*.json` below the directory is read; `formats` recognizes its format by its content. At startup, an invalid file is an error.
+//! Later, the source looks for changes as follows. A file is read again only if its metadata does not prove that it is unchanged, so the
+//! cost depends on the number of changes, not on the number of files.
 //!
-//! - Every two seconds, it looks at each directory, and at a share of the files in turn. New, replaced and deleted files change their
-//!   directory; only a file that is written in place does not. The mount of a ConfigMap is swapped by a symbolic link in its directory.
-//! - When a role is asked for, it looks at the files that define this role, and at all files if one of them has changed. If there are none,
-//!   it looks at each directory, and at the files that a role could have been added to: a file that defines one role seldom becomes that of
-//!   another, so these are left out in a directory of more than 10,000 files. A refusal has no time for a look at each of them.
+//! - Every two seconds, it checks each directory, and a share of the files in turn. New, replaced and deleted files change their directory;
+//!   only a file that is written in place does not. The mount of a ConfigMap is updated by swapping a symbolic link in its directory.
+//! - When a role is requested, it checks the files that define this role, and all files if one of them has changed. If there are none, it
+//!   checks each directory, and the files that a role could have been added to. Files that define a single role seldom become files of
+//!   another role, so these are not checked in a directory with more than 10,000 files: before a refusal, there is no time to check each of
+//!   them.
 //!
 //! Then
 //!
 //! - a file that became invalid keeps its last valid content, and the changes of every other file count;
 //! - two files that contradict each other keep the whole directory as it was, since either may be the correct one;
-//! - the roles of a file that was deleted are deleted with it, but only while the directory has other files: a directory that becomes
-//!   empty is more often a volume that is not mounted than a decision.
+//! - the roles of a file that was deleted are deleted with it, but only while the directory has other files: a directory that becomes empty
+//!   is more often a volume that is not mounted than an intended change.
 
 mod error;
 mod formats;
@@ -358,7 +359,7 @@ impl RoleFile {
         }
     }
 
-    /// Whether what was seen of it last does not prove what it holds.
+    /// Whether the last check does not prove the current contents of the file.
     fn is_uncertain(&self) -> bool {
         self.log.is_failing() || self.file.must_be_read()
     }

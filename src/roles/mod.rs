@@ -1,4 +1,4 @@
-//! Where trust policies come from: sources that read, and the role cache that keeps what was read.
+//! Where trust policies come from: sources that read them, and the role cache that keeps them.
 //!
 //! A source never decides; the role cache never evaluates.
 

@@ -1,7 +1,6 @@
 //! Roles that controllers in the cluster manage: `Role` objects of ACK's IAM controller and of Crossplane's AWS provider.
 //!
-//! An object counts only when its controller reports that AWS has what it says: anything else, and any role without an object, is left
-//! to the next source.
+//! An object is used only if its controller reports that it is in sync with AWS. For any other role, the next source is used.
 
 mod role;
 

@@ -1,4 +1,4 @@
-//! What the role cache reports: each read as it happens, and its content on request.
+//! What the role cache reports: each read when it happens, and its contents on request.
 
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ pub enum ReadResult {
     Failed,
     /// The source throttled.
     Throttled,
-    /// The source did not answer in time.
+    /// The source did not respond in time.
     TimedOut,
 }
 
@@ -87,7 +87,7 @@ impl RoleState {
     }
 }
 
-/// What the role cache holds of one role: an element of `/roles`.
+/// One role in the role cache: an element of `/roles`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct RoleSummary {

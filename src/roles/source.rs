@@ -1,4 +1,4 @@
-//! The question that every source answers: what is the trust policy of this role?
+//! The interface of every source: what is the trust policy of this role?
 
 use std::num::NonZeroU32;
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! The accept loop: hands each connection to a task of its own, and ends in order.
+//! The accept loop: passes each connection to its own task, and shuts down gracefully.
 //!
 //! It serves any [`tower::Service`]. Nothing here waits for a client except in that client's own task.
 
@@ -48,7 +48,7 @@ pub struct Server {
 
 impl Server {
     /// Serves until the life stops, and returns when every connection is closed. While it drains, connections are still
-    /// accepted, and each closes after its next answer. `service` makes the service of one peer's connection.
+    /// accepted, and each closes after its next response. `service` makes the service of one peer's connection.
     pub async fn serve<S, B>(self, service: impl Fn(SocketAddr) -> S)
     where
         S: HttpService<B>,
@@ -105,7 +105,7 @@ async fn connection<S, B>(
     S: HttpService<B>,
     B: Body<Data: Send, Error: Into<BoxError>> + Send + 'static,
 {
-    // An answer is one write; waiting for more to send only delays it.
+    // A response is one write; waiting for more to send only delays it.
     if let Err(error) = stream.set_nodelay(true) {
         debug!(%peer, %error, "failed to set TCP_NODELAY");
     }

@@ -1,7 +1,7 @@
 //! One connection: its requests in turn, how long each part may take, and when it ends.
 //!
-//! A connection has one timer, which is set to the next moment at which something may be due. A request that arrives whole and is
-//! answered at once never touches it.
+//! A connection has one timer, which is set to the next deadline. A request that arrives completely and is handled at once never changes
+//! it.
 
 use std::convert::Infallible;
 use std::io;
@@ -29,11 +29,11 @@ use super::shutdown::Lifecycle;
 /// The longest head of a request, in bytes. The API server's is under 1 KB.
 const HEAD_BYTES: usize = 32 * 1024;
 
-/// How long, and for how many bytes, a closed connection is still read, so that the last answer is not lost to a reset.
+/// How long, and for how many bytes, a closed connection is still read, so that the last response is not lost to a reset.
 const LINGER: Duration = Duration::from_secs(1);
 const LINGER_BYTES: u64 = 1024 * 1024;
 
-/// What answers the requests of a connection: a service that never fails, such as an [`axum::Router`].
+/// The handler of the requests of a connection: a service that never fails, such as an [`axum::Router`].
 pub trait HttpService<B>:
     Service<Request<Incoming>, Response = Response<B>, Error = Infallible, Future: Send> + Clone + Send + Sync + 'static
 {
@@ -146,7 +146,7 @@ where
     Ok(response)
 }
 
-/// Reads what a client sends after its last answer. Closing a socket that has unread bytes resets it, and a reset may overtake the
+/// Reads what a client sends after its last response. Closing a socket that has unread bytes resets it, and a reset may overtake the
 /// answer.
 async fn linger<IO: AsyncRead + Unpin>(io: IO) {
     let mut rest = io.take(LINGER_BYTES);
@@ -168,11 +168,11 @@ struct Shared<S> {
 struct Progress {
     /// What the accept loop sees of it.
     activity: Arc<Activity>,
-    /// Bytes arrived since the last answer.
+    /// Bytes arrived since the last response.
     head_began: AtomicBool,
     /// How many requests had their head read.
     requests: AtomicU32,
-    /// The connection is old enough: the next answer closes it.
+    /// The connection is old enough: the next response closes it.
     retired: AtomicBool,
 }
 
@@ -224,7 +224,7 @@ struct Schedule {
 enum Stage {
     /// Young enough.
     Open,
-    /// Its next answer closes it.
+    /// Its next response closes it.
     Retired,
     /// It closes as soon as no request is in flight.
     Closing,

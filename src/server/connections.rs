@@ -1,16 +1,17 @@
-//! The open connections of a listener, and which of them gives way to a new one when all are taken.
+//! The open connections of a listener, and which of them is closed for a new one at the connection limit.
 //!
-//! A limit alone would let one client keep all others out: it opens as many connections as there may be, and keeps them. So a new
-//! connection is accepted although all are taken, and another one is closed:
+//! With a limit alone, one client could keep all others out by opening as many connections as the limit allows. So at the limit, a new
+//! connection is accepted, and another one is closed:
 //!
 //! 1. one that has not completed a request since it was accepted a second ago or earlier;
-//! 2. else the one that idles longest.
+//! 2. otherwise, the one that has been idle longest.
 //!
-//! Of several, it is one of the address that holds most connections. There is no limit per address, because all API servers may
-//! connect from one. A connection with a request in flight is never closed; if all have one, the new connection is closed. Requests in
-//! flight and bodies that arrive are bounded on their own ([`Limits`](super::limits::Limits)), well below the number of connections.
+//! If there are several, it is one of the client address with the most connections. There is no limit per address, because all API servers
+//! can connect from the same one. A connection with a request in flight is never closed; if all have one, the new connection is closed.
+//! Requests in flight and bodies that arrive are bounded on their own ([`Limits`](super::limits::Limits)), well below the number of
+//! connections.
 //!
-//! A connection gives way by the same rules when one cannot be accepted because file descriptors ran out, of the process or of the node.
+//! The same rules apply when a connection cannot be accepted because the process or the node ran out of file descriptors.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
@@ -28,7 +29,7 @@ use super::overload::Overload;
 /// A connection that is younger than this is about to send its first request.
 const YOUNG: Duration = Duration::from_secs(1);
 
-/// How long an answer that the client does not read counts as a request in flight.
+/// How long a response that the client does not read counts as a request in flight.
 const UNREAD: Duration = Duration::from_secs(5);
 
 /// The connections that are open, at most so many. Clones count together.
@@ -49,9 +50,9 @@ struct Shared {
 /// Why a connection was closed for want of connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Closed {
-    /// It never completed a request, and gave way to a new connection.
+    /// It never completed a request, and closed to make room for a new connection.
     Unused,
-    /// It idled longest, and gave way to a new connection.
+    /// It idled longest, and closed to make room for a new connection.
     Idle,
     /// It was new, and every other connection had a request in flight.
     Refused,
@@ -216,7 +217,8 @@ struct Open {
 impl Open {
     /// The connection that gives way to a new one.
     fn choose(&self, now: u64, limit: usize) -> Option<Chosen> {
-        // Those that give way close at once, or with the answer that is in flight by then; if many have not, that takes long.
+        // Connections that make room close at once, or after the response that is in flight by then. If many have not closed yet, this
+        // takes long.
         if self.giving_way > limit / 8 + 4 {
             return None;
         }
@@ -288,7 +290,7 @@ pub(super) struct Activity {
     is_unread: AtomicBool,
     /// It has answered a request.
     used: AtomicBool,
-    /// In microseconds: when its last answer was ready, or when it was accepted.
+    /// In microseconds: when its last response was ready, or when it was accepted.
     idle_since: AtomicU64,
     gives_way: AtomicBool,
     notify: Notify,
@@ -340,7 +342,7 @@ impl Activity {
         self.notify.notified().await;
     }
 
-    /// Whether a request is in flight now: closing the connection would lose it, or its answer.
+    /// Whether a request is in flight now: closing the connection would lose it, or its response.
     pub(super) fn has_request_in_flight(&self) -> bool {
         self.is_in_flight(micros(self.began))
     }

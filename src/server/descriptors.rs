@@ -47,8 +47,8 @@ pub(crate) fn raise() -> Option<u64> {
     None
 }
 
-/// The limits with no more connections than descriptors allow, so that connections do not take those of files. Bodies that are being read and
-/// requests in flight keep their share of the connections: if they could take all, none would give way to a new one.
+/// The limits with no more connections than descriptors allow, so that connections do not take those of files. Bodies that are being read
+/// and requests in flight keep their share of the connections: if they could take all, none would give way to a new one.
 #[must_use]
 pub fn fit(limits: Limits, descriptors: Option<u64>) -> Limits {
     let Some(descriptors) = descriptors else { return limits };

@@ -9,10 +9,10 @@ const MIB: usize = 1024 * 1024;
 pub struct Limits {
     /// The longest TLS handshake, from accept to the last message.
     pub handshake: Duration,
-    /// The longest wait for a request's head: from its first byte, and on a new connection from the end of the
-    /// handshake. A connection that idles between two requests is not closed by it.
+    /// The longest wait for the headers of a request: from its first byte, and on a new connection from the end of the handshake. It does
+    /// not apply to a connection that is idle between two requests.
     pub header: Duration,
-    /// The longest wait for a request's body, from the end of its head.
+    /// The longest wait for a request's body, from the end of the headers.
     pub body: Duration,
     /// The largest body in bytes. A pod of 1.2 MB, full of characters that JSON escapes, makes a review of 14.4 MB.
     pub body_bytes: usize,
@@ -21,22 +21,24 @@ pub struct Limits {
     pub drained_bytes: usize,
     /// The bytes of all bodies that are held at the same time. A quarter is for small bodies only.
     pub held_bytes: usize,
-    /// Open connections, those in their handshake included. When all are taken, one that idles gives way to a new one.
+    /// Open connections, including those in their handshake. At the limit, an idle connection is closed for a new one.
     pub connections: usize,
     /// The same, of the admin listener.
     pub admin_connections: usize,
-    /// Bodies that did not arrive with their head and are being read. When there are more, the slowest is answered with 503.
+    /// Bodies that did not arrive together with the headers and are being read. If there are more, the slowest request is rejected with
+    /// 503.
     pub bodies: usize,
-    /// Requests between the end of their body and their answer; more are answered with 503. A quarter is for small bodies only.
+    /// Requests between the end of their body and their response; further ones are rejected with 503. A quarter is reserved for small
+    /// bodies.
     pub in_flight: usize,
-    /// After this a connection is closed with its next answer, so that load moves to replicas that started later.
+    /// At this age, a connection is closed after its next response, so that load moves to replicas that started later.
     pub age: Duration,
     /// Each connection's age is up to this much shorter or longer, so that clients do not all reconnect at once.
     pub age_jitter: Duration,
-    /// How long a connection of that age may wait for its next answer before it is closed.
+    /// How long a connection of that age can wait for its next response before it is closed.
     pub close_grace: Duration,
-    /// `--drain`: after SIGTERM connections and requests are still accepted for so long, because API servers go on using
-    /// pooled connections to a pod that is terminating.
+    /// `--drain`: how long connections and requests are still accepted after SIGTERM, because API servers continue to use pooled
+    /// connections to a pod that is terminating.
     pub drain: Duration,
     /// After the drain, the longest wait for requests in flight.
     pub stop: Duration,

@@ -1,4 +1,4 @@
-//! The server below HTTP: accepts, drives connections, and ends in order.
+//! The server below HTTP: accepts and drives connections, and shuts down gracefully.
 
 pub mod accept;
 mod connection;

@@ -1,4 +1,4 @@
-//! Logging of overload: when clients begin to be refused, and when that is over.
+//! Logs overload: when clients begin to be rejected, and when that ends.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;

@@ -35,7 +35,7 @@ impl Lifecycle {
         Self::default()
     }
 
-    /// Begins to drain: no longer ready, and each connection closes after its next answer.
+    /// Begins to drain: no longer ready, and each connection closes after its next response.
     pub fn drain(&self) {
         self.0.age.fetch_max(DRAINING, Ordering::SeqCst);
         self.0.draining.cancel();

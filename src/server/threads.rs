@@ -1,7 +1,7 @@
-//! The threads that answer reviews, apart from those that do everything else.
+//! The threads that handle reviews, separate from those that do everything else.
 //!
 //! A list of 100,000 ServiceAccounts, a refresh of a thousand policies, a scrape: all of that runs on other threads, and no review waits
-//! for it. There are few of them: one thread answers tens of thousands of reviews per second, more than any cluster creates pods, and
+//! for it. There are few of them: one thread handles tens of thousands of reviews per second, more than any cluster creates pods, and
 //! moving connections between threads costs more than it gains.
 
 use std::io;

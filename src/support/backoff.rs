@@ -1,5 +1,5 @@
-//! Pauses between attempts: each twice as long as the one before, from the shortest to the longest, with jitter, so that what failed
-//! together is not tried again together.
+//! Exponential backoff: each pause is twice as long as the one before, between a minimum and a maximum, with jitter, so that attempts that
+//! failed together are not repeated together.
 
 use std::time::Duration;
 

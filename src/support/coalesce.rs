@@ -1,18 +1,17 @@
 //! Request coalescing: callers that need the same value at about the same time share one read of it.
 //!
-//! One property carries the module: **an answer is good for every caller whose `as_of` is not later than the moment at which the
-//! answer's read began.** What the read found may have changed at any moment after that, so a later caller must not have it. Hence:
+//! The module depends on one property: **a result is valid for every caller whose `as_of` is not later than the moment at which the read
+//! began.** What the read found may have changed at any moment after that, so a later caller must not get it. Therefore:
 //!
 //! - A caller joins the read in flight unless that read began before the caller's `as_of`. All callers that it began too early for
 //!   share the next read, so a key has at most two rounds at a time.
 //! - A read never begins while another read of its key is in flight.
-//! - A read runs in a task of its own. It goes on when the caller that started it leaves; after the end of its owner only as long as
-//!   a caller is waiting.
+//! - A read runs in a task of its own. It continues when the caller that started it leaves; after its owner has ended, it continues only
+//!   while a caller is waiting.
 //! - A read is as urgent as its most urgent caller, also while it is waiting, until the last of them has left.
-//! - No answer is kept. A caller that keeps one must compare the moment at which its read began with the next caller's
-//!   `as_of`.
+//! - No result is kept. A caller that keeps one must compare the moment at which its read began with the next caller's `as_of`.
 //!
-//! Single-flight libraries share answers whose read began before the question, which is why this is not one of them.
+//! Single-flight libraries also share results of reads that began before the caller asked, which is why none of them is used.
 
 use std::collections::HashMap;
 use std::future::Future;

@@ -1,4 +1,4 @@
-//! Mechanisms that several parts of the program share, one module for each. Nothing here knows what the program is about.
+//! Mechanisms that several parts of the program share, one module for each. Nothing here is specific to rolegate.
 
 pub(crate) mod age;
 pub(crate) mod any_change;

@@ -1,4 +1,4 @@
-//! A pace for requests: a burst, then one per interval.
+//! Limits the rate of requests: a burst, then one per interval.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! What operating systems do differently: how files are opened, and what their metadata contain. Windows is for the commands that people
+//! Differences between operating systems: how files are opened, and what their metadata contains. Windows is for the commands that people
 //! run, such as `check` and `audit`. `serve` compiles there and is not supported.
 
 pub(crate) use self::system::{

@@ -1,6 +1,6 @@
 //! Content that is read again while serving: from files at an interval, or from an object whenever it changes.
 //!
-//! An edit that cannot be used leaves the last good content in place. It is logged once and counted once, however often it is read.
+//! After an edit that cannot be used, the last good content stays in use. The edit is logged and counted once, however often it is read.
 
 use std::fmt::Display;
 use std::sync::Arc;

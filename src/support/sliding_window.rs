@@ -1,7 +1,6 @@
-//! At most so many events in any window of time.
+//! Limits the number of events in any time window.
 //!
-//! It remembers when the last events were let through instead of counting tokens: a bucket that refills would allow twice as many in the
-//! window after a pause.
+//! It stores the times of the last events instead of counting tokens: a token bucket would allow twice as many in the window after a pause.
 
 use std::collections::VecDeque;
 use std::time::Duration;

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeSet;
 
-/// How many different reasons of one failure are news, until it has recovered.
+/// How many different reasons of one failure are logged until it has recovered.
 const REASONS: usize = 8;
 
 /// Whether something works, and which reasons for its failure were logged.
@@ -12,14 +12,14 @@ const REASONS: usize = 8;
 pub(crate) struct StateLog {
     /// Failures in a row.
     failures: u32,
-    /// How many failures in a row are not yet worth a line.
+    /// How many failures in a row are not logged.
     tolerated: u32,
     reasons: BTreeSet<Box<str>>,
     failing: bool,
 }
 
 impl StateLog {
-    /// News from the `failures`-th failure in a row on: single failures of something that is asked often are normal.
+    /// Reports a change from the `failures`-th failure in a row on: single failures of frequent operations are normal.
     pub(crate) fn after(failures: u32) -> Self {
         Self {
             tolerated: failures.saturating_sub(1),
@@ -27,14 +27,15 @@ impl StateLog {
         }
     }
 
-    /// It failed. True when that is news: it worked before.
+    /// Records a failure. Returns true if it must be logged, because the operation worked before.
     pub(crate) fn failed(&mut self) -> bool {
         self.failures = self.failures.saturating_add(1);
         self.failures > self.tolerated && !std::mem::replace(&mut self.failing, true)
     }
 
-    /// It failed for this reason. True when that is news: it worked before, or failed for other reasons only. A server that is away
-    /// gives several reasons in turn; each is news once, and only the first few, as some contain a number that never repeats.
+    /// Records a failure with a reason. Returns true if it must be logged, because the operation worked before or failed only for other
+    /// reasons. A server that is down leads to several reasons in turn. Each is logged once, and only the first few, because some contain a
+    /// number that never repeats.
     pub(crate) fn failed_because(&mut self, reason: &str) -> bool {
         let began = self.failed();
         let is_known = self.reasons.contains(reason);

@@ -1,4 +1,4 @@
-//! Tasks with an owner that ends them and waits for their end.
+//! Tasks with an owner that stops them and waits until they have ended.
 
 use std::future::Future;
 

@@ -8,7 +8,7 @@
 //! *Hidden* means the Unicode general categories Cc (control), Cf (format), Zl and Zp (line and paragraph separator), and
 //! code points that no character is assigned to.
 //!
-//! Nothing here is for deciding anything: callers compare the original text, never the escaped one.
+//! Nothing here is used for decisions: callers compare the original text, never the escaped text.
 
 pub(crate) mod json;
 pub(crate) mod markup;

@@ -1,7 +1,7 @@
-//! The audit log: one JSON line per answer.
+//! The audit log: one JSON line per response.
 //!
-//! An admission never waits for it. Lines go through a bounded queue to a thread that writes them in batches; when the disk is full or slower
-//! than the cluster, whole lines are lost, counted and logged. `docs/reference/audit-log.md` documents the fields.
+//! An admission never waits for it. Lines go through a bounded queue to a thread that writes them in batches. If the disk is full or too
+//! slow, whole lines are dropped, and this is counted and logged. `docs/reference/audit-log.md` documents the fields.
 
 use std::fmt::{self, Display};
 use std::fs::{self, File, FileType, OpenOptions};
@@ -69,7 +69,7 @@ pub struct AuditRecord<'a> {
     /// The age of the trust policy, in seconds.
     #[serde(serialize_with = "seconds")]
     pub policy_age_seconds: Option<Duration>,
-    /// The time from the request's head to its answer, in seconds.
+    /// The time from the request headers to the response, in seconds.
     #[serde(serialize_with = "latency")]
     pub latency_seconds: Duration,
     /// Whether the request was a dry run.
@@ -133,7 +133,7 @@ impl FromStr for Rotation {
     }
 }
 
-/// Where admissions record answers. It must be finished, otherwise the last lines might be lost.
+/// Where admissions record responses. It must be finished, otherwise the last lines might be lost.
 #[derive(Clone, Debug)]
 pub struct AuditLog(LineQueue);
 

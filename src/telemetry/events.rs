@@ -1,14 +1,14 @@
-//! Events of refusals, and of roles that stop trusting: what `kubectl describe serviceaccount` shows.
+//! Events for refusals, and for roles that stop trusting a ServiceAccount. `kubectl describe serviceaccount` shows them.
 //!
 //! When a Job's pod is refused, the refusal is in the Job's own Events, but a pod that a person or an operator creates leaves no trace in
 //! the cluster. So each refusal is also reported by an Event (`events.k8s.io/v1`) on the ServiceAccount: one per ServiceAccount and cause
-//! in ten minutes, whose series counts the others. A controller retries a refused pod eight times in the first second; neither the API
-//! server nor an admission must be slowed by that.
+//! in ten minutes, whose series counts the others. A controller retries a refused pod eight times in the first second; this must slow down
+//! neither the API server nor an admission.
 //!
-//! A change of trust under running pods ([`Events::record_trust`]) is reported in the same way, within bounds of its own.
+//! A change of trust that affects running pods ([`Events::record_trust`]) is reported in the same way, with its own limits.
 //!
-//! [`Events::record`] puts a refusal into a bounded queue and never waits. [`EventWriter::run`] owns everything else: it adds the queued
-//! refusals up (`pending`) and sends one request at a time (`write`), at its own pace.
+//! [`Events::record`] puts a refusal into a bounded queue and never waits. [`EventWriter::run`] owns everything else: it aggregates the
+//! queued refusals (`pending`) and sends one request at a time (`write`), within its rate limit.
 
 mod key;
 mod pending;
@@ -72,8 +72,8 @@ pub struct EventTiming {
 }
 
 impl Default for EventTiming {
-    /// Series of 10 minutes that are updated every 5 seconds at most; 10 requests per second over time, little for an API server, and one per
-    /// second for each namespace.
+    /// Series of 10 minutes that are updated every 5 seconds at most; 10 requests per second over time, little for an API server, and one
+    /// per second for each namespace.
     fn default() -> Self {
         Self {
             window: Duration::from_secs(600),

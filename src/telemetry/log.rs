@@ -64,7 +64,7 @@ pub(crate) enum Color {
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct LogLevel(Targets);
 
-/// The Kubernetes client logs each failed request, and whole answers that it cannot parse. rolegate itself logs once that the API server
+/// The Kubernetes client logs each failed request, and whole responses that it cannot parse. rolegate itself logs once that the API server
 /// cannot be reached, so the client's events are logged only when it is named.
 const CLIENT: &str = "kube_client";
 

@@ -60,7 +60,7 @@ pub struct Review<'a> {
     pub cause: Option<Cause>,
     /// The pod's namespace; empty when it is not known.
     pub namespace: &'a str,
-    /// From the request's head to its answer.
+    /// From the request headers to the response.
     pub elapsed: Duration,
     /// The age of the trust policy.
     pub policy_age: Option<Duration>,

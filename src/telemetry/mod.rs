@@ -1,4 +1,4 @@
-//! What operators see: logs, metrics, the audit log, Events of refusals and of changes of trust.
+//! What operators see: logs, metrics, the audit log, and Events for refusals and changes of trust.
 
 pub(crate) mod audit;
 pub mod events;

@@ -1,7 +1,7 @@
 //! EKS Pod Identity associations: which role the pods of a ServiceAccount get through EKS Auth.
 //!
 //! EKS Auth assumes the association's role as the service `pods.eks.amazonaws.com` and, where the association has a target role,
-//! assumes that with the credentials of the first. Each of these hops is judged by itself; the worse verdict counts.
+//! assumes that role with the credentials of the first. Each of these hops is evaluated separately; the worse verdict counts.
 
 use std::fmt;
 use std::sync::Arc;
@@ -41,7 +41,7 @@ pub enum SessionTags {
     Disabled,
 }
 
-/// Which of the two roles of an association is judged.
+/// Which of the two roles of an association is evaluated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Hop {
     /// `roleArn`, assumed by the service `pods.eks.amazonaws.com`.

@@ -1,4 +1,4 @@
-//! Condition operators, three-valued: does a condition hold for a request?
+//! Condition operators in three-valued logic: is a condition true for a request?
 
 pub(super) mod key;
 mod literal;
@@ -190,11 +190,11 @@ impl Operator {
         }
     }
 
-    /// What it says of an absent key.
+    /// The result for a key that is absent.
     fn on_absent(&self) -> Ternary {
         match (self.quantifier, self.if_exists) {
             (Some(Quantifier::ForAllValues), _) => Ternary::True,
-            // Two rules of IAM meet here, and its documentation does not say which wins.
+            // Two rules of IAM apply here, and its documentation does not state which one takes precedence.
             (Some(Quantifier::ForAnyValue), true) => Ternary::Unknown,
             (Some(Quantifier::ForAnyValue), false) => Ternary::False,
             (None, true) => Ternary::True,
@@ -238,7 +238,7 @@ impl Comparison {
         }
     }
 
-    /// Whether it holds of a request's time, which is now or later.
+    /// Whether it is true for a request's time, which is now or later.
     fn holds_from(self, now: Ordering) -> Ternary {
         match self {
             Self::Equals | Self::NotEquals | Self::LessOrEqual if now.is_gt() => Ternary::False,
@@ -260,10 +260,10 @@ enum Domain {
 }
 
 impl Condition {
-    /// Whether the condition holds.
+    /// Whether the condition is true.
     pub(crate) fn truth(&self, request: &Request<'_>) -> Ternary {
         if self.values.is_empty() {
-            // IAM stores an empty list and says nowhere what it means.
+            // IAM stores an empty list, and no documentation states what it means.
             return Ternary::Unknown;
         }
         let given = self.key.given(request);

@@ -1,6 +1,6 @@
-//! Edits of trust policies: what makes a policy trust a web identity and takes no trust away.
+//! Edits of trust policies that make a policy trust a web identity and never remove trust.
 //!
-//! An [`Edit`] is planned and tried here on the compiled policy; [`Grant::apply`](super::grant::Grant::apply) applies it to the
+//! An [`Edit`] is planned and tested here on the compiled policy; [`Grant::apply`](super::grant::Grant::apply) applies it to the
 //! document's text.
 
 use super::action::ASSUME_ROLE_WITH_WEB_IDENTITY;
@@ -128,8 +128,8 @@ pub(super) fn least_addition(policy: &Policy, request: &WebRequest<'_>) -> Edit 
     nearest.map_or(Edit::AddStatement, |(_, edit)| edit)
 }
 
-/// The `:sub` condition of a statement of exactly the form that a [`Grant`](super::grant::Grant) writes, give or take a `Sid`, the order of its
-/// elements and lists of one.
+/// The `:sub` condition of a statement of exactly the form that a [`Grant`](super::grant::Grant) writes, give or take a `Sid`, the order of
+/// its elements and lists of one.
 pub(super) fn subjects_of<'s>(
     statement: &'s Statement,
     variables: Variables,

@@ -1,4 +1,4 @@
-//! What a policy says of a request, without reasons: the verdict, and what its Deny and Allow statements come to.
+//! Evaluates a policy for a request, without reasons: the verdict, and the results of its Deny and Allow statements.
 
 use super::arn::RoleArn;
 use super::association::Hop;

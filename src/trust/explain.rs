@@ -1,7 +1,7 @@
-//! Why a role does not (surely) trust a web identity: the nearest statement, everything that is wrong with it, and the edits
-//! that would correct it without removing trust from any identity.
+//! Why a role does not trust a web identity, or might not: the closest statement, everything that is wrong with it, and the edits that
+//! would correct it without removing trust from any identity.
 //!
-//! Plain values; the sentences are made in `decision/messages`.
+//! The result consists of plain values; `decision/messages` turns them into sentences.
 
 pub(super) mod association;
 pub(super) mod fault;
@@ -19,7 +19,7 @@ use super::request::{Context, Request, SessionName, WebRequest};
 use super::ternary::Ternary;
 use super::verdict::{Cause, Verdict};
 
-/// The reason of a judgment that is not `trusted`.
+/// The reason of an evaluation that is not `trusted`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Explanation {
     /// The cause, when not trusted: that of the first fault.
@@ -28,14 +28,15 @@ pub struct Explanation {
     pub statement: Option<StatementLabel>,
     /// Everything that is wrong with that statement, the weightiest first; never empty.
     pub faults: Vec<Fault>,
-    /// What to do with the document so that it trusts the web identity. Applied together ([`Grant::apply`](super::grant::Grant::apply)) they give a
-    /// valid policy that trusts it, and every identity that was trusted still is. Empty when no such edit is known, e.g. because of a Deny.
+    /// What to do with the document so that it trusts the web identity. Applied together ([`Grant::apply`](super::grant::Grant::apply))
+    /// they give a valid policy that trusts it, and every identity that was trusted still is. Empty when no such edit is known, e.g.
+    /// because of a Deny.
     pub edits: Vec<Edit>,
     /// For `undecided`: the condition keys that only STS can know, as written, without repetition; at most 20.
     pub undecided_keys: Vec<String>,
 }
 
-/// How many keys an undecided judgment names.
+/// How many keys an undecided evaluation names.
 const MOST_KEYS: usize = 20;
 /// How many conditions are named.
 const MOST_CONDITIONS: usize = 3;

@@ -1,5 +1,5 @@
-//! Patterns with `*` and `?`, as IAM reads them: `*` is any run of characters (none included, over `:` and `/` too), `?`
-//! is exactly one, and the whole text must fit.
+//! Patterns with `*` and `?`, as in IAM: `*` matches any number of characters, including none and including `:` and `/`, `?` matches
+//! exactly one, and the pattern must match the whole text.
 
 use super::ternary::Ternary;
 

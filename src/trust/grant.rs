@@ -1,4 +1,4 @@
-//! Who is to be trusted, and the documents that say so: a new policy, or an existing one with an edit.
+//! The trust to add, and the documents that contain it: a new policy, or an existing one with an edit.
 //!
 //! What an edit does not name stays as it is in the document: elements, their order, and the spelling of numbers.
 
@@ -73,7 +73,7 @@ pub struct Merged {
     pub edit: Option<Edit>,
     /// Condition keys that statements for the same provider have and the added statement lacks, as written.
     pub left_out: Vec<String>,
-    /// The judgment of the result when it is not `trusted`: a `Deny` of the document still refuses it, or might.
+    /// The evaluation of the result when it is not `trusted`: a `Deny` of the document still refuses it, or might.
     pub obstacle: Option<Judgment>,
     /// Why IAM would refuse to store the result.
     pub unstorable: Vec<PolicyError>,

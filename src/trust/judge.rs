@@ -1,4 +1,5 @@
-//! The judgment: may the holder of this web identity, or EKS Auth for this association, assume this role, and if not surely, why?
+//! The complete evaluation: can the holder of this web identity, or EKS Auth for this association, assume this role? If not, or if that is
+//! undecided, why?
 
 use super::action::Action;
 use super::arn::RoleArn;
@@ -11,7 +12,7 @@ use super::request::{Caller, Context, PodIdentity, Request, WebRequest};
 use super::verdict::Verdict;
 use super::web_identity::WebIdentity;
 
-/// Judges one web identity against a role's trust policy. Pure and total.
+/// Evaluates one web identity against a role's trust policy. Pure and total.
 #[must_use]
 pub fn judge(policy: &Policy, role: &RoleArn, identity: &WebIdentity, context: &Context<'_>) -> Judgment {
     let request = WebRequest::new(role, identity, context);
@@ -28,7 +29,7 @@ pub fn judge(policy: &Policy, role: &RoleArn, identity: &WebIdentity, context: &
     }
 }
 
-/// Judges one hop of an EKS Pod Identity association against the trust policy of the hop's role. Pure and total; a hop that
+/// Evaluates one hop of an EKS Pod Identity association against the trust policy of the hop's role. Pure and total; a hop that
 /// the association does not have is trusted.
 ///
 /// EKS Auth needs `sts:AssumeRole` and, unless session tags are disabled, `sts:TagSession`: the verdict is the worse of both.
@@ -92,6 +93,6 @@ pub fn judge_association(
 pub struct Judgment {
     /// Never [`Verdict::Unknown`].
     pub verdict: Verdict,
-    /// Why, unless trusted. Boxed: a trusted judgment allocates nothing.
+    /// Why, unless trusted. Boxed: a trusted evaluation allocates nothing.
     pub explanation: Option<Box<Explanation>>,
 }

@@ -1,5 +1,4 @@
-//! What deserves a remark in a policy, even where it trusts: what trusts more than was probably meant, and what IAM or STS
-//! would reject.
+//! Remarks about a policy, even if it trusts the identity: what trusts more than was probably intended, and what IAM or STS would reject.
 
 use super::action::Action;
 mod association;

@@ -1,6 +1,6 @@
-//! How a name in a policy differs from the one that was needed: the mistakes that people make.
+//! How a name in a policy differs from the one that is needed: common mistakes.
 //!
-//! Plain values; the sentences are made where all of them are (`decision/messages`).
+//! The result consists of plain values; `decision/messages` turns them into sentences.
 
 use super::arn::{RoleArn, check_account};
 use super::condition::value::Variables;
@@ -379,7 +379,7 @@ pub(crate) fn of_issuer(found: &str, issuer: &Issuer) -> Mismatches {
     }
     let mut all = Mismatches::all(Vec::new());
     let mut rest = found;
-    // What stands around the issuer, from the outside in.
+    // What surrounds the issuer, from the outside in.
     while let Some((mismatch, inner)) = peeled(rest) {
         all = all.and(Mismatches::one(1, mismatch));
         rest = inner;

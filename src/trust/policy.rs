@@ -28,7 +28,8 @@ pub struct Policy {
     over_default_quota: Option<usize>,
 }
 
-/// Whether IAM has seen a document. What IAM stores is judged as it is; what is being written must also satisfy IAM's rules for storing.
+/// Whether IAM has stored a document. A document that IAM has stored is evaluated as it is; a document that is being written must also
+/// satisfy IAM's rules for storing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Origin {
     /// IAM stores it: an answer of its API, or the output of the AWS CLI.
@@ -198,7 +199,7 @@ impl Policy {
             Origin::Written => self.unstorable.first(),
         }
     }
-    /// The same document with other statements, for judging an edit of it.
+    /// The same document with other statements, for evaluating an edit of it.
     pub(crate) fn with_statements(&self, statements: Vec<Statement>) -> Self {
         Self {
             statements: statements.into(),
@@ -218,7 +219,7 @@ impl Policy {
         self.mentions_role_tags
     }
     /// Whether any statement depends on the time of the request (`aws:CurrentTime`, `aws:EpochTime`): where none does, the
-    /// judgment does not need [`Context::now`](super::Context::now).
+    /// evaluation does not need [`Context::now`](super::Context::now).
     #[must_use]
     pub fn mentions_time(&self) -> bool {
         self.mentions_time

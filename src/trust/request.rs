@@ -90,6 +90,6 @@ pub enum SessionName<'a> {
     Unknown,
     /// The pod's own `AWS_ROLE_SESSION_NAME`: named in reasons, yet still not known, because a program may choose another.
     Suggested(&'a str),
-    /// Judge as if it were this (to ask whether the policy would refuse the name that rolegate is about to set).
+    /// Evaluate as if it were this (to ask whether the policy would refuse the name that rolegate is about to set).
     Assumed(&'a str),
 }

@@ -1,4 +1,4 @@
-//! Three-valued logic: what a policy says may hang on something that only STS sees.
+//! Three-valued logic, because a policy can depend on something that only STS sees.
 
 /// False, cannot know, true. The order makes `and` the lesser and `or` the greater.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -15,11 +15,11 @@ impl Ternary {
     pub(crate) fn or(self, other: Self) -> Self {
         self.max(other)
     }
-    /// What holds whichever of two possibilities is the case.
+    /// The value, if it is the same for two possibilities.
     pub(crate) fn either(self, other: Self) -> Self {
         if self == other { self } else { Self::Unknown }
     }
-    /// Whether any holds; none of none does.
+    /// Whether any value is true; false if there are no values.
     pub(crate) fn any(truths: impl IntoIterator<Item = Self>) -> Self {
         let mut any = Self::False;
         for truth in truths {

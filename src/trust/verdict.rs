@@ -1,5 +1,4 @@
-//! What a judgment is called: verdicts and causes, closed lists that metrics, audit log, command line and
-//! documentation share.
+//! Verdicts and causes: closed lists that metrics, audit log, command line and documentation share.
 
 use std::fmt;
 

@@ -1,4 +1,4 @@
-//! A policy document inside what the AWS CLI prints, or alone.
+//! A policy document, on its own or in the output of the AWS CLI.
 
 use std::borrow::Cow;
 

@@ -1,11 +1,11 @@
-//! The ServiceAccounts with an identity: their standing, the roles they depend on, and those that are to be judged.
+//! The ServiceAccounts with an identity: their last verdicts, the roles they depend on, and which of them must be evaluated.
 //!
-//! A cluster can have 100,000 of them, so what is kept is small: 40 bytes and the name of each. What its annotations say is read again from
-//! the map of ServiceAccounts when it is judged, and which of them depend on a role is found by a look at all: that takes a millisecond,
-//! while an index would be as large as the names.
+//! A cluster can have 100,000 of them, so an entry is small: 40 bytes and the name. The annotations are read again from the map of
+//! ServiceAccounts for each evaluation. The ServiceAccounts that depend on a role are found by scanning all of them, which takes a
+//! millisecond; an index would be as large as the names.
 //!
-//! ServiceAccounts whose annotations name a role are kept in every namespace, since a namespace can become gated. Of the others, those are
-//! kept that the identity ConfigMap or an association names, in gated namespaces.
+//! ServiceAccounts with a role annotation are kept in every namespace, because a namespace can become gated. Others are kept only in gated
+//! namespaces, and only if they are in the identity ConfigMap or have an association.
 
 mod namespace;
 
@@ -29,7 +29,7 @@ pub struct Accounts {
     known: Mutex<Known>,
     hasher: RandomState,
     sources: IdentitySources,
-    /// Something is to be judged.
+    /// Something must be evaluated.
     wake: Notify,
 }
 
@@ -37,13 +37,13 @@ pub struct Accounts {
 struct Known {
     namespaces: HashMap<Arc<str>, Namespace>,
     gated: HashSet<Arc<str>>,
-    /// The namespaces with something to judge. They take turns, so that none waits for all ServiceAccounts of another.
+    /// The namespaces with something to evaluate. They take turns, so that none waits for all ServiceAccounts of another.
     turns: VecDeque<Arc<str>>,
-    /// How many were taken to be judged.
+    /// How many were taken to be evaluated.
     taken: u64,
 }
 
-/// A ServiceAccount to judge.
+/// A ServiceAccount to evaluate.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Candidate {
     pub(super) namespace: Arc<str>,
@@ -51,7 +51,7 @@ pub(super) struct Candidate {
     uid: Hash32,
 }
 
-/// What a judgment came to.
+/// The result of an evaluation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Outcome {
     /// This verdict.
@@ -64,7 +64,7 @@ pub(super) enum Outcome {
     },
     /// Not enough was read yet: what is known stays.
     NotYet,
-    /// Its pods have no identity that can be judged.
+    /// Its pods have no identity that can be evaluated.
     NotJudged,
 }
 
@@ -85,12 +85,12 @@ impl Accounts {
         &self.sources
     }
 
-    /// Waits until there is something to judge.
+    /// Waits until there is something to evaluate.
     pub(super) async fn changed(&self) {
         self.wake.notified().await;
     }
 
-    /// The namespaces to judge from now on. What was known of others is forgotten. Returns those that are new.
+    /// Sets the namespaces to evaluate from now on, and removes the data of others. Returns those that are new.
     pub(super) fn set_gated(&self, gated: HashSet<Arc<str>>) -> HashSet<Arc<str>> {
         let mut known = self.known.lock();
         let new = gated.difference(&known.gated).cloned().collect();
@@ -99,12 +99,12 @@ impl Accounts {
         new
     }
 
-    /// The namespaces that are judged.
+    /// The namespaces that are evaluated.
     pub(super) fn gated(&self) -> HashSet<Arc<str>> {
         self.known.lock().gated.clone()
     }
 
-    /// The ServiceAccounts of gated namespaces that depend on one of these roles are to be judged.
+    /// The ServiceAccounts of gated namespaces that depend on one of these roles must be evaluated.
     pub(super) fn roles_changed<'a>(&self, roles: impl IntoIterator<Item = &'a RoleArn>) {
         let mut hashes: Vec<Hash32> = roles.into_iter().map(|role| self.hash_of_role(role)).collect();
         if hashes.is_empty() {
@@ -115,24 +115,24 @@ impl Accounts {
         known.each(|_, namespace, _| namespace.enqueue_with_role(&hashes));
     }
 
-    /// All ServiceAccounts of gated namespaces are to be judged.
+    /// All ServiceAccounts of gated namespaces must be evaluated.
     pub(super) fn all_changed(&self) {
         self.known.lock().each(|_, namespace, _| namespace.enqueue_all());
     }
 
-    /// Those whose verdict depends on what nothing reports are to be judged.
+    /// ServiceAccounts whose verdict can change without a notification must be evaluated.
     pub(super) fn time_passed(&self) {
         let mut known = self.known.lock();
         known.each(|_, namespace, _| namespace.enqueue_rechecked());
     }
 
-    /// More is known of associations: those whose identity was in doubt because of them are to be judged.
+    /// Associations were read: ServiceAccounts whose identity was uncertain because of them must be evaluated.
     pub(super) fn associations_changed(&self) {
         let mut known = self.known.lock();
         known.each(|_, namespace, _| namespace.enqueue_in_doubt());
     }
 
-    /// The identity of a ServiceAccount may be another one than before: it is to be judged.
+    /// The identity of a ServiceAccount might have changed: it must be evaluated.
     pub(super) fn identity_changed(&self, namespace: &str, name: &str, exists: impl FnOnce() -> bool) {
         let is_kept = self.known.lock().change(namespace, |known| known.enqueue_named(name));
         if is_kept != Some(true) {
@@ -153,7 +153,7 @@ impl Accounts {
         }
     }
 
-    /// Takes the next ServiceAccounts to judge, at most so many.
+    /// Takes the next ServiceAccounts to evaluate, at most so many.
     pub(super) fn take(&self, most: usize) -> Vec<Candidate> {
         let mut known = self.known.lock();
         let known = &mut *known;
@@ -184,8 +184,8 @@ impl Accounts {
         taken
     }
 
-    /// Records what a judgment came to, and the roles that it depended on, at most two. Nothing if the ServiceAccount is another one by now,
-    /// or no longer gated.
+    /// Records the result of an evaluation, and the roles that it depended on, at most two. Nothing if the ServiceAccount is another one by
+    /// now, or no longer gated.
     pub(super) fn record(&self, candidate: &Candidate, roles: &[RoleArn], outcome: Outcome) -> Option<TrustChange> {
         let mut hashes = [0; 2];
         for (hash, role) in hashes.iter_mut().zip(roles) {
@@ -211,7 +211,7 @@ impl Accounts {
         counts
     }
 
-    /// How many judgments there were.
+    /// How many evaluations there were.
     #[must_use]
     pub fn judged(&self) -> u64 {
         self.known.lock().taken

@@ -1,4 +1,4 @@
-//! Which identity the pods of a ServiceAccount have, by what is in memory.
+//! The identity of the pods of a ServiceAccount, according to the data in memory.
 //!
 //! It is the identity that an admission finds for a pod whose containers set none themselves, in the same order: EKS Pod Identity comes
 //! before the annotations, and annotations before the identity ConfigMap.

@@ -1,4 +1,4 @@
-//! The judgment of one ServiceAccount with what is in memory.
+//! Evaluates one ServiceAccount with the data in memory.
 
 use std::fmt::{self, Write as _};
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
@@ -16,18 +16,18 @@ use crate::roles::{RoleCache, Trust};
 use crate::telemetry::metrics::TrustChange;
 use crate::trust::{Association, Audience, Hop, Issuer, PodName, RoleArn, SessionName, Subject, Verdict, WebIdentity};
 
-/// What judgments are made with.
+/// The data that evaluations use.
 #[derive(Clone, Debug)]
 pub struct Known {
     /// ServiceAccounts.
     pub accounts: Arc<ServiceAccounts>,
-    /// `--container-credentials-config`: what pods of these ServiceAccounts use cannot be judged.
+    /// `--container-credentials-config`: what pods of these ServiceAccounts use cannot be evaluated.
     pub container_credentials: Option<Arc<ContainerCredentials>>,
     /// Trust policies.
     pub cache: Arc<RoleCache>,
 }
 
-/// What flags say about judgments.
+/// The settings of evaluations, from flags.
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// The cluster's issuer.
@@ -45,7 +45,7 @@ pub(super) struct Judgment {
     /// The roles that it depends on.
     pub(super) roles: Vec<RoleArn>,
     pub(super) outcome: Outcome,
-    /// None without a role that was judged.
+    /// None without a role that was evaluated.
     pub(super) reason: Option<Reason>,
 }
 
@@ -53,17 +53,17 @@ pub(super) struct Judgment {
 pub(super) struct Reason {
     pub(super) judged: Judged,
     about: About,
-    /// All roles that were judged.
+    /// All roles that were evaluated.
     policies: Vec<(RoleArn, Trust)>,
 }
 
-/// What was judged.
+/// What was evaluated.
 enum About {
     WebIdentity(WebIdentity),
     Association(Arc<Association>, Hop),
 }
 
-/// Judges the identity of a ServiceAccount's pods.
+/// Evaluates the identity of a ServiceAccount's pods.
 pub(super) fn judge(
     known: &Known,
     sources: &IdentitySources,
@@ -130,7 +130,7 @@ fn judge_web_identity(
     }
 }
 
-/// Each of the roles by itself: the worst decides, the first of those that are alike.
+/// Evaluates each role separately: the worst verdict decides; of equal ones, the first.
 fn judge_association(cache: &RoleCache, association: Arc<Association>) -> Judgment {
     let mut roles = Vec::with_capacity(2);
     let mut policies = Vec::with_capacity(2);
@@ -185,7 +185,7 @@ impl Judgment {
 }
 
 impl Reason {
-    /// What a refusal would say, or that the role trusts the ServiceAccount.
+    /// The message of a refusal, or that the role trusts the ServiceAccount.
     pub(super) fn message(&self, change: TrustChange, settings: &Settings, namespace: &str, name: &str) -> String {
         let owner = Owner {
             namespace,

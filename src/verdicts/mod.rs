@@ -1,12 +1,13 @@
-//! What roles say of ServiceAccounts after admission.
+//! Verdicts on ServiceAccounts after admission.
 //!
-//! Credentials are exchanged again while a pod runs, so a role that stops trusting breaks pods that were admitted. Each time a trust policy
-//! or the identity of a ServiceAccount of a gated namespace (label `rolegate.io/gate`) changes, it is judged again: a gauge shows the
-//! verdict, and a change between trusted and not trusted is logged, counted and reported by an Event about the ServiceAccount.
+//! The AWS SDKs request new credentials while a pod runs, so a role that stops trusting a ServiceAccount breaks pods that were admitted.
+//! When a trust policy or the identity of a ServiceAccount in a gated namespace (label `rolegate.io/gate`) changes, the ServiceAccount is
+//! evaluated again: a gauge shows the verdict, and a change between trusted and not trusted is logged, counted and reported by an Event
+//! about the ServiceAccount.
 //!
-//! Only memory is used: the map of ServiceAccounts, the identity ConfigMap, what is known of associations, and the role cache, which keeps
-//! every role that these name up to date. The cost does not depend on the number of pods. Judgments have a pace of their own (`pace`), and
-//! run in another task than reviews.
+//! Evaluations only use memory: the map of ServiceAccounts, the identity ConfigMap, the known associations, and the role cache, which keeps
+//! all of their roles up to date. The cost does not depend on the number of pods. Evaluations have their own rate limit (`pace`) and do not
+//! run in the tasks of reviews.
 
 mod accounts;
 mod identity;
@@ -33,10 +34,10 @@ use crate::kubernetes::namespaces::Namespaces;
 use crate::telemetry::events::{Events, TrustChanged};
 use crate::telemetry::metrics::{Metrics, TrustChange};
 
-/// How long changes are collected before they are judged.
+/// How long changes are collected before they are evaluated.
 const GATHER: Duration = Duration::from_millis(100);
 
-/// Judges ServiceAccounts of gated namespaces.
+/// Evaluates ServiceAccounts of gated namespaces.
 #[derive(Debug)]
 pub struct Verdicts {
     accounts: Arc<Accounts>,
@@ -48,7 +49,7 @@ pub struct Verdicts {
 }
 
 impl Verdicts {
-    /// Judges these ServiceAccounts. The role cache must not have been read yet.
+    /// Evaluates these ServiceAccounts. The role cache must not have been read yet.
     #[must_use]
     pub fn new(
         accounts: Arc<Accounts>,
@@ -71,7 +72,7 @@ impl Verdicts {
         }
     }
 
-    /// Judges until `stop`.
+    /// Evaluates until `stop`.
     pub async fn run(self, stop: CancellationToken) {
         stop.run_until_cancelled(self.judge_forever()).await;
     }

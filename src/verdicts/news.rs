@@ -1,4 +1,4 @@
-//! What happened that judgments depend on, from all parts that report it.
+//! Changes that require new evaluations, collected from all parts that report them.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -17,10 +17,11 @@ use crate::kubernetes::namespaces::Namespaces;
 use crate::kubernetes::service_accounts::Stored;
 use crate::support::any_change::AnyChange;
 
-/// How often that is judged again of which nothing reports a change: conditions on the time, and associations that become too old.
+/// How often ServiceAccounts are evaluated again whose verdict can change without a notification: conditions on the time, and associations
+/// that become too old.
 const RECHECK: Duration = Duration::from_secs(300);
 
-/// Follows what judgments depend on.
+/// Follows what evaluations depend on.
 pub(super) struct News {
     gates: watch::Receiver<()>,
     /// Of the identity ConfigMap, the associations and the container credentials.
@@ -53,7 +54,7 @@ impl News {
         }
     }
 
-    /// Queues what is to be judged because of what happened since the last call.
+    /// Queues what must be evaluated because of what happened since the last call.
     pub(super) fn take(&mut self, known: &Known, namespaces: &Namespaces, accounts: &Accounts) {
         if self.gates.has_changed().unwrap_or(false) {
             self.gates.mark_unchanged();
@@ -103,7 +104,7 @@ impl News {
         }
     }
 
-    /// Judges again whose identity is another one.
+    /// Queues the evaluation of ServiceAccounts whose identity has changed.
     fn take_sources(&mut self, known: &Known, accounts: &Accounts) {
         let mut changed = |namespace: &str, name: &str| {
             accounts.identity_changed(namespace, name, || exists(known, namespace, name));

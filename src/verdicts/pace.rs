@@ -1,13 +1,13 @@
-//! The pace of judgments: at most [`BATCH`] every [`PAUSE`], and at most a tenth of one processor.
+//! The rate limit of evaluations: at most [`BATCH`] every [`PAUSE`], and at most a tenth of one processor.
 
 use std::time::{Duration, Instant};
 
 use tokio::time::sleep;
 
-/// How many ServiceAccounts are judged at once.
+/// How many ServiceAccounts are evaluated at once.
 pub const BATCH: usize = 10;
 
-/// The shortest pause between two batches: 1,000 judgments per second at most.
+/// The shortest pause between two batches: 1,000 evaluations per second at most.
 pub const PAUSE: Duration = Duration::from_millis(10);
 
 /// A batch is followed by a pause at least so many times as long as it took.

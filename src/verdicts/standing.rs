@@ -1,4 +1,4 @@
-//! What is remembered of the verdicts on one ServiceAccount: the last that was certain, and the one that the gauge shows.
+//! The stored verdicts on one ServiceAccount: the last one that was certain, and the one that the gauge shows.
 
 use crate::telemetry::metrics::TrustChange;
 use crate::trust::{Cause, Verdict};

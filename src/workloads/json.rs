@@ -1,4 +1,4 @@
-//! One level of a JSON text at a time: what is not on the path is skipped without being looked into.
+//! Reads one level of a JSON text at a time: what is not on the path is skipped without being parsed.
 
 use std::borrow::Cow;
 use std::fmt;

@@ -1,7 +1,7 @@
 //! Which ServiceAccounts an object refers to: a table of workload resources, and its reader.
 //!
-//! `resources.json` names, for each resource, where its pods or ServiceAccount names are and what an absent name means. The table
-//! does not say which identity a ServiceAccount has, or whether an object should be admitted.
+//! `resources.json` describes, for each resource, where its pods or ServiceAccount names are and what an absent name means. The table does
+//! not contain which identity a ServiceAccount has, or whether an object should be admitted.
 //!
 //! The notation of its paths: dots separate fields, `[]` is every item of a list, `{}` every value of a map and `{key}` the value of a
 //! key with dots. A path that begins with a dot starts where the reference is, any other path at the object.

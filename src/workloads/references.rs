@@ -1,4 +1,4 @@
-//! What an object refers to, read with its row of the table.
+//! Reads the references of an object with its row of the table.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashSet};

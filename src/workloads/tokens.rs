@@ -1,8 +1,8 @@
 //! Objects whose controller exchanges a token of a ServiceAccount for AWS credentials itself: there is no pod.
 //!
 //! `tokens.json` has a row per resource, in the notation of the table of workload resources. The controller requests the token
-//! (TokenRequest), so that no variable and no volume of a pod says which role it is for: the role is in the object, or in the annotation
-//! of the ServiceAccount.
+//! (TokenRequest), so no variable and no volume of a pod shows which role it is for: the role is in the object, or in the annotation of the
+//! ServiceAccount.
 
 use std::borrow::Cow;
 use std::sync::LazyLock;

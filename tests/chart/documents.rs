@@ -15,7 +15,7 @@ pub(crate) const UPDATE: &str = "ROLEGATE_UPDATE";
 const BEGIN: &str = "<!-- Generated from values.yaml; see tests/chart/documents.rs. -->\n";
 const END: &str = "<!-- End of what is generated. -->\n";
 
-/// Whether a committed file differs from what it should hold, unless it is to be written.
+/// Whether a committed file differs from its expected contents. With `ROLEGATE_UPDATE`, it is written instead.
 pub(crate) fn differs_or_update(file: &Path, expected: &str) -> bool {
     if fs::read_to_string(file).unwrap() == expected {
         return false;
@@ -23,7 +23,7 @@ pub(crate) fn differs_or_update(file: &Path, expected: &str) -> bool {
     if std::env::var_os(UPDATE).is_none() {
         return true;
     }
-    // At once: other tests read it meanwhile.
+    // Replaced atomically, because other tests read it at the same time.
     let mut written = tempfile::NamedTempFile::new_in(file.parent().unwrap()).unwrap();
     written.write_all(expected.as_bytes()).unwrap();
     written.persist(file).unwrap();

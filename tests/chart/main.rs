@@ -1,5 +1,5 @@
-//! The chart as Helm renders it: what every installation keeps to, what each value does, what is refused, and that the chart's
-//! documents say what the chart does.
+//! The rendered Helm chart: what is true for every installation, what each value does, which values are rejected, and that the chart's
+//! documents are accurate.
 
 mod alerts;
 mod documents;

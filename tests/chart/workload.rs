@@ -1,4 +1,4 @@
-//! The pods that serve, and what stands around them.
+//! The pods of the webhook, and the objects related to them.
 
 use serde_json::{Value, json};
 

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::schema::faults;
 use super::{ISSUER, ROLE, Ran, command, correct_policy, finish, policy, rolegate, rolegate_with_input};
 
-/// Judges `jobs/default` by this policy.
+/// Evaluates `jobs/default` by this policy.
 fn check(document: &str, more: &[&str]) -> Ran {
     rolegate_with_input(&[&identity()[..], &["--policy", "-"], more].concat(), document)
 }
@@ -158,7 +158,7 @@ fn roles_are_read_from_files() {
     );
 }
 
-/// A policy that IAM would refuse is malformed in a file, and judged if it comes from IAM, which has stored it: our reading of IAM's
+/// A policy that IAM would refuse is malformed in a file, and evaluated if it comes from IAM, which has stored it: our reading of IAM's
 /// rules never turns a stored policy into an unknown one.
 #[test]
 fn what_iam_would_refuse_depends_on_who_wrote_it() {

@@ -407,7 +407,7 @@ fn the_issuer_and_the_namespace_are_those_of_the_context() {
         Some("Bearer abc")
     );
 
-    // Manifests are judged with the issuer of the cluster, too.
+    // Manifests are evaluated with the issuer of the cluster, too.
     fs::create_dir(home.path("roles")).unwrap();
     let account = format!(
         "apiVersion: v1\nkind: ServiceAccount\nmetadata:\n  name: default\n  namespace: jobs\n  annotations:\n    eks.amazonaws.com/role-arn: {ROLE}\n"

@@ -1,4 +1,4 @@
-//! The commands as users type them: arguments and variables in, output and exit codes out.
+//! The commands as users type them: their output and exit codes for given arguments and variables.
 
 mod audit;
 mod batch;
@@ -70,7 +70,7 @@ fn finish(mut command: Command, input: &str) -> Ran {
     let mut child = command.stdin(Stdio::piped()).spawn().expect("the program starts");
     let mut stdin = child.stdin.take().unwrap();
     let input = input.to_owned();
-    // In a thread of its own, or a full pipe would stop both. A command that does not read closes the pipe.
+    // In a separate thread, because a full pipe would block both processes. A command that does not read closes the pipe.
     let writer = std::thread::spawn(move || drop(stdin.write_all(input.as_bytes())));
     let output = child.wait_with_output().unwrap();
     writer.join().unwrap();

@@ -1,4 +1,4 @@
-//! The runbooks: each alert of the chart has a section that its `runbook_url` can point to, and each section is about an alert.
+//! The runbooks: each alert of the chart has a section for its `runbook_url`, and each section is about an alert.
 
 use std::collections::BTreeSet;
 

@@ -1,5 +1,5 @@
-//! What guides say: commands of `rolegate` that need neither a cluster nor AWS run and print what is shown, values of the chart are those of its
-//! schema, and the flags of the migration exist. `tests/e2e` runs the guides that need a cluster.
+//! What guides say: commands of `rolegate` that need neither a cluster nor AWS run and print what is shown, values of the chart are those
+//! of its schema, and the flags of the migration exist. `tests/e2e` runs the guides that need a cluster.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::process::Command;

@@ -1,5 +1,5 @@
-//! The documents of the repository: what they link to exists, the contents page has every page, and what they say about the program and the chart is
-//! what these do.
+//! The documents of the repository: their links work, the table of contents lists every page, and their statements about the program and
+//! the chart are accurate.
 
 #![allow(
     clippy::unwrap_used,

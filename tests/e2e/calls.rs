@@ -1,5 +1,5 @@
 //! The calls themselves: how the API server handles an answer that is not a valid review, how long it waits, and a webhook that only
-//! judges.
+//! evaluates.
 
 use std::thread;
 
@@ -142,7 +142,7 @@ fn without_injection_pods_are_checked_as_eks_mutated_them(cluster: &ExclusiveClu
     assert_eq!(output.warnings(), [""; 0]);
     assert_eq!(role_of(&output.json()), None);
 
-    // What EKS's webhook put in is what is judged.
+    // What EKS's webhook put in is what is evaluated.
     let injected = json!({
         "apiVersion": "v1",
         "kind": "Pod",

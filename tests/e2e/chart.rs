@@ -150,7 +150,8 @@ fn live(cluster: &ExclusiveCluster<'_>, manifests: &str) -> Vec<Value> {
     compared(&cluster.surroundings().kubectl.run_with_input(&get, manifests).json())
 }
 
-/// The objects of a list without what every write changes. For a Deployment, this includes `generation`, which the annotation of kubectl increases.
+/// The objects of a list without what every write changes. For a Deployment, this includes `generation`, which the annotation of kubectl
+/// increases.
 fn compared(list_of_objects: &Value) -> Vec<Value> {
     let mut objects = list(&list_of_objects["items"]).to_vec();
     assert!(!objects.is_empty(), "{list_of_objects}");

@@ -218,7 +218,8 @@ impl Deref for ExclusiveCluster<'_> {
 }
 
 impl ExclusiveCluster<'_> {
-    /// A release of this scenario's own, with these values, ready; the shared one is gone while it lives. Uninstalled when dropped.
+    /// Installs a separate release for this scenario, with these values, and waits until it is ready. It replaces the shared release until
+    /// it is dropped, which uninstalls it.
     pub(crate) fn install(&self, values: Value) -> Release {
         self.remove_shared_release();
         Release::install(self.around.clone(), values)
@@ -347,7 +348,7 @@ impl Namespace {
         .ok();
     }
 
-    /// Stores a role that trusts one ServiceAccount of this namespace; returns its ARN, which holds the namespace's name.
+    /// Stores a role that trusts one ServiceAccount of this namespace; returns its ARN, which contains the namespace's name.
     #[track_caller]
     pub(crate) fn trusted_role(&self, release: &Release, name: &str, service_account: &str) -> String {
         let role_arn = self.role_arn(name);
@@ -415,7 +416,7 @@ impl Drop for Namespace {
     }
 }
 
-/// A trust policy that lets one ServiceAccount of this cluster in.
+/// A trust policy that trusts one ServiceAccount of this cluster.
 pub(crate) fn trust_policy(namespace: &str, service_account: &str) -> Value {
     json!({
         "Version": "2012-10-17",

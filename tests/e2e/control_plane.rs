@@ -99,7 +99,7 @@ impl ControlPlane {
             let mut config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default())
                 .await
                 .unwrap();
-            // A creation that fails is to be seen.
+            // The test must see creations that fail.
             config.default_retry = false;
             Client::try_from(config).unwrap()
         })

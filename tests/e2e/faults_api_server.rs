@@ -218,7 +218,7 @@ fn a_replica_is_ready_once_it_has_listed_and_never_unready_again(cluster: &Exclu
     probes.assert_always_ready();
 }
 
-/// Ends the API server at once (in order it would wait a minute for its watches), and starts it again.
+/// Kills the API server (a graceful shutdown would wait a minute for its watches), and starts it again.
 fn restart(cluster: &ExclusiveCluster<'_>, meanwhile: impl FnOnce()) {
     let control_plane = cluster.control_plane();
     control_plane.stop_api_server(Signal::Kill);
@@ -246,7 +246,7 @@ fn account(namespace: &Namespace, name: &str, role: &str) {
     namespace.apply(&account.to_string()).ok();
 }
 
-/// Waits until the memory of every replica holds as many ServiceAccounts with roles as there are.
+/// Waits until every replica has as many ServiceAccounts with roles in memory as there are.
 #[track_caller]
 fn until_known(cluster: &ExclusiveCluster<'_>, release: &Release) {
     until("replicas that know every ServiceAccount", || {

@@ -55,14 +55,14 @@ fn a_webhook_that_hangs_lets_no_gated_pod_pass(cluster: &ExclusiveCluster<'_>) {
         Vec::<Value>::new(),
         "pods of gated Jobs without an answer of the webhook"
     );
-    // The Job controller tries again by itself.
+    // The Job controller retries automatically.
     until("pods of gated Jobs", || (!pods(&gated).is_empty()).then_some(()));
     for pod in pods(&gated) {
         assert_eq!(role_of(&pod).as_deref(), Some(&*role));
     }
 }
 
-/// All at once: the webhook that warns about Jobs hangs too, for each of them.
+/// Applies all Jobs at the same time, because the webhook that warns about Jobs hangs for each of them, too.
 fn create_jobs(cluster: &ExclusiveCluster<'_>, namespace: &Namespace) {
     let jobs = Api::<Job>::namespaced(cluster.client(), &namespace.name);
     let creations = (0..GATED).map(|number| {

@@ -1,4 +1,4 @@
-//! The guides, typed as they are: each `$ ` command of their console blocks in order, in one shell's folder, each until it works and
+//! Runs the guides as written: each `$ ` command of their console blocks in order, in one folder, each until it works and
 //! prints what the guide shows. A guide that drifts from the program fails here. AWS is moto, with the real AWS CLI.
 
 use std::fs;
@@ -144,7 +144,7 @@ fn the_tutorial_and_the_page_about_upgrades_work_as_written(cluster: &ExclusiveC
         command.starts_with("kubectl get --raw ").then(|| command.to_owned())
     });
     reader.0.follow_with("upgrading.md", |command| {
-        // What is left to do where the webhook is gone without `helm uninstall`.
+        // What must be done if the webhook was removed without `helm uninstall`.
         (!command.starts_with("kubectl delete ")).then(|| command.to_owned())
     });
 
@@ -232,7 +232,7 @@ impl Reader {
         });
     }
 
-    /// With each command as it is adapted; those without one are left out.
+    /// The adapted form of each command; commands without one are skipped.
     #[track_caller]
     fn follow_with(&self, page: &str, adapted: impl Fn(&str) -> Option<String>) {
         let steps = steps(page).into_iter();

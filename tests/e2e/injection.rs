@@ -1,4 +1,4 @@
-//! What is in a pod once it is admitted, and that a token for it is the one that was judged.
+//! What is in a pod once it is admitted, and that a token for it is the one that was evaluated.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64;
@@ -290,7 +290,7 @@ fn a_pod_that_eks_injected_stays_as_it_is(cluster: &Cluster) {
         }
     }
     assert_eq!(created["spec"]["volumes"].as_array().map(Vec::len), Some(1));
-    // It was judged all the same, and the API server saw no change.
+    // It was evaluated all the same, and the API server saw no change.
     let review = until("the review", || {
         let is_of_pod = |review: &Value| review["pod"] == "report";
         release.reviews(&jobs.name).into_iter().find(is_of_pod)

@@ -1,5 +1,5 @@
-//! The controllers of JobSet and Argo Workflows, on demand: where they report the message of a refused pod, and how its pods are created once
-//! the role trusts them.
+//! The controllers of JobSet and Argo Workflows, on demand: where they report the message of a refused pod, and how its pods are created
+//! once the role trusts them.
 //!
 //! ```console
 //! $ cargo test --test e2e -- --ignored job_controllers

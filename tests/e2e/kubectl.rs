@@ -108,7 +108,7 @@ impl fmt::Display for CommandOutput {
     }
 }
 
-/// A whole pod as JSON does not help the reader of a failure.
+/// Shortens output, because a whole pod as JSON does not help the reader of a failure.
 fn shortened(text: &str) -> String {
     const SHOWN: usize = 3000;
     match text.char_indices().nth(SHOWN) {

@@ -1,7 +1,7 @@
 //! End-to-end scenarios on a real control plane.
 //!
-//! etcd, kube-apiserver and kube-controller-manager run on loopback addresses. helm installs the chart, and the program runs as the
-//! Deployment says, read back from the API server. Nodes are missing: pods stay pending, and a scenario that needs a finished pod
+//! etcd, kube-apiserver and kube-controller-manager run on loopback addresses. helm installs the chart, and the program runs as specified
+//! in the Deployment that is read back from the API server. There are no nodes, so pods stay pending. A scenario that needs a finished pod
 //! writes the pod's status, or starts a simulated node (`node.rs`).
 //!
 //! # Running
@@ -15,8 +15,9 @@
 //! $ cargo test --test e2e -- --ignored a_cluster_to_try                 # on demand: a cluster for kubectl and helm, until Ctrl-C
 //! ```
 //!
-//! The programs of the control plane come from `KUBEBUILDER_ASSETS`, or are built with Go from the modules pinned in
-//! `control-plane/` and `helm/`. Without either, the scenarios are skipped, or fail if `CI` is set (`tests/support/tools.rs`). Everything is removed at the end; a watchdog does it if the test process is killed.
+//! The programs of the control plane come from `KUBEBUILDER_ASSETS`, or are built with Go from the modules pinned in `control-plane/` and
+//! `helm/`. Without either, the scenarios are skipped, or fail if `CI` is set (`tests/support/tools.rs`). Everything is removed at the end;
+//! a watchdog does this if the test process is killed.
 //!
 //! # When a scenario fails
 //!
@@ -25,7 +26,7 @@
 //!
 //! # Writing a scenario
 //!
-//! A scenario is a function whose name states what holds. It lives in a file for its topic (`faults_*.rs` for faults), and that
+//! A scenario is a function whose name states the expected behavior. It is in a file for its topic (`faults_*.rs` for faults), and that
 //! file's `register` adds it to the run.
 //!
 //! - **Parallel**: `fn(&Cluster)`, added with `parallel`. It shares the cluster and the default release (`cluster.release()`) with
@@ -34,7 +35,7 @@
 //! - **Serial**: `fn(&ExclusiveCluster)`, added with `serial`. It has the cluster to itself, after all parallel scenarios, and can
 //!   install a release of its own (`cluster.install(values)` with `upgrade`, `rollback`, `terminate`, `kill`, `start_replica`, and
 //!   `api_link`, `backend` for network faults), restart the API server and compact etcd (`cluster.control_plane()`).
-//! - **On demand**: as a serial one, added with `on_demand`. It takes long and is ignored unless `--ignored` requests it.
+//! - **On demand**: like a serial scenario, added with `on_demand`. It takes a long time and only runs with `--ignored`.
 //!
 //! Roles: `namespace.trusted_role(&release, "name", "service-account")` stores a role that trusts the ServiceAccount;
 //! `release.put_role(arn, policy)` stores any role. Waiting: `until` and `until_ok` poll until a condition holds. No scenario may

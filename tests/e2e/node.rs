@@ -313,7 +313,7 @@ impl Kubelet {
         patched.map(drop).map_err(|error| error.to_string())
     }
 
-    /// SIGTERM, and the pod is gone when its process is.
+    /// Sends SIGTERM. The pod is removed when its process has ended.
     async fn end(&mut self, pod: &Value) -> Result<(), String> {
         let uid = text(&pod["metadata"]["uid"]);
         if let Some(container) = self.containers.get_mut(uid) {

@@ -68,7 +68,7 @@ fn pods_created_right_after_their_association_have_credentials(cluster: &Exclusi
         eks.create(&associated.name, name, role);
     }
 
-    // EKS's webhook injects what it knows, and rolegate judges that.
+    // EKS's webhook injects what it knows, and rolegate evaluates that.
     let pod = until("a pod that EKS's webhook has injected", || {
         let output = associated.create_pod("known", "known", &["--dry-run=server"]);
         output

@@ -28,7 +28,7 @@ const WATCHDOG: &str = r#"
 #[derive(Debug)]
 pub(crate) struct RunGuard {
     folder: PathBuf,
-    /// Does nothing but hold the group's number.
+    /// A process that only keeps the process group's ID in use.
     anchor: Mutex<Child>,
     group: i32,
     watchdog: Mutex<Option<(Child, ChildStdin)>>,

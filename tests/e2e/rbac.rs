@@ -384,7 +384,7 @@ impl Copy {
     }
 }
 
-/// A copy's name in place of the rendered one, and a label of its own in place of the gate's.
+/// Replaces the rendered name with the copy's name, and the gate label with a separate label.
 fn renamed(object: &Value, name: &str, tag: &str) -> Value {
     let text = object
         .to_string()

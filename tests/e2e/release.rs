@@ -574,7 +574,7 @@ impl Followed {
             move || {
                 while !ended.load(Ordering::Relaxed) {
                     thread::sleep(SYNC_INTERVAL);
-                    // An API server that is away, or an object that is gone: what was mounted stays.
+                    // If the API server is down or the object was deleted, the mounted content stays.
                     let _ = runtime.block_on(mounts.sync());
                 }
             }

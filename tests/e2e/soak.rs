@@ -282,7 +282,7 @@ fn rewrite_roles(end: Instant, cluster: &ExclusiveCluster<'_>) {
     put_role_files(cluster, &json!(files));
 }
 
-/// All role files go at once and come back; the last good contents stay in use.
+/// All role files are removed at the same time and restored; the last good contents stay in use.
 fn remove_roles(end: Instant, cluster: &ExclusiveCluster<'_>) {
     let files = role_files(cluster);
     while Instant::now() < end {

@@ -1,5 +1,5 @@
 //! The association source `eks`: the real program and the real SDK against the two calls of the EKS API, with and without injected
-//! faults. Nothing here ever asks AWS: the endpoint is on loopback, and the instance metadata is switched off.
+//! faults. Nothing here ever calls AWS: the endpoint is on loopback, and the instance metadata is turned off.
 
 // Without the feature there is no such source.
 #![cfg(feature = "aws")]

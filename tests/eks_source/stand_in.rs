@@ -33,7 +33,7 @@ pub enum Fault {
     Cut,
     /// Half of the answer, with the length of half.
     Half,
-    /// The length of the whole answer, but half of it.
+    /// Announces the length of the complete response, but sends only half of it.
     Torn,
     /// An answer that is not JSON.
     NoJson,

@@ -1,4 +1,4 @@
-//! The stand-in of the EKS API speaks as the service model of botocore says.
+//! The mock of the EKS API conforms to the service model of botocore.
 
 use std::io::Write as _;
 use std::process::{Command, Stdio};

@@ -89,7 +89,7 @@ impl Aws {
     }
 }
 
-/// Asserts that an error holds all of these.
+/// Asserts that an error contains all of these texts.
 #[track_caller]
 fn says(answer: Result<Value, String>, words: &[&str]) {
     let error = answer.unwrap_err();

@@ -1,5 +1,5 @@
-//! The role source `iam`: the real program and the real SDK against moto, with and without injected faults. Nothing here ever
-//! asks AWS: the endpoint is a proxy on loopback and the instance metadata is switched off.
+//! The role source `iam`: the real program and the real SDK against moto, with and without injected faults. Nothing here ever calls AWS:
+//! the endpoint is a proxy on loopback, and the instance metadata is turned off.
 
 // Without the feature there is no such source.
 #![cfg(feature = "aws")]

@@ -565,7 +565,7 @@ impl Condition {
         }
     }
 
-    /// What may come out when the key holds any text at all.
+    /// The possible results if the key can have any text.
     fn outcomes_on_any_text(&self, version: Version, request: &Request) -> Vec<Tri> {
         let (mut can_match, mut can_fail) = match self.operator.family {
             Family::Null => {

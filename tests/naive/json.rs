@@ -1,4 +1,4 @@
-//! JSON as it is written: order, repeated keys and the text of numbers included.
+//! JSON with everything that parsers usually drop: the order of keys, repeated keys, and the text of numbers.
 
 use std::fmt;
 

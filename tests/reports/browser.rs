@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::tools::chromium;
 use super::{HOSTILE, hostile, many, sample};
 
-/// What the frame's page is asked for, with `page`, `type(text)`, `choose(list, value)` and `visible()` at hand.
+/// The script that runs in the frame's page. It can use `page`, `type(text)`, `choose(list, value)` and `visible()`.
 fn in_browser(findings: &Findings, script: &str) -> Option<Value> {
     let chromium = chromium()
         .inspect_err(|missing| missing.skip("the HTML report in a browser"))

@@ -1,4 +1,4 @@
-//! Reports in each format: valid by its published schema, the same for the same findings, and unharmed by hostile text.
+//! Reports in each format: valid according to its published schema, deterministic, and safe with hostile text.
 
 mod browser;
 mod formats;
@@ -103,7 +103,7 @@ const HOSTILE: [&str; 12] = [
     "größer 🚀 日本",
 ];
 
-/// Findings that hold these texts wherever a user can write one.
+/// Findings that contain these texts in every field that users can write.
 fn hostile() -> Findings {
     let items = HOSTILE.iter().map(|text| {
         let object = Object {

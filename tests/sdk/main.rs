@@ -1,12 +1,13 @@
-//! The AWS SDKs in what the admitted container gets.
+//! Runs the AWS SDKs in admitted containers.
 //!
-//! Each row of `rows.json` is a pod. It is sent to the program as an API server does, and the patch is applied. The container is then built
-//! as the kubelet and the runtime do, by code of its own ([`kubelet`], [`container`]), and started with runc: exactly its variables, exactly
-//! its mounts. In it, boto3 and the AWS SDKs for JavaScript and Go resolve credentials with their default chains. STS, IMDS, the EKS Pod
-//! Identity agent and other container credentials servers are played on loopback in a network namespace ([`servers`]). A row passes if
+//! Each row of `rows.json` is a pod. It is sent to the program as an API server would send it, and the patch is applied. The tests' own
+//! code ([`kubelet`], [`container`]) then creates the container as the kubelet and the runtime do, and starts it with runc, with exactly
+//! its variables and mounts. In it, boto3 and the AWS SDKs for JavaScript and Go resolve credentials with their default chains. STS, IMDS,
+//! the EKS Pod Identity agent and other container credentials servers are simulated on loopback in a network namespace ([`servers`]). A row
+//! passes if
 //!
 //! - each SDK called what the row records,
-//! - rolegate answered what the row expects, and
+//! - the response of rolegate is what the row expects, and
 //! - an SDK that does not use the identity that rolegate evaluated comes with a warning or a refusal ([`property`]).
 //!
 //! Nothing is added to the container's variables. STS is reached by its real host names: the image's `/etc/hosts` resolves them to

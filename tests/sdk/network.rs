@@ -1,7 +1,7 @@
 //! Network namespaces with the servers, in which runc starts containers.
 //!
-//! A namespace is held by a process of its own: this test program, started again by `unshare`. It runs one container at a time, so that what
-//! arrives at its servers is from that container. It ends when its standard input closes, as happens when the test process ends.
+//! A namespace is held by a process of its own: this test program, started again by `unshare`. It runs one container at a time, so that
+//! what arrives at its servers is from that container. It ends when its standard input closes, as happens when the test process ends.
 
 use std::fs;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use crate::calls::Arrival;
 use crate::servers;
 
-/// The argument with which the program holds a namespace.
+/// The argument that starts the program in order to keep a network namespace alive.
 pub(crate) const PLAY: &str = "play-servers";
 
 /// How long a container may run.
@@ -84,7 +84,7 @@ impl Drop for Network {
     }
 }
 
-/// Holds a namespace: what the started process does.
+/// Keeps a network namespace alive. This runs in the started process.
 pub(crate) fn play(folder: &Path) {
     ip(&["link", "set", "lo", "up"]);
     for address in servers::ADDRESSES {

@@ -124,7 +124,7 @@ pub(crate) fn sdks_use_what_was_evaluated(rig: &Rig, row: &Row) {
     );
 }
 
-/// What the SDK calls, or why its program did not end by itself.
+/// The requests of the SDK, or the reason why its program was killed.
 fn call(rig: &Rig, row: &Row, pod: &Value, sdk: &AwsSdk) -> Result<Call, String> {
     let run = rig.run(row, pod, container_of(row, pod), &Program::Sdk(sdk));
     match run.status {

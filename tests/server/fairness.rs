@@ -46,7 +46,8 @@ async fn idle_connections_of_one_address_give_way_to_those_of_another() {
     let server = server(limits).await;
     let holder = server.client().from(HOLDER);
     let mut pooled = hold(&server.client().from(OTHER), 1).await;
-    // More than there may be: the holder's own connections give way, not the one of the other address, which idles longest.
+    // More than the limit: the connections of the address that holds most are closed, not that of the other address, which has been idle
+    // longest.
     let held = hold(&holder, 80).await;
     for _ in 0..20 {
         assert!(server.client().from(OTHER).is_served().await);

@@ -139,7 +139,7 @@ async fn a_client_that_expects_100_continue_is_refused_at_once_whatever_it_asks_
     ] {
         let mut stream = server.client().stream().await;
         stream.write_all(request.as_bytes()).await.unwrap();
-        // `roomy` waits for a body as long as the client here waits for an answer.
+        // `roomy` waits for a body as long as the client here waits for a response.
         let answer = read_to_end(&mut stream).await;
         assert!(answer.starts_with(&format!("HTTP/1.1 {code}")), "{answer}");
         assert!(answer.contains("connection: close"), "{answer}");

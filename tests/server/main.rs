@@ -1,4 +1,4 @@
-//! The server over real sockets and real TLS: each of its limits, the certificates it serves, and how it ends.
+//! The server over real sockets and real TLS: each of its limits, the certificates that it serves, and its shutdown.
 
 mod certificates;
 mod ending;

@@ -1,4 +1,4 @@
-//! Malformed and unusual HTTP and TLS: each request has one defined answer, and the next client is served.
+//! Malformed and unusual HTTP and TLS: each request has one defined response, and the next client is served.
 
 use std::sync::Arc;
 
@@ -21,7 +21,7 @@ fn chunked(rest: &str) -> String {
     post("/mutate", "Transfer-Encoding: chunked\r\n", rest)
 }
 
-/// The status codes of all answers to these bytes and to the good request that follows them on the same connection.
+/// The status codes of all responses to these bytes and to the good request that follows them on the same connection.
 async fn codes(server: &Server, bytes: &[u8]) -> Vec<u16> {
     let (mut reader, mut writer) = tokio::io::split(server.client().stream().await);
     let bytes = [bytes, GOOD.as_bytes()].concat();

@@ -140,8 +140,8 @@ pub enum Missing {
 }
 
 impl Missing {
-    /// Reports on standard error what is not run, bypassing the capture of test output. Where a skipped test would go unseen it fails instead: with `CI` set, and
-    /// when what builds it is there but failed.
+    /// Reports on standard error what is not run, bypassing the capture of test output. Where a skipped test would go unseen it fails
+    /// instead: with `CI` set, and when what builds it is there but failed.
     pub fn skip(&self, what: &str) {
         match self {
             Self::Go(_) | Self::Tool(_) if std::env::var_os("CI").is_none() => {

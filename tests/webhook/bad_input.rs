@@ -92,7 +92,7 @@ async fn bad_bodies_are_4xx_with_a_status_that_says_why() {
     assert_eq!(program.post("/mutate", whole).await.0, 200);
 }
 
-/// Of two fields with one name, readers disagree about which counts: no pod is judged by one while the other is created.
+/// Of two fields with one name, readers disagree about which counts: no pod is evaluated by one while the other is created.
 #[tokio::test]
 async fn a_field_that_is_there_twice_is_refused() {
     let folder = Folder::new();

@@ -1,4 +1,4 @@
-//! The identity that a container really uses is the one that is judged, injected and reported.
+//! The identity that a container really uses is the one that is evaluated, injected and reported.
 
 use std::collections::BTreeMap;
 use std::io::Write as _;
@@ -141,7 +141,7 @@ async fn each_kind_of_container_is_judged_by_what_it_uses() {
         // What is injected.
         (with_env("runner", json!([])), Seen::Admitted),
         (with_env("refused", json!([])), refused("wrong-subject")),
-        // A role and a token of its own are judged as they are, and nothing of the annotated role is refused for them.
+        // A container's own role and token are evaluated, and the annotated role does not cause a refusal.
         (own_token("runner", OTHER, "amazonaws.com"), Seen::Admitted),
         (
             own_token("runner", OTHER, "sts.amazonaws.com"),
@@ -328,7 +328,7 @@ async fn containers_of_one_pod_are_judged_each_by_itself() {
     pod["metadata"]["annotations"] = annotation;
     let response = program.review("/mutate/enforce", &creation(&pod)).await;
     assert_eq!(seen(&response), warned(&["identity-not-used"]));
-    // With all of them left out, nothing is judged.
+    // With all of them left out, nothing is evaluated.
     let mut pod = job_pod("jobs", "refused");
     let name = pod["spec"]["containers"][0]["name"].clone();
     pod["metadata"]["annotations"] = json!({"eks.amazonaws.com/skip-containers": name});
@@ -535,7 +535,7 @@ async fn an_identity_of_the_pods_own_gets_the_verdict_of_check() {
         let admitted = &of_pods[pod["metadata"]["name"].as_str().unwrap()];
         assert!(!admitted["role"].is_null(), "{admitted}");
         match checked["verdict"].as_str().unwrap() {
-            // `check` reads a document that is to be stored; a role has one that is.
+            // `check` reads a document that is not stored yet; the policy of a role is stored.
             "malformed" => continue,
             verdict => assert_eq!(
                 (&admitted["verdict"], &admitted["cause"]),
@@ -684,7 +684,7 @@ async fn the_work_for_one_pod_is_bounded() {
             .await;
         assert_eq!(seen(&response), refused(word), "{count}");
     }
-    // Only those that were judged were looked up.
+    // Only those that were evaluated were looked up.
     let (_, known) = program.get("/roles").await;
     let known: Value = serde_json::from_str(&known).unwrap();
     let of_pod = known

@@ -18,7 +18,7 @@ fn folder(annotations: &[(&str, &str)]) -> Folder {
     folder
 }
 
-/// The pod as the API server stores it: the answer's patch applied.
+/// The pod as the API server stores it: the response's patch applied.
 pub(crate) fn patched(pod: &Value, response: &Value) -> Value {
     let mut pod = pod.clone();
     assert_eq!(response["allowed"], true, "{response:#}");

@@ -11,7 +11,7 @@ use crate::reviews::{creation, job_pod};
 const ROLE: (&str, &str) = ("eks.amazonaws.com/role-arn", "arn:aws:iam::111122223333:role/worker");
 pub(crate) const STRANGER: (&str, &str) = ("eks.amazonaws.com/role-arn", "arn:aws:iam::111122223333:role/stranger");
 
-/// How many ServiceAccounts are each followed at once by their pod.
+/// The number of ServiceAccounts whose pod is created immediately afterwards.
 const FOLLOWED: usize = 1000;
 
 async fn cluster() -> (FakeApi, Folder, Program) {

@@ -59,14 +59,14 @@ async fn each_kind_of_overload_is_counted_and_logged_once_until_it_is_over() {
     for task in &waiting {
         task.abort();
     }
-    // A client that has gone away leaves its bytes and its place.
+    // A client that has disconnected releases its bytes and its permit.
     api.fail_gets(None);
     eventually("the bytes are free", || async {
         (send(&program, "free", LARGE).await.unwrap() == 200).then_some(())
     })
     .await;
 
-    // Three bodies that have stalled hold the same bytes, which a body that arrives takes from the slowest.
+    // Three stalled bodies occupy the same bytes. A body that arrives takes them from the slowest one.
     let mut stalled = Vec::new();
     for _ in 0..3 {
         let mut stream = program.stream().await;
@@ -146,7 +146,7 @@ async fn unread_metrics(program: &Program) -> TcpStream {
     let socket = TcpSocket::new_v4().unwrap();
     socket.set_recv_buffer_size(2_048).unwrap();
     let mut stream = socket.connect(program.admin).await.unwrap();
-    // Pipelined, so that more is to be written than the buffers of both sides hold.
+    // Pipelined, so that the responses are larger than the buffers of both sides.
     let requests = "GET /metrics HTTP/1.1\r\nHost: admin\r\n\r\n".repeat(200);
     stream.write_all(requests.as_bytes()).await.unwrap();
     let mut first = [0; 12];

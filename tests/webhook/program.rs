@@ -109,7 +109,7 @@ impl Folder {
         format!("arn:aws:iam::111122223333:role/{name}")
     }
 
-    /// The trust policy that lets this ServiceAccount in.
+    /// The trust policy that trusts this ServiceAccount.
     pub fn trusting(namespace: &str, name: &str) -> Value {
         policy_with(serde_json::json!({"StringEquals": {
             format!("{ISSUER}:sub"): format!("system:serviceaccount:{namespace}:{name}"),
@@ -306,7 +306,7 @@ impl Program {
             .find_map(|line| line.strip_prefix(sample)?.trim().parse().ok())
     }
 
-    /// Waits for a log line that holds these words.
+    /// Waits for a log line that contains these words.
     pub fn wait_for_log(&self, words: &str) -> String {
         let begun = Instant::now();
         if let Some(line) = self.log.lock().unwrap().iter().find(|line| line.contains(words)) {
@@ -326,7 +326,7 @@ impl Program {
         }
     }
 
-    /// The log lines so far that hold these words.
+    /// The log lines so far that contain these words.
     pub fn log_lines(&self, words: &str) -> Vec<String> {
         self.log
             .lock()
@@ -381,7 +381,7 @@ impl Drop for Program {
     }
 }
 
-/// Asks again until the answer is as wanted: for what the program finds out by itself after a while.
+/// Repeats a request until the response is as expected: for changes that the program detects after a while.
 pub async fn eventually<T, F: Future<Output = Option<T>>>(what: &str, mut ask: impl FnMut() -> F) -> T {
     let begun = Instant::now();
     loop {

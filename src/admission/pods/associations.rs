@@ -1,5 +1,5 @@
-//! EKS Pod Identity: whether the ServiceAccount has an association, what the trust policies of its roles say, and the injection that
-//! EKS's own webhook has missed.
+//! EKS Pod Identity: whether the ServiceAccount has an association, whether its roles trust EKS, and the injection that EKS's own webhook
+//! has missed.
 //!
 //! That webhook learns of an association some seconds after it was created, and admits pods without credentials until then. A pod
 //! that arrives here without credentials and has an association therefore gets what EKS would have injected. EKS Auth has the last
@@ -110,7 +110,7 @@ impl Admission {
         self.decided(pod_request, &finding)
     }
 
-    /// Judges both roles of the association, and the web identities that containers set themselves. The worst decides.
+    /// Evaluates both roles of the association, and the web identities that containers set themselves. The worst decides.
     async fn evaluate_association(
         &self,
         pod_request: &PodRequest<'_>,

@@ -1,4 +1,5 @@
-//! From the ServiceAccount and the role cache to an outcome: which identity is requested, whether its role trusts it, and what is injected.
+//! Computes the outcome of a pod request from the ServiceAccount and the role cache: which identity is requested, whether its role trusts
+//! it, and what is injected.
 
 use futures::future::join_all;
 
@@ -36,7 +37,7 @@ impl Worst {
     }
 }
 
-/// What there is to say of a container whose identity is not judged; none when that is as it should be.
+/// The finding for a container whose identity is not evaluated; none if there is nothing to report.
 fn unjudged<'a>(container: &'a ContainerIdentity<'_>) -> Option<Finding<'a>> {
     let (name, others) = (container.name(), 0);
     let no_identity = |why| Finding::NoIdentity {
@@ -65,7 +66,7 @@ fn unjudged<'a>(container: &'a ContainerIdentity<'_>) -> Option<Finding<'a>> {
 }
 
 impl Admission {
-    /// Judges what is in memory, or with [`Freshness::Fresh`] what the sources return now.
+    /// Evaluates what is in memory, or with [`Freshness::Fresh`] what the sources return now.
     pub(super) async fn evaluate(
         &self,
         pod_request: &PodRequest<'_>,
@@ -122,7 +123,7 @@ impl Admission {
         self.injected(pod_request, request, session_name, outcome)
     }
 
-    /// Judges what the containers will use. The worst decides. The judgment of what is injected is returned, too, where there is one.
+    /// Evaluates what the containers will use. The worst decides. The evaluation of what is injected is returned, too, where there is one.
     pub(super) async fn evaluate_containers(
         &self,
         pod_request: &PodRequest<'_>,
@@ -167,7 +168,7 @@ impl Admission {
         (outcome, injected)
     }
 
-    /// Reads and judges the role of one web identity.
+    /// Reads and evaluates the role of one web identity.
     async fn evaluate_used<'p>(
         &self,
         pod_request: &PodRequest<'_>,
@@ -182,7 +183,7 @@ impl Admission {
         (used.certainty, used.session_name, role_evaluation, identity)
     }
 
-    /// Containers whose identity is missing or unknown. Their warnings are returned; a finding that is worse than what was judged
+    /// Containers whose identity is missing or unknown. Their warnings are returned; a finding that is worse than what was evaluated
     /// decides.
     pub(super) fn consider_unjudged(&self, pod_request: &PodRequest<'_>, worst: &mut Worst) -> Vec<Warning> {
         // One container of each kind is named, with the number of others: a pod may have thousands.
@@ -229,7 +230,7 @@ impl Admission {
         freshness: Freshness,
     ) -> RoleEvaluation {
         let cache = &self.state.cache;
-        // A cached answer needs no deadline, so the clock is not read.
+        // A cached result needs no deadline, so the clock is not read.
         let (mut limit, stored) = match freshness {
             Freshness::Fresh => (pod_request.deadline, None),
             Freshness::Cached => (pod_request.deadline, cache.cached(&role)),

@@ -1,4 +1,4 @@
-//! What would happen to a pod, without a review: for the commands.
+//! Computes what would happen to a pod, without a review. The commands use it.
 
 use tokio::time::Instant;
 

@@ -35,7 +35,7 @@ impl Admission {
         let decides = label == Some(RequireRole::Enforce) && flags.require_role != RequireRole::Enforce;
         let is_required = match outcome.decision.cause {
             Some(Cause::NoRole) => true,
-            // Credentials of the container's own cannot be judged: refused where a role is required, and where unknown is refused.
+            // Credentials of the container's own cannot be evaluated: refused where a role is required, and where unknown is refused.
             None => flags.on_unknown != OnUnknown::Deny,
             Some(_) => false,
         };

@@ -1,4 +1,4 @@
-//! The evaluation of one role: the evaluator judges what the role cache holds.
+//! The evaluation of one role with the policy in the role cache.
 
 use tokio::time::Instant;
 
@@ -7,7 +7,7 @@ use crate::decision::Judged;
 use crate::roles::{KnownProvider, RoleEntry, Trust};
 use crate::trust::{RoleArn, SessionName, WebIdentity};
 
-/// A role and the judgment of it.
+/// A role and the evaluation of it.
 pub(super) struct RoleEvaluation {
     pub(super) judged: Judged,
     pub(super) trust: Option<Trust>,

@@ -1,4 +1,4 @@
-//! Which web identities the containers of a pod will use: each is judged.
+//! The web identities that the containers of a pod will use. Each of them is evaluated.
 
 use crate::pod::effective::{EffectiveIdentities, Identity};
 use crate::pod::identity::{MAX_AUDIENCE_CHARS, WebIdentityRequest};
@@ -6,7 +6,7 @@ use crate::pod::inject::Conflict;
 use crate::pod::view::PodView;
 use crate::trust::{Audience, RoleArn};
 
-/// The most web identities of a pod that are judged. A pod with more is refused where it would take the time of others.
+/// The most web identities of a pod that are evaluated. A pod with more is refused where it would take the time of others.
 pub(super) const MOST_JUDGED: usize = 64;
 
 /// A web identity that containers will use.

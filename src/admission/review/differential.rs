@@ -1,4 +1,4 @@
-//! What is read quickly is what `serde_json` reads.
+//! Compares our JSON reader with `serde_json` on random reviews.
 
 use proptest::collection::vec;
 use proptest::prelude::*;

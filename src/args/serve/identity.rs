@@ -97,7 +97,7 @@ pub(crate) struct IdentitySettings {
     pub(crate) web_identity: WebIdentitySettings,
 }
 
-/// What a role annotation that holds no ARN means.
+/// The meaning of a role annotation that does not contain an ARN.
 pub(crate) enum BareNames {
     /// A mistake.
     Rejected,

@@ -1,5 +1,5 @@
-//! The flags of amazon-eks-pod-identity-webhook (v0.6): those with another name here are accepted with a note where they mean the same,
-//! and otherwise refused with what replaces them.
+//! The flags of amazon-eks-pod-identity-webhook (v0.6): those with the same meaning under another name are accepted with a note, and the
+//! others are rejected with an error that names the replacement.
 
 use std::ffi::{OsStr, OsString};
 

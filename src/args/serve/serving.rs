@@ -1,4 +1,4 @@
-//! Where the webhook listens and how it ends.
+//! Where the webhook listens and how it shuts down.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;

@@ -1,7 +1,7 @@
 //! `PodIdentityAssociation` objects of ACK's EKS controller.
 //!
-//! The controller writes what EKS has to `spec`, except where `spec` refers to another object: then the association's own ARN names the
-//! cluster, and the `Role` object of ACK's IAM controller has the ARN of the role.
+//! The controller copies the association in EKS to `spec`, except where `spec` refers to another object: then the association's own ARN
+//! contains the cluster, and the `Role` object of ACK's IAM controller contains the ARN of the role.
 
 use std::sync::Arc;
 

@@ -1,6 +1,6 @@
 //! `PodIdentityAssociation` objects of Crossplane's provider-upjet-aws, of the cluster and of its namespaces.
 //!
-//! The provider copies what it saw at EKS to `status.atProvider`; `Synced` says that it could look.
+//! The provider copies the association in EKS to `status.atProvider`; the condition `Synced` shows that it could read it.
 
 use std::sync::Arc;
 

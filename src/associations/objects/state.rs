@@ -1,4 +1,4 @@
-//! What an object says of the association of a ServiceAccount.
+//! What an object proves about the association of a ServiceAccount.
 
 use std::sync::Arc;
 

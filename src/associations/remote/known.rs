@@ -76,7 +76,7 @@ impl Known {
         Some((Arc::clone(&content.association), content.read_at))
     }
 
-    /// Whether this ServiceAccount was asked for by itself, with an answer that is true as of this moment or later.
+    /// Whether this ServiceAccount was looked up individually, with a result that is valid as of this moment or later.
     pub(super) fn was_asked_for(&self, namespace: &str, service_account: &str, as_of: Instant) -> bool {
         let key = (namespace.into(), service_account.into());
         self.asked.get(&key).is_some_and(|at| *at >= as_of)
@@ -217,7 +217,7 @@ impl Known {
         has_dropped
     }
 
-    /// The ServiceAccounts that are known to have one.
+    /// The Known ServiceAccounts to have one.
     pub(super) fn accounts(&self) -> Vec<AccountName> {
         let accounts = self
             .ids

@@ -31,7 +31,7 @@ const FIELDS: [&str; 10] = [
     "policy",
 ];
 
-/// Judges one line.
+/// Evaluates one line.
 ///
 /// # Errors
 /// Which field is wrong, in one line.

@@ -114,7 +114,7 @@ fn malformed(reason: String) -> AnswerLine<'static> {
     }
 }
 
-/// Judges one line.
+/// Evaluates one line.
 ///
 /// # Errors
 /// Why it cannot be read, in one line.

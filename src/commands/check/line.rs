@@ -1,4 +1,4 @@
-//! What every line of `--batch` has, whatever it is about.
+//! The fields that all lines of `--batch` have in common.
 
 use std::borrow::Cow;
 

@@ -1,4 +1,4 @@
-//! Which cluster the kubeconfig names, as kubectl reads it: `--kubeconfig`, else the files of `KUBECONFIG`, else `~/.kube/config`;
+//! The cluster that the kubeconfig selects, as for kubectl: `--kubeconfig`, else the files of `KUBECONFIG`, else `~/.kube/config`;
 //! in a pod without these, the pod's own cluster.
 
 use std::fmt;

@@ -2,7 +2,8 @@
 //! (HTTP_PROXY if `server` is an http URL) unless NO_PROXY names the server. A loopback address is connected to directly, and in a pod, its
 //! own cluster.
 //!
-//! The choice of kube 5 differs: it compares NO_PROXY with the address of the proxy, also that of `proxy-url`, and rejects empty elements.
+//! kube 5 chooses differently: it compares NO_PROXY with the address of the proxy, including that of `proxy-url`, and rejects empty
+//! elements.
 
 use std::net::IpAddr;
 

@@ -1,4 +1,4 @@
-//! The part of the API server: HTTP/1.1 over TLS on one connection that is kept alive.
+//! Acts as the API server: HTTP/1.1 over TLS on one connection that is kept alive.
 
 use std::net::SocketAddr;
 use std::sync::Arc;

@@ -34,7 +34,7 @@ pub(super) struct PodReport {
     pub(super) added: Added,
     /// The patch itself.
     pub(super) patch: serde_json::Value,
-    /// From the request's first byte to the answer's last, milliseconds.
+    /// From the request's first byte to the response's last, milliseconds.
     pub(super) milliseconds: f64,
     #[serde(skip)]
     pub(super) scenario: &'static Scenario,

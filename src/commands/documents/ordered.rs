@@ -1,4 +1,4 @@
-//! Values of YAML in the order in which their keys are written.
+//! YAML values whose keys keep the order in which they are written.
 //!
 //! The patch is applied to a JSON value, whose keys are sorted. For a person who reads the result or a diff of it, the keys are put back
 //! in the order of the input; what is new comes after them.

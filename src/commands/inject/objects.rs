@@ -1,4 +1,4 @@
-//! What the documents hold: workloads and ServiceAccounts.
+//! The workloads and ServiceAccounts in the documents.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -39,7 +39,7 @@ const fn exit_of(verdict: Verdict) -> Exit {
     }
 }
 
-/// One judgment. Its JSON is documented in `docs/reference/check.md`.
+/// One evaluation. Its JSON is documented in `docs/reference/check.md`.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Report {
@@ -85,7 +85,7 @@ impl From<Lint> for LintReport {
 }
 
 impl Report {
-    /// Of a role that was judged, or could not be judged.
+    /// Of a role that was evaluated, or could not be evaluated.
     pub(crate) fn of_judged(
         judged: Judged,
         identity: WebIdentity,
@@ -112,7 +112,7 @@ impl Report {
         }
     }
 
-    /// Of a role of an association that was judged, or could not be judged.
+    /// Of a role of an association that was evaluated, or could not be evaluated.
     pub(crate) fn of_hop(
         judged: &Judged,
         association: &Association,
@@ -296,7 +296,7 @@ impl Report {
         &self.lints
     }
 
-    /// For people: the verdict, the message, what was judged.
+    /// For people: the verdict, the message, what was evaluated.
     pub(crate) fn text(&self) -> String {
         self.wrapped(output::width())
     }

@@ -1,5 +1,5 @@
-//! From the flags of `serve` to a webhook that serves: everything is opened and read first, so that an error is reported before
-//! the first request; then one future owns every task.
+//! Starts the webhook from the flags of `serve`: everything is opened and read first, so that an error is reported before the first
+//! request; then one future owns every task.
 
 use std::io;
 use std::net::SocketAddr;
@@ -175,7 +175,7 @@ struct OpenConnections {
     admin: Connections,
 }
 
-/// Both listeners, and the threads that answer reviews.
+/// Both listeners, and the threads that handle reviews.
 struct Listeners {
     threads: ReviewThreads,
     reviews: TcpListener,
@@ -374,7 +374,7 @@ fn open_events(cluster: &Cluster, metrics: &Metrics) -> Option<(Events, EventWri
     ))
 }
 
-/// The judgments after admission; none without a cluster.
+/// The evaluations after admission; none without a cluster.
 fn open_verdicts(state: &State, metrics: &Arc<Metrics>, events: Option<Events>) -> Option<Verdicts> {
     let admission = state.admission.settings();
     let known = verdicts::Known {

@@ -1,4 +1,4 @@
-//! What reviews are answered from: the cluster's ServiceAccounts and namespaces, trust policies, and the settings of the admission.
+//! The data that reviews are decided with: the cluster's ServiceAccounts and namespaces, trust policies, and the settings of the admission.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -38,7 +38,7 @@ use crate::verdicts;
 /// How many roles the role cache keeps: some 2 KB each, so 40 MB at most. An AWS account holds 1,000 roles, 5,000 at most.
 pub(super) const ROLE_CACHE_CAPACITY: usize = 20_000;
 
-/// What reviews are answered from.
+/// The data that reviews are decided with.
 pub(super) struct State {
     pub(super) cluster: Cluster,
     pub(super) sources: Vec<Arc<dyn RoleSource>>,
@@ -105,7 +105,7 @@ impl State {
             reader: Reader::Operator,
         };
         let rules = Arc::new(rules(&annotation_prefix, bare_names, &aws).await?);
-        // Before the watches begin: ServiceAccounts with an association are kept to be judged.
+        // Before the watches begin: ServiceAccounts with an association are kept to be evaluated.
         let associations = match associations.settings() {
             Some(settings) => {
                 let remote = RemoteSettings {
@@ -212,7 +212,7 @@ pub(super) struct Cluster {
     /// None without a cluster.
     pub(super) namespaces: Option<Arc<Namespaces>>,
     pub(super) identity_map: Option<Arc<IdentityMap>>,
-    /// The ServiceAccounts that are judged after admission, too; none without a cluster.
+    /// The ServiceAccounts that are evaluated after admission, too; none without a cluster.
     pub(super) judged: Option<Arc<verdicts::Accounts>>,
     /// None without a cluster.
     pub(super) client: Option<kube::Client>,

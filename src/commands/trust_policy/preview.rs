@@ -1,4 +1,4 @@
-//! What a trust policy would become, shown before it is printed or written.
+//! Shows the changes to a trust policy before it is printed or written.
 
 use anyhow::{Result, anyhow};
 use similar::TextDiff;

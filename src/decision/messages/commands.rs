@@ -1,4 +1,4 @@
-//! The commands that messages offer. Each is complete and quoted for a shell, or left out.
+//! The commands in messages. Each is complete and quoted for a shell, or omitted.
 
 use super::Subject;
 use crate::decision::Restart;
@@ -9,7 +9,7 @@ use crate::trust::{Association, Cause, Hop, RoleArn, SessionTags, WebIdentity};
 /// The audience that `rolegate trust-policy` assumes.
 pub(crate) const DEFAULT_AUDIENCE: &str = "sts.amazonaws.com";
 
-/// What adds the web identity to a role's present trust policy. None for a subject that is not a ServiceAccount's.
+/// The command that adds the web identity to a role's current trust policy. None if the subject is not a ServiceAccount.
 #[must_use]
 pub(crate) fn trust_policy(role: &RoleArn, identity: &WebIdentity) -> Option<String> {
     let command = Command::new("rolegate trust-policy")
@@ -18,7 +18,7 @@ pub(crate) fn trust_policy(role: &RoleArn, identity: &WebIdentity) -> Option<Str
     for_identity(command, identity)
 }
 
-/// What prints the trust policy that a new role is created with.
+/// The command that prints the trust policy for a new role.
 #[must_use]
 pub(crate) fn trust_policy_for_new_role(role: &RoleArn, identity: &WebIdentity) -> Option<String> {
     let mut command = Command::new("rolegate trust-policy")
@@ -45,7 +45,7 @@ fn for_identity(command: Command, identity: &WebIdentity) -> Option<String> {
     command.finish()
 }
 
-/// What adds EKS Pod Identity to the present trust policy of a role of an association. None where the cluster is not known.
+/// The command that adds EKS Pod Identity to the current trust policy of a role of an association. None if the cluster is not known.
 #[must_use]
 pub(crate) fn trust_policy_for_association(role: &RoleArn, association: &Association, hop: Hop) -> Option<String> {
     let mut command = Command::new("rolegate trust-policy --pod-identity");
@@ -72,7 +72,7 @@ pub(crate) fn trust_policy_for_association(role: &RoleArn, association: &Associa
     command.finish()
 }
 
-/// The AWS CLI's command that fixes an OIDC provider. None for a cause that lies elsewhere.
+/// The AWS CLI command that fixes an OIDC provider. None for other causes.
 pub(super) fn provider(cause: Cause, role: &RoleArn, identity: &WebIdentity) -> Option<String> {
     let audience = identity.audience.as_str();
     let command = match cause {
@@ -91,7 +91,7 @@ pub(super) fn provider(cause: Cause, role: &RoleArn, identity: &WebIdentity) -> 
     command.finish()
 }
 
-/// What gives a ServiceAccount a role, whose ARN is to be filled in.
+/// The command that annotates a ServiceAccount with a role, whose ARN is a placeholder.
 pub(crate) fn annotate(subject: &Subject<'_>, prefix: &str) -> Option<String> {
     Command::new("kubectl annotate serviceaccount")
         .arg(subject.service_account)
@@ -102,7 +102,7 @@ pub(crate) fn annotate(subject: &Subject<'_>, prefix: &str) -> Option<String> {
         .finish()
 }
 
-/// The AWS CLI's command that creates an EKS Pod Identity association; its role is a placeholder.
+/// The AWS CLI command that creates an EKS Pod Identity association; its role is a placeholder.
 #[must_use]
 pub(super) fn create_association(subject: &Subject<'_>, cluster: &str) -> Option<String> {
     Command::new("aws eks create-pod-identity-association")
@@ -117,8 +117,8 @@ pub(super) fn create_association(subject: &Subject<'_>, cluster: &str) -> Option
         .finish()
 }
 
-/// What makes a controller that backs off for minutes try again. None for an owner whose name no controller can have: owner
-/// references are the pod author's text.
+/// The command that makes a controller that backs off for minutes try again. None if no controller can have the owner's name: owner
+/// references are written by the pod's author.
 pub(super) fn restart(restart: Restart<'_>, namespace: &str) -> Option<String> {
     dns::is_subdomain(restart.name).then(|| {
         Command::new("kubectl rollout restart")

@@ -1,7 +1,7 @@
 //! The text of an explanation: the clause of line 1, the rows, the reason on one line, the edit that corrects it.
 //!
-//! Each module below is about one part of a statement. It has two texts for what can be wrong there: a clause for line 1 (`…_clause`), and a
-//! predicate of the statement that says more.
+//! Each submodule is about one part of a statement. It has two texts for each fault: a clause for line 1 (`…_clause`), and a predicate of
+//! the statement with more details.
 
 mod association;
 mod audience;

@@ -1,4 +1,4 @@
-//! One object of a controller, and whether AWS has what it says.
+//! One object of a controller, and whether it is in sync with AWS.
 
 use std::borrow::Cow;
 
@@ -19,9 +19,9 @@ pub(crate) struct Definition {
     pub(crate) version: &'static str,
     pub(crate) kind: &'static str,
     pub(crate) plural: &'static str,
-    /// The conditions that say that AWS has what the object says: the first of them that the object has decides.
+    /// The conditions that show that the object is in sync with AWS: the first of them that the object has decides.
     pub(crate) settled: &'static [&'static str],
-    /// A condition that says that it never will.
+    /// A condition that shows that it never will be.
     pub(crate) failed: Option<&'static str>,
 }
 
@@ -35,7 +35,7 @@ pub(crate) struct ManagedObject {
     status: Value,
 }
 
-/// What a condition says of the object as it is.
+/// What a condition means for the current generation of the object.
 struct Condition<'a> {
     is_current: bool,
     status: &'a str,
@@ -73,7 +73,7 @@ impl ManagedObject {
         self.metadata.deletion_timestamp.is_some()
     }
 
-    /// Whether its controller reports that AWS has what it says.
+    /// Whether its controller reports that it is in sync with AWS.
     ///
     /// # Errors
     /// Why not, as the end of a sentence about the object.
@@ -115,7 +115,7 @@ impl ManagedObject {
         conditions.find_map(|kind| Some((*kind, self.condition(kind)?)))
     }
 
-    /// A condition that was written about a former generation of the object says nothing about this one.
+    /// A condition for an earlier generation of the object does not apply to the current one.
     fn condition(&self, kind: &str) -> Option<Condition<'_>> {
         let conditions = self.status.get("conditions")?.as_array()?;
         let condition = conditions

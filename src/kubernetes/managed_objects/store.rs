@@ -1,4 +1,4 @@
-//! What the objects say, by what they speak of.
+//! What the objects declare, by the resource that they are about.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::hash::Hash;
@@ -10,7 +10,7 @@ use tokio::sync::watch;
 /// An object: the place of its kind, and its name.
 type ObjectId = (usize, Arc<str>);
 
-/// An object's name, and what it says.
+/// An object's name, and what it declares.
 pub(crate) type Named<V> = (Arc<str>, V);
 
 /// What the watches reported.
@@ -25,7 +25,7 @@ pub(crate) struct Store<K, V> {
 
 #[derive(Debug)]
 struct Known<K, V> {
-    /// What each object speaks of.
+    /// The resource that each object is about.
     objects: HashMap<ObjectId, Option<K>>,
     values: HashMap<K, BTreeMap<ObjectId, V>>,
     /// By the place of the kind: its list as far as it came, and why the last one failed before any succeeded.
@@ -74,7 +74,7 @@ where
         self.read().lists.values().find_map(|list| list.failure.clone())
     }
 
-    /// What the objects say of this, in the order of kinds and names.
+    /// What the objects declare for this resource, in the order of kinds and names.
     pub(crate) fn find(&self, key: &K) -> Vec<Named<V>> {
         let known = self.read();
         let found = known.values.get(key).into_iter().flatten();
@@ -83,7 +83,7 @@ where
             .collect()
     }
 
-    /// Everything of which an object says something, in any order.
+    /// Every resource that an object is about, in any order.
     pub(crate) fn keys(&self) -> Vec<K> {
         self.read().values.keys().cloned().collect()
     }

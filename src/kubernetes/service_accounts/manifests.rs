@@ -1,9 +1,9 @@
 //! ServiceAccounts read from a directory of YAML manifests (`--standalone DIR`).
 //!
-//! The files `*.yaml` and `*.yml` of the directory itself are read, with all their documents. The items of a `List` or
-//! `ServiceAccountList` count as documents; of other kinds, only the kind is read. At startup, a malformed file is an error. While
-//! serving, the directory is read again; a bad edit leaves the last good content in use, and so does a directory that becomes empty,
-//! which is more often a volume that is not mounted than a decision.
+//! The files `*.yaml` and `*.yml` of the directory itself are read, with all their documents. The items of a `List` or `ServiceAccountList`
+//! count as documents; of other kinds, only the kind is read. At startup, a malformed file is an error. While serving, the directory is
+//! read again. After an invalid edit, the last good content stays in use. The same applies to a directory that becomes empty, because this
+//! is more often a volume that is not mounted than an intended change.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt;

@@ -40,7 +40,7 @@ pub enum Fetched {
     },
     /// Too many reads are in progress.
     Busy,
-    /// The API server could not be reached or did not answer in time: the reason in one line.
+    /// The API server could not be reached or did not respond in time: the reason in one line.
     Unavailable(String),
 }
 

@@ -1,4 +1,4 @@
-//! The map of ServiceAccounts, with the identity that the annotations of each request.
+//! The map of ServiceAccounts, with the identity that their annotations request.
 //!
 //! It is compact, because a cluster can have 100,000 of them: 48 bytes per entry, and the text of the role's ARN. Names are not stored,
 //! only a randomly keyed hash of 96 bits: names are never listed, and the probability that two of 100,000 have the same hash is below

@@ -58,8 +58,8 @@ pub(crate) fn documents(text: &str) -> Result<Vec<Node>, Wrong> {
 
 fn parse(text: &str) -> Result<Vec<Node>, Wrong> {
     let options = serde_saphyr::options! {
-        // The operator provides the text, which may well be `kubectl get serviceaccounts -A -o yaml` of a large cluster. Expansion by aliases
-        // and depth stay limited.
+        // The operator provides the text, which may well be `kubectl get serviceaccounts -A -o yaml` of a large cluster. Expansion by
+        // aliases and depth stay limited.
         budget: serde_saphyr::budget! {
             max_recorded_anchor_events: ANCHOR_EVENTS,
             max_events: usize::MAX,

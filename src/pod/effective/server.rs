@@ -1,4 +1,4 @@
-//! The container credentials server that a container names, and whether SDKs ask it.
+//! The container credentials server that a container sets, and whether SDKs call it.
 
 use std::net::Ipv4Addr;
 

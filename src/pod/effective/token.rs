@@ -43,8 +43,8 @@ impl<'s> OurToken<'s> {
         relation.is_some_and(|(directory, file)| matches!(file.seen_from(directory), Relation::Below(_)))
     }
 
-    /// What a container finds at a path, the deepest mount that holds it deciding. The mount of rolegate counts as one where it
-    /// can be added.
+    /// What a container finds at a path, according to the deepest mount that contains it. The mount that rolegate adds counts if it can be
+    /// added.
     pub(super) fn token_at<'p>(
         &self,
         volumes: &Volumes<'p>,

@@ -1,4 +1,4 @@
-//! The patch: typed operations, written as the JSON that the API server takes when they are added.
+//! The patch: typed operations, each of which is written as JSON for the API server when it is added.
 
 use crate::pod::json::{write_number, write_text};
 use crate::pod::view::ContainerList;

@@ -1,4 +1,4 @@
-//! What is added to each container, and what conflicts with it.
+//! Plans what is added to each container, and finds what conflicts with it.
 
 use std::collections::BTreeSet;
 
@@ -35,7 +35,7 @@ pub(super) struct Plan<'r> {
     expiration_seconds: u32,
     mount_path: &'r str,
     canonical_mount_path: Option<CanonicalPath<'r>>,
-    /// What the first and the second variable of the identity say.
+    /// The values of the first and the second variable of the identity.
     identity: (&'r str, String),
     region: RegionToInject<'r>,
     /// Variables that each container gets before those of the identity, or after them.
@@ -443,8 +443,8 @@ impl<'r> Plan<'r> {
         Ok(())
     }
 
-    /// A web identity is judged by the audience that its token carries, so an author's audience is the author's choice. EKS
-    /// Pod Identity is not judged here and its agent takes one audience only.
+    /// A web identity is evaluated by the audience that its token carries, so an author's audience is the author's choice. EKS
+    /// Pod Identity is not evaluated here and its agent takes one audience only.
     fn is_token_volume(&self, volume: &view::Volume<'_>) -> bool {
         volume
             .token_audience(self.token_path)

@@ -1,13 +1,13 @@
 //! Reads JSON quickly, or not at all.
 //!
-//! Two thirds of a review are skipped, and looking at each of those bytes is most of what an admission costs. This reader
-//! borrows from a text that is known to be UTF-8, looks for the ends of strings sixty-four bytes at a time, finds fields in a
-//! table, fills a value where it lies, and knows no errors: what it does not take is read again by `serde_json`, which
-//! decides and says what is wrong. Its code is small on purpose: between two requests other code fills the processor's
-//! caches, and a general reader, generated for each type, is slow every time.
+//! Two thirds of a review are skipped, and looking at each of those bytes is most of the cost of an admission. This reader borrows from a
+//! text that is known to be UTF-8, looks for the ends of strings sixty-four bytes at a time, finds fields in a table, fills values in
+//! place, and has no errors: text that it does not accept is read again by `serde_json`, which decides and reports what is wrong. Its code
+//! is small on purpose: between two requests, other code fills the processor's caches, and a general reader, generated for each type, is
+//! slow every time.
 //!
-//! So it has one duty: what it takes, `serde_json` takes too, with the same outcome. `admission/review/differential.rs` holds it to
-//! that with documents made by chance and damaged by chance.
+//! So it must have one property: if it accepts a text, `serde_json` accepts it too, with the same result.
+//! `admission/review/differential.rs` tests this with random and randomly damaged documents.
 
 use std::borrow::Cow;
 
@@ -62,7 +62,7 @@ impl<'a, T: Read<'a>> Read<'a> for Vec<Option<T>> {
     }
 }
 
-/// Where in an object or a list the reader stands.
+/// The position of the reader in an object or a list.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Place {
     /// Before the first entry.

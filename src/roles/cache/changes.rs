@@ -1,4 +1,4 @@
-//! Which roles have other content than before, for judgments that no pod waits for.
+//! Which roles have changed, for evaluations that no pod waits for.
 
 use std::collections::HashSet;
 

@@ -1,4 +1,4 @@
-//! What the cache holds of one key: the last answer, the failure since, and for a role, whether it is in use.
+//! The cache entry of one key: the last result, the failure since then, and for a role, whether it is in use.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -83,7 +83,7 @@ pub(super) struct RoleTrust {
 }
 
 impl RoleTrust {
-    /// Whether a judgment of this might come to another result. A policy that was not parsed again is the same policy.
+    /// Whether an evaluation of this might come to another result. A policy that was not parsed again is the same policy.
     pub(super) fn differs_from(&self, before: &Self) -> bool {
         match (&before.trust, &self.trust) {
             (

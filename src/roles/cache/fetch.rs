@@ -1,4 +1,4 @@
-//! Asks the sources for one role, or for the OIDC provider of its account, at their pace. Keeps nothing.
+//! Reads one role, or the OIDC provider of its account, from the sources, within their rate limits. Does not keep anything.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! One pass over all roles of a source, page by page, at the source's pace, into the store.
+//! Lists all roles of a source once, page by page, within the source's rate limit, and writes them to the store.
 
 use std::collections::{HashMap, HashSet};
 use std::convert::Infallible;

@@ -128,7 +128,7 @@ impl Providers {
         }
     }
 
-    /// What is in memory, for a judgment that no pod waits for. None: the first read has not ended, or what it found is too old.
+    /// What is in memory, for an evaluation that no pod waits for. None: the first read has not ended, or what it found is too old.
     pub(super) fn in_memory(&self, role: &RoleArn, now: Instant) -> Option<KnownProvider> {
         if self.issuer.get().is_none() {
             return Some(KnownProvider::Unknown);

@@ -1,4 +1,4 @@
-//! Reads of single roles into their entries: one at a time per role, shared by all callers that it is good for.
+//! Reads single roles into their entries: one read at a time per role, shared by all callers for which it is fresh enough.
 
 use std::sync::Arc;
 use std::time::Duration;

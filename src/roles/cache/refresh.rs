@@ -1,4 +1,4 @@
-//! The refresher of the cache: reads ahead what ServiceAccounts name, reads again what is in use, and removes what is not.
+//! The refresher of the cache: reads the roles of ServiceAccounts ahead of time, refreshes roles that are in use, and removes the others.
 
 use std::collections::{HashSet, VecDeque};
 use std::time::Duration;

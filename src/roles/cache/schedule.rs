@@ -1,4 +1,4 @@
-//! When listing a source is worth its calls.
+//! When listing all roles of a source takes fewer calls than reading them one by one.
 
 use std::time::Duration;
 

@@ -1,14 +1,14 @@
 //! Roles of a Terraform (or OpenTofu) plan or state, as `terraform show -json` prints it.
 //!
-//! A state has every role with its ARN. A plan has what will be: `planned_values`, which leaves out everything that is known only
+//! A state contains every role with its ARN. A plan contains the future state, `planned_values`, without everything that is known only
 //! after apply.
 //!
-//! - A role whose **policy** is known only after apply is known to exist, and its trust is unknown.
-//! - A role whose **ARN** is known only after apply, as that of every new role, is known by path and name. Its account is
-//!   the one of `aws_caller_identity` when the configuration reads it once, else any: a question for a role of that path
-//!   and name is answered by it unless another file knows the whole ARN.
+//! - A role whose **policy** is known only after apply exists, and its trust policy is unknown.
+//! - A role whose **ARN** is known only after apply, as that of every new role, is known by path and name. Its account is that of
+//!   `aws_caller_identity` if the configuration reads it once, otherwise any account: a lookup of a role with that path and name finds it,
+//!   unless another file contains the whole ARN.
 //! - A role that is replaced under the same path and name keeps its ARN, which is then taken from the state before.
-//! - A role that the plan removes is not there. Roles that the configuration only reads (`data "aws_iam_role"`) are.
+//! - A role that the plan removes does not exist. Roles that the configuration only reads (`data "aws_iam_role"`) do.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;

@@ -1,4 +1,4 @@
-//! A file, and what was seen of it last.
+//! A file, with its state at the last check.
 
 use std::fs;
 use std::hash::{DefaultHasher, Hash, Hasher};

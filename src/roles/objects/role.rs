@@ -35,7 +35,7 @@ pub(super) const ACK: &[RoleKind] = &[RoleKind {
     tags: None,
 }];
 
-/// Crossplane copies what it saw at AWS to `status.atProvider`; `Synced` says that it could look.
+/// Crossplane copies the role in AWS to `status.atProvider`; the condition `Synced` shows that it could read it.
 pub(super) const CROSSPLANE: &[RoleKind] = &[
     crossplane(
         "Crossplane's Role objects (roles.iam.aws.upbound.io)",

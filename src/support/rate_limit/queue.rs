@@ -1,8 +1,8 @@
 //! Reads that wait for a call, and which of them is next.
 //!
-//! Refusals go first, then reads that other requests wait for, then the background. None of them waits forever: a line that was passed
-//! over a few times in a row is next. Within a line, what was read the longest ago is next, so that the calls are shared fairly between
-//! roles, however many requests a client makes for its own.
+//! Refusals go first, then reads that other requests wait for, then the background. None of them waits forever: a queue that was passed
+//! over a few times in a row is next. Within a queue, the role that was read the longest ago is next, so that the calls are shared fairly
+//! between roles, however many requests a client makes for its own roles.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

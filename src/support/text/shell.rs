@@ -1,7 +1,7 @@
 //! Commands that people copy from messages into a shell.
 //!
-//! A word that cannot be shown exactly as it must be typed makes the whole command worthless, and a shortened or escaped word
-//! makes it wrong. So a command is either complete and quoted and means what it shows, or it is left out.
+//! A command is useless if one of its words cannot be shown exactly as it must be typed, and wrong if a word is shortened or escaped. So a
+//! command is either complete and correctly quoted, or it is omitted.
 
 use std::borrow::Cow;
 

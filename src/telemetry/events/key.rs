@@ -1,4 +1,4 @@
-//! What the occurrences of one Event have in common.
+//! The key of an Event: what its occurrences have in common.
 
 use std::fmt;
 

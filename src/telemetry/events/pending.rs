@@ -1,8 +1,8 @@
-//! Refusals and changes of trust that are added up until they are reported. No requests are sent here.
+//! Refusals and changes of trust that are aggregated until they are reported. No requests are sent here.
 //!
-//! Anyone who reaches the webhook can cause refusals, so no namespace can use up what others need: a namespace has a new series only while
-//! it has fewer than there is room for, each has a pace, and of those that are due, the one with the fewest recent requests is next. Changes
-//! of trust have room and paces of their own.
+//! Anyone who can reach the webhook can cause refusals, so no namespace can use up the capacity of others: a namespace gets a new series
+//! only while it has fewer than there are free ones, each namespace has a rate limit, and of those that are due, the one with the fewest
+//! recent requests is next. Changes of trust have their own capacity and rate limits.
 
 use std::collections::HashMap;
 use std::sync::Arc;

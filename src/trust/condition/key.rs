@@ -1,8 +1,8 @@
-//! Condition keys, and what a request of `AssumeRoleWithWebIdentity` carries under each; [`pod_identity`] has what a request
-//! of EKS Auth carries.
+//! Condition keys, and their values in a request of `AssumeRoleWithWebIdentity`; [`pod_identity`] has their values in a request of EKS
+//! Auth.
 //!
 //! The sources are the IAM reference's pages on global condition keys and on keys for web identity federation, and what
-//! was observed on STS where they are silent. A key that is not named here may hold anything or be absent.
+//! was observed on STS where they are silent. A key that is not listed here can have any value or be absent.
 
 pub(in crate::trust) mod pod_identity;
 
@@ -89,7 +89,7 @@ const FAMILIES: [(&str, Kind); 11] = [
     ("iam:ResourceTag/", Kind::RoleTag),
 ];
 
-/// What a request carries under a key.
+/// What a request contains under a key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Given<'a> {
     /// Nothing, for sure.

@@ -1,4 +1,4 @@
-//! Why a role does not (surely) trust EKS Pod Identity: the nearest statement and everything that is wrong with it.
+//! Why a role does not trust EKS Pod Identity, or might not: the closest statement and everything that is wrong with it.
 
 use super::fault::{AssociationFault, Carried, Fault, Part, Requirement, StatementLabel};
 use super::near::matches_as_pattern;

@@ -1,4 +1,4 @@
-//! What can be wrong with a statement, as plain values. The sentences are made in `decision/messages`.
+//! What can be wrong with a statement, as plain values. `decision/messages` turns them into sentences.
 
 use crate::trust::condition::Condition;
 use crate::trust::mismatch::Mismatch;
@@ -54,7 +54,7 @@ impl Requirement {
     }
 }
 
-/// What a request carries under the key of a condition that does not hold.
+/// What a request contains under the key of a condition that is false.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Carried {
     /// Nothing: it is a claim that STS does not pass on.

@@ -1,4 +1,4 @@
-//! An Allow statement that does not let a web identity in: how near it is, what is wrong with it, and what would correct it.
+//! An Allow statement that does not allow a web identity: how close it is, what is wrong with it, and what would correct it.
 
 use std::collections::BTreeSet;
 
@@ -198,7 +198,7 @@ impl<'a> Near<'a> {
             }
             faults.push(fault);
         }
-        // Where both are swapped, the one sentence says it.
+        // If both are swapped, one sentence is enough.
         if faults
             .iter()
             .any(|fault| matches!(fault, Fault::SubjectUnderAudienceKey { swapped: true, .. }))
@@ -419,8 +419,8 @@ impl<'a> Near<'a> {
         }
     }
 
-    /// What corrects the statement where it stands: only what matches no identity is replaced, and only if the result trusts
-    /// the web identity. Empty when something else has to be done.
+    /// The edits that correct the statement in place: only what matches no identity is replaced, and only if the result trusts the web
+    /// identity. Empty if something else has to be done.
     pub(super) fn corrections(&self, policy: &Policy) -> Vec<Edit> {
         let edits = self.correct_all().unwrap_or_default();
         if edit::makes_trusted(policy, &edits, self.request) {

@@ -1,4 +1,4 @@
-//! The trust that an EKS Pod Identity association needs at one of its roles.
+//! The trust that an EKS Pod Identity association needs in one of its roles.
 
 use super::document::Tree;
 use super::{EditError, MAX_LEFT_OUT, Merged, literal};

@@ -87,7 +87,7 @@ fn lint_statement(
     }
 }
 
-/// Whether a condition limits which association can use the role. `Null` says nothing of what a key holds.
+/// Whether a condition limits which association can use the role. `Null` does not limit the value of a key.
 fn limits(condition: &Condition) -> bool {
     let is_limit = match condition.key.about() {
         About::SourceArn | About::SourceAccount => true,

@@ -1,4 +1,4 @@
-//! What a document is that is not a trust policy in JSON: the mistakes that have a name of their own.
+//! Recognizes common documents that are not a trust policy in JSON, for a more helpful message.
 
 use super::error::{Place, PolicyError};
 use crate::trust::json::Json;
@@ -47,7 +47,7 @@ fn mistake(text: &str) -> Option<&'static str> {
     let holds = |words: &[&str]| words.iter().any(|word| text.contains(word));
     let is_json_like = text.starts_with(['{', '[']);
     let is_hcl = if is_json_like {
-        // What stands between the parentheses of jsonencode.
+        // The text between the parentheses of jsonencode.
         holds(&["Version =", "Statement =", "Effect ="])
     } else {
         holds(&[
@@ -80,7 +80,7 @@ fn mistake(text: &str) -> Option<&'static str> {
     is_yaml.then_some("it is YAML, not JSON; IAM accepts JSON only")
 }
 
-/// What stands where the text stops to be JSON. Elsewhere, in its strings, the same characters may be in order.
+/// The text at which the document stops being valid JSON. Elsewhere, in strings, the same characters can be valid.
 fn mistake_at(text: &str, error: &serde_json::Error) -> Option<&'static str> {
     if error.is_eof() {
         return Some("it ends too early: a closing quote or bracket is missing");

@@ -1,4 +1,4 @@
-//! The grammar of a trust policy: JSON text to a compiled [`Policy`], or where IAM would refuse it.
+//! Parses JSON text into a compiled [`Policy`], or reports where IAM would refuse it.
 
 use std::collections::BTreeSet;
 

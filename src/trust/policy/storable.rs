@@ -1,5 +1,5 @@
-//! What IAM refuses to store although its grammar would take it: an error for a policy that is being written, a lint for one that IAM
-//! has stored already.
+//! What IAM refuses to store although it is correct by the grammar: an error for a policy that is being written, a lint for one that IAM
+//! has already stored.
 //!
 //! Sources: the API reference of `CreateRole` (characters), the quotas page (size), and the messages that IAM answers with
 //! ("Statement IDs (SID) must be alpha-numeric", "AssumeRole policy may only specify STS AssumeRole actions", "Federated

@@ -12,7 +12,7 @@ pub(super) struct Namespace {
     is_gated: bool,
     /// Whether it is among those whose turn will come.
     pub(super) has_turn: bool,
-    /// How many are to be judged.
+    /// How many must be evaluated.
     queued: usize,
     /// Where to look for the next of them.
     next: usize,
@@ -24,7 +24,7 @@ pub(super) struct Namespace {
 pub(super) struct Account {
     pub(super) name: Box<str>,
     uid: Hash32,
-    /// The roles that its last judgment depended on.
+    /// The roles that its last evaluation depended on.
     roles: [Hash32; 2],
     standing: Standing,
     /// Whether its annotations name a role.
@@ -36,7 +36,7 @@ pub(super) struct Account {
     is_rechecked: bool,
 }
 
-/// A hash of 32 bits; zero where there is nothing to hash. A collision of roles costs a judgment; one of the uids of a ServiceAccount
+/// A hash of 32 bits; zero where there is nothing to hash. A collision of roles costs an evaluation; one of the uids of a ServiceAccount
 /// that was created again makes it the same one.
 pub(super) type Hash32 = u32;
 
@@ -249,7 +249,7 @@ impl Namespace {
         Some(taken)
     }
 
-    /// Records what a judgment came to. Nothing if the ServiceAccount is another one by now, or no longer judged.
+    /// Records the result of an evaluation. Nothing if the ServiceAccount is another one by now, or no longer evaluated.
     pub(super) fn record(
         &mut self,
         name: &str,
@@ -262,7 +262,7 @@ impl Namespace {
         }
         let place = self.find(name).ok()?;
         let account = self.accounts.get_mut(place)?;
-        // The uid may be known only since the judgment began.
+        // The uid may be known only since the evaluation began.
         if uid != 0 && account.uid != uid {
             return None;
         }

@@ -68,7 +68,7 @@ fn gate(accounts: &Accounts, namespaces: &[&str]) {
     accounts.set_gated(namespaces.iter().map(|name| Arc::from(*name)).collect());
 }
 
-/// Judges all that is queued, each by the role of its own name, and returns the names.
+/// Evaluates all that is queued, each by the role of its own name, and returns the names.
 fn judge_all(accounts: &Accounts, outcome: Outcome) -> Vec<(String, Option<TrustChange>)> {
     judge_all_by(accounts, |name| vec![role(name)], outcome)
 }
@@ -117,7 +117,7 @@ fn only_service_accounts_of_gated_namespaces_are_judged() {
     gate(&accounts, &["other"]);
     assert_eq!(names(&judge_all(&accounts, LOST)), ["api"]);
     assert_eq!(counts(&accounts), [("other".to_owned(), Verdict::NotTrusted, 1)]);
-    // The first judgment since the label is back.
+    // The first evaluation since the label is back.
     gate(&accounts, &["jobs"]);
     assert_eq!(
         judge_all(&accounts, LOST),
@@ -259,7 +259,7 @@ fn what_is_not_known_yet_leaves_the_last_verdict_and_an_unused_role_has_none() {
     accounts.all_changed();
     judge_all(&accounts, Outcome::NotJudged);
     assert_eq!(counts(&accounts), []);
-    // It stays known: once its role is used again, it is judged without a report of the watch.
+    // It stays known: once its role is used again, it is evaluated without a report of the watch.
     accounts.all_changed();
     assert_eq!(judge_all(&accounts, TRUSTED), [("api".to_owned(), None)]);
 }
@@ -387,7 +387,7 @@ fn namespaces_take_turns() {
     assert_eq!(accounts.take(9), []);
 }
 
-/// The memory of 100,000 ServiceAccounts with 5,000 roles, all of them gated and judged, from the sizes of what is kept.
+/// The memory of 100,000 ServiceAccounts with 5,000 roles, all of them gated and evaluated, from the sizes of what is kept.
 #[test]
 fn a_service_account_costs_at_most_85_bytes_and_a_changed_role_concerns_only_its_own() {
     let accounts = without_sources();

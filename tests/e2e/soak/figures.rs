@@ -32,7 +32,7 @@ const REASONS: [&str; 3] = ["unused", "idle", "refused"];
 /// Of each kind of mistake, so many are shown.
 const SHOWN: usize = 5;
 
-/// The outcome of an honest review or of a pod.
+/// The outcome of a legitimate review or of a pod.
 pub(crate) enum Outcome {
     Right,
     /// Not answered, or not as expected, while the API server that this requires was away.
@@ -307,7 +307,7 @@ impl Figures {
     }
 }
 
-/// Keeps a failure for the end, and shows the first ones at once.
+/// Stores a failure for the final report, and prints the first ones immediately.
 fn note(list: &mut Vec<String>, phase: Phase, why: String) {
     let line = format!("{}: {why}", phase.name());
     if list.len() < SHOWN {

@@ -1,4 +1,4 @@
-//! Honest load: reviews sent straight to each replica, and pods created through the API server.
+//! Legitimate load: reviews sent directly to each replica, and pods created through the API server.
 
 use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
@@ -28,16 +28,16 @@ use crate::wait::until_ok;
 /// Nothing else in the soak connects from here.
 const SOURCE: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 3);
 
-/// Between two reviews of one client. There are two clients per replica: 50 reviews per second on two replicas.
+/// The pause between two reviews of one client. There are two clients per replica, so two replicas get 50 reviews per second.
 const REVIEW_INTERVAL: Duration = Duration::from_millis(80);
 
-/// Between two pods that are created through the API server.
+/// The pause between two pods that are created through the API server.
 const POD_INTERVAL: Duration = Duration::from_millis(500);
 
-/// A client opens a new connection after so many reviews.
+/// The number of reviews after which a client opens a new connection.
 const REVIEWS_PER_CONNECTION: usize = 20;
 
-/// An answer that takes longer does not come.
+/// A response that takes longer counts as missing.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 pub(crate) struct Honest {
@@ -49,12 +49,12 @@ pub(crate) struct Honest {
 #[derive(Default)]
 struct Shared {
     ended: AtomicBool,
-    /// Outages of the API server that have begun or ended; odd while it is away.
+    /// The number of times that an outage of the API server has begun or ended; odd during an outage.
     outages: AtomicUsize,
     cas: Mutex<BTreeSet<Vec<u8>>>,
 }
 
-/// The API server is away until this is dropped.
+/// The API server is down until this is dropped.
 pub(crate) struct Outage<'a>(&'a Shared);
 
 impl Drop for Outage<'_> {
@@ -117,7 +117,7 @@ impl Honest {
         }
     }
 
-    /// While the result lives, what requires the API server may fail.
+    /// Until the result is dropped, requests that require the API server can fail.
     pub(crate) fn api_server_is_away(&self) -> Outage<'_> {
         self.shared.outages.fetch_add(1, Ordering::SeqCst);
         Outage(&self.shared)
@@ -152,7 +152,7 @@ impl Shared {
         self.outages.load(Ordering::SeqCst)
     }
 
-    /// Whether the API server was away at any time since `before` was read.
+    /// Whether the API server was down at any time since `before` was read.
     fn was_away_since(&self, before: usize) -> bool {
         before % 2 == 1 || self.outages() != before
     }
@@ -185,7 +185,7 @@ async fn follow_cas(client: KubeClient, trust: Trust, shared: Arc<Shared>) {
 }
 
 enum Expected {
-    /// Known from memory and files: also answered without the API server.
+    /// Decided from memory and files, even without the API server.
     Injected(String),
     /// Read again before it is refused: requires the API server.
     Refused,
@@ -235,7 +235,7 @@ impl Reviewer {
         }
     }
 
-    /// A request on a connection that was kept is sent again on a new one, as Go's client does.
+    /// If a request on a kept-alive connection fails, it is sent again on a new one, as Go's client does.
     async fn exchange(&self, connection: &mut Option<Connection>) -> Result<(u16, Bytes), String> {
         if let Some(kept) = connection
             && let Ok(answer) = kept.post("/mutate/enforce", self.body.clone()).await
@@ -277,7 +277,7 @@ fn patch_names(response: &Value, role: &str) -> bool {
     })
 }
 
-/// One pod after the other, each deleted again.
+/// Creates one pod after the other, and deletes each again.
 async fn create_pods(client: KubeClient, namespace: String, role: String, shared: Arc<Shared>, figures: Arc<Figures>) {
     let pods: Api<Pod> = Api::namespaced(client.clone(), &namespace);
     for number in 0_usize.. {

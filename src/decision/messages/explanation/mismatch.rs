@@ -62,7 +62,7 @@ fn phrase(mismatch: &Mismatch) -> String {
     }
 }
 
-/// `: it has a space at one end`, where there is anything to say.
+/// `: it begins or ends with a space`, where there is anything to say.
 pub(super) fn after_colon(mismatches: &[Mismatch]) -> String {
     if mismatches.is_empty() {
         String::new()

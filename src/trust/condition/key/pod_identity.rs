@@ -1,8 +1,8 @@
-//! What a request of EKS Auth carries under each condition key.
+//! The values of condition keys in a request of EKS Auth.
 //!
 //! EKS Auth assumes the primary role as a service, for a cluster (`aws:SourceArn`, `aws:SourceAccount`), and tags the session with
 //! six tags, all of them transitive. It assumes the target role as the primary role, where the transitive tags are tags of the request
-//! again. What no documentation of AWS states cannot be known, so that nothing is refused for it.
+//! again. What the AWS documentation does not state counts as unknown, so that nothing is refused because of it.
 //!
 //! The key of a tag ignores case in the name of a condition key: `aws:RequestTag/Team` is also about the tag `team` (IAM
 //! reference, "Condition keys that require tag keys"). `sts:ExternalId` and `sts:RoleSessionName` are keys of `AssumeRole`, not

@@ -320,8 +320,11 @@ fn the_keys_of_the_tags_are_a_set() {
                 "other-condition",
             ),
             ("ForAllValues:StringNotEquals", r#""team""#, "trusted"),
-            // A set under an operator for one value: not documented.
-            ("StringEquals", r#""kubernetes-namespace""#, "undecided"),
+            // An operator for one value matches no set; whether a negated one then holds is not documented.
+            ("StringEquals", r#""kubernetes-namespace""#, "other-condition"),
+            ("StringEqualsIfExists", r#""kubernetes-namespace""#, "other-condition"),
+            ("StringLike", r#""*""#, "other-condition"),
+            ("StringNotEquals", r#""team""#, "undecided"),
             ("Null", r#""false""#, "trusted"),
         ] {
             let condition = format!(r#"{{"{operator}": {{"{key}": {values}}}}}"#);

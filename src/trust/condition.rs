@@ -303,13 +303,15 @@ impl Condition {
         }
     }
 
-    /// On a key that holds several texts. Without a quantifier, IAM does not document what such a condition means.
+    /// On a key that holds several texts. Without a quantifier, no value of the condition matches them; whether a negated operator then
+    /// holds is not documented.
     fn on_set(&self, texts: &[&str], request: &Request<'_>) -> Ternary {
         let mut truths = texts.iter().map(|text| self.on_text(text, request));
         match self.operator.quantifier {
             Some(Quantifier::ForAllValues) => truths.fold(Ternary::True, Ternary::and),
             Some(Quantifier::ForAnyValue) => Ternary::any(&mut truths),
-            None => Ternary::Unknown,
+            None if self.operator.test.is_negated() => Ternary::Unknown,
+            None => Ternary::False,
         }
     }
 

@@ -73,6 +73,8 @@ pub enum Carried {
     Beginning(String),
     /// These, under a key that holds several.
     Several(Vec<String>),
+    /// Several, under an operator without `ForAllValues:` and `ForAnyValue:`, which matches none of them.
+    SeveralForOneValue,
     /// Whatever it is, the condition is false.
     Anything,
 }

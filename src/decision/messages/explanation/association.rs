@@ -286,6 +286,9 @@ fn has(carried: &Carried) -> String {
             "its values are {}",
             text::quoted_list(texts.iter().map(String::as_str), 6)
         ),
+        Carried::SeveralForOneValue => {
+            "it has several values, which only an operator with ForAnyValue: or ForAllValues: matches".to_owned()
+        }
         Carried::PastTime => "that time has passed".to_owned(),
         Carried::SessionName => "no session name that STS accepts can match".to_owned(),
         Carried::Anything => "this is false for every value".to_owned(),

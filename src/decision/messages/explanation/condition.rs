@@ -70,6 +70,9 @@ fn carried_by_request(carried: &Carried) -> String {
             "its values are {}",
             text::quoted_list(texts.iter().map(String::as_str), 6)
         ),
+        Carried::SeveralForOneValue => {
+            "it has several values, which only an operator with ForAnyValue: or ForAllValues: matches".to_owned()
+        }
         Carried::Anything => "this is false for every value".to_owned(),
     }
 }

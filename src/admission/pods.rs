@@ -301,6 +301,7 @@ impl Admission {
             // The policy may have been fixed a moment ago, in the same `kubectl apply`.
             outcome = self.evaluate(&pod_request, &account, Freshness::Fresh).await;
         }
+        self.add_unused_association(&pod_request, &account, &mut outcome);
         advice(&pod_request, outcome)
     }
 
@@ -354,24 +355,28 @@ impl Admission {
         {
             return Ok(self.perhaps_associated(pod_request, why));
         }
-        let mut outcome = self.judged_account(pod_request, account).await?;
-        outcome.warnings.extend(self.unused_association(pod_request));
+        let mut outcome = self.judged_account(pod_request, &account).await?;
+        self.add_unused_association(pod_request, &account, &mut outcome);
         Ok(outcome)
     }
 
     /// A pod whose identity, if any, is that of an annotation.
-    async fn judged_account(&self, pod_request: &PodRequest<'_>, account: Account) -> Result<Outcome, Unavailable> {
-        let outcome = self.evaluate(pod_request, &account, Freshness::Cached).await;
+    async fn judged_account(&self, pod_request: &PodRequest<'_>, account: &Account) -> Result<Outcome, Unavailable> {
+        let outcome = self.evaluate(pod_request, account, Freshness::Cached).await;
         if outcome.decision.effect != Effect::Deny {
             return Ok(outcome);
         }
+        let fetched;
         let account = match account.freshness {
             Freshness::Fresh => account,
-            Freshness::Cached => self.fetched(pod_request, None, pod_request.deadline).await?,
+            Freshness::Cached => {
+                fetched = self.fetched(pod_request, None, pod_request.deadline).await?;
+                &fetched
+            }
         };
         Ok(Outcome {
             service_account_uid: account.uid.clone(),
-            ..self.evaluate(pod_request, &account, Freshness::Fresh).await
+            ..self.evaluate(pod_request, account, Freshness::Fresh).await
         })
     }
 

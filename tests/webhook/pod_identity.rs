@@ -365,6 +365,39 @@ async fn what_is_unknown_is_refused_only_by_strict_settings() {
 }
 
 #[tokio::test]
+async fn static_keys_in_place_of_an_association_are_warned_about() {
+    let folder = folder();
+    let program = serve(&folder, &[]);
+    let keys = [
+        ("AWS_ACCESS_KEY_ID", "AKIAEXAMPLE"),
+        ("AWS_SECRET_ACCESS_KEY", "example"),
+    ];
+    let agent = [
+        (
+            "AWS_CONTAINER_CREDENTIALS_FULL_URI",
+            "http://169.254.170.23/v1/credentials",
+        ),
+        (
+            "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE",
+            "/var/run/secrets/pods.eks.amazonaws.com/serviceaccount/eks-pod-identity-token",
+        ),
+    ];
+    for (service_account, variables, expected) in [
+        ("associated", keys.to_vec(), true),
+        ("associated", [keys, agent].concat(), true),
+        ("plain", keys.to_vec(), false),
+    ] {
+        let pod = with_env(service_account, &variables);
+        let response = program.review("/mutate/enforce", &creation(&pod)).await;
+        assert_eq!(response["allowed"], true, "{response:#}");
+        let warned = response["warnings"].to_string().contains("identity-not-used");
+        assert_eq!(warned, expected, "{service_account}: {response:#}");
+        let response = program.review("/mutate/audit", &creation(&pod)).await;
+        assert!(response.get("warnings").is_none(), "{response:#}");
+    }
+}
+
+#[tokio::test]
 async fn a_web_identity_of_the_pods_own_comes_first() {
     let folder = folder();
     let program = serve(&folder, &[]);

@@ -241,20 +241,45 @@ impl Admission {
         Some(outcome)
     }
 
+    /// What there is to say to the author of a pod without EKS Pod Identity, if its ServiceAccount has an association.
+    pub(super) fn add_unused_association(
+        &self,
+        pod_request: &PodRequest<'_>,
+        account: &Account,
+        outcome: &mut Outcome,
+    ) {
+        if !self.has_cached_association(pod_request) {
+            return;
+        }
+        // Where a role is requested, there is a warning about it already.
+        let is_silent = account.identity.is_none() && pod_request.identities.own_web_identity().is_none();
+        if is_silent && outcome.action != Action::Deny {
+            outcome.add_concerns(Concerns::of(&pod_request.identities, None, &self.settings.web_identity));
+        }
+        outcome.warnings.extend(self.unused_association(pod_request));
+    }
+
+    fn has_cached_association(&self, pod_request: &PodRequest<'_>) -> bool {
+        let (namespace, name) = (pod_request.namespace, pod_request.service_account);
+        let found = self
+            .associations()
+            .and_then(|associations| associations.cached(namespace, name));
+        matches!(found, Some(Lookup::Association(_) | Lookup::Undescribed(_)))
+    }
+
     /// The warning about an association that containers do not use, because they have a web identity.
-    pub(super) fn unused_association(&self, pod_request: &PodRequest<'_>) -> Option<Warning> {
+    fn unused_association(&self, pod_request: &PodRequest<'_>) -> Option<Warning> {
         let (namespace, name) = (pod_request.namespace, pod_request.service_account);
         let container = pod_request.identities.own_web_identity().map(ContainerIdentity::name)?;
-        match self.associations()?.cached(namespace, name)? {
-            Lookup::Association(_) | Lookup::Undescribed(_) => Some(Warning::new(&format!(
+        self.has_cached_association(pod_request).then(|| {
+            Warning::new(&format!(
                 "rolegate: the EKS Pod Identity association of ServiceAccount {}/{} is not used by container {}: AWS SDKs take its web \
                  identity first",
                 text::value(namespace),
                 text::value(name),
                 text::quote_within(container, 63),
-            ))),
-            Lookup::Absent | Lookup::Unknown(_) => None,
-        }
+            ))
+        })
     }
 }
 

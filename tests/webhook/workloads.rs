@@ -186,12 +186,14 @@ async fn the_role_of_an_account_that_an_operator_will_create_is_judged_before_th
     let program = Program::serve(&folder, &[]);
     let annotated = json!({"template": {"serviceAccount": {"metadata": {"annotations": {ROLE.0: ROLE.1}}}}});
     let object = json!({"metadata": {"name": "orders", "namespace": "jobs"}, "spec": annotated});
-    let review = applied("kafka.strimzi.io", "v1", "KafkaConnect", "kafkaconnects", &object);
-    let response = program.review("/validate/workloads", &review).await;
-    assert!(
-        response["warnings"].to_string().contains("jobs/orders-connect"),
-        "{response:#}"
-    );
+    for version in ["v1", "v1beta2"] {
+        let review = applied("kafka.strimzi.io", version, "KafkaConnect", "kafkaconnects", &object);
+        let response = program.review("/validate/workloads", &review).await;
+        assert!(
+            response["warnings"].to_string().contains("jobs/orders-connect"),
+            "{version}: {response:#}"
+        );
+    }
 }
 
 #[tokio::test]

@@ -44,7 +44,7 @@ pub(super) fn read(text: &str) -> Result<Vec<Document<'_>>, Unreadable> {
 /// Each document of a text: one that cannot be read does not hide the others.
 pub(super) fn read_each(text: &str) -> impl Iterator<Item = Result<Document<'_>, Unreadable>> {
     let mut next = 1;
-    split(text).into_iter().map(move |part| {
+    split(text).into_iter().flat_map(json_values).map(move |part| {
         let line = next;
         next += part.matches('\n').count() as u64;
         Document::read(part, line)
@@ -55,9 +55,19 @@ pub(super) fn read_each(text: &str) -> impl Iterator<Item = Result<Document<'_>,
 fn split(text: &str) -> Vec<&str> {
     let mut starts = vec![0];
     let mut at = 0;
+    // `%YAML 1.2` belongs to the document whose marker follows it.
+    let mut has_directives_only = false;
+    let mut has_content = false;
     for line in text.split_inclusive('\n') {
-        if is_marker(line) && at > 0 {
-            starts.push(at);
+        if is_marker(line) {
+            if at > 0 && !has_directives_only {
+                starts.push(at);
+            }
+            (has_directives_only, has_content) = (false, false);
+        } else if line.starts_with('%') {
+            has_directives_only = !has_content;
+        } else if !is_blank(line) {
+            (has_directives_only, has_content) = (false, true);
         }
         at += line.len();
     }
@@ -67,6 +77,34 @@ fn split(text: &str) -> Vec<&str> {
         .zip(ends)
         .filter_map(|(start, end)| text.get(*start..end))
         .collect()
+}
+
+/// The values of a part that is a stream of JSON, as `jq` prints it and kubectl reads it; else the part itself.
+fn json_values(part: &str) -> Vec<&str> {
+    if !part.trim_start().starts_with('{') {
+        return vec![part];
+    }
+    let mut values = serde_json::Deserializer::from_str(part).into_iter::<IgnoredAny>();
+    let mut ends = Vec::new();
+    while let Some(value) = values.next() {
+        if value.is_err() {
+            return vec![part];
+        }
+        ends.push(values.byte_offset());
+    }
+    ends.pop();
+    let starts = std::iter::once(0).chain(ends.iter().copied());
+    let ends = ends.iter().copied().chain([part.len()]);
+    starts
+        .zip(ends)
+        .filter_map(|(start, end)| part.get(start..end))
+        .collect()
+}
+
+/// A comment, or nothing.
+fn is_blank(line: &str) -> bool {
+    let content = line.trim();
+    content.is_empty() || content.starts_with('#')
 }
 
 fn is_marker(line: &str) -> bool {
@@ -196,6 +234,34 @@ mod tests {
         }
         assert_eq!(split("a: 1\n---\nb: |\n  ---\n").len(), 2);
         assert_eq!(split("---\na: 1\n---b: 2\n").len(), 1);
+    }
+
+    #[test]
+    fn a_directive_belongs_to_the_document_after_it() {
+        let text = "%YAML 1.2\n# first\n---\na: 1\n...\n%YAML 1.2\n---\nb: 2\n";
+        let documents = read("%YAML 1.2\n# first\n---\na: 1\n---\nb: 2\n").unwrap();
+        assert_eq!(documents.len(), 2);
+        assert_eq!(documents[1].first_line(), 6);
+        assert_eq!(split(text).concat(), text);
+        // A percent sign in the content is not a directive.
+        assert_eq!(split("a: |\n%b\n---\nc: 1\n").len(), 2);
+    }
+
+    #[test]
+    fn each_value_of_a_json_stream_is_a_document() {
+        for (text, lines) in [
+            ("{\"a\": 1}\n{\"b\": 2}\n", &[1_u64, 1][..]),
+            ("{\"a\":\n 1}{\"b\": 2}{}\n---\nc: 3\n", &[1, 2, 2, 3]),
+            ("{\"a\": 1}\n", &[1]),
+        ] {
+            let documents = read(text).unwrap();
+            let found: Vec<u64> = documents.iter().map(|document| document.source().1).collect();
+            assert_eq!(found, lines, "{text}");
+            assert_eq!(documents.iter().map(Document::text).collect::<String>(), text);
+        }
+        // YAML may begin with a brace.
+        assert_eq!(read("{a: 1}\n---\n{b: 2}\n").unwrap().len(), 2);
+        assert!(read("{\"a\": 1}\n{\"b\": }\n").is_err());
     }
 
     #[test]

@@ -223,8 +223,16 @@ impl Input {
                 ));
             }
             if let Some(named) = identity_config_map {
-                let data = read.identity_config_map.take();
-                mapped::apply(&mut read.accounts, data, named, "--file", rules)?;
+                let (data, location) = read.identity_config_map.take().unzip();
+                let map = mapped::apply(&mut read.accounts, data, named, "--file", rules)?;
+                let referred = read.workloads.iter().map(Workload::key);
+                mapped::add_absent(
+                    &mut read.accounts,
+                    &map,
+                    referred,
+                    namespaces,
+                    location.flatten().as_ref(),
+                );
             }
             return Ok(Self {
                 issuer,
@@ -240,7 +248,8 @@ impl Input {
             let (mut accounts, directory_content) = accounts::of_directory(directory, namespaces, Arc::clone(rules))?;
             if let Some(named) = identity_config_map {
                 let data = directory_content.config_map(&named.namespace, &named.name);
-                mapped::apply(&mut accounts, data, named, "--standalone", rules)?;
+                let map = mapped::apply(&mut accounts, data, named, "--standalone", rules)?;
+                mapped::add_absent(&mut accounts, &map, std::iter::empty(), namespaces, None);
             }
             let what = format!(
                 "no ServiceAccount and no workload in the YAML files of --standalone {} (--file also reads subdirectories, JSON and \

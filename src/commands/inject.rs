@@ -8,7 +8,7 @@ mod objects;
 use std::fmt::Write as _;
 use std::sync::Arc;
 
-use anyhow::{Context as _, Result, anyhow};
+use anyhow::{Context as _, Result, anyhow, bail};
 
 use self::objects::Workload;
 use super::cluster::Cluster;
@@ -19,6 +19,7 @@ use super::serve::state;
 use super::{input, runtime, sources};
 use crate::admission::pods::{Admission, AdmissionSettings, ClusterState, Preview, SkipLabel};
 use crate::args::inject::{InjectArgs, ManifestArgs};
+use crate::args::namespaced_name::NamespacedName;
 use crate::args::role_source::RoleSourceSpec;
 use crate::args::serve::decision::DecisionArgs;
 use crate::args::serve::identity::IdentitySettings;
@@ -101,9 +102,12 @@ pub(super) fn run(args: InjectArgs) -> Result<Exit> {
     let exit = runtime.block_on(async {
         let manifests = ManifestServiceAccounts::of_text(&file, &accounts.manifest, Arc::clone(&rules))?;
         let identity_map = config_map
-            .map(|object| IdentityMap::from_manifests(&manifests, &object.namespace, &object.name, Arc::clone(&rules)))
-            .transpose()
-            .map_err(|error| anyhow!("{error}"))?;
+            .map(|object| identity_map(&manifests, &object, &rules))
+            .transpose()?;
+        let mut missing = accounts.missing;
+        if let Some(map) = &identity_map {
+            missing.retain(|(namespace, name)| map.lookup(namespace, name).is_none());
+        }
         let credentials = credentials.as_deref().map(state::container_credentials).transpose()?;
         sources::with_cache(&specs, &aws, &cluster, ROLES, &issuer, async |cache| {
             let state = ClusterState {
@@ -116,12 +120,32 @@ pub(super) fn run(args: InjectArgs) -> Result<Exit> {
                 cache,
             };
             let admission = Admission::new(settings, state);
-            inject_all(&admission, &mut documents, &namespace, &accounts.missing).await
+            inject_all(&admission, &mut documents, &namespace, &missing).await
         })
         .await?
     })?;
     output::print_manifests(&documents.iter().map(Document::text).collect::<String>())?;
     Ok(exit)
+}
+
+/// The identity ConfigMap of the input.
+fn identity_map(
+    manifests: &ManifestServiceAccounts,
+    named: &NamespacedName,
+    rules: &Arc<AnnotationRules>,
+) -> Result<IdentityMap> {
+    let NamespacedName { namespace, name } = named;
+    if manifests.config_map(namespace, name).is_none() {
+        bail!(
+            "--identity-config-map: the input has no ConfigMap {namespace}/{name}; add its manifest, or check the namespace and the name"
+        );
+    }
+    Ok(IdentityMap::from_manifests(
+        manifests,
+        namespace,
+        name,
+        Arc::clone(rules),
+    )?)
 }
 
 /// Decides each workload and changes its document. The exit is that of the worst one.

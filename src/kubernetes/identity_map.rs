@@ -24,7 +24,7 @@ use crate::support::text;
 use crate::trust::RoleArn;
 
 /// The key of the ConfigMap that is read.
-const KEY: &str = "config";
+pub(crate) const KEY: &str = "config";
 
 /// The identities of a ConfigMap.
 #[derive(Debug)]

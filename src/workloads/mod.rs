@@ -137,6 +137,15 @@ pub enum Listed {
     No,
 }
 
+/// The versions of a kind that the table has.
+#[must_use]
+pub fn versions(group: &str, kind: &str) -> Vec<&'static str> {
+    let rows = resources().iter().map(|row| &row.resource_type);
+    rows.filter(|listed| listed.is_kind(group, kind))
+        .flat_map(|listed| listed.versions.iter().map(String::as_str))
+        .collect()
+}
+
 /// Looks up the row of a group, version and kind.
 #[must_use]
 pub fn lookup(group: &str, version: &str, kind: &str) -> Listed {

@@ -484,6 +484,8 @@ const MAP: [&str; 2] = ["--identity-config-map", "kube-system/pod-identity-webho
 #[test]
 fn accounts_of_the_identity_config_map_are_judged_where_annotations_say_nothing() {
     let expected = [
+        // Its manifest is elsewhere.
+        row(["config-map", "-", "absent", "not-trusted", "wrong-subject"]),
         row(["annotation", "-", "annotated", "not-trusted", "role-not-found"]),
         row(["config-map", "-", "look-alike", "not-trusted", "wrong-subject"]),
         row(["config-map", "-", "other", "not-trusted", "wrong-subject"]),
@@ -495,7 +497,7 @@ fn accounts_of_the_identity_config_map_are_judged_where_annotations_say_nothing(
     let report = json(&ran);
     assert_eq!(faults_in(&audit_schema(), "audit", &report), [""; 0]);
     assert_eq!(rows(&report), expected);
-    assert_eq!(report["summary"]["serviceAccounts"], 5);
+    assert_eq!(report["summary"]["serviceAccounts"], 6);
     assert_snapshot!(audit_stream(MAPPED, &MAP).out);
 
     let folder = directory(&[]);
@@ -552,6 +554,72 @@ spec:
 }
 
 #[test]
+fn accounts_that_are_not_in_the_manifests_have_the_role_of_their_entry() {
+    let job = |name: &str, account: &str| {
+        format!(
+            "---\napiVersion: batch/v1\nkind: Job\nmetadata: {{name: {name}, namespace: jobs}}\nspec: {{template: {{spec: {{{account}containers: [{{name: main}}]}}}}}}\n"
+        )
+    };
+    let map = |entries: &str| {
+        format!(
+            "apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: pod-identity-webhook, namespace: kube-system}}\ndata:\n  empty:\n  config: '{entries}'\n"
+        )
+    };
+    let role = r#"{"RoleARN": "arn:aws:iam::111122223333:role/job"}"#;
+    let text = format!(
+        "{}{}{}{}",
+        map(&format!(
+            r#"{{"jobs/default": {role}, "*/any": {role}, "other/default": {role}}}"#
+        )),
+        job("first", "serviceAccountName: any, "),
+        job("second", ""),
+        job("third", "serviceAccountName: unknown, "),
+    );
+    let ran = audit_stream(&text, &[&MAP[..], &["-o", "json"]].concat());
+    assert_eq!((ran.code, &*ran.err), (1, ""));
+    assert_eq!(
+        rows(&json(&ran)),
+        [
+            row(["config-map", "-", "any", "not-trusted", "wrong-subject"]),
+            row(["config-map", "-", "default", "trusted", "-"]),
+            row(["workload", "Job first", "any", "not-trusted", "wrong-subject"]),
+            row(["workload", "Job second", "default", "trusted", "-"]),
+            row(["workload", "Job third", "unknown", "none", "-"]),
+        ]
+    );
+    // Alone, it is something to audit.
+    let ran = audit_stream(&map(&format!(r#"{{"jobs/default": {role}}}"#)), &MAP);
+    assert_eq!((ran.code, &*ran.err), (0, ""));
+}
+
+#[test]
+fn a_workload_in_a_version_that_is_not_known_is_an_error() {
+    let connect = |version: &str| {
+        format!(
+            "---\napiVersion: kafka.strimzi.io/{version}\nkind: KafkaConnect\nmetadata: {{name: orders, namespace: jobs}}\nspec:\n  template:\n    serviceAccount:\n      metadata:\n        annotations: {{eks.amazonaws.com/role-arn: \"arn:aws:iam::111122223333:role/job\"}}\n"
+        )
+    };
+    for version in ["v1", "v1beta2"] {
+        let ran = audit_stream(&connect(version), &["-o", "json"]);
+        let found = rows(&json(&ran));
+        assert!(
+            found.contains(&row([
+                "annotation",
+                "-",
+                "orders-connect",
+                "not-trusted",
+                "wrong-subject"
+            ])),
+            "{found:?}"
+        );
+    }
+    let ran = audit_stream(&connect("v1alpha1"), &[]);
+    assert_eq!(ran.code, 2);
+    let message = "KafkaConnect jobs/orders: kafka.strimzi.io/v1alpha1 is not supported (supported: v1, v1beta2)";
+    assert!(ran.err.contains(message), "{}", ran.err);
+}
+
+#[test]
 fn an_identity_config_map_that_is_missing_or_unreadable_is_an_error() {
     let missing = "has no ConfigMap kube-system/pod-identity-webhook; check the namespace and the name";
     let without = MAPPED.replace("name: pod-identity-webhook", "name: other");
@@ -573,7 +641,8 @@ fn an_identity_config_map_that_is_missing_or_unreadable_is_an_error() {
     let ran = audit_stream(&MAPPED.replace("config: |", "config: 5\n  other: |"), &MAP);
     assert_eq!(ran.code, 2);
     assert!(
-        ran.err.contains("expected `data` to be a mapping to strings"),
+        ran.err
+            .contains("the identity ConfigMap: expected key config to be a string"),
         "{}",
         ran.err
     );

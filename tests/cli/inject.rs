@@ -386,6 +386,61 @@ fn templates_for_the_whole_cluster_are_printed_unchanged() {
 }
 
 #[test]
+fn accounts_of_the_identity_config_map_need_no_manifest() {
+    let map = |namespace: &str| {
+        format!(
+            "apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: map, namespace: kube-system}}\ndata:\n  config: '{{\"{namespace}/worker\": {{\"RoleARN\": \"{ROLE}\"}}}}'\n"
+        )
+    };
+    let job = CRON_JOB.replace(
+        "restartPolicy: Never",
+        "restartPolicy: Never\n          serviceAccountName: worker",
+    );
+    let flags = ["--identity-config-map", "kube-system/map", "--mode", "warn"];
+    for namespace in ["jobs", "*"] {
+        let ran = inject(&format!("{}{job}", map(namespace)), &flags);
+        assert_eq!(ran.code, 1, "{}", ran.err);
+        assert!(
+            ran.out.contains(VOLUME) && ran.err.contains("jobs/worker"),
+            "{}",
+            ran.err
+        );
+    }
+    let ran = inject(&format!("{}{job}", map("other")), &flags);
+    assert_eq!(ran.code, 2);
+    assert!(
+        ran.err.contains("ServiceAccount jobs/worker is not in the input"),
+        "{}",
+        ran.err
+    );
+    let ran = inject(&job, &flags);
+    assert_eq!((ran.code, &*ran.out), (2, ""));
+    assert!(
+        ran.err.contains("the input has no ConfigMap kube-system/map"),
+        "{}",
+        ran.err
+    );
+}
+
+#[test]
+fn lists_in_lists_and_streams_of_json_are_injected() {
+    let account = json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "default", "namespace": "jobs",
+        "annotations": {"eks.amazonaws.com/role-arn": ROLE}}});
+    let pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "a", "namespace": "jobs"},
+        "spec": {"containers": [{"name": "main"}]}});
+    let list = |item: &Value| json!({"apiVersion": "v1", "kind": "List", "items": [item]});
+    let nested = list(&list(&pod));
+    for input in [format!("{account}\n{pod}\n"), format!("{account}\n{nested}")] {
+        let ran = inject(&input, &[]);
+        assert_eq!(ran.code, 0, "{}", ran.err);
+        let values = serde_json::Deserializer::from_str(&ran.out).into_iter::<Value>();
+        let values: Vec<Value> = values.map(Result::unwrap).collect();
+        assert_eq!(values.len(), 2);
+        assert!(values[1].to_string().contains(VOLUME), "{}", ran.out);
+    }
+}
+
+#[test]
 fn flags_of_the_injection_are_those_of_the_webhook() {
     let ran = inject(
         CRON_JOB,

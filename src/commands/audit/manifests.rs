@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use serde_json::Value;
 use serde_json::value::to_raw_value;
+use serde_json::{Map, Value};
 
 use super::accounts::{ServiceAccount, ServiceAccounts, is_selected};
 use super::mapped::Data;
@@ -15,6 +15,7 @@ use super::workloads::Workload;
 use crate::args::namespaced_name::NamespacedName;
 use crate::commands::documents::{self, Document};
 use crate::commands::input;
+use crate::kubernetes::identity_map;
 use crate::kubernetes::service_accounts::yaml::{self, Node};
 use crate::pod::identity::{AnnotationRules, ServiceAccountIdentity};
 use crate::reports::Location;
@@ -35,8 +36,8 @@ const MAX_LISTS: usize = 8;
 pub(super) struct Manifests {
     pub(super) accounts: ServiceAccounts,
     pub(super) workloads: Vec<Workload>,
-    /// The `data` of the identity ConfigMap.
-    pub(super) identity_config_map: Option<Data>,
+    /// The `data` of the identity ConfigMap, and where it is written.
+    pub(super) identity_config_map: Option<(Data, Option<Location>)>,
     /// What could not be read, and why.
     pub(super) unreadable: Vec<String>,
     /// The namespaces, other than those that are selected, of ServiceAccounts and workloads.
@@ -236,8 +237,21 @@ impl Manifests {
             return;
         }
         let location = || place.location(&[]);
-        let Listed::As(resource) = workloads::lookup(group, version, kind) else {
-            for (path, account) in workloads::written_accounts(object) {
+        let listed = workloads::lookup(group, version, kind);
+        let Listed::As(resource) = listed else {
+            let written = workloads::written_accounts(object);
+            if let (Listed::InOtherVersions, true) = (listed, written.is_empty()) {
+                self.unreadable.push(format!(
+                    "{}: {} {}/{}: {} is not supported (supported: {})",
+                    place.text(),
+                    text::value(kind),
+                    text::value(namespace),
+                    text::value(name),
+                    text::value(api_version),
+                    workloads::versions(group, kind).join(", ")
+                ));
+            }
+            for (path, account) in written {
                 let object = ObjectName {
                     kind: kind.to_owned(),
                     name: name.to_owned(),
@@ -271,15 +285,18 @@ impl Manifests {
     }
 
     fn add_identity_config_map(&mut self, object: &Value, place: &Place<'_>) {
-        let data = object.get("data").cloned().filter(|data| !data.is_null());
-        match data.map(serde_json::from_value).transpose() {
-            Ok(data) => self.identity_config_map = Some(data.unwrap_or_default()),
-            Err(error) => self.unreadable.push(format!(
-                "{}: the identity ConfigMap: expected `data` to be a mapping to strings: {}",
-                place.text(),
-                text::line(&error.to_string())
-            )),
-        }
+        let data = match object.get("data") {
+            None | Some(Value::Null) => Ok(Data::new()),
+            Some(Value::Object(data)) => texts(data, "key"),
+            Some(_) => Err("expected data to be a mapping".to_owned()),
+        };
+        let data = data.unwrap_or_else(|why| {
+            let what = format!("{}: the identity ConfigMap: {why}", place.text());
+            self.unreadable.push(what);
+            // Without entries, the rest is still evaluated.
+            Data::from([(identity_map::KEY.to_owned(), "{}".to_owned())])
+        });
+        self.identity_config_map = Some((data, place.location(&["data", identity_map::KEY])));
     }
 
     fn add_account(&mut self, object: &Value, (namespace, name): (&str, &str), place: &Place<'_>, rules: &Rules<'_>) {
@@ -298,12 +315,12 @@ impl Manifests {
             }
         };
         let key = format!("{}role-arn", rules.annotations.prefix);
-        let location = if annotations.contains_key(key.as_str()) {
+        let location = if annotations.contains_key(&key) {
             place.location(&["metadata", "annotations", &key])
         } else {
             place.location(&[])
         };
-        let pairs = annotations.iter().map(|(key, value)| (*key, *value));
+        let pairs = annotations.iter().map(|(key, value)| (key.as_str(), value.as_str()));
         let identity = ServiceAccountIdentity::from_annotations(rules.annotations, pairs).map(Arc::new);
         let account = ServiceAccount {
             identity,
@@ -314,27 +331,27 @@ impl Manifests {
     }
 }
 
-/// The annotations of an object. A null is what an empty template value leaves; the API server reads it as an empty string.
-fn annotations(object: &Value) -> Result<BTreeMap<&str, &str>, String> {
+/// The annotations of an object.
+fn annotations(object: &Value) -> Result<BTreeMap<String, String>, String> {
     let annotations = object.get("metadata").and_then(|metadata| metadata.get("annotations"));
-    let annotations = match annotations {
-        None | Some(Value::Null) => return Ok(BTreeMap::new()),
-        Some(Value::Object(annotations)) => annotations,
-        Some(_) => return Err("expected metadata.annotations to be a mapping".to_owned()),
-    };
-    let mut texts = BTreeMap::new();
-    for (key, value) in annotations {
-        let value = match value {
-            Value::String(text) => text.as_str(),
-            Value::Null => "",
-            _ => {
-                let key = text::value(key);
-                return Err(format!("expected annotation {key} to be a string: put it in quotes"));
-            }
-        };
-        texts.insert(key.as_str(), value);
+    match annotations {
+        None | Some(Value::Null) => Ok(BTreeMap::new()),
+        Some(Value::Object(annotations)) => texts(annotations, "annotation"),
+        Some(_) => Err("expected metadata.annotations to be a mapping".to_owned()),
     }
-    Ok(texts)
+}
+
+/// The texts of a mapping. A null is what an empty template value leaves; the API server reads it as an empty string.
+fn texts(fields: &Map<String, Value>, what: &str) -> Result<BTreeMap<String, String>, String> {
+    let text = |(key, value): (&String, &Value)| match value {
+        Value::String(text) => Ok((key.clone(), text.clone())),
+        Value::Null => Ok((key.clone(), String::new())),
+        _ => Err(format!(
+            "expected {what} {} to be a string: put it in quotes",
+            text::value(key)
+        )),
+    };
+    fields.iter().map(text).collect()
 }
 
 /// The origin of a text.

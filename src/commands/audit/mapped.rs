@@ -7,11 +7,12 @@ use anyhow::{Context as _, Result, anyhow};
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::api::Api;
 
-use super::accounts::ServiceAccounts;
+use super::accounts::{Key, ServiceAccount, ServiceAccounts, is_selected};
 use crate::args::namespaced_name::NamespacedName;
 use crate::kubernetes::api_error;
 use crate::kubernetes::identity_map::IdentityMap;
 use crate::pod::identity::AnnotationRules;
+use crate::reports::Location;
 
 /// The `data` of a ConfigMap.
 pub(super) type Data = BTreeMap<String, String>;
@@ -34,7 +35,7 @@ pub(super) async fn of_cluster(client: &kube::Client, named: &NamespacedName) ->
 }
 
 /// Gives each ServiceAccount what its pods request: what its annotations say, else its entry in the ConfigMap. `place` is where the
-/// ConfigMap was looked for.
+/// ConfigMap was looked for. Returns the entries.
 ///
 /// # Errors
 /// That there is no such ConfigMap, or that it does not have the expected format.
@@ -44,7 +45,7 @@ pub(super) fn apply(
     named: &NamespacedName,
     place: &str,
     rules: &Arc<AnnotationRules>,
-) -> Result<()> {
+) -> Result<IdentityMap> {
     let NamespacedName { namespace, name } = named;
     let data = data.with_context(|| {
         format!("--identity-config-map: {place} has no ConfigMap {namespace}/{name}; check the namespace and the name")
@@ -56,5 +57,30 @@ pub(super) fn apply(
         account.is_mapped = !is_annotated && map.lookup(namespace, name).is_some();
         account.identity = IdentityMap::requested(Some(&map), namespace, name, annotations);
     }
-    Ok(())
+    Ok(map)
+}
+
+/// Adds the ServiceAccounts that manifests do not contain and that the ConfigMap gives a role: those that it names, and those that
+/// workloads refer to. `serve` gives their pods this role, too.
+pub(super) fn add_absent(
+    accounts: &mut ServiceAccounts,
+    map: &IdentityMap,
+    referred: impl Iterator<Item = Key>,
+    namespaces: &[String],
+    location: Option<&Location>,
+) {
+    let entries = map.entries();
+    let named = entries
+        .keys()
+        .filter_map(|key| Some((key.namespace?.to_owned(), key.name.to_owned())));
+    for (namespace, name) in named.chain(referred) {
+        let identity = map.lookup(&namespace, &name);
+        if is_selected(namespaces, &namespace) && identity.is_some() {
+            accounts.entry((namespace, name)).or_insert_with(|| ServiceAccount {
+                identity,
+                is_mapped: true,
+                location: location.cloned(),
+            });
+        }
+    }
 }

@@ -193,12 +193,7 @@ pub(super) fn of_other_versions(document: &Document<'_>, namespace: &str) -> Vec
     for (_, object) in objects(document) {
         let (group, version, kind) = group_version_kind(object);
         if let Listed::InOtherVersions = workloads::lookup(group, version, kind) {
-            let rows = workloads::resources().iter();
-            let known: Vec<&str> = rows
-                .map(|row| &row.resource_type)
-                .filter(|listed| listed.is_kind(group, kind))
-                .flat_map(|listed| listed.versions.iter().map(String::as_str))
-                .collect();
+            let known = workloads::versions(group, kind);
             let title = title(kind, &namespace_of(object, namespace), &name_of(object));
             found.push((title, format!("{group}/{version}"), known.join(", ")));
         }
@@ -206,19 +201,27 @@ pub(super) fn of_other_versions(document: &Document<'_>, namespace: &str) -> Vec
     found
 }
 
+/// The deepest List in a List.
+const MAX_LISTS: usize = 8;
+
 /// The objects of a document, each with the pointer to it: itself, or the items of a List.
 fn objects<'a>(document: &'a Document<'_>) -> Vec<(String, &'a Value)> {
-    let Some(object) = document.object() else {
-        return Vec::new();
-    };
-    let is_list = group_version_kind(object).2.ends_with("List");
+    let mut found = Vec::new();
+    if let Some(object) = document.object() {
+        add_objects(object, String::new(), 0, &mut found);
+    }
+    found
+}
+
+fn add_objects<'a>(object: &'a Value, pointer: String, lists: usize, found: &mut Vec<(String, &'a Value)>) {
+    let is_list = lists < MAX_LISTS && group_version_kind(object).2.ends_with("List");
     match object.get("items").and_then(Value::as_array) {
-        Some(items) if is_list => items
-            .iter()
-            .enumerate()
-            .map(|(index, item)| (format!("/items/{index}"), item))
-            .collect(),
-        _ => vec![(String::new(), object)],
+        Some(items) if is_list => {
+            for (index, item) in items.iter().enumerate() {
+                add_objects(item, format!("{pointer}/items/{index}"), lists + 1, found);
+            }
+        }
+        _ => found.push((pointer, object)),
     }
 }
 

@@ -281,8 +281,17 @@ async fn a_ca_is_announced_promoted_and_retired() {
         clock.advance(DAY);
         sleep(Duration::from_millis(10)).await;
     }
-    until("the end of the old CA", || keys(&api) == "ca.crt ca.key").await;
-    until_bundles(&api, &new).await;
+    // However late a replica notices that the time of the old CA is over, it waits from then on.
+    until("the end of the old CA", || {
+        clock.advance(Duration::from_secs(1));
+        keys(&api) == "ca.crt ca.key"
+    })
+    .await;
+    until("bundles with the new CA only", || {
+        clock.advance(Duration::from_secs(1));
+        bundles(&api).iter().all(|bundle| *bundle == new)
+    })
+    .await;
     for replica in &replicas {
         let ca = replica.status.ca_not_after().unwrap();
         assert!(ca > ends(replica), "the CA outlives what it signs");

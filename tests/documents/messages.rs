@@ -15,7 +15,7 @@ const PARTS: [(&str, &str); 5] = [
 ];
 
 /// What others write, or add, in these parts.
-const OF_OTHERS: [&str; 9] = [
+const OF_OTHERS: [&str; 12] = [
     // The API server, kubectl and the Job controller.
     "failed calling webhook \"enforce.rolegate.io\"",
     "admission webhook \"enforce.rolegate.io\" denied the request",
@@ -28,6 +28,9 @@ const OF_OTHERS: [&str; 9] = [
     "chart requires kubeVersion: >=1.30",
     "additional properties '",
     "' not allowed",
+    "at '/",
+    "': got string, want array",
+    "does not match pattern",
 ];
 
 /// Text in which messages are found: the source without comments, the chart's templates, and what tests expect, because some messages are put

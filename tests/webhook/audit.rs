@@ -205,6 +205,7 @@ async fn workloads_whose_account_is_missing_are_findings() {
     assert!(!out.contains("StatefulSet"), "{out}");
     let (_, out, _) = audit(&api, &folder, &["--require-role"]).await;
     assert!(out.contains("jobs/plain (StatefulSet db)"), "{out}");
+    api.put_account("other", "default", &[]);
     let (code, out, _) = audit(&api, &folder, &["-n", "other", "-o", "json"]).await;
     assert_eq!(
         (code, workload_rows(&serde_json::from_str(&out).unwrap()).len()),
@@ -222,6 +223,9 @@ async fn workloads_that_cannot_be_listed_are_named_once() {
         );
     }
     api.forbid(&["pods", "jobs"]);
+    for namespace in ["jobs", "other"] {
+        api.put_account(namespace, "default", &[]);
+    }
     let (code, out, err) = audit(&api, &folder, &["-o", "json", "-n", "jobs,other"]).await;
     assert_eq!(code, 1);
     assert_eq!(err.lines().count(), 1, "{err}");

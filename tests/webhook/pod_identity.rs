@@ -434,6 +434,61 @@ async fn a_web_identity_of_the_pods_own_comes_first() {
 }
 
 #[tokio::test]
+async fn a_web_identity_of_the_pods_own_is_evaluated_without_an_annotation_too() {
+    let folder = folder();
+    folder.role("own", &Folder::trusting("jobs", "associated"));
+    let program = serve(&folder, &[]);
+    let own_of = |service_account: &str, role: &str| {
+        let mut pod = plain(service_account);
+        for list in ["containers", "initContainers"] {
+            for container in pod["spec"][list].as_array_mut().into_iter().flatten() {
+                container["env"] = json!([
+                    {"name": "AWS_ROLE_ARN", "value": format!("arn:aws:iam::111122223333:role/{role}")},
+                    {"name": "AWS_WEB_IDENTITY_TOKEN_FILE", "value": "/var/run/secrets/own/token"},
+                ]);
+                container["volumeMounts"] =
+                    json!([{"name": "own", "mountPath": "/var/run/secrets/own", "readOnly": true}]);
+            }
+        }
+        pod["spec"]["volumes"] = json!([{"name": "own", "projected": {"sources": [
+            {"serviceAccountToken": {"audience": "sts.amazonaws.com", "path": "token"}},
+        ]}}]);
+        pod
+    };
+    let own = |role: &str| own_of("associated", role);
+    let trusted = program.review("/mutate/enforce", &creation(&own("own"))).await;
+    assert_eq!(trusted["allowed"], true, "{trusted:#}");
+    assert!(trusted.get("patch").is_none(), "{trusted:#}");
+    assert!(trusted["warnings"].to_string().contains("is not used by container"));
+    let refused = program.review("/mutate/enforce", &creation(&own("runner"))).await;
+    assert_eq!(refused["allowed"], false, "{refused:#}");
+    assert!(
+        refused["status"]["message"].to_string().contains("(wrong-subject)"),
+        "{refused:#}"
+    );
+    let warned = program.review("/mutate/warn", &creation(&own("runner"))).await;
+    assert_eq!(warned["allowed"], true, "{warned:#}");
+    assert!(warned["warnings"].to_string().contains("(wrong-subject)"), "{warned:#}");
+
+    // Next to a container that gets the credentials of the association.
+    let mut pod = own("runner");
+    let containers = pod["spec"]["containers"].as_array_mut().unwrap();
+    containers.push(json!({"name": "other", "image": "example"}));
+    let refused = program.review("/mutate/enforce", &creation(&pod)).await;
+    assert!(
+        refused["status"]["message"].to_string().contains("(wrong-subject)"),
+        "{refused:#}"
+    );
+
+    // Without an association, pods of a ServiceAccount without an annotation are left alone.
+    let response = program
+        .review("/mutate/enforce", &creation(&own_of("plain", "runner")))
+        .await;
+    assert_eq!(response["allowed"], true, "{response:#}");
+    assert!(response.get("warnings").is_none(), "{response:#}");
+}
+
+#[tokio::test]
 async fn the_author_of_a_workload_is_warned_in_the_same_words() {
     let folder = folder();
     let program = serve(&folder, &["--mode", "enforce"]);

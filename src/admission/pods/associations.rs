@@ -17,8 +17,8 @@ use crate::decision::{Action, Effect, Finding};
 use crate::pod::Warning;
 use crate::pod::compute::UnsupportedCompute;
 use crate::pod::concerns::Concerns;
-use crate::pod::effective::ContainerIdentity;
-use crate::pod::identity::{self, Requested};
+use crate::pod::effective::{ContainerIdentity, Identity};
+use crate::pod::identity::{self, Requested, WebIdentityRequest};
 use crate::pod::inject;
 use crate::support::text;
 use crate::trust::{Association, PodName};
@@ -209,11 +209,47 @@ impl Admission {
             pod_request.pod,
             &self.settings.defaults,
         );
-        // Without a role by annotation, an own web identity is the author's affair.
-        if let Requested::WebIdentity(request) = requested {
+        let request = match requested {
+            Requested::WebIdentity(request) => Some(request),
+            Requested::Nothing => self.own_request(pod_request),
+            Requested::Malformed(_) => None,
+        };
+        if let Some(request) = request {
             let (outcome, _) = self.evaluate_containers(pod_request, &request, freshness).await;
             worst.consider(outcome);
         }
+    }
+
+    /// Evaluates a pod whose ServiceAccount has an association but no role annotation, and whose containers set web identities themselves.
+    /// Nothing is injected. None for every other pod.
+    pub(super) async fn evaluate_own_with_association(
+        &self,
+        pod_request: &PodRequest<'_>,
+        freshness: Freshness,
+    ) -> Option<Outcome> {
+        if pod_request.identities.lack_identity() || !self.has_cached_association(pod_request) {
+            return None;
+        }
+        let request = self.own_request(pod_request)?;
+        let (mut outcome, _) = self.evaluate_containers(pod_request, &request, freshness).await;
+        if outcome.action == Action::Inject {
+            outcome.action = Action::None;
+        }
+        Some(outcome)
+    }
+
+    /// In place of the request that an annotation would make. It has no effect on an injection: no container gets a web identity.
+    fn own_request(&self, pod_request: &PodRequest<'_>) -> Option<WebIdentityRequest> {
+        let Identity::WebIdentity(own) = pod_request.identities.own_web_identity()?.identity() else {
+            return None;
+        };
+        let defaults = &self.settings.defaults;
+        Some(WebIdentityRequest {
+            role: own.role.clone(),
+            audience: defaults.audience.clone(),
+            expiration_seconds: defaults.expiration_seconds,
+            regional_sts: defaults.regional_sts,
+        })
     }
 
     /// `kubectl debug` of a pod that has the token volume of the agent: the new containers get what the others have.

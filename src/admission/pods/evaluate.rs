@@ -85,7 +85,10 @@ impl Admission {
                 let account = format!("{}/{}", pod_request.namespace, pod_request.service_account);
                 let named = |warning: &Warning| Warning::new(&format!("ServiceAccount {account}: {warning}"));
                 warnings = warnings.iter().map(named).collect();
-                self.decided(pod_request, &Finding::NoRole)
+                match self.evaluate_own_with_association(pod_request, freshness).await {
+                    Some(outcome) => outcome,
+                    None => self.decided(pod_request, &Finding::NoRole),
+                }
             }
             Requested::Malformed(malformed) => self.decided(pod_request, &Finding::Malformed(&malformed)),
             Requested::WebIdentity(request) => {

@@ -124,7 +124,7 @@ fn find(associations: &Store<Pair, State>, roles: &Store<Pair, RoleObject>, pair
                     Some((other, _)) => {
                         let [first, second] = [other, &object].map(|name| text::value(name));
                         let why = format!(
-                            "two PodIdentityAssociation objects, {first} and {second}, specify different associations for this ServiceAccount; keep only one of them, and set --cluster-arn if they belong to different clusters with the same name"
+                            "two PodIdentityAssociation objects, {first} and {second}, specify different associations for this ServiceAccount; let only one object manage the association (deleting an object also deletes the association in AWS, unless its deletion policy retains it), or set --cluster-arn if they belong to different clusters with the same name"
                         );
                         return Found::Unknown(why.into());
                     }

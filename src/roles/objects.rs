@@ -95,7 +95,9 @@ fn answer(store: &Store<RoleArn, RoleDocument>, role: &RoleArn) -> Answer {
 /// Each controller would undo what the other does.
 fn disagreement(first: &str, (second, _): &Named<RoleDocument>) -> String {
     let [first, second] = [first, second].map(text::value);
-    format!("two Role objects, {first} and {second}, specify different policies for this role; keep only one of them")
+    format!(
+        "two Role objects, {first} and {second}, specify different policies for this role; let only one object manage it (deleting an object also deletes the role in AWS, unless its deletion policy retains it)"
+    )
 }
 
 #[cfg(test)]

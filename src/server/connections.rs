@@ -50,9 +50,9 @@ struct Shared {
 /// Why a connection was closed for want of connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Closed {
-    /// It never completed a request, and closed to make room for a new connection.
+    /// It never completed a request, and was closed to make room for a new connection.
     Unused,
-    /// It idled longest, and closed to make room for a new connection.
+    /// It idled longest, and was closed to make room for a new connection.
     Idle,
     /// It was new, and every other connection had a request in flight.
     Refused,

@@ -217,7 +217,7 @@ impl Known {
         has_dropped
     }
 
-    /// The Known ServiceAccounts to have one.
+    /// The ServiceAccounts that are known to have an association.
     pub(super) fn accounts(&self) -> Vec<AccountName> {
         let accounts = self
             .ids

@@ -326,6 +326,7 @@ fn the_keys_of_the_tags_are_a_set() {
             ("StringLike", r#""*""#, "other-condition"),
             ("StringNotEquals", r#""team""#, "undecided"),
             ("Null", r#""false""#, "trusted"),
+            ("Null", r#""true""#, "other-condition"),
         ] {
             let condition = format!(r#"{{"{operator}": {{"{key}": {values}}}}}"#);
             assert_eq!(primary(&condition), expected, "{condition}");

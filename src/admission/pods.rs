@@ -351,7 +351,7 @@ impl Admission {
         }
         let account = self.account(pod_request).await?;
         if let PodIdentityUse::Unknown(why) = &pod_identity_use
-            && account.identity.is_none()
+            && !account.requests_role()
         {
             return Ok(self.perhaps_associated(pod_request, why));
         }

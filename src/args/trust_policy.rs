@@ -139,7 +139,7 @@ struct WriteArgs {
     apply: bool,
 
     /// With --apply: write without asking for confirmation
-    #[arg(long, requires = "apply")]
+    #[arg(long)]
     yes: bool,
 }
 
@@ -236,6 +236,10 @@ impl TrustPolicyArgs {
             }
         } else if let Some((_, flag)) = OF_ASSOCIATIONS.iter().find(|(identifier, _)| typed(identifier)) {
             return Err(UsageError::conflict(format!("{flag} requires --pod-identity")));
+        }
+        // clap does not require a flag that conflicts with another one, such as --account.
+        if self.write.yes && !self.write.apply {
+            return Err(UsageError::missing("--yes requires --apply"));
         }
         self.source.validate()
     }

@@ -300,7 +300,10 @@ fn in_general(profile: Option<(&str, By)>, causes: &Causes) -> String {
         (Kind::Late, _) => {
             format!("{subject}: no credentials in time; check the connection to AWS (proxy, VPN), then run: {compare}")
         }
-        _ => format!("{subject}: the credentials cannot be read: {why}; compare with: {compare}"),
+        _ => {
+            let why = why.trim_end_matches('.');
+            format!("{subject}: the credentials cannot be read: {why}; compare with: {compare}")
+        }
     }
 }
 

@@ -51,23 +51,29 @@ pub(super) fn read_each(text: &str) -> impl Iterator<Item = Result<Document<'_>,
     })
 }
 
-/// The parts of a text, each from its `---`. YAML permits these three characters at the start of a line only as a marker.
+/// The parts of a text, each from its `---` or its directives. YAML permits these three characters at the start of a line only as a marker.
 fn split(text: &str) -> Vec<&str> {
     let mut starts = vec![0];
     let mut at = 0;
-    // `%YAML 1.2` belongs to the document whose marker follows it.
+    // `%YAML 1.2` belongs to the document whose marker follows it. It is at the start of the text, or after the `...` that ends a document.
     let mut has_directives_only = false;
     let mut has_content = false;
+    let mut is_ended = false;
     for line in text.split_inclusive('\n') {
         if is_marker(line) {
             if at > 0 && !has_directives_only {
                 starts.push(at);
             }
-            (has_directives_only, has_content) = (false, false);
-        } else if line.starts_with('%') {
-            has_directives_only = !has_content;
+            (has_directives_only, has_content, is_ended) = (false, false, false);
+        } else if is_mark(line, "...") {
+            (has_content, is_ended) = (false, true);
+        } else if line.starts_with('%') && !has_content {
+            if is_ended {
+                starts.push(at);
+            }
+            (has_directives_only, is_ended) = (true, false);
         } else if !is_blank(line) {
-            (has_directives_only, has_content) = (false, true);
+            (has_directives_only, has_content, is_ended) = (false, true, false);
         }
         at += line.len();
     }
@@ -108,7 +114,11 @@ fn is_blank(line: &str) -> bool {
 }
 
 fn is_marker(line: &str) -> bool {
-    line.strip_prefix("---")
+    is_mark(line, "---")
+}
+
+fn is_mark(line: &str, mark: &str) -> bool {
+    line.strip_prefix(mark)
         .is_some_and(|rest| rest.is_empty() || rest.starts_with([' ', '\t', '\r', '\n']))
 }
 
@@ -239,9 +249,9 @@ mod tests {
     #[test]
     fn a_directive_belongs_to_the_document_after_it() {
         let text = "%YAML 1.2\n# first\n---\na: 1\n...\n%YAML 1.2\n---\nb: 2\n";
-        let documents = read("%YAML 1.2\n# first\n---\na: 1\n---\nb: 2\n").unwrap();
-        assert_eq!(documents.len(), 2);
-        assert_eq!(documents[1].first_line(), 6);
+        let documents = read(text).unwrap();
+        let lines: Vec<u64> = documents.iter().map(Document::first_line).collect();
+        assert_eq!(lines, [4, 8]);
         assert_eq!(split(text).concat(), text);
         // A percent sign in the content is not a directive.
         assert_eq!(split("a: |\n%b\n---\nc: 1\n").len(), 2);

@@ -80,7 +80,7 @@ fn render(markdown: &str, width: usize) -> String {
     while let Some(line) = lines.next() {
         if is_fence(line) {
             for code in lines.by_ref().take_while(|line| !is_fence(line)) {
-                let _ = writeln!(shown, "    {code}");
+                let _ = writeln!(shown, "    {}", output::as_typed(code));
             }
         } else if let Some(heading) = line.strip_prefix("### ") {
             let _ = writeln!(shown, "{}", Styled(STRONG, heading));

@@ -234,10 +234,27 @@ fn report(workload: &Workload, preview: &Preview) -> String {
         let _ = write!(lines, " ({DIM}{}{DIM:#})", text::value(role.as_str()));
     }
     for line in preview.refusal.iter().flat_map(|refusal| refusal.lines()) {
-        let _ = write!(lines, "\n    {line}");
+        let _ = write!(lines, "\n    {}", output::as_typed(line));
+    }
+    // In mode audit, authors see nothing; whoever runs the command asks for the reason.
+    let is_silent = preview.refusal.is_none() && preview.warnings.is_empty();
+    if let (true, Some(verdict), Some(cause)) = (is_silent, preview.verdict, preview.cause) {
+        let explain = format!("rolegate explain {}", cause.as_str());
+        let _ = write!(
+            lines,
+            "\n    {} ({}), see {}",
+            verdict.as_str(),
+            cause.as_str(),
+            output::as_typed(&explain)
+        );
     }
     for warning in &preview.warnings {
-        let _ = write!(lines, "\n    {} {}", Styled(DOUBT, "warning:"), warning.as_str());
+        let _ = write!(
+            lines,
+            "\n    {} {}",
+            Styled(DOUBT, "warning:"),
+            output::as_typed(warning.as_str())
+        );
     }
     lines
 }

@@ -126,7 +126,7 @@ pub(super) fn as_typed(text: &str) -> Cow<'_, str> {
 /// With `kubectl` before each command.
 fn of_plugin(text: &str) -> Cow<'_, str> {
     let mut typed = Cow::Borrowed(text);
-    for command in ["trust-policy", "explain"] {
+    for command in ["trust-policy", "explain", "check --", "audit --"] {
         let command = format!("rolegate {command}");
         if typed.contains(&command) {
             typed = Cow::Owned(typed.replace(&command, &format!("kubectl {command}")));

@@ -80,6 +80,11 @@ impl IdentityMap {
         rules: Arc<AnnotationRules>,
     ) -> Result<Self, IdentityMapError> {
         let data = manifests.config_map(namespace, name);
+        if data.is_none() {
+            tracing::warn!(
+                "the identity ConfigMap {namespace}/{name} does not exist; until it is created, no ServiceAccount has a role from it"
+            );
+        }
         let map = Self::from_data(data.as_ref(), namespace, name, rules)?;
         let follower = Arc::clone(&map.content);
         manifests.on_config_map_change(namespace, name, move |data| follower.read(data));

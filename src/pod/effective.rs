@@ -219,6 +219,22 @@ impl<'p> EffectiveIdentities<'p> {
             .find(|container| matches!(container.identity, Identity::WebIdentity(_)))
     }
 
+    /// The identities if no web identity is injected: the token is not at its path where its mount would have been added.
+    #[must_use]
+    pub fn without_injection(&self) -> Self {
+        let mut containers = self.containers.clone();
+        for container in &mut containers {
+            if container.needs_mount && matches!(container.identity, Identity::WebIdentity(_)) {
+                let environment = Environment::of(container.container);
+                container.identity = Identity::Unknown(match environment.get(WEB_IDENTITY_TOKEN_FILE) {
+                    Known::Text(file) => Unverifiable::TokenFile(file),
+                    _ => Unverifiable::Value(WEB_IDENTITY_TOKEN_FILE),
+                });
+            }
+        }
+        Self { containers }
+    }
+
     /// The identities once EKS Pod Identity is injected into the containers that set nothing.
     #[must_use]
     pub fn with_pod_identity(&self) -> Self {

@@ -64,17 +64,13 @@ pub(crate) enum Color {
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct LogLevel(Targets);
 
-/// The Kubernetes client logs each failed request, and whole responses that it cannot parse. rolegate itself logs once that the API server
-/// cannot be reached, so the client's events are logged only when it is named.
-const CLIENT: &str = "kube_client";
+/// The Kubernetes client and the credentials of the AWS SDK log each failed request, some with the whole response. rolegate itself logs once
+/// that the API server or AWS cannot be reached, and why, so the events of these clients are logged only when they are named.
+const CLIENTS: [&str; 2] = ["kube_client", "aws_config"];
 
 impl Default for LogLevel {
     fn default() -> Self {
-        Self(
-            Targets::new()
-                .with_default(LevelFilter::INFO)
-                .with_target(CLIENT, LevelFilter::OFF),
-        )
+        Self(without_clients(Targets::new().with_default(LevelFilter::INFO), ""))
     }
 }
 
@@ -93,12 +89,14 @@ impl FromStr for LogLevel {
             return Err(expected.to_owned());
         }
         let targets: Targets = text.parse().map_err(|_| expected.to_owned())?;
-        Ok(Self(if text.contains(CLIENT) {
-            targets
-        } else {
-            targets.with_target(CLIENT, LevelFilter::OFF)
-        }))
+        Ok(Self(without_clients(targets, text)))
     }
+}
+
+/// Without the events of clients that the text does not name.
+fn without_clients(targets: Targets, text: &str) -> Targets {
+    let unnamed = CLIENTS.into_iter().filter(|client| !text.contains(client));
+    unnamed.fold(targets, |targets, client| targets.with_target(client, LevelFilter::OFF))
 }
 
 /// The queue holds about a thousand refusals.
@@ -307,6 +305,8 @@ mod tests {
         tracing::subscriber::with_default(tracing_subscriber::registry().with(layer), || {
             tracing::info!(pod = %"a\nb\u{1b}[31m\u{202e}", name = "c\td", count = 3, "refused: {}", "e\r\nf\u{9b}g");
             tracing::debug!("details");
+            tracing::warn!(target: "aws_config::web_identity_token", "of a client");
+            tracing::warn!(target: "kube_client::client", "of a client");
         });
         String::from_utf8(memory.0.lock().unwrap().clone()).unwrap()
     }
@@ -319,6 +319,22 @@ mod tests {
             line,
             "rolegate::telemetry::log::tests: refused: e\\r\\nf\\u{9b}g pod=a\\nb\\u{1b}[31m\\u{202e} name=\"c\\td\" count=3\n"
         );
+    }
+
+    #[test]
+    fn events_of_clients_are_logged_where_they_are_named() {
+        for (level, lines) in [
+            ("info", 0),
+            ("warn", 0),
+            ("info,aws_config=warn", 1),
+            ("off,kube_client=warn", 1),
+        ] {
+            assert_eq!(
+                logged(level, LogFormat::Text).matches("of a client").count(),
+                lines,
+                "{level}"
+            );
+        }
     }
 
     #[test]

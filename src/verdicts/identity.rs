@@ -74,8 +74,10 @@ impl IdentitySources {
             Lookup::Unknown(_) => Basis::PerhapsWebIdentity,
         };
         match IdentityMap::requested(self.identity_map.as_deref(), namespace, name, annotations) {
+            Some(requested) if requested.asks_for_role() => Credentials::WebIdentity { requested, basis },
+            _ if basis == Basis::PerhapsWebIdentity => Credentials::UnknownAssociation,
+            // Such as a key that was probably meant to be the annotation.
             Some(requested) => Credentials::WebIdentity { requested, basis },
-            None if basis == Basis::PerhapsWebIdentity => Credentials::UnknownAssociation,
             None => Credentials::NotJudged,
         }
     }

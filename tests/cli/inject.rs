@@ -115,6 +115,16 @@ fn a_refused_pod_is_printed_unchanged_with_the_refusal_on_standard_error() {
 }
 
 #[test]
+fn the_reason_is_printed_in_every_mode() {
+    let input = format!("{}{CRON_JOB}", account("other"));
+    for mode in ["enforce", "warn", "audit"] {
+        let ran = inject(&input, &["--mode", mode]);
+        assert_eq!(ran.code, 1, "{mode}: {}", ran.err);
+        assert!(ran.err.contains("(wrong-subject)"), "{mode}: {}", ran.err);
+    }
+}
+
+#[test]
 fn the_exit_code_is_that_of_the_worst_pod() {
     for (manifests, more, code) in [
         (account("network") + CRON_JOB, &[][..], 2),

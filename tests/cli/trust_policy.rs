@@ -373,6 +373,10 @@ fn pod_identity_is_added_to_a_document() {
 fn flags_of_pod_identity_need_each_other() {
     for (flags, named) in [
         (&["--pod-identity", "--account", "111122223333"][..], "--cluster-arn"),
+        (
+            &["--account", "111122223333", "--issuer", ISSUER, "--yes"],
+            "--yes requires --apply",
+        ),
         (&["--cluster-arn", "prod"], "--cluster-arn"),
         (
             &["--account", "111122223333", "--issuer", ISSUER, "--external-id", "x"],

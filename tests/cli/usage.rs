@@ -396,6 +396,26 @@ fn a_plugin_of_kubectl_is_called_by_its_name() {
             report.matches("kubectl rolegate explain").count()
         );
     }
+    let manifest = "apiVersion: v1\nkind: Pod\nmetadata: {name: a, namespace: staging}\nspec:\n  serviceAccountName: api\n  containers: [{name: main}]\n";
+    let file = directory.path().join("pod.yaml");
+    std::fs::write(&file, manifest).unwrap();
+    let refused = [
+        "inject",
+        files,
+        "--role-arn=arn:aws:iam::111122223333:role/api",
+        "-f",
+        file.to_str().unwrap(),
+    ];
+    let pages = ["wrong-subject", "malformed", "no-role"].map(|cause| run(&["explain", cause]).1);
+    let (code, report) = run(&[&refused[..], &issuer].concat());
+    assert_eq!(code, 1, "{report}");
+    for text in pages.iter().chain([&report]) {
+        for command in ["rolegate trust-policy", "rolegate explain", "rolegate check --"] {
+            let of_plugin = text.matches(&format!("kubectl {command}")).count();
+            assert_eq!(text.matches(command).count(), of_plugin, "{command}: {text}");
+        }
+    }
+    assert!(report.contains("kubectl rolegate trust-policy"), "{report}");
     let (_, causes) = run(&["explain"]);
     assert!(causes.contains("Run kubectl rolegate explain CAUSE"), "{causes}");
     assert!(rolegate(&["--help"]).out.contains("kubectl-rolegate"));

@@ -480,12 +480,69 @@ async fn a_web_identity_of_the_pods_own_is_evaluated_without_an_annotation_too()
         "{refused:#}"
     );
 
+    // The token would have been mounted with an annotation.
+    let mut pod = own("own");
+    for list in ["containers", "initContainers"] {
+        for container in pod["spec"][list].as_array_mut().into_iter().flatten() {
+            container["env"][1]["value"] = json!("/var/run/secrets/eks.amazonaws.com/serviceaccount/token");
+        }
+    }
+    let response = program.review("/mutate/enforce", &creation(&pod)).await;
+    assert_eq!(response["allowed"], true, "{response:#}");
+    assert!(response["warnings"].to_string().contains("(unknown)"), "{response:#}");
+
+    // Other containers are warned about as without a web identity.
+    let mut pod = own("own");
+    let env =
+        json!([{"name": "AWS_ACCESS_KEY_ID", "value": "EXAMPLE"}, {"name": "AWS_SECRET_ACCESS_KEY", "value": "x"}]);
+    let containers = pod["spec"]["containers"].as_array_mut().unwrap();
+    containers.push(json!({"name": "keys", "image": "example", "env": env}));
+    let response = program.review("/mutate/enforce", &creation(&pod)).await;
+    assert!(
+        response["warnings"].to_string().contains("(identity-not-used)"),
+        "{response:#}"
+    );
+
     // Without an association, pods of a ServiceAccount without an annotation are left alone.
     let response = program
         .review("/mutate/enforce", &creation(&own_of("plain", "runner")))
         .await;
     assert_eq!(response["allowed"], true, "{response:#}");
     assert!(response.get("warnings").is_none(), "{response:#}");
+}
+
+#[tokio::test]
+async fn annotations_that_request_no_role_are_as_good_as_none() {
+    let folder = folder();
+    let lifetime = [("eks.amazonaws.com/token-expiration", "3600")];
+    for (name, role) in [("lifetime", "pods"), ("keys", "pods")] {
+        folder.account("jobs", name, &lifetime);
+        associate(&folder, name, role);
+    }
+    let program = serve(&folder, &[]);
+    let response = program
+        .review("/mutate/enforce", &creation(&on_fargate(plain("lifetime"))))
+        .await;
+    assert!(
+        response["status"]["message"]
+            .to_string()
+            .contains("(unsupported-compute)"),
+        "{response:#}"
+    );
+
+    let mut pod = plain("keys");
+    for list in ["containers", "initContainers"] {
+        for container in pod["spec"][list].as_array_mut().into_iter().flatten() {
+            container["env"] = json!([
+                {"name": "AWS_ACCESS_KEY_ID", "value": "EXAMPLE"}, {"name": "AWS_SECRET_ACCESS_KEY", "value": "x"},
+            ]);
+        }
+    }
+    let response = program.review("/mutate/enforce", &creation(&pod)).await;
+    assert!(
+        response["warnings"].to_string().contains("(identity-not-used)"),
+        "{response:#}"
+    );
 }
 
 #[tokio::test]

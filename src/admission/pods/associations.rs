@@ -65,7 +65,7 @@ impl Admission {
         let uses = pod_request.identities.use_pod_identity();
         let lacks = pod_request.identities.lack_identity();
         if let Some(compute) = UnsupportedCompute::of(pod) {
-            if !uses && self.account(pod_request).await?.identity.is_some() {
+            if !uses && self.account(pod_request).await?.requests_role() {
                 return Ok(None);
             }
             return Ok(Some(self.decided(pod_request, &Finding::UnsupportedCompute(compute))));
@@ -209,47 +209,58 @@ impl Admission {
             pod_request.pod,
             &self.settings.defaults,
         );
-        let request = match requested {
-            Requested::WebIdentity(request) => Some(request),
-            Requested::Nothing => self.own_request(pod_request),
-            Requested::Malformed(_) => None,
+        let outcome = match requested {
+            Requested::WebIdentity(request) => {
+                let (outcome, _) = self.evaluate_containers(pod_request, &request, freshness).await;
+                Some(outcome)
+            }
+            Requested::Nothing | Requested::Malformed(_) => self.evaluate_own_only(pod_request, freshness).await,
         };
-        if let Some(request) = request {
-            let (outcome, _) = self.evaluate_containers(pod_request, &request, freshness).await;
+        if let Some(outcome) = outcome {
             worst.consider(outcome);
         }
     }
 
-    /// Evaluates a pod whose ServiceAccount has an association but no role annotation, and whose containers set web identities themselves.
-    /// Nothing is injected. None for every other pod.
+    /// Evaluates a pod whose ServiceAccount has, or might have, an association but no role annotation, and whose containers set web
+    /// identities themselves. Nothing is injected. None for every other pod.
     pub(super) async fn evaluate_own_with_association(
         &self,
         pod_request: &PodRequest<'_>,
         freshness: Freshness,
     ) -> Option<Outcome> {
-        if pod_request.identities.lack_identity() || !self.has_cached_association(pod_request) {
+        let identities = &pod_request.identities;
+        if identities.lack_identity() || identities.own_web_identity().is_none() {
             return None;
         }
-        let request = self.own_request(pod_request)?;
-        let (mut outcome, _) = self.evaluate_containers(pod_request, &request, freshness).await;
+        if matches!(self.association(pod_request, freshness).await, Lookup::Absent) {
+            return None;
+        }
+        let mut outcome = self.evaluate_own_only(pod_request, freshness).await?;
         if outcome.action == Action::Inject {
             outcome.action = Action::None;
+        }
+        if outcome.action != Action::Deny {
+            outcome.add_concerns(Concerns::of(identities, None, &self.settings.web_identity));
         }
         Some(outcome)
     }
 
-    /// In place of the request that an annotation would make. It has no effect on an injection: no container gets a web identity.
-    fn own_request(&self, pod_request: &PodRequest<'_>) -> Option<WebIdentityRequest> {
+    /// Evaluates the web identities that containers set themselves in a pod that gets none.
+    async fn evaluate_own_only(&self, pod_request: &PodRequest<'_>, freshness: Freshness) -> Option<Outcome> {
         let Identity::WebIdentity(own) = pod_request.identities.own_web_identity()?.identity() else {
             return None;
         };
         let defaults = &self.settings.defaults;
-        Some(WebIdentityRequest {
+        // In place of what an annotation would request. No container has what is injected for it.
+        let request = WebIdentityRequest {
             role: own.role.clone(),
             audience: defaults.audience.clone(),
             expiration_seconds: defaults.expiration_seconds,
             regional_sts: defaults.regional_sts,
-        })
+        };
+        let without = pod_request.with_identities(pod_request.identities.without_injection());
+        let (outcome, _) = self.evaluate_containers(&without, &request, freshness).await;
+        Some(outcome)
     }
 
     /// `kubectl debug` of a pod that has the token volume of the agent: the new containers get what the others have.
@@ -287,8 +298,8 @@ impl Admission {
         if !self.has_cached_association(pod_request) {
             return;
         }
-        // Where a role is requested, there is a warning about it already.
-        let is_silent = account.identity.is_none() && pod_request.identities.own_web_identity().is_none();
+        // Where a role is evaluated, there is a warning about it already.
+        let is_silent = !account.requests_role() && pod_request.identities.own_web_identity().is_none();
         if is_silent && outcome.action != Action::Deny {
             outcome.add_concerns(Concerns::of(&pod_request.identities, None, &self.settings.web_identity));
         }

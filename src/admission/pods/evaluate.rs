@@ -16,7 +16,11 @@ use crate::pod::effective::{ContainerIdentity, Identity, NoIdentity};
 use crate::pod::identity::{self, Requested, WebIdentityRequest};
 use crate::pod::inject::{self, PodSessionName, SetSessionName};
 use crate::roles::{KnownProvider, Trust};
+use crate::support::text;
 use crate::trust::{self, Audience, RoleArn, SessionName, Subject, Verdict, WebIdentity};
+
+/// The longest name of a ServiceAccount in a warning about its annotations, in characters: the rest is for the warning itself.
+const MOST_OF_NAME: usize = 80;
 
 /// The worst of what was found about the containers of a pod.
 #[derive(Default)]
@@ -83,6 +87,7 @@ impl Admission {
             Requested::Nothing => {
                 // The annotation that was meant is on the ServiceAccount, which the author did not necessarily apply.
                 let account = format!("{}/{}", pod_request.namespace, pod_request.service_account);
+                let account = text::shorten(&account, MOST_OF_NAME);
                 let named = |warning: &Warning| Warning::new(&format!("ServiceAccount {account}: {warning}"));
                 warnings = warnings.iter().map(named).collect();
                 match self.evaluate_own_with_association(pod_request, freshness).await {

@@ -24,6 +24,16 @@ pub(super) struct Account {
     pub(super) freshness: Freshness,
 }
 
+impl Account {
+    /// Whether its annotations, or its entry in the identity ConfigMap, request a role, well-formed or not. Other annotations, such as the
+    /// lifetime of tokens, do not.
+    pub(super) fn requests_role(&self) -> bool {
+        self.identity
+            .as_deref()
+            .is_some_and(ServiceAccountIdentity::asks_for_role)
+    }
+}
+
 /// The review cannot be answered now; the API server is asked to retry.
 pub(super) struct Unavailable(pub(super) String);
 

@@ -215,7 +215,9 @@ fn of_condition(condition: &Condition, asked: &Asked<'_>) -> Fault {
         Given::Absent => Carried::Absent,
         Given::Text(text) => Carried::Text(text.into_owned()),
         Given::Beginning(beginning) if !beginning.is_empty() => Carried::Beginning(beginning.to_owned()),
-        Given::Set(_) if condition.operator.quantifier.is_none() => Carried::SeveralForOneValue,
+        Given::Set(_) if condition.operator.quantifier.is_none() && condition.operator.test != Test::Null => {
+            Carried::SeveralForOneValue
+        }
         Given::Set(texts) => Carried::Several(texts.iter().map(ToString::to_string).collect()),
         Given::CurrentTime | Given::EpochTime => Carried::PastTime,
         Given::SessionName => Carried::SessionName,

@@ -42,7 +42,7 @@ Examples:
   Also the EKS Pod Identity associations of the cluster
     rolegate audit --association-source eks --cluster-name my-cluster
 
-  Without a cluster: ServiceAccounts from ./manifests/*.yaml, trust policies from ./manifests/roles/
+  Without a cluster: ServiceAccounts from ./manifests/, trust policies from ./manifests/roles/
     rolegate audit --standalone ./manifests \\
       --issuer https://oidc.eks.us-west-2.amazonaws.com/id/EXAMPLE
 
@@ -137,7 +137,7 @@ pub(crate) struct ServiceAccountArgs {
     #[arg(short, long, value_name = "NAMESPACE", value_delimiter = ',', value_parser = values::namespace)]
     namespace: Vec<String>,
 
-    /// Read ServiceAccounts from DIR/*.yaml instead of a cluster
+    /// Read ServiceAccounts from DIR/*.yaml and *.yml instead of a cluster
     ///
     /// Trust policies are read from DIR/roles/ unless --role-source is set. Requires --issuer.
     #[arg(long, value_name = "DIR", requires = "issuer")]

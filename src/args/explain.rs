@@ -13,7 +13,7 @@ Exit codes:
   2  unknown word, or usage error
 
 Examples:
-  List all causes and verdicts
+  List all causes, verdicts and lints
     rolegate explain
 
   Explain the cause in a refusal

@@ -42,8 +42,8 @@ Exit codes:
   1  not trusted, or findings
   2  undetermined, or usage error
 
-Every flag can be set by an environment variable: `--some-flag` is ROLEGATE_SOME_FLAG, lists are separated by commas, and \
-the flag takes precedence.
+Every flag whose help names an environment variable can be set by it: `--some-flag` is ROLEGATE_SOME_FLAG, lists are \
+separated by commas, and the flag takes precedence.
 
 With the name kubectl-rolegate in PATH (a link is enough), it is a kubectl plugin: `kubectl rolegate audit --context NAME`. \
 `rolegate completions --help` says how kubectl completes it.
@@ -75,7 +75,7 @@ pub(crate) enum Command {
     TrustPolicy(Box<trust_policy::TrustPolicyArgs>),
     /// Print manifests as they would be admitted, with the identity of their pods
     Inject(Box<inject::InjectArgs>),
-    /// Explain a cause or a verdict, and how to fix it
+    /// Explain a cause or a verdict and how to fix it, or a lint
     Explain(explain::ExplainArgs),
     /// Issue a CA and a serving certificate for development
     Certs(certs::CertsArgs),

@@ -40,7 +40,7 @@ Exit codes:
   143  stopped at once, by a second signal
 
 Examples:
-  Without a cluster: ServiceAccounts from ./example/*.yaml, trust policies from ./example/roles/
+  Without a cluster: ServiceAccounts from ./example/, trust policies from ./example/roles/
     rolegate serve --standalone ./example \\
       --issuer https://oidc.eks.us-west-2.amazonaws.com/id/EXAMPLE
 

@@ -68,7 +68,8 @@ fn list(sections: &[Section], width: usize) -> String {
         }
         shown.push('\n');
     }
-    let next = "Run `rolegate explain CAUSE` for the explanation of one of them and how to fix it.";
+    let next =
+        "Run `rolegate explain CAUSE` for the explanation of one of them and, unless it is a lint, how to fix it.";
     wrap(&mut shown, &inline(&output::as_typed(next)), width, "", "");
     shown
 }

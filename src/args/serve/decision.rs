@@ -27,7 +27,8 @@ pub(crate) struct DecisionArgs {
 
     /// What to do with a pod whose ServiceAccount has no role
     ///
-    /// The label rolegate.io/require-role of a namespace (warn or enforce) takes precedence.
+    /// In a cluster, the label rolegate.io/require-role of a namespace (warn or enforce) takes precedence; `inject`
+    /// does not read labels.
     #[arg(long, value_name = "ACTION", default_value = "off")]
     pub(crate) require_role: RequireRole,
 

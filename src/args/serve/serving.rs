@@ -34,9 +34,10 @@ pub(crate) struct ServingArgs {
 
     /// Serve from a directory, without a cluster
     ///
-    /// ServiceAccounts are read from DIR/*.yaml (documents and Lists; other kinds are skipped), trust policies from
-    /// DIR/roles/ unless --role-source is set. The certificate is self-signed unless --tls-cert and --tls-key are set.
-    /// Events are not written, and ServiceAccounts are not evaluated again after admission. Requires --issuer.
+    /// ServiceAccounts are read from DIR/*.yaml and *.yml (documents and Lists; other kinds are skipped), trust
+    /// policies from DIR/roles/ unless --role-source is set. The certificate is self-signed unless --tls-cert and
+    /// --tls-key are set. Events are not written, and ServiceAccounts are not evaluated again after admission. Requires
+    /// --issuer.
     #[arg(long, value_name = "DIR", requires = "issuer")]
     pub(crate) standalone: Option<PathBuf>,
 

@@ -236,7 +236,7 @@ fn report(workload: &Workload, preview: &Preview) -> String {
     for line in preview.refusal.iter().flat_map(|refusal| refusal.lines()) {
         let _ = write!(lines, "\n    {}", output::as_typed(line));
     }
-    // In mode audit, authors see nothing; whoever runs the command asks for the reason.
+    // In mode audit, authors see nothing; the user of this command needs the reason.
     let is_silent = preview.refusal.is_none() && preview.warnings.is_empty();
     if let (true, Some(verdict), Some(cause)) = (is_silent, preview.verdict, preview.cause) {
         let explain = format!("rolegate explain {}", cause.as_str());

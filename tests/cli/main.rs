@@ -6,6 +6,8 @@ mod certs;
 mod check;
 mod ci;
 mod cluster;
+#[path = "../support/commands.rs"]
+mod commands_of_the_program;
 mod demo;
 mod explain;
 mod inject;

@@ -2,20 +2,8 @@
 
 use std::os::unix::fs::PermissionsExt as _;
 
+use super::commands_of_the_program::COMMANDS;
 use super::{rolegate, rolegate_with_variables};
-
-const COMMANDS: [&str; 10] = [
-    "serve",
-    "check",
-    "audit",
-    "trust-policy",
-    "inject",
-    "explain",
-    "certs",
-    "demo",
-    "completions",
-    "version",
-];
 
 #[test]
 fn the_version_is_printed() {
@@ -410,7 +398,7 @@ fn a_plugin_of_kubectl_is_called_by_its_name() {
     let (code, report) = run(&[&refused[..], &issuer].concat());
     assert_eq!(code, 1, "{report}");
     for text in pages.iter().chain([&report]) {
-        for command in ["rolegate trust-policy", "rolegate explain", "rolegate check --"] {
+        for command in ["rolegate trust-policy --", "rolegate explain", "rolegate check --"] {
             let of_plugin = text.matches(&format!("kubectl {command}")).count();
             assert_eq!(text.matches(command).count(), of_plugin, "{command}: {text}");
         }

@@ -6,20 +6,8 @@ use std::fs;
 use regex::Regex;
 use serde_json::Value;
 
+use super::commands_of_the_program::COMMANDS;
 use super::{documents, help, read, root};
-
-const COMMANDS: [&str; 10] = [
-    "serve",
-    "check",
-    "audit",
-    "trust-policy",
-    "inject",
-    "explain",
-    "certs",
-    "demo",
-    "completions",
-    "version",
-];
 
 /// Variables that are not flags: of tests, and of the build.
 const VARIABLES: [&str; 4] = [

@@ -14,6 +14,8 @@ mod alerts;
 mod book;
 mod command_line;
 mod commands;
+#[path = "../support/commands.rs"]
+mod commands_of_the_program;
 mod guides;
 mod links;
 mod messages;

@@ -159,9 +159,9 @@ pub(crate) fn is_kubectl_plugin(arguments: &[OsString]) -> bool {
     program.is_some_and(|name| name == "kubectl-rolegate")
 }
 
-/// The environment variables that are set and nearly have the name of a flag's variable, each with that name.
-pub(crate) fn misspelled_variables() -> Vec<(String, String)> {
-    variables::misspelled(&clap())
+/// What to do about each environment variable that begins with `ROLEGATE_` and is not that of a flag.
+pub(crate) fn unknown_variables() -> Vec<String> {
+    variables::unknown(&clap())
 }
 
 /// The whole command line, each flag with its environment variable.

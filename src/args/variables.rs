@@ -75,22 +75,79 @@ fn is_from_environment(flag: &str, command: &Command, arguments: &[OsString]) ->
     !typed && std::env::var_os(variable(flag)).is_some()
 }
 
-/// The variables that are set and nearly have the name of a flag's variable, each with that name. Other variables with our prefix
-/// are left alone: Kubernetes sets `ROLEGATE_SERVICE_HOST`, `ROLEGATE_PORT_443_TCP` and more for a Service that is named like the
-/// program.
-pub(super) fn misspelled(command: &Command) -> Vec<(String, String)> {
-    let settings: Vec<String> = command
-        .get_subcommands()
-        .flat_map(Command::get_arguments)
-        .filter_map(|argument| argument.get_env()?.to_str().map(str::to_owned))
-        .collect();
-    let set = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
-    set.filter(|name| name.starts_with(PREFIX) && !settings.contains(name))
-        .filter_map(|name| {
-            let meant = settings.iter().find(|setting| is_misspelled(&name, setting))?.clone();
-            Some((name, meant))
-        })
+/// What to do about each variable that is set, begins like ours and is not read, as `NAME is not a setting; …`. Those of Kubernetes, which
+/// sets `ROLEGATE_SERVICE_HOST`, `ROLEGATE_PORT_443_TCP` and more for a Service whose name begins like the program's, are left alone.
+pub(super) fn unknown(command: &Command) -> Vec<String> {
+    let flags = Flags::of(command);
+    let set = std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value)));
+    set.filter(|(name, value)| name.starts_with(PREFIX) && !is_of_kubernetes(name, &value.to_string_lossy()))
+        .filter_map(|(name, _)| flags.unknown(&name))
         .collect()
+}
+
+/// The flags of all commands.
+struct Flags {
+    /// The variables that are read.
+    settings: Vec<String>,
+    /// The flags without one: they take no value, so that a variable could not turn them off.
+    without_variable: Vec<String>,
+}
+
+impl Flags {
+    fn of(command: &Command) -> Self {
+        let arguments = || command.get_subcommands().flat_map(Command::get_arguments);
+        let set = arguments().filter_map(|argument| argument.get_env()?.to_str().map(str::to_owned));
+        let without = arguments().filter(|argument| argument.get_env().is_none());
+        Self {
+            settings: set.collect(),
+            without_variable: without.filter_map(Arg::get_long).map(str::to_owned).collect(),
+        }
+    }
+
+    /// None for a variable that is read.
+    fn unknown(&self, name: &str) -> Option<String> {
+        if self.settings.iter().any(|setting| setting == name) {
+            return None;
+        }
+        if let Some(flag) = self.without_variable.iter().find(|flag| variable(flag) == name) {
+            return Some(format!(
+                "{name} is not a setting; --{flag} has no environment variable, pass the flag instead"
+            ));
+        }
+        Some(match self.nearest(name) {
+            Some(meant) => format!("{name} is not a setting; did you mean {meant}?"),
+            None => format!(
+                "{name} is not a setting; unset it, or take the name of a variable from the help, such as rolegate serve --help"
+            ),
+        })
+    }
+
+    fn nearest(&self, name: &str) -> Option<&str> {
+        let best = self.settings.iter().max_by_key(|setting| similarity(name, setting))?;
+        (is_misspelled(name, best) || similarity(name, best) >= SIMILAR).then_some(best.as_str())
+    }
+}
+
+/// How similar a name must be to be offered.
+const SIMILAR: usize = 70;
+
+/// In percent, without what all names begin with. A name that lacks words of the other, or has more, is similar.
+fn similarity(name: &str, setting: &str) -> usize {
+    let (name, setting) = (without_prefix(name), without_prefix(setting));
+    let longest = name.chars().count().max(setting.chars().count());
+    let differing = strsim::damerau_levenshtein(name, setting) * 100;
+    let letters = 100_usize.saturating_sub(differing.checked_div(longest).unwrap_or(0));
+    let has_all = |long: &str, short: &str| short.split('_').all(|word| long.split('_').any(|other| other == word));
+    if has_all(name, setting) || has_all(setting, name) {
+        // Of several, the one with the most letters in common.
+        SIMILAR + letters * (100 - SIMILAR) / 100
+    } else {
+        letters
+    }
+}
+
+fn without_prefix(name: &str) -> &str {
+    name.strip_prefix(PREFIX).unwrap_or(name)
 }
 
 /// Whether at most two letters differ (one, in a short name).
@@ -99,38 +156,96 @@ fn is_misspelled(name: &str, setting: &str) -> bool {
     (1..=if long { 2 } else { 1 }).contains(&strsim::levenshtein(name, setting))
 }
 
+/// Whether Kubernetes sets a variable of this form for a Service, in each container of the Service's namespace.
+fn is_of_kubernetes(name: &str, value: &str) -> bool {
+    let is_port = |rest: &str| {
+        let mut parts = rest.split('_');
+        let number = parts.next().unwrap_or_default();
+        let is_number = !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit());
+        let is_protocol = matches!(parts.next(), Some("TCP" | "UDP" | "SCTP"));
+        let is_part = matches!(parts.next(), None | Some("PROTO" | "PORT" | "ADDR"));
+        is_number && is_protocol && is_part && parts.next().is_none()
+    };
+    name.ends_with("_SERVICE_HOST")
+        || name.ends_with("_SERVICE_PORT")
+        || name.contains("_SERVICE_PORT_")
+        // `tcp://10.0.0.1:443`.
+        || (name.ends_with("_PORT") && value.contains("://"))
+        || name.match_indices("_PORT_").any(|(at, found)| name.get(at + found.len()..).is_some_and(is_port))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn unknown(name: &str) -> Option<String> {
+        Flags::of(&super::super::clap()).unknown(name)
+    }
+
     #[test]
-    fn variables_that_kubernetes_sets_are_not_taken_for_misspelled_ones() {
-        let command = super::super::clap();
-        let settings: Vec<_> = command
-            .get_subcommands()
-            .flat_map(Command::get_arguments)
-            .filter_map(Arg::get_env)
-            .collect();
-        assert!(settings.len() > 40);
-        for service in ["", "METRICS_", "WEBHOOK_", "ADMIN_"] {
-            for end in [
-                "SERVICE_HOST",
-                "SERVICE_PORT",
-                "SERVICE_PORT_HTTPS",
-                "PORT",
-                "PORT_443_TCP",
-                "PORT_443_TCP_PROTO",
-                "PORT_443_TCP_PORT",
-                "PORT_443_TCP_ADDR",
+    fn variables_that_kubernetes_sets_are_recognized() {
+        for service in ["", "METRICS_", "WEBHOOK_", "ADMIN_", "EXPORT_1_TCP_"] {
+            for (end, value) in [
+                ("SERVICE_HOST", "10.0.0.1"),
+                ("SERVICE_PORT", "443"),
+                ("SERVICE_PORT_HTTPS", "443"),
+                ("PORT", "tcp://10.0.0.1:443"),
+                ("PORT_443_TCP", "tcp://10.0.0.1:443"),
+                ("PORT_443_TCP_PROTO", "tcp"),
+                ("PORT_443_TCP_PORT", "443"),
+                ("PORT_443_TCP_ADDR", "10.0.0.1"),
+                ("PORT_53_UDP", "udp://10.0.0.1:53"),
             ] {
                 let name = format!("{PREFIX}{service}{end}");
-                assert!(
-                    !settings
-                        .iter()
-                        .any(|setting| is_misspelled(&name, setting.to_str().unwrap())),
-                    "{name}"
-                );
+                assert!(is_of_kubernetes(&name, value), "{name}");
             }
+        }
+    }
+
+    #[test]
+    fn no_variable_of_a_flag_looks_like_one_of_kubernetes() {
+        let flags = Flags::of(&super::super::clap());
+        assert!(flags.settings.len() > 40);
+        let without = flags.without_variable.iter().map(|flag| variable(flag));
+        for name in flags.settings.iter().cloned().chain(without) {
+            assert!(!is_of_kubernetes(&name, "x"), "{name}");
+        }
+        for (name, value) in [
+            ("ROLEGATE_PORT", "8443"),
+            ("ROLEGATE_PORT_TCP", "8443"),
+            ("ROLEGATE_PORT_443", "x"),
+            ("ROLEGATE_PORT_443_TCP_PORTS", "x"),
+        ] {
+            assert!(!is_of_kubernetes(name, value), "{name}");
+        }
+    }
+
+    #[test]
+    fn an_unknown_variable_is_reported_with_what_to_do() {
+        for (name, expected) in [
+            ("ROLEGATE_LISTNE", "did you mean ROLEGATE_LISTEN?"),
+            ("ROLEGATE_MDOE", "did you mean ROLEGATE_MODE?"),
+            ("ROLEGATE_TRUST_TLL", "did you mean ROLEGATE_TRUST_TTL?"),
+            ("ROLEGATE_TRUST_TIMEOUT", "did you mean ROLEGATE_TRUST_READ_TIMEOUT?"),
+            ("ROLEGATE_AWS_DEFAULT_REGION", "did you mean ROLEGATE_AWS_REGION?"),
+            ("ROLEGATE_LOGLEVEL", "did you mean ROLEGATE_LOG_LEVEL?"),
+            (
+                "ROLEGATE_POD_IDENTITY",
+                "--pod-identity has no environment variable, pass the flag instead",
+            ),
+            (
+                "ROLEGATE_ALL_NAMESPACES",
+                "--all-namespaces has no environment variable, pass the flag instead",
+            ),
+            ("ROLEGATE_IMAGE", "such as rolegate serve --help"),
+            ("ROLEGATE_", "such as rolegate serve --help"),
+        ] {
+            let message = unknown(name).unwrap_or_else(|| panic!("{name} is known"));
+            assert!(message.starts_with(&format!("{name} is not a setting; ")), "{message}");
+            assert!(message.ends_with(expected), "{message}");
+        }
+        for name in ["ROLEGATE_LISTEN", "ROLEGATE_OUTPUT"] {
+            assert_eq!(unknown(name), None, "{name}");
         }
     }
 

@@ -31,8 +31,8 @@ use crate::args::{self, Command, Parsed};
 #[must_use]
 pub fn run() -> ExitCode {
     let arguments: Vec<OsString> = std::env::args_os().collect();
-    for (name, meant) in args::misspelled_variables() {
-        output::warn(&format!("{name} is not a setting; did you mean {meant}?"));
+    for message in args::unknown_variables() {
+        output::warn(&message);
     }
     let Parsed { command, notes } = match args::parse(&arguments) {
         Ok(parsed) => parsed,

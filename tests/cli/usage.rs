@@ -249,19 +249,32 @@ fn every_shell_gets_a_completion_of_every_command() {
 }
 
 #[test]
-fn a_misspelled_variable_is_reported_and_one_of_kubernetes_is_not() {
+fn unknown_variables_are_reported_and_those_of_kubernetes_are_not() {
     let ran = rolegate_with_variables(
         &["completions", "bash"],
         &[
+            ("ROLEGATE_ISSUER", "https://issuer.example.com"),
             ("ROLEGATE_LISTNE", "x"),
-            ("ROLEGATE_SERVICE_HOST", "x"),
+            ("ROLEGATE_POD_IDENTITY", "true"),
+            ("ROLEGATE_TEAM", "x"),
+            ("ROLEGATE_SERVICE_HOST", "10.0.0.1"),
+            ("ROLEGATE_SERVICE_PORT", "443"),
+            ("ROLEGATE_SERVICE_PORT_HTTPS", "443"),
             ("ROLEGATE_PORT", "tcp://10.0.0.1:443"),
+            ("ROLEGATE_PORT_443_TCP", "tcp://10.0.0.1:443"),
+            ("ROLEGATE_PORT_443_TCP_ADDR", "10.0.0.1"),
+            ("ROLEGATE_CANARY_SERVICE_HOST", "10.0.0.2"),
+            ("ROLEGATE_CANARY_PORT_443_TCP_PROTO", "tcp"),
         ],
     );
-    assert_eq!(
-        ran.err,
-        "warning: ROLEGATE_LISTNE is not a setting; did you mean ROLEGATE_LISTEN?\n"
-    );
+    let mut warnings: Vec<&str> = ran.err.lines().collect();
+    warnings.sort_unstable();
+    let expected = [
+        "warning: ROLEGATE_LISTNE is not a setting; did you mean ROLEGATE_LISTEN?",
+        "warning: ROLEGATE_POD_IDENTITY is not a setting; --pod-identity has no environment variable, pass the flag instead",
+        "warning: ROLEGATE_TEAM is not a setting; unset it, or take the name of a variable from the help, such as rolegate serve --help",
+    ];
+    assert_eq!(warnings, expected);
     assert_eq!(ran.code, 0);
 }
 

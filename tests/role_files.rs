@@ -408,12 +408,12 @@ fn a_file_that_is_not_understood_stops_the_start_and_says_where() {
         (
             "cut.json",
             "{\n  \"Role\": {\n",
-            "DIR/cut.json:3:1: expected JSON, but: EOF while parsing an object",
+            "DIR/cut.json:3:1: is not JSON: EOF while parsing an object",
         ),
         (
             "comma.json",
             "{\n  \"Role\": {},\n}",
-            "DIR/comma.json:3:1: expected JSON, but: trailing comma",
+            "DIR/comma.json:3:1: is not JSON: trailing comma",
         ),
         (
             "no-arn.json",
@@ -429,7 +429,7 @@ fn a_file_that_is_not_understood_stops_the_start_and_says_where() {
         (
             "twice.json",
             "{} {}",
-            "DIR/twice.json:1:4: expected JSON, but: trailing characters",
+            "DIR/twice.json:1:4: is not JSON: trailing characters",
         ),
         (
             "loader.json",
@@ -514,7 +514,7 @@ fn an_error_is_one_line_whatever_the_file_is_called() {
     let error = Dir::new(&[("a\n\u{1b}[31m.json", "{\"Ro\\nle\"")]).error();
     assert_eq!(
         error,
-        "DIR/a\\n\\u{1b}[31m.json:1:9: expected JSON, but: EOF while parsing an object"
+        "DIR/a\\n\\u{1b}[31m.json:1:9: is not JSON: EOF while parsing an object"
     );
 }
 

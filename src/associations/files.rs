@@ -211,7 +211,7 @@ struct FileEntry {
 }
 
 fn understand(bytes: &[u8], cluster: &ClusterId) -> Result<Vec<FileEntry>, String> {
-    let json: Value = serde_json::from_slice(bytes).map_err(|error| format!("expected JSON, but: {error}"))?;
+    let json: Value = serde_json::from_slice(bytes).map_err(|error| format!("is not JSON: {error}"))?;
     let entries = if let Some(association) = json.get("association") {
         vec![association]
     } else if let Some(Value::Array(associations)) = json.get("associations") {

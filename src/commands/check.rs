@@ -78,10 +78,10 @@ async fn from_sources(source: SourceArgs, cluster: &Cluster, role: RoleArn, iden
     let (specs, aws) = source.sources(RoleSourceSpec::Iam);
     let aws = aws.access(identity.issuer.region(), sources::reader());
     let found = sources::read(&specs, &aws, cluster, &role, &identity.issuer).await?;
-    let origin = found.entry.source.map_or_else(
-        || "any role source".to_owned(),
-        |source| format!("role source {source}"),
-    );
+    let origin = match found.entry.source {
+        Some(source) => format!("role source {source}"),
+        None => format!("not read from {}", sources::named(&specs)),
+    };
     Ok(judgment::of_role(
         role,
         &found.entry.trust,

@@ -250,6 +250,15 @@ async fn first_document(sources: &[Arc<dyn RoleSource>], role: &RoleArn) -> Resu
     bail!("{role} is not known to any role source")
 }
 
+/// `role source iam`, `role sources iam and files=roles`.
+pub(super) fn named(specs: &[RoleSourceSpec]) -> String {
+    let names: Vec<String> = specs.iter().map(ToString::to_string).collect();
+    match names.split_last() {
+        Some((last, others)) if !others.is_empty() => format!("role sources {} and {last}", others.join(", ")),
+        _ => format!("role source {}", names.concat()),
+    }
+}
+
 /// How many roles are read at once: a source over the network limits its own calls, and files need no more.
 const READS_AT_ONCE: usize = 16;
 

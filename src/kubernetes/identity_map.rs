@@ -189,7 +189,7 @@ pub struct IdentityMapError {
 
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 enum FormatError {
-    #[error("it has no key `{KEY}`")]
+    #[error(r#"it has no key `{KEY}`; add it, with JSON as its value: {{"NAMESPACE/NAME": {{"RoleARN": "…"}}}}"#)]
     NoKey,
     #[error(r#"expected JSON, {{"NAMESPACE/NAME": {{"RoleARN": "…"}}}}: {0}"#)]
     Json(String),

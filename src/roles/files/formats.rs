@@ -36,7 +36,7 @@ pub(super) fn read(bytes: &[u8], below: &Path) -> Result<Vec<FoundRole>, Flaw> {
     }
     let keys = serde_json::from_str::<Keys>(text).map_err(|error| match error.is_data() {
         true => flaw(&error, ""),
-        false => flaw(&error, "expected JSON, but: "),
+        false => flaw(&error, "is not JSON: "),
     })?;
     if keys.has("RoleDetailList") {
         let output = parse::<AuthorizationDetails>(text, "the output of `aws iam get-account-authorization-details`")?;

@@ -8,7 +8,7 @@ pub(super) fn error(text: &str, error: &serde_json::Error) -> PolicyError {
     let problem = match mistake(text.trim()).or_else(|| mistake_at(text, error)) {
         Some(mistake) => mistake.to_owned(),
         // Its words are fixed ones and a line and column, never the text's.
-        None => format!("not JSON: {error}"),
+        None => format!("it is not JSON: {error}"),
     };
     PolicyError::new(&Place::Document, &problem)
 }
@@ -131,7 +131,7 @@ mod tests {
             ("{\"Role\": {}}", "aws iam get-role"),
             ("{\"Roles\": []}", "aws iam list-roles"),
             ("{\"AssumeRolePolicyDocument\": {}}", "its AssumeRolePolicyDocument"),
-            ("{\"a\" 1}", "not JSON: expected `:`"),
+            ("{\"a\" 1}", "it is not JSON: expected `:`"),
             ("nonsense", "not JSON"),
             ("<html></html>", "HTML"),
             ("{\"a\": [1", "ends too early"),

@@ -296,10 +296,10 @@ mod tests {
         });
         assert_eq!(
             with_dash.first().unwrap().to_string(),
-            "the document: line 2 has the character U+2014; IAM accepts only U+0009, U+000A, U+000D and U+0020 to U+00FF"
+            "line 2 has the character U+2014; IAM accepts only U+0009, U+000A, U+000D and U+0020 to U+00FF"
         );
         assert!(in_ascii.is_empty());
         let long = "a".repeat(LARGEST_QUOTA);
-        assert!(with(&long, PROVIDER, ACTION)[0].starts_with("the document: it has 8"));
+        assert!(with(&long, PROVIDER, ACTION)[0].starts_with("it has 8"));
     }
 }

@@ -33,6 +33,18 @@ async fn a_terminated_program_drains_and_ends_with_zero() {
     assert!(begun.elapsed() >= Duration::from_secs(1));
 }
 
+/// A log that names one mode misleads: webhook configurations choose the path by the label of the namespace.
+#[tokio::test]
+async fn the_log_says_at_startup_that_the_path_has_the_mode() {
+    let folder = folder();
+    let program = Program::serve(&folder, &["--mode", "warn"]);
+    let line: Value = serde_json::from_str(&program.wait_for_log("serving reviews over HTTPS")).unwrap();
+    assert_eq!(
+        line["mode"],
+        "that of the path, such as /mutate/audit; warn for a path without one"
+    );
+}
+
 #[tokio::test]
 async fn a_second_signal_ends_at_once() {
     let folder = folder();

@@ -1211,6 +1211,30 @@ async fn roles_that_are_no_longer_in_use_leave_the_cache() {
     running.stop().await;
 }
 
+/// Such as the role of `helm test`, whose ServiceAccount exists for a few seconds.
+#[tokio::test(start_paused = true)]
+async fn roles_that_do_not_exist_leave_the_cache_soon_after_their_last_use() {
+    let source = Scripted::memory();
+    source.answers_for(&role("gone"), Answer::NoSuchRole { hint: None });
+    source.answers_for(&role("named"), Answer::NoSuchRole { hint: None });
+    source.answers_for(&role("elsewhere"), Answer::NotMine);
+    let cache = cache(&[&source]);
+    let running = Running::start(&cache, vec![role("named")]);
+    for name in ["gone", "elsewhere", "here"] {
+        cache.entry(&role(name), soon()).await;
+    }
+    let held = || {
+        let mut held: Vec<_> = cache.snapshot().into_iter().map(|summary| summary.arn).collect();
+        held.sort_unstable();
+        held
+    };
+    pass(30 * SECOND).await;
+    assert_eq!(held().len(), 4);
+    pass(50 * SECOND).await;
+    assert_eq!(held(), [role("here").to_string(), role("named").to_string()]);
+    running.stop().await;
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_read_of_a_silent_source_times_out_after_ten_seconds_and_is_counted() {
     let source = Scripted::remote();

@@ -343,15 +343,22 @@ impl CachedRole {
         })
     }
 
-    /// No ServiceAccount names it, it was not asked for as long as a copy may serve, and its copy no longer serves.
+    /// No ServiceAccount names it, it was not asked for as long as a copy may serve, and its copy no longer serves. That a role does not
+    /// exist serves only while it is fresh: a refusal reads it again.
     pub(super) fn is_expired(&self, settings: &RoleCacheSettings, clock: Clock, now: Instant) -> bool {
         if self.is_referenced() {
             return false;
         }
-        let kept = u64::try_from(settings.max_stale.as_millis()).unwrap_or(u64::MAX);
+        let answer = self.trust.answer();
+        let is_absent = |answer: &Answered<RoleTrust>| {
+            matches!(answer.value.trust, Trust::NoSuchRole { .. } | Trust::Unknown(_)) && self.trust.failure().is_none()
+        };
+        let is_absent = answer.as_deref().is_some_and(is_absent);
+        let kept = if is_absent { settings.ttl } else { settings.max_stale };
+        let kept = u64::try_from(kept.as_millis()).unwrap_or(u64::MAX);
         let is_unused = self.used().saturating_add(kept) < clock.millis(now);
         let serves = |answer: &Answered<RoleTrust>| settings.freshness(answer, now) != Freshness::TooOld;
-        is_unused && !self.trust.answer().as_deref().is_some_and(serves)
+        is_unused && (is_absent || !answer.as_deref().is_some_and(serves))
     }
 }
 

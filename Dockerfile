@@ -7,8 +7,8 @@
 #
 #   buildah build --build-context root=DIR --tag rolegate:test .
 
-# For a release, replace the tag by the digest that the registry reports for it at that time (docker buildx imagetools inspect TAG), and build
-# the image from that commit. A digest must never be copied from elsewhere.
+# For a release, replace the tag by the digest that the registry reports for it at that time (docker buildx imagetools inspect TAG), and
+# build the image from that commit. A digest must never be copied from elsewhere.
 FROM docker.io/library/rust:1.95-bookworm AS build
 WORKDIR /src
 COPY . .

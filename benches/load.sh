@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Sends the same reviews over keep-alive connections to the release binary and to a bare TLS echo (benches/echo.rs), in turns, and prints the
-# requests per second of each and its ratio to the echo.
+# Sends the same reviews over keep-alive connections to the release binary and to a bare TLS echo (benches/echo.rs), in turns, and prints
+# the requests per second of each and its ratio to the echo.
 #
 #   benches/load.sh [ROUNDS [SECONDS]]        (7 rounds of 3 s each by default; about three minutes, without the build)
 #
@@ -22,8 +22,8 @@ for tool in wrk curl; do
     command -v "$tool" >/dev/null || { echo "load.sh: $tool is missing: apt-get install $tool" >&2; exit 2; }
 done
 
-# Builds a target and prints the path of its executable, which contains a hash for benchmarks. Each target is built separately: in one build,
-# the program would be compiled with the features of its dependencies that only tests use.
+# Builds a target and prints the path of its executable, which contains a hash for benchmarks. Each target is built separately: in one
+# build, the program would be compiled with the features of its dependencies that only tests use.
 executable() {
     cargo build --release "--$1" "$2" --message-format=json \
         | grep "\"name\":\"$2\"" | sed -n 's/.*"executable":"\([^"]*\)".*/\1/p' | tail -1

@@ -1,11 +1,11 @@
 #!/bin/sh
 # Creates the root file system of the container image: image/root.sh PROGRAM ROOT
 #
-# It contains the program, its shared libraries, the configuration to resolve host names, and the CA certificates of the build system. Used by
-# the Dockerfile and by tests/image.rs, which runs the image.
+# It contains the program, its shared libraries, the configuration to resolve host names, and the CA certificates of the build system. Used
+# by the Dockerfile and by tests/image.rs, which runs the image.
 #
-# The program is linked dynamically, so that the image contains the binary that CI has tested. A static build would compile every dependency a
-# second time. glibc 2.34 and later resolves names from /etc/hosts and DNS without loading further libraries at run time.
+# The program is linked dynamically, so that the image contains the binary that CI has tested. A static build would compile every dependency
+# a second time. glibc 2.34 and later resolves names from /etc/hosts and DNS without loading further libraries at run time.
 set -eu
 
 if [ $# -ne 2 ]; then

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Packs the programs of all platforms: release/archives.sh VERSION PROGRAMS OUTPUT
 #
-# PROGRAMS contains OS-ARCHITECTURE/rolegate (rolegate.exe for Windows) for each line of release/platforms. The one of linux-amd64 writes the
-# completion scripts of all archives, so this runs on Linux on amd64. Requires GNU tar and Python.
+# PROGRAMS contains OS-ARCHITECTURE/rolegate (rolegate.exe for Windows) for each line of release/platforms. The one of linux-amd64 writes
+# the completion scripts of all archives, so this runs on Linux on amd64. Requires GNU tar and Python.
 #
 # krew unpacks directories and regular files only, so an archive must not contain links. With the same programs and SOURCE_DATE_EPOCH, the
 # archives are the same.

@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # Packages the chart of a release, with its image and its home: release/chart.sh IMAGE DIGEST HOME OUTPUT
 #
-# IMAGE is the repository of the image with its registry, DIGEST the digest of the image for all architectures (sha256:…), and HOME the URL of the
-# source repository (https://…): `home` and `sources` of the chart, and the runbooks of its alerts. Requires helm, or the program that the
-# variable HELM names.
+# IMAGE is the repository of the image with its registry, DIGEST the digest of the image for all architectures (sha256:…), and HOME the URL
+# of the source repository (https://…): `home` and `sources` of the chart, and the runbooks of its alerts. Requires helm, or the program
+# that the variable HELM names.
 set -euo pipefail
 
 if [ $# -ne 4 ]; then

@@ -64,8 +64,8 @@ pub(crate) enum Color {
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct LogLevel(Targets);
 
-/// The Kubernetes client and the credentials of the AWS SDK log each failed request, some with the whole response. rolegate itself logs once
-/// that the API server or AWS cannot be reached, and why, so the events of these clients are logged only when they are named.
+/// The Kubernetes client and the credentials of the AWS SDK log each failed request, some with the whole response. rolegate itself logs
+/// once that the API server or AWS cannot be reached, and why, so the events of these clients are logged only when they are named.
 const CLIENTS: [&str; 2] = ["kube_client", "aws_config"];
 
 impl Default for LogLevel {

@@ -1,4 +1,5 @@
-//! `docs/troubleshooting.md` and the error messages in `docs/aws-iam.md`: readers search for the words of a message, so these are the program's.
+//! `docs/troubleshooting.md` and the error messages in `docs/aws-iam.md`: readers search for the words of a message, so these are the
+//! program's.
 
 use std::fs;
 use std::path::Path;
@@ -33,8 +34,8 @@ const OF_OTHERS: [&str; 12] = [
     "does not match pattern",
 ];
 
-/// Text in which messages are found: the source without comments, the chart's templates, and what tests expect, because some messages are put
-/// together from parts.
+/// Text in which messages are found: the source without comments, the chart's templates, and what tests expect, because some messages
+/// are put together from parts.
 fn texts() -> String {
     fn add(folder: &Path, text: &mut String) {
         for entry in fs::read_dir(folder).unwrap() {

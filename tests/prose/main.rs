@@ -49,6 +49,29 @@ fn the_repository_is_written_in_plain_english() {
     );
 }
 
+/// rustfmt wraps code, but not comments.
+#[test]
+fn lines_of_comments_are_not_too_long() {
+    const LONGEST: usize = 140;
+    let mut long = Vec::new();
+    for (path, kind) in files() {
+        let mark = match kind {
+            Kind::Program | Kind::Test => "//",
+            Kind::Script => "#",
+            _ => continue,
+        };
+        let source = fs::read_to_string(root().join(&path)).unwrap();
+        let lines = (1..).zip(source.lines());
+        let comments = lines.filter(|(_, line)| line.trim_start().starts_with(mark));
+        long.extend(
+            comments
+                .filter(|(_, line)| line.chars().count() > LONGEST)
+                .map(|(number, _)| format!("{path}:{number}")),
+        );
+    }
+    assert!(long.is_empty(), "longer than {LONGEST} characters: {long:?}");
+}
+
 /// One line per finding: where it is, what it is and what to write instead.
 fn findings_in(rules: &Rules, path: &str, kind: Kind, source: &str) -> Vec<String> {
     let prose = prose(kind, source);

@@ -14,6 +14,7 @@ mod fake_api;
 #[allow(dead_code, reason = "this suite needs a part of it")]
 #[path = "../support/fake_events.rs"]
 mod fake_events;
+mod helm_test;
 mod injection;
 mod live;
 mod many_files;

@@ -12,7 +12,7 @@ fn a_wrong_value_is_refused_with_its_place() {
 
 /// Each wrong value, with what the error says of it.
 pub(crate) fn refuses_wrong_values(chart: &Chart) {
-    let cases: [(Value, &[&str]); 65] = [
+    let cases: [(Value, &[&str]); 69] = [
         (
             json!({"workloadWarnings": false}),
             &["/workloadWarnings", "got boolean, want object"],
@@ -72,6 +72,28 @@ pub(crate) fn refuses_wrong_values(chart: &Chart) {
         (
             json!({"podDisruptionBudget": {"minAvailable": "half"}}),
             &["/podDisruptionBudget/minAvailable"],
+        ),
+        (
+            json!({"podDisruptionBudget": {"minAvailable": 2}}),
+            &[
+                "podDisruptionBudget.minAvailable (2) must be less than replicaCount (2)",
+                "set maxUnavailable instead",
+            ],
+        ),
+        (
+            json!({"podDisruptionBudget": {"minAvailable": "100%"}, "replicaCount": 3}),
+            &["podDisruptionBudget.minAvailable is 100%", "set less"],
+        ),
+        (
+            json!({"podDisruptionBudget": {"maxUnavailable": 0}}),
+            &[
+                "podDisruptionBudget.maxUnavailable is 0: node drains would wait forever",
+                "set 1 or more",
+            ],
+        ),
+        (
+            json!({"podDisruptionBudget": {"maxUnavailable": "0%"}}),
+            &["podDisruptionBudget.maxUnavailable is 0%", "set 1 or more"],
         ),
         (
             json!({"podDisruptionBudget": {"unhealthyPodEvictionPolicy": "Never"}}),

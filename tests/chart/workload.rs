@@ -132,7 +132,7 @@ fn the_disruption_budget_is_by_one_limit() {
     let Some(chart) = chart() else { return };
     let cases = [
         (json!({}), json!({"maxUnavailable": 1})),
-        (json!({"maxUnavailable": 0}), json!({"maxUnavailable": 0})),
+        (json!({"maxUnavailable": 2}), json!({"maxUnavailable": 2})),
         (json!({"maxUnavailable": "50%"}), json!({"maxUnavailable": "50%"})),
         (json!({"minAvailable": 1}), json!({"minAvailable": 1})),
         (json!({"minAvailable": 0}), json!({"minAvailable": 0})),
@@ -168,6 +168,38 @@ fn the_disruption_budget_is_by_one_limit() {
         let expected = "podDisruptionBudget.minAvailable and podDisruptionBudget.maxUnavailable exclude each other";
         assert!(error.contains(expected), "{error}");
     }
+}
+
+/// A node drain evicts one replica at a time, and waits while the budget allows none.
+#[test]
+fn a_disruption_budget_lets_nodes_be_drained_or_the_notes_warn() {
+    let Some(chart) = chart() else { return };
+    let path = crate::folder();
+    let install = ["install", "rolegate", path.to_str().unwrap(), "--dry-run=client"];
+    let warning = "rounded up, are all of them: node drains wait forever";
+    for (replicas, min_available, is_warned) in [
+        (1, json!("1%"), true),
+        (1, json!("0%"), false),
+        (2, json!("50%"), false),
+        (2, json!("51%"), true),
+        (3, json!("66%"), false),
+        (3, json!("67%"), true),
+        (20, json!("95%"), false),
+        (20, json!("96%"), true),
+        (2, json!(1), false),
+        (1, json!(0), false),
+    ] {
+        let values = json!({"replicaCount": replicas, "podDisruptionBudget": {"minAvailable": min_available}});
+        let notes = chart.helm(&install, &values).unwrap();
+        assert_eq!(notes.contains(warning), is_warned, "{values}: {notes}");
+        let off =
+            json!({"replicaCount": replicas, "podDisruptionBudget": {"enabled": false, "minAvailable": min_available}});
+        assert!(!chart.helm(&install, &off).unwrap().contains(warning), "{off}");
+    }
+    // A budget that is not created blocks nothing.
+    let off = json!({"enabled": false, "minAvailable": 5});
+    let rendered = chart.render(&json!({"podDisruptionBudget": off}));
+    assert!(rendered.of_kind("PodDisruptionBudget").is_empty());
 }
 
 #[test]

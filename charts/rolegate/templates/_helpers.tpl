@@ -187,3 +187,36 @@ helm.sh/hook-delete-policy: before-hook-creation,hook-succeeded,hook-failed
 {{- define "rolegate.isSet" -}}
 {{- if ne (toString (default "" .)) "" -}}true{{- else if or (kindIs "float64" .) (kindIs "int64" .) (kindIs "int" .) -}}true{{- end -}}
 {{- end -}}
+
+{{/* Rejects a PodDisruptionBudget under which no replica could ever be evicted. */}}
+{{- define "rolegate.checkDisruptionBudget" -}}
+{{- $min := .Values.podDisruptionBudget.minAvailable -}}
+{{- $max := .Values.podDisruptionBudget.maxUnavailable -}}
+{{- if and (include "rolegate.isSet" $min) (include "rolegate.isSet" $max) -}}
+{{- fail "podDisruptionBudget.minAvailable and podDisruptionBudget.maxUnavailable exclude each other: set one of them" -}}
+{{- end -}}
+{{- if and (include "rolegate.isSet" $max) (has (include "rolegate.scalar" $max) (list "0" "0%")) -}}
+{{- fail (printf "podDisruptionBudget.maxUnavailable is %s: node drains would wait forever; set 1 or more, or podDisruptionBudget.enabled to false" (include "rolegate.scalar" $max)) -}}
+{{- end -}}
+{{- if include "rolegate.isSet" $min -}}
+{{- $scalar := include "rolegate.scalar" $min -}}
+{{- if eq $scalar "100%" -}}
+{{- fail "podDisruptionBudget.minAvailable is 100%: node drains would wait forever; set less, or maxUnavailable instead" -}}
+{{- end -}}
+{{- if and (not (kindIs "string" $min)) (ge (int $min) (int .Values.replicaCount)) -}}
+{{- fail (printf "podDisruptionBudget.minAvailable (%s) must be less than replicaCount (%d): node drains would wait forever; set maxUnavailable instead, or more replicas" $scalar (int .Values.replicaCount)) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{/*
+Whether a percentage in podDisruptionBudget.minAvailable requires all replicas of `replicaCount`: "true" or empty. Kubernetes rounds up. An
+autoscaler might run more replicas.
+*/}}
+{{- define "rolegate.requiresAllReplicas" -}}
+{{- $min := .Values.podDisruptionBudget.minAvailable -}}
+{{- if and .Values.podDisruptionBudget.enabled (kindIs "string" $min) (ne (toString $min) "") -}}
+{{- $available := mul (trimSuffix "%" $min | int) (int .Values.replicaCount) -}}
+{{- if gt $available (mul 100 (sub (int .Values.replicaCount) 1)) -}}true{{- end -}}
+{{- end -}}
+{{- end -}}

@@ -88,7 +88,9 @@ impl FromStr for LogLevel {
         {
             return Err(expected.to_owned());
         }
-        let targets: Targets = text.parse().map_err(|_| expected.to_owned())?;
+        // It does not trim, either: ` rolegate` would be another module.
+        let trimmed: Vec<&str> = text.split(',').map(str::trim).collect();
+        let targets: Targets = trimmed.join(",").parse().map_err(|_| expected.to_owned())?;
         Ok(Self(without_clients(targets, text)))
     }
 }

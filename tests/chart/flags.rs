@@ -7,17 +7,18 @@ use std::process::Command;
 use serde_json::{Value, json};
 
 use crate::documents::{UPDATE, differs_or_update};
+use crate::settings::forms;
 use crate::{chart, folder, for_each_documented, read};
 
 /// What a flag takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Takes {
+pub(crate) enum Takes {
     Switch,
     Value,
 }
 
 /// The flags of `rolegate serve`, from its help.
-fn flags() -> BTreeMap<String, Takes> {
+pub(crate) fn flags() -> BTreeMap<String, Takes> {
     let help = Command::new(env!("CARGO_BIN_EXE_rolegate"))
         .args(["serve", "--help"])
         .output()
@@ -41,12 +42,12 @@ fn flags() -> BTreeMap<String, Takes> {
 }
 
 /// The flags that the chart refuses in `settings`, with the value to use.
-fn reserved() -> BTreeMap<String, String> {
+pub(crate) fn reserved() -> BTreeMap<String, String> {
     table("rolegate.reserved")
 }
 
 /// The flags of amazon-eks-pod-identity-webhook that the chart refuses in `settings`, with what to do instead.
-fn of_the_eks_webhook() -> BTreeMap<String, String> {
+pub(crate) fn of_the_eks_webhook() -> BTreeMap<String, String> {
     table("rolegate.flagsOfTheEksWebhook")
 }
 
@@ -206,21 +207,12 @@ fn settings_accept_every_other_flag() {
     let mut expected = String::from(
         "    \"settings\": {\n      \"type\": \"object\",\n      \"additionalProperties\": false,\n      \"properties\": {\n",
     );
-    let (reserved, of_the_eks_webhook) = (reserved(), of_the_eks_webhook());
-    let mut flags = flags();
-    flags.extend(of_the_eks_webhook.keys().map(|flag| (flag.clone(), Takes::Value)));
-    flags.extend(reserved.keys().map(|flag| (flag.clone(), Takes::Value)));
-    let lines: Vec<String> = flags
+    let mut definitions = forms();
+    definitions.extend(of_the_eks_webhook().into_keys().map(|flag| (flag, "ofTheEksWebhook")));
+    definitions.extend(reserved().into_keys().map(|flag| (flag, "setByTheChart")));
+    let lines: Vec<String> = definitions
         .into_iter()
-        .map(|(flag, takes)| {
-            let definition = match takes {
-                _ if reserved.contains_key(&flag) => "setByTheChart",
-                _ if of_the_eks_webhook.contains_key(&flag) => "ofTheEksWebhook",
-                Takes::Switch => "switch",
-                Takes::Value => "flag",
-            };
-            format!("        \"{flag}\": {{\"$ref\": \"#/definitions/{definition}\"}}")
-        })
+        .map(|(flag, definition)| format!("        \"{flag}\": {{\"$ref\": \"#/definitions/{definition}\"}}"))
         .collect();
     expected += &lines.join(",\n");
     expected += "\n      }\n    }";
@@ -254,7 +246,17 @@ fn settings_accept_the_types_that_people_write() {
             json!("info,rolegate::roles=debug"),
             &["info,rolegate::roles=debug"],
         ),
-        ("token-audience", json!(["one", "two"]), &["one", "two"]),
+        (
+            "assume-role",
+            json!([
+                "111122223333=arn:aws:iam::111122223333:role/a",
+                "444455556666=arn:aws:iam::444455556666:role/a"
+            ]),
+            &[
+                "111122223333=arn:aws:iam::111122223333:role/a",
+                "444455556666=arn:aws:iam::444455556666:role/a",
+            ],
+        ),
         ("aws-region", Value::Null, &[]),
     ];
     for (flag, value, expected) in cases {

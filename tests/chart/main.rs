@@ -12,6 +12,7 @@ mod metrics;
 mod packaged;
 mod permissions;
 mod refused;
+mod settings;
 mod webhooks;
 mod workload;
 

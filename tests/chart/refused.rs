@@ -251,7 +251,7 @@ pub(crate) fn refuses_wrong_values(chart: &Chart) {
         ),
         (
             json!({"settings": {"metrics-namespace": "maybe"}}),
-            &["/settings/metrics-namespace", "want"],
+            &["/settings/metrics-namespace", "must be one of"],
         ),
     ];
     for (values, expected) in cases {

@@ -6,6 +6,7 @@
 {{- if le (include "rolegate.hours" .Values.certificates.caLifetime | int) (include "rolegate.hours" .Values.certificates.lifetime | int) -}}
 {{- fail (printf "certificates.lifetime (%s) must be shorter than certificates.caLifetime (%s)" .Values.certificates.lifetime .Values.certificates.caLifetime) -}}
 {{- end -}}
+{{- include "rolegate.checkSettings" (default dict .Values.settings) -}}
 - serve
 - --listen={{ .Values.listenAddress }}:{{ .Values.ports.https }}
 - --admin-listen={{ .Values.listenAddress }}:{{ .Values.ports.http }}
@@ -56,6 +57,10 @@
 {{- with get (include "rolegate.flagsOfTheEksWebhook" $ | fromYaml) $flag }}
 {{- fail (printf "settings.%s: this is a flag of amazon-eks-pod-identity-webhook; %s" $flag .) }}
 {{- end }}
+{{- /* `off` without quotes is a boolean in YAML. */}}
+{{- if and (eq $flag "log-level") (kindIs "bool" $value) }}
+{{- $value = "off" }}
+{{- end }}
 {{- if kindIs "slice" $value }}
 {{- range $value }}
 - {{ printf "--%s=%s" $flag (include "rolegate.scalar" .) | quote }}
@@ -69,6 +74,77 @@
 {{/* A value as it is written in values.yaml. Helm reads whole numbers as floats, which print as 1e+06. */}}
 {{- define "rolegate.scalar" -}}
 {{- if and (kindIs "float64" .) (eq . (floor .)) -}}{{- int64 . -}}{{- else -}}{{- toString . -}}{{- end -}}
+{{- end -}}
+
+{{/* Rejects what the program would reject at startup and the schema cannot express. The parameter is `settings`. */}}
+{{- define "rolegate.checkSettings" -}}
+{{- range $flag, $bounds := include "rolegate.durations" . | fromYaml -}}
+{{- $value := include "rolegate.durationSetting" (dict "settings" $ "flag" $flag) -}}
+{{- $milliseconds := include "rolegate.milliseconds" $value | int64 -}}
+{{- $least := include "rolegate.milliseconds" $bounds.least | int64 -}}
+{{- $most := include "rolegate.milliseconds" $bounds.most | int64 -}}
+{{- /* A number of 13 digits would be too large to compute with. */ -}}
+{{- if or (regexMatch "[1-9][0-9]{12}" $value) (lt $milliseconds $least) (gt $milliseconds $most) -}}
+{{- fail (printf "settings.%s: expected a duration from %s to %s, not %s" $flag $bounds.least $bounds.most $value) -}}
+{{- end -}}
+{{- if and $bounds.wholeSeconds (mod $milliseconds 1000) -}}
+{{- fail (printf "settings.%s: expected whole seconds, not %s" $flag $value) -}}
+{{- end -}}
+{{- end -}}
+{{- $ttl := include "rolegate.durationSetting" (dict "settings" . "flag" "trust-ttl") -}}
+{{- $maxStale := include "rolegate.durationSetting" (dict "settings" . "flag" "trust-max-stale") -}}
+{{- if lt (include "rolegate.milliseconds" $maxStale | int64) (include "rolegate.milliseconds" $ttl | int64) -}}
+{{- fail (printf "settings.trust-max-stale (%s) must be at least settings.trust-ttl (%s)" $maxStale $ttl) -}}
+{{- end -}}
+{{- if and (eq (toString (get . "audit-log-rotate")) "hourly") (has (get . "audit-log" | default "" | toString) (list "" "-" "/dev/stdout")) -}}
+{{- fail "settings.audit-log-rotate: hourly requires a file in settings.audit-log" -}}
+{{- end -}}
+{{- $assumed := get . "assume-role" | default list -}}
+{{- if not (kindIs "slice" $assumed) -}}{{- $assumed = list $assumed -}}{{- end -}}
+{{- $accounts := list -}}
+{{- range splitList "," (join "," $assumed) -}}
+{{- if . -}}
+{{- $account := splitList "=" . | first -}}
+{{- $owner := index (splitList ":" .) 4 -}}
+{{- if ne $account $owner -}}
+{{- fail (printf "settings.assume-role: %s: the role belongs to account %s; only a role of %s can read the roles of %s" . $owner $account $account) -}}
+{{- end -}}
+{{- if has $account $accounts -}}
+{{- fail (printf "settings.assume-role: account %s is named twice; remove one of the two" $account) -}}
+{{- end -}}
+{{- $accounts = append $accounts $account -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{/* The durations in `settings`: default and bounds. tests/chart compares them with those of the program. */}}
+{{- define "rolegate.durations" -}}
+token-expiration: {default: 24h, least: 10m, most: 24h, wholeSeconds: true}
+trust-max-stale: {default: 1h, least: 1s, most: 168h}
+trust-read-timeout: {default: 700ms, least: 1ms, most: 30s}
+trust-ttl: {default: 60s, least: 1s, most: 24h}
+{{- end -}}
+
+{{/* A duration in `settings`, or its default. Parameters: `settings` and `flag`. */}}
+{{- define "rolegate.durationSetting" -}}
+{{- $value := get .settings .flag -}}
+{{- if or (kindIs "invalid" $value) (eq (toString $value) "") -}}
+{{- get (include "rolegate.durations" . | fromYaml) .flag | dig "default" "" -}}
+{{- else -}}
+{{- include "rolegate.scalar" $value -}}
+{{- end -}}
+{{- end -}}
+
+{{/* A duration as the program reads it, such as 1h30m or 30 (seconds), in milliseconds. */}}
+{{- define "rolegate.milliseconds" -}}
+{{- $factors := dict "h" 3600000 "m" 60000 "s" 1000 "ms" 1 "" 1000 -}}
+{{- $sum := 0 -}}
+{{- range regexFindAll "[0-9]+(ms|h|m|s)?" . -1 -}}
+{{- /* Without zeros in front, which would make it an octal number. */ -}}
+{{- $number := regexReplaceAll "^0+" (regexFind "^[0-9]+" .) "" | default "0" | int64 -}}
+{{- $sum = add $sum (mul $number (get $factors (regexFind "[a-z]*$" .))) -}}
+{{- end -}}
+{{- $sum -}}
 {{- end -}}
 
 {{/* The flags that the chart sets, each with the value to use instead. */}}

@@ -220,3 +220,17 @@ autoscaler might run more replicas.
 {{- if gt $available (mul 100 (sub (int .Values.replicaCount) 1)) -}}true{{- end -}}
 {{- end -}}
 {{- end -}}
+
+{{/*
+Rejects annotations of the ServiceAccount that were probably meant for EKS's webhook, which ignores keys that it does not know: rolegate would
+have no role. The schema has the form of their values.
+*/}}
+{{- define "rolegate.checkAnnotations" -}}
+{{- $known := list "eks.amazonaws.com/role-arn" "eks.amazonaws.com/audience" "eks.amazonaws.com/sts-regional-endpoints" "eks.amazonaws.com/token-expiration" -}}
+{{- range $key, $_ := .Values.serviceAccount.annotations -}}
+{{- if and (not (has $key $known)) (regexMatch "(?i)^eks[.-]?amazon|^[^/]*role[-_.]?arn$" $key) -}}
+{{- $meant := ternary "eks.amazonaws.com/role-arn" (join ", " $known) (regexMatch "(?i)role[-_.]?arn$" $key) -}}
+{{- fail (printf "serviceAccount.annotations: %s is not an annotation that EKS reads; expected %s" $key $meant) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}

@@ -388,6 +388,14 @@ impl Progress {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn sources_are_named_in_their_order() {
+        let files = RoleSourceSpec::Files("roles".into());
+        assert_eq!(named(&[RoleSourceSpec::Iam]), "role source iam");
+        let several = [RoleSourceSpec::Ack, RoleSourceSpec::Iam, files];
+        assert_eq!(named(&several), "role sources ack, iam and files=roles");
+    }
     use crate::args::cluster::ClusterArgs;
 
     #[test]

@@ -408,6 +408,19 @@ mod tests {
     }
 
     #[test]
+    fn a_config_map_without_its_key_says_what_to_add() {
+        let rules = AnnotationRules {
+            prefix: "eks.amazonaws.com/".to_owned(),
+            compose: None,
+        };
+        let error = parse(&rules, Some(&None)).err().unwrap().to_string();
+        assert_eq!(
+            error,
+            r#"it has no key `config`; add it, with JSON as its value: {"NAMESPACE/NAME": {"RoleARN": "…"}}"#
+        );
+    }
+
+    #[test]
     fn differences_are_what_came_went_or_changed() {
         let [a, b] = [entry("a"), entry("b")];
         let before = IdentityMap::of(&format!(

@@ -161,6 +161,20 @@ fn roles_are_read_from_files() {
 /// A policy that IAM would refuse is malformed in a file, and evaluated if it comes from IAM, which has stored it: our reading of IAM's
 /// rules never turns a stored policy into an unknown one.
 #[test]
+fn a_role_that_was_not_read_names_the_source() {
+    let home = tempfile::tempdir().unwrap();
+    let mut command = command(&[&identity()[..], &["--role-source", "iam", "-o", "json"]].concat());
+    // Without credentials.
+    command.env("HOME", home.path());
+    let ran = finish(command, "");
+    let report: Value = serde_json::from_str(&ran.out).unwrap_or_else(|_| panic!("{}", ran.err));
+    assert_eq!(
+        (&report["policyFrom"], ran.code),
+        (&json!("not read from role source iam"), 2)
+    );
+}
+
+#[test]
 fn what_iam_would_refuse_depends_on_who_wrote_it() {
     let directory = tempfile::tempdir().unwrap();
     let document = correct_policy().replace(r#""Effect""#, r#""Sid":"of_jobs","Effect""#);

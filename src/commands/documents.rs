@@ -1,5 +1,6 @@
 //! The documents of a YAML or JSON text, each with its bytes. A document that is not changed is printed as it was read.
 
+mod objects;
 mod ordered;
 
 use std::fmt;
@@ -8,6 +9,7 @@ use anyhow::{Context as _, Result};
 use serde::de::IgnoredAny;
 use serde_json::Value;
 
+pub(super) use self::objects::Object;
 use self::ordered::Ordered;
 
 /// A document.

@@ -450,6 +450,37 @@ fn lists_in_lists_and_streams_of_json_are_injected() {
     }
 }
 
+/// The API server leaves out the kind of the items: `kubectl get --raw /api/v1/namespaces/jobs/serviceaccounts`.
+#[test]
+fn items_of_typed_lists_need_no_kind() {
+    let annotations = json!({"eks.amazonaws.com/role-arn": ROLE});
+    let accounts = json!({"kind": "ServiceAccountList", "apiVersion": "v1", "metadata": {"resourceVersion": "1"}, "items": [
+        {"metadata": {"name": "default", "namespace": "jobs", "annotations": annotations}},
+        {"metadata": {"name": "other", "namespace": "jobs"}}]});
+    let spec = |account: &str| json!({"serviceAccountName": account, "containers": [{"name": "main"}]});
+    let pods = json!({"kind": "PodList", "apiVersion": "v1", "items": [
+        {"metadata": {"name": "a", "namespace": "jobs"}, "spec": spec("default")},
+        {"metadata": {"name": "b", "namespace": "jobs"}, "spec": spec("other")}]});
+    let deployments = json!({"kind": "DeploymentList", "apiVersion": "apps/v1", "items": [
+        {"metadata": {"name": "c", "namespace": "jobs"}, "spec": {"template": {"spec": spec("default")}}}]});
+    let ran = inject(&format!("{accounts}\n{pods}\n{deployments}\n"), &[]);
+    assert_eq!(ran.code, 0, "{}", ran.err);
+    for report in [
+        "Pod jobs/a: injected",
+        "Pod jobs/b: no role",
+        "Deployment jobs/c: injected",
+    ] {
+        assert!(ran.err.contains(report), "{report}: {}", ran.err);
+    }
+    assert!(!ran.err.contains("not in the input"), "{}", ran.err);
+    assert_eq!(ran.out.matches("\"AWS_ROLE_ARN\"").count(), 2, "{}", ran.out);
+    // Nothing else is added to the items.
+    let values = serde_json::Deserializer::from_str(&ran.out).into_iter::<Value>();
+    let values: Vec<Value> = values.map(Result::unwrap).collect();
+    assert_eq!(values[0], accounts);
+    assert_eq!(values[1]["items"][0].get("kind"), None);
+}
+
 #[test]
 fn flags_of_the_injection_are_those_of_the_webhook() {
     let ran = inject(

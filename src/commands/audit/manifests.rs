@@ -13,7 +13,7 @@ use super::mapped::Data;
 use super::report::ObjectName;
 use super::workloads::Workload;
 use crate::args::namespaced_name::NamespacedName;
-use crate::commands::documents::{self, Document};
+use crate::commands::documents::{self, Document, Object};
 use crate::commands::input;
 use crate::kubernetes::identity_map;
 use crate::kubernetes::service_accounts::yaml::{self, Node};
@@ -27,9 +27,6 @@ const EXTENSIONS: [&str; 3] = ["yaml", "yml", "json"];
 
 /// How many other namespaces an error names.
 const NAMED: usize = 5;
-
-/// The deepest List in a List.
-const MAX_LISTS: usize = 8;
 
 /// What was read.
 #[derive(Debug, Default)]
@@ -159,57 +156,38 @@ impl Manifests {
 
     fn add_document(&mut self, source: Source<'_>, document: &Document<'_>, rules: &Rules<'_>) {
         // `---` at the end, and a document of comments, as Helm writes it for a template without output.
-        let Some(object) = document.object() else { return };
+        if document.object().is_none() {
+            return;
+        }
         self.documents += 1;
         let lines = Lines {
             document,
             tree: OnceCell::new(),
         };
-        let place = Place {
-            source,
-            lines: &lines,
-            path: Vec::new(),
-        };
-        self.add(object, None, &place, rules);
+        for object in document.objects() {
+            let place = Place {
+                source,
+                lines: &lines,
+                path: &object.path,
+            };
+            self.add(&object, &place, rules);
+        }
     }
 
-    /// Adds an object; `list` is the apiVersion and kind of the items of its list, for items without them.
-    fn add(&mut self, object: &Value, list: Option<(&str, &str)>, place: &Place<'_>, rules: &Rules<'_>) {
-        let text = |field: &str| {
-            object
-                .get(field)
-                .and_then(Value::as_str)
-                .filter(|text| !text.is_empty())
-        };
-        let api_version = text("apiVersion").or(list.map(|(version, _)| version));
-        let kind = text("kind").or(list.map(|(_, kind)| kind));
+    fn add(&mut self, object: &Object<'_>, place: &Place<'_>, rules: &Rules<'_>) {
         // Values files and other YAML.
-        let (Some(api_version), Some(kind)) = (api_version, kind) else {
+        let (Some(api_version), Some(kind)) = (object.api_version, object.kind) else {
             return;
         };
-        if let (Some(of), Some(items)) = (kind.strip_suffix("List"), object.get("items").and_then(Value::as_array)) {
-            if place.path.len() < 2 * MAX_LISTS {
-                let list = (!of.is_empty()).then_some((api_version, of));
-                for (index, item) in items.iter().enumerate() {
-                    self.add(item, list, &place.below(["items".to_owned(), index.to_string()]), rules);
-                }
-            }
-            return;
-        }
         // A request to a webhook, as in examples: the pod in it is in no cluster and in no manifest.
         if api_version.starts_with("admission.k8s.io/") {
             return;
         }
         self.objects += 1;
-        let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
-        let metadata = |field: &str| {
-            let text = object.get("metadata")?.get(field)?.as_str()?;
-            (!text.is_empty()).then_some(text)
-        };
-        let name = metadata("name")
-            .or_else(|| metadata("generateName"))
-            .unwrap_or_default();
-        let namespace = metadata("namespace").unwrap_or_else(|| rules.namespace());
+        let (group, version) = object.group_version();
+        let name = object.name();
+        let namespace = object.namespace().unwrap_or_else(|| rules.namespace());
+        let object = object.value;
         if let Some(resource) = workloads::token_resource(group, version, kind) {
             if let Ok(raw) = to_raw_value(object) {
                 let tokens = workloads::tokens(resource, &raw);
@@ -367,18 +345,10 @@ struct Place<'a> {
     source: Source<'a>,
     lines: &'a Lines<'a>,
     /// The fields that lead to it from the document.
-    path: Vec<String>,
+    path: &'a [String],
 }
 
 impl Place<'_> {
-    fn below(&self, fields: [String; 2]) -> Self {
-        Self {
-            source: self.source,
-            lines: self.lines,
-            path: self.path.iter().cloned().chain(fields).collect(),
-        }
-    }
-
     /// The line of a field, or else of what is nearest to it.
     fn line(&self, fields: &[&str]) -> u64 {
         let path: Vec<&str> = self

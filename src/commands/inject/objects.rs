@@ -6,7 +6,7 @@ use anyhow::Result;
 use serde_json::value::to_raw_value;
 use serde_json::{Value, json};
 
-use crate::commands::documents::Document;
+use crate::commands::documents::{Document, Object};
 use crate::pod::identity::AnnotationRules;
 use crate::support::text;
 use crate::trust::RoleArn;
@@ -86,17 +86,13 @@ pub(super) fn service_accounts(
     // And whether an object names it.
     let mut referred = BTreeMap::new();
     for document in documents {
-        for (_, object) in objects(document) {
-            let (group, _, kind) = group_version_kind(object);
+        for object in document.objects() {
+            let (group, _, kind) = group_version_kind(&object);
             if group.is_empty() && matches!(kind, "ServiceAccount" | "ConfigMap") {
-                let mut item = object.clone();
-                if let Some(Value::Object(metadata)) = item.get_mut("metadata") {
-                    metadata.entry("namespace").or_insert_with(|| json!(namespace));
-                }
                 if kind == "ServiceAccount" {
-                    present.insert((namespace_of(object, namespace), name_of(object)));
+                    present.insert((namespace_of(&object, namespace), object.name().to_owned()));
                 }
-                items.push(item);
+                items.push(manifest(&object, namespace));
             }
         }
         for workload in workloads(document, namespace)? {
@@ -141,18 +137,35 @@ pub(super) fn service_accounts(
     })
 }
 
+/// A ServiceAccount or ConfigMap as a manifest of its own, with what its list and the flags say of it.
+fn manifest(object: &Object<'_>, namespace: &str) -> Value {
+    let mut manifest = object.value.clone();
+    if let Value::Object(fields) = &mut manifest {
+        for (field, value) in [("apiVersion", object.api_version), ("kind", object.kind)] {
+            if let Some(value) = value {
+                fields.insert(field.to_owned(), json!(value));
+            }
+        }
+    }
+    if let (Some(Value::Object(metadata)), None) = (manifest.get_mut("metadata"), object.namespace()) {
+        metadata.insert("namespace".to_owned(), json!(namespace));
+    }
+    manifest
+}
+
 /// The workloads of a document, in their order. What has no namespace is left out: its pods run in namespaces that are not known.
 pub(super) fn workloads(document: &Document<'_>, namespace: &str) -> Result<Vec<Workload>> {
     let mut found = Vec::new();
-    for (place, object) in objects(document) {
-        let (group, version, kind) = group_version_kind(object);
+    for object in document.objects() {
+        let (group, version, kind) = group_version_kind(&object);
         let Listed::As(resource) = workloads::lookup(group, version, kind) else {
             continue;
         };
         if resource.resource_type.cluster {
             continue;
         }
-        let object_json = to_raw_value(object)?;
+        let place = object.pointer();
+        let object_json = to_raw_value(object.value)?;
         let references = workloads::every_reference(resource, &object_json);
         let is_one_of_several = references.len() > 1;
         for reference in references {
@@ -163,8 +176,8 @@ pub(super) fn workloads(document: &Document<'_>, namespace: &str) -> Result<Vec<
             let has_containers = template.as_ref().is_some_and(has_containers);
             found.push(Workload {
                 kind: kind.to_owned(),
-                name: name_of(object),
-                namespace: namespace_of(object, namespace),
+                name: object.name().to_owned(),
+                namespace: namespace_of(&object, namespace),
                 service_account: reference.account.name().to_owned(),
                 is_named: matches!(reference.account, Account::Written(_)),
                 annotations: reference.annotations(),
@@ -190,61 +203,22 @@ fn has_containers(template: &Value) -> bool {
 /// Workloads in versions whose fields are not known: title, `apiVersion`, and the versions that are known.
 pub(super) fn of_other_versions(document: &Document<'_>, namespace: &str) -> Vec<(String, String, String)> {
     let mut found = Vec::new();
-    for (_, object) in objects(document) {
-        let (group, version, kind) = group_version_kind(object);
+    for object in document.objects() {
+        let (group, version, kind) = group_version_kind(&object);
         if let Listed::InOtherVersions = workloads::lookup(group, version, kind) {
             let known = workloads::versions(group, kind);
-            let title = title(kind, &namespace_of(object, namespace), &name_of(object));
+            let title = title(kind, &namespace_of(&object, namespace), object.name());
             found.push((title, format!("{group}/{version}"), known.join(", ")));
         }
     }
     found
 }
 
-/// The deepest List in a List.
-const MAX_LISTS: usize = 8;
-
-/// The objects of a document, each with the pointer to it: itself, or the items of a List.
-fn objects<'a>(document: &'a Document<'_>) -> Vec<(String, &'a Value)> {
-    let mut found = Vec::new();
-    if let Some(object) = document.object() {
-        add_objects(object, String::new(), 0, &mut found);
-    }
-    found
+fn group_version_kind<'a>(object: &Object<'a>) -> (&'a str, &'a str, &'a str) {
+    let (group, version) = object.group_version();
+    (group, version, object.kind.unwrap_or_default())
 }
 
-fn add_objects<'a>(object: &'a Value, pointer: String, lists: usize, found: &mut Vec<(String, &'a Value)>) {
-    let is_list = lists < MAX_LISTS && group_version_kind(object).2.ends_with("List");
-    match object.get("items").and_then(Value::as_array) {
-        Some(items) if is_list => {
-            for (index, item) in items.iter().enumerate() {
-                add_objects(item, format!("{pointer}/items/{index}"), lists + 1, found);
-            }
-        }
-        _ => found.push((pointer, object)),
-    }
-}
-
-fn group_version_kind(object: &Value) -> (&str, &str, &str) {
-    let api_version = object.get("apiVersion").and_then(Value::as_str).unwrap_or("v1");
-    let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
-    (
-        group,
-        version,
-        object.get("kind").and_then(Value::as_str).unwrap_or_default(),
-    )
-}
-
-fn name_of(object: &Value) -> String {
-    let name = text_at(object, "/metadata/name").or_else(|| text_at(object, "/metadata/generateName"));
-    name.unwrap_or_default().to_owned()
-}
-
-fn namespace_of(object: &Value, default: &str) -> String {
-    text_at(object, "/metadata/namespace").unwrap_or(default).to_owned()
-}
-
-/// A string that is not empty.
-fn text_at<'a>(object: &'a Value, pointer: &str) -> Option<&'a str> {
-    object.pointer(pointer)?.as_str().filter(|text| !text.is_empty())
+fn namespace_of(object: &Object<'_>, default: &str) -> String {
+    object.namespace().unwrap_or(default).to_owned()
 }

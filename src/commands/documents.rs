@@ -3,6 +3,7 @@
 mod objects;
 mod ordered;
 
+use std::borrow::Cow;
 use std::fmt;
 
 use anyhow::{Context as _, Result};
@@ -11,6 +12,7 @@ use serde_json::Value;
 
 pub(super) use self::objects::Object;
 use self::ordered::Ordered;
+use crate::support::text;
 
 /// A document.
 pub(super) struct Document<'a> {
@@ -18,6 +20,7 @@ pub(super) struct Document<'a> {
     text: &'a str,
     /// The line in which they begin, from 1.
     line: u64,
+    needs_marker: bool,
     original: Ordered,
     /// None for a document that is empty or not an object.
     object: Option<Value>,
@@ -46,11 +49,55 @@ pub(super) fn read(text: &str) -> Result<Vec<Document<'_>>, Unreadable> {
 /// Each document of a text: one that cannot be read does not hide the others.
 pub(super) fn read_each(text: &str) -> impl Iterator<Item = Result<Document<'_>, Unreadable>> {
     let mut next = 1;
-    split(text).into_iter().flat_map(json_values).map(move |part| {
+    parts(text).into_iter().map(move |part| {
         let line = next;
-        next += part.matches('\n').count() as u64;
+        next += part.text.matches('\n').count() as u64;
         Document::read(part, line)
     })
+}
+
+/// The documents as they are printed: what is not changed as it was read.
+pub(super) fn to_text(documents: &[Document<'_>]) -> String {
+    let mut text = String::new();
+    for document in documents {
+        let begins_line = document.needs_marker || document.is_changed;
+        if begins_line && !text.is_empty() && !text.ends_with('\n') {
+            text.push('\n');
+        }
+        if document.needs_marker {
+            text.push_str("---\n");
+        }
+        text.push_str(&document.text());
+    }
+    text
+}
+
+/// The bytes of a document.
+#[derive(Clone, Copy)]
+struct Part<'a> {
+    text: &'a str,
+    /// Whether a `---` has to be printed before it. If a text has a marker or a comment, kubectl reads it as YAML, and of several values of
+    /// JSON without a marker between them only the first.
+    needs_marker: bool,
+}
+
+fn parts(text: &str) -> Vec<Part<'_>> {
+    let is_json = is_json_stream(text);
+    let values_of = |(index, text)| Part {
+        text,
+        needs_marker: index > 0 && !is_json,
+    };
+    let parts = split(text).into_iter();
+    parts
+        .flat_map(|part| json_values(part).into_iter().enumerate().map(values_of))
+        .collect()
+}
+
+/// Whether a text consists of values of JSON and nothing else, as `jq` prints them.
+fn is_json_stream(text: &str) -> bool {
+    let text = without_mark(text);
+    let mut values = serde_json::Deserializer::from_str(text).into_iter::<IgnoredAny>();
+    text.trim_start().starts_with('{') && values.all(|value| value.is_ok())
 }
 
 /// The parts of a text, each from its `---` or its directives. YAML permits these three characters at the start of a line only as a marker.
@@ -61,7 +108,8 @@ fn split(text: &str) -> Vec<&str> {
     let mut has_directives_only = false;
     let mut has_content = false;
     let mut is_ended = false;
-    for line in text.split_inclusive('\n') {
+    for bytes in text.split_inclusive('\n') {
+        let line = if at == 0 { without_mark(bytes) } else { bytes };
         if is_marker(line) {
             if at > 0 && !has_directives_only {
                 starts.push(at);
@@ -77,7 +125,7 @@ fn split(text: &str) -> Vec<&str> {
         } else if !is_blank(line) {
             (has_directives_only, has_content, is_ended) = (false, true, false);
         }
-        at += line.len();
+        at += bytes.len();
     }
     let ends = starts.iter().skip(1).copied().chain([text.len()]);
     starts
@@ -87,26 +135,62 @@ fn split(text: &str) -> Vec<&str> {
         .collect()
 }
 
-/// The values of a part that is a stream of JSON, as `jq` prints it and kubectl reads it; else the part itself.
+/// The values of a part that is a stream of JSON, as `jq` prints it and kubectl reads it; else the part itself. What is before a value
+/// belongs to it, and so does the end of its line.
 fn json_values(part: &str) -> Vec<&str> {
-    if !part.trim_start().starts_with('{') {
-        return vec![part];
-    }
-    let mut values = serde_json::Deserializer::from_str(part).into_iter::<IgnoredAny>();
-    let mut ends = Vec::new();
-    while let Some(value) = values.next() {
-        if value.is_err() {
-            return vec![part];
+    let mut values = Vec::new();
+    let mut rest = part;
+    while let Some((value, after)) = json_value(rest) {
+        if is_without_content(after) {
+            values.push(rest);
+            return values;
         }
-        ends.push(values.byte_offset());
+        values.push(value);
+        rest = after;
     }
-    ends.pop();
-    let starts = std::iter::once(0).chain(ends.iter().copied());
-    let ends = ends.iter().copied().chain([part.len()]);
-    starts
-        .zip(ends)
-        .filter_map(|(start, end)| part.get(start..end))
-        .collect()
+    vec![part]
+}
+
+/// The JSON object at the beginning of a text, and what is after it. kubectl skips null.
+fn json_value(text: &str) -> Option<(&str, &str)> {
+    let start = content_start(text);
+    let content = text.get(start..)?;
+    if !content.starts_with('{') && !content.starts_with("null") {
+        return None;
+    }
+    let mut values = serde_json::Deserializer::from_str(content).into_iter::<IgnoredAny>();
+    values.next()?.ok()?;
+    let end = start.saturating_add(values.byte_offset());
+    let rest_of_line = text.get(end..)?.split_inclusive('\n').next().unwrap_or_default();
+    let length = if is_blank(rest_of_line) { rest_of_line.len() } else { 0 };
+    text.split_at_checked(end.saturating_add(length))
+}
+
+/// Where the content begins: after a byte order mark, the marker, directives, comments and empty lines.
+fn content_start(text: &str) -> usize {
+    let mut at = text.len().saturating_sub(without_mark(text).len());
+    for line in without_mark(text).split_inclusive('\n') {
+        let content = if is_marker(line) {
+            line.strip_prefix("---").unwrap_or_default()
+        } else {
+            line
+        };
+        let content = content.trim_start();
+        if !content.is_empty() && !content.starts_with(['#', '%']) {
+            return at.saturating_add(line.len()).saturating_sub(content.len());
+        }
+        at = at.saturating_add(line.len());
+    }
+    at
+}
+
+fn is_without_content(text: &str) -> bool {
+    content_start(text) == text.len()
+}
+
+/// Without the byte order mark that Windows programs write.
+fn without_mark(text: &str) -> &str {
+    text.strip_prefix('\u{feff}').unwrap_or(text)
 }
 
 /// A comment, or nothing.
@@ -125,7 +209,7 @@ fn is_mark(line: &str, mark: &str) -> bool {
 }
 
 impl<'a> Document<'a> {
-    fn read(text: &'a str, line: u64) -> Result<Self, Unreadable> {
+    fn read(Part { text, needs_marker }: Part<'a>, line: u64) -> Result<Self, Unreadable> {
         let original = Ordered::parse(text).map_err(|(inner, message)| Unreadable {
             line: line.saturating_add(inner.unwrap_or(1).saturating_sub(1)),
             message,
@@ -137,6 +221,7 @@ impl<'a> Document<'a> {
         Ok(Self {
             text,
             line,
+            needs_marker,
             original,
             object,
             is_changed: false,
@@ -150,7 +235,8 @@ impl<'a> Document<'a> {
 
     /// The line in which its content begins, from 1.
     pub(super) fn first_line(&self) -> u64 {
-        self.line + header(self.text).matches('\n').count() as u64
+        let before = self.text.get(..content_start(self.text)).unwrap_or_default();
+        self.line + before.matches('\n').count() as u64
     }
 
     pub(super) const fn object(&self) -> Option<&Value> {
@@ -185,47 +271,39 @@ impl<'a> Document<'a> {
     }
 
     /// As it is printed.
-    pub(super) fn text(&self) -> String {
+    fn text(&self) -> Cow<'a, str> {
         match &self.object {
-            Some(object) if self.is_changed => self.written_again(object),
-            _ => self.text.to_owned(),
+            Some(object) if self.is_changed => self.written_again(object).into(),
+            _ => self.text.into(),
         }
     }
 
     fn written_again(&self, object: &Value) -> String {
         let patched = Ordered::of(object, Some(&self.original));
-        let is_json = serde_json::from_str::<IgnoredAny>(self.text).is_ok();
+        let is_json = json_value(self.text).is_some_and(|(_, after)| is_without_content(after));
         let written = if is_json {
-            serde_json::to_string_pretty(&patched)
-                .map(|json| format!("{json}\n"))
-                .ok()
+            let json = serde_json::to_string_pretty(&patched).ok();
+            // Not every character that JSON permits is one of YAML.
+            json.map(|json| format!("{}\n", text::json::escape(&json)))
         } else {
-            let yaml = serde_saphyr::to_string(&patched).ok();
-            yaml.map(|yaml| format!("{}{yaml}", header(self.text)))
+            serde_saphyr::to_string(&patched).ok()
         };
         // A value that was read can be written.
-        written.unwrap_or_else(|| self.text.to_owned())
+        written.map_or_else(
+            || self.text.to_owned(),
+            |written| format!("{}{written}", header(self.text)),
+        )
     }
 }
 
 /// The lines before the content: the marker and comments, such as those of Helm, which name the template.
 fn header(text: &str) -> String {
-    let mut header = String::new();
-    for line in text.split_inclusive('\n') {
-        let content = if is_marker(line) {
-            line.strip_prefix("---").unwrap_or_default()
-        } else {
-            line
-        };
-        if !content.trim().is_empty() && !content.trim_start().starts_with(['#', '%']) {
-            if is_marker(line) {
-                header.push_str("---\n");
-            }
-            break;
-        }
-        header.push_str(line);
-    }
-    header
+    let before = text.get(..content_start(text)).unwrap_or_default();
+    let before = without_mark(before);
+    let lines = before.rfind('\n').map_or(0, |end| end.saturating_add(1));
+    let (lines, start_of_line) = before.split_at_checked(lines).unwrap_or_default();
+    let marker = if is_marker(start_of_line) { "---\n" } else { "" };
+    format!("{lines}{marker}")
 }
 
 #[cfg(test)]
@@ -262,9 +340,11 @@ mod tests {
     #[test]
     fn each_value_of_a_json_stream_is_a_document() {
         for (text, lines) in [
-            ("{\"a\": 1}\n{\"b\": 2}\n", &[1_u64, 1][..]),
+            ("{\"a\": 1}\n{\"b\": 2}\n", &[1_u64, 2][..]),
             ("{\"a\":\n 1}{\"b\": 2}{}\n---\nc: 3\n", &[1, 2, 2, 3]),
             ("{\"a\": 1}\n", &[1]),
+            ("---\n# c\n{\"a\": 1}\n{\"b\": 2} # d\n# e\n{}\n", &[1, 4, 5]),
+            ("{\"a\": 1}\nnull\n{}\n", &[1, 2, 3]),
         ] {
             let documents = read(text).unwrap();
             let found: Vec<u64> = documents.iter().map(|document| document.source().1).collect();
@@ -274,6 +354,124 @@ mod tests {
         // YAML may begin with a brace.
         assert_eq!(read("{a: 1}\n---\n{b: 2}\n").unwrap().len(), 2);
         assert!(read("{\"a\": 1}\n{\"b\": }\n").is_err());
+    }
+
+    /// The objects as `kubectl apply --filename` reads them: values of JSON as long as there are any, and YAML from there.
+    /// See `YAMLOrJSONDecoder` in `k8s.io/apimachinery/pkg/util/yaml`.
+    fn as_kubectl(text: &str) -> Vec<Value> {
+        let text = without_mark(text);
+        let mut stream = serde_json::Deserializer::from_str(text).into_iter::<Value>();
+        let mut objects = Vec::new();
+        let mut end = 0;
+        loop {
+            match stream.next() {
+                None => return objects,
+                Some(Ok(value)) => objects.push(value),
+                Some(Err(_)) => break,
+            }
+            end = stream.byte_offset();
+        }
+        assert!(
+            objects.len() < 2,
+            "after two values of JSON, kubectl reads no YAML: {text:?}"
+        );
+        let mut documents = vec![String::new()];
+        for line in text.get(end..).unwrap().split_inclusive('\n') {
+            if line.starts_with("---") {
+                documents.push(String::new());
+            }
+            documents.last_mut().unwrap().push_str(line);
+        }
+        // It reads only the first of several values, without an error.
+        let documents = documents
+            .iter()
+            .map(|document| Ordered::parse(document).unwrap().to_json());
+        objects.extend(documents.filter(|document| !document.is_null()));
+        objects
+    }
+
+    /// Every combination of what is before, between and after three values, and of those that change.
+    #[test]
+    fn what_is_printed_has_the_expected_values_for_kubectl() {
+        let mut texts = Vec::new();
+        for before in [
+            "",
+            "\n\n",
+            "\u{feff}",
+            "\u{feff}\n",
+            "---\n",
+            "--- ",
+            "--- # c\n",
+            "# c\n",
+            "# c\n---\n# d\n\n",
+            "\u{feff}---\n",
+            "%YAML 1.2\n---\n",
+            "\u{feff}%YAML 1.2\n---\n",
+            "a: 1\n---\n",
+            "{\"a\": 1}\n---\n",
+        ] {
+            for between in [
+                "",
+                " ",
+                "\n",
+                "\r\n",
+                "\n\n",
+                "\n# e\n",
+                " # e\n",
+                "\n---\n",
+                "\n--- # e\n",
+            ] {
+                for after in ["", "\n", "\n\n", "\r\n", "\n# f\n", "\n---\n", "\n---\nz: 1\n"] {
+                    texts.push((before, between, after));
+                }
+            }
+        }
+        for (before, between, after) in texts {
+            let values: Vec<String> = (1..=3).map(|number| format!("{{\"n\": {number}}}")).collect();
+            let text = format!("{before}{}{after}", values.join(between));
+            let expected: Vec<Value> = read(&text)
+                .unwrap_or_else(|error| panic!("{text:?}: {error}"))
+                .iter()
+                .filter_map(|document| document.object().cloned())
+                .collect();
+            let numbers: Vec<&Value> = expected.iter().filter_map(|object| object.get("n")).collect();
+            assert_eq!(numbers, [1, 2, 3], "{text:?}");
+            for changed in 0..8 {
+                let mut documents = read(&text).unwrap();
+                let mut expected = expected.clone();
+                for (document, expected) in documents
+                    .iter_mut()
+                    .filter(|one| one.object().is_some())
+                    .zip(&mut expected)
+                {
+                    let is_changed = expected["n"].as_u64().is_some_and(|n| changed & (1 << (n - 1)) != 0);
+                    if is_changed {
+                        let add = br#"[{"op": "add", "path": "/spec", "value": "\u007f"}]"#;
+                        document.patch("", add).unwrap();
+                        expected["spec"] = "\u{7f}".into();
+                    }
+                }
+                let printed = to_text(&documents);
+                // kubectl reads neither directives nor content next to a marker.
+                if !before.contains('%') && before != "--- " {
+                    assert_eq!(as_kubectl(&printed), expected, "{text:?}: {printed:?}");
+                }
+                let again = read(&printed).unwrap();
+                let again: Vec<Value> = again.iter().filter_map(|document| document.object().cloned()).collect();
+                assert_eq!(again, expected, "{text:?}: {printed:?}");
+                // For a person: no value begins in the line of a value that was written again, or after it.
+                assert!(
+                    !printed.contains("}{\n") && !printed.contains("}\n}{"),
+                    "{text:?}: {printed}"
+                );
+                if changed == 0 && (is_json_stream(&text) || between.contains("---")) {
+                    assert_eq!(printed, text);
+                }
+                if is_json_stream(&text) {
+                    assert!(is_json_stream(&printed), "{text:?}: {printed:?}");
+                }
+            }
+        }
     }
 
     #[test]

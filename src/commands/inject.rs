@@ -124,7 +124,7 @@ pub(super) fn run(args: InjectArgs) -> Result<Exit> {
         })
         .await?
     })?;
-    output::print_manifests(&documents.iter().map(Document::text).collect::<String>())?;
+    output::print_manifests(&documents::to_text(&documents))?;
     Ok(exit)
 }
 

@@ -450,6 +450,39 @@ fn lists_in_lists_and_streams_of_json_are_injected() {
     }
 }
 
+#[test]
+fn each_value_of_a_json_stream_begins_a_line() {
+    let account = json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "default", "namespace": "jobs",
+        "annotations": {"eks.amazonaws.com/role-arn": ROLE}}});
+    let pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "a", "namespace": "jobs"},
+        "spec": {"containers": [{"name": "main"}]}});
+    for between in ["", "\n"] {
+        let ran = inject(&[&account, &pod, &account].map(Value::to_string).join(between), &[]);
+        assert_eq!(ran.code, 0, "{}", ran.err);
+        let (first, rest) = ran.out.split_once('\n').unwrap();
+        assert_eq!(first, account.to_string(), "{}", ran.out);
+        assert!(rest.starts_with("{\n"), "{}", ran.out);
+        assert!(rest.ends_with(&format!("\n}}\n{account}")), "{}", ran.out);
+    }
+    // As YAML, kubectl would read only the first one.
+    for before in ["---\n", "# a comment\n"] {
+        let ran = inject(&format!("{before}{account}\n{pod}\n"), &[]);
+        assert_eq!(ran.code, 0, "{}", ran.err);
+        assert!(
+            ran.out.starts_with(&format!("{before}{account}\n---\n{{\n")),
+            "{}",
+            ran.out
+        );
+    }
+    let ran = inject(&format!("\u{feff}{pod}\n{account}\n"), &[]);
+    assert_eq!(ran.code, 0, "{}", ran.err);
+    assert!(
+        ran.out.starts_with("{\n") && ran.out.ends_with(&format!("\n}}\n{account}\n")),
+        "{}",
+        ran.out
+    );
+}
+
 /// The API server leaves out the kind of the items: `kubectl get --raw /api/v1/namespaces/jobs/serviceaccounts`.
 #[test]
 fn items_of_typed_lists_need_no_kind() {

@@ -756,6 +756,43 @@ fn directories_are_read_recursively_and_a_broken_document_hides_no_other() {
     assert_eq!(ran.err.lines().count(), 2, "{}", ran.err);
 }
 
+/// What Helm, or something like it, has not rendered.
+const TEMPLATES: [&str; 5] = [
+    "{{- if .Values.serviceAccount.create }}\napiVersion: v1\nkind: ServiceAccount\n{{- end }}\n",
+    "apiVersion: v1\nkind: ServiceAccount\nmetadata:\n  name: {{ include \"chart.name\" . }}\n",
+    "apiVersion: v1\nkind: ServiceAccount\nmetadata:\n  labels:\n    {{- include \"chart.labels\" . | nindent 4 }}\n",
+    "apiVersion: v1\nkind: ServiceAccount\nmetadata:\n  name: {{ .Values.name }}\n",
+    "{{ include \"common.serviceAccount\" . }}\n",
+];
+
+#[test]
+fn a_template_that_is_not_rendered_is_an_error_with_the_next_step() {
+    let next_step = "; if it is a template of a Helm chart, render it first, with helm template";
+    for template in TEMPLATES {
+        let of_file = audit_stream(template, &[]);
+        let of_inject = rolegate_with_input(&["inject", "--file", "-", "--issuer", ISSUER], template);
+        let folder = directory(&[("default", ROLE_KEY, JOB)]);
+        fs::write(folder.path().join("template.yaml"), template).unwrap();
+        let of_directory = audit(folder.path(), &[]);
+        for ran in [of_file, of_inject, of_directory] {
+            assert_eq!((ran.code, &*ran.out), (2, ""), "{}", ran.err);
+            assert!(ran.err.contains("expected YAML"), "{}", ran.err);
+            assert!(ran.err.ends_with(&format!("{next_step}\n")), "{}", ran.err);
+        }
+    }
+    // Other YAML that is malformed, and placeholders in YAML that is valid.
+    let ran = audit_stream("kind: [\n", &[]);
+    assert!(
+        ran.err.contains("expected YAML") && !ran.err.contains("helm"),
+        "{}",
+        ran.err
+    );
+    let workflow =
+        "apiVersion: v1\nkind: ServiceAccount\nmetadata: {name: a, labels: {b: \"{{inputs.parameters.b}}\"}}\n";
+    let ran = audit_stream(workflow, &[]);
+    assert_eq!((ran.code, &*ran.err), (0, ""), "{}", ran.out);
+}
+
 #[test]
 fn nothing_to_audit_is_an_error_that_says_what_was_read() {
     for (text, read) in [

@@ -10,6 +10,8 @@ use serde::ser::{Serialize, SerializeMap as _, SerializeSeq as _, Serializer};
 use serde_json::{Number, Value};
 use serde_saphyr::{MessageFormatter as _, UserMessageFormatter};
 
+use crate::kubernetes::service_accounts::yaml;
+
 /// The limit of events behind anchors. Manifests rarely use them.
 const ANCHOR_EVENTS: usize = 20_000;
 
@@ -41,7 +43,8 @@ impl Ordered {
         let documents: Vec<Self> = serde_saphyr::from_multiple_with_options(text, options).map_err(|error| {
             let line = error.location().map(|location| location.line());
             let message = UserMessageFormatter.format_message(error.without_snippet());
-            (line, format!("expected YAML or JSON: {message}"))
+            let next_step = yaml::next_step(text);
+            (line, format!("expected YAML or JSON: {message}{next_step}"))
         })?;
         let mut documents = documents.into_iter();
         let first = documents.next().unwrap_or(Self::Scalar(Value::Null));

@@ -72,11 +72,21 @@ fn parse(text: &str) -> Result<Vec<Node>, Wrong> {
         serde_saphyr::from_multiple_with_options(text, options).map_err(|error| Wrong {
             line: error.location().map(|location| location.line()),
             message: format!(
-                "expected YAML: {}",
-                UserMessageFormatter.format_message(error.without_snippet())
+                "expected YAML: {}{}",
+                UserMessageFormatter.format_message(error.without_snippet()),
+                next_step(text)
             ),
         })?;
     Ok(documents.into_iter().map(Node::from).collect())
+}
+
+/// What to do about a text that is not YAML, for the end of the error. The templates of a Helm chart become YAML when they are rendered.
+pub(crate) fn next_step(text: &str) -> &'static str {
+    if text.contains("{{") {
+        "; if it is a template of a Helm chart, render it first, with helm template"
+    } else {
+        ""
+    }
 }
 
 impl From<Spanned<Value>> for Node {

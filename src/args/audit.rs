@@ -186,7 +186,7 @@ pub(crate) struct ServiceAccountArgs {
 
 /// The same as settings.
 pub(crate) struct ServiceAccountSettings {
-    /// Empty for all.
+    /// Each once. Empty for all.
     pub(crate) namespaces: Vec<String>,
     pub(crate) standalone: Option<PathBuf>,
     /// Manifests, instead of a directory or a cluster.
@@ -212,8 +212,14 @@ impl ServiceAccountArgs {
             aws_partition,
             identity_config_map,
         } = self;
+        let mut namespaces: Vec<String> = Vec::with_capacity(namespace.len());
+        for name in namespace {
+            if !namespaces.contains(&name) {
+                namespaces.push(name);
+            }
+        }
         ServiceAccountSettings {
-            namespaces: namespace,
+            namespaces,
             standalone,
             files: file,
             requires_role: !matches!(require_role, RequireRole::Off),

@@ -25,7 +25,7 @@ use super::judgment::report::Report;
 use super::sources::Found;
 use super::{judgment, output, runtime, sources};
 use crate::args::audit::{AuditArgs, ServiceAccountSettings, TokenArgs, ViewArgs};
-use crate::args::output::FindingsOutputArgs;
+use crate::args::output::{FindingsFormat, FindingsOutputArgs};
 use crate::args::role_source::RoleSourceSpec;
 use crate::associations::Unread;
 use crate::decision::{Judged, Why};
@@ -63,8 +63,39 @@ pub(super) fn run(args: AuditArgs) -> Result<Exit> {
     if let Some(lint) = lint_issuer(issuer) {
         output::warn(&lint.message);
     }
-    let aws = aws.access(issuer.region(), sources::reader());
     let association_settings = associations.settings();
+    let print = |audit: &Audit| {
+        let view = View {
+            width: output::width(),
+            group_by,
+            with_associations: association_settings.is_some(),
+            with_identity_config_map: settings.identity_config_map.is_some(),
+        };
+        output::findings(
+            format,
+            audit,
+            |audit| table::text(audit, &view),
+            |audit| audit.findings(Timestamp::now(), docs_url.clone()),
+        )
+    };
+    // People read the error. A program that reads the report must not fail at an empty file.
+    let print_nothing = |why: String| match format {
+        FindingsFormat::Text => Ok(()),
+        _ => print(&Audit::of_nothing(why)),
+    };
+    // Before AWS is called, which a name with a typing error is not worth.
+    let unknown = input.unknown_namespaces(&settings.namespaces);
+    for namespace in &unknown {
+        output::error(format_args!(
+            "namespace {namespace} has no ServiceAccount, not even default, and no workload, so it probably does not exist; check \
+             --namespace and --context"
+        ));
+    }
+    if !unknown.is_empty() && unknown.len() == settings.namespaces.len() {
+        print_nothing(format!("the cluster probably has no namespace {}", unknown.join(", ")))?;
+        return Ok(Exit::Unclear);
+    }
+    let aws = aws.access(issuer.region(), sources::reader());
     let (mut associations, missing) = match &association_settings {
         Some(settings) => runtime.block_on(associations::read(settings, &aws, &cluster))?,
         None => (Vec::new(), None),
@@ -75,21 +106,14 @@ pub(super) fn run(args: AuditArgs) -> Result<Exit> {
         ));
     }
     associations.retain(|association| accounts::is_selected(&settings.namespaces, &association.namespace));
-    let unknown = input.unknown_namespaces(&settings.namespaces, &associations);
-    for namespace in &unknown {
-        output::error(format_args!(
-            "namespace {namespace} has no ServiceAccount, not even default, so it probably does not exist; check --namespace and --context"
-        ));
-    }
-    if !unknown.is_empty() && unknown.len() == settings.namespaces.len() {
-        return Ok(Exit::Unclear);
-    }
     let is_complete = input.is_complete && unknown.is_empty();
     if let Some(what) = input.nothing.as_ref().filter(|_| associations.is_empty()) {
+        let what = format!("nothing to audit: {what}");
+        print_nothing(what.clone())?;
         if !is_complete {
             return Ok(Exit::Unclear);
         }
-        bail!("nothing to audit: {what}");
+        bail!(what);
     }
     let requesting: Vec<RequestingServiceAccount> = input
         .accounts
@@ -147,18 +171,7 @@ pub(super) fn run(args: AuditArgs) -> Result<Exit> {
     if findings_only {
         audit = audit.without_trusted();
     }
-    let view = View {
-        width: output::width(),
-        group_by,
-        with_associations: association_settings.is_some(),
-        with_identity_config_map: settings.identity_config_map.is_some(),
-    };
-    output::findings(
-        format,
-        &audit,
-        |audit| table::text(audit, &view),
-        |audit| audit.findings(Timestamp::now(), docs_url),
-    )?;
+    print(&audit)?;
     Ok(match (is_complete, missing) {
         (false, _) => Exit::Unclear,
         (true, Some(_)) => audit.exit().max(Exit::Unclear),
@@ -175,20 +188,22 @@ struct Input {
     is_complete: bool,
     /// Whether `accounts` are all those of a cluster.
     is_cluster: bool,
+    /// Of a cluster: the selected namespaces that have workloads.
+    with_workloads: BTreeSet<String>,
     /// What was read and what to check, if there is nothing to audit in it.
     nothing: Option<String>,
 }
 
 impl Input {
     /// The selected namespaces of a cluster of which nothing was read. Kubernetes creates a ServiceAccount in every namespace.
-    fn unknown_namespaces<'a>(&self, namespaces: &'a [String], associations: &[Arc<Association>]) -> Vec<&'a str> {
+    fn unknown_namespaces<'a>(&self, namespaces: &'a [String]) -> Vec<&'a str> {
         if !self.is_cluster {
             return Vec::new();
         }
-        let known = self.accounts.keys().map(|(namespace, _)| namespace.as_str());
-        let known: HashSet<&str> = known.chain(associations.iter().map(|one| &*one.namespace)).collect();
+        let known: HashSet<&str> = self.accounts.keys().map(|(namespace, _)| namespace.as_str()).collect();
+        let is_known = |namespace: &str| known.contains(namespace) || self.with_workloads.contains(namespace);
         let names = namespaces.iter().map(String::as_str);
-        names.filter(|namespace| !known.contains(namespace)).collect()
+        names.filter(|namespace| !is_known(namespace)).collect()
     }
 
     async fn read(
@@ -239,6 +254,7 @@ impl Input {
                 nothing: read.is_empty().then(|| read.nothing(namespaces)),
                 is_complete: read.unreadable.is_empty(),
                 is_cluster: false,
+                with_workloads: BTreeSet::new(),
                 accounts: read.accounts,
                 workloads: read.workloads,
             });
@@ -263,27 +279,29 @@ impl Input {
                 workloads: Vec::new(),
                 is_complete: true,
                 is_cluster: false,
+                with_workloads: BTreeSet::new(),
             });
         }
         let otherwise = "set --kubeconfig FILE, run in a pod, or audit manifests with --file PATH";
         let client = cluster.client("audit", otherwise).await?;
         let issuer = cluster.issuer(issuer).await?;
         // Before the ServiceAccounts: one that is created in between is not missing.
-        let (workloads, problems) = live::read(&client, namespaces).await;
+        let live = live::read(&client, namespaces).await;
         let mut accounts = accounts::of_cluster(&client, namespaces, rules).await?;
         if let Some(named) = identity_config_map {
             let data = mapped::of_cluster(&client, named).await?;
             mapped::apply(&mut accounts, data, named, "the cluster", rules)?;
         }
-        for problem in problems {
+        for problem in live.problems {
             output::warn(&problem);
         }
         Ok(Self {
             issuer,
             accounts,
-            workloads,
+            workloads: live.workloads,
             is_complete: true,
             is_cluster: true,
+            with_workloads: live.namespaces,
             nothing: None,
         })
     }

@@ -12,6 +12,7 @@ use std::sync::LazyLock;
 use anstyle::{AnsiColor, Style};
 use anyhow::{Context as _, Result};
 use serde::Serialize;
+use serde_json::json;
 
 use super::wrap::wrap_value;
 use crate::args;
@@ -78,7 +79,12 @@ pub(super) fn findings<T: Serialize>(
         }
         FindingsFormat::Openreports => {
             let mut documents = String::new();
-            for report in reports::openreports::reports(&to_findings(value)) {
+            let mut reports = reports::openreports::reports(&to_findings(value));
+            if reports.is_empty() {
+                // For programs that expect an object.
+                reports.push(json!({"apiVersion": "v1", "kind": "List", "items": []}));
+            }
+            for report in reports {
                 documents.push_str("---\n");
                 documents.push_str(&text::json::escape(&serde_saphyr::to_string(&report)?));
             }

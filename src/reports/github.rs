@@ -10,6 +10,10 @@ use crate::support::text::workflow::{message, property};
 /// The lines.
 pub fn render(findings: &Findings) -> String {
     let mut lines = String::new();
+    if let Some(failure) = &findings.failure {
+        // Writing to a String cannot fail.
+        let _ = writeln!(lines, "::error title=rolegate::{}", message(failure));
+    }
     for item in &findings.items {
         let level = match item.level {
             Level::Fail => "error",

@@ -31,7 +31,9 @@ pub fn render(findings: &Findings) -> String {
     page.push_str("<button type=\"button\" id=\"theme\" hidden>Colors: as the system</button>\n</header>\n<main>\n");
     summary(&mut page, findings);
     filters(&mut page, findings);
-    if findings.items.is_empty() {
+    if let Some(failure) = &findings.failure {
+        let _ = writeln!(page, "<p class=\"none\">Nothing was checked: {}</p>", escape(failure));
+    } else if findings.items.is_empty() {
         page.push_str("<p class=\"none\">Nothing was checked.</p>\n");
     } else {
         page.push_str("<p class=\"none\" id=\"none\" hidden>No finding matches the filter.</p>\n");

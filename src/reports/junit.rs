@@ -11,6 +11,10 @@ use crate::support::text::markup::escape;
 pub fn render(findings: &Findings) -> String {
     let mut xml = String::from("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n");
     let all: Vec<&Item> = findings.items.iter().collect();
+    if let Some(failure) = &findings.failure {
+        nothing_checked(&mut xml, failure);
+        return xml;
+    }
     // Writing to a String cannot fail.
     let _ = writeln!(xml, "<testsuites name=\"rolegate audit\" {}>", counts(&all));
     for (namespace, items) in findings.by_namespace() {
@@ -23,6 +27,18 @@ pub fn render(findings: &Findings) -> String {
     }
     xml.push_str("</testsuites>\n");
     xml
+}
+
+/// A test case that fails: CI systems take a report without test cases for a success.
+fn nothing_checked(xml: &mut String, failure: &str) {
+    let counts = "tests=\"1\" failures=\"0\" errors=\"1\"";
+    let failure = escape(failure);
+    let _ = writeln!(
+        xml,
+        "<testsuites name=\"rolegate audit\" {counts}>\n  <testsuite name=\"rolegate audit\" {counts}>\n    \
+         <testcase classname=\"rolegate audit\" name=\"audit\">\n      \
+         <error type=\"nothing-checked\" message=\"{failure}\">{failure}</error>\n    </testcase>\n  </testsuite>\n</testsuites>"
+    );
 }
 
 fn counts(items: &[&Item]) -> String {

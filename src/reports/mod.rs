@@ -27,6 +27,9 @@ pub struct Findings {
     pub docs_url: Option<String>,
     /// Worst first.
     pub items: Vec<Item>,
+    /// Why nothing was checked, if that is an error: one line, already escaped. Without it, a report without items is one without
+    /// findings.
+    pub failure: Option<String>,
 }
 
 /// One object that was evaluated.

@@ -61,21 +61,24 @@ pub fn log(findings: &Findings) -> Value {
             ));
         }
     }
-    json!({
-        "$schema": SCHEMA,
-        "version": "2.1.0",
-        "runs": [{
-            "tool": {"driver": {
-                "name": "rolegate",
-                "version": findings.version,
-                "semanticVersion": findings.version,
-                "rules": rules.json(findings),
-            }},
-            "columnKind": "unicodeCodePoints",
-            "automationDetails": {"id": "rolegate/audit/"},
-            "results": results,
-        }],
-    })
+    let mut run = json!({
+        "tool": {"driver": {
+            "name": "rolegate",
+            "version": findings.version,
+            "semanticVersion": findings.version,
+            "rules": rules.json(findings),
+        }},
+        "columnKind": "unicodeCodePoints",
+        "automationDetails": {"id": "rolegate/audit/"},
+        "results": results,
+    });
+    if let Some(failure) = &findings.failure {
+        // GitHub's code scanning rejects such a log, and so does not close the alerts of earlier ones.
+        let notification = json!({"level": "error", "message": {"text": failure}});
+        let invocation = json!({"executionSuccessful": false, "toolExecutionNotifications": [notification]});
+        set(&mut run, "invocations", json!([invocation]));
+    }
+    json!({"$schema": SCHEMA, "version": "2.1.0", "runs": [run]})
 }
 
 fn result(item: &Item, rule_index: usize, level: &str, rule: &str, message: &str) -> Value {

@@ -6,7 +6,9 @@ use std::io::{self, BufRead as _, BufReader, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -280,6 +282,109 @@ fn a_namespace_that_the_cluster_does_not_have_is_an_error() {
     }
 }
 
+#[test]
+fn a_namespace_that_is_named_twice_is_one() {
+    let home = Home::new();
+    let audit = |answers: Answers, namespaces: &str| {
+        let api = Api::start(answers);
+        home.write(".kube/config", &kubeconfig(&[("here", &api.url())], "{}"));
+        fs::create_dir_all(home.path("roles")).unwrap();
+        home.run(&[&AUDIT[..], &["-o", "json", "-n", namespaces]].concat(), &[])
+    };
+    let ran = audit(without_gone, "gone,gone");
+    assert_eq!(
+        (ran.code, ran.err.matches("namespace gone").count()),
+        (2, 1),
+        "{}",
+        ran.err
+    );
+    let (once, twice) = (audit(with_deployment, "gone"), audit(with_deployment, "gone,gone"));
+    assert_eq!((twice.out, twice.err), (once.out, once.err));
+}
+
+#[test]
+fn without_a_namespace_of_the_cluster_every_format_has_an_empty_report() {
+    for format in super::reports::formats() {
+        let api = Api::start(without_gone);
+        let home = Home::new();
+        home.write(".kube/config", &kubeconfig(&[("here", &api.url())], "{}"));
+        let ran = home.run(&[&AUDIT[..], &["-n", "gone", "-o", &format]].concat(), &[]);
+        assert_eq!(ran.code, 2, "{}{}", ran.out, ran.err);
+        assert!(ran.err.contains("error: namespace gone has"), "{}", ran.err);
+        super::reports::assert_is_empty(&format, &ran.out);
+    }
+}
+
+/// Namespace `gone` has a Deployment, and no ServiceAccount, not even `default`.
+fn with_deployment(path: &str) -> (u16, String) {
+    if path.contains("/namespaces/gone/deployments") {
+        let deployment = json!({"metadata": {"namespace": "gone", "name": "api"},
+            "spec": {"template": {"spec": {"containers": [{"name": "main"}]}}}});
+        let list = json!({"apiVersion": "apps/v1", "kind": "DeploymentList", "metadata": {}, "items": [deployment]});
+        return (200, list.to_string());
+    }
+    without_gone(path)
+}
+
+#[test]
+fn a_workload_proves_that_its_namespace_exists() {
+    let api = Api::start(with_deployment);
+    let home = Home::new();
+    home.write(".kube/config", &kubeconfig(&[("here", &api.url())], "{}"));
+    fs::create_dir_all(home.path("roles")).unwrap();
+    let ran = home.run(&[&AUDIT[..], &["-n", "gone"]].concat(), &[]);
+    assert!(!ran.err.contains("namespace gone"), "{}", ran.err);
+    // Its pods could not be created without the ServiceAccount.
+    assert!(
+        ran.code == 1 && ran.out.contains("gone/default (Deployment api)"),
+        "{}{}",
+        ran.out,
+        ran.err
+    );
+}
+
+/// It would be a call per association.
+#[test]
+fn a_namespace_with_a_typing_error_costs_no_call_of_aws() {
+    let api = Api::start(without_gone);
+    let home = Home::new();
+    home.write(".kube/config", &kubeconfig(&[("here", &api.url())], "{}"));
+    let audit = |namespace: &str| {
+        let aws = TcpListener::bind("127.0.0.1:0").unwrap();
+        aws.set_nonblocking(true).unwrap();
+        let mut command = home.command(&[
+            "audit",
+            "--association-source",
+            "eks",
+            "--cluster-name",
+            "prod",
+            "-n",
+            namespace,
+        ]);
+        command
+            .env("AWS_ENDPOINT_URL", format!("http://{}", aws.local_addr().unwrap()))
+            .env("AWS_ACCESS_KEY_ID", "AKIAEXAMPLE")
+            .env("AWS_SECRET_ACCESS_KEY", "example")
+            .env("AWS_REGION", "us-west-2");
+        // The connection is accepted and never answered.
+        let mut child = command.stderr(Stdio::null()).stdout(Stdio::null()).spawn().unwrap();
+        loop {
+            if aws.accept().is_ok() {
+                child.kill().unwrap();
+                child.wait().unwrap();
+                return true;
+            }
+            if let Some(status) = child.try_wait().unwrap() {
+                assert_eq!(status.code(), Some(2));
+                return aws.accept().is_ok();
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    };
+    assert!(!audit("gone"));
+    assert!(audit("jobs"));
+}
+
 fn status(code: u16, reason: &str, message: &str) -> (u16, String) {
     let body = format!(
         r#"{{"kind": "Status", "apiVersion": "v1", "metadata": {{}}, "status": "Failure", "message": "{message}", "reason": "{reason}", "code": {code}}}"#
@@ -320,14 +425,19 @@ impl Home {
 
     /// `rolegate` with this home directory, outside of any pod.
     fn run(&self, arguments: &[&str], variables: &[(&str, &Path)]) -> Ran {
+        let mut command = self.command(arguments);
+        command.envs(variables.iter().copied());
+        finish(command, "")
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
         let mut command = command(arguments);
         command
             .current_dir(self.0.path())
             .env("HOME", self.0.path())
             .env_remove("KUBECONFIG")
-            .env_remove("KUBERNETES_SERVICE_HOST")
-            .envs(variables.iter().copied());
-        finish(command, "")
+            .env_remove("KUBERNETES_SERVICE_HOST");
+        command
     }
 
     /// `check` of a policy that trusts `jobs/default` in the cluster of [`ISSUER`], without saying which cluster or namespace.

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::{ISSUER, Ran, rolegate};
+use super::{ISSUER, Ran, rolegate, rolegate_with_input};
 
 const EXAMPLE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/standalone");
 
@@ -20,6 +20,41 @@ pub(super) fn formats() -> Vec<String> {
 fn audit(format: &str, more: &[&str]) -> Ran {
     let arguments = ["audit", "--standalone", EXAMPLE, "--issuer", ISSUER, "--output", format];
     rolegate(&[&arguments, more].concat())
+}
+
+/// Asserts that a report is complete and says that nothing was audited. People read the error, and have no report.
+pub(super) fn assert_is_empty(format: &str, report: &str) {
+    let json = || -> Value { serde_json::from_str(report).unwrap_or_else(|error| panic!("{error}: {report}")) };
+    let yaml = || -> Value { serde_saphyr::from_str(report).unwrap_or_else(|error| panic!("{error}: {report}")) };
+    let is_empty = |list: &Value| list.as_array().is_some_and(Vec::is_empty);
+    let is_as_expected = match format {
+        "text" => report.is_empty(),
+        "json" => is_empty(&json()["serviceAccounts"]),
+        "yaml" => is_empty(&yaml()["serviceAccounts"]),
+        "sarif" => {
+            let run = &json()["runs"][0];
+            is_empty(&run["results"]) && run["invocations"][0]["executionSuccessful"] == false
+        }
+        "openreports" => yaml()["kind"] == "List" && is_empty(&yaml()["items"]),
+        "junit" => report.starts_with("<?xml ") && report.contains("<error ") && report.ends_with("</testsuites>\n"),
+        "html" => report.contains("Nothing was checked: ") && report.trim_end().ends_with("</html>"),
+        "github" => report.starts_with("::error ") && report.contains("\nrolegate audit: 0 checked: "),
+        other => panic!("{other} is not tested"),
+    };
+    assert!(is_as_expected, "{format}: {report}");
+}
+
+#[test]
+fn an_audit_of_nothing_has_a_report_in_every_format_for_programs() {
+    for format in formats() {
+        for text in ["a: 1\n", "a: [\n"] {
+            let arguments = ["audit", "--file", "-", "--issuer", ISSUER, "--output", &format];
+            let ran = rolegate_with_input(&arguments, text);
+            assert_eq!(ran.code, 2, "{format}");
+            assert!(ran.err.starts_with("error: "), "{}", ran.err);
+            assert_is_empty(&format, &ran.out);
+        }
+    }
 }
 
 #[test]

@@ -5,7 +5,7 @@ use rolegate::reports::{Level, Remark, github, html, junit, openreports, sarif};
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
-use super::{HOSTILE, findings, hostile, many, sample};
+use super::{HOSTILE, findings, hostile, many, nothing, sample};
 
 #[test]
 fn junit_has_a_suite_per_namespace_and_a_case_per_object() {
@@ -133,6 +133,32 @@ fn openreports_are_split_before_they_are_too_large_for_an_object() {
         .sum();
     assert_eq!(fail, 400);
     assert!(openreports::reports(&findings(Vec::new())).is_empty());
+}
+
+#[test]
+fn a_report_of_an_audit_of_nothing_is_not_one_without_findings() {
+    let run = &sarif::log(&nothing())["runs"][0];
+    assert_eq!(run["invocations"][0]["executionSuccessful"], false);
+    assert!(
+        sarif::log(&findings(Vec::new()))["runs"][0]
+            .get("invocations")
+            .is_none()
+    );
+    let junit = junit::render(&nothing());
+    assert!(
+        junit.contains("errors=\"1\"")
+            && junit.contains("<error type=\"nothing-checked\" message=\"nothing to audit: ")
+    );
+    let github = github::render(&nothing());
+    assert!(
+        github.starts_with("::error title=rolegate::nothing to audit: ") && github.contains("%250A"),
+        "{github}"
+    );
+    let html = html::render(&nothing());
+    assert!(
+        html.contains("Nothing was checked: nothing to audit: 1 file, \\u{1b}&lt;a&gt; &amp; "),
+        "{html}"
+    );
 }
 
 /// Without the right hash, the browser applies neither style nor script.

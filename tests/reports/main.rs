@@ -17,6 +17,15 @@ fn findings(items: Vec<Item>) -> Findings {
         time: "2026-11-28T20:00:00Z".parse().unwrap(),
         docs_url: None,
         items,
+        failure: None,
+    }
+}
+
+/// That nothing was checked.
+fn nothing() -> Findings {
+    Findings {
+        failure: Some("nothing to audit: 1 file, \\u{1b}<a> & \"b\" %0A".to_owned()),
+        ..findings(Vec::new())
     }
 }
 

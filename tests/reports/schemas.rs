@@ -9,10 +9,10 @@ use rolegate::reports::{Findings, junit, openreports, sarif};
 use serde_json::{Value, json};
 
 use super::tools::Missing;
-use super::{findings, hostile, many, sample};
+use super::{findings, hostile, many, nothing, sample};
 
-fn all() -> [Findings; 4] {
-    [findings(Vec::new()), sample(), hostile(), many(400)]
+fn all() -> [Findings; 5] {
+    [findings(Vec::new()), nothing(), sample(), hostile(), many(400)]
 }
 
 fn schema(name: &str) -> PathBuf {

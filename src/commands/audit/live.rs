@@ -1,5 +1,7 @@
 //! The workloads of a cluster.
 
+use std::collections::BTreeSet;
+
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
@@ -16,16 +18,28 @@ const MOST: usize = 200_000;
 /// The groups that every cluster has.
 const BUILT_IN: [&str; 3] = ["", "apps", "batch"];
 
-/// The workloads of the table's resources that the cluster has, in these namespaces or in all if there are none, and what could not be
-/// read, in few lines.
-pub(super) async fn read(client: &kube::Client, namespaces: &[String]) -> (Vec<Workload>, Vec<String>) {
+/// What was read.
+#[derive(Debug, Default)]
+pub(super) struct Live {
+    pub(super) workloads: Vec<Workload>,
+    /// Those of the selected namespaces that have an object of one of the resources, whatever it refers to.
+    pub(super) namespaces: BTreeSet<String>,
+    /// What could not be read, in few lines.
+    pub(super) problems: Vec<String>,
+}
+
+/// The workloads of the table's resources that the cluster has, in these namespaces or in all if there are none.
+pub(super) async fn read(client: &kube::Client, namespaces: &[String]) -> Live {
     let mut problems = Vec::new();
     let served = match objects::groups(client).await {
         Ok(served) => served,
         Err(error) => {
             let why = api_error::one_line(&error);
             if !api_error::is_answer(&error) {
-                return (Vec::new(), vec![format!("cannot list API groups: {why}")]);
+                return Live {
+                    problems: vec![format!("cannot list API groups: {why}")],
+                    ..Live::default()
+                };
             }
             problems.push(format!(
                 "cannot list API groups: {why}; only the built-in workloads are read"
@@ -34,6 +48,7 @@ pub(super) async fn read(client: &kube::Client, namespaces: &[String]) -> (Vec<W
         }
     };
     let mut found = Vec::new();
+    let mut seen = BTreeSet::new();
     let mut forbidden = Vec::new();
     let mut done = std::collections::HashSet::new();
     let pods = workloads::resources().iter().map(Read::Pods);
@@ -65,6 +80,11 @@ pub(super) async fn read(client: &kube::Client, namespaces: &[String]) -> (Vec<W
         for namespace in scopes(namespaces) {
             let path = path(group, version, plural, namespace);
             let mut each = |object: &RawValue| {
+                seen.extend(
+                    namespace
+                        .filter(|namespace| !seen.contains(*namespace))
+                        .map(str::to_owned),
+                );
                 if found.len() < MOST {
                     add(&mut found, read, object);
                 }
@@ -94,7 +114,11 @@ pub(super) async fn read(client: &kube::Client, namespaces: &[String]) -> (Vec<W
             "only the first {MOST} references of workloads are read; select namespaces with -n"
         ));
     }
-    (found, problems)
+    Live {
+        workloads: found,
+        namespaces: seen,
+        problems,
+    }
 }
 
 fn path(group: &str, version: &str, plural: &str, namespace: Option<&str>) -> String {

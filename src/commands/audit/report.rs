@@ -21,6 +21,9 @@ pub(super) struct Audit {
     rows: Vec<Row>,
     #[serde(skip)]
     exit: Exit,
+    /// Why nothing was audited.
+    #[serde(skip)]
+    failure: Option<String>,
 }
 
 /// What gives a ServiceAccount its role.
@@ -216,6 +219,15 @@ impl Audit {
             summary,
             rows,
             exit: worst.unwrap_or(Exit::Yes),
+            failure: None,
+        }
+    }
+
+    /// That nothing was audited, which is an error, and why.
+    pub(super) fn of_nothing(why: String) -> Self {
+        Self {
+            failure: Some(why),
+            ..Self::of(Vec::new())
         }
     }
 
@@ -250,6 +262,10 @@ impl Audit {
             time,
             docs_url,
             items: items.collect(),
+            failure: self
+                .failure
+                .as_deref()
+                .map(|failure| text::escape(failure).into_owned()),
         }
     }
 }

@@ -48,6 +48,8 @@ struct Scripted {
     at_once: AtomicUsize,
     most_at_once: AtomicUsize,
     listings: AtomicUsize,
+    /// Requests for a page that failed.
+    failed_pages: AtomicUsize,
     /// What a complete listing did not name does not exist.
     names_all: AtomicBool,
     providers: AtomicUsize,
@@ -68,6 +70,7 @@ impl Scripted {
             at_once: AtomicUsize::new(0),
             most_at_once: AtomicUsize::new(0),
             listings: AtomicUsize::new(0),
+            failed_pages: AtomicUsize::new(0),
             names_all: AtomicBool::new(false),
             providers: AtomicUsize::new(0),
             changes: watch::Sender::new(0),
@@ -151,7 +154,9 @@ impl RoleSource for Scripted {
         self.listings.fetch_add(1, Ordering::SeqCst);
         Some(match listing {
             Ok(roles) => once(ready(Ok(roles))).boxed(),
-            Err(failure) => repeat(Err(failure)).boxed(),
+            Err(failure) => repeat(Err(failure))
+                .inspect(|_| _ = self.failed_pages.fetch_add(1, Ordering::SeqCst))
+                .boxed(),
         })
     }
 
@@ -1123,6 +1128,23 @@ async fn a_source_that_is_down_is_called_every_few_seconds_and_not_once_per_role
     let reads = source.reads() - before;
     assert!((100..=900).contains(&reads), "{reads} reads in ten minutes");
     running.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_page_is_requested_again_only_if_that_might_help() {
+    for (failure, requests) in [
+        (ListingFailure::Failed("InternalFailure".into()), 5),
+        (ListingFailure::Throttled("Throttling".into()), 5),
+        (ListingFailure::Denied("AccessDenied".into()), 1),
+        (ListingFailure::Credentials("ExpiredToken".into()), 1),
+    ] {
+        let source = Scripted::remote();
+        *source.listing.lock().unwrap() = Some(Err(failure.clone()));
+        let cache = cache(&[&source]);
+        cache.list(&[role("loader")], |_| ()).await;
+        let failed_pages = source.failed_pages.load(Ordering::SeqCst);
+        assert_eq!(failed_pages, requests, "{failure:?}");
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -7,7 +7,7 @@ use aws_sdk_iam::config::http::HttpResponse;
 use aws_sdk_iam::error::{ProvideErrorMetadata, SdkError};
 
 use super::error_text::{chain, shortened};
-use super::origin::Origin;
+use super::origin::{NoCredentials, Origin};
 use super::reject_truncated::TRUNCATED;
 use super::settings::AwsUser;
 use crate::trust::RoleArn;
@@ -21,6 +21,8 @@ pub(crate) enum Fault {
     Throttled(Arc<str>),
     /// The credentials are valid, and do not allow this call.
     Denied(Arc<str>),
+    /// There are no credentials, or AWS does not accept them: they have expired, for example.
+    Credentials(Arc<str>),
     /// Anything else.
     Failed(Arc<str>),
 }
@@ -90,8 +92,8 @@ where
         }
         SdkError::TimeoutError(_) => call.timed_out(),
         SdkError::DispatchFailure(failure) => {
-            if let Some(reason) = call.without_credentials(error) {
-                return Fault::failed(reason);
+            if let Some(fault) = call.without_credentials(error) {
+                return fault;
             }
             if failure.is_timeout() {
                 return call.timed_out();
@@ -103,8 +105,8 @@ where
             if message.contains(TRUNCATED) {
                 return call.truncated();
             }
-            if let Some(reason) = call.without_credentials(error) {
-                return Fault::failed(reason);
+            if let Some(fault) = call.without_credentials(error) {
+                return fault;
             }
             Fault::failed(format!("{action}: {}", shortened(&message)))
         }
@@ -129,12 +131,16 @@ impl Fault {
     pub(crate) fn into_reason(self) -> Arc<str> {
         match self {
             Self::Absent => "it does not exist".into(),
-            Self::Throttled(reason) | Self::Denied(reason) | Self::Failed(reason) => reason,
+            Self::Throttled(reason) | Self::Denied(reason) | Self::Credentials(reason) | Self::Failed(reason) => reason,
         }
     }
 
     fn failed(reason: String) -> Self {
         Self::Failed(reason.into())
+    }
+
+    fn credentials(reason: String) -> Self {
+        Self::Credentials(reason.into())
     }
 }
 
@@ -159,7 +165,7 @@ impl Call<'_> {
             _ if is(&DENIED) => Fault::Denied(
                 format!("{action} is not allowed to {whose}: allow it in their IAM policy ({message})").into(),
             ),
-            _ if is(&EXPIRED) => Fault::failed(format!(
+            _ if is(&EXPIRED) => Fault::credentials(format!(
                 "{action}: {} have expired ({code}); renew them",
                 origin.credentials()
             )),
@@ -176,10 +182,10 @@ impl Call<'_> {
                     "{action}: {clock} is off ({code}: {message}); synchronize it with NTP"
                 ))
             }
-            _ if is(&SIGNATURE) => Fault::failed(format!(
+            _ if is(&SIGNATURE) => Fault::credentials(format!(
                 "{action}: AWS does not accept the signature ({code}); check the secret key"
             )),
-            _ if is(&UNKNOWN_KEY) => Fault::failed(format!(
+            _ if is(&UNKNOWN_KEY) => Fault::credentials(format!(
                 "{action}: AWS does not know {} ({code}); renew them",
                 origin.credentials()
             )),
@@ -221,7 +227,61 @@ impl Call<'_> {
         Fault::failed(format!("{}: {what}; {next}", self.action))
     }
 
-    fn without_credentials(&self, error: &(dyn Error + 'static)) -> Option<String> {
-        self.origin.explain(self.action, self.assumed, error)
+    fn without_credentials(&self, error: &(dyn Error + 'static)) -> Option<Fault> {
+        let NoCredentials { reason, is_lasting } = self.origin.explain(self.action, self.assumed, error)?;
+        Some(if is_lasting {
+            Fault::credentials(reason)
+        } else {
+            Fault::failed(reason)
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_fault_of_the_credentials_is_one_and_not_any_failure() {
+        let call = Call {
+            action: "iam:ListRoles",
+            whose: "rolegate",
+            assumed: None,
+            origin: &Origin::Pod,
+        };
+        for code in EXPIRED.iter().chain(&UNKNOWN_KEY).chain(&SIGNATURE) {
+            let fault = call.answered(Some(code), None, 403);
+            assert!(matches!(fault, Fault::Credentials(_)), "{code}: {fault:?}");
+        }
+        for code in DENIED {
+            let fault = call.answered(Some(code), None, 403);
+            assert!(matches!(fault, Fault::Denied(_)), "{code}: {fault:?}");
+        }
+        // What the SDK corrects with the time of the response, and what passes.
+        let expired = Some("Signature expired: 20261129T000000Z is now earlier than 20261129T001000Z");
+        for (code, message) in [
+            ("RequestExpired", None),
+            ("SignatureDoesNotMatch", expired),
+            ("InternalFailure", None),
+        ] {
+            let fault = call.answered(Some(code), message, 403);
+            assert!(matches!(fault, Fault::Failed(_)), "{code}: {fault:?}");
+        }
+    }
+
+    #[test]
+    fn credentials_that_are_missing_are_not_a_failure_that_passes() {
+        use aws_credential_types::provider::error::CredentialsError;
+
+        let call = Call {
+            action: "iam:ListRoles",
+            whose: "rolegate",
+            assumed: None,
+            origin: &Origin::Pod,
+        };
+        let missing = call.without_credentials(&CredentialsError::not_loaded_no_source());
+        assert!(matches!(missing, Some(Fault::Credentials(_))), "{missing:?}");
+        let unreachable = call.without_credentials(&CredentialsError::provider_error("connection refused"));
+        assert!(matches!(unreachable, Some(Fault::Failed(_))), "{unreachable:?}");
     }
 }

@@ -88,21 +88,34 @@ impl Origin {
         }
     }
 
-    /// Why there are no credentials and what to do, on one line. None when the error is about something else. `assumed` is the
-    /// role of `--assume-role` whose credentials are missing; rolegate's own were found before.
+    /// Why there are no credentials and what to do. None when the error is about something else. `assumed` is the role of
+    /// `--assume-role` whose credentials are missing; rolegate's own were found before.
     pub(crate) fn explain(
         &self,
         action: &str,
         assumed: Option<&RoleArn>,
         error: &(dyn Error + 'static),
-    ) -> Option<String> {
+    ) -> Option<NoCredentials> {
         let causes = Causes::of(error)?;
-        Some(match (self, assumed) {
+        let reason = match (self, assumed) {
             (Self::Pod, _) => of_pod(action, &causes),
             (Self::Person(_), Some(role)) => of_assumed(action, role, &causes),
             (Self::Person(selection), None) => selection.explain(&causes),
+        };
+        Some(NoCredentials {
+            reason,
+            is_lasting: causes.are_lasting(),
         })
     }
+}
+
+/// Why there are no credentials.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct NoCredentials {
+    /// With the next step, on one line.
+    pub(crate) reason: String,
+    /// Whether the next step has to be taken first. A source that did not answer might answer the next time.
+    pub(crate) is_lasting: bool,
 }
 
 /// The parts of an error about credentials.
@@ -162,13 +175,23 @@ impl Causes {
             .iter()
             .any(|word| self.message.contains(word))
     }
+
+    /// Whether the token that they would be exchanged for has expired.
+    fn are_expired(&self) -> bool {
+        self.message.contains("ExpiredToken")
+    }
+
+    fn are_lasting(&self) -> bool {
+        let is_missing = matches!(self.kind, Kind::NothingFound | Kind::NotLoaded | Kind::NoToken);
+        is_missing || self.are_denied() || self.are_expired()
+    }
 }
 
 fn of_pod(action: &str, causes: &Causes) -> String {
     let message = shortened(&causes.message);
     if causes.are_denied() {
         format!("{action}: rolegate is not allowed to assume its role; check the trust policy of the role ({message})")
-    } else if causes.message.contains("ExpiredToken") {
+    } else if causes.are_expired() {
         format!("{action}: rolegate has an expired token; check the token's volume ({message})")
     } else {
         // What the SDK adds is the list of places where it looked.
@@ -358,7 +381,10 @@ mod tests {
             }),
             profiles: profiles(&format!("[profile work]\n{keys}\n"), "work"),
         };
-        Origin::Person(selection).explain("iam:GetRole", None, &error).unwrap()
+        Origin::Person(selection)
+            .explain("iam:GetRole", None, &error)
+            .unwrap()
+            .reason
     }
 
     const SSO: &str = "sso_session = company";
@@ -406,7 +432,19 @@ mod tests {
                  credentials: ExpiredToken: old)",
             ),
         ] {
-            assert_eq!(Origin::Pod.explain("iam:GetRole", None, &error).unwrap(), expected);
+            let explained = Origin::Pod.explain("iam:GetRole", None, &error).unwrap();
+            assert_eq!((&*explained.reason, explained.is_lasting), (expected, true));
+        }
+    }
+
+    #[test]
+    fn a_source_of_credentials_that_does_not_answer_might_answer_later() {
+        let seconds = std::time::Duration::from_secs(5);
+        for error in [
+            CredentialsError::provider_timed_out(seconds),
+            CredentialsError::provider_error("connection refused"),
+        ] {
+            assert!(!Origin::Pod.explain("iam:GetRole", None, &error).unwrap().is_lasting);
         }
     }
 
@@ -419,7 +457,7 @@ mod tests {
                 profiles: profiles("", "default"),
             })
         };
-        let advice = |error| origin().explain("iam:GetRole", Some(&role), &error).unwrap();
+        let advice = |error| origin().explain("iam:GetRole", Some(&role), &error).unwrap().reason;
         let denied = advice(CredentialsError::provider_error("AccessDenied: no"));
         assert!(
             denied.contains("not allowed to assume arn:aws:iam::444455556666:role/it's/reader"),

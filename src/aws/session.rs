@@ -14,7 +14,7 @@ use aws_config::{BehaviorVersion, Region, SdkConfig};
 use tokio::sync::OnceCell;
 
 use super::fault::{self, Call, Fault};
-use super::origin::Origin;
+use super::origin::{NoCredentials, Origin};
 use super::region;
 use super::reject_truncated::RejectTruncated;
 use super::settings::{AwsSettings, AwsUser};
@@ -48,7 +48,8 @@ pub(crate) struct Session {
     user: AwsUser,
     configured: OnceCell<Configured>,
     caller: OnceCell<Caller>,
-    /// Why there are no credentials. A command does not look for them twice: the outcome would be the same, and looking can take seconds.
+    /// Why there are no credentials that AWS accepts. A command does not look for them twice: the outcome would be the same, and looking
+    /// can take seconds.
     no_credentials: OnceLock<Arc<str>>,
 }
 
@@ -86,7 +87,7 @@ impl Session {
         &self.configured().await.origin
     }
 
-    /// Why there are no credentials, once a command has looked for them in vain.
+    /// Why there are no credentials that AWS accepts, once a command has looked for them in vain.
     pub(crate) fn no_credentials(&self) -> Option<&Arc<str>> {
         self.no_credentials.get()
     }
@@ -133,24 +134,32 @@ impl Session {
     async fn ask_caller(&self) -> Result<Caller, Fault> {
         const ACTION: &str = "sts:GetCallerIdentity";
         if let Some(reason) = self.no_credentials.get() {
-            return Err(Fault::Failed(Arc::clone(reason)));
+            return Err(Fault::Credentials(Arc::clone(reason)));
         }
         let Configured { sdk, origin } = self.configured().await;
         let client = aws_sdk_sts::Client::new(sdk);
         let answer = client.get_caller_identity().send().await;
         let answer = answer.map_err(|error| {
-            if self.user == AwsUser::Person
-                && let Some(reason) = origin.explain(ACTION, None, &error)
-            {
-                return Fault::Failed(Arc::clone(self.no_credentials.get_or_init(|| reason.into())));
-            }
+            let explained = match self.user {
+                AwsUser::Pod => None,
+                AwsUser::Person => origin.explain(ACTION, None, &error),
+            };
             let call = Call {
                 action: ACTION,
                 whose: "rolegate",
                 assumed: None,
                 origin,
             };
-            fault::of(&call, &error)
+            let fault = match explained {
+                Some(NoCredentials { reason, .. }) => Fault::Credentials(reason.into()),
+                None => fault::of(&call, &error),
+            };
+            match (self.user, fault) {
+                (AwsUser::Person, Fault::Credentials(reason)) => {
+                    Fault::Credentials(Arc::clone(self.no_credentials.get_or_init(|| reason)))
+                }
+                (_, fault) => fault,
+            }
         })?;
         let arn = answer.arn().unwrap_or_default();
         let account = answer.account().and_then(AccountId::parse);

@@ -355,7 +355,7 @@ impl Fault {
         match self {
             Self::Absent => Answer::NoSuchRole { hint: None },
             Self::Throttled(reason) => Answer::Throttled(reason),
-            Self::Denied(reason) | Self::Failed(reason) => Answer::Failed(reason),
+            Self::Denied(reason) | Self::Credentials(reason) | Self::Failed(reason) => Answer::Failed(reason),
         }
     }
 
@@ -363,7 +363,34 @@ impl Fault {
         match self {
             Self::Throttled(reason) => ListingFailure::Throttled(reason),
             Self::Denied(reason) => ListingFailure::Denied(reason),
+            Self::Credentials(reason) => ListingFailure::Credentials(reason),
             fault => ListingFailure::Failed(fault.into_reason()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_listing_without_credentials_is_not_worth_another_try() {
+        let settings = AwsSettings {
+            assume: Vec::new(),
+            region: Some("us-west-2".to_owned()),
+            profile: Some("a-profile-that-does-not-exist".to_owned()),
+            user: AwsUser::Person,
+        };
+        let source = AccountRoles::new(Arc::new(Session::new(&settings)), Whose::Own);
+        let mut listing = source.list().unwrap();
+        // The second one does not look for credentials again.
+        for _ in 0..2 {
+            let failure = listing.next().await.unwrap().unwrap_err();
+            assert!(matches!(failure, ListingFailure::Credentials(_)), "{failure:?}");
+            assert!(
+                failure.reason().contains("a-profile-that-does-not-exist"),
+                "{failure:?}"
+            );
         }
     }
 }

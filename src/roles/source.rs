@@ -75,6 +75,8 @@ pub enum ListingFailure {
     Throttled(Arc<str>),
     /// A permission is missing: asking again does not help before it is granted.
     Denied(Arc<str>),
+    /// There are no credentials, or they are not accepted: asking again does not help before they are renewed.
+    Credentials(Arc<str>),
 }
 
 impl ListingFailure {
@@ -82,7 +84,16 @@ impl ListingFailure {
     #[must_use]
     pub const fn reason(&self) -> &Arc<str> {
         match self {
-            Self::Failed(reason) | Self::Throttled(reason) | Self::Denied(reason) => reason,
+            Self::Failed(reason) | Self::Throttled(reason) | Self::Denied(reason) | Self::Credentials(reason) => reason,
+        }
+    }
+
+    /// Whether asking again might help at once.
+    #[must_use]
+    pub const fn is_transient(&self) -> bool {
+        match self {
+            Self::Failed(_) | Self::Throttled(_) => true,
+            Self::Denied(_) | Self::Credentials(_) => false,
         }
     }
 }

@@ -5,8 +5,10 @@ use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::TcpListener;
 use std::path::Path;
 use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -352,9 +354,11 @@ fn an_audit_without_credentials_reports_it_once() {
         assert_eq!((code, &*out, &*error), (Some(2), "", expected));
         begun.elapsed()
     };
-    // Reads of roles are paced: what fails one by one would take ten times as long for ten times as many.
-    let (of_some, of_many) = (timed(&some, "text"), timed(&many, "json"));
-    assert!(of_many < 4 * of_some, "40: {of_some:?}, 400: {of_many:?}");
+    // Reads of roles are paced, at 5 per second: one by one, 400 would take 80 s.
+    for (manifests, output) in [(&some, "text"), (&many, "json")] {
+        let took = timed(manifests, output);
+        assert!(took < Duration::from_secs(40), "{took:?}");
+    }
 
     // What another source knows is reported.
     let roles = tempfile::tempdir().unwrap();
@@ -372,4 +376,63 @@ fn an_audit_without_credentials_reports_it_once() {
         (code, &summary["trusted"], &summary["unclear"]),
         (Some(2), &json!(1), &json!(39))
     );
+}
+
+/// STS, which accepts no credentials until the test program ends: its URL, and the number of requests.
+fn sts(code: &'static str) -> (String, Arc<AtomicUsize>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let requests = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&requests);
+    thread::spawn(move || {
+        for stream in listener.incoming().map_while(Result::ok) {
+            let lines = BufReader::new(&stream).lines().map_while(Result::ok);
+            let head: Vec<String> = lines.take_while(|line| !line.is_empty()).collect();
+            if head.is_empty() {
+                continue;
+            }
+            counted.fetch_add(1, Ordering::SeqCst);
+            let body = format!(
+                "<ErrorResponse><Error><Type>Sender</Type><Code>{code}</Code><Message>no</Message></Error></ErrorResponse>"
+            );
+            let answer = format!(
+                "HTTP/1.1 403 Forbidden\r\ncontent-type: text/xml\r\nconnection: close\r\ncontent-length: {}\r\n\r\n{body}",
+                body.len()
+            );
+            let _ = (&stream).write_all(answer.as_bytes());
+        }
+    });
+    (format!("http://{address}"), requests)
+}
+
+#[test]
+fn credentials_that_aws_does_not_accept_are_used_once() {
+    let manifests = tempfile::tempdir().unwrap();
+    let account = |number: usize| {
+        format!(
+            "---\napiVersion: v1\nkind: ServiceAccount\nmetadata:\n  name: job-{number}\n  annotations:\n    \
+             eks.amazonaws.com/role-arn: arn:aws:iam::111122223333:role/job-{number}\n"
+        )
+    };
+    let accounts: String = (0..100).map(account).collect();
+    fs::write(manifests.path().join("accounts.yaml"), accounts).unwrap();
+    for (code, words) in [
+        ("ExpiredToken", "have expired (ExpiredToken); renew them"),
+        ("InvalidClientTokenId", "does not know the credentials in use"),
+    ] {
+        let (url, requests) = sts(code);
+        let home = home("");
+        let output = rolegate(home.path())
+            .args(["audit", "--role-source", "iam", "--issuer", ISSUER, "--standalone"])
+            .arg(manifests.path())
+            .env("AWS_ENDPOINT_URL", url)
+            .env("AWS_ACCESS_KEY_ID", "AKIAIOSFODNN7EXAMPLE")
+            .env("AWS_SECRET_ACCESS_KEY", "example")
+            .output()
+            .unwrap();
+        let error = String::from_utf8(output.stderr).unwrap();
+        assert_eq!((output.status.code(), &*output.stdout), (Some(2), &b""[..]), "{error}");
+        assert!(error.contains(words) && error.lines().count() == 1, "{error}");
+        assert_eq!(requests.load(Ordering::SeqCst), 1, "{code}");
+    }
 }

@@ -96,7 +96,7 @@ impl<'a> Lister<'a> {
                 Some(Err(failure)) => failure,
             };
             failures += 1;
-            if failures > PATIENCE || matches!(failure, ListingFailure::Denied(_)) {
+            if failures > PATIENCE || !failure.is_transient() {
                 break Err(failure);
             }
             progress.send_modify(|pass| pass.is_stalled = true);

@@ -90,10 +90,12 @@ impl ListSchedule {
         }
         let pause = (ttl / 2).saturating_mul(2_u32.saturating_pow(self.failures));
         self.failures = self.failures.saturating_add(1);
-        // A missing permission stays missing until it is granted; a failure passes.
+        // A missing permission stays missing until it is granted; a failure passes, and credentials are renewed.
         let longest = match failure {
             ListingFailure::Denied(_) => LONGEST_PAUSE,
-            ListingFailure::Failed(_) | ListingFailure::Throttled(_) => ttl.min(LONGEST_PAUSE),
+            ListingFailure::Failed(_) | ListingFailure::Throttled(_) | ListingFailure::Credentials(_) => {
+                ttl.min(LONGEST_PAUSE)
+            }
         };
         self.not_before = Instant::now().checked_add(pause.min(longest));
     }

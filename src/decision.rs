@@ -84,7 +84,10 @@ pub struct Restart<'a> {
 #[derive(Clone, Copy, Debug)]
 pub enum Finding<'a> {
     /// No role is requested.
-    NoRole,
+    NoRole {
+        /// Whether the ServiceAccount exists, as far as is known.
+        account_exists: bool,
+    },
     /// The role annotation is not a role ARN.
     Malformed(&'a MalformedAnnotation),
     /// Something else is in the pod where the token belongs.
@@ -155,7 +158,7 @@ impl Finding<'_> {
             | Self::NoIdentity { others, .. } => {
                 *others = count;
             }
-            Self::NoRole
+            Self::NoRole { .. }
             | Self::Malformed(_)
             | Self::Conflict(_)
             | Self::Judged(..)
@@ -290,7 +293,7 @@ pub struct Decision {
 pub fn decide(settings: DecisionSettings, mode: Mode, finding: &Finding<'_>, owner: &Owner<'_>) -> Decision {
     let required = (settings.require_role != RequireRole::Off).then_some(Cause::NoRole);
     let (verdict, cause) = match finding {
-        Finding::NoRole | Finding::NoIdentity { .. } => (None, required),
+        Finding::NoRole { .. } | Finding::NoIdentity { .. } => (None, required),
         Finding::Malformed(_) => (None, Some(Cause::MalformedAnnotation)),
         Finding::Conflict(_) => (None, Some(Cause::Conflict)),
         Finding::Judged(judged, _) | Finding::Associated { judged, .. } => (Some(judged.verdict), judged.cause),
@@ -324,7 +327,7 @@ fn effect(settings: DecisionSettings, mode: Mode, finding: &Finding<'_>) -> Effe
     let denies_unknown = settings.on_unknown == OnUnknown::Deny;
     let refuses = mode == Mode::Enforce
         && match finding {
-            Finding::NoRole | Finding::NoIdentity { .. } => requires,
+            Finding::NoRole { .. } | Finding::NoIdentity { .. } => requires,
             Finding::Malformed(_)
             | Finding::Conflict(_)
             | Finding::NoAssociation { .. }
@@ -340,7 +343,7 @@ fn effect(settings: DecisionSettings, mode: Mode, finding: &Finding<'_>) -> Effe
         };
     match finding {
         _ if refuses => Effect::Deny,
-        Finding::NoRole
+        Finding::NoRole { .. }
         | Finding::Malformed(_)
         | Finding::Conflict(_)
         | Finding::AssociationNotInjected
@@ -481,7 +484,7 @@ mod tests {
             restart: None,
         };
         match finding {
-            Case::NoRole => then(&Finding::NoRole, &owner),
+            Case::NoRole => then(&Finding::NoRole { account_exists: true }, &owner),
             Case::Malformed => {
                 let malformed = MalformedAnnotation {
                     key: "eks.amazonaws.com/role-arn".to_owned(),

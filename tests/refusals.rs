@@ -241,7 +241,8 @@ fn one_refusal_of_each_cause() {
                 }),
         );
     for finding in [
-        Finding::NoRole,
+        Finding::NoRole { account_exists: true },
+        Finding::NoRole { account_exists: false },
         Finding::Malformed(&malformed),
         Finding::Malformed(&elsewhere),
         Finding::Malformed(&audience),
@@ -294,7 +295,7 @@ fn one_warning_and_one_note_of_each_cause() {
         );
         writeln!(read, "{}", warnings.join("\n")).unwrap();
     }
-    let finding = Finding::NoRole;
+    let finding = Finding::NoRole { account_exists: true };
     let note = messages::one_line(&refusal(&finding, &owner), 1024);
     writeln!(read, "\n{note}").unwrap();
     insta::assert_snapshot!(read);
@@ -475,7 +476,7 @@ proptest! {
         judgments.push(("", Judged::unknown(RoleArn::parse(ROLE).unwrap(), Why::Malformed(message.clone()))));
         let conflict = conflict(&text::value(&message));
         let mut findings: Vec<Finding<'_>> = judgments.iter().map(|(_, judged)| Finding::Judged(judged, &identity)).collect();
-        findings.extend([Finding::NoRole, Finding::Conflict(&conflict)]);
+        findings.extend([Finding::NoRole { account_exists: true }, Finding::NoRole { account_exists: false }, Finding::Conflict(&conflict)]);
         let malformed = RoleArn::parse(&value).err().map(|error| MalformedAnnotation { key: "eks.amazonaws.com/role-arn".to_owned(), value: value.clone(), error: error.into() });
         findings.extend(malformed.iter().map(Finding::Malformed));
         let mut scripts = Vec::new();

@@ -288,6 +288,7 @@ impl Admission {
         let account = match identity {
             Some(identity) => Account {
                 uid: None,
+                exists: true,
                 identity,
                 freshness: Freshness::Fresh,
             },
@@ -355,15 +356,14 @@ impl Admission {
         {
             return Ok(self.perhaps_associated(pod_request, why));
         }
-        let mut outcome = self.judged_account(pod_request, &account).await?;
-        self.add_unused_association(pod_request, &account, &mut outcome);
-        Ok(outcome)
+        self.judged_account(pod_request, &account).await
     }
 
     /// A pod whose identity, if any, is that of an annotation.
     async fn judged_account(&self, pod_request: &PodRequest<'_>, account: &Account) -> Result<Outcome, Unavailable> {
-        let outcome = self.evaluate(pod_request, account, Freshness::Cached).await;
+        let mut outcome = self.evaluate(pod_request, account, Freshness::Cached).await;
         if outcome.decision.effect != Effect::Deny {
+            self.add_unused_association(pod_request, account, &mut outcome);
             return Ok(outcome);
         }
         let fetched;
@@ -374,10 +374,12 @@ impl Admission {
                 &fetched
             }
         };
-        Ok(Outcome {
+        let mut outcome = Outcome {
             service_account_uid: account.uid.clone(),
             ..self.evaluate(pod_request, account, Freshness::Fresh).await
-        })
+        };
+        self.add_unused_association(pod_request, account, &mut outcome);
+        Ok(outcome)
     }
 
     /// The action for a pod that is exempt: a mirror pod, or one with the skip label.

@@ -32,6 +32,8 @@ const SHORT_NAME_CHARS: usize = 30;
 pub struct Message {
     first: String,
     rows: Vec<(&'static str, String)>,
+    /// Whether the fix is explained where the documentation is, so that it does not stand alone.
+    fix_needs_docs: bool,
 }
 
 /// The ServiceAccount that a first line is about.
@@ -93,6 +95,7 @@ impl Message {
         Self {
             first,
             rows: Vec::new(),
+            fix_needs_docs: false,
         }
     }
 
@@ -101,6 +104,12 @@ impl Message {
             self.rows.push((label, text::escape(&value).into_owned()));
         }
         self
+    }
+
+    /// The rows of a fix that is a goal, not a command, and of the documentation that says how to reach it.
+    fn fix_with_docs(mut self, fix: &str, docs: String) -> Self {
+        self.fix_needs_docs = true;
+        self.row("fix", fix.to_owned()).row("docs", docs)
     }
 
     /// Adds a row if line 1 does not contain the complete value.
@@ -146,11 +155,11 @@ impl Message {
     /// Two warnings: line 1, and how to fix it.
     #[must_use]
     pub fn warnings(&self) -> Vec<Warning> {
-        let fits = |label: &'static str| {
-            let line = format!("fix: {}", self.value_of(label)?);
-            (line.chars().count() <= Warning::MAX_CHARACTERS).then_some(line)
-        };
-        let fix = fits("fix").or_else(|| fits("docs"));
+        let fits = |line: &String| line.chars().count() <= Warning::MAX_CHARACTERS;
+        let line = |label: &str| Some(format!("fix: {}", self.value_of(label)?));
+        let both = || Some(format!("{}; see {}", line("fix")?, self.value_of("docs")?));
+        let complete = self.fix_needs_docs.then(both).flatten();
+        let fix = [complete, line("fix"), line("docs")].into_iter().flatten().find(fits);
         [Some(self.first.clone()), fix]
             .into_iter()
             .flatten()
@@ -194,7 +203,7 @@ pub(super) fn refusal(finding: &Finding<'_>, owner: &Owner<'_>) -> Message {
 /// The warnings about a finding: the same text as in a refusal. Empty if there is nothing to warn about.
 pub(super) fn warnings(settings: DecisionSettings, finding: &Finding<'_>, owner: &Owner<'_>) -> Vec<Warning> {
     match finding {
-        Finding::NoRole | Finding::NoIdentity { .. } if settings.require_role == RequireRole::Off => Vec::new(),
+        Finding::NoRole { .. } | Finding::NoIdentity { .. } if settings.require_role == RequireRole::Off => Vec::new(),
         Finding::OwnCredentials { .. } if !settings.checks_own_credentials() => Vec::new(),
         Finding::Judged(judged, _) | Finding::Associated { judged, .. } if judged.verdict == Verdict::Trusted => {
             Vec::new()
@@ -210,7 +219,17 @@ fn about(finding: &Finding<'_>, owner: &Owner<'_>) -> Message {
     };
     let docs = |word: &str| docs(owner.docs_url, word);
     match finding {
-        Finding::NoRole => {
+        Finding::NoRole { account_exists: false } => {
+            let word = Cause::NoRole.as_str();
+            Message::about_account(
+                &subject,
+                " does not exist, and this namespace requires an IAM role",
+                word,
+            )
+            .row("fix", CREATE_ACCOUNT.to_owned())
+            .row("docs", docs(word))
+        }
+        Finding::NoRole { account_exists: true } => {
             let word = Cause::NoRole.as_str();
             Message::about_account(&subject, " has no IAM role, and this namespace requires one", word)
                 .row(
@@ -326,6 +345,9 @@ fn of_malformed(
         .row("docs", docs(word))
 }
 
+/// Where the ServiceAccount itself is missing.
+const CREATE_ACCOUNT: &str = "create the ServiceAccount with a role annotation, or correct its name in the workload";
+
 const ANNOTATE: &str = "annotate the ServiceAccount with the ARN of an IAM role";
 
 /// Where a cause or verdict is documented.
@@ -404,8 +426,7 @@ fn of_role(judged: &Judged, identity: &WebIdentity, subject: &Subject<'_>, docs:
             Message::about_role(name, "could not be checked for", subject, &clause, word)
                 .row("role", role_row())
                 .row_if_cut("reason", &text::truncate(&text::line(reason), 600))
-                .row("fix", fix.to_owned())
-                .row("docs", docs(word))
+                .fix_with_docs(fix, docs(word))
         }
         Why::Explained(explanation) => {
             let explained = explanation::ExplanationText {

@@ -3,6 +3,8 @@
 //! Only two labels are kept, in two bytes per namespace. A namespace that is not in the map is read from the API server, because a pod can
 //! be created a millisecond after its namespace.
 
+mod unknown_labels;
+
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::sync::Arc;
@@ -17,6 +19,7 @@ use parking_lot::{Mutex, RwLock};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use self::unknown_labels::UnknownLabels;
 use super::api_error;
 use super::list_watch::{Observer, WatchTiming, list_and_watch};
 use crate::decision::{Mode, RequireRole};
@@ -67,6 +70,7 @@ impl Namespaces {
         let mirror = Mirror {
             known: Arc::clone(&known),
             listed: HashMap::new(),
+            unknown_labels: UnknownLabels::default(),
         };
         let api: Api<Metadata> = Api::all(client.clone());
         // Labels in memory are used while the watch is broken, too.
@@ -292,6 +296,7 @@ struct Known {
 struct Mirror {
     known: Arc<Known>,
     listed: HashMap<Box<str>, Labels>,
+    unknown_labels: UnknownLabels,
 }
 
 impl Observer<Metadata> for Mirror {
@@ -301,6 +306,7 @@ impl Observer<Metadata> for Mirror {
 
     fn init_apply(&mut self, namespace: Metadata) {
         if let Some(name) = &namespace.metadata.name {
+            self.unknown_labels.observe(name, namespace.metadata.labels.as_ref());
             self.listed.insert(name.as_str().into(), labels(&namespace.metadata));
         }
     }
@@ -308,6 +314,7 @@ impl Observer<Metadata> for Mirror {
     fn init_done(&mut self) {
         let mut listed = std::mem::take(&mut self.listed);
         listed.shrink_to_fit();
+        self.unknown_labels.retain(|namespace| listed.contains_key(namespace));
         let replaced = std::mem::replace(&mut *self.known.labels.write(), listed);
         // Not under the lock: it can be 100,000 names.
         drop(replaced);
@@ -318,6 +325,7 @@ impl Observer<Metadata> for Mirror {
 
     fn apply(&mut self, namespace: Metadata) {
         if let Some(name) = &namespace.metadata.name {
+            self.unknown_labels.observe(name, namespace.metadata.labels.as_ref());
             let labels = labels(&namespace.metadata);
             let before = self.known.labels.write().insert(name.as_str().into(), labels);
             if before.is_some_and(|before| before.gate.is_some()) != labels.gate.is_some() {
@@ -328,6 +336,7 @@ impl Observer<Metadata> for Mirror {
 
     fn delete(&mut self, namespace: Metadata) {
         if let Some(name) = &namespace.metadata.name {
+            self.unknown_labels.forget(name);
             let gone = self.known.labels.write().remove(name.as_str());
             if gone.is_some_and(|gone| gone.gate.is_some()) {
                 self.known.gates.send_replace(());

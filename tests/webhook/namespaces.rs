@@ -324,6 +324,57 @@ async fn authors_of_workloads_are_warned_where_the_label_requires_a_role() {
     }
 }
 
+/// An annotation cannot be put on a ServiceAccount that does not exist.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_author_of_a_workload_reads_that_its_service_account_does_not_exist() {
+    let api = api().await;
+    put(&api, "strict", Some("enforce"));
+    let (_folder, program) = serve(&api, &[]).await;
+    let spec = &deployment_pod("strict", "absent")["spec"];
+    let object = json!({"metadata": {"name": "a", "namespace": "strict"}, "spec": {"template": {"spec": spec}}});
+    let workload = applied("apps", "v1", "Deployment", "deployments", &object);
+    let response = program.review("/validate/workloads", &workload).await;
+    assert_eq!(
+        response["warnings"],
+        json!([
+            "ServiceAccount strict/absent does not exist, and this namespace requires an IAM role (no-role)",
+            "fix: create the ServiceAccount with a role annotation, or correct its name in the workload"
+        ]),
+        "{response:#}"
+    );
+    api.put_account("strict", "absent", &[]);
+    let response = program.review("/validate/workloads", &workload).await;
+    assert!(
+        response["warnings"][1]
+            .as_str()
+            .unwrap()
+            .starts_with("fix: kubectl annotate serviceaccount absent"),
+        "{response:#}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_label_that_is_nearly_one_of_rolegates_is_logged_once() {
+    let api = api().await;
+    api.put_namespace("ungated", &[("rolegate.io/gates", "enforce")]);
+    let (_folder, program) = serve(&api, &[]).await;
+    api.put_namespace("ungated", &[("rolegate.io/gates", "warn")]);
+    api.put_namespace("later", &[("rolegate/gate", "warn")]);
+    let lines = eventually("a line about each namespace", || async {
+        let lines = program.log_lines("has no effect");
+        lines.iter().any(|line| line.contains("later")).then_some(lines)
+    })
+    .await;
+    assert_eq!(lines.len(), 2, "{lines:#?}");
+    for (line, label, namespace) in [
+        (&lines[0], "rolegate.io/gates", "ungated"),
+        (&lines[1], "rolegate/gate", "later"),
+    ] {
+        let words = format!("label {label} of namespace {namespace} has no effect; did you mean rolegate.io/gate?");
+        assert!(line.contains(&words), "{line}");
+    }
+}
+
 /// `/validate/workloads` has no mode in its path: the label of the namespace has it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn in_mode_audit_the_author_of_a_workload_notices_nothing() {

@@ -86,13 +86,16 @@ impl Admission {
         let mut outcome = match requested {
             Requested::Nothing => {
                 // The annotation that was meant is on the ServiceAccount, which the author did not necessarily apply.
+                let no_role = Finding::NoRole {
+                    account_exists: account.exists,
+                };
                 let account = format!("{}/{}", pod_request.namespace, pod_request.service_account);
                 let account = text::shorten(&account, MOST_OF_NAME);
                 let named = |warning: &Warning| Warning::new(&format!("ServiceAccount {account}: {warning}"));
                 warnings = warnings.iter().map(named).collect();
                 match self.evaluate_own_with_association(pod_request, freshness).await {
                     Some(outcome) => outcome,
-                    None => self.decided(pod_request, &Finding::NoRole),
+                    None => self.decided(pod_request, &no_role),
                 }
             }
             Requested::Malformed(malformed) => self.decided(pod_request, &Finding::Malformed(&malformed)),

@@ -20,6 +20,8 @@ pub(super) enum Freshness {
 pub(super) struct Account {
     /// Known when it was read from the API server.
     pub(super) uid: Option<Arc<str>>,
+    /// False when the API server answered that there is none.
+    pub(super) exists: bool,
     pub(super) identity: Option<Arc<ServiceAccountIdentity>>,
     pub(super) freshness: Freshness,
 }
@@ -45,6 +47,7 @@ impl Admission {
             Stored::Identity(identity) if identity.asks_for_role() => {
                 let cached = Account {
                     uid: None,
+                    exists: true,
                     identity: Some(identity),
                     freshness: Freshness::Cached,
                 };
@@ -86,10 +89,10 @@ impl Admission {
         deadline: Instant,
     ) -> Result<Account, Unavailable> {
         let (namespace, name) = (pod_request.namespace, pod_request.service_account);
-        let (uid, identity) = match self.state.accounts.fetch(namespace, name, deadline).await {
-            Fetched::Found { uid, identity } => (uid, identity),
-            Fetched::NotFound => (None, None),
-            Fetched::Busy => known.map(|identity| (None, identity)).ok_or_else(|| {
+        let (uid, exists, identity) = match self.state.accounts.fetch(namespace, name, deadline).await {
+            Fetched::Found { uid, identity } => (uid, true, identity),
+            Fetched::NotFound => (None, false, None),
+            Fetched::Busy => known.map(|identity| (None, true, identity)).ok_or_else(|| {
                 Unavailable(format!(
                     "ServiceAccount {namespace}/{name}: too many reads of ServiceAccounts are in flight"
                 ))
@@ -103,6 +106,7 @@ impl Admission {
         let map = self.state.identity_map.as_deref();
         Ok(Account {
             uid,
+            exists,
             identity: IdentityMap::requested(map, namespace, name, identity),
             freshness: Freshness::Fresh,
         })

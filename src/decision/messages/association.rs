@@ -68,8 +68,7 @@ pub(super) fn of_role(judged: &Judged, association: &Association, hop: Hop, docs
             )
             .row("role", role_row())
             .row_if_cut("reason", &text::truncate(&text::line(reason), 600))
-            .row("fix", fix.to_owned())
-            .row("docs", docs(word))
+            .fix_with_docs(fix, docs(word))
         }
         Why::Explained(explanation) => {
             let explained = AssociationText {

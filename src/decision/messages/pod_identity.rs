@@ -52,9 +52,8 @@ pub(super) fn unreadable(subject: &Subject<'_>, why: &str, docs: impl Fn(&str) -
     let clause = format!(": its EKS Pod Identity association could not be read: {why}");
     Message::about_account(subject, &clause, word)
         .row_if_cut("reason", &text::truncate(&text::line(why), 600))
-        .row(
-            "fix",
-            "make sure that rolegate can read EKS Pod Identity associations".to_owned(),
+        .fix_with_docs(
+            "make sure that rolegate can read EKS Pod Identity associations",
+            docs(word),
         )
-        .row("docs", docs(word))
 }

@@ -46,14 +46,14 @@ fn folder() -> Folder {
 }
 
 /// A trust policy that allows the service of EKS Pod Identity these actions.
-fn letting_in(actions: &[&str]) -> Value {
+pub(crate) fn letting_in(actions: &[&str]) -> Value {
     json!({"Version": "2012-10-17", "Statement": [{
         "Effect": "Allow", "Principal": {"Service": "pods.eks.amazonaws.com"}, "Action": actions,
     }]})
 }
 
 /// What `aws eks describe-pod-identity-association` prints.
-fn associate(folder: &Folder, service_account: &str, role: &str) {
+pub(crate) fn associate(folder: &Folder, service_account: &str, role: &str) {
     let association = json!({"association": {
         "clusterName": "my-cluster", "namespace": "jobs", "serviceAccount": service_account,
         "roleArn": format!("arn:aws:iam::111122223333:role/{role}"),
@@ -74,7 +74,7 @@ fn serve(folder: &Folder, flags: &[&str]) -> Program {
 }
 
 /// As EKS's own webhook injects it.
-fn with_agent(service_account: &str) -> Value {
+pub(crate) fn with_agent(service_account: &str) -> Value {
     with_env(
         service_account,
         &[

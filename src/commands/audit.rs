@@ -38,15 +38,34 @@ const MAX_ERRORS: usize = 50;
 
 /// Runs the command.
 pub(super) fn run(args: AuditArgs) -> Result<Exit> {
+    let output = args.output.clone();
+    let ended = audit(args);
+    if let Err(error) = &ended {
+        print_nothing(&output, format!("{error:#}"))?;
+    }
+    ended
+}
+
+/// The report of an audit that an error ends. People read the error. A program that reads the report must not fail at an empty file.
+fn print_nothing(output: &FindingsOutputArgs, why: String) -> Result<()> {
+    match output.output {
+        FindingsFormat::Text => Ok(()),
+        format => output::findings(
+            format,
+            &Audit::of_nothing(why),
+            |_| String::new(),
+            |audit| audit.findings(Timestamp::now(), output.docs_url.clone()),
+        ),
+    }
+}
+
+fn audit(args: AuditArgs) -> Result<Exit> {
     let AuditArgs {
         accounts,
         tokens: TokenArgs { issuer, token_audience },
         source,
         associations,
-        output: FindingsOutputArgs {
-            output: format,
-            docs_url,
-        },
+        output,
         view: ViewArgs {
             findings_only,
             group_by,
@@ -64,36 +83,21 @@ pub(super) fn run(args: AuditArgs) -> Result<Exit> {
         output::warn(&lint.message);
     }
     let association_settings = associations.settings();
-    let print = |audit: &Audit| {
-        let view = View {
-            width: output::width(),
-            group_by,
-            with_associations: association_settings.is_some(),
-            with_identity_config_map: settings.identity_config_map.is_some(),
-        };
-        output::findings(
-            format,
-            audit,
-            |audit| table::text(audit, &view),
-            |audit| audit.findings(Timestamp::now(), docs_url.clone()),
-        )
-    };
-    // People read the error. A program that reads the report must not fail at an empty file.
-    let print_nothing = |why: String| match format {
-        FindingsFormat::Text => Ok(()),
-        _ => print(&Audit::of_nothing(why)),
-    };
     // Before AWS is called, which a name with a typing error is not worth.
     let unknown = input.unknown_namespaces(&settings.namespaces);
-    for namespace in &unknown {
-        output::error(format_args!(
-            "namespace {namespace} has no ServiceAccount, not even default, and no workload, so it probably does not exist; check \
-             --namespace and --context"
-        ));
-    }
-    if !unknown.is_empty() && unknown.len() == settings.namespaces.len() {
-        print_nothing(format!("the cluster probably has no namespace {}", unknown.join(", ")))?;
-        return Ok(Exit::Unclear);
+    if !unknown.is_empty() {
+        let why = format!(
+            "{} no ServiceAccount, not even default, and no workload, so the cluster probably does not have it; check --namespace and \
+             --context",
+            match unknown.as_slice() {
+                [one] => format!("namespace {one} has"),
+                several => format!("each of the namespaces {} has", several.join(", ")),
+            }
+        );
+        if unknown.len() == settings.namespaces.len() {
+            bail!(why);
+        }
+        output::error(why);
     }
     let aws = aws.access(issuer.region(), sources::reader());
     let (mut associations, missing) = match &association_settings {
@@ -108,12 +112,12 @@ pub(super) fn run(args: AuditArgs) -> Result<Exit> {
     associations.retain(|association| accounts::is_selected(&settings.namespaces, &association.namespace));
     let is_complete = input.is_complete && unknown.is_empty();
     if let Some(what) = input.nothing.as_ref().filter(|_| associations.is_empty()) {
-        let what = format!("nothing to audit: {what}");
-        print_nothing(what.clone())?;
-        if !is_complete {
-            return Ok(Exit::Unclear);
+        if is_complete {
+            bail!("nothing to audit: {what}");
         }
-        bail!(what);
+        // The errors were printed.
+        print_nothing(&output, "manifests could not be read".to_owned())?;
+        return Ok(Exit::Unclear);
     }
     let requesting: Vec<RequestingServiceAccount> = input
         .accounts
@@ -171,7 +175,18 @@ pub(super) fn run(args: AuditArgs) -> Result<Exit> {
     if findings_only {
         audit = audit.without_trusted();
     }
-    print(&audit)?;
+    let view = View {
+        width: output::width(),
+        group_by,
+        with_associations: association_settings.is_some(),
+        with_identity_config_map: settings.identity_config_map.is_some(),
+    };
+    output::findings(
+        output.output,
+        &audit,
+        |audit| table::text(audit, &view),
+        |audit| audit.findings(Timestamp::now(), output.docs_url.clone()),
+    )?;
     Ok(match (is_complete, missing) {
         (false, _) => Exit::Unclear,
         (true, Some(_)) => audit.exit().max(Exit::Unclear),

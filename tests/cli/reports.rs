@@ -29,8 +29,8 @@ pub(super) fn assert_is_empty(format: &str, report: &str) {
     let is_empty = |list: &Value| list.as_array().is_some_and(Vec::is_empty);
     let is_as_expected = match format {
         "text" => report.is_empty(),
-        "json" => is_empty(&json()["serviceAccounts"]),
-        "yaml" => is_empty(&yaml()["serviceAccounts"]),
+        "json" => is_empty(&json()["serviceAccounts"]) && json()["error"].is_string(),
+        "yaml" => is_empty(&yaml()["serviceAccounts"]) && yaml()["error"].is_string(),
         "sarif" => {
             let run = &json()["runs"][0];
             is_empty(&run["results"]) && run["invocations"][0]["executionSuccessful"] == false

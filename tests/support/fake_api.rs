@@ -265,6 +265,11 @@ impl FakeApi {
         self.shared.lock().forbidden = kinds.iter().copied().collect();
     }
 
+    /// The client has no right to list or watch objects of this kind in this namespace.
+    pub fn forbid_in(&self, namespace: &str, kind: &'static str) {
+        self.shared.lock().forbidden_in.insert((namespace.to_owned(), kind));
+    }
+
     /// The next page that continues a list is refused with 410, as when the snapshot was compacted in between.
     pub fn expire_continue_token(&self) {
         self.shared.lock().snapshots.clear();
@@ -366,6 +371,7 @@ struct State {
     list_fault: Option<Fault>,
     patch_fault: Option<Fault>,
     forbidden: BTreeSet<&'static str>,
+    forbidden_in: BTreeSet<(String, &'static str)>,
     /// Group and version of each API group.
     groups: Vec<(&'static str, &'static str)>,
     watches: Watches,
@@ -401,6 +407,7 @@ impl Shared {
             list_fault: None,
             patch_fault: None,
             forbidden: BTreeSet::new(),
+            forbidden_in: BTreeSet::new(),
             groups: vec![("apps", "v1"), ("batch", "v1")],
             watches: Watches::Bookmarked(Duration::from_secs(60)),
             held: false,
@@ -677,7 +684,11 @@ impl Shared {
             name,
         };
         let is_watch = query.get("watch").is_some_and(|watch| watch == "true");
-        if let Some(answer) = self.forbidden(kind, if is_watch { "watch" } else { "list" }) {
+        let verb = if is_watch { "watch" } else { "list" };
+        if let Some(answer) = self
+            .forbidden(kind, verb)
+            .or_else(|| self.forbidden_in(namespace, kind, verb))
+        {
             return Ok(answer);
         }
         if is_watch {
@@ -689,10 +700,12 @@ impl Shared {
 
     /// What RBAC answers.
     fn forbidden(&self, kind: &str, verb: &str) -> Option<Answer> {
-        self.lock().forbidden.contains(kind).then(|| {
-            let why = format!("{kind} is forbidden: User \"x\" cannot {verb} resource \"{kind}\" in API group \"\"");
-            status(403, "Forbidden", &why)
-        })
+        self.lock().forbidden.contains(kind).then(|| forbidden(kind, verb))
+    }
+
+    fn forbidden_in(&self, namespace: Option<&str>, kind: &'static str, verb: &str) -> Option<Answer> {
+        let at = (namespace?.to_owned(), kind);
+        self.lock().forbidden_in.contains(&at).then(|| forbidden(kind, verb))
     }
 
     async fn list(&self, filter: &Filter, query: &HashMap<String, String>) -> Result<Answer, std::io::Error> {
@@ -786,6 +799,11 @@ impl Shared {
             .body(BodyExt::boxed(body))
             .unwrap())
     }
+}
+
+fn forbidden(kind: &str, verb: &str) -> Answer {
+    let why = format!("{kind} is forbidden: User \"x\" cannot {verb} resource \"{kind}\" in API group \"\"");
+    status(403, "Forbidden", &why)
 }
 
 /// What a list or a watch is about.

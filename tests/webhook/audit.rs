@@ -238,6 +238,26 @@ async fn workloads_that_cannot_be_listed_are_named_once() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_permission_that_is_missing_in_one_namespace_hides_no_workload_of_another() {
+    let (api, folder) = cluster().await;
+    for namespace in ["closed", "jobs"] {
+        api.put_account(namespace, "default", &[]);
+    }
+    api.put_workload("deployments", workload("Deployment", "web", "absent"));
+    api.forbid_in("closed", "deployments");
+    let (code, out, err) = audit(&api, &folder, &["-o", "json", "-n", "closed,jobs"]).await;
+    assert_eq!(code, 1, "{err}");
+    assert!(
+        err.contains("because the permission `list` on them is missing: deployments.apps in closed\n"),
+        "{err}"
+    );
+    assert_eq!(
+        workload_rows(&serde_json::from_str(&out).unwrap()),
+        ["Deployment web: absent no-role"]
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn roles_of_the_identity_config_map_are_judged() {
     let (api, folder) = cluster().await;
     api.put_account("jobs", "default", &[]);
@@ -250,9 +270,11 @@ async fn roles_of_the_identity_config_map_are_judged() {
     ];
 
     let (code, out, err) = audit(&api, &folder, &flags).await;
-    assert_eq!((code, &*out), (2, ""));
+    let report: Value = serde_json::from_str(&out).unwrap();
+    assert_eq!((code, &report["serviceAccounts"]), (2, &json!([])));
     let missing = "the cluster has no ConfigMap kube-system/pod-identity-webhook; check the namespace and the name";
     assert!(err.contains(missing), "{err}");
+    assert!(report["error"].as_str().unwrap().contains(missing), "{report}");
 
     let config = format!(r#"{{"jobs/default": {{"RoleARN": "{WORKER}"}}, "*/other": {{"RoleARN": "{WORKER}-2"}}}}"#);
     api.put_config_map("kube-system", "pod-identity-webhook", &[("config", &config)]);

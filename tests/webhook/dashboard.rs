@@ -89,15 +89,15 @@ async fn scrape(replicas: &[(&str, &Program)], roles: &Folder, folder: &Path) {
         }
         for (index, (name, program)) in replicas.iter().enumerate() {
             for (mode, pod, count) in [
-                ("enforce", job_pod("jobs", "worker"), 4),
-                ("enforce", job_pod("jobs", "reports"), 2),
+                ("enforce", job_pod("jobs", "worker"), 2),
+                ("enforce", job_pod("jobs", "reports"), 1),
                 ("enforce", with_agent("trainer"), 1),
                 ("enforce", job_pod("staging", "worker"), u32::from(round % 2 == 0)),
                 ("warn", job_pod("web", "importer"), 1),
-                ("warn", deployment_pod("web", "default"), 3),
+                ("warn", deployment_pod("web", "default"), 1),
                 ("enforce", with_static_keys("jobs", "worker"), u32::from(round % 5 == 0)),
             ] {
-                for _ in 0..count + u32::from(round % 7 < 3 && count > 1) + u32::from(index == 0 && count > 1) {
+                for _ in 0..count + u32::from(count > 1 && (round % 7 < 3 || index == 0)) {
                     program.review(&format!("/mutate/{mode}"), &creation(&pod)).await;
                 }
             }

@@ -49,6 +49,7 @@ pub(super) async fn read(client: &kube::Client, namespaces: &[String]) -> Live {
     };
     let mut found = Vec::new();
     let mut seen = BTreeSet::new();
+    let scopes = scopes(namespaces);
     let mut forbidden = Vec::new();
     let mut done = std::collections::HashSet::new();
     let pods = workloads::resources().iter().map(Read::Pods);
@@ -77,7 +78,8 @@ pub(super) async fn read(client: &kube::Client, namespaces: &[String]) -> Live {
             "" => plural.clone(),
             group => format!("{plural}.{group}"),
         };
-        for namespace in scopes(namespaces) {
+        let mut forbidden_in = Vec::new();
+        for namespace in scopes.iter().copied() {
             let path = path(group, version, plural, namespace);
             let mut each = |object: &RawValue| {
                 seen.extend(
@@ -92,15 +94,17 @@ pub(super) async fn read(client: &kube::Client, namespaces: &[String]) -> Live {
             match objects::list(client, &path, &mut each).await {
                 Ok(()) => {}
                 Err(ListError::NotServed) => break,
-                Err(ListError::Forbidden) => {
-                    forbidden.push(name);
-                    break;
-                }
+                Err(ListError::Forbidden) => forbidden_in.push(namespace.unwrap_or_default()),
                 Err(ListError::Failed(why)) => {
                     problems.push(format!("cannot list {name}: {why}"));
                     break;
                 }
             }
+        }
+        if forbidden_in.len() == scopes.len() {
+            forbidden.push(name);
+        } else if !forbidden_in.is_empty() {
+            forbidden.push(format!("{name} in {}", forbidden_in.join(", ")));
         }
     }
     if !forbidden.is_empty() {

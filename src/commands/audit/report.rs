@@ -22,8 +22,7 @@ pub(super) struct Audit {
     #[serde(skip)]
     exit: Exit,
     /// Why nothing was audited.
-    #[serde(skip)]
-    failure: Option<String>,
+    error: Option<String>,
 }
 
 /// What gives a ServiceAccount its role.
@@ -219,14 +218,14 @@ impl Audit {
             summary,
             rows,
             exit: worst.unwrap_or(Exit::Yes),
-            failure: None,
+            error: None,
         }
     }
 
     /// That nothing was audited, which is an error, and why.
     pub(super) fn of_nothing(why: String) -> Self {
         Self {
-            failure: Some(why),
+            error: Some(text::escape(&why).into_owned()),
             ..Self::of(Vec::new())
         }
     }
@@ -262,10 +261,7 @@ impl Audit {
             time,
             docs_url,
             items: items.collect(),
-            failure: self
-                .failure
-                .as_deref()
-                .map(|failure| text::escape(failure).into_owned()),
+            failure: self.error.clone(),
         }
     }
 }

@@ -75,8 +75,9 @@ fn is_from_environment(flag: &str, command: &Command, arguments: &[OsString]) ->
     !typed && std::env::var_os(variable(flag)).is_some()
 }
 
-/// What to do about each variable that is set, begins like ours and is not read, as `NAME is not a setting; …`. Those of Kubernetes, which
-/// sets `ROLEGATE_SERVICE_HOST`, `ROLEGATE_PORT_443_TCP` and more for a Service whose name begins like the program's, are left alone.
+/// What to do about each variable that is set and was probably meant for a flag, as `NAME is not a setting; …`. Other variables with our
+/// prefix are left alone: scripts have their own, such as `ROLEGATE_VERSION`, and Kubernetes sets `ROLEGATE_SERVICE_HOST`,
+/// `ROLEGATE_PORT_443_TCP` and more for a Service whose name begins like the program's.
 pub(super) fn unknown(command: &Command) -> Vec<String> {
     let flags = Flags::of(command);
     let set = std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value)));
@@ -104,7 +105,7 @@ impl Flags {
         }
     }
 
-    /// None for a variable that is read.
+    /// None for a variable that is read, and for one that is like none of them.
     fn unknown(&self, name: &str) -> Option<String> {
         if self.settings.iter().any(|setting| setting == name) {
             return None;
@@ -114,12 +115,8 @@ impl Flags {
                 "{name} is not a setting; --{flag} has no environment variable, pass the flag instead"
             ));
         }
-        Some(match self.nearest(name) {
-            Some(meant) => format!("{name} is not a setting; did you mean {meant}?"),
-            None => format!(
-                "{name} is not a setting; unset it, or take the name of a variable from the help, such as rolegate serve --help"
-            ),
-        })
+        let meant = self.nearest(name)?;
+        Some(format!("{name} is not a setting; did you mean {meant}?"))
     }
 
     fn nearest(&self, name: &str) -> Option<&str> {
@@ -237,14 +234,20 @@ mod tests {
                 "ROLEGATE_ALL_NAMESPACES",
                 "--all-namespaces has no environment variable, pass the flag instead",
             ),
-            ("ROLEGATE_IMAGE", "such as rolegate serve --help"),
-            ("ROLEGATE_", "such as rolegate serve --help"),
         ] {
             let message = unknown(name).unwrap_or_else(|| panic!("{name} is known"));
             assert!(message.starts_with(&format!("{name} is not a setting; ")), "{message}");
             assert!(message.ends_with(expected), "{message}");
         }
-        for name in ["ROLEGATE_LISTEN", "ROLEGATE_OUTPUT"] {
+        let read = ["ROLEGATE_LISTEN", "ROLEGATE_OUTPUT"];
+        let of_scripts = [
+            "ROLEGATE_",
+            "ROLEGATE_IMAGE",
+            "ROLEGATE_VERSION",
+            "ROLEGATE_HOME",
+            "ROLEGATE_UPDATE",
+        ];
+        for name in read.into_iter().chain(of_scripts) {
             assert_eq!(unknown(name), None, "{name}");
         }
     }

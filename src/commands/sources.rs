@@ -388,6 +388,7 @@ impl Progress {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::args::cluster::ClusterArgs;
 
     #[test]
     fn sources_are_named_in_their_order() {
@@ -396,8 +397,6 @@ mod tests {
         let several = [RoleSourceSpec::Ack, RoleSourceSpec::Iam, files];
         assert_eq!(named(&several), "role sources ack, iam and files=roles");
     }
-    use crate::args::cluster::ClusterArgs;
-
     #[test]
     fn progress_is_shown_on_a_terminal_after_a_second() {
         let began = Instant::now();

@@ -59,8 +59,6 @@ fn commands_that_need_no_cluster_print_what_is_shown() {
                 .args(["-c", &script])
                 .current_dir(folder.path())
                 .env_remove("KUBECONFIG")
-                // The program would warn of it.
-                .env_remove("ROLEGATE_UPDATE")
                 // Output to a file or a pipe is not wrapped.
                 .env_remove("COLUMNS")
                 .output()

@@ -19,7 +19,7 @@ use serde_json::{Value, json};
 use crate::egress::Backend;
 use crate::mounts::Mounts;
 use crate::process::{Log, Signal};
-use crate::release::Surroundings;
+use crate::release::{NAMESPACE, Surroundings};
 use crate::replica::{Plan, Replica};
 
 /// The name of the node.
@@ -39,6 +39,17 @@ pub(crate) struct Node {
 
 impl Node {
     pub(crate) fn start(around: &Surroundings) -> Self {
+        // Pods of an earlier release would be started, too, until the garbage collector has deleted them.
+        let gone = [
+            "wait",
+            "--for=delete",
+            "pod",
+            "--all",
+            "--timeout=60s",
+            "--namespace",
+            NAMESPACE,
+        ];
+        around.kubectl.run(&gone);
         let kubelet = Kubelet {
             around: around.clone(),
             containers: BTreeMap::new(),

@@ -9,6 +9,7 @@ mod image;
 mod kept;
 mod metadata;
 mod metrics;
+mod notes;
 mod packaged;
 mod permissions;
 mod refused;

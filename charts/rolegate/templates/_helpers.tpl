@@ -71,6 +71,11 @@ app.kubernetes.io/component: webhook
 {{- end -}}
 {{- end -}}
 
+{{/* The role in the annotations of the ServiceAccount, or empty. */}}
+{{- define "rolegate.annotatedRole" -}}
+{{- get (default dict .Values.serviceAccount.annotations) "eks.amazonaws.com/role-arn" -}}
+{{- end -}}
+
 {{- define "rolegate.image" -}}
 {{- if .Values.image.digest -}}
 {{- printf "%s@%s" (include "rolegate.repository" .) .Values.image.digest -}}

@@ -205,7 +205,7 @@ fn flags_of_the_eks_webhook_are_accepted_or_say_what_to_use() {
 #[test]
 fn settings_accept_every_other_flag() {
     let mut expected = String::from(
-        "    \"settings\": {\n      \"type\": \"object\",\n      \"additionalProperties\": false,\n      \"properties\": {\n",
+        "    \"settings\": {\n      \"type\": [\"object\", \"null\"],\n      \"additionalProperties\": false,\n      \"properties\": {\n",
     );
     let mut definitions = forms();
     definitions.extend(of_the_eks_webhook().into_keys().map(|flag| (flag, "ofTheEksWebhook")));

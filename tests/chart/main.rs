@@ -10,6 +10,7 @@ mod kept;
 mod metadata;
 mod metrics;
 mod notes;
+mod nulls;
 mod packaged;
 mod permissions;
 mod refused;

@@ -16,7 +16,7 @@ const PARTS: [(&str, &str); 5] = [
 ];
 
 /// What others write, or add, in these parts.
-const OF_OTHERS: [&str; 12] = [
+const OF_OTHERS: [&str; 14] = [
     // The API server, kubectl and the Job controller.
     "failed calling webhook \"enforce.rolegate.io\"",
     "admission webhook \"enforce.rolegate.io\" denied the request",
@@ -30,7 +30,9 @@ const OF_OTHERS: [&str; 12] = [
     "additional properties '",
     "' not allowed",
     "at '/",
-    "': got string, want array",
+    "': got string, want null or array",
+    "': got null, want",
+    "missing property '",
     "does not match pattern",
 ];
 

@@ -41,7 +41,7 @@ pub(crate) fn flags() -> BTreeMap<String, Takes> {
     flags
 }
 
-/// The flags that the chart refuses in `settings`, with the value to use.
+/// The flags that the chart refuses in `settings`, with what to do instead.
 pub(crate) fn reserved() -> BTreeMap<String, String> {
     table("rolegate.reserved")
 }
@@ -88,8 +88,10 @@ fn a_flag_that_the_chart_sets_cannot_be_set_twice() {
             .try_render(&json!({"settings": {(flag): "x"}}))
             .err()
             .expect("it was taken");
-        let expected = format!("settings.{flag}: this flag is set by the chart; use {instead}");
+        let expected = format!("settings.{flag}: this flag is set by the chart; {instead}");
         assert!(error.contains(&expected), "{error}");
+        let says_what_to_do = ["use ", "remove it: "].iter().any(|start| instead.starts_with(start));
+        assert!(says_what_to_do, "{flag}: {instead}");
     }
     for_each_documented(|rendered| {
         let given: BTreeSet<&str> = rendered

@@ -52,7 +52,7 @@
 {{- range $flag, $value := .Values.settings }}
 {{- $instead := get (include "rolegate.reserved" $ | fromYaml) $flag }}
 {{- if $instead }}
-{{- fail (printf "settings.%s: this flag is set by the chart; use %s" $flag $instead) }}
+{{- fail (printf "settings.%s: this flag is set by the chart; %s" $flag $instead) }}
 {{- end }}
 {{- with get (include "rolegate.flagsOfTheEksWebhook" $ | fromYaml) $flag }}
 {{- fail (printf "settings.%s: this is a flag of amazon-eks-pod-identity-webhook; %s" $flag .) }}
@@ -147,32 +147,32 @@ trust-ttl: {default: 60s, least: 1s, most: 24h}
 {{- $sum -}}
 {{- end -}}
 
-{{/* The flags that the chart sets, each with the value to use instead. */}}
+{{/* The flags that the chart sets, each with what to do instead. */}}
 {{- define "rolegate.reserved" -}}
-admin-listen: "listenAddress and ports.http"
-association-source: "podIdentity.sources"
-ca-bundle: "certificates.mode and certificates.secretName"
-ca-lifetime: "certificates.caLifetime"
-certificate-lifetime: "certificates.lifetime"
-cluster-arn: "podIdentity.clusterArn"
-cluster-name: "podIdentity.clusterName"
-context: "no value: rolegate uses the ServiceAccount of its pod"
-drain: "drainSeconds"
-events: "events"
-identity-config-map: "identityConfigMap"
-issuer: "issuer"
-listen: "listenAddress and ports.https"
-mode: "jobNamespacesMode, or the label rolegate.io/gate of each namespace"
-mutating-webhook-configuration: "no value: it is the release's own"
-on-unknown: "onUnknown"
-require-role: "requireRole"
-role-source: "roleSources and roleFiles.configMap"
-standalone: "no value: a standalone webhook serves no cluster"
-tls-cert: "certificates.mode and certificates.secretName"
-tls-key: "certificates.mode and certificates.secretName"
-tls-names: "no value: the names are those of the Service"
-tls-secret: "certificates.secretName"
-validating-webhook-configuration: "no value: it is the release's own"
+admin-listen: "use listenAddress and ports.http"
+association-source: "use podIdentity.sources"
+ca-bundle: "use certificates.mode and certificates.secretName"
+ca-lifetime: "use certificates.caLifetime"
+certificate-lifetime: "use certificates.lifetime"
+cluster-arn: "use podIdentity.clusterArn"
+cluster-name: "use podIdentity.clusterName"
+context: "remove it: rolegate uses the ServiceAccount of its pod"
+drain: "use drainSeconds"
+events: "use events"
+identity-config-map: "use identityConfigMap"
+issuer: "use issuer"
+listen: "use listenAddress and ports.https"
+mode: "use jobNamespacesMode, or the label rolegate.io/gate of each namespace"
+mutating-webhook-configuration: "remove it: rolegate uses that of the release"
+on-unknown: "use onUnknown"
+require-role: "use requireRole"
+role-source: "use roleSources and roleFiles.configMap"
+standalone: "remove it: the chart installs a webhook that serves its cluster; --standalone is for tests without a cluster"
+tls-cert: "use certificates.mode and certificates.secretName"
+tls-key: "use certificates.mode and certificates.secretName"
+tls-names: "remove it: the names are those of the Service"
+tls-secret: "use certificates.secretName"
+validating-webhook-configuration: "remove it: rolegate uses that of the release"
 {{- end -}}
 
 {{/*

@@ -42,6 +42,6 @@ pub use self::request::{Context, SessionName};
 pub use self::size::size;
 pub(crate) use self::size::{DEFAULT_QUOTA, LARGEST_QUOTA};
 pub use self::verdict::{Cause, Verdict};
-pub(crate) use self::web_identity::partition_of_region;
 pub use self::web_identity::{Audience, Issuer, IssuerError, Subject, WebIdentity};
+pub(crate) use self::web_identity::{is_region, partition_of_region};
 pub(crate) use self::wrapped::unwrapped;

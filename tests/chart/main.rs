@@ -9,6 +9,7 @@ mod image;
 mod kept;
 mod metadata;
 mod metrics;
+mod no_effect;
 mod notes;
 mod nulls;
 mod packaged;

@@ -3,9 +3,7 @@
 {{- if eq (int .Values.ports.https) (int .Values.ports.http) -}}
 {{- fail (printf "ports.https and ports.http are both %d: give each its own" (int .Values.ports.http)) -}}
 {{- end -}}
-{{- if le (include "rolegate.hours" .Values.certificates.caLifetime | int) (include "rolegate.hours" .Values.certificates.lifetime | int) -}}
-{{- fail (printf "certificates.lifetime (%s) must be shorter than certificates.caLifetime (%s)" .Values.certificates.lifetime .Values.certificates.caLifetime) -}}
-{{- end -}}
+{{- include "rolegate.checkValues" . -}}
 {{- include "rolegate.checkSettings" (default dict .Values.settings) -}}
 - serve
 - --listen={{ .Values.listenAddress }}:{{ .Values.ports.https }}

@@ -89,6 +89,7 @@ app.kubernetes.io/component: webhook
 {{- if not .Values.image.repository -}}
 {{- fail "image.repository is required: this chart has no default image. Build the image and push it to a registry that your nodes can pull from (docs/image.md), and set the value, such as --set image.repository=registry.example.com/rolegate" -}}
 {{- end -}}
+{{- include "rolegate.checkRepository" .Values.image.repository -}}
 {{- $repository := .Values.image.repository -}}
 {{- $parts := splitList "/" $repository -}}
 {{- if (default dict .Values.global).imageRegistry -}}
@@ -159,6 +160,10 @@ app.kubernetes.io/component: webhook
 {{- end -}}
 {{- if and $isNamed (not $sources) -}}
 {{- fail "podIdentity.sources is empty: name a source of EKS Pod Identity associations, or remove podIdentity.clusterName and clusterArn" -}}
+{{- end -}}
+{{- /* For the default list, it is unknown whether a user set it. */ -}}
+{{- if and (not $isNamed) $sources (ne (toJson $sources) `["eks"]`) -}}
+{{- fail "podIdentity.sources has no effect without the cluster: set podIdentity.clusterName or podIdentity.clusterArn, or remove podIdentity.sources" -}}
 {{- end -}}
 {{- ternary $sources list (not (empty $isNamed)) | toJson -}}
 {{- end -}}

@@ -12,7 +12,7 @@ use crate::args::values::{self, AnnotationPrefix};
 use crate::decision::messages::commands::DEFAULT_AUDIENCE;
 use crate::pod::identity::{Defaults, EXPIRATION_SECONDS};
 use crate::pod::settings::WebIdentitySettings;
-use crate::trust::{AccountId, Audience, Partition};
+use crate::trust::{AccountId, Audience, Partition, is_region};
 
 /// Annotations and their defaults, and the injection of a web identity.
 #[derive(Args, Clone, Debug)]
@@ -168,8 +168,7 @@ impl FromStr for AwsRegion {
         if text == "auto" {
             return Ok(Self::Auto);
         }
-        let fits = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
-        if text.is_empty() || text.len() > 63 || !text.bytes().all(fits) {
+        if text.len() > 63 || !is_region(text) {
             return Err("expected a Region such as us-west-2, or auto for the one in an EKS issuer".to_owned());
         }
         Ok(Self::Named(text.to_owned()))

@@ -174,7 +174,7 @@ fn the_region_is_a_name_or_auto() {
         identity(&["--aws-region", "us-west-2"]).unwrap().region,
         Some(AwsRegion::Named("us-west-2".into()))
     );
-    for bad in ["", "US-WEST-2", "us west", "a\n"] {
+    for bad in ["", "US-WEST-2", "us west", "a\n", "us-west", "us-west-2a", "uswest2"] {
         assert!(serve(&["--aws-region", bad]).is_err(), "{bad:?}");
     }
 }

@@ -1,5 +1,6 @@
 {{/*
-Text for a terminal of 80 columns. Paragraphs and items (`- ` and `1. `) are wrapped, whatever the length of their lines is here. Lines that begin
+Text for a terminal of 80 columns. Paragraphs and items (`- ` and `1. `) are wrapped, whatever the length of their
+lines is here. Lines that begin
 with five spaces are commands and the like, and remain as they are.
 */}}
 {{- define "rolegate.wrapped" -}}
@@ -53,10 +54,12 @@ ConfigMap {{ .root.Values.roleFiles.configMap }} in namespace {{ include "rolega
 {{- $namespace := include "rolegate.namespace" . -}}
 {{- $sources := include "rolegate.roleSources" . | fromJsonArray -}}
 {{ if .Values.jobNamespaces -}}
-rolegate {{ .Chart.AppVersion }} is installed as {{ $name }} in namespace {{ $namespace }}. It serves the pods of the namespaces in jobNamespaces (step 3)
+rolegate {{ .Chart.AppVersion }} is installed as {{ $name }} in namespace {{ $namespace }}. It serves the pods of the
+namespaces in jobNamespaces (step 3)
 and of those that you label, and no others.
 {{- else -}}
-rolegate {{ .Chart.AppVersion }} is installed as {{ $name }} in namespace {{ $namespace }}. It does not change or refuse any pod until you gate a
+rolegate {{ .Chart.AppVersion }} is installed as {{ $name }} in namespace {{ $namespace }}. It does not change or
+refuse any pod until you gate a
 namespace.
 {{- end }}
 {{- if include "rolegate.imageIsPlaceholder" . }}
@@ -140,7 +143,8 @@ While no replica responds, failurePolicy decides what happens to pods of gated n
 {{- end }}
 {{- if and .Values.inject $ignore }}
 
-WARNING: unless another webhook injects pods, as on EKS, such a pod keeps running without an identity: its AWS calls fail, or use the role of the
+WARNING: unless another webhook injects pods, as on EKS, such a pod keeps running without an identity: its AWS calls
+fail, or use the role of the
 node. If that must not happen in {{ $ignore }}, set `failurePolicy` there to Fail.
 {{- end }}
 
@@ -166,7 +170,8 @@ rolegate only evaluates pods (inject: false). EKS's own webhook injects their id
 {{- end }}
 {{- if eq .Values.certificates.mode "cert-manager" }}
 
-cert-manager issues the certificate, and its cainjector writes caBundle. Pods wait until Secret {{ include "rolegate.secretName" . }} has data.
+cert-manager issues the certificate, and its cainjector writes caBundle. Pods wait until Secret
+{{ include "rolegate.secretName" . }} has data.
 {{- else if eq .Values.certificates.mode "secret" }}
 
 Secret {{ .Values.certificates.secretName }} in namespace {{ $namespace }} must contain tls.crt, tls.key and ca.crt, for these names:

@@ -13,7 +13,7 @@ const KNOWN: [&str; 2] = [GATE_LABEL, REQUIRE_ROLE_LABEL];
 
 const PREFIX: &str = "rolegate.io/";
 
-/// Logs the first such label of a namespace once, until it is another.
+/// Logs one such label of a namespace once, until it is another.
 #[derive(Debug, Default)]
 pub(super) struct UnknownLabels {
     logged: HashMap<Box<str>, Box<str>>,
@@ -22,16 +22,16 @@ pub(super) struct UnknownLabels {
 impl UnknownLabels {
     /// The labels of a namespace, as they are now.
     pub(super) fn observe(&mut self, namespace: &str, labels: Option<&BTreeMap<String, String>>) {
-        let mut keys = labels.into_iter().flat_map(BTreeMap::keys);
-        let Some(key) = keys.find(|key| is_unknown(key)) else {
+        let keys = labels.into_iter().flat_map(BTreeMap::keys).map(String::as_str);
+        let Some(key) = unknown(keys) else {
             self.logged.remove(namespace);
             return;
         };
-        let is_logged = self.logged.get(namespace).is_some_and(|logged| **logged == **key);
+        let is_logged = self.logged.get(namespace).is_some_and(|logged| **logged == *key);
         if is_logged || (self.logged.len() >= MAX_NAMESPACES && !self.logged.contains_key(namespace)) {
             return;
         }
-        self.logged.insert(namespace.into(), key.as_str().into());
+        self.logged.insert(namespace.into(), key.into());
         tracing::warn!("{}", message(namespace, key));
     }
 
@@ -45,13 +45,28 @@ impl UnknownLabels {
     }
 }
 
-fn is_unknown(key: &str) -> bool {
-    !KNOWN.contains(&key) && (key.starts_with(PREFIX) || text::nearest_word(key, KNOWN).is_some())
+/// The label to log: one that was meant for a label of rolegate, or else any other with the prefix.
+fn unknown<'a>(keys: impl Iterator<Item = &'a str> + Clone) -> Option<&'a str> {
+    let mut unknown = keys.filter(|key| !KNOWN.contains(key));
+    let misspelled = unknown.clone().find(|key| meant(key).is_some());
+    misspelled.or_else(|| unknown.find(|key| key.starts_with(PREFIX)))
+}
+
+/// The label that was probably meant. With the right prefix, only the name after it counts: all names with it have much in common.
+fn meant(key: &str) -> Option<&'static str> {
+    match key.strip_prefix(PREFIX) {
+        Some(name) => {
+            let name_of = |label: &'static str| label.strip_prefix(PREFIX).unwrap_or(label);
+            let nearest = text::nearest_word(name, KNOWN.map(name_of))?;
+            KNOWN.into_iter().find(|label| name_of(label) == nearest)
+        }
+        None => text::nearest_word(key, KNOWN),
+    }
 }
 
 fn message(namespace: &str, key: &str) -> String {
     let (namespace, shown) = (text::value(namespace), text::value(key));
-    let meant = match text::nearest_word(key, KNOWN) {
+    let meant = match meant(key) {
         Some(label) => format!("did you mean {label}?"),
         None => format!("rolegate reads {GATE_LABEL} and {REQUIRE_ROLE_LABEL}"),
     };
@@ -78,7 +93,8 @@ mod tests {
             ("gate", false),
             ("app.kubernetes.io/managed-by", false),
         ] {
-            assert_eq!(is_unknown(key), unknown, "{key}");
+            let found = super::unknown([key].into_iter());
+            assert_eq!(found, unknown.then_some(key), "{key}");
         }
         assert_eq!(
             message("jobs", "rolegate.io/gates"),
@@ -88,6 +104,34 @@ mod tests {
             message("jobs", "rolegate.io/owner-team"),
             "label rolegate.io/owner-team of namespace jobs has no effect; rolegate reads rolegate.io/gate and rolegate.io/require-role"
         );
+    }
+
+    #[test]
+    fn a_typing_error_is_logged_rather_than_another_label_with_the_prefix() {
+        for keys in [
+            ["rolegate.io/contact", "rolegate.io/gates"],
+            ["rolegate.io/gates", "rolegate.io/owner"],
+            [GATE_LABEL, "rolegate.io/gates"],
+        ] {
+            assert_eq!(unknown(keys.into_iter()), Some("rolegate.io/gates"), "{keys:?}");
+        }
+    }
+
+    #[test]
+    fn names_that_only_share_the_prefix_are_not_taken_for_typing_errors() {
+        for (key, label) in [
+            ("rolegate.io/owner", None),
+            ("rolegate.io/team", None),
+            ("rolegate.io/mode", None),
+            ("rolegate.io/gated", Some(GATE_LABEL)),
+            ("rolegate.io/Gate", Some(GATE_LABEL)),
+            ("rolegate.io/require_role", Some(REQUIRE_ROLE_LABEL)),
+            ("rolegate.io/requires-role", Some(REQUIRE_ROLE_LABEL)),
+            ("rolegate/gate", Some(GATE_LABEL)),
+            ("rolgate.io/require-role", Some(REQUIRE_ROLE_LABEL)),
+        ] {
+            assert_eq!(meant(key), label, "{key}");
+        }
     }
 
     #[test]

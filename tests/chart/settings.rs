@@ -606,8 +606,13 @@ fn rolegates_own_role_is_the_arn_of_a_role() {
     }
     for (key, value) in [
         ("eks.amazonaws.com/audience", "sts.amazonaws.com"),
+        // What Go's ParseBool and ParseInt accept, as EKS's webhook reads them.
         ("eks.amazonaws.com/sts-regional-endpoints", "true"),
+        ("eks.amazonaws.com/sts-regional-endpoints", "False"),
+        ("eks.amazonaws.com/sts-regional-endpoints", "1"),
         ("eks.amazonaws.com/token-expiration", "600"),
+        ("eks.amazonaws.com/token-expiration", "+3600"),
+        ("eks.amazonaws.com/token-expiration", "03600"),
         ("eks.amazonaws.com/token-expiration", "86400"),
         ("example.com/role-arn", "rolegate"),
         ("example.com/role_arn", "rolegate"),
@@ -625,6 +630,7 @@ fn rolegates_own_role_is_the_arn_of_a_role() {
         ("eks.amazonaws.com/audiences", "sts.amazonaws.com"),
         ("eks.amazonaws.com/audience", ""),
         ("eks.amazonaws.com/sts-regional-endpoints", "yes"),
+        ("eks.amazonaws.com/sts-regional-endpoints", "tRUE"),
         ("eks.amazonaws.com/token-expiration", "599"),
         ("eks.amazonaws.com/token-expiration", "86401"),
         ("eks.amazonaws.com/token-expiration", "1h"),

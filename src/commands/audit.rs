@@ -41,7 +41,8 @@ pub(super) fn run(args: AuditArgs) -> Result<Exit> {
     let output = args.output.clone();
     let ended = audit(args);
     if let Err(error) = &ended {
-        print_nothing(&output, format!("{error:#}"))?;
+        // If standard output cannot be written, either, the error of the audit is the one to correct first.
+        let _ = print_nothing(&output, format!("{error:#}"));
     }
     ended
 }

@@ -1,8 +1,10 @@
 //! `rolegate audit --output` in the formats of other programs. The formats themselves: `tests/reports/`.
 
+use std::fs::File;
+
 use serde_json::Value;
 
-use super::{ISSUER, Ran, rolegate, rolegate_with_input};
+use super::{ISSUER, Ran, command, finish, rolegate, rolegate_with_input};
 
 const EXAMPLE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/standalone");
 
@@ -54,6 +56,23 @@ fn an_audit_of_nothing_has_a_report_in_every_format_for_programs() {
             assert!(ran.err.starts_with("error: "), "{}", ran.err);
             assert_is_empty(&format, &ran.out);
         }
+    }
+}
+
+/// What is wrong with the manifests has to be corrected first.
+#[cfg(target_os = "linux")]
+#[test]
+fn an_error_is_printed_although_its_report_cannot_be() {
+    for format in ["text", "json", "junit"] {
+        let mut audit = command(&["audit", "--file", "-", "--issuer", ISSUER, "--output", format]);
+        audit.stdout(File::create("/dev/full").unwrap());
+        let ran = finish(audit, "a: 1\n");
+        assert_eq!(ran.code, 2, "{format}");
+        assert!(
+            ran.err.starts_with("error: nothing to audit: "),
+            "{format}: {}",
+            ran.err
+        );
     }
 }
 

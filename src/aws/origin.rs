@@ -98,7 +98,7 @@ impl Origin {
     ) -> Option<NoCredentials> {
         let causes = Causes::of(error)?;
         let reason = match (self, assumed) {
-            (Self::Pod, _) => of_pod(action, &causes),
+            (Self::Pod, _) => of_pod(action, OwnRole::of_environment(), assumed, &causes),
             (Self::Person(_), Some(role)) => of_assumed(action, role, &causes),
             (Self::Person(selection), None) => selection.explain(&causes),
         };
@@ -187,12 +187,40 @@ impl Causes {
     }
 }
 
-fn of_pod(action: &str, causes: &Causes) -> String {
+/// Whether rolegate's pod has a role.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum OwnRole {
+    /// The SDK looks for its credentials only where a variable says.
+    Injected,
+    /// The SDK's last attempt is the instance's metadata, which often does not answer to pods.
+    NotInjected,
+}
+
+impl OwnRole {
+    fn of_environment() -> Self {
+        let is_set = |name: &&str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+        let variables = ["AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_CONTAINER_CREDENTIALS_FULL_URI"];
+        if variables.iter().any(is_set) {
+            Self::Injected
+        } else {
+            Self::NotInjected
+        }
+    }
+}
+
+fn of_pod(action: &str, own: OwnRole, assumed: Option<&RoleArn>, causes: &Causes) -> String {
     let message = shortened(&causes.message);
     if causes.are_denied() {
         format!("{action}: rolegate is not allowed to assume its role; check the trust policy of the role ({message})")
     } else if causes.are_expired() {
         format!("{action}: rolegate has an expired token; check the token's volume ({message})")
+    } else if matches!(causes.kind, Kind::Failed | Kind::Late) && (own == OwnRole::Injected || assumed.is_some()) {
+        let role = assumed.map_or("its role", RoleArn::as_str);
+        let why = shortened(&causes.why);
+        format!(
+            "{action}: rolegate did not get the credentials of {role}: {why}; check the token's volume, and that rolegate can reach AWS STS \
+             or the EKS Pod Identity agent"
+        )
     } else {
         // What the SDK adds is the list of places where it looked.
         format!("{action}: rolegate has no AWS credentials; give its ServiceAccount a role")
@@ -435,6 +463,31 @@ mod tests {
             let explained = Origin::Pod.explain("iam:GetRole", None, &error).unwrap();
             assert_eq!((&*explained.reason, explained.is_lasting), (expected, true));
         }
+    }
+
+    #[test]
+    fn a_pod_with_a_role_is_not_advised_to_give_it_one() {
+        let other = RoleArn::parse("arn:aws:iam::444455556666:role/reader").unwrap();
+        let late = || CredentialsError::provider_timed_out(std::time::Duration::from_secs(5));
+        let refused = || CredentialsError::provider_error("connection refused");
+        let missing = CredentialsError::not_loaded_no_source;
+        let [advice, connection] = ["give its ServiceAccount a role", "can reach AWS STS"];
+        for (own, assumed, error, expected) in [
+            (OwnRole::Injected, None, refused(), connection),
+            (OwnRole::Injected, None, late(), connection),
+            (OwnRole::Injected, None, missing(), advice),
+            (OwnRole::NotInjected, None, refused(), advice),
+            (OwnRole::NotInjected, None, late(), advice),
+            (OwnRole::NotInjected, Some(&other), refused(), connection),
+        ] {
+            let reason = of_pod("iam:GetRole", own, assumed, &Causes::of(&error).unwrap());
+            assert!(reason.contains(expected), "{own:?}, {assumed:?}, {error:?}: {reason}");
+        }
+        assert_eq!(
+            of_pod("iam:GetRole", OwnRole::Injected, None, &Causes::of(&refused()).unwrap()),
+            "iam:GetRole: rolegate did not get the credentials of its role: connection refused; check the token's volume, and that \
+             rolegate can reach AWS STS or the EKS Pod Identity agent"
+        );
     }
 
     #[test]

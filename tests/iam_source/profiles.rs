@@ -151,6 +151,25 @@ fn without_any_credentials_the_ways_to_have_some_are_named() {
 }
 
 #[test]
+fn a_pod_with_a_role_that_does_not_reach_sts_is_not_advised_to_give_it_one() {
+    let home = home("");
+    let token = home.path().join("token");
+    fs::write(&token, "token").unwrap();
+    let mut in_a_pod = rolegate(home.path());
+    in_a_pod
+        .env("KUBERNETES_SERVICE_HOST", "10.96.0.1")
+        .env("AWS_ROLE_ARN", "arn:aws:iam::111122223333:role/rolegate")
+        .env("AWS_WEB_IDENTITY_TOKEN_FILE", &token)
+        .env("AWS_ENDPOINT_URL", "http://127.0.0.1:9");
+    let message = reason(in_a_pod, &[]);
+    assert!(
+        message.starts_with("sts:GetCallerIdentity: rolegate did not get the credentials of its role: ")
+            && message.contains("and that rolegate can reach AWS STS"),
+        "{message}"
+    );
+}
+
+#[test]
 fn a_configuration_that_is_wrong_is_named() {
     for (config, expected) in [
         ("[profile work\n", &["configuration cannot be read", "config"][..]),

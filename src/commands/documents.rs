@@ -12,6 +12,7 @@ use serde_json::Value;
 
 pub(super) use self::objects::Object;
 use self::ordered::Ordered;
+use crate::kubernetes::service_accounts::yaml;
 use crate::support::text;
 
 /// A document.
@@ -79,6 +80,8 @@ struct Part<'a> {
     /// Whether a `---` has to be printed before it. If a text has a marker or a comment, kubectl reads it as YAML, and of several values of
     /// JSON without a marker between them only the first.
     needs_marker: bool,
+    /// Whether a value of JSON is before it, without a marker between them.
+    follows_value: bool,
 }
 
 fn parts(text: &str) -> Vec<Part<'_>> {
@@ -86,6 +89,7 @@ fn parts(text: &str) -> Vec<Part<'_>> {
     let values_of = |(index, text)| Part {
         text,
         needs_marker: index > 0 && !is_json,
+        follows_value: index > 0,
     };
     let parts = split(text).into_iter();
     parts
@@ -136,7 +140,8 @@ fn split(text: &str) -> Vec<&str> {
 }
 
 /// The values of a part that is a stream of JSON, as `jq` prints it and kubectl reads it; else the part itself. What is before a value
-/// belongs to it, and so does the end of its line.
+/// belongs to it, and so does the end of its line. After an object, what is not JSON is the last value, which cannot be read: it does not
+/// hide the others.
 fn json_values(part: &str) -> Vec<&str> {
     let mut values = Vec::new();
     let mut rest = part;
@@ -148,7 +153,36 @@ fn json_values(part: &str) -> Vec<&str> {
         values.push(value);
         rest = after;
     }
-    vec![part]
+    let next = rest.get(content_start(rest)..).unwrap_or_default();
+    // The end of a document of YAML.
+    let is_ended = is_mark(next.lines().next().unwrap_or_default(), "...");
+    if is_ended || !values.iter().any(|value| is_object(value)) {
+        return vec![part];
+    }
+    values.push(rest);
+    values
+}
+
+fn is_object(value: &str) -> bool {
+    value
+        .get(content_start(value)..)
+        .is_some_and(|content| content.starts_with('{'))
+}
+
+/// Why a text does not consist of values of JSON, and in which of its lines, from 1.
+fn not_json(text: &str) -> Option<(u64, String)> {
+    let start = content_start(text);
+    let (before, content) = text.split_at_checked(start)?;
+    let mut values = serde_json::Deserializer::from_str(content).into_iter::<IgnoredAny>();
+    let error = values.find_map(Result::err)?;
+    let lines_before = before
+        .matches('\n')
+        .count()
+        .saturating_add(error.line().saturating_sub(1));
+    let message = error.to_string();
+    // The line is that of the content.
+    let what = message.split(" at line ").next().unwrap_or_default();
+    Some((lines_before as u64 + 1, what.to_owned()))
 }
 
 /// The JSON object at the beginning of a text, and what is after it. kubectl skips null.
@@ -164,6 +198,11 @@ fn json_value(text: &str) -> Option<(&str, &str)> {
     let rest_of_line = text.get(end..)?.split_inclusive('\n').next().unwrap_or_default();
     let length = if is_blank(rest_of_line) { rest_of_line.len() } else { 0 };
     text.split_at_checked(end.saturating_add(length))
+}
+
+/// Whether a text is one such value, and comments.
+fn is_json_value(text: &str) -> bool {
+    json_value(text).is_some_and(|(_, after)| is_without_content(after))
 }
 
 /// Where the content begins: after a byte order mark, the marker, directives, comments and empty lines.
@@ -209,7 +248,24 @@ fn is_mark(line: &str, mark: &str) -> bool {
 }
 
 impl<'a> Document<'a> {
-    fn read(Part { text, needs_marker }: Part<'a>, line: u64) -> Result<Self, Unreadable> {
+    fn read(part: Part<'a>, line: u64) -> Result<Self, Unreadable> {
+        let Part {
+            text,
+            needs_marker,
+            follows_value,
+        } = part;
+        if follows_value
+            && !is_json_value(text)
+            && let Some((inner, what)) = not_json(text)
+        {
+            return Err(Unreadable {
+                line: line.saturating_add(inner.saturating_sub(1)),
+                message: format!(
+                    "expected another JSON value, or --- before YAML: {what}{}",
+                    yaml::next_step(text)
+                ),
+            });
+        }
         let original = Ordered::parse(text).map_err(|(inner, message)| Unreadable {
             line: line.saturating_add(inner.unwrap_or(1).saturating_sub(1)),
             message,
@@ -280,8 +336,7 @@ impl<'a> Document<'a> {
 
     fn written_again(&self, object: &Value) -> String {
         let patched = Ordered::of(object, Some(&self.original));
-        let is_json = json_value(self.text).is_some_and(|(_, after)| is_without_content(after));
-        let written = if is_json {
+        let written = if is_json_value(self.text) {
             let json = serde_json::to_string_pretty(&patched).ok();
             // Not every character that JSON permits is one of YAML.
             json.map(|json| format!("{}\n", text::json::escape(&json)))
@@ -354,6 +409,40 @@ mod tests {
         // YAML may begin with a brace.
         assert_eq!(read("{a: 1}\n---\n{b: 2}\n").unwrap().len(), 2);
         assert!(read("{\"a\": 1}\n{\"b\": }\n").is_err());
+    }
+
+    #[test]
+    fn a_broken_value_of_a_json_stream_hides_no_other_and_is_named_by_its_line() {
+        for (text, expected) in [
+            (
+                "{\"a\": 1}\n{\"b\": 2}\n{\"c\":\n}\n{}\n",
+                "line 4: expected another JSON value, or --- before YAML: expected value",
+            ),
+            ("{\"a\": 1}\n{\"b\": 2}\n}\n", "line 3: "),
+            ("---\n{\"a\": 1}\n{\"b\": 2}\n# c\nb: 2\n", "line 5: "),
+            ("{\"a\": 1}\n{\"b\": 2}\n// c\n{\"d\": 3}\n", "line 3: "),
+            ("{\"a\": 1}\n{\"b\": 2}\n,{\"d\": 3}\n", "line 3: "),
+        ] {
+            let (read, errors): (Vec<_>, Vec<_>) = read_each(text).partition(Result::is_ok);
+            assert_eq!(read.len(), 2, "{text:?}");
+            let [Err(error)] = &errors[..] else {
+                panic!("{text:?}: {} errors", errors.len());
+            };
+            assert!(error.to_string().starts_with(expected), "{text:?}: {error}");
+        }
+        // Values of other types, and YAML.
+        for (text, documents) in [
+            ("{\"a\": 1}\n[1]\n", 2),
+            ("{\"a\": 1}\n...\n", 1),
+            ("nullable: 1\na: 2\n", 1),
+            ("{\"a\": 1}\n---\nb: 2\n", 2),
+        ] {
+            assert_eq!(
+                read(text).unwrap_or_else(|error| panic!("{text:?}: {error}")).len(),
+                documents,
+                "{text:?}"
+            );
+        }
     }
 
     /// The objects as `kubectl apply --filename` reads them: values of JSON as long as there are any, and YAML from there.

@@ -1,5 +1,6 @@
 //! The environment variable of every flag: `--some-flag` is `ROLEGATE_SOME_FLAG`.
 
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
@@ -115,15 +116,49 @@ impl Flags {
                 "{name} is not a setting; --{flag} has no environment variable, pass the flag instead"
             ));
         }
-        let meant = self.nearest(name)?;
+        let meant = self.meant(name);
+        let (last, others) = meant.split_last()?;
+        let meant = if others.is_empty() {
+            (*last).to_owned()
+        } else {
+            format!("{} or {last}", others.join(", "))
+        };
         Some(format!("{name} is not a setting; did you mean {meant}?"))
     }
 
-    fn nearest(&self, name: &str) -> Option<&str> {
-        let best = self.settings.iter().max_by_key(|setting| similarity(name, setting))?;
-        (is_misspelled(name, best) || similarity(name, best) >= SIMILAR).then_some(best.as_str())
+    /// None for a name that is like no variable, or like too many to be meant for one.
+    fn meant(&self, name: &str) -> Vec<&str> {
+        let settings: BTreeSet<&str> = self.settings.iter().map(String::as_str).collect();
+        let Some(best) = settings.iter().copied().max_by_key(|setting| similarity(name, setting)) else {
+            return Vec::new();
+        };
+        if is_misspelled(name, best) {
+            return vec![best];
+        }
+        let is_one_word = !without_prefix(name).contains('_');
+        let having: Vec<&str> = settings
+            .iter()
+            .copied()
+            .filter(|setting| has_words(setting, name))
+            .collect();
+        // `ROLEGATE_LOG`: its letters do not tell which of several is meant.
+        if is_one_word && having.len() > 1 {
+            return if having.len() > MOST_OFFERED {
+                Vec::new()
+            } else {
+                having
+            };
+        }
+        if similarity(name, best) >= SIMILAR {
+            vec![best]
+        } else {
+            Vec::new()
+        }
     }
 }
+
+/// How many names are offered.
+const MOST_OFFERED: usize = 4;
 
 /// How similar a name must be to be offered.
 const SIMILAR: usize = 70;
@@ -134,13 +169,18 @@ fn similarity(name: &str, setting: &str) -> usize {
     let longest = name.chars().count().max(setting.chars().count());
     let differing = strsim::damerau_levenshtein(name, setting) * 100;
     let letters = 100_usize.saturating_sub(differing.checked_div(longest).unwrap_or(0));
-    let has_all = |long: &str, short: &str| short.split('_').all(|word| long.split('_').any(|other| other == word));
-    if has_all(name, setting) || has_all(setting, name) {
+    if has_words(name, setting) || has_words(setting, name) {
         // Of several, the one with the most letters in common.
         SIMILAR + letters * (100 - SIMILAR) / 100
     } else {
         letters
     }
+}
+
+/// Whether a name has all words of another.
+fn has_words(name: &str, other: &str) -> bool {
+    let (name, other) = (without_prefix(name), without_prefix(other));
+    other.split('_').all(|word| name.split('_').any(|own| own == word))
 }
 
 fn without_prefix(name: &str) -> &str {
@@ -226,6 +266,15 @@ mod tests {
             ("ROLEGATE_TRUST_TIMEOUT", "did you mean ROLEGATE_TRUST_READ_TIMEOUT?"),
             ("ROLEGATE_AWS_DEFAULT_REGION", "did you mean ROLEGATE_AWS_REGION?"),
             ("ROLEGATE_LOGLEVEL", "did you mean ROLEGATE_LOG_LEVEL?"),
+            ("ROLEGATE_REGION", "did you mean ROLEGATE_AWS_REGION?"),
+            (
+                "ROLEGATE_CLUSTER",
+                "did you mean ROLEGATE_CLUSTER_ARN or ROLEGATE_CLUSTER_NAME?",
+            ),
+            (
+                "ROLEGATE_LOG",
+                "did you mean ROLEGATE_AUDIT_LOG, ROLEGATE_AUDIT_LOG_ROTATE, ROLEGATE_LOG_FORMAT or ROLEGATE_LOG_LEVEL?",
+            ),
             (
                 "ROLEGATE_POD_IDENTITY",
                 "--pod-identity has no environment variable, pass the flag instead",
@@ -246,6 +295,9 @@ mod tests {
             "ROLEGATE_VERSION",
             "ROLEGATE_HOME",
             "ROLEGATE_UPDATE",
+            // A word of many flags.
+            "ROLEGATE_TOKEN",
+            "ROLEGATE_ROLE",
         ];
         for name in read.into_iter().chain(of_scripts) {
             assert_eq!(unknown(name), None, "{name}");

@@ -129,7 +129,7 @@ impl Recorder for Recording<'_> {
     }
 }
 
-/// One line per refusal or warning; other decisions are logged at debug.
+/// One line per refusal or warning; other decisions are logged at debug. What does not apply is left out.
 fn log(record: &Record<'_>) {
     // Nothing has validated these yet.
     let shown = |value| text::shorten(value, text::MAX_VALUE_CHARS);
@@ -138,12 +138,12 @@ fn log(record: &Record<'_>) {
             $level!(
                 $($field = $value,)*
                 namespace = &*shown(record.namespace),
-                pod = &*shown(record.pod),
+                pod = (!record.pod.is_empty()).then(|| shown(record.pod)).as_deref(),
                 service_account = &*shown(record.service_account),
-                role = record.role.map_or("", RoleArn::as_str),
-                verdict = record.verdict.map_or("", Verdict::as_str),
-                cause = record.cause.map_or("", Cause::as_str),
-                mode = record.mode.map_or("", Mode::as_str),
+                role = record.role.map(RoleArn::as_str),
+                verdict = record.verdict.map(Verdict::as_str),
+                cause = record.cause.map(Cause::as_str),
+                mode = record.mode.map(Mode::as_str),
                 action = record.action.as_str(),
                 dry_run = record.dry_run,
                 // The first line says it all; what follows repeats the fields and lists next steps for the author.

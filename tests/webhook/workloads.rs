@@ -47,6 +47,10 @@ async fn a_workload_whose_role_does_not_trust_it_is_warned_about() {
             "{warning}"
         );
     }
+    let log = program.wait_for_log("warned about a workload");
+    assert!(log.contains("\"kind\":\"Job\""), "{log}");
+    // What only pods have is left out.
+    assert!(!log.contains("\"pod\"") && !log.contains("\"mode\""), "{log}");
     for review in workloads("worker") {
         let response = program.review("/validate/workloads", &review).await;
         assert_eq!((&response["allowed"], response.get("warnings")), (&json!(true), None));

@@ -794,6 +794,49 @@ fn a_template_that_is_not_rendered_is_an_error_with_the_next_step() {
 }
 
 #[test]
+fn a_template_of_several_documents_is_one_error() {
+    let ran = audit_stream(
+        "{{- if .Values.a }}\na: 1\n---\n{{- end }}\nb: 1\n---\n{{- end }}\n",
+        &[],
+    );
+    assert_eq!((ran.code, ran.err.lines().count()), (2, 1), "{}", ran.err);
+    // Other errors are independent of each other.
+    let ran = audit_stream("a: [\n---\nb: [\n", &[]);
+    assert_eq!((ran.code, ran.err.lines().count()), (2, 2), "{}", ran.err);
+}
+
+#[test]
+fn a_chart_in_a_directory_is_one_error_with_the_command_that_renders_it() {
+    let folder = directory(&[("default", ROLE_KEY, JOB)]);
+    let chart = folder.path().join("charts/a");
+    fs::create_dir_all(chart.join("templates/tests")).unwrap();
+    for (name, text) in [
+        ("Chart.yaml", "apiVersion: v2\nname: a\nversion: 1.0.0\n"),
+        ("values.yaml", "a: 1\n"),
+        ("templates/one.yaml", TEMPLATES[0]),
+        ("templates/tests/two.yaml", TEMPLATES[1]),
+    ] {
+        fs::write(chart.join(name), text).unwrap();
+    }
+    let path = folder.path().to_str().unwrap();
+    let ran = rolegate(&[
+        "audit",
+        "--file",
+        path,
+        "--issuer",
+        ISSUER,
+        "--role-source",
+        &format!("files={EXAMPLE}/roles"),
+    ]);
+    let expected = format!(
+        "error: {path}/charts/a: a Helm chart, whose templates are not manifests before they are rendered; run: helm template \
+         {path}/charts/a | rolegate audit --file -\n"
+    );
+    assert!(ran.err.starts_with(&expected) && ran.code == 2, "{}", ran.err);
+    assert_eq!(ran.err.matches("one.yaml").count(), 0, "{}", ran.err);
+}
+
+#[test]
 fn nothing_to_audit_is_an_error_that_says_what_was_read() {
     for (text, read) in [
         ("", "1 file, 0 documents, 0 Kubernetes objects"),

@@ -2,7 +2,7 @@
 
 use std::cell::OnceCell;
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use serde_json::value::to_raw_value;
@@ -19,6 +19,7 @@ use crate::kubernetes::identity_map;
 use crate::kubernetes::service_accounts::yaml::{self, Node};
 use crate::pod::identity::{AnnotationRules, ServiceAccountIdentity};
 use crate::reports::Location;
+use crate::support::text::shell::Command;
 use crate::support::{text, tree};
 use crate::workloads::{self, Listed};
 
@@ -96,7 +97,7 @@ fn files_of(paths: &[PathBuf], unreadable: &mut Vec<String>) -> Vec<PathBuf> {
     for path in paths {
         let found = if path.is_dir() {
             match tree::walk_for(path, &EXTENSIONS) {
-                Ok(tree) => tree.files,
+                Ok(tree) => without_charts(tree.files, unreadable),
                 Err((directory, error)) => {
                     unreadable.push(format!("{}: cannot be read: {error}", directory.display()));
                     Vec::new()
@@ -108,6 +109,35 @@ fn files_of(paths: &[PathBuf], unreadable: &mut Vec<String>) -> Vec<PathBuf> {
         files.extend(found.into_iter().filter(|file| seen.insert(file.clone())));
     }
     files
+}
+
+/// Without the templates of Helm charts, which are not manifests before they are rendered: one line about each chart.
+fn without_charts(files: Vec<PathBuf>, unreadable: &mut Vec<String>) -> Vec<PathBuf> {
+    let is_chart = |file: &&PathBuf| file.file_name().is_some_and(|name| name == "Chart.yaml");
+    let charts: BTreeSet<PathBuf> = files
+        .iter()
+        .filter(is_chart)
+        .filter_map(|file| file.parent().map(Path::to_owned))
+        .collect();
+    let chart_of = |file: &Path| charts.iter().find(|chart| file.starts_with(chart.join("templates")));
+    let mut skipped = BTreeSet::new();
+    let kept = files.into_iter().filter(|file| match chart_of(file) {
+        Some(chart) => {
+            skipped.insert(chart.clone());
+            false
+        }
+        None => true,
+    });
+    let kept = kept.collect();
+    unreadable.extend(skipped.iter().map(|chart| {
+        let render = Command::new("helm template").arg(&chart.display().to_string()).finish();
+        let render = render.unwrap_or_else(|| "helm template".to_owned());
+        format!(
+            "{}: a Helm chart, whose templates are not manifests before they are rendered; run: {render} | rolegate audit --file -",
+            text::value(&chart.display().to_string())
+        )
+    }));
+    kept
 }
 
 impl Manifests {
@@ -146,10 +176,16 @@ impl Manifests {
     }
 
     fn add_text(&mut self, source: Source<'_>, text: &str, rules: &Rules<'_>) {
+        let mut is_reported = false;
         for document in documents::read_each(text) {
             match document {
                 Ok(document) => self.add_document(source, &document, rules),
-                Err(error) => self.unreadable.push(format!("{}: {error}", source.name)),
+                // In a template that is not rendered, each document can be one.
+                Err(_) if is_reported && text.contains("{{") => {}
+                Err(error) => {
+                    is_reported = true;
+                    self.unreadable.push(format!("{}: {error}", source.name));
+                }
             }
         }
     }

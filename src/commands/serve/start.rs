@@ -128,11 +128,12 @@ pub(crate) async fn start(args: ServeArgs, log_dropped: Counter) -> Result<Start
     let verdicts = open_verdicts(&state, &metrics, events.clone());
     let reviews = listeners.reviews_address;
     // In a cluster, webhook configurations choose the path by the label of the namespace.
-    let mode = format!(
-        "that of the path, such as /mutate/audit; {} for a path without one",
-        state.mode
+    info!(
+        address = %reviews,
+        issuer = state.cluster.issuer.as_str(),
+        default_mode = %state.mode,
+        "serving reviews over HTTPS; the path of a review has its mode, such as /mutate/audit"
     );
-    info!(address = %reviews, issuer = state.cluster.issuer.as_str(), mode, "serving reviews over HTTPS");
     info!(address = %listeners.admin_address, "serving probes and metrics over HTTP");
     let admin = Admin {
         readiness: observe::readiness(&state.cluster, &certificates),

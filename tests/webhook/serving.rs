@@ -39,9 +39,13 @@ async fn the_log_says_at_startup_that_the_path_has_the_mode() {
     let folder = folder();
     let program = Program::serve(&folder, &["--mode", "warn"]);
     let line: Value = serde_json::from_str(&program.wait_for_log("serving reviews over HTTPS")).unwrap();
-    assert_eq!(
-        line["mode"],
-        "that of the path, such as /mutate/audit; warn for a path without one"
+    assert_eq!((&line["default_mode"], line.get("mode")), (&"warn".into(), None));
+    assert!(
+        line["message"]
+            .as_str()
+            .unwrap()
+            .contains("the path of a review has its mode"),
+        "{line}"
     );
 }
 

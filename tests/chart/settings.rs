@@ -605,6 +605,8 @@ fn rolegates_own_role_is_the_arn_of_a_role() {
         }
     }
     for (key, value) in [
+        // The default of charts that contain this one: no role.
+        (role_arn, ""),
         ("eks.amazonaws.com/audience", "sts.amazonaws.com"),
         // What Go's ParseBool and ParseInt accept, as EKS's webhook reads them.
         ("eks.amazonaws.com/sts-regional-endpoints", "true"),

@@ -470,8 +470,9 @@ fn meant_setting(name: &str) -> Option<&'static str> {
     })
 }
 
-/// Whether a key was probably meant to be the role's: a role's name in one of the usual spellings, under our own prefix or
-/// under a domain that people take for it. With a prefix of our own, the key that the rest of the world uses is one too.
+/// Whether a key was probably meant to be the role's: the name of a role annotation, in one of the usual spellings or with typing errors,
+/// under our own prefix or under a domain that people take for it. With a prefix of our own, the key that the rest of the world uses is
+/// one too. Other programs have annotations whose names end in `role-arn` as well, so their domains must not be near.
 fn looks_like_role_arn(rules: &AnnotationRules, key: &str) -> bool {
     const DOMAINS: [&str; 5] = [
         "eks.amazonaws.com",
@@ -480,21 +481,77 @@ fn looks_like_role_arn(rules: &AnnotationRules, key: &str) -> bool {
         "iam.amazon.com",
         "sts.amazonaws.com",
     ];
-    const NAMES: [&str; 4] = ["rolearn", "role", "iamrole", "iamrolearn"];
-    let Some((domain, name)) = key.split_once('/') else {
+    // Of nearly every key, only its length is looked at.
+    let name_length = key.len() - key.rfind('/').map_or(0, |slash| slash + 1);
+    if key.len() > 80 || (name_length > 20 && !ends_like_role_arn(key)) {
         return false;
+    }
+    let Some((domain, name)) = key.split_once('/') else {
+        // A bare `role` is anyone's.
+        let letters = letters(key);
+        return is_nearly_role_arn(&letters, 1) || is_whole_key(rules, &letters);
     };
+    let name = letters(name);
     let own_domain = rules.prefix.trim_end_matches('/');
-    let known = DOMAINS
+    let known = || DOMAINS.into_iter().chain([own_domain]);
+    if known().any(|known| known.eq_ignore_ascii_case(domain)) {
+        return is_role_name(&name) || is_nearly_role_arn(&name, 2);
+    }
+    let is_near = |known: &str| strsim::levenshtein(&domain.to_ascii_lowercase(), known) <= known.len() / 5;
+    is_nearly_role_arn(&name, 1) && (is_domain_of_aws(domain) || known().any(is_near))
+}
+
+/// Other words for the role, as letters.
+fn is_role_name(letters: &str) -> bool {
+    matches!(
+        letters,
+        "role"
+            | "roles"
+            | "rol"
+            | "iamrole"
+            | "iamroles"
+            | "rolename"
+            | "iamrolename"
+            | "arn"
+            | "rolearn"
+            | "iamrolearn"
+    )
+}
+
+/// Whether so many typing errors make it `role-arn` or `iam-role-arn`.
+fn is_nearly_role_arn(letters: &str, errors: usize) -> bool {
+    ["rolearn", "iamrolearn"]
         .iter()
-        .copied()
-        .chain([own_domain])
-        .any(|known| known.eq_ignore_ascii_case(domain));
-    known
-        && NAMES.iter().any(|known| {
-            let letters = name.bytes().filter(|byte| !matches!(byte, b'-' | b'_' | b'.'));
-            letters.map(|byte| byte.to_ascii_lowercase()).eq(known.bytes())
-        })
+        .any(|known| letters.len().abs_diff(known.len()) <= errors && strsim::levenshtein(letters, known) <= errors)
+}
+
+/// Whether a key without a slash was meant to be the whole key: `eks.amazonaws.com.role-arn`.
+fn is_whole_key(rules: &AnnotationRules, found: &str) -> bool {
+    ["eks.amazonaws.com/", rules.prefix.as_str()]
+        .iter()
+        .any(|prefix| strsim::levenshtein(found, &letters(&format!("{prefix}{ROLE_ARN}"))) <= 2)
+}
+
+fn ends_like_role_arn(key: &str) -> bool {
+    key.get(key.len().saturating_sub(4)..)
+        .is_some_and(|end| end.eq_ignore_ascii_case("-arn") || end.eq_ignore_ascii_case("earn"))
+}
+
+/// Whether a domain consists of the words of AWS: `eks.aws.amazon.com`, `aws.amazonaws.com`.
+fn is_domain_of_aws(domain: &str) -> bool {
+    domain.split('.').all(|label| {
+        ["eks", "iam", "sts", "aws", "amazon", "amazonaws", "com"]
+            .iter()
+            .any(|word| word.eq_ignore_ascii_case(label))
+    })
+}
+
+/// In lower case, without what separates words.
+fn letters(text: &str) -> String {
+    let letters = text
+        .chars()
+        .filter(|character| !matches!(character, '-' | '_' | '.' | '/' | ' '));
+    letters.map(|character| character.to_ascii_lowercase()).collect()
 }
 
 #[cfg(test)]

@@ -311,6 +311,29 @@ fn a_look_alike_without_the_real_key_earns_a_warning_and_nothing_else() {
         "eks.amazonaws.com/ROLE-ARN",
         "eks.amazonaws.com/role",
         "EKS.amazonaws.com/role-arn",
+        "eks.amazonaws.com/role-arns",
+        "eks.amazonaws.com/role-arm",
+        "eks.amazonaws.com/role-ar",
+        "eks.amazonaws.com/role-anr",
+        "eks.amazonaws.com/rol-arn",
+        "eks.amazonaws.com/role-am",
+        "eks.amazonaws.com/role-name",
+        "eks.amazonaws.com/rol",
+        "eks.amazonaws.com/arn",
+        "eks.amazonaws.com/iam-role-arn",
+        "eks.amazonaws.com.role-arn",
+        "eks.amazonaws.com-role-arn",
+        "eks.amazonaws.comrole-arn",
+        "eks.aws.amazon.com/role-arn",
+        "aws.amazonaws.com/role-arn",
+        "eksamazonaws.com/role-arn",
+        "esk.amazonaws.com/role-arn",
+        "eks.amazonaws.co/role-arn",
+        "eks.amazonaws.com.cn/role-arn",
+        "iam.amazonaws.com/role-arn",
+        "role-arn",
+        "roleArn",
+        "iam-role-arn",
     ] {
         let warning = format!("annotation {key} is ignored; did you mean eks.amazonaws.com/role-arn?");
         assert_eq!(ask(&[(key, ROLE)], &[]), (Requested::Nothing, vec![warning]), "{key}");
@@ -331,15 +354,73 @@ fn a_look_alike_without_the_real_key_earns_a_warning_and_nothing_else() {
         // An empty real key requests nothing, so the look-alike may be what was meant.
         assert_eq!(ask(&[("eks.amazonaws.com/role-arn", ""), (key, ROLE)], &[]).1.len(), 1);
     }
+}
+
+#[test]
+fn annotations_of_eks_and_of_other_programs_are_not_look_alikes() {
     for key in [
-        "role-arn",
+        "role",
+        "arn",
+        "role-name",
         "example.com/role-arn",
-        "eks.amazonaws.com/role-arns",
-        "eks.amazonaws.com/rol",
+        "example.com/role",
         "rbac.io/role",
+        // EKS.
+        "eks.amazonaws.com/skip-containers",
+        "eks.amazonaws.com/include-containers",
+        "eks.amazonaws.com/compute-type",
+        "eks.amazonaws.com/nodegroup",
+        "eks.amazonaws.com/target-role-arn",
+        // kube2iam and kiam.
+        "iam.amazonaws.com/allowed-roles",
+        "iam.amazonaws.com/permitted",
+        "iam.amazonaws.com/session-name",
+        "iam.amazonaws.com/external-id",
+        // The controllers of AWS load balancers.
+        "service.beta.kubernetes.io/aws-load-balancer-type",
+        "service.beta.kubernetes.io/aws-load-balancer-ssl-cert",
+        "alb.ingress.kubernetes.io/certificate-arn",
+        "alb.ingress.kubernetes.io/wafv2-acl-arn",
+        "alb.ingress.kubernetes.io/auth-type",
+        // external-dns.
+        "external-dns.alpha.kubernetes.io/hostname",
+        "external-dns.alpha.kubernetes.io/target",
+        "external-dns.alpha.kubernetes.io/aws-weight",
+        // cert-manager and its AWS Private CA issuer.
+        "cert-manager.io/cluster-issuer",
+        "cert-manager.io/issuer-kind",
+        "cert-manager.io/common-name",
+        // Karpenter.
+        "karpenter.sh/do-not-disrupt",
+        "karpenter.sh/nodepool-hash",
+        "karpenter.k8s.aws/ec2nodeclass-hash",
+        // ACK.
+        "services.k8s.aws/owner-account-id",
+        "services.k8s.aws/region",
+        "services.k8s.aws/adoption-policy",
+        "iam.services.k8s.aws/role-arn",
+        // IAM Roles Anywhere.
+        "rolesanywhere.amazonaws.com/trust-anchor-arn",
+        "rolesanywhere.amazonaws.com/role-arn",
+        // Crossplane, Kubernetes, Google.
+        "crossplane.io/external-name",
+        "kubectl.kubernetes.io/last-applied-configuration",
+        "kubernetes.io/enforce-mountable-secrets",
+        "meta.helm.sh/release-name",
+        "iam.gke.io/gcp-service-account",
+        "azure.workload.identity/client-id",
     ] {
         assert_eq!(account(&[(key, ROLE)]), None, "{key}");
     }
+    for (key, value) in [
+        ("eks.amazonaws.com/audience", "sts.amazonaws.com"),
+        ("eks.amazonaws.com/sts-regional-endpoints", "true"),
+        ("eks.amazonaws.com/token-expiration", "3600"),
+    ] {
+        assert_eq!(ask(&[(key, value)], &[]), (Requested::Nothing, vec![]), "{key}");
+    }
+    // What is not an annotation key costs nothing either.
+    assert_eq!(account(&[(&"role-arn".repeat(100_000), ROLE)]), None);
 }
 
 #[test]

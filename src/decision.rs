@@ -87,6 +87,8 @@ pub enum Finding<'a> {
     NoRole {
         /// Whether the ServiceAccount exists, as far as is known.
         account_exists: bool,
+        /// The role annotation of the pod itself, which has no effect.
+        of_pod: Option<&'a str>,
     },
     /// The role annotation is not a role ARN.
     Malformed(&'a MalformedAnnotation),
@@ -484,7 +486,13 @@ mod tests {
             restart: None,
         };
         match finding {
-            Case::NoRole => then(&Finding::NoRole { account_exists: true }, &owner),
+            Case::NoRole => {
+                let finding = Finding::NoRole {
+                    account_exists: true,
+                    of_pod: None,
+                };
+                then(&finding, &owner)
+            }
             Case::Malformed => {
                 let malformed = MalformedAnnotation {
                     key: "eks.amazonaws.com/role-arn".to_owned(),

@@ -246,7 +246,7 @@ fn many_names_meet_many_containers() {
         1,
         "the volume alone: every container that is included is skipped"
     );
-    assert_eq!(patched.warnings.len(), 1);
+    assert_eq!(patched.warnings.len(), 2, "one for each list");
     let mut unskipped = pod.clone();
     unskipped["metadata"] = json!({});
     let text = unskipped.to_string();

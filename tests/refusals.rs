@@ -241,8 +241,14 @@ fn one_refusal_of_each_cause() {
                 }),
         );
     for finding in [
-        Finding::NoRole { account_exists: true },
-        Finding::NoRole { account_exists: false },
+        Finding::NoRole {
+            account_exists: true,
+            of_pod: None,
+        },
+        Finding::NoRole {
+            account_exists: false,
+            of_pod: None,
+        },
         Finding::Malformed(&malformed),
         Finding::Malformed(&elsewhere),
         Finding::Malformed(&audience),
@@ -295,7 +301,10 @@ fn one_warning_and_one_note_of_each_cause() {
         );
         writeln!(read, "{}", warnings.join("\n")).unwrap();
     }
-    let finding = Finding::NoRole { account_exists: true };
+    let finding = Finding::NoRole {
+        account_exists: true,
+        of_pod: None,
+    };
     let note = messages::one_line(&refusal(&finding, &owner), 1024);
     writeln!(read, "\n{note}").unwrap();
     insta::assert_snapshot!(read);
@@ -476,7 +485,7 @@ proptest! {
         judgments.push(("", Judged::unknown(RoleArn::parse(ROLE).unwrap(), Why::Malformed(message.clone()))));
         let conflict = conflict(&text::value(&message));
         let mut findings: Vec<Finding<'_>> = judgments.iter().map(|(_, judged)| Finding::Judged(judged, &identity)).collect();
-        findings.extend([Finding::NoRole { account_exists: true }, Finding::NoRole { account_exists: false }, Finding::Conflict(&conflict)]);
+        findings.extend([Finding::NoRole { account_exists: true, of_pod: None }, Finding::NoRole { account_exists: false, of_pod: None }, Finding::Conflict(&conflict)]);
         let malformed = RoleArn::parse(&value).err().map(|error| MalformedAnnotation { key: "eks.amazonaws.com/role-arn".to_owned(), value: value.clone(), error: error.into() });
         findings.extend(malformed.iter().map(Finding::Malformed));
         let mut scripts = Vec::new();

@@ -35,6 +35,7 @@ use crate::pod::concerns::Concerns;
 use crate::pod::effective::{EffectiveIdentities, Identity};
 use crate::pod::identity::{self, AnnotationRules, Defaults, PodIdentityRequest, Requested, ServiceAccountIdentity};
 use crate::pod::inject;
+use crate::pod::misplaced;
 use crate::pod::settings::{PodIdentitySettings, WebIdentitySettings};
 use crate::pod::view::PodView;
 use crate::roles::RoleCache;
@@ -270,12 +271,12 @@ impl Admission {
         }
         if self.has_container_credentials(&pod_request) {
             let outcome = self.container_credentials(&pod_request);
-            return advice(&pod_request, outcome);
+            return self.advice(&pod_request, outcome);
         }
         pod_request.require_role = self.require_role_label(&pod_request).await;
         match self.pod_identity_use(&pod_request, Asker::Advice).await {
             PodIdentityUse::Used => match self.associated(&pod_request).await {
-                Ok(Some(outcome)) => return advice(&pod_request, outcome),
+                Ok(Some(outcome)) => return self.advice(&pod_request, outcome),
                 Ok(None) => {}
                 Err(Unavailable(_)) => return Advice::default(),
             },
@@ -283,7 +284,7 @@ impl Admission {
         }
         if self.is_pod_identity(&pod_request) {
             let outcome = self.pod_identity(&pod_request);
-            return advice(&pod_request, outcome);
+            return self.advice(&pod_request, outcome);
         }
         let account = match identity {
             Some(identity) => Account {
@@ -303,7 +304,13 @@ impl Admission {
             outcome = self.evaluate(&pod_request, &account, Freshness::Fresh).await;
         }
         self.add_unused_association(&pod_request, &account, &mut outcome);
-        advice(&pod_request, outcome)
+        self.advice(&pod_request, outcome)
+    }
+
+    /// The warnings about an outcome for the author of a workload.
+    fn advice(&self, pod_request: &PodRequest<'_>, mut outcome: Outcome) -> Advice {
+        self.add_ignored_annotations(pod_request, &mut outcome);
+        advice(pod_request, outcome)
     }
 
     /// Reviews of workloads arrive without a mode: the label of the namespace has it, or `--mode`. Nothing is refused.
@@ -323,6 +330,12 @@ impl Admission {
         if let Some(action) = self.exemption(pod_request) {
             return Ok(Outcome::untouched(action));
         }
+        let mut outcome = self.created_without_exemption(pod_request).await?;
+        self.add_ignored_annotations(pod_request, &mut outcome);
+        Ok(outcome)
+    }
+
+    async fn created_without_exemption(&self, pod_request: &mut PodRequest<'_>) -> Result<Outcome, Unavailable> {
         if self.has_container_credentials(pod_request) {
             return Ok(self.container_credentials(pod_request));
         }
@@ -389,6 +402,23 @@ impl Admission {
         }
         let skips = self.settings.skip_label == SkipLabel::Honored && pod_request.pod.label(SKIP_LABEL).is_some();
         skips.then_some(Action::Skipped)
+    }
+
+    /// Warns about annotations of the pod that have no effect.
+    fn add_ignored_annotations(&self, pod_request: &PodRequest<'_>, outcome: &mut Outcome) {
+        if pod_request.mode == Mode::Audit {
+            return;
+        }
+        let (rules, pod) = (&self.settings.rules, pod_request.pod);
+        // A refusal for want of a role says so itself.
+        let is_said = outcome.decision.effect == Effect::Deny && outcome.decision.cause == Some(Cause::NoRole);
+        if !is_said && let Some(key) = misplaced::role_annotation(rules, pod, outcome.role.as_ref()) {
+            let warning = Warning::new(&misplaced::belongs_on_service_account(&key));
+            outcome.warnings.push(warning);
+        }
+        if outcome.injection.is_some() {
+            outcome.warnings.extend(misplaced::ignored_settings(rules, pod));
+        }
     }
 
     /// A pod that is EKS's.
@@ -609,7 +639,6 @@ impl Admission {
 /// expire together.
 const POD_IDENTITY_EXPIRATION_SECONDS: std::ops::RangeInclusive<u32> = 79_200..=86_400;
 
-/// The warnings about an outcome for the author of a workload.
 fn advice(pod_request: &PodRequest<'_>, mut outcome: Outcome) -> Advice {
     let mut warnings = pod_request.mode_warning();
     warnings.extend(pod_request.require_role_warning());

@@ -15,6 +15,7 @@ pub use self::association::about_association;
 use super::{DecisionSettings, Finding, Judged, Owner, RequireRole, Why};
 use crate::pod::Warning;
 use crate::pod::identity::{AnnotationError, MalformedAnnotation, did_you_mean};
+use crate::pod::misplaced::belongs_on_service_account;
 use crate::support::text;
 use crate::trust::{Cause, Verdict, WebIdentity};
 
@@ -219,19 +220,27 @@ fn about(finding: &Finding<'_>, owner: &Owner<'_>) -> Message {
     };
     let docs = |word: &str| docs(owner.docs_url, word);
     match finding {
-        Finding::NoRole { account_exists: false } => {
+        Finding::NoRole {
+            account_exists: false,
+            of_pod,
+        } => {
             let word = Cause::NoRole.as_str();
             Message::about_account(
                 &subject,
                 " does not exist, and this namespace requires an IAM role",
                 word,
             )
+            .row("note", of_pod.map(belongs_on_service_account))
             .row("fix", CREATE_ACCOUNT.to_owned())
             .row("docs", docs(word))
         }
-        Finding::NoRole { account_exists: true } => {
+        Finding::NoRole {
+            account_exists: true,
+            of_pod,
+        } => {
             let word = Cause::NoRole.as_str();
             Message::about_account(&subject, " has no IAM role, and this namespace requires one", word)
+                .row("note", of_pod.map(belongs_on_service_account))
                 .row(
                     "fix",
                     commands::annotate(&subject, owner.prefix).unwrap_or_else(|| ANNOTATE.to_owned()),

@@ -11,9 +11,9 @@ use crate::trust::{AccountId, Audience, Partition, RoleArn, RoleArnError};
 pub(crate) const EXPIRATION_SECONDS: std::ops::RangeInclusive<u32> = 600..=86_400;
 
 const ROLE_ARN: &str = "role-arn";
-const AUDIENCE: &str = "audience";
-const STS_REGIONAL_ENDPOINTS: &str = "sts-regional-endpoints";
-const TOKEN_EXPIRATION: &str = "token-expiration";
+pub(super) const AUDIENCE: &str = "audience";
+pub(super) const STS_REGIONAL_ENDPOINTS: &str = "sts-regional-endpoints";
+pub(super) const TOKEN_EXPIRATION: &str = "token-expiration";
 
 /// How annotations are read.
 #[derive(Clone, Debug)]
@@ -491,14 +491,23 @@ fn looks_like_role_arn(rules: &AnnotationRules, key: &str) -> bool {
         let letters = letters(key);
         return is_nearly_role_arn(&letters, 1) || is_whole_key(rules, &letters);
     };
-    let name = letters(name);
     let own_domain = rules.prefix.trim_end_matches('/');
     let known = || DOMAINS.into_iter().chain([own_domain]);
     if known().any(|known| known.eq_ignore_ascii_case(domain)) {
-        return is_role_name(&name) || is_nearly_role_arn(&name, 2);
+        return is_nearly_role(name);
     }
+    let name = letters(name);
     let is_near = |known: &str| strsim::levenshtein(&domain.to_ascii_lowercase(), known) <= known.len() / 5;
     is_nearly_role_arn(&name, 1) && (is_domain_of_aws(domain) || known().any(is_near))
+}
+
+/// Whether a name under the prefix was meant to be that of the role annotation, which it may be.
+pub(super) fn is_nearly_role(name: &str) -> bool {
+    if name.len() > 20 {
+        return false;
+    }
+    let letters = letters(name);
+    is_role_name(&letters) || is_nearly_role_arn(&letters, 2)
 }
 
 /// Other words for the role, as letters.

@@ -9,6 +9,7 @@ mod environment;
 pub mod identity;
 pub mod inject;
 pub(crate) mod json;
+pub(crate) mod misplaced;
 mod paths;
 mod selection;
 pub mod settings;

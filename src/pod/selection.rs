@@ -8,7 +8,26 @@ use super::warning::{Warning, quoted};
 use crate::support::dns;
 
 pub(super) const SKIP_CONTAINERS: &str = "skip-containers";
-const INCLUDE_CONTAINERS: &str = "include-containers";
+pub(super) const INCLUDE_CONTAINERS: &str = "include-containers";
+
+/// Names of containers that other webhooks add to pods. They are skipped before they exist.
+const INJECTED_CONTAINERS: [&str; 15] = [
+    "consul-connect-inject-init",
+    "consul-dataplane",
+    "daprd",
+    "envoy",
+    "istio-init",
+    "istio-proxy",
+    "istio-validation",
+    "kuma-init",
+    "kuma-sidecar",
+    "linkerd-init",
+    "linkerd-network-validator",
+    "linkerd-proxy",
+    "vault-agent",
+    "vault-agent-init",
+    "xray-daemon",
+];
 
 /// Which containers a pod's annotations choose.
 pub(super) struct Selection<'p> {
@@ -40,9 +59,30 @@ impl<'p> Selection<'p> {
                 .is_none_or(|include| include.binary_search(&name).is_ok())
     }
 
+    /// At most one warning about each list: names that leave out, or choose, nothing.
+    pub(super) fn warnings(&self, rules: &AnnotationRules, pod: &PodView<'_>) -> impl Iterator<Item = Warning> {
+        if self.include.is_none() && self.skip.is_empty() {
+            return None.into_iter().chain(None);
+        }
+        let known: BTreeSet<&str> = pod
+            .containers()
+            .map(|(_, _, container)| container.name())
+            .chain(pod.ephemeral_containers().map(|(_, container)| container.name()))
+            .collect();
+        let unknown = |names: &[&'p str], key| unknown_names(names, key, &known, rules);
+        let skipped = self.invalid_name(rules).or_else(|| {
+            // Another webhook adds these after this one.
+            let names = self.skip.iter().filter(|name| !INJECTED_CONTAINERS.contains(name));
+            unknown(&names.copied().collect::<Vec<_>>(), SKIP_CONTAINERS)
+        });
+        let included = self.include.as_ref();
+        let included = included.and_then(|include| unknown(include, INCLUDE_CONTAINERS));
+        skipped.into_iter().chain(included)
+    }
+
     /// A skipped name that no container can have: the list is not written as a list of names, and leaves no container out. An included
     /// one is unknown.
-    pub(super) fn invalid_name(&self, rules: &AnnotationRules) -> Option<Warning> {
+    fn invalid_name(&self, rules: &AnnotationRules) -> Option<Warning> {
         let name = self.skip.iter().find(|name| !dns::is_label(name))?;
         Some(Warning::new(&format!(
             "{}{SKIP_CONTAINERS} contains {}, which cannot be a container name: separate names by commas",
@@ -50,25 +90,19 @@ impl<'p> Selection<'p> {
             quoted(name)
         )))
     }
+}
 
-    pub(super) fn unknown_names(&self, rules: &AnnotationRules, pod: &PodView<'_>) -> Option<Warning> {
-        let include = self.include.as_ref()?;
-        let known: BTreeSet<&str> = pod
-            .containers()
-            .map(|(_, _, container)| container.name())
-            .chain(pod.ephemeral_containers().map(|(_, container)| container.name()))
-            .collect();
-        let mut unknown = include.iter().filter(|name| !known.contains(*name));
-        let first = quoted(unknown.next()?);
-        let others = match unknown.count() {
-            0 => String::new(),
-            count => format!(" and {count} more"),
-        };
-        let key = format!("{}{INCLUDE_CONTAINERS}", rules.prefix);
-        Some(Warning::new(&format!(
-            "{key} names {first}{others}, but the pod has no such container"
-        )))
-    }
+fn unknown_names(names: &[&str], key: &str, known: &BTreeSet<&str>, rules: &AnnotationRules) -> Option<Warning> {
+    let mut unknown = names.iter().filter(|name| !known.contains(*name));
+    let first = quoted(unknown.next()?);
+    let others = match unknown.count() {
+        0 => String::new(),
+        count => format!(" and {count} more"),
+    };
+    Some(Warning::new(&format!(
+        "{}{key} names {first}{others}, but the pod has no such container",
+        rules.prefix
+    )))
 }
 
 /// The names of a CSV text. A container's name holds no comma, blank or quote, so quoting needs no more than this.

@@ -29,7 +29,11 @@ const DEFAULT_SERVICE_ACCOUNT: &str = "default";
 const MIRROR_ANNOTATION: &str = "kubernetes.io/config.mirror";
 /// The annotations of a pod that are kept: those whose names have one of these suffixes, because only the caller knows the prefix. Others
 /// can be large (`last-applied-configuration`) and are not copied.
-const KEPT_ANNOTATION_SUFFIXES: [&str; 3] = ["token-expiration", "skip-containers", "include-containers"];
+const KEPT_ANNOTATION_SUFFIXES: [&str; 5] = ["token-expiration", "containers", "container", "role-arn", "endpoints"];
+/// And those whose names begin with one of these, in any case: they may be meant to be one that is read.
+const KEPT_NAME_BEGINNINGS: [&[u8; 3]; 9] = [b"rol", b"iam", b"arn", b"aud", b"sts", b"tok", b"ski", b"inc", b"exc"];
+/// The longest name of those.
+const LONGEST_KEPT_NAME: usize = 30;
 /// The variables of a container that are kept: those whose names have this prefix. If one of them refers to others with `$(NAME)`, all
 /// variables are kept.
 const KEPT_VARIABLE_PREFIX: &str = "AWS_";
@@ -112,7 +116,7 @@ impl PodView<'_> {
         self.volume(TOKEN_VOLUME)?.token_audience(TOKEN_PATH)
     }
 
-    /// The value of the annotation `prefix` + `name`; of the names in [`KEPT_ANNOTATION_SUFFIXES`] only.
+    /// The value of the annotation `prefix` + `name`; of the names that are kept only.
     pub(super) fn annotation(&self, prefix: &str, name: &str) -> Option<&str> {
         let annotations = self.metadata.as_ref()?.annotations.as_ref()?;
         annotations
@@ -120,6 +124,16 @@ impl PodView<'_> {
             .iter()
             .find(|(key, _)| key.as_str().strip_prefix(prefix) == Some(name))
             .map(|(_, value)| value.as_str())
+    }
+
+    /// Name without the prefix, and value, of the annotations with this prefix, of those that are kept. Usually there are none.
+    pub(super) fn annotations_with<'v>(&'v self, prefix: &'v str) -> impl Iterator<Item = (&'v str, &'v str)> {
+        let annotations = self
+            .metadata
+            .as_ref()
+            .and_then(|metadata| metadata.annotations.as_ref());
+        let kept = annotations.into_iter().flat_map(|annotations| &annotations.0);
+        kept.filter_map(move |(key, value)| Some((key.as_str().strip_prefix(prefix)?, value.as_str())))
     }
 
     /// Init containers, then containers, with their place in their list. A null in a list is not a container.
@@ -596,7 +610,20 @@ impl<'de: 'a, 'a> Deserialize<'de> for Volume<'a> {
 pub(super) struct KeptAnnotations<'a>(Vec<(Text<'a>, Text<'a>)>);
 
 fn is_kept_annotation(key: &str) -> bool {
-    key == MIRROR_ANNOTATION || KEPT_ANNOTATION_SUFFIXES.iter().any(|suffix| key.ends_with(suffix))
+    key == MIRROR_ANNOTATION
+        || KEPT_ANNOTATION_SUFFIXES.iter().any(|suffix| key.ends_with(suffix))
+        || begins_like_kept_name(key)
+}
+
+fn begins_like_kept_name(key: &str) -> bool {
+    let Some((_, name)) = key.rsplit_once('/') else {
+        return false;
+    };
+    name.len() <= LONGEST_KEPT_NAME
+        && name
+            .as_bytes()
+            .first_chunk::<3>()
+            .is_some_and(|first| KEPT_NAME_BEGINNINGS.contains(&&first.map(|byte| byte.to_ascii_lowercase())))
 }
 
 impl<'a> Read<'a> for KeptAnnotations<'a> {

@@ -589,9 +589,15 @@ async fn a_workload_is_warned_about_all_that_its_pod_would_be() {
     annotated["metadata"]["annotations"] = json!({
         "eks.amazonaws.com/include-containers": "nothere", "eks.amazonaws.com/token-expiration": "1",
     });
+    let mut misplaced = job_pod("jobs", "runner");
+    misplaced["metadata"]["annotations"] = json!({
+        "eks.amazonaws.com/role-arn": OTHER, "eks.amazonaws.com/skip-container": "x", "eks.amazonaws.com/skip-containers": "y",
+        "eks.amazonaws.com/audience": "z",
+    });
     for pod in [
         job_pod("jobs", "runner"),
         annotated,
+        misplaced,
         job_pod("jobs", "plain"),
         with_env("runner", json!([set("AWS_ROLE_ARN", "")])),
         with_env("runner", own("$(X)", TOKEN_FILE)),
@@ -632,6 +638,58 @@ async fn a_workload_is_warned_about_all_that_its_pod_would_be() {
             .await;
         assert_eq!(of_job.get("warnings"), of_pod.get("warnings"), "{:#}", pod["spec"]);
     }
+}
+
+#[tokio::test]
+async fn annotations_of_a_pod_that_have_no_effect_are_warned_about() {
+    let folder = folder();
+    let program = Program::serve(&folder, &[]);
+    let annotated = |account: &str, annotations: &Value| {
+        let mut pod = job_pod("jobs", account);
+        pod["metadata"]["annotations"] = annotations.clone();
+        pod
+    };
+    let role = json!({"eks.amazonaws.com/role-arn": OTHER});
+    let on_account = "annotation eks.amazonaws.com/role-arn of the pod is ignored: it belongs on the ServiceAccount";
+    for (account, annotations, warnings) in [
+        ("runner", role.clone(), vec![on_account.to_owned()]),
+        ("plain", role.clone(), vec![on_account.to_owned()]),
+        (
+            "runner",
+            json!({"eks.amazonaws.com/include-container": "main", "eks.amazonaws.com/skip-containers": "mian"}),
+            vec![
+                "annotation eks.amazonaws.com/include-container of the pod is ignored; did you mean eks.amazonaws.com/include-containers?"
+                    .to_owned(),
+                r#"eks.amazonaws.com/skip-containers names "mian", but the pod has no such container"#.to_owned(),
+            ],
+        ),
+        // Without a role, containers are not injected anyway.
+        ("plain", json!({"eks.amazonaws.com/include-container": "main"}), vec![]),
+        ("runner", json!({"kubectl.kubernetes.io/default-container": "main"}), vec![]),
+    ] {
+        let pod = creation(&annotated(account, &annotations));
+        for mode in ["enforce", "warn"] {
+            let response = program.review(&format!("/mutate/{mode}"), &pod).await;
+            assert_eq!(response["allowed"], true, "{response:#}");
+            let expected = (!warnings.is_empty()).then(|| json!(warnings));
+            assert_eq!(response.get("warnings"), expected.as_ref(), "{annotations}");
+        }
+        let response = program.review("/mutate/audit", &pod).await;
+        assert_eq!(response.get("warnings"), None, "{response:#}");
+    }
+    // Where a role is required, the refusal says it.
+    let program = Program::serve(&folder, &["--require-role", "enforce"]);
+    let response = program
+        .review("/mutate/enforce", &creation(&annotated("plain", &role)))
+        .await;
+    let message = response["status"]["message"].as_str().unwrap();
+    assert!(message.contains(&format!("\n  note     {on_account}\n")), "{message}");
+    assert_eq!(response.get("warnings"), None, "{response:#}");
+    // An opted-out pod is left alone.
+    let mut skipped = annotated("plain", &role);
+    skipped["metadata"]["labels"] = json!({"eks.amazonaws.com/skip-pod-identity-webhook": ""});
+    let response = program.review("/mutate/enforce", &creation(&skipped)).await;
+    assert_eq!(response.get("warnings"), None, "{response:#}");
 }
 
 #[tokio::test]

@@ -15,6 +15,7 @@ use crate::pod::concerns::Concerns;
 use crate::pod::effective::{ContainerIdentity, Identity, NoIdentity};
 use crate::pod::identity::{self, Requested, WebIdentityRequest};
 use crate::pod::inject::{self, PodSessionName, SetSessionName};
+use crate::pod::misplaced;
 use crate::roles::{KnownProvider, Trust};
 use crate::support::text;
 use crate::trust::{self, Audience, RoleArn, SessionName, Subject, Verdict, WebIdentity};
@@ -86,8 +87,10 @@ impl Admission {
         let mut outcome = match requested {
             Requested::Nothing => {
                 // The annotation that was meant is on the ServiceAccount, which the author did not necessarily apply.
+                let of_pod = misplaced::role_annotation(&self.settings.rules, pod_request.pod, None);
                 let no_role = Finding::NoRole {
                     account_exists: account.exists,
+                    of_pod: of_pod.as_deref(),
                 };
                 let account = format!("{}/{}", pod_request.namespace, pod_request.service_account);
                 let account = text::shorten(&account, MOST_OF_NAME);

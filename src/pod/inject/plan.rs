@@ -173,8 +173,7 @@ impl<'r> Plan<'r> {
         if pod.spec.is_none() {
             return Ok(injection);
         }
-        injection.warnings.extend(self.selection.invalid_name(self.rules));
-        injection.warnings.extend(self.selection.unknown_names(self.rules, pod));
+        injection.warnings.extend(self.selection.warnings(self.rules, pod));
         self.add_volume(pod, &mut injection.patch)?;
         for container in identities.containers() {
             self.patch_web(container, &mut injection.patch)?;
@@ -200,8 +199,7 @@ impl<'r> Plan<'r> {
         if pod.spec.is_none() {
             return Ok(injection);
         }
-        injection.warnings.extend(self.selection.invalid_name(self.rules));
-        injection.warnings.extend(self.selection.unknown_names(self.rules, pod));
+        injection.warnings.extend(self.selection.warnings(self.rules, pod));
         add_label(pod, &mut injection.patch);
         self.add_volume(pod, &mut injection.patch)?;
         for (list, index, container) in pod.containers() {
@@ -220,8 +218,7 @@ impl<'r> Plan<'r> {
         if pod.spec.is_none() {
             return Ok(injection);
         }
-        injection.warnings.extend(self.selection.invalid_name(self.rules));
-        injection.warnings.extend(self.selection.unknown_names(self.rules, pod));
+        injection.warnings.extend(self.selection.warnings(self.rules, pod));
         let mut missing = without_identity(identities).peekable();
         if missing.peek().is_some() {
             add_label(pod, &mut injection.patch);

@@ -524,9 +524,18 @@ fn a_skip_list_that_is_not_a_list_of_names_is_warned_about() {
             "{warnings:?}"
         );
     }
-    // A container of that name may come with another webhook.
-    for skip in ["later", " app , \"proxy\" ", ""] {
+    // These come with another webhook.
+    for skip in [
+        "istio-proxy",
+        "vault-agent,linkerd-proxy",
+        " app , \"istio-proxy\" ",
+        "",
+    ] {
         assert_eq!(webhook().warnings(&pod(skip)), [""; 0], "{skip}");
+    }
+    for (skip, named) in [("ap", r#""ap""#), ("ap,app,istio-proxy,x,y", r#""ap" and 2 more"#)] {
+        let warning = format!("eks.amazonaws.com/skip-containers names {named}, but the pod has no such container");
+        assert_eq!(webhook().warnings(&pod(skip)), [warning], "{skip}");
     }
 }
 

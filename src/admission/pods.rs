@@ -310,7 +310,20 @@ impl Admission {
     /// The warnings about an outcome for the author of a workload.
     fn advice(&self, pod_request: &PodRequest<'_>, mut outcome: Outcome) -> Advice {
         self.add_ignored_annotations(pod_request, &mut outcome);
-        advice(pod_request, outcome)
+        let mut warnings = pod_request.label_warnings(self.state.namespaces.as_deref());
+        warnings.append(&mut outcome.take_warnings());
+        Advice {
+            // In this mode, authors are to notice nothing.
+            warnings: if pod_request.mode == Mode::Audit {
+                Vec::new()
+            } else {
+                warnings
+            },
+            role: outcome.role,
+            verdict: outcome.decision.verdict,
+            cause: outcome.decision.cause,
+            not_used: outcome.not_used,
+        }
     }
 
     /// Reviews of workloads arrive without a mode: the label of the namespace has it, or `--mode`. Nothing is refused.
@@ -411,8 +424,8 @@ impl Admission {
         }
         let (rules, pod) = (&self.settings.rules, pod_request.pod);
         // A refusal for want of a role says so itself.
-        let is_said = outcome.decision.effect == Effect::Deny && outcome.decision.cause == Some(Cause::NoRole);
-        if !is_said && let Some(key) = misplaced::role_annotation(rules, pod, outcome.role.as_ref()) {
+        let is_reported = outcome.decision.effect == Effect::Deny && outcome.decision.cause == Some(Cause::NoRole);
+        if !is_reported && let Some(key) = misplaced::role_annotation(rules, pod, outcome.role.as_ref()) {
             let warning = Warning::new(&misplaced::belongs_on_service_account(&key));
             outcome.warnings.push(warning);
         }
@@ -600,8 +613,7 @@ impl Admission {
         mut outcome: Outcome,
         recorder: &impl Recorder,
     ) -> Answer {
-        let mut warnings = pod_request.mode_warning();
-        warnings.extend(pod_request.require_role_warning());
+        let mut warnings = pod_request.label_warnings(self.state.namespaces.as_deref());
         warnings.append(&mut outcome.take_warnings());
         let patch = match pod_request.endpoint {
             Endpoint::Mutating => outcome.injection.as_ref().map(|injection| &injection.patch),
@@ -638,24 +650,6 @@ impl Admission {
 /// Default lifetimes of Pod Identity tokens, in seconds. They vary, so that the tokens of pods that were created together do not
 /// expire together.
 const POD_IDENTITY_EXPIRATION_SECONDS: std::ops::RangeInclusive<u32> = 79_200..=86_400;
-
-fn advice(pod_request: &PodRequest<'_>, mut outcome: Outcome) -> Advice {
-    let mut warnings = pod_request.mode_warning();
-    warnings.extend(pod_request.require_role_warning());
-    warnings.append(&mut outcome.take_warnings());
-    Advice {
-        // In this mode, authors are to notice nothing.
-        warnings: if pod_request.mode == Mode::Audit {
-            Vec::new()
-        } else {
-            warnings
-        },
-        role: outcome.role,
-        verdict: outcome.decision.verdict,
-        cause: outcome.decision.cause,
-        not_used: outcome.not_used,
-    }
-}
 
 /// The mode in which the same is reported, but nothing is refused.
 const fn without_refusal(mode: Mode) -> Mode {

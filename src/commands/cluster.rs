@@ -47,6 +47,12 @@ impl Cluster {
         })
     }
 
+    /// The namespace of the pod that this process runs in, if its cluster is the one that is used, once a client was made.
+    pub(super) fn own_namespace(&self) -> Option<&str> {
+        let named = self.named.get()?;
+        named.is_own.then_some(&*named.config.default_namespace)
+    }
+
     /// The issuer of a flag, or the one that the API server reports.
     ///
     /// # Errors

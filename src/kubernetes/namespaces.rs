@@ -1,7 +1,7 @@
 //! The labels of namespaces: a watch of the metadata of Namespaces that fills a map, and direct GETs.
 //!
-//! Only two labels are kept, in two bytes per namespace. A namespace that is not in the map is read from the API server, because a pod can
-//! be created a millisecond after its namespace.
+//! Only two labels are kept, in two bytes per namespace, and their values if they are not valid. A namespace that is not in the map is
+//! read from the API server, because a pod can be created a millisecond after its namespace.
 
 mod unknown_labels;
 
@@ -65,12 +65,19 @@ impl Namespaces {
     /// Starts to watch, with a client made by [`crate::kubernetes::client`]. Must be called within a Tokio runtime.
     #[must_use]
     pub fn start(client: kube::Client, timing: WatchTiming) -> Self {
+        Self::start_excluding(Vec::new(), client, timing)
+    }
+
+    /// As [`Namespaces::start`]; the label `rolegate.io/gate` has no effect on these namespaces, which is logged.
+    #[must_use]
+    pub fn start_excluding(excluded: Vec<String>, client: kube::Client, timing: WatchTiming) -> Self {
         let known = Arc::new(Known::default());
         let tasks = OwnedTasks::new();
         let mirror = Mirror {
             known: Arc::clone(&known),
             listed: HashMap::new(),
-            unknown_labels: UnknownLabels::default(),
+            listed_invalid: HashMap::new(),
+            unknown_labels: UnknownLabels::new(excluded),
         };
         let api: Api<Metadata> = Api::all(client.clone());
         // Labels in memory are used while the watch is broken, too.
@@ -132,6 +139,12 @@ impl Namespaces {
     #[must_use]
     pub fn gate_changes(&self) -> watch::Receiver<()> {
         self.known.gates.subscribe()
+    }
+
+    /// The value of `rolegate.io/gate` or `rolegate.io/require-role` that is not valid, if the namespace is in memory.
+    #[must_use]
+    pub fn invalid_value(&self, namespace: &str, label: &str) -> Option<Box<str>> {
+        self.known.invalid.read().get(namespace)?.get(label).cloned()
     }
 
     /// Whether a namespace exists, as far as the watch knows. False for every namespace if rolegate is not allowed to list them.
@@ -256,6 +269,17 @@ impl Labels {
     }
 }
 
+/// The labels whose values are not valid, with their values; of few namespaces.
+type InvalidValues = BTreeMap<&'static str, Box<str>>;
+
+fn invalid_values(metadata: &ObjectMeta) -> InvalidValues {
+    let found = labels(metadata);
+    let value = |label: &'static str| Some((label, metadata.labels.as_ref()?.get(label)?.as_str().into()));
+    let gate = (found.gate == Some(GateLabel::Misspelled)).then(|| value(GATE_LABEL));
+    let require_role = (found.require_role == Some(RequireRoleLabel::Misspelled)).then(|| value(REQUIRE_ROLE_LABEL));
+    gate.flatten().into_iter().chain(require_role.flatten()).collect()
+}
+
 /// The answer of a GET, or why there is none.
 type Read = Result<Labels, Arc<String>>;
 
@@ -285,6 +309,7 @@ fn labels(metadata: &ObjectMeta) -> Labels {
 #[derive(Default)]
 struct Known {
     labels: RwLock<HashMap<Box<str>, Labels>>,
+    invalid: RwLock<HashMap<Box<str>, InvalidValues>>,
     is_ready: AtomicBool,
     /// The last list was forbidden, and none succeeded since.
     is_forbidden: AtomicBool,
@@ -296,18 +321,24 @@ struct Known {
 struct Mirror {
     known: Arc<Known>,
     listed: HashMap<Box<str>, Labels>,
+    listed_invalid: HashMap<Box<str>, InvalidValues>,
     unknown_labels: UnknownLabels,
 }
 
 impl Observer<Metadata> for Mirror {
     fn init(&mut self) {
         self.listed = HashMap::new();
+        self.listed_invalid = HashMap::new();
     }
 
     fn init_apply(&mut self, namespace: Metadata) {
         if let Some(name) = &namespace.metadata.name {
             self.unknown_labels.observe(name, namespace.metadata.labels.as_ref());
             self.listed.insert(name.as_str().into(), labels(&namespace.metadata));
+            let invalid = invalid_values(&namespace.metadata);
+            if !invalid.is_empty() {
+                self.listed_invalid.insert(name.as_str().into(), invalid);
+            }
         }
     }
 
@@ -315,6 +346,7 @@ impl Observer<Metadata> for Mirror {
         let mut listed = std::mem::take(&mut self.listed);
         listed.shrink_to_fit();
         self.unknown_labels.retain(|namespace| listed.contains_key(namespace));
+        *self.known.invalid.write() = std::mem::take(&mut self.listed_invalid);
         let replaced = std::mem::replace(&mut *self.known.labels.write(), listed);
         // Not under the lock: it can be 100,000 names.
         drop(replaced);
@@ -327,6 +359,12 @@ impl Observer<Metadata> for Mirror {
         if let Some(name) = &namespace.metadata.name {
             self.unknown_labels.observe(name, namespace.metadata.labels.as_ref());
             let labels = labels(&namespace.metadata);
+            let invalid = invalid_values(&namespace.metadata);
+            if invalid.is_empty() {
+                self.known.invalid.write().remove(name.as_str());
+            } else {
+                self.known.invalid.write().insert(name.as_str().into(), invalid);
+            }
             let before = self.known.labels.write().insert(name.as_str().into(), labels);
             if before.is_some_and(|before| before.gate.is_some()) != labels.gate.is_some() {
                 self.known.gates.send_replace(());
@@ -337,6 +375,7 @@ impl Observer<Metadata> for Mirror {
     fn delete(&mut self, namespace: Metadata) {
         if let Some(name) = &namespace.metadata.name {
             self.unknown_labels.forget(name);
+            self.known.invalid.write().remove(name.as_str());
             let gone = self.known.labels.write().remove(name.as_str());
             if gone.is_some_and(|gone| gone.gate.is_some()) {
                 self.known.gates.send_replace(());

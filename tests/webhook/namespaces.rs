@@ -43,11 +43,45 @@ fn seen(response: &Value) -> Seen {
 }
 
 fn names_the_label(response: &Value, namespace: &str) -> bool {
-    let expected = format!(
-        "rolegate: label {LABEL} of namespace {namespace} is not a valid value (warn, enforce): treated as enforce"
+    let (start, end) = (
+        format!("rolegate: label {LABEL}=\""),
+        format!("\" of namespace {namespace} is not a valid value (warn, enforce): treated as enforce"),
     );
-    let warnings = response["warnings"].as_array();
-    warnings.is_some_and(|warnings| warnings.contains(&json!(expected)))
+    let fix = format!("fix: kubectl label namespace {namespace} {LABEL}=enforce --overwrite");
+    let warnings = response["warnings"].as_array().map_or(&[][..], Vec::as_slice);
+    let at = warnings.iter().position(|warning| {
+        let text = warning.as_str().unwrap();
+        text.starts_with(&start) && text.ends_with(&end)
+    });
+    at.is_some_and(|at| warnings.get(at + 1) == Some(&json!(fix)))
+}
+
+/// The path of a pod's review has only the word for a value that is not valid; the label itself is in memory.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_mode_that_is_not_valid_is_shown_with_the_command_that_corrects_it() {
+    let api = api().await;
+    api.put_namespace("jobs", &[("rolegate.io/gate", "enforced")]);
+    api.put_account("jobs", "plain", &[]);
+    let (_folder, program) = serve(&api, &[]).await;
+    let warnings = |namespace: &str, value: &str| {
+        json!([
+            format!(
+                "rolegate: label rolegate.io/gate{value} of namespace {namespace} is not a valid mode (enforce, warn, audit): \
+                 treated as enforce"
+            ),
+            format!("fix: kubectl label namespace {namespace} rolegate.io/gate=enforce --overwrite"),
+        ])
+    };
+    let response = review(&program, "misspelled", "jobs").await;
+    assert_eq!(response["warnings"], warnings("jobs", "=\"enforced\""));
+    let spec = &deployment_pod("jobs", "plain")["spec"];
+    let object = json!({"metadata": {"name": "a", "namespace": "jobs"}, "spec": {"template": {"spec": spec}}});
+    let workload = applied("apps", "v1", "Deployment", "deployments", &object);
+    let response = program.review("/validate/workloads", &workload).await;
+    assert_eq!(response["warnings"], warnings("jobs", "=\"enforced\""));
+    // A namespace that is not in memory.
+    let response = review(&program, "misspelled", "unknown").await;
+    assert_eq!(response["warnings"], warnings("unknown", ""));
 }
 
 /// Namespaces, each with a ServiceAccount that has no role.
@@ -356,23 +390,33 @@ async fn the_author_of_a_workload_reads_that_its_service_account_does_not_exist(
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_label_that_is_nearly_one_of_rolegates_is_logged_once() {
     let api = api().await;
-    api.put_namespace("ungated", &[("rolegate.io/gates", "enforce")]);
+    api.put_namespace(
+        "ungated",
+        &[("rolegate.io/gates", "enforce"), ("role-gate.io/gate", "warn")],
+    );
+    api.put_namespace("kube-system", &[("rolegate.io/gate", "enforce")]);
     let (_folder, program) = serve(&api, &[]).await;
-    api.put_namespace("ungated", &[("rolegate.io/gates", "warn")]);
+    api.put_namespace(
+        "ungated",
+        &[("rolegate.io/gates", "warn"), ("role-gate.io/gate", "warn")],
+    );
     api.put_namespace("later", &[("rolegate/gate", "warn")]);
     let lines = eventually("a line about each namespace", || async {
         let lines = program.log_lines("has no effect");
         lines.iter().any(|line| line.contains("later")).then_some(lines)
     })
     .await;
-    assert_eq!(lines.len(), 2, "{lines:#?}");
-    for (line, label, namespace) in [
-        (&lines[0], "rolegate.io/gates", "ungated"),
-        (&lines[1], "rolegate/gate", "later"),
+    assert_eq!(lines.len(), 4, "{lines:#?}");
+    for (label, namespace) in [
+        ("rolegate.io/gates", "ungated"),
+        ("role-gate.io/gate", "ungated"),
+        ("rolegate/gate", "later"),
     ] {
         let words = format!("label {label} of namespace {namespace} has no effect; did you mean rolegate.io/gate?");
-        assert!(line.contains(&words), "{line}");
+        assert!(lines.iter().any(|line| line.contains(&words)), "{lines:#?}");
     }
+    let excluded = "label rolegate.io/gate of namespace kube-system has no effect: the chart excludes this namespace";
+    assert!(lines.iter().any(|line| line.contains(excluded)), "{lines:#?}");
 }
 
 /// `/validate/workloads` has no mode in its path: the label of the namespace has it.

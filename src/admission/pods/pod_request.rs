@@ -7,13 +7,14 @@ use tokio::time::Instant;
 use super::{Endpoint, Record};
 use crate::admission::review::AdmissionRequest;
 use crate::admission::review_kind::PathMode;
-use crate::decision::{Action, Decision, Effect, Mode};
-use crate::kubernetes::namespaces::{GATE_LABEL, RequireRoleLabel};
+use crate::decision::{Action, Decision, Effect, Mode, messages};
+use crate::kubernetes::namespaces::{GATE_LABEL, Namespaces, REQUIRE_ROLE_LABEL, RequireRoleLabel};
 use crate::pod::Warning;
 use crate::pod::concerns::Concerns;
 use crate::pod::effective::EffectiveIdentities;
 use crate::pod::inject::Injection;
 use crate::pod::view::PodView;
+use crate::support::text;
 use crate::trust::{Audience, Cause, RoleArn};
 
 /// The parts of a request that every step needs.
@@ -52,14 +53,26 @@ impl<'a> PodRequest<'a> {
 }
 
 impl PodRequest<'_> {
-    pub(super) fn mode_warning(&self) -> Vec<Warning> {
-        match self.asked {
-            PathMode::Configured | PathMode::Named(_) => Vec::new(),
-            PathMode::Misspelled => vec![Warning::new(&format!(
-                "rolegate: label {GATE_LABEL} of namespace {} is not a valid mode (enforce, warn, audit): treated as enforce",
-                self.namespace
-            ))],
+    /// The warnings about labels of the namespace whose values are not valid, each with its fix. In mode `audit`, authors read nothing.
+    pub(super) fn label_warnings(&self, namespaces: Option<&Namespaces>) -> Vec<Warning> {
+        let mut warnings = Vec::new();
+        let mut add = |label: &str, expected: &str| {
+            let value = namespaces.and_then(|namespaces| namespaces.invalid_value(self.namespace, label));
+            let value = value.map_or_else(String::new, |value| format!("={}", text::quote_within(&value, 63)));
+            let namespace = text::value_within(self.namespace, 63);
+            warnings.push(Warning::new(&format!(
+                "rolegate: label {label}{value} of namespace {namespace} is not a valid {expected}: treated as enforce"
+            )));
+            let fix = messages::commands::label_namespace(self.namespace, label);
+            warnings.extend(fix.map(|fix| Warning::new(&format!("fix: {fix}"))));
+        };
+        if self.asked == PathMode::Misspelled {
+            add(GATE_LABEL, "mode (enforce, warn, audit)");
         }
+        if self.require_role == Some(RequireRoleLabel::Misspelled) && self.mode != Mode::Audit {
+            add(REQUIRE_ROLE_LABEL, "value (warn, enforce)");
+        }
+        warnings
     }
 
     pub(super) fn record<'r>(

@@ -3,9 +3,8 @@
 use super::Admission;
 use super::pod_request::{Outcome, PodRequest};
 use super::service_account::Unavailable;
-use crate::decision::{DecisionSettings, Effect, Mode, OnUnknown, RequireRole};
-use crate::kubernetes::namespaces::{REQUIRE_ROLE_LABEL, RequireRoleLabel};
-use crate::pod::Warning;
+use crate::decision::{DecisionSettings, Effect, OnUnknown, RequireRole};
+use crate::kubernetes::namespaces::RequireRoleLabel;
 use crate::trust::Cause;
 
 impl Admission {
@@ -55,18 +54,5 @@ impl Admission {
             .read_require_role(namespace, deadline)
             .await
             .map_err(|reason| Unavailable(format!("namespace {namespace} could not be read: {reason}")))
-    }
-}
-
-impl PodRequest<'_> {
-    /// In mode `audit`, authors read nothing.
-    pub(super) fn require_role_warning(&self) -> Option<Warning> {
-        let is_shown = self.require_role == Some(RequireRoleLabel::Misspelled) && self.mode != Mode::Audit;
-        is_shown.then(|| {
-            Warning::new(&format!(
-                "rolegate: label {REQUIRE_ROLE_LABEL} of namespace {} is not a valid value (warn, enforce): treated as enforce",
-                self.namespace
-            ))
-        })
     }
 }

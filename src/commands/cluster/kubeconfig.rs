@@ -28,6 +28,8 @@ pub(super) struct NamedCluster {
     pub(super) config: Config,
     /// The program that gives the credentials.
     pub(super) exec: Option<ExecConfig>,
+    /// Whether this process runs in it, in a pod.
+    pub(super) is_own: bool,
 }
 
 impl NamedCluster {
@@ -95,6 +97,7 @@ pub(super) fn find(settings: &ClusterSettings) -> Result<NamedCluster, NoCluster
     Ok(NamedCluster {
         exec: config.auth_info.exec.clone(),
         config,
+        is_own: false,
     })
 }
 
@@ -169,7 +172,11 @@ fn own_cluster() -> Result<NamedCluster, NoCluster> {
              true, or select a cluster with --kubeconfig"
         ))
     })?;
-    Ok(NamedCluster { config, exec: None })
+    Ok(NamedCluster {
+        config,
+        exec: None,
+        is_own: true,
+    })
 }
 
 /// The files that can name a cluster.

@@ -276,7 +276,11 @@ impl Cluster {
             IdentityMap::start(client.clone(), &object.namespace, &object.name, rules.clone(), timing)
         });
         let identity_map = identity_map.map(Arc::new);
-        let namespaces = Arc::new(Namespaces::start(client.clone(), WatchTiming::default()));
+        let namespaces = Arc::new(Namespaces::start_excluding(
+            excluded_namespaces(named),
+            client.clone(),
+            WatchTiming::default(),
+        ));
         let judged = verdicts::Accounts::new(verdicts::IdentitySources {
             identity_map: identity_map.clone(),
             associations,
@@ -294,6 +298,12 @@ impl Cluster {
             client: Some(client),
         })
     }
+}
+
+/// The namespaces that the webhook configurations of the chart exclude: what rolegate needs to start is in them.
+fn excluded_namespaces(named: &cluster::Cluster) -> Vec<String> {
+    let own = named.own_namespace().map(str::to_owned);
+    own.into_iter().chain(["kube-system".to_owned()]).collect()
 }
 
 pub(in crate::commands) async fn rules(

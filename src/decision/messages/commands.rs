@@ -102,6 +102,13 @@ pub(crate) fn annotate(subject: &Subject<'_>, prefix: &str) -> Option<String> {
         .finish()
 }
 
+/// The command that sets a label of a namespace to `enforce`, as a value that is not valid is treated.
+#[must_use]
+pub(crate) fn label_namespace(namespace: &str, label: &str) -> Option<String> {
+    let command = Command::new("kubectl label namespace").arg(namespace);
+    command.arg(&format!("{label}=enforce")).flag("--overwrite").finish()
+}
+
 /// The AWS CLI command that creates an EKS Pod Identity association; its role is a placeholder.
 #[must_use]
 pub(super) fn create_association(subject: &Subject<'_>, cluster: &str) -> Option<String> {

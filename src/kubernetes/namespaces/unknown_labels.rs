@@ -1,7 +1,8 @@
 //! Labels of namespaces that look like those of rolegate and have no effect: a typing error in `rolegate.io/gate` leaves the namespace
-//! without a webhook, and the first sign of it is a pod that fails.
+//! without a webhook, and the first sign of it is a pod that fails. The same label on a namespace that the webhook configurations exclude
+//! has no effect either.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::{GATE_LABEL, REQUIRE_ROLE_LABEL};
 use crate::support::text;
@@ -9,30 +10,54 @@ use crate::support::text;
 /// The namespaces that are remembered, so that each is logged once. Further ones are not logged.
 const MAX_NAMESPACES: usize = 100;
 
+/// The labels of one namespace that are remembered. Further ones are not logged.
+const MAX_LABELS: usize = 8;
+
 const KNOWN: [&str; 2] = [GATE_LABEL, REQUIRE_ROLE_LABEL];
 
 const PREFIX: &str = "rolegate.io/";
 
-/// Logs one such label of a namespace once, until it is another.
+/// Logs each such label of a namespace once, until it is removed.
 #[derive(Debug, Default)]
 pub(super) struct UnknownLabels {
-    logged: HashMap<Box<str>, Box<str>>,
+    logged: HashMap<Box<str>, BTreeSet<Box<str>>>,
+    /// The namespaces that the webhook configurations exclude.
+    excluded: Vec<String>,
 }
 
 impl UnknownLabels {
+    /// With the namespaces that the webhook configurations exclude.
+    pub(super) fn new(excluded: Vec<String>) -> Self {
+        Self {
+            logged: HashMap::new(),
+            excluded,
+        }
+    }
+
     /// The labels of a namespace, as they are now.
     pub(super) fn observe(&mut self, namespace: &str, labels: Option<&BTreeMap<String, String>>) {
-        let keys = labels.into_iter().flat_map(BTreeMap::keys).map(String::as_str);
-        let Some(key) = unknown(keys) else {
-            self.logged.remove(namespace);
-            return;
-        };
-        let is_logged = self.logged.get(namespace).is_some_and(|logged| **logged == *key);
-        if is_logged || (self.logged.len() >= MAX_NAMESPACES && !self.logged.contains_key(namespace)) {
-            return;
+        for message in self.new_messages(namespace, labels) {
+            tracing::warn!("{message}");
         }
-        self.logged.insert(namespace.into(), key.into());
-        tracing::warn!("{}", message(namespace, key));
+    }
+
+    /// What was not logged yet.
+    fn new_messages(&mut self, namespace: &str, labels: Option<&BTreeMap<String, String>>) -> Vec<String> {
+        let is_excluded = self.excluded.iter().any(|excluded| excluded == namespace);
+        let keys = labels.into_iter().flat_map(BTreeMap::keys).map(String::as_str);
+        let gate = keys.clone().filter(|key| is_excluded && *key == GATE_LABEL);
+        let without_effect: BTreeSet<&str> = gate.chain(unknown(keys)).take(MAX_LABELS).collect();
+        if without_effect.is_empty() {
+            self.logged.remove(namespace);
+            return Vec::new();
+        }
+        if self.logged.len() >= MAX_NAMESPACES && !self.logged.contains_key(namespace) {
+            return Vec::new();
+        }
+        let logged = self.logged.entry(namespace.into()).or_default();
+        logged.retain(|key| without_effect.contains(&**key));
+        let new = without_effect.into_iter().filter(|key| logged.insert((*key).into()));
+        new.map(|key| message(namespace, key)).collect()
     }
 
     pub(super) fn forget(&mut self, namespace: &str) {
@@ -45,11 +70,11 @@ impl UnknownLabels {
     }
 }
 
-/// The label to log: one that was meant for a label of rolegate, or else any other with the prefix.
-fn unknown<'a>(keys: impl Iterator<Item = &'a str> + Clone) -> Option<&'a str> {
-    let mut unknown = keys.filter(|key| !KNOWN.contains(key));
-    let misspelled = unknown.clone().find(|key| meant(key).is_some());
-    misspelled.or_else(|| unknown.find(|key| key.starts_with(PREFIX)))
+/// The labels to log: those that were meant for a label of rolegate, and then all others with the prefix.
+fn unknown<'a>(keys: impl Iterator<Item = &'a str> + Clone) -> impl Iterator<Item = &'a str> {
+    let unknown = keys.filter(|key| !KNOWN.contains(key));
+    let misspelled = unknown.clone().filter(|key| meant(key).is_some());
+    misspelled.chain(unknown.filter(|key| meant(key).is_none() && key.starts_with(PREFIX)))
 }
 
 /// The label that was probably meant. With the right prefix, only the name after it counts: all names with it have much in common.
@@ -66,6 +91,12 @@ fn meant(key: &str) -> Option<&'static str> {
 
 fn message(namespace: &str, key: &str) -> String {
     let (namespace, shown) = (text::value(namespace), text::value(key));
+    if key == GATE_LABEL {
+        return format!(
+            "label {shown} of namespace {namespace} has no effect: the chart excludes this namespace, because rolegate must not gate \
+             what it needs to start"
+        );
+    }
     let meant = match meant(key) {
         Some(label) => format!("did you mean {label}?"),
         None => format!("rolegate reads {GATE_LABEL} and {REQUIRE_ROLE_LABEL}"),
@@ -93,7 +124,7 @@ mod tests {
             ("gate", false),
             ("app.kubernetes.io/managed-by", false),
         ] {
-            let found = super::unknown([key].into_iter());
+            let found = super::unknown([key].into_iter()).next();
             assert_eq!(found, unknown.then_some(key), "{key}");
         }
         assert_eq!(
@@ -113,7 +144,7 @@ mod tests {
             ["rolegate.io/gates", "rolegate.io/owner"],
             [GATE_LABEL, "rolegate.io/gates"],
         ] {
-            assert_eq!(unknown(keys.into_iter()), Some("rolegate.io/gates"), "{keys:?}");
+            assert_eq!(unknown(keys.into_iter()).next(), Some("rolegate.io/gates"), "{keys:?}");
         }
     }
 
@@ -131,6 +162,45 @@ mod tests {
             ("rolgate.io/require-role", Some(REQUIRE_ROLE_LABEL)),
         ] {
             assert_eq!(meant(key), label, "{key}");
+        }
+    }
+
+    #[test]
+    fn each_label_of_a_namespace_is_logged_once_until_it_is_removed() {
+        let labels = |keys: &[&str]| {
+            keys.iter()
+                .map(|key| ((*key).to_owned(), String::new()))
+                .collect::<BTreeMap<_, _>>()
+        };
+        let mut unknown = UnknownLabels::default();
+        let mut named = |keys: &[&str]| -> Vec<String> {
+            let messages = unknown.new_messages("jobs", Some(&labels(keys)));
+            let key = |message: &String| message.split(' ').nth(1).unwrap().to_owned();
+            messages.iter().map(key).collect()
+        };
+        let (first, second) = ("rolegate.io/gates", "rolegate.io/require_role");
+        assert_eq!(named(&[first, second, GATE_LABEL]), [first, second]);
+        assert_eq!(named(&[first, second]), [""; 0]);
+        assert_eq!(named(&[second]), [""; 0]);
+        assert_eq!(named(&[first, second]), [first]);
+        let many: Vec<String> = (0..100).map(|number| format!("rolegate.io/x{number}")).collect();
+        let many: Vec<&str> = many.iter().map(String::as_str).collect();
+        assert_eq!(named(&many).len(), MAX_LABELS);
+    }
+
+    #[test]
+    fn the_gate_label_of_an_excluded_namespace_is_logged() {
+        let labels: BTreeMap<String, String> = [(GATE_LABEL.to_owned(), "enforce".to_owned())].into();
+        let mut unknown = UnknownLabels::new(vec!["kube-system".to_owned(), "rolegate".to_owned()]);
+        assert_eq!(unknown.new_messages("jobs", Some(&labels)), [""; 0]);
+        for namespace in ["kube-system", "rolegate"] {
+            let messages = unknown.new_messages(namespace, Some(&labels));
+            assert_eq!(messages.len(), 1);
+            let start = format!(
+                "label rolegate.io/gate of namespace {namespace} has no effect: the chart excludes this namespace"
+            );
+            assert!(messages[0].starts_with(&start), "{messages:?}");
+            assert_eq!(unknown.new_messages(namespace, Some(&labels)), [""; 0]);
         }
     }
 

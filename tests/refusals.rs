@@ -522,3 +522,70 @@ proptest! {
         prop_assert!(!std::path::Path::new("pwned").exists());
     }
 }
+
+/// `kubectl apply` shows no rows, so the problem is in the two warnings.
+#[test]
+fn warnings_about_a_malformed_role_contain_the_problem_and_the_role_that_was_meant() {
+    const KEY: &str = "eks.amazonaws.com/role-arn";
+    let owner = owner("staging", "api");
+    let arn = "arn:aws:iam::111122223333:role/api";
+    let command = "fix: kubectl annotate serviceaccount api -n staging --overwrite eks.amazonaws.com/role-arn=";
+    let placeholder = "arn:aws:iam::ACCOUNT:role/NAME";
+    for (value, problem, role) in [
+        (
+            "arn:aws:iam::11112222333:role/api".to_owned(),
+            "its account has 11 digits; an account has twelve",
+            placeholder,
+        ),
+        (
+            format!("\"{arn}\""),
+            "it is wrapped in quotation marks; remove them",
+            arn,
+        ),
+        (format!("'{arn}'"), "it is wrapped in quotation marks; remove them", arn),
+        (
+            format!("\u{201c}{arn}\u{201d}"),
+            "it is wrapped in quotation marks; remove them",
+            arn,
+        ),
+        (
+            format!("{arn} "),
+            "it contains whitespace or another character that does not print; remove it",
+            arn,
+        ),
+        (
+            format!("\n\" {arn}\""),
+            "it contains whitespace or another character that does not print; remove it",
+            arn,
+        ),
+        (
+            "\"api\"".to_owned(),
+            "it is wrapped in quotation marks; remove them",
+            placeholder,
+        ),
+    ] {
+        let malformed = malformed_role(KEY, &value);
+        let finding = Finding::Malformed(&malformed);
+        let shown = warnings(&finding, &owner);
+        assert_eq!(shown.len(), 2, "{shown:#?}");
+        assert_eq!(shown[1], format!("problem: {problem}; {command}{role}"));
+        let refusal = refusal(&finding, &owner);
+        assert!(refusal.contains(&format!("{}{role}\n", &command[5..])), "{refusal}");
+    }
+    // Long names leave no room for the command.
+    let name = "n".repeat(253);
+    let long = Owner {
+        service_account: &name,
+        ..owner
+    };
+    let malformed = malformed_role(KEY, "arn:aws:iam::1:role/api");
+    let shown = warnings(&Finding::Malformed(&malformed), &long);
+    assert!(
+        shown
+            .iter()
+            .any(|line| line.contains("problem: its account has 1 digit;")),
+        "{shown:#?}"
+    );
+    let elsewhere = malformed_role("RoleARN", &format!(" {arn}"));
+    assert!(warnings(&Finding::Malformed(&elsewhere), &owner)[1].ends_with(&format!("fix: set RoleARN to {arn}")));
+}

@@ -17,7 +17,7 @@ use crate::pod::Warning;
 use crate::pod::identity::{AnnotationError, MalformedAnnotation, did_you_mean};
 use crate::pod::misplaced::belongs_on_service_account;
 use crate::support::text;
-use crate::trust::{Cause, Verdict, WebIdentity};
+use crate::trust::{Cause, RoleArn, Verdict, WebIdentity};
 
 /// The longest first line, in characters.
 pub const FIRST_LINE_CHARS: usize = 200;
@@ -153,7 +153,7 @@ impl Message {
         message
     }
 
-    /// Two warnings: line 1, and how to fix it.
+    /// Two warnings: line 1, and how to fix it, with the problem if line 1 does not describe it.
     #[must_use]
     pub fn warnings(&self) -> Vec<Warning> {
         let fits = |line: &String| line.chars().count() <= Warning::MAX_CHARACTERS;
@@ -161,7 +161,18 @@ impl Message {
         let both = || Some(format!("{}; see {}", line("fix")?, self.value_of("docs")?));
         let complete = self.fix_needs_docs.then(both).flatten();
         let fix = [complete, line("fix"), line("docs")].into_iter().flatten().find(fits);
-        [Some(self.first.clone()), fix]
+        let problem = self.value_of("problem").map(|problem| format!("problem: {problem}"));
+        let after = |line: &str| Some(format!("{line}; {}", problem.as_ref()?));
+        let before = |line: &str| Some(format!("{}; {line}", problem.as_ref()?));
+        let (first, fix) = match fix.as_deref().and_then(before).filter(fits) {
+            Some(both) => (self.first.clone(), Some(both)),
+            None => match after(&self.first).filter(fits) {
+                Some(both) => (both, fix),
+                // The problem is more useful than a command with a placeholder.
+                None => (self.first.clone(), problem.filter(fits).or(fix)),
+            },
+        };
+        [Some(first), fix]
             .into_iter()
             .flatten()
             .map(|line| Warning::new(&line))
@@ -344,8 +355,16 @@ fn of_malformed(
     let word = Cause::MalformedAnnotation.as_str();
     let fix = match malformed.error {
         AnnotationError::AudienceTooLong(_) => Some(format!("shorten {}, or remove it", text::value(&malformed.key))),
-        AnnotationError::Role(_) if malformed.key.starts_with(prefix) => commands::annotate(subject, prefix),
-        AnnotationError::Role(_) => Some(format!("set {} to the ARN of an IAM role", text::value(&malformed.key))),
+        AnnotationError::Role(_) => {
+            // What was meant is known if the ARN is only wrapped in something.
+            let role = RoleArn::cleaned(&malformed.value);
+            match (malformed.key.starts_with(prefix), role) {
+                (true, Some(role)) => commands::annotate_with(subject, prefix, role.as_str()),
+                (true, None) => commands::annotate(subject, prefix),
+                (false, Some(role)) => Some(format!("set {} to {role}", text::value(&malformed.key))),
+                (false, None) => Some(format!("set {} to the ARN of an IAM role", text::value(&malformed.key))),
+            }
+        }
     };
     Message::about_account(subject, &malformed_clause(malformed, prefix), word)
         .row("found", text::quote(&malformed.value))

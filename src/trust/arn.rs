@@ -14,6 +14,9 @@ pub struct RoleArn {
     text: Arc<str>,
 }
 
+/// What values are wrapped in by mistake.
+const QUOTES: [char; 7] = ['"', '\'', '`', '“', '”', '‘', '’'];
+
 /// What separates an account from the path or name of its role.
 const ROLE: &str = ":role/";
 
@@ -36,6 +39,15 @@ impl RoleArn {
             Err(error) => Err(mistake_in_the_value(text).unwrap_or(error)),
         }
     }
+    /// The ARN that a value becomes without the whitespace, the characters that do not print, and the quotation marks around it. None if
+    /// that is not a role ARN, or if nothing is around it.
+    #[must_use]
+    pub(crate) fn cleaned(text: &str) -> Option<Self> {
+        let is_around = |c: char| c.is_whitespace() || is_hidden(c) || QUOTES.contains(&c);
+        let trimmed = text.trim_matches(is_around);
+        (trimmed.len() < text.len()).then(|| Self::parse(trimmed).ok())?
+    }
+
     /// The ARN made of `[path/]name` in an account (`--compose-role-arn`); a whole ARN is taken as it is.
     ///
     /// # Errors
@@ -390,7 +402,6 @@ fn other_resource(resource: &str) -> RoleArnError {
 
 /// Mistakes that spoil a value as a whole, checked only for what is not a role ARN: paths can contain quotes and braces.
 fn mistake_in_the_value(text: &str) -> Option<RoleArnError> {
-    const QUOTES: [char; 5] = ['"', '\'', '`', '“', '”'];
     if text.chars().any(|c| c.is_whitespace() || is_hidden(c)) {
         // A template may hold blanks of its own.
         let without_blanks: String = text.chars().filter(|c| !c.is_whitespace()).collect();

@@ -93,12 +93,17 @@ pub(super) fn provider(cause: Cause, role: &RoleArn, identity: &WebIdentity) -> 
 
 /// The command that annotates a ServiceAccount with a role, whose ARN is a placeholder.
 pub(crate) fn annotate(subject: &Subject<'_>, prefix: &str) -> Option<String> {
+    annotate_with(subject, prefix, "arn:aws:iam::ACCOUNT:role/NAME")
+}
+
+/// The command that annotates a ServiceAccount with this role.
+pub(super) fn annotate_with(subject: &Subject<'_>, prefix: &str, role: &str) -> Option<String> {
     Command::new("kubectl annotate serviceaccount")
         .arg(subject.service_account)
         .flag("-n")
         .arg(subject.namespace)
         .flag("--overwrite")
-        .arg(&format!("{prefix}role-arn=arn:aws:iam::ACCOUNT:role/NAME"))
+        .arg(&format!("{prefix}role-arn={role}"))
         .finish()
 }
 

@@ -30,11 +30,12 @@ pub(crate) mod version;
 use std::ffi::OsString;
 use std::path::Path;
 
-use clap::error::ErrorKind;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use self::serve::peer;
 use self::usage::UsageError;
+use crate::support::text;
 
 const AFTER_HELP: &str = "\
 Exit codes:
@@ -128,7 +129,7 @@ pub(crate) fn parse(arguments: &[OsString]) -> Result<Parsed, clap::Error> {
     let arguments = translated.as_slice();
     let matches = clap
         .try_get_matches_from_mut(arguments)
-        .map_err(|error| variables::name(error, &clap, arguments))?;
+        .map_err(|error| variables::name(suggest_command(error, &clap), &clap, arguments))?;
     let Cli { mut command } = Cli::from_arg_matches(&matches).map_err(|error| error.format(&mut clap))?;
     let validated = match (&mut command, matches.subcommand()) {
         (Command::Serve(args), Some((_, matches))) => {
@@ -144,6 +145,22 @@ pub(crate) fn parse(arguments: &[OsString]) -> Result<Parsed, clap::Error> {
         Ok(()) => Ok(Parsed { command, notes }),
         Err(UsageError { kind, message }) => Err(subcommand(clap, matches.subcommand_name()).error(kind, message)),
     }
+}
+
+/// `rolegate help WORD` suggests the nearest command as `rolegate WORD` does.
+fn suggest_command(mut error: clap::Error, clap: &clap::Command) -> clap::Error {
+    let Some(ContextValue::String(word)) = error.get(ContextKind::InvalidSubcommand) else {
+        return error;
+    };
+    if error.get(ContextKind::SuggestedSubcommand).is_some() {
+        return error;
+    }
+    let commands = clap.get_subcommands().map(clap::Command::get_name);
+    if let Some(near) = text::nearest_word(word, commands) {
+        let near = ContextValue::Strings(vec![near.to_owned()]);
+        error.insert(ContextKind::SuggestedSubcommand, near);
+    }
+    error
 }
 
 /// The subcommand of this name, whose errors show its usage.

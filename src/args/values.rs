@@ -63,6 +63,17 @@ pub(super) fn service_account(text: &str) -> Result<String, String> {
     if dns::is_subdomain(text) {
         Ok(text.to_owned())
     } else {
+        let parts = text
+            .strip_prefix("system:serviceaccount:")
+            .map_or_else(|| text.split_once('/'), |id| id.split_once(':'));
+        if let Some((namespace, name)) = parts
+            && dns::is_label(namespace)
+            && dns::is_subdomain(name)
+        {
+            return Err(format!(
+                "expected the name alone: use -n {namespace} --service-account {name}"
+            ));
+        }
         Err("expected the name of a ServiceAccount: up to 253 of a-z, 0-9, - and .".to_owned())
     }
 }

@@ -63,6 +63,7 @@ pub fn run() -> ExitCode {
 /// Prints help, the version, or what is wrong with the arguments, which it repeats.
 fn usage(error: &clap::Error) -> ExitCode {
     let rendered = error.render().ansi().to_string();
+    let rendered = output::as_typed(&rendered);
     if error.use_stderr() {
         output::note(rendered.trim_end());
     } else {

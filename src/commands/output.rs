@@ -131,14 +131,51 @@ pub(super) fn as_typed(text: &str) -> Cow<'_, str> {
 
 /// With `kubectl` before each command.
 fn of_plugin(text: &str) -> Cow<'_, str> {
-    let mut typed = Cow::Borrowed(text);
-    for command in ["trust-policy", "explain", "check --", "audit --"] {
-        let command = format!("rolegate {command}");
-        if typed.contains(&command) {
-            typed = Cow::Owned(typed.replace(&command, &format!("kubectl {command}")));
+    const PROGRAM: &str = "rolegate ";
+    let mut typed = String::new();
+    let mut rest = text;
+    while let Some(at) = rest.find(PROGRAM) {
+        let (before, from_program) = rest.split_at(at);
+        let after = from_program.get(PROGRAM.len()..).unwrap_or_default();
+        typed.push_str(before);
+        // In a path or another word, it is not the program.
+        let is_word = |character: char| character.is_alphanumeric() || matches!(character, '-' | '_' | '/' | '.');
+        if is_command(after) && !typed.ends_with("kubectl ") && !typed.ends_with(is_word) {
+            typed.push_str("kubectl ");
         }
+        typed.push_str(PROGRAM);
+        rest = after;
     }
-    typed
+    if typed.is_empty() {
+        return Cow::Borrowed(text);
+    }
+    typed.push_str(rest);
+    Cow::Owned(typed)
+}
+
+/// Whether a text begins with a command of rolegate, or with what represents one.
+fn is_command(text: &str) -> bool {
+    const COMMANDS: [&str; 13] = [
+        "serve",
+        "check",
+        "audit",
+        "trust-policy",
+        "inject",
+        "explain",
+        "certs",
+        "demo",
+        "completions",
+        "version",
+        "help",
+        "COMMAND",
+        "--",
+    ];
+    COMMANDS.iter().any(|command| {
+        text.strip_prefix(command).is_some_and(|after| {
+            let is_word = |character: char| character.is_alphanumeric() || character == '-';
+            *command == "--" || !after.starts_with(is_word)
+        })
+    })
 }
 
 /// Prints a line to standard error, next to the report.
@@ -219,6 +256,15 @@ mod tests {
                 "make sure that rolegate can read the role",
                 "make sure that rolegate can read the role",
             ),
+            (
+                "helm template r ./chart | rolegate audit --file -\nrolegate --version",
+                "helm template r ./chart | kubectl rolegate audit --file -\nkubectl rolegate --version",
+            ),
+            (
+                "Usage: kubectl rolegate check --all",
+                "Usage: kubectl rolegate check --all",
+            ),
+            ("rolegate checks; ./rolegate check", "rolegate checks; ./rolegate check"),
         ] {
             assert_eq!(of_plugin(text), typed);
         }

@@ -209,10 +209,19 @@ fn within_message(text: Cow<'_, str>) -> Cow<'_, str> {
     }
 }
 
+/// A value in a row: in double quotes if it begins or ends with whitespace, which is invisible otherwise.
+#[must_use]
+pub(crate) fn visible(text: &str) -> Cow<'_, str> {
+    if text.starts_with(char::is_whitespace) || text.ends_with(char::is_whitespace) {
+        return Cow::Owned(quote(text));
+    }
+    Cow::Borrowed(text)
+}
+
 /// Several values as `a, b and 3 more`.
 #[must_use]
 pub(crate) fn list<'a>(texts: impl ExactSizeIterator<Item = &'a str>, max_shown: usize) -> String {
-    enumerate(texts, max_shown, value)
+    enumerate(texts, max_shown, |text| value(&visible(text)))
 }
 
 /// Several values as `"a", "b" and 3 more`.

@@ -366,6 +366,26 @@ fn a_plugin_of_kubectl_is_called_by_its_name() {
     };
     let (code, help) = run(&["check", "--help"]);
     assert!(code == 0 && help.contains("Usage: kubectl rolegate check "), "{help}");
+    for command in COMMANDS {
+        for arguments in [[command, "--help"], [command, "-h"]] {
+            let (code, help) = run(&arguments);
+            assert_eq!(code, 0, "{help}");
+            for line in help.lines() {
+                let begins = |start: &str| line.trim_start().starts_with(start) || line.contains(&format!("| {start}"));
+                assert!(
+                    !begins("rolegate ") && !line.contains("`rolegate "),
+                    "{command}: {line}"
+                );
+            }
+        }
+    }
+    for arguments in [&["--help"][..], &["help", "check"]] {
+        let (_, help) = run(arguments);
+        assert!(
+            help.contains("kubectl rolegate ") && !help.contains("`rolegate "),
+            "{help}"
+        );
+    }
     let (code, error) = run(&["audit", "--contxt", "x"]);
     assert!(code == 2 && error.contains("Usage: kubectl rolegate audit"), "{error}");
     let (code, error) = run(&["serve", "--service-name", "x"]);
@@ -659,5 +679,67 @@ fn reports_fit_the_terminal() {
         }
         let narrow = run(&check, Some(&width));
         assert!(narrow.contains("rolegate trust-policy \\\n"), "{narrow}");
+    }
+}
+
+#[test]
+fn a_misspelled_command_and_a_whole_account_name_have_a_suggestion() {
+    let run = |arguments: &[&str]| {
+        let output = std::process::Command::new(env!("CARGO_BIN_EXE_rolegate"))
+            .args(arguments)
+            .output()
+            .unwrap();
+        assert_eq!(output.status.code(), Some(2));
+        String::from_utf8(output.stderr).unwrap()
+    };
+    for (arguments, command) in [
+        (&["help", "explan"][..], "'explain'"),
+        (&["help", "audti"], "'audit'"),
+        (&["audti"], "'audit'"),
+    ] {
+        let error = run(arguments);
+        assert!(
+            error.contains("a similar subcommand exists") && error.contains(command),
+            "{error}"
+        );
+    }
+    assert!(!run(&["help", "nothing-like-it"]).contains("similar"));
+    for name in ["production/api", "system:serviceaccount:production:api"] {
+        for command in ["check", "trust-policy"] {
+            let error = run(&[command, "--service-account", name]);
+            assert!(error.contains("use -n production --service-account api"), "{error}");
+        }
+    }
+    assert!(run(&["check", "--service-account", "a/B"]).contains("expected the name of a ServiceAccount"));
+}
+
+#[test]
+fn a_name_that_yaml_reads_as_something_else_is_to_be_quoted() {
+    let directory = tempfile::tempdir().unwrap();
+    for (metadata, field) in [
+        ("{name: y, namespace: jobs}", "name"),
+        ("{name: 12, namespace: jobs}", "name"),
+        ("{name: api, namespace: true}", "namespace"),
+    ] {
+        let file = directory.path().join("account.yaml");
+        std::fs::write(
+            &file,
+            format!("apiVersion: v1\nkind: ServiceAccount\nmetadata: {metadata}\n"),
+        )
+        .unwrap();
+        let output = std::process::Command::new(env!("CARGO_BIN_EXE_rolegate"))
+            .args([
+                "audit",
+                "--role-source=files=examples/standalone/roles",
+                "--issuer",
+                super::ISSUER,
+                "--file",
+            ])
+            .arg(&file)
+            .output()
+            .unwrap();
+        let error = String::from_utf8(output.stderr).unwrap();
+        let expected = format!("ServiceAccount: expected metadata.{field} to be a string: put it in quotes");
+        assert!(error.contains(&expected), "{metadata}: {error}");
     }
 }

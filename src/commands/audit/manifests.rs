@@ -239,6 +239,15 @@ impl Manifests {
             self.add_identity_config_map(object, place);
             return;
         }
+        if (group, kind) == ("", "ServiceAccount") || matches!(workloads::lookup(group, version, kind), Listed::As(_)) {
+            if let Some(field) = not_text(object) {
+                self.unreadable.push(format!(
+                    "{}: {kind}: expected metadata.{field} to be a string: put it in quotes",
+                    place.text()
+                ));
+                return;
+            }
+        }
         if !is_selected(rules.namespaces, namespace) {
             let is_workload = || matches!(workloads::lookup(group, version, kind), Listed::As(_));
             if (group, kind) == ("", "ServiceAccount") || is_workload() {
@@ -343,6 +352,16 @@ impl Manifests {
         };
         self.accounts.insert((namespace.to_owned(), name.to_owned()), account);
     }
+}
+
+/// The name or the namespace of an object that YAML reads as a number or a boolean, such as `y`.
+fn not_text(object: &Value) -> Option<&'static str> {
+    let metadata = object.get("metadata")?;
+    let is_other = |field: &&str| {
+        let value = metadata.get(field);
+        value.is_some_and(|value| value.is_boolean() || value.is_number())
+    };
+    ["name", "namespace"].into_iter().find(is_other)
 }
 
 /// The annotations of an object.

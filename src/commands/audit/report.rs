@@ -10,7 +10,7 @@ use crate::commands::exit::Exit;
 use crate::commands::judgment::report::Report;
 use crate::reports::{Findings, Location};
 use crate::support::text;
-use crate::trust::Association;
+use crate::trust::{Association, Cause};
 
 /// The whole report. Its JSON is documented in `docs/reference/audit.md`.
 #[derive(Debug, Serialize)]
@@ -58,6 +58,9 @@ pub(super) struct ObjectName {
 #[derive(Clone, Copy, Debug, Default, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Summary {
+    /// Those of `service_accounts` whose annotation only resembles the role annotation.
+    #[serde(skip)]
+    pub(super) look_alikes: usize,
     /// With a role annotation or an entry in the identity ConfigMap.
     pub(super) service_accounts: usize,
     pub(super) associations: usize,
@@ -204,6 +207,9 @@ impl Audit {
         let count = |wanted: &dyn Fn(&Row) -> bool| rows.iter().filter(|row| wanted(row)).count();
         let shown = |wanted: &dyn Fn(u8) -> bool| count(&|row| row.shown == Shown::Everywhere && wanted(row.rank()));
         let summary = Summary {
+            look_alikes: count(&|row| {
+                row.kind == Kind::Annotation && row.report.cause() == Some(Cause::NoRole.as_str())
+            }),
             service_accounts: count(&|row| matches!(row.kind, Kind::Annotation | Kind::ConfigMap)),
             associations: count(&|row| row.kind == Kind::Association),
             workloads: count(&|row| row.kind == Kind::Workload),

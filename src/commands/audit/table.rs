@@ -195,6 +195,7 @@ fn paragraph(text: &mut String, line: &str, width: Option<usize>, first: &str, i
 /// The totals.
 fn sentence(summary: &Summary, view: &View) -> String {
     let Summary {
+        look_alikes,
         service_accounts,
         associations,
         workloads: _,
@@ -209,7 +210,7 @@ fn sentence(summary: &Summary, view: &View) -> String {
     } else {
         "a role annotation"
     };
-    let mut text = match service_accounts {
+    let mut text = match service_accounts.saturating_sub(look_alikes) {
         0 if view.with_associations && associations == 0 => {
             format!("no ServiceAccount has {what} or an EKS Pod Identity association")
         }
@@ -218,6 +219,11 @@ fn sentence(summary: &Summary, view: &View) -> String {
         more => format!("{more} ServiceAccounts have {what}"),
     };
     // Writing to a String cannot fail.
+    let _ = match look_alikes {
+        0 => Ok(()),
+        1 => write!(text, ", 1 has an annotation that resembles it"),
+        more => write!(text, ", {more} have an annotation that resembles it"),
+    };
     let _ = match associations {
         0 => Ok(()),
         1 => write!(text, ", 1 has an EKS Pod Identity association"),

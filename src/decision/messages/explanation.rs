@@ -239,14 +239,17 @@ impl ExplanationText<'_> {
                 let allowed = list(services.iter().chain(aws));
                 return Some((text::value(&allowed), format!("{} as well", text::value(&provider()))));
             }
-            Fault::Provider { found, .. } => (found.clone(), provider()),
+            Fault::Provider { found, .. } => (text::visible(found).into_owned(), provider()),
             Fault::ProviderInKey { requirement, .. } => {
                 let claim = if requirement.key.to_ascii_lowercase().trim_end().ends_with("aud") {
                     "aud"
                 } else {
                     "sub"
                 };
-                (format!("key {}", requirement.key), format!("key {}", key(claim)))
+                (
+                    format!("key {}", text::visible(&requirement.key)),
+                    format!("key {}", key(claim)),
+                )
             }
             Fault::Action { actions, excluded } => {
                 let prefix = if *excluded { "all but " } else { "" };
@@ -254,20 +257,28 @@ impl ExplanationText<'_> {
             }
             Fault::ProviderArnInKey { key: found } => {
                 let claim = if found.ends_with("aud") { "aud" } else { "sub" };
-                (format!("key {found}"), format!("key {}", key(claim)))
+                (format!("key {}", text::visible(found)), format!("key {}", key(claim)))
             }
-            Fault::SubjectUnderAudienceKey { value, .. } => (format!("aud {value}"), format!("sub {value}")),
-            Fault::WildcardTakenLiterally { requirement, value, .. } => (
-                format!("{} {value}", requirement.operator),
-                format!("StringLike {value}"),
-            ),
+            Fault::SubjectUnderAudienceKey { value, .. } => {
+                let value = text::visible(value);
+                (format!("aud {value}"), format!("sub {value}"))
+            }
+            Fault::WildcardTakenLiterally { requirement, value, .. } => {
+                let value = text::visible(value);
+                (
+                    format!("{} {value}", requirement.operator),
+                    format!("StringLike {value}"),
+                )
+            }
             Fault::Subject { requirement, .. } => (values_bare(requirement), self.identity.subject.as_str().to_owned()),
-            Fault::Audience { requirement, .. } => {
-                (values_bare(requirement), self.identity.audience.as_str().to_owned())
-            }
-            Fault::AudienceNotRegistered { listed } => {
-                (audience::client_ids(listed), self.identity.audience.as_str().to_owned())
-            }
+            Fault::Audience { requirement, .. } => (
+                values_bare(requirement),
+                text::visible(self.identity.audience.as_str()).into_owned(),
+            ),
+            Fault::AudienceNotRegistered { listed } => (
+                audience::client_ids(listed),
+                text::visible(self.identity.audience.as_str()).into_owned(),
+            ),
             Fault::NoProvider
             | Fault::Denied { .. }
             | Fault::NothingAllowed

@@ -96,3 +96,18 @@ fn a_misspelled_word_finds_its_neighbor() {
     assert_eq!(nearest_word(&longer, [longer.as_str()]), None);
     assert_eq!(nearest_word("ab", [""]), None);
 }
+
+#[test]
+fn whitespace_around_a_value_is_visible() {
+    for (text, shown) in [
+        ("a b", "a b"),
+        ("a ", "\"a \""),
+        (" a", "\" a\""),
+        ("a\u{a0}", "\"a\u{a0}\""),
+        ("a\"\t", "\"a\\\"\\t\""),
+        ("", ""),
+    ] {
+        assert_eq!(visible(text), shown);
+    }
+    assert_eq!(list(["a", "b "].into_iter(), 5), "a, \"b \"");
+}

@@ -215,10 +215,13 @@ impl AssociationText<'_> {
     /// What is allowed and what would be needed, as written in policies.
     pub(in crate::decision::messages) fn allowed_and_needed(&self) -> Option<(String, String)> {
         let (allowed, needed) = match self.explanation.faults.first()? {
-            Fault::WildcardTakenLiterally { requirement, value, .. } => (
-                format!("{} {value}", requirement.operator),
-                format!("StringLike {value}"),
-            ),
+            Fault::WildcardTakenLiterally { requirement, value, .. } => {
+                let value = text::visible(value);
+                (
+                    format!("{} {value}", requirement.operator),
+                    format!("StringLike {value}"),
+                )
+            }
             Fault::Association(fault) => match fault {
                 AssociationFault::PrincipalType {
                     federated,
@@ -241,7 +244,10 @@ impl AssociationText<'_> {
                     requirement,
                     carried: Carried::Text(carried),
                     ..
-                } => (shown(requirement), format!("{} {carried}", requirement.key)),
+                } => (
+                    shown(requirement),
+                    format!("{} {}", requirement.key, text::visible(carried)),
+                ),
                 AssociationFault::Condition { .. } | AssociationFault::TagSessionUnclear => return None,
             },
             _ => return None,
@@ -271,7 +277,7 @@ fn lacks(actions: &str, excluded: bool, needed: &str) -> String {
 }
 
 fn shown(requirement: &Requirement) -> String {
-    format!("{} {}", requirement.key, values_bare(requirement))
+    format!("{} {}", text::visible(&requirement.key), values_bare(requirement))
 }
 
 /// What the request of EKS Auth has under a key.

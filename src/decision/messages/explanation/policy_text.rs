@@ -32,7 +32,8 @@ pub(super) fn values(requirement: &Requirement) -> String {
 
 /// `A, B and 2 more`, as written in the policy.
 pub(super) fn values_bare(requirement: &Requirement) -> String {
-    let shown = requirement.values.join(", ");
+    let shown: Vec<_> = requirement.values.iter().map(|value| text::visible(value)).collect();
+    let shown = shown.join(", ");
     match (requirement.negated, requirement.more) {
         (true, _) => format!("all but {shown}"),
         (false, 0) => shown,

@@ -98,7 +98,8 @@ fn answer_of(source: &FileRoles, arn: &str) -> String {
         }
         Answer::NoSuchRole { hint: None } => "no such role".to_owned(),
         Answer::NoSuchRole { hint: Some(hint) } => format!("no such role: {hint}"),
-        Answer::NotMine | Answer::CannotRead(_) => "not mine".to_owned(),
+        Answer::NotMine => "not mine".to_owned(),
+        Answer::CannotRead(reason) => format!("not mine: {reason}"),
         Answer::Failed(reason) | Answer::Throttled(reason) => format!("failed: {reason}"),
     }
 }
@@ -366,7 +367,8 @@ fn a_planned_role_belongs_to_the_account_that_the_configuration_reads() {
     };
     let elsewhere = "arn:aws:iam::444455556666:role/new";
 
-    let known = Dir::new(&[("plan.json", &plan(&[identity]))]).open();
+    let dir = Dir::new(&[("plan.json", &plan(&[identity]))]);
+    let known = dir.open();
     assert_eq!(answer_of(&known, &arn("new")), "policy new");
     assert!(
         answer_of(&known, elsewhere).starts_with("no such role"),
@@ -623,8 +625,8 @@ fn a_file_that_breaks_after_the_start_keeps_its_last_good_content_and_is_counted
     source.reload();
     assert_eq!(
         (source.health().reload_failures, *changes.borrow()),
-        (2, 1),
-        "another mistake is another failure"
+        (2, 2),
+        "another mistake is another failure, and another reason"
     );
 
     dir.write("a.json", get_role("a", "two"));
@@ -636,11 +638,11 @@ fn a_file_that_breaks_after_the_start_keeps_its_last_good_content_and_is_counted
             source.broken_files(),
             *changes.borrow()
         ),
-        (2, 0, 2)
+        (2, 0, 3)
     );
 
     source.reload();
-    assert_eq!(*changes.borrow(), 2, "nothing changed");
+    assert_eq!(*changes.borrow(), 3, "nothing changed");
 }
 
 #[test]
@@ -671,7 +673,7 @@ fn roles_are_added_and_removed_with_their_files() {
 
 #[test]
 fn an_edit_applies_to_every_lookup_after_it() {
-    let dir = Dir::new(&[]);
+    let dir = Dir::new(&[("none.json", r#"{"Roles": []}"#)]);
     let source = dir.open();
     for round in 0..50 {
         let name = format!("a{round}");
@@ -892,7 +894,8 @@ fn a_file_that_becomes_something_else_keeps_its_roles() {
         source.reload();
         source.poll();
         assert_eq!(answer_of(&source, &arn("a")), "policy one", "{count}");
-        assert_eq!(answer_of(&source, &arn("missing")), "no such role", "{count}");
+        let answer = doubt(&source, &dir, &arn("missing"));
+        assert!(answer.starts_with("failed: DIR/a.json: "), "{count}: {answer}");
         let failures = u64::try_from(count).unwrap() + 1;
         assert_eq!((source.health().reload_failures, source.broken_files()), (failures, 1));
     }
@@ -1134,4 +1137,95 @@ async fn the_swap_of_a_config_map_reaches_the_source_by_itself() {
     source.reload();
     let answer = source.read(&RoleArn::parse(&arn("a")).unwrap(), before).await;
     assert!(format!("{answer:?}").contains("two"));
+}
+
+/// Why a role is not known, with the directory written as DIR.
+fn doubt(source: &FileRoles, dir: &Dir, arn: &str) -> String {
+    answer_of(source, arn).replace(&dir.path().display().to_string(), "DIR")
+}
+
+#[test]
+fn a_directory_without_a_role_file_proves_nothing() {
+    const NONE: &str = "DIR: has no role file (*.json); add one";
+    const UNLIKE: &str = "DIR: has no role file (*.json); the names of role files must end in .json, unlike a-role";
+    let dir = Dir::new(&[]);
+    // A hidden file explains nothing.
+    dir.write(".gitkeep", "");
+    let source = dir.open();
+    assert_eq!(doubt(&source, &dir, &arn("a")), format!("failed: {NONE}"));
+    assert_eq!(
+        doubt(&dir.open_as(WhenMissing::NotMine), &dir, &arn("a")),
+        format!("not mine: {NONE}")
+    );
+    assert!(source.without_files().is_some());
+
+    dir.write("b-role", get_role("b", "one"));
+    dir.write("a-role", get_role("a", "one"));
+    assert_eq!(doubt(&dir.open(), &dir, &arn("a")), format!("failed: {UNLIKE}"));
+    assert_eq!(
+        doubt(&dir.open().without_changes(), &dir, &arn("a")),
+        format!("failed: {UNLIKE}")
+    );
+    source.reload();
+    assert_eq!(doubt(&source, &dir, &arn("a")), format!("failed: {UNLIKE}"));
+    assert_eq!((source.health().reload_failures, source.broken_files()), (0, 0));
+
+    dir.write("none.json", r#"{"Roles": []}"#);
+    assert_eq!(answer_of(&source, &arn("a")), "no such role");
+    assert!(dir.open().without_files().is_none());
+}
+
+/// The key of the ConfigMap has no `.json`.
+#[test]
+fn the_mount_of_a_config_map_names_the_key() {
+    let dir = Dir::new(&[]);
+    mount(&dir, "2026_11_22_01", &[("worker", &get_role("worker", "one"))]);
+    symlink("..data/worker", dir.path().join("worker")).unwrap();
+    let answer = doubt(&dir.open(), &dir, &arn("worker"));
+    assert!(
+        answer.starts_with("failed: DIR: has no role file") && answer.ends_with("unlike worker"),
+        "{answer}"
+    );
+}
+
+#[test]
+fn a_role_that_no_file_defines_is_not_known_while_a_change_cannot_be_taken_over() {
+    let dir = Dir::new(&[("a.json", &get_role("a", "one"))]);
+    let (source, first) = (dir.open(), dir.open_as(WhenMissing::NotMine));
+    let changes = source.changes().unwrap();
+    let version = *changes.borrow();
+    assert_eq!(answer_of(&source, &arn("b")), "no such role");
+
+    dir.write("b.json", "{");
+    let reason = "DIR/b.json:1:1: is not JSON";
+    for source in [&source, &first] {
+        assert_eq!(answer_of(source, &arn("a")), "policy one");
+        let answer = doubt(source, &dir, &arn("b"));
+        assert!(answer.contains(reason), "{answer}");
+    }
+    assert!(doubt(&source, &dir, &arn("b")).starts_with("failed: "));
+    assert!(doubt(&first, &dir, &arn("b")).starts_with("not mine: "));
+    let broken = *changes.borrow();
+    assert!(broken > version, "what was kept of missing roles is read again");
+
+    dir.write("b.json", get_role("b", "two"));
+    assert_eq!(answer_of(&source, &arn("b")), "policy two");
+    assert_eq!(answer_of(&source, &arn("c")), "no such role");
+
+    // A file that is broken and deleted proves nothing any more.
+    dir.write("c.json", "{");
+    assert!(doubt(&source, &dir, &arn("c")).contains("DIR/c.json"));
+    fs::remove_file(dir.path().join("c.json")).unwrap();
+    assert_eq!(answer_of(&source, &arn("c")), "no such role");
+
+    // Files that contradict each other, and files that are all gone.
+    dir.write("c.json", get_role("a", "other"));
+    assert!(doubt(&source, &dir, &arn("d")).contains("differently from"));
+    fs::remove_file(dir.path().join("c.json")).unwrap();
+    source.reload();
+    assert_eq!(answer_of(&source, &arn("d")), "no such role");
+    fs::remove_file(dir.path().join("a.json")).unwrap();
+    fs::remove_file(dir.path().join("b.json")).unwrap();
+    assert_eq!(answer_of(&source, &arn("a")), "policy one");
+    assert!(doubt(&source, &dir, &arn("d")).contains("no longer has any role files"));
 }

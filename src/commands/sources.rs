@@ -13,7 +13,7 @@ use tokio::time::{Instant, timeout};
 #[cfg(feature = "aws")]
 use tokio::time::{sleep, timeout_at};
 use tokio_util::sync::CancellationToken;
-use tracing::info;
+use tracing::{info, warn};
 
 use super::cluster::Cluster;
 use super::input;
@@ -88,7 +88,13 @@ async fn open_one(
             let files = FileRoles::open(directory, when_missing, FileRoles::POLL)?;
             Ok(vec![Arc::new(match used {
                 Use::Serve => {
-                    info!(directory = %directory.display(), roles = files.len(), "read role files");
+                    match files.without_files() {
+                        Some(error) => warn!(
+                            "{error}; until it has one, no role is known, and every pod is admitted with a warning (to define that no role \
+                             exists, write {{\"Roles\": []}} to a .json file in it)"
+                        ),
+                        None => info!(directory = %directory.display(), roles = files.len(), "read role files"),
+                    }
                     files
                 }
                 Use::Once => files.without_changes(),
@@ -232,6 +238,7 @@ pub(super) async fn document(
 }
 
 async fn first_document(sources: &[Arc<dyn RoleSource>], role: &RoleArn) -> Result<(&'static str, RoleDocument)> {
+    let mut cannot = None;
     for source in sources {
         match source.read(role, Instant::now()).await {
             Answer::Role(document) => return Ok((source.name(), document)),
@@ -242,10 +249,17 @@ async fn first_document(sources: &[Arc<dyn RoleSource>], role: &RoleArn) -> Resu
             Answer::NoSuchRole { hint: Some(hint) } => {
                 bail!("{role} does not exist (role source {}): {hint}", source.name());
             }
-            Answer::CannotRead(why) | Answer::Failed(why) | Answer::Throttled(why) => {
+            // The next source may know it.
+            Answer::CannotRead(why) => {
+                cannot.get_or_insert((source.name(), why));
+            }
+            Answer::Failed(why) | Answer::Throttled(why) => {
                 bail!("{role} could not be read from role source {}: {why}", source.name());
             }
         }
+    }
+    if let Some((source, why)) = cannot {
+        bail!("{role} could not be read from role source {source}: {why}");
     }
     bail!("{role} is not known to any role source")
 }

@@ -17,6 +17,9 @@
 //! - two files that contradict each other keep the whole directory as it was, since either may be the correct one;
 //! - the roles of a file that was deleted are deleted with it, but only while the directory has other files: a directory that becomes empty
 //!   is more often a volume that is not mounted than an intended change.
+//!
+//! Only complete content proves that a role does not exist. While a directory has no role file at all, or while a change could not be taken
+//! over, a role that no file defines is not known, and the error is the reason.
 
 mod error;
 mod formats;
@@ -92,6 +95,8 @@ enum Wanted {
 #[derive(Debug)]
 pub struct FileRoles {
     shared: Arc<Shared>,
+    /// Why it had no role file when it was opened.
+    without_files: Option<RoleFilesError>,
     when_missing: WhenMissing,
     changes: Changes,
     poll: Duration,
@@ -119,6 +124,7 @@ impl FileRoles {
         let (opened, cost) = (Instant::now(), Arc::new(Cost::default()));
         let Tree {
             files: paths,
+            other,
             directories,
         } = tree::walk(&directory).map_err(RoleFilesError::unreadable)?;
         let mut files = BTreeMap::new();
@@ -131,18 +137,23 @@ impl FileRoles {
             }
             files.insert(file.file.path().into(), file);
         }
-        let index = index_of(&files)?;
+        let index = Arc::new(index_of(&files)?);
+        let without_files = files
+            .is_empty()
+            .then(|| RoleFilesError::none(&directory, other.as_deref()));
+        let doubt = without_files.as_ref().map(reason);
         let (tasks, end) = (TaskTracker::new(), CancellationToken::new());
         Ok(Self {
             shared: Arc::new(Shared {
                 directory,
-                index: ArcSwap::from_pointee(index),
+                content: ArcSwap::from_pointee(Content { index, doubt }),
                 files: Mutex::new(Files {
                     files,
+                    other,
                     directories,
                     looked_until: Path::new("").into(),
-                    directory: StateLog::default(),
-                    contradiction: StateLog::default(),
+                    directory: ReloadState::default(),
+                    contradiction: ReloadState::default(),
                 }),
                 cost,
                 opened,
@@ -151,6 +162,7 @@ impl FileRoles {
                 broken: AtomicUsize::new(0),
                 changes: watch::Sender::new(0),
             }),
+            without_files,
             when_missing,
             changes: Changes::Followed,
             poll,
@@ -170,6 +182,12 @@ impl FileRoles {
         }
     }
 
+    /// Why no file was read when the source was opened, if the directory had none: until it has one, no role is known.
+    #[must_use]
+    pub const fn without_files(&self) -> Option<&RoleFilesError> {
+        self.without_files.as_ref()
+    }
+
     /// How many files are invalid now, plus one when the directory cannot be read, plus one when two files contradict each other.
     #[must_use]
     pub fn broken_files(&self) -> usize {
@@ -179,7 +197,7 @@ impl FileRoles {
     /// How many roles the files define.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.shared.index.load().len()
+        self.shared.content.load().index.len()
     }
 
     /// Whether the files define no role at all.
@@ -239,29 +257,35 @@ impl RoleSource for FileRoles {
 
     fn read<'a>(&'a self, role: &'a RoleArn, as_of: Instant) -> BoxFuture<'a, Answer> {
         async move {
-            let mut index = self.shared.index.load_full();
+            let mut content = self.shared.content.load_full();
             let is_known = self.changes == Changes::Ignored || self.shared.read_at() >= as_of;
             if !is_known {
-                let files = index.files_of(role);
+                let files = content.index.files_of(role);
                 let wanted = match files.is_empty() {
                     true => Some(Wanted::NewRoles),
                     false => (!self.is_same(files).await).then_some(Wanted::AllFiles),
                 };
                 if let Some(wanted) = wanted {
                     self.read_again(wanted, Caller::as_of(as_of)).await;
-                    index = self.shared.index.load_full();
+                    content = self.shared.content.load_full();
                 }
             }
-            index.answer(role).unwrap_or_else(|| match self.when_missing {
-                WhenMissing::NotMine => Answer::NotMine,
-                WhenMissing::NoSuchRole => Answer::NoSuchRole { hint: index.hint(role) },
-            })
+            let Content { index, doubt } = &*content;
+            index
+                .answer(role)
+                .unwrap_or_else(|| match (self.when_missing, doubt.clone()) {
+                    // Another source may know it.
+                    (WhenMissing::NotMine, Some(doubt)) => Answer::CannotRead(doubt),
+                    (WhenMissing::NotMine, None) => Answer::NotMine,
+                    (WhenMissing::NoSuchRole, Some(doubt)) => Answer::Failed(doubt),
+                    (WhenMissing::NoSuchRole, None) => Answer::NoSuchRole { hint: index.hint(role) },
+                })
         }
         .boxed()
     }
 
     fn list(&self) -> Option<Listing<'_>> {
-        Some(once(ready(Ok(self.shared.index.load().documents()))).boxed())
+        Some(once(ready(Ok(self.shared.content.load().index.documents()))).boxed())
     }
 
     fn changes(&self) -> Option<watch::Receiver<u64>> {
@@ -301,7 +325,7 @@ impl RoleSource for FileRoles {
 #[derive(Debug)]
 struct Shared {
     directory: PathBuf,
-    index: ArcSwap<Index>,
+    content: ArcSwap<Content>,
     files: Mutex<Files>,
     cost: Arc<Cost>,
     opened: Instant,
@@ -312,20 +336,52 @@ struct Shared {
     changes: watch::Sender<u64>,
 }
 
+/// What the files define, and whether that is all.
+#[derive(Debug)]
+struct Content {
+    index: Arc<Index>,
+    /// Why a role that is not in the index may exist; none if it does not.
+    doubt: Option<Arc<str>>,
+}
+
 type FilesByPath = BTreeMap<Arc<Path>, RoleFile>;
 
 /// The files as they were seen last.
 #[derive(Debug)]
 struct Files {
     files: FilesByPath,
+    /// A file in the directory whose name does not end in `.json`.
+    other: Option<PathBuf>,
     /// The directory and those below it, as they were when their files were listed. Empty: they must be listed again.
     directories: Vec<(PathBuf, Stamp)>,
     /// The last file of the share that was looked at last.
     looked_until: Arc<Path>,
     /// Whether the directory and those below it can be read.
-    directory: StateLog,
+    directory: ReloadState,
     /// Whether two files define a role differently.
-    contradiction: StateLog,
+    contradiction: ReloadState,
+}
+
+/// Whether a change can be taken over.
+#[derive(Debug, Default)]
+struct ReloadState {
+    log: StateLog,
+    /// Why it cannot.
+    failure: Option<RoleFilesError>,
+}
+
+impl ReloadState {
+    fn is_failing(&self) -> bool {
+        self.log.is_failing()
+    }
+
+    /// It can: what failed before is logged as recovered.
+    fn recovered(&mut self, path: &Path) {
+        self.failure = None;
+        if self.log.recovered().is_some() {
+            info!(path = %path.display(), "role files reloaded after a failure");
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -334,7 +390,7 @@ struct RoleFile {
     /// What it defined when it was last valid.
     roles: Vec<FoundRole>,
     /// Whether its present content is valid.
-    log: StateLog,
+    state: ReloadState,
 }
 
 /// The result of listing the files.
@@ -355,13 +411,13 @@ impl RoleFile {
         Self {
             file: Arc::new(WatchedFile::new(path, Arc::clone(cost))),
             roles: Vec::new(),
-            log: StateLog::default(),
+            state: ReloadState::default(),
         }
     }
 
     /// Whether the last check does not prove the current contents of the file.
     fn is_uncertain(&self) -> bool {
-        self.log.is_failing() || self.file.must_be_read()
+        self.state.is_failing() || self.file.must_be_read()
     }
 }
 
@@ -392,6 +448,22 @@ impl Files {
         match self.files.len() {
             ..=ALL => self.those(|_| true),
             _ => self.those(takes_roles),
+        }
+    }
+
+    /// What cannot be taken over now.
+    fn failures(&self) -> impl Iterator<Item = &RoleFilesError> {
+        let files = self.files.values().map(|file| &file.state);
+        let states = [&self.directory, &self.contradiction].into_iter().chain(files);
+        states.filter_map(|state| state.failure.as_ref())
+    }
+
+    /// Why a role that no file defines may exist: a change that cannot be taken over may define it, and no file at all is more often a
+    /// wrong directory than an account without roles.
+    fn doubt(&self, directory: &Path) -> Option<Arc<str>> {
+        match self.files.is_empty() && !self.directory.is_failing() {
+            true => Some(reason(&RoleFilesError::none(directory, self.other.as_deref()))),
+            false => self.failures().next().map(reason),
         }
     }
 
@@ -445,23 +517,24 @@ impl Shared {
         state.directories.clear();
         let tree = match tree::walk(&self.directory) {
             Ok(tree) if tree.files.is_empty() && !state.files.is_empty() => {
-                self.failed(&mut state.directory, &RoleFilesError::emptied(&self.directory));
+                self.failed(&mut state.directory, RoleFilesError::emptied(&self.directory));
                 return Listed::Failed;
             }
             Ok(tree) => tree,
             Err(unreadable) => {
-                self.failed(&mut state.directory, &RoleFilesError::unreadable(unreadable));
+                self.failed(&mut state.directory, RoleFilesError::unreadable(unreadable));
                 return Listed::Failed;
             }
         };
-        recovered(&mut state.directory, &self.directory);
+        state.directory.recovered(&self.directory);
+        state.other = tree.other;
         let mut listed = Listed::SameFiles;
         state.files.retain(|path, file| {
             let is_listed = tree.files.binary_search_by(|listed| (**listed).cmp(path)).is_ok();
             let stays = is_listed || !tree::is_deleted(path);
             if !stays {
                 // Nothing is wrong with a file that is gone.
-                recovered(&mut file.log, path);
+                file.state.recovered(path);
                 listed = Listed::OtherFiles;
             }
             stays
@@ -489,14 +562,22 @@ impl Shared {
         if changed {
             self.take_over(state);
         }
-        let files = state.files.values().map(|file| &file.log);
-        let failing = files.chain([&state.directory, &state.contradiction]);
-        self.broken
-            .store(failing.filter(|log| log.is_failing()).count(), Ordering::Relaxed);
+        self.set_doubt(state.doubt(&self.directory));
+        self.broken.store(state.failures().count(), Ordering::Relaxed);
+    }
+
+    /// Keeps the index, and whether it is complete.
+    fn set_doubt(&self, doubt: Option<Arc<str>>) {
+        let content = self.content.load();
+        if content.doubt != doubt {
+            let index = Arc::clone(&content.index);
+            self.content.store(Arc::new(Content { index, doubt }));
+            self.changes.send_modify(|version| *version += 1);
+        }
     }
 
     /// True when the file has valid new content.
-    fn look_at_one(&self, RoleFile { file, roles, log }: &mut RoleFile) -> bool {
+    fn look_at_one(&self, RoleFile { file, roles, state }: &mut RoleFile) -> bool {
         let Look::New { read, seen } = file.look() else {
             return false;
         };
@@ -510,11 +591,11 @@ impl Shared {
         match read.and_then(|bytes| understand(&self.directory, path, &bytes)) {
             Ok(found) => {
                 *roles = found;
-                recovered(log, path);
+                state.recovered(path);
                 true
             }
             Err(error) => {
-                self.failed(log, &error);
+                self.failed(state, error);
                 false
             }
         }
@@ -523,26 +604,27 @@ impl Shared {
     fn take_over(&self, state: &mut Files) {
         match index_of(&state.files) {
             Ok(index) => {
-                self.index.store(Arc::new(index));
+                state.contradiction.recovered(&self.directory);
+                let doubt = state.doubt(&self.directory);
+                let index = Arc::new(index);
+                self.content.store(Arc::new(Content { index, doubt }));
                 self.changes.send_modify(|version| *version += 1);
-                recovered(&mut state.contradiction, &self.directory);
             }
-            Err(error) => self.failed(&mut state.contradiction, &error),
+            Err(error) => self.failed(&mut state.contradiction, error),
         }
     }
 
-    fn failed(&self, log: &mut StateLog, error: &RoleFilesError) {
-        if log.failed_because(&error.to_string()) {
+    fn failed(&self, state: &mut ReloadState, error: RoleFilesError) {
+        if state.log.failed_because(&error.to_string()) {
             self.failures.fetch_add(1, Ordering::Relaxed);
             warn!(%error, "failed to reload role files; keeping the previous contents");
         }
+        state.failure = Some(error);
     }
 }
 
-fn recovered(log: &mut StateLog, path: &Path) {
-    if log.recovered().is_some() {
-        info!(path = %path.display(), "role files reloaded after a failure");
-    }
+fn reason(error: &RoleFilesError) -> Arc<str> {
+    error.to_string().into()
 }
 
 fn understand(directory: &Path, path: &Path, bytes: &[u8]) -> Result<Vec<FoundRole>, RoleFilesError> {

@@ -13,6 +13,8 @@ use crate::support::platform::FileId;
 pub(crate) struct Tree {
     /// Every file with one of the extensions, sorted: regular files, and what has such a name and must be refused by it, such as a FIFO.
     pub(crate) files: Vec<PathBuf>,
+    /// The first of the other files in the order of their paths, except hidden ones: where no file has the extension, it explains why.
+    pub(crate) other: Option<PathBuf>,
     /// The directory and those below it, as they were before they were read.
     pub(crate) directories: Vec<(PathBuf, Stamp)>,
 }
@@ -128,6 +130,10 @@ impl Walk<'_> {
             .is_some_and(|extension| self.extensions.iter().any(|wanted| extension == *wanted))
         {
             self.tree.files.push(path);
+        } else if !entry.file_name().as_encoded_bytes().starts_with(b".")
+            && self.tree.other.as_ref().is_none_or(|other| path < *other)
+        {
+            self.tree.other = Some(path);
         }
         Ok(())
     }

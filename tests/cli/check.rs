@@ -158,6 +158,26 @@ fn roles_are_read_from_files() {
     );
 }
 
+#[test]
+fn a_directory_without_a_role_file_is_no_evidence_that_a_role_does_not_exist() {
+    let directory = tempfile::tempdir().unwrap();
+    let folder = directory.path().join("roles");
+    fs::create_dir(&folder).unwrap();
+    fs::write(folder.join("job"), correct_policy()).unwrap();
+    let source = format!("files={}", folder.display());
+    let lookup = || rolegate(&[&identity()[..], &["--role-source", &source, "-o", "json"]].concat());
+    let ran = lookup();
+    let report: Value = serde_json::from_str(&ran.out).unwrap();
+    assert_eq!((&report["verdict"], ran.code), (&json!("unknown"), 2), "{report}");
+    let reason = report["reason"].as_str().unwrap();
+    let words = "roles: has no role file (*.json); the names of role files must end in .json, unlike job";
+    assert!(reason.contains(words), "{reason}");
+
+    fs::write(folder.join("none.json"), r#"{"Roles": []}"#).unwrap();
+    let ran = lookup();
+    assert_eq!(ran.code, 1, "{} {}", ran.out, ran.err);
+}
+
 /// A policy that IAM would refuse is malformed in a file, and evaluated if it comes from IAM, which has stored it: our reading of IAM's
 /// rules never turns a stored policy into an unknown one.
 #[test]

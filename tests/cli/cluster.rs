@@ -288,7 +288,7 @@ fn a_namespace_that_is_named_twice_is_one() {
     let audit = |answers: Answers, namespaces: &str| {
         let api = Api::start(answers);
         home.write(".kube/config", &kubeconfig(&[("here", &api.url())], "{}"));
-        fs::create_dir_all(home.path("roles")).unwrap();
+        home.write("roles/none.json", r#"{"Roles": []}"#);
         home.run(&[&AUDIT[..], &["-o", "json", "-n", namespaces]].concat(), &[])
     };
     let ran = audit(without_gone, "gone,gone");
@@ -331,7 +331,7 @@ fn a_workload_proves_that_its_namespace_exists() {
     let api = Api::start(with_deployment);
     let home = Home::new();
     home.write(".kube/config", &kubeconfig(&[("here", &api.url())], "{}"));
-    fs::create_dir_all(home.path("roles")).unwrap();
+    home.write("roles/none.json", r#"{"Roles": []}"#);
     let ran = home.run(&[&AUDIT[..], &["-n", "gone"]].concat(), &[]);
     assert!(!ran.err.contains("namespace gone"), "{}", ran.err);
     // Its pods could not be created without the ServiceAccount.
@@ -518,7 +518,7 @@ fn the_issuer_and_the_namespace_are_those_of_the_context() {
     );
 
     // Manifests are evaluated with the issuer of the cluster, too.
-    fs::create_dir(home.path("roles")).unwrap();
+    home.write("roles/none.json", r#"{"Roles": []}"#);
     let account = format!(
         "apiVersion: v1\nkind: ServiceAccount\nmetadata:\n  name: default\n  namespace: jobs\n  annotations:\n    eks.amazonaws.com/role-arn: {ROLE}\n"
     );
@@ -748,7 +748,7 @@ fn home_with_program(server: &str, cluster: &str, status: &Value) -> Home {
     let text =
         kubeconfig(&[("here", server)], &user).replace("cluster: {server:", &format!("cluster: {{{cluster} server:"));
     home.write(".kube/config", &text);
-    fs::create_dir(home.path("roles")).unwrap();
+    home.write("roles/none.json", r#"{"Roles": []}"#);
     home
 }
 
@@ -869,7 +869,7 @@ fn the_proxy_of_the_kubeconfig_is_used() {
             variables,
         )
     };
-    fs::create_dir(home.path("roles")).unwrap();
+    home.write("roles/none.json", r#"{"Roles": []}"#);
     // NO_PROXY is not about it.
     let except = [
         ("NO_PROXY", Path::new("*")),
@@ -940,7 +940,7 @@ fn the_proxy_of_the_environment_is_used_unless_the_cluster_is_an_exception() {
     let api = Api::start_tls(cluster, &tls);
     let proxy = Proxy::start(api.address);
     let home = Home::new();
-    fs::create_dir(home.path("roles")).unwrap();
+    home.write("roles/none.json", r#"{"Roles": []}"#);
     let url = format!("http://{}", proxy.address);
     let audit = |server: &str, except: &str| {
         let text = kubeconfig(&[("here", server)], "{token: abc}");

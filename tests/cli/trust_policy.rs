@@ -137,6 +137,13 @@ fn a_role_is_read_through_the_sources_and_extended() {
     let absent = of("arn:aws:iam::111122223333:role/other", &[]);
     assert_eq!(absent.code, 2);
     assert!(absent.err.contains("role/other does not exist"), "{}", absent.err);
+    std::fs::rename(account.join("job.json"), account.join("job")).unwrap();
+    let unknown = of("arn:aws:iam::111122223333:role/job", &[]);
+    assert_eq!(unknown.code, 2);
+    for words in ["role/job could not be read", "has no role file (*.json); "] {
+        assert!(unknown.err.contains(words), "{}", unknown.err);
+    }
+    std::fs::rename(account.join("job"), account.join("job.json")).unwrap();
     let applied = of("arn:aws:iam::111122223333:role/job", &["--apply", "--yes"]);
     assert_eq!((applied.code, applied.out.as_str()), (2, ""));
     assert!(applied.err.contains("--apply writes to IAM"), "{}", applied.err);

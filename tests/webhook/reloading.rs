@@ -101,6 +101,64 @@ async fn broken_edits_keep_the_last_good_content_and_say_so() {
     );
 }
 
+/// The verdict `unknown` on a pod of `jobs/worker`: admitted, injected, and the warning that says why.
+async fn admitted_with_a_warning(program: &Program) -> Option<String> {
+    let response = program
+        .review("/mutate/enforce", &creation(&job_pod("jobs", "worker")))
+        .await;
+    let is_admitted = response["allowed"] == true && response.get("patch").is_some();
+    is_admitted.then(|| response["warnings"][0].as_str().unwrap_or_default().to_owned())
+}
+
+#[tokio::test]
+async fn without_a_role_file_pods_are_admitted_with_a_warning_and_the_log_says_why() {
+    let folder = Folder::new();
+    folder.account(
+        "jobs",
+        "worker",
+        &[(ROLE_ANNOTATION, "arn:aws:iam::111122223333:role/worker")],
+    );
+    // The key of a ConfigMap that was meant to be a role file.
+    folder.write("roles/worker", &Folder::trusting("jobs", "worker").to_string());
+    let program = Program::serve(&folder, &[]);
+    let line = program.wait_for_log("has no role file (*.json)");
+    let words = [
+        "WARN",
+        "/roles: ",
+        "must end in .json, unlike worker",
+        r#"{\"Roles\": []}"#,
+    ];
+    assert!(words.iter().all(|word| line.contains(word)), "{line}");
+    let warning = admitted_with_a_warning(&program).await.unwrap();
+    assert!(warning.contains("has no role file (*.json)"), "{warning}");
+
+    folder.write("roles/none.json", r#"{"Roles": []}"#);
+    eventually("the evidence that no role exists", || async {
+        admitted_with_a_warning(&program).await.is_none().then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_role_of_a_file_that_cannot_be_parsed_is_unknown_not_missing() {
+    let folder = Folder::new();
+    folder.role("other", &Folder::trusting("jobs", "other"));
+    let arn = "arn:aws:iam::111122223333:role/worker";
+    folder.account("jobs", "worker", &[(ROLE_ANNOTATION, arn)]);
+    let program = Program::serve(&folder, &[]);
+    assert!(!allowed(&program).await, "no file defines the role");
+    folder.write("roles/111122223333/worker.json", "{");
+    let warning = admitted_with_a_warning(&program).await.unwrap();
+    assert!(warning.contains("worker.json:1:1"), "{warning}");
+    folder.role("worker", &Folder::trusting("jobs", "worker"));
+    assert_eq!(admitted_with_a_warning(&program).await.as_deref(), Some(""));
+    std::fs::remove_file(folder.path().join("roles/111122223333/worker.json")).unwrap();
+    eventually("the role is deleted", || async {
+        (!allowed(&program).await).then_some(())
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn a_renewed_certificate_is_served_and_a_mismatched_pair_is_not() {
     let folder = folder();

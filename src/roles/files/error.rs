@@ -26,6 +26,22 @@ impl RoleFilesError {
         }
     }
 
+    /// A directory without files. `other` is a file in it whose name does not end in `.json`.
+    pub(super) fn none(directory: &Path, other: Option<&Path>) -> Self {
+        let step = match other.and_then(Path::file_name) {
+            Some(name) => format!(
+                "the names of role files must end in .json, unlike {}",
+                text::value(&name.to_string_lossy())
+            ),
+            None => "add one".to_owned(),
+        };
+        Self {
+            file: directory.to_owned(),
+            position: None,
+            problem: format!("has no role file (*.json); {step}"),
+        }
+    }
+
     /// A directory that had files.
     pub(super) fn emptied(directory: &Path) -> Self {
         let problem = r#"no longer has any role files; to remove all roles, write {"Roles": []} to a .json file in it"#;

@@ -237,7 +237,7 @@ pub(crate) struct TokenArgs {
     /// The cluster's OIDC issuer, with or without https://
     ///
     /// Default: the issuer in the API server's /.well-known/openid-configuration, also for manifests.
-    #[arg(long, value_name = "URL", value_parser = Issuer::parse)]
+    #[arg(long, value_name = "URL", value_parser = values::issuer)]
     pub(crate) issuer: Option<Issuer>,
 
     /// Audience of tokens, unless an annotation sets it

@@ -14,7 +14,7 @@ pub(super) struct WebIdentityArgs {
     /// The cluster's OIDC issuer, with or without https://
     ///
     /// Default: the issuer in /.well-known/openid-configuration of the cluster's API server.
-    #[arg(long, value_name = "URL", value_parser = Issuer::parse)]
+    #[arg(long, value_name = "URL", value_parser = values::issuer)]
     issuer: Option<Issuer>,
 
     /// Namespace of the ServiceAccount

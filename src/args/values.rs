@@ -9,7 +9,7 @@ use clap::{Arg, Command};
 
 use crate::pod::identity::AnnotationRules;
 use crate::support::dns;
-use crate::trust::{AccountId, Audience, Partition};
+use crate::trust::{AccountId, Audience, Issuer, Partition};
 
 /// Any text but an empty one.
 pub(super) fn not_empty(text: &str) -> Result<String, String> {
@@ -23,6 +23,48 @@ pub(super) fn not_empty(text: &str) -> Result<String, String> {
 /// An audience.
 pub(super) fn audience(text: &str) -> Result<Audience, String> {
     not_empty(text).map(|text| Audience::new(&text))
+}
+
+/// The cluster's OIDC issuer, as a person types it: what is obviously not one would be reported as a fault of every trust policy.
+pub(super) fn issuer(text: &str) -> Result<Issuer, String> {
+    const PRINT: &str =
+        "print it with `kubectl get --raw /.well-known/openid-configuration`, or leave out --issuer in a cluster";
+    if text.contains(['<', '>', '$', '{', '}']) {
+        return Err(format!("expected the URL of the issuer, found a placeholder; {PRINT}"));
+    }
+    let issuer = Issuer::parse(text).map_err(|error| format!("{error}; {PRINT}"))?;
+    let (host, path) = match issuer.as_str().split_once('/') {
+        Some((host, path)) => (host, Some(path)),
+        None => (issuer.as_str(), None),
+    };
+    if let Some(issuer) = path
+        .and_then(|path| path.split_once(".well-known"))
+        .map(|(path, _)| path)
+    {
+        let issuer = format!("{host}/{issuer}");
+        let issuer = issuer.trim_end_matches('/');
+        return Err(format!(
+            "this is the URL of a document below the issuer; set --issuer {issuer}"
+        ));
+    }
+    if host.starts_with("oidc.eks.") || host.starts_with("oidc-eks.") {
+        let id = path.and_then(|path| path.strip_prefix("id/")).unwrap_or_default();
+        let (id, rest) = id.split_once('/').map_or((id, None), |(id, rest)| (id, Some(rest)));
+        if id.is_empty() {
+            return Err(format!("the issuer of an EKS cluster is {host}/id/ID; {PRINT}"));
+        }
+        if rest.is_some() {
+            return Err(format!(
+                "the issuer of an EKS cluster ends with its ID; set --issuer {host}/id/{id}"
+            ));
+        }
+    }
+    if !host.contains(['.', ':']) && host != "localhost" {
+        return Err(format!(
+            "expected the URL of the issuer, such as oidc.eks.us-west-2.amazonaws.com/id/ID, found no host name; {PRINT}"
+        ));
+    }
+    Ok(issuer)
 }
 
 /// An AWS account.
@@ -156,5 +198,57 @@ where
 
     fn possible_values(&self) -> Option<Box<dyn Iterator<Item = PossibleValue> + '_>> {
         Some(Box::new(self.values.iter().copied().map(PossibleValue::new)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_obviously_not_an_issuer_is_rejected_with_the_next_step() {
+        const EKS: &str = "oidc.eks.us-west-2.amazonaws.com";
+        for text in [
+            "https://oidc.eks.us-west-2.amazonaws.com/id/EXAMPLED539D4633E53DE1B71EXAMPLE",
+            "HTTPS://example.com:8443/a",
+            "oidc-eks.us-west-2.api.aws/id/EXAMPLE",
+            "example.com/a/",
+            "localhost",
+            "issuer:8443/a",
+        ] {
+            assert!(issuer(text).is_ok(), "{text}");
+        }
+        for (text, words) in [
+            ("<issuer>", "a placeholder; print it with"),
+            ("$ISSUER", "a placeholder"),
+            ("https://example.com/${ID}", "a placeholder"),
+            ("{{ .Values.issuer }}", "a placeholder"),
+            ("https://…/id/EXAMPLE", "found no host name"),
+            (" https://example.com", "print it with"),
+            ("https://example.com\n", "print it with"),
+            ("", "print it with"),
+            (
+                "https://oidc.eks.us-west-2.amazonaws.com/id/EXAMPLE/.well-known/openid-configuration",
+                "set --issuer oidc.eks.us-west-2.amazonaws.com/id/EXAMPLE",
+            ),
+            ("example.com/.well-known/jwks.json", "set --issuer example.com"),
+            (EKS, "oidc.eks.us-west-2.amazonaws.com/id/ID"),
+            ("oidc.eks.us-west-2.amazonaws.com/", "amazonaws.com/id/ID"),
+            ("oidc.eks.us-west-2.amazonaws.com/id/", "amazonaws.com/id/ID"),
+            ("oidc.eks.us-west-2.amazonaws.com/EXAMPLE", "amazonaws.com/id/ID"),
+            (
+                "oidc.eks.us-west-2.amazonaws.com/id/EXAMPLE/",
+                "set --issuer oidc.eks.us-west-2.amazonaws.com/id/EXAMPLE",
+            ),
+            (
+                "https://oidc-eks.us-west-2.api.aws/id/EXAMPLE/keys",
+                "set --issuer oidc-eks.us-west-2.api.aws/id/EXAMPLE",
+            ),
+            ("EXAMPLED539D4633E53DE1B71EXAMPLE", "found no host name"),
+            ("id/EXAMPLED539D4633E53DE1B71EXAMPLE", "found no host name"),
+        ] {
+            let error = issuer(text).unwrap_err();
+            assert!(error.contains(words), "{text}: {error}");
+        }
     }
 }

@@ -14,7 +14,7 @@ pub(crate) struct DecisionArgs {
     /// The cluster's OIDC issuer, with or without https://
     ///
     /// Default in a cluster: the issuer in the API server's /.well-known/openid-configuration.
-    #[arg(long, value_name = "URL", value_parser = Issuer::parse)]
+    #[arg(long, value_name = "URL", value_parser = values::issuer)]
     pub(crate) issuer: Option<Issuer>,
 
     /// Mode of requests to /mutate, the path without a mode: enforce, warn or audit

@@ -300,10 +300,23 @@ impl Input {
         }
         let otherwise = "set --kubeconfig FILE, run in a pod, or audit manifests with --file PATH";
         let client = cluster.client("audit", otherwise).await?;
-        let issuer = cluster.issuer(issuer).await?;
+        let named_issuer = issuer.clone();
+        let issuer = match cluster.issuer(issuer).await {
+            Ok(issuer) => issuer,
+            Err(error) => {
+                // Where ServiceAccounts cannot be read, either, --issuer does not help.
+                accounts::of_cluster(&client, namespaces, rules).await?;
+                return Err(error);
+            }
+        };
         // Before the ServiceAccounts: one that is created in between is not missing.
         let live = live::read(&client, namespaces).await;
         let mut accounts = accounts::of_cluster(&client, namespaces, rules).await?;
+        if let Some(issuer) = &named_issuer
+            && let Some(other) = cluster.compare_issuer(issuer).await
+        {
+            output::warn(&other);
+        }
         if let Some(named) = identity_config_map {
             let data = mapped::of_cluster(&client, named).await?;
             mapped::apply(&mut accounts, data, named, "the cluster", rules)?;

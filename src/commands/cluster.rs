@@ -18,6 +18,20 @@ use crate::trust::{Audience, Issuer, Subject, WebIdentity};
 /// exits after that is restarted by Kubernetes.
 pub(super) const DISCOVERY: Duration = Duration::from_secs(30);
 
+/// How long the issuer of `--issuer` is compared with that of the API server.
+const COMPARISON: Duration = Duration::from_secs(5);
+
+/// What is wrong with an issuer of `--issuer`, if the API server reports another one. None if it does not report one.
+pub(super) async fn other_issuer(client: &kube::Client, flag: &Issuer) -> Option<String> {
+    let reported = issuer::discover(client, Instant::now() + COMPARISON).await.ok()?;
+    (reported != *flag).then(|| {
+        format!(
+            "--issuer is {flag}, but the API server reports {reported}, so verdicts might not be those of this cluster's tokens; remove \
+             --issuer (the chart's value `issuer`) to use what the API server reports"
+        )
+    })
+}
+
 /// The cluster of `--kubeconfig` and `--context`, looked for and connected to when it is first needed: its credentials can come from a
 /// program that takes a second, or asks the user.
 pub(super) struct Cluster {
@@ -59,6 +73,12 @@ impl Cluster {
     /// That there is no cluster to ask, or that it reports none.
     pub(super) async fn issuer(&self, flag: Option<Issuer>) -> Result<Issuer> {
         self.issuer_or(flag, ISSUER).await
+    }
+
+    /// Warns about an issuer of `--issuer` that is not the one of the API server.
+    pub(super) async fn compare_issuer(&self, flag: &Issuer) -> Option<String> {
+        let client = self.connect().await.ok()?;
+        other_issuer(&client, flag).await
     }
 
     /// The namespace of a flag, or the one of the kubeconfig's context, which is `default` unless it says otherwise.

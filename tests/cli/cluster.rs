@@ -1134,6 +1134,10 @@ fn an_api_server_that_accepts_connections_and_does_not_answer_is_reported() {
             "set it with --issuer",
         ],
     );
+    // It could not list the ServiceAccounts with an issuer, either.
+    let ran = home.run(&["audit"], &[]);
+    assert_error(&ran, &["cannot list ServiceAccounts: ", "it does not respond"]);
+    assert!(!ran.err.contains("--issuer"), "{}", ran.err);
 }
 
 #[test]

@@ -293,3 +293,42 @@ async fn roles_of_the_identity_config_map_are_judged() {
         ]
     );
 }
+
+const OTHER_ISSUER: &str = "oidc.example.com/other";
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_issuer_that_is_not_the_one_of_the_cluster_is_a_warning() {
+    let (api, folder) = cluster().await;
+    api.put_account("jobs", "a", &[(KEY, WORKER)]);
+    let (_, _, err) = audit(&api, &folder, &["--issuer", OTHER_ISSUER]).await;
+    let words = [
+        "warning: --issuer is oidc.example.com/other, but the API server reports ",
+        ISSUER,
+        "remove --issuer",
+    ];
+    assert!(words.iter().all(|word| err.contains(word)), "{err}");
+    let (_, _, err) = audit(&api, &folder, &["--issuer", ISSUER]).await;
+    assert_eq!(err, "");
+    api.set_discovery(None);
+    let (_, _, err) = audit(&api, &folder, &["--issuer", OTHER_ISSUER]).await;
+    assert_eq!(err, "");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_missing_permission_on_all_namespaces_names_the_flag_that_needs_less() {
+    let (api, folder) = cluster().await;
+    api.put_account("jobs", "a", &[(KEY, WORKER)]);
+    api.forbid(&["serviceaccounts"]);
+    let (code, _, err) = audit(&api, &folder, &[]).await;
+    assert_eq!(code, 2, "{err}");
+    assert!(
+        err.contains("with -n NAMESPACE, it is needed only in that namespace"),
+        "{err}"
+    );
+    let (code, _, err) = audit(&api, &folder, &["-n", "jobs"]).await;
+    assert_eq!(code, 2, "{err}");
+    assert!(
+        err.contains("this needs `list` on serviceaccounts") && !err.contains("-n NAMESPACE"),
+        "{err}"
+    );
+}

@@ -237,3 +237,24 @@ async fn a_broken_watch_is_logged_once_and_recovers() {
         );
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_issuer_that_is_not_the_one_of_the_cluster_is_one_warning_in_the_log() {
+    const WORDS: &str = "--issuer is oidc.example.com/other, but the API server reports ";
+    let api = api().await;
+    let flags = ["--issuer", "https://oidc.example.com/other"];
+    let (_folder, program) = serve(&api, &flags).await;
+    let line = program.wait_for_log(WORDS);
+    let words = ["WARN", ISSUER, "remove --issuer"];
+    assert!(words.iter().all(|word| line.contains(word)), "{line}");
+    assert_eq!(program.log_lines(WORDS).len(), 1);
+
+    // The same issuer, and an API server that does not report one.
+    let (_folder, same) = serve(&api, &["--issuer", ISSUER]).await;
+    api.set_discovery(None);
+    let (_folder, silent) = serve(&api, &flags).await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    for program in [same, silent] {
+        assert_eq!(program.log_lines("the API server reports"), [""; 0]);
+    }
+}

@@ -12,7 +12,7 @@ use prometheus_client::metrics::counter::Counter;
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
-use tracing::info;
+use tracing::{info, warn};
 
 use super::state::{Cluster, Place, ROLE_CACHE_CAPACITY, State};
 use super::{certificates, observe};
@@ -269,6 +269,7 @@ fn follow(
 ) -> impl Future<Output = ()> + use<> {
     let (accounts, identity_map) = (cluster.accounts.clone(), cluster.identity_map.clone());
     let namespaces = cluster.namespaces.clone();
+    let named_issuer = cluster.client.clone().zip(cluster.named_issuer.clone());
     let stop = CancellationToken::new();
     async move {
         let wanted = {
@@ -327,7 +328,15 @@ fn follow(
                 () = life.stopped() => {}
             }
         };
-        tokio::join!(cache, associations, verdicts, end, certificates);
+        // Nothing waits for it.
+        let issuer = async {
+            if let Some((client, issuer)) = &named_issuer
+                && let Some(Some(other)) = stop.run_until_cancelled(cluster::other_issuer(client, issuer)).await
+            {
+                warn!("{other}");
+            }
+        };
+        tokio::join!(cache, associations, verdicts, end, certificates, issuer);
     }
 }
 

@@ -216,6 +216,8 @@ pub(super) struct Cluster {
     pub(super) judged: Option<Arc<verdicts::Accounts>>,
     /// None without a cluster.
     pub(super) client: Option<kube::Client>,
+    /// The issuer of `--issuer`, in a cluster, which may report another one.
+    pub(super) named_issuer: Option<Issuer>,
 }
 
 impl Cluster {
@@ -258,6 +260,7 @@ impl Cluster {
             identity_map: identity_map.map(Arc::new),
             judged: None,
             client: None,
+            named_issuer: None,
         })
     }
 
@@ -270,6 +273,7 @@ impl Cluster {
     ) -> Result<Self> {
         let otherwise = "set --kubeconfig FILE, run in a pod, or serve a directory with --standalone DIR";
         let client = named.client("serve", otherwise).await?;
+        let named_issuer = issuer.clone();
         let issuer = named.issuer(issuer).await?;
         let identity_map = identity_map.map(|object| {
             let timing = WatchTiming::default();
@@ -296,6 +300,7 @@ impl Cluster {
             identity_map,
             judged: Some(judged),
             client: Some(client),
+            named_issuer,
         })
     }
 }

@@ -216,7 +216,12 @@ pub async fn list(
     loop {
         let listed = objects::in_time(api.list_metadata(&page)).await.map_err(|error| {
             let hint = match &error {
-                kube::Error::Api(status) if status.code == 403 => "; this needs `list` on serviceaccounts",
+                kube::Error::Api(status) if status.code == 403 => match namespace {
+                    None => {
+                        "; this needs `list` on serviceaccounts in all namespaces; with -n NAMESPACE, it is needed only in that namespace"
+                    }
+                    Some(_) => "; this needs `list` on serviceaccounts",
+                },
                 other => api_error::next_step(other),
             };
             format!("cannot list ServiceAccounts: {}{hint}", api_error::one_line(&error))

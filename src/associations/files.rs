@@ -6,7 +6,7 @@
 //!
 //! At startup, an invalid file is an error. Later, an invalid edit changes nothing, and neither does a directory that becomes empty.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -50,6 +50,9 @@ pub struct AssociationFilesError {
 /// How often the files are read again.
 const EVERY: Duration = reload::INTERVAL;
 
+/// How many other clusters a warning names.
+const CLUSTERS_SHOWN: usize = 3;
+
 const FORMATS: &str = "expected the output of `aws eks describe-pod-identity-association` or `aws eks \
                        list-pod-identity-associations`, or `terraform show -json` of a plan or a state";
 
@@ -69,6 +72,31 @@ impl FileAssociations {
             when_missing,
         })
     }
+
+    /// What to check if the files have associations, but only of other clusters.
+    #[must_use]
+    pub fn only_of_others(&self) -> Option<String> {
+        let held = self.directory.peek();
+        if !held.accounts.is_empty() || held.others.is_empty() {
+            return None;
+        }
+        let Directory { directory, cluster } = self.directory.source();
+        let clusters: Vec<String> = held.others.keys().map(|name| text::value(name)).collect();
+        let count: usize = held.others.values().sum();
+        Some(format!(
+            "{} has {count} {} of {}, none of {}; check --cluster-name and --cluster-arn",
+            text::line(&directory.display().to_string()),
+            if count == 1 { "association" } else { "associations" },
+            match clusters.as_slice() {
+                [one] => format!("cluster {one}"),
+                several => format!(
+                    "the clusters {}",
+                    text::list(several.iter().map(String::as_str), CLUSTERS_SHOWN)
+                ),
+            },
+            cluster.name
+        ))
+    }
 }
 
 impl HeldAssociations for FileAssociations {
@@ -78,7 +106,10 @@ impl HeldAssociations for FileAssociations {
 
     fn find(&self, namespace: &str, service_account: &str) -> Found {
         let held = self.directory.peek();
-        let found = held.get(namespace).and_then(|accounts| accounts.get(service_account));
+        let found = held
+            .accounts
+            .get(namespace)
+            .and_then(|accounts| accounts.get(service_account));
         match (found, self.when_missing) {
             (Some(found), _) => found.clone(),
             (None, WhenMissing::Unlisted) => Found::Unlisted,
@@ -88,7 +119,7 @@ impl HeldAssociations for FileAssociations {
 
     fn all(&self) -> Vec<Arc<Association>> {
         let held = self.directory.peek();
-        let found = held.values().flat_map(HashMap::values);
+        let found = held.accounts.values().flat_map(HashMap::values);
         found
             .filter_map(|found| match found {
                 Found::Association(association) => Some(Arc::clone(association)),
@@ -99,7 +130,7 @@ impl HeldAssociations for FileAssociations {
 
     fn accounts(&self) -> Vec<AccountName> {
         let held = self.directory.peek();
-        let accounts = held.iter().flat_map(|(namespace, accounts)| {
+        let accounts = held.accounts.iter().flat_map(|(namespace, accounts)| {
             let namespace: Arc<str> = (**namespace).into();
             accounts
                 .keys()
@@ -129,8 +160,14 @@ impl HeldAssociations for FileAssociations {
     }
 }
 
-/// By namespace and ServiceAccount.
-type Held = HashMap<Box<str>, HashMap<Box<str>, Found>>;
+/// What the files contain.
+#[derive(Debug, Default)]
+struct Held {
+    /// By namespace and ServiceAccount.
+    accounts: HashMap<Box<str>, HashMap<Box<str>, Found>>,
+    /// How many associations other clusters have, by the names of the clusters.
+    others: BTreeMap<String, usize>,
+}
 
 #[derive(Debug)]
 struct Directory {
@@ -173,11 +210,12 @@ impl Source for Directory {
     }
 
     fn parse_first(&self, content: &Self::Content) -> Result<Held, AssociationFilesError> {
-        let mut held = Held::new();
+        let mut held = Held::default();
         for (path, bytes) in content {
-            let found = understand(bytes, &self.cluster).map_err(|problem| Self::error(path, problem))?;
+            let found =
+                understand(bytes, &self.cluster, &mut held.others).map_err(|problem| Self::error(path, problem))?;
             for one in found {
-                let accounts = held.entry((*one.namespace).into()).or_default();
+                let accounts = held.accounts.entry((*one.namespace).into()).or_default();
                 let other = accounts.get(&*one.service_account);
                 match (other, &one.found) {
                     // The entry that has a role counts.
@@ -210,14 +248,18 @@ struct FileEntry {
     found: Found,
 }
 
-fn understand(bytes: &[u8], cluster: &ClusterId) -> Result<Vec<FileEntry>, String> {
+fn understand(
+    bytes: &[u8],
+    cluster: &ClusterId,
+    others: &mut BTreeMap<String, usize>,
+) -> Result<Vec<FileEntry>, String> {
     let json: Value = serde_json::from_slice(bytes).map_err(|error| format!("is not JSON: {error}"))?;
     let entries = if let Some(association) = json.get("association") {
         vec![association]
     } else if let Some(Value::Array(associations)) = json.get("associations") {
         associations.iter().collect()
     } else if json.get("format_version").is_some() {
-        return terraform(&json, cluster);
+        return terraform(&json, cluster, others);
     } else {
         return Err(format!("it contains no association; {FORMATS}"));
     };
@@ -227,6 +269,7 @@ fn understand(bytes: &[u8], cluster: &ClusterId) -> Result<Vec<FileEntry>, Strin
             Described::deserialize(entry).map_err(|error| format!("an association is malformed: {error}"))?;
         found.extend(described.entry(
             cluster,
+            others,
             "the output of `aws eks list-pod-identity-associations` has no roles; add the output of `aws eks describe-pod-identity-association`",
         )?);
     }
@@ -250,9 +293,16 @@ struct Described {
 }
 
 impl Described {
-    /// None for an association of another cluster. `without_role`: the reason for one whose role is not known.
-    fn entry(self, cluster: &ClusterId, without_role: &str) -> Result<Option<FileEntry>, String> {
-        if self.cluster_name.as_deref().is_some_and(|name| *name != *cluster.name) {
+    /// None for an association of another cluster, which is counted in `others`. `without_role`: the reason for one whose role is not
+    /// known.
+    fn entry(
+        self,
+        cluster: &ClusterId,
+        others: &mut BTreeMap<String, usize>,
+        without_role: &str,
+    ) -> Result<Option<FileEntry>, String> {
+        if let Some(name) = self.cluster_name.filter(|name| **name != *cluster.name) {
+            *others.entry(name).or_default() += 1;
             return Ok(None);
         }
         let (Some(namespace), Some(service_account)) = (self.namespace, self.service_account) else {
@@ -300,7 +350,11 @@ impl Described {
 }
 
 /// The associations of a plan or a state: what will be, else what is.
-fn terraform(show: &Value, cluster: &ClusterId) -> Result<Vec<FileEntry>, String> {
+fn terraform(
+    show: &Value,
+    cluster: &ClusterId,
+    others: &mut BTreeMap<String, usize>,
+) -> Result<Vec<FileEntry>, String> {
     let values = show.get("planned_values").or_else(|| show.get("values"));
     let mut modules: Vec<&Value> = values
         .and_then(|values| values.get("root_module"))
@@ -337,7 +391,7 @@ fn terraform(show: &Value, cluster: &ClusterId) -> Result<Vec<FileEntry>, String
             if described.namespace.is_none() || described.service_account.is_none() {
                 continue;
             }
-            found.extend(described.entry(cluster, &without_role)?);
+            found.extend(described.entry(cluster, others, &without_role)?);
         }
     }
     Ok(found)

@@ -15,11 +15,17 @@ use crate::associations::objects::AssociationObjects;
 use crate::associations::{ClusterId, Source};
 use crate::kubernetes::list_watch::WatchTiming;
 
-/// Opens the sources in their order. For the last one, a ServiceAccount that it does not know has no association.
+/// Opens the sources in their order, and warns about files that have only associations of other clusters.
+/// For the last one, a ServiceAccount that it does not know has no association.
 ///
 /// # Errors
 /// Which source cannot be opened, and why.
-pub(super) async fn open(settings: &AssociationSettings, aws: &AwsAccess, cluster: &Cluster) -> Result<Vec<Source>> {
+pub(super) async fn open(
+    settings: &AssociationSettings,
+    aws: &AwsAccess,
+    cluster: &Cluster,
+    warn: impl Fn(&str),
+) -> Result<Vec<Source>> {
     let last = settings.sources.len().saturating_sub(1);
     let mut sources = Vec::with_capacity(settings.sources.len());
     for (place, spec) in settings.sources.iter().enumerate() {
@@ -28,7 +34,7 @@ pub(super) async fn open(settings: &AssociationSettings, aws: &AwsAccess, cluste
         } else {
             WhenMissing::Unlisted
         };
-        sources.push(open_one(spec, settings.cluster.clone(), when_missing, aws, cluster).await?);
+        sources.push(open_one(spec, settings.cluster.clone(), when_missing, aws, cluster, &warn).await?);
     }
     Ok(sources)
 }
@@ -39,13 +45,18 @@ async fn open_one(
     when_missing: WhenMissing,
     aws: &AwsAccess,
     cluster: &Cluster,
+    warn: &impl Fn(&str),
 ) -> Result<Source> {
     Ok(match spec {
         AssociationSourceSpec::Eks => eks(id, aws)?,
         AssociationSourceSpec::Files(directory) => {
             let step = "create it, or set other sources with --association-source";
             input::check_directory("association source files=", directory, step)?;
-            Source::Held(Arc::new(FileAssociations::open(directory, id, when_missing)?))
+            let files = FileAssociations::open(directory, id, when_missing)?;
+            if let Some(problem) = files.only_of_others() {
+                warn(&problem);
+            }
+            Source::Held(Arc::new(files))
         }
         AssociationSourceSpec::Ack => Source::Held(Arc::new(AssociationObjects::ack(
             client(spec, cluster).await?,

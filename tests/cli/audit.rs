@@ -187,6 +187,28 @@ fn audit_associations(folder: &Path, more: &[&str]) -> Ran {
 }
 
 #[test]
+fn files_with_associations_of_other_clusters_only_are_a_warning() {
+    let folder = with_associations();
+    let path = folder.path().join("associations");
+    let source = format!("files={}", path.display());
+    let run = |more: &[&str]| audit(folder.path(), &[&["--association-source", &source][..], more].concat());
+    for flags in [
+        ["--cluster-name", "production"],
+        ["--cluster-arn", "arn:aws:eks:us-west-2:111122223333:cluster/production"],
+    ] {
+        let ran = run(&flags);
+        let words = format!(
+            "warning: {} has 3 associations of cluster prod, none of production; check --cluster-name",
+            path.display()
+        );
+        assert!(ran.err.contains(&words), "{}", ran.err);
+    }
+    // Files may be of several clusters.
+    let ran = run(&["--cluster-name", "prod"]);
+    assert!(!ran.err.contains("of cluster"), "{}", ran.err);
+}
+
+#[test]
 fn associations_have_rows_of_their_own() {
     let folder = with_associations();
     let ran = audit_associations(folder.path(), &["-o", "json"]);

@@ -236,6 +236,16 @@ async fn the_association_decides_in_each_mode() {
 }
 
 #[tokio::test]
+async fn associations_of_other_clusters_only_are_a_warning_in_the_log() {
+    let folder = folder();
+    let source = format!("files={}", folder.path().join("associations").display());
+    let flags = ["--association-source", &source, "--cluster-name", "other-cluster"];
+    let program = Program::serve(&folder, &flags);
+    let line = program.wait_for_log("associations of cluster my-cluster, none of other-cluster; check --cluster-name");
+    assert!(line.contains("WARN") && line.contains("/associations has 5 "), "{line}");
+}
+
+#[tokio::test]
 async fn what_is_injected_is_left_alone_the_next_time() {
     let folder = folder();
     let program = serve(&folder, &[]);

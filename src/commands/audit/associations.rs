@@ -14,7 +14,7 @@ use crate::associations::{Associations, RemoteSettings, Unread};
 use crate::commands::cluster::Cluster;
 use crate::commands::judgment::report::Report;
 use crate::commands::sources::Found;
-use crate::commands::{associations, judgment};
+use crate::commands::{associations, judgment, output};
 use crate::decision::{Judged, Why};
 use crate::support::text;
 use crate::trust::{Association, Hop, Lint, RoleArn};
@@ -34,7 +34,7 @@ pub(super) async fn read(
     aws: &AwsAccess,
     cluster: &Cluster,
 ) -> Result<(Vec<Arc<Association>>, Option<Unread>)> {
-    let sources = associations::open(settings, aws, cluster).await?;
+    let sources = associations::open(settings, aws, cluster, output::warn).await?;
     let remote = RemoteSettings {
         describes_per_second: DESCRIBES_PER_SECOND,
         ..RemoteSettings::default()

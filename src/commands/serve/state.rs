@@ -191,7 +191,7 @@ async fn open_associations(
     remote: RemoteSettings,
     metrics: &Arc<Metrics>,
 ) -> Result<Arc<Associations>> {
-    let sources = associations::open(settings, aws, named).await?;
+    let sources = associations::open(settings, aws, named, |problem| warn!("{problem}")).await?;
     for source in &sources {
         if let Source::Remote(source) = source {
             metrics.announce_association_source(source.name());

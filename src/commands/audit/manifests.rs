@@ -239,17 +239,17 @@ impl Manifests {
             self.add_identity_config_map(object, place);
             return;
         }
-        if (group, kind) == ("", "ServiceAccount") || matches!(workloads::lookup(group, version, kind), Listed::As(_)) {
-            if let Some(field) = not_text(object) {
-                self.unreadable.push(format!(
-                    "{}: {kind}: expected metadata.{field} to be a string: put it in quotes",
-                    place.text()
-                ));
-                return;
-            }
+        let is_workload = || matches!(workloads::lookup(group, version, kind), Listed::As(_));
+        if let Some(field) = not_text(object)
+            && ((group, kind) == ("", "ServiceAccount") || is_workload())
+        {
+            self.unreadable.push(format!(
+                "{}: {kind}: expected metadata.{field} to be a string: put it in quotes",
+                place.text()
+            ));
+            return;
         }
         if !is_selected(rules.namespaces, namespace) {
-            let is_workload = || matches!(workloads::lookup(group, version, kind), Listed::As(_));
             if (group, kind) == ("", "ServiceAccount") || is_workload() {
                 self.elsewhere.insert(namespace.to_owned());
             }

@@ -212,7 +212,9 @@ fn within_message(text: Cow<'_, str>) -> Cow<'_, str> {
 /// A value in a row: in double quotes if it begins or ends with whitespace, which is invisible otherwise.
 #[must_use]
 pub(crate) fn visible(text: &str) -> Cow<'_, str> {
-    if text.starts_with(char::is_whitespace) || text.ends_with(char::is_whitespace) {
+    // A line break or a tab is escaped, and so visible.
+    let is_blank = |character: char| character.is_whitespace() && !is_hidden(character);
+    if text.starts_with(is_blank) || text.ends_with(is_blank) {
         return Cow::Owned(quote(text));
     }
     Cow::Borrowed(text)

@@ -104,7 +104,8 @@ fn whitespace_around_a_value_is_visible() {
         ("a ", "\"a \""),
         (" a", "\" a\""),
         ("a\u{a0}", "\"a\u{a0}\""),
-        ("a\"\t", "\"a\\\"\\t\""),
+        ("a\"\t ", "\"a\\\"\\t \""),
+        ("a\n", "a\n"),
         ("", ""),
     ] {
         assert_eq!(visible(text), shown);

@@ -5,29 +5,13 @@ use std::collections::BTreeSet;
 use super::identity::AnnotationRules;
 use super::view::PodView;
 use super::warning::{Warning, quoted};
-use crate::support::dns;
+use crate::support::{dns, text};
 
 pub(super) const SKIP_CONTAINERS: &str = "skip-containers";
 pub(super) const INCLUDE_CONTAINERS: &str = "include-containers";
 
-/// Names of containers that other webhooks add to pods. They are skipped before they exist.
-const INJECTED_CONTAINERS: [&str; 15] = [
-    "consul-connect-inject-init",
-    "consul-dataplane",
-    "daprd",
-    "envoy",
-    "istio-init",
-    "istio-proxy",
-    "istio-validation",
-    "kuma-init",
-    "kuma-sidecar",
-    "linkerd-init",
-    "linkerd-network-validator",
-    "linkerd-proxy",
-    "vault-agent",
-    "vault-agent-init",
-    "xray-daemon",
-];
+/// How many names of a list, and of the pod's containers, are compared for typing errors.
+const COMPARED: usize = 32;
 
 /// Which containers a pod's annotations choose.
 pub(super) struct Selection<'p> {
@@ -69,15 +53,27 @@ impl<'p> Selection<'p> {
             .map(|(_, _, container)| container.name())
             .chain(pod.ephemeral_containers().map(|(_, container)| container.name()))
             .collect();
-        let unknown = |names: &[&'p str], key| unknown_names(names, key, &known, rules);
-        let skipped = self.invalid_name(rules).or_else(|| {
-            // Another webhook adds these after this one.
-            let names = self.skip.iter().filter(|name| !INJECTED_CONTAINERS.contains(name));
-            unknown(&names.copied().collect::<Vec<_>>(), SKIP_CONTAINERS)
-        });
+        let skipped = self.invalid_name(rules).or_else(|| self.misspelled_name(rules, &known));
         let included = self.include.as_ref();
-        let included = included.and_then(|include| unknown(include, INCLUDE_CONTAINERS));
+        let included = included.and_then(|include| unknown_names(include, &known, rules));
         skipped.into_iter().chain(included)
+    }
+
+    /// A skipped name that is nearly that of a container, which is therefore not skipped. Other webhooks may add containers with other names
+    /// after this one.
+    fn misspelled_name(&self, rules: &AnnotationRules, known: &BTreeSet<&str>) -> Option<Warning> {
+        let is_skipped = |name: &str| self.skip.binary_search(&name).is_ok();
+        let unknown = self.skip.iter().filter(|name| name.len() > 2 && !known.contains(*name));
+        let (name, meant) = unknown.take(COMPARED).find_map(|name| {
+            let others = known.iter().copied().filter(|known| !is_skipped(known)).take(COMPARED);
+            Some((name, text::nearest_word(name, others)?))
+        })?;
+        Some(Warning::new(&format!(
+            "{}{SKIP_CONTAINERS} names {}, but the pod has no such container; did you mean {}?",
+            rules.prefix,
+            quoted(name),
+            quoted(meant)
+        )))
     }
 
     /// A skipped name that no container can have: the list is not written as a list of names, and leaves no container out. An included
@@ -92,7 +88,7 @@ impl<'p> Selection<'p> {
     }
 }
 
-fn unknown_names(names: &[&str], key: &str, known: &BTreeSet<&str>, rules: &AnnotationRules) -> Option<Warning> {
+fn unknown_names(names: &[&str], known: &BTreeSet<&str>, rules: &AnnotationRules) -> Option<Warning> {
     let mut unknown = names.iter().filter(|name| !known.contains(*name));
     let first = quoted(unknown.next()?);
     let others = match unknown.count() {
@@ -100,7 +96,7 @@ fn unknown_names(names: &[&str], key: &str, known: &BTreeSet<&str>, rules: &Anno
         count => format!(" and {count} more"),
     };
     Some(Warning::new(&format!(
-        "{}{key} names {first}{others}, but the pod has no such container",
+        "{}{INCLUDE_CONTAINERS} names {first}{others}, but the pod has no such container",
         rules.prefix
     )))
 }

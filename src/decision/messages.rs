@@ -153,26 +153,22 @@ impl Message {
         message
     }
 
-    /// Two warnings: line 1, and how to fix it, with the problem if line 1 does not describe it.
+    /// Two warnings: line 1, and how to fix it, with the problem unless the fix is a command that can be copied as it is.
     #[must_use]
     pub fn warnings(&self) -> Vec<Warning> {
         let fits = |line: &String| line.chars().count() <= Warning::MAX_CHARACTERS;
         let line = |label: &str| Some(format!("fix: {}", self.value_of(label)?));
-        let both = || Some(format!("{}; see {}", line("fix")?, self.value_of("docs")?));
-        let complete = self.fix_needs_docs.then(both).flatten();
-        let fix = [complete, line("fix"), line("docs")].into_iter().flatten().find(fits);
-        let problem = self.value_of("problem").map(|problem| format!("problem: {problem}"));
-        let after = |line: &str| Some(format!("{line}; {}", problem.as_ref()?));
-        let before = |line: &str| Some(format!("{}; {line}", problem.as_ref()?));
-        let (first, fix) = match fix.as_deref().and_then(before).filter(fits) {
-            Some(both) => (self.first.clone(), Some(both)),
-            None => match after(&self.first).filter(fits) {
-                Some(both) => (both, fix),
-                // The problem is more useful than a command with a placeholder.
-                None => (self.first.clone(), problem.filter(fits).or(fix)),
-            },
+        let with_docs = || Some(format!("{}; see {}", line("fix")?, self.value_of("docs")?));
+        let with_problem = || {
+            let is_command = |fix: &str| fix.starts_with("kubectl ") && !fix.contains(commands::ROLE_PLACEHOLDER);
+            let fix = self.value_of("fix").filter(|fix| !is_command(fix))?;
+            Some(format!("fix: {fix} ({})", self.value_of("problem")?))
         };
-        [Some(first), fix]
+        let complete = self.fix_needs_docs.then(with_docs).flatten();
+        let problem = || Some(format!("fix: {}", self.value_of("problem")?));
+        let fixes = [complete, with_problem(), line("fix"), problem(), line("docs")];
+        let fix = fixes.into_iter().flatten().find(fits);
+        [Some(self.first.clone()), fix]
             .into_iter()
             .flatten()
             .map(|line| Warning::new(&line))

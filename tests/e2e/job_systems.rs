@@ -290,6 +290,7 @@ fn custom_resources() -> impl Iterator<Item = &'static ResourceType> + Clone {
 /// What `rolegate inject` prints of objects whose ServiceAccounts all have this role.
 fn inject(cluster: &ExclusiveCluster<'_>, objects: &[&Value], namespace: &str, role: &str) -> Vec<Value> {
     let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("none.json"), r#"{"Roles": []}"#).unwrap();
     let source = format!("files={}", folder.path().display());
     let mut command = cluster
         .surroundings()

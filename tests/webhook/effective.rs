@@ -660,7 +660,7 @@ async fn annotations_of_a_pod_that_have_no_effect_are_warned_about() {
             vec![
                 "annotation eks.amazonaws.com/include-container of the pod is ignored; did you mean eks.amazonaws.com/include-containers?"
                     .to_owned(),
-                r#"eks.amazonaws.com/skip-containers names "mian", but the pod has no such container"#.to_owned(),
+                r#"eks.amazonaws.com/skip-containers names "mian", but the pod has no such container; did you mean "main"?"#.to_owned(),
             ],
         ),
         // Without a role, containers are not injected anyway.

@@ -6,6 +6,9 @@ use crate::support::dns;
 use crate::support::text::shell::Command;
 use crate::trust::{Association, Cause, Hop, RoleArn, SessionTags, WebIdentity};
 
+/// The role in a command whose reader fills it in.
+pub(super) const ROLE_PLACEHOLDER: &str = "arn:aws:iam::ACCOUNT:role/NAME";
+
 /// The audience that `rolegate trust-policy` assumes.
 pub(crate) const DEFAULT_AUDIENCE: &str = "sts.amazonaws.com";
 
@@ -93,7 +96,7 @@ pub(super) fn provider(cause: Cause, role: &RoleArn, identity: &WebIdentity) -> 
 
 /// The command that annotates a ServiceAccount with a role, whose ARN is a placeholder.
 pub(crate) fn annotate(subject: &Subject<'_>, prefix: &str) -> Option<String> {
-    annotate_with(subject, prefix, "arn:aws:iam::ACCOUNT:role/NAME")
+    annotate_with(subject, prefix, ROLE_PLACEHOLDER)
 }
 
 /// The command that annotates a ServiceAccount with this role.
@@ -125,7 +128,7 @@ pub(super) fn create_association(subject: &Subject<'_>, cluster: &str) -> Option
         .flag("--service-account")
         .arg(subject.service_account)
         .flag("--role-arn")
-        .arg("arn:aws:iam::ACCOUNT:role/NAME")
+        .arg(ROLE_PLACEHOLDER)
         .finish()
 }
 

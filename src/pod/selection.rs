@@ -59,8 +59,8 @@ impl<'p> Selection<'p> {
         skipped.into_iter().chain(included)
     }
 
-    /// A skipped name that is nearly that of a container, which is therefore not skipped. Other webhooks may add containers with other names
-    /// after this one.
+    /// A skipped name that is nearly that of a container, which is therefore not skipped. Other webhooks may add containers with other
+    /// names after this one.
     fn misspelled_name(&self, rules: &AnnotationRules, known: &BTreeSet<&str>) -> Option<Warning> {
         let is_skipped = |name: &str| self.skip.binary_search(&name).is_ok();
         let unknown = self.skip.iter().filter(|name| name.len() > 2 && !known.contains(*name));

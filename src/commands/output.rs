@@ -155,27 +155,14 @@ fn of_plugin(text: &str) -> Cow<'_, str> {
 
 /// Whether a text begins with a command of rolegate, or with what represents one.
 fn is_command(text: &str) -> bool {
-    const COMMANDS: [&str; 13] = [
-        "serve",
-        "check",
-        "audit",
-        "trust-policy",
-        "inject",
-        "explain",
-        "certs",
-        "demo",
-        "completions",
-        "version",
-        "help",
-        "COMMAND",
-        "--",
-    ];
-    COMMANDS.iter().any(|command| {
-        text.strip_prefix(command).is_some_and(|after| {
-            let is_word = |character: char| character.is_alphanumeric() || character == '-';
-            *command == "--" || !after.starts_with(is_word)
-        })
-    })
+    static COMMANDS: LazyLock<Vec<String>> = LazyLock::new(|| {
+        let program = args::clap();
+        let commands = program.get_subcommands().map(|command| command.get_name().to_owned());
+        commands.chain(["help".to_owned(), "COMMAND".to_owned()]).collect()
+    });
+    let is_whole = |after: &str| !after.starts_with(|character: char| character.is_alphanumeric() || character == '-');
+    let mut commands = COMMANDS.iter();
+    text.starts_with("--") || commands.any(|command| text.strip_prefix(command.as_str()).is_some_and(is_whole))
 }
 
 /// Prints a line to standard error, next to the report.

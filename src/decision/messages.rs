@@ -227,31 +227,24 @@ fn about(finding: &Finding<'_>, owner: &Owner<'_>) -> Message {
     };
     let docs = |word: &str| docs(owner.docs_url, word);
     match finding {
-        Finding::NoRole {
-            account_exists: false,
-            of_pod,
-        } => {
+        Finding::NoRole { account_exists, of_pod } => {
             let word = Cause::NoRole.as_str();
-            Message::about_account(
-                &subject,
-                " does not exist, and this namespace requires an IAM role",
-                word,
-            )
-            .row("note", of_pod.map(belongs_on_service_account))
-            .row("fix", CREATE_ACCOUNT.to_owned())
-            .row("docs", docs(word))
-        }
-        Finding::NoRole {
-            account_exists: true,
-            of_pod,
-        } => {
-            let word = Cause::NoRole.as_str();
-            Message::about_account(&subject, " has no IAM role, and this namespace requires one", word)
-                .row("note", of_pod.map(belongs_on_service_account))
-                .row(
-                    "fix",
-                    commands::annotate(&subject, owner.prefix).unwrap_or_else(|| ANNOTATE.to_owned()),
+            let (clause, fix) = if *account_exists {
+                let annotate = commands::annotate(&subject, owner.prefix);
+                (
+                    " has no IAM role, and this namespace requires one",
+                    annotate.unwrap_or_else(|| ANNOTATE.to_owned()),
                 )
+            } else {
+                // It cannot be annotated.
+                (
+                    " does not exist, and this namespace requires an IAM role",
+                    CREATE_ACCOUNT.to_owned(),
+                )
+            };
+            Message::about_account(&subject, clause, word)
+                .row("note", of_pod.map(belongs_on_service_account))
+                .row("fix", fix)
                 .row("docs", docs(word))
         }
         Finding::Malformed(malformed) => of_malformed(malformed, &subject, owner.prefix, docs),

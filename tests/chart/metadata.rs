@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use crate::notes::notes;
 use crate::{NAMESPACE, Rendered, chart, is_hook, list};
 
 /// Values with which the chart renders an object of each kind that it has.
@@ -48,17 +49,7 @@ fn another_namespace_is_that_of_every_object_and_is_excluded() {
 #[test]
 fn the_notes_name_the_namespace_of_the_release_to_helm_and_the_other_to_kubectl() {
     let Some(chart) = chart() else { return };
-    let path = crate::folder();
-    let install = [
-        "install",
-        "rolegate",
-        path.to_str().unwrap(),
-        "--namespace",
-        NAMESPACE,
-        "--dry-run=client",
-    ];
-    let notes = chart.helm(&install, &json!({"namespaceOverride": "gate"})).unwrap();
-    let (_, notes) = notes.split_once("NOTES:").unwrap();
+    let notes = notes(&chart, &json!({"namespaceOverride": "gate"}));
     assert!(
         notes.contains("kubectl --namespace gate rollout status deployment/rolegate"),
         "{notes}"

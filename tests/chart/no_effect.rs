@@ -7,7 +7,8 @@ use crate::{Chart, chart};
 
 const ROLE: &str = "arn:aws:iam::111122223333:role/rolegate";
 
-fn rejects(chart: &Chart, values: &Value, parts: &[&str]) {
+/// The chart fails with each of these parts in the error.
+pub(crate) fn rejects(chart: &Chart, values: &Value, parts: &[&str]) {
     let error = chart
         .try_render(values)
         .err()
@@ -274,7 +275,7 @@ fn volumes_of_users_have_other_names_than_those_of_the_chart() {
     rejects(
         &chart,
         &files("more", "mroe", "/a"),
-        &["extraVolumeMounts: there is no volume mroe: add it to extraVolumes"],
+        &["extraVolumeMounts: volume mroe does not exist; add it to extraVolumes"],
     );
     rejects(
         &chart,

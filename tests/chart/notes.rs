@@ -4,7 +4,8 @@ use serde_json::{Value, json};
 
 use crate::{Chart, NAMESPACE, chart, documented, folder};
 
-fn notes(chart: &Chart, values: &Value) -> String {
+/// What Helm prints after an installation with these values.
+pub(crate) fn notes(chart: &Chart, values: &Value) -> String {
     let path = folder();
     let install = [
         "install",

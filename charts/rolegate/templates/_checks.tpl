@@ -178,7 +178,7 @@ schema rejects values that are wrong by themselves, unless its message would not
 {{- end -}}
 {{- range .Values.extraVolumeMounts -}}
 {{- if not (has .name $names) -}}
-{{- fail (printf "extraVolumeMounts: there is no volume %s: add it to extraVolumes" .name) -}}
+{{- fail (printf "extraVolumeMounts: volume %s does not exist; add it to extraVolumes" .name) -}}
 {{- end -}}
 {{- if has (clean .mountPath) $paths -}}
 {{- fail (printf "extraVolumeMounts: there is already a mount at %s: use another path" .mountPath) -}}
